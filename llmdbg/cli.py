@@ -1,0 +1,234 @@
+"""The command line: arguments, and which front end they ask for. Imports nothing heavy until it knows."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from llmdbg import __version__
+from llmdbg.errors import LlmdbgError, PromptError, UsageError
+from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
+
+if TYPE_CHECKING:
+    from llmdbg.engine.settings import GenerationSettings
+
+_EPILOG = """\
+examples:
+  llmdbg smollm2 --chat -p "What is a token?"                       step it on the screen
+  llmdbg smollm2 -p "Once upon a time" -n 5 --batch                 trace every layer as text
+  llmdbg FOLDER -p "Hi" --batch --json -b 12 -ex continue -ex "info candidates"
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError instead of printing the whole usage."""
+        raise UsageError(f"{message} (see `llmdbg --help`)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options, as `llmdbg --help` lists them."""
+    options = _Parser(
+        prog="llmdbg",
+        description="A debugger for language models: stops a real model's forward at every stage of generation.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    options.add_argument(
+        "model", nargs="?", metavar="MODEL", help="a Hub name, a folder, a .gguf file, or smollm2 (the default)"
+    )
+    options.add_argument("--version", action="version", version=f"llmdbg {__version__}")
+    _add_prompt(options.add_argument_group("prompt"))
+    _add_generation(options.add_argument_group("generation", "as generate() takes them, with the model's own defaults"))
+    _add_loading(options.add_argument_group("loading"))
+    _add_debugging(options.add_argument_group("debugging"))
+    return options
+
+
+def _add_prompt(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("-p", "--prompt", metavar="TEXT", help="what the model reads")
+    group.add_argument("--prompt-file", metavar="FILE", type=Path, help="read the prompt from a UTF-8 file")
+    group.add_argument("--chat", action="store_true", help="put the prompt through the model's chat template")
+    group.add_argument("--system", metavar="TEXT", help="a system message for the chat template (implies --chat)")
+
+
+def _add_generation(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("-n", "--max-new-tokens", type=int, metavar="N", help="how many tokens to generate at most")
+    group.add_argument("--greedy", action="store_true", help="always take the likeliest token")
+    group.add_argument("--temperature", type=float, metavar="X", help="divide the logits by X, and sample")
+    group.add_argument("--top-k", type=int, metavar="K", help="sample among the K likeliest tokens")
+    group.add_argument("--top-p", type=float, metavar="P", help="sample among the likeliest that make up P together")
+    group.add_argument(
+        "--min-p", type=float, metavar="P", help="sample among those at least P times as likely as the best"
+    )
+    group.add_argument("--repetition-penalty", type=float, metavar="X", help="make tokens seen before less likely")
+    group.add_argument("--seed", type=int, metavar="N", default=0, help="seed of the random stream (default 0)")
+
+
+def _add_loading(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--dtype", choices=DTYPES, default="auto", help="auto is what the weights are stored in")
+    group.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="auto takes a GPU where there is one")
+    group.add_argument("--attn", choices=ATTENTION, help="the attention implementation")
+    group.add_argument("--quantize", choices=QUANTIZATION, help="quantise the weights while loading")
+    group.add_argument("--random-weights", action="store_true", help="needs only the model's configuration")
+    group.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
+    group.add_argument(
+        "--allow-pickle", action="store_true", help="load pickled weights (.bin, .pt), which can run code"
+    )
+
+
+def _add_debugging(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("-b", "--break", dest="breakpoints", action="append", default=[], metavar="ADDRESS")
+    group.add_argument(
+        "-ex", dest="commands", action=_Command, default=[], metavar="COMMAND", help="run a command at the start"
+    )
+    group.add_argument("-x", dest="commands", action=_CommandFile, metavar="FILE", help="run the commands of a file")
+    group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")
+    group.add_argument("--json", action="store_true", help="with --batch: one JSON object a line")
+
+
+class _Command(argparse.Action):
+    def __call__(self, _parser: object, namespace: argparse.Namespace, value: object, _option: object = None) -> None:
+        """Keep -ex and -x in the order they were given."""
+        namespace.commands = [*namespace.commands, str(value)]
+
+
+class _CommandFile(argparse.Action):
+    def __call__(self, _parser: object, namespace: argparse.Namespace, value: object, _option: object = None) -> None:
+        """Read the file now, so that a wrong name costs nothing."""
+        namespace.commands = [*namespace.commands, *_read(Path(str(value)), "command file").splitlines()]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run llmdbg. Returns the exit code: 0 done, 1 failed while running, 2 bad usage."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    json_lines = "--json" in arguments
+    try:
+        options = parser().parse_args(arguments)
+        return _run(options)
+    except LlmdbgError as error:
+        return _report(error, json_lines=json_lines)
+    except KeyboardInterrupt:
+        print("llmdbg: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our stdout has gone; there is nobody left to tell.
+        _silence_stdout()
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    from llmdbg.engine.settings import GenerationSettings
+
+    _refuse_commands_to_come(options.model)
+    settings = GenerationSettings(
+        max_new_tokens=options.max_new_tokens,
+        greedy=options.greedy,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        min_p=options.min_p,
+        repetition_penalty=options.repetition_penalty,
+        seed=options.seed,
+    )
+    spec = ModelSpec(
+        name=options.model,
+        dtype=options.dtype,
+        device=options.device,
+        attn=options.attn,
+        quantize=options.quantize,
+        random_weights=options.random_weights,
+        trust_remote_code=options.trust_remote_code,
+        allow_pickle=options.allow_pickle,
+    )
+    prompt = _prompt_text(options)
+    if options.json and not options.batch:
+        raise UsageError("--json goes with --batch: add --batch")
+    if options.batch:
+        return _run_batch(options, spec, settings, prompt)
+    return _run_screen(options, spec, settings, prompt)
+
+
+def _run_batch(options: argparse.Namespace, spec: ModelSpec, settings: GenerationSettings, prompt: str) -> int:
+    from llmdbg.frontends.batch.launch import launch
+
+    commands = (*(f"break {address}" for address in options.breakpoints), *options.commands)
+    return launch(spec, prompt, settings, commands, chat=_is_chat(options), system=options.system, json=options.json)
+
+
+def _run_screen(options: argparse.Namespace, spec: ModelSpec, settings: GenerationSettings, prompt: str) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("the screen needs a terminal: add --batch to run without one")
+    from llmdbg.frontends.tui.app import run
+    from llmdbg.frontends.tui.launch import LaunchRequest
+
+    return run(
+        LaunchRequest(
+            spec=spec,
+            prompt=prompt,
+            chat=_is_chat(options),
+            system=options.system,
+            settings=settings,
+            breakpoints=tuple(options.breakpoints),
+            commands=tuple(options.commands),
+        )
+    )
+
+
+def _is_chat(options: argparse.Namespace) -> bool:
+    return bool(options.chat or options.system is not None)
+
+
+def _prompt_text(options: argparse.Namespace) -> str:
+    if options.prompt is not None and options.prompt_file is not None:
+        raise UsageError("give the prompt with -p or with --prompt-file, not both")
+    if options.prompt is None and options.prompt_file is None:
+        raise PromptError("there is no prompt: give one with -p TEXT or --prompt-file FILE")
+    text = _read(options.prompt_file, "prompt file") if options.prompt is None else str(options.prompt)
+    if not text.strip():
+        where = "" if options.prompt_file is None else f" ({options.prompt_file})"
+        raise PromptError(f"the prompt is empty{where}: give some text with -p TEXT or --prompt-file FILE")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(f"the prompt is not UTF-8 (at character {error.start}): convert it first") from error
+    return text
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PromptError(
+            f"the {what} {path} is not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}): convert it first"
+        ) from error
+    except OSError as error:
+        raise PromptError(f"cannot read the {what} {path}: {error.strerror or error}") from error
+
+
+def _refuse_commands_to_come(model: str | None) -> None:
+    if model in ("record", "diff", "doctor", "run") and not Path(model).exists():
+        raise UsageError(f"`llmdbg {model}` is not there yet; for a folder of that name write ./{model}")
+
+
+def _report(error: LlmdbgError, *, json_lines: bool) -> int:
+    from llmdbg.frontends.log import record
+
+    record(error)
+    message = " ".join(str(error).split())
+    if json_lines and not getattr(error, "written", False):
+        import json
+
+        print(json.dumps({"event": "error", "type": type(error).__name__, "message": message}), flush=True)
+    print(f"llmdbg: {message}", file=sys.stderr)
+    return error.exit_code
+
+
+def _silence_stdout() -> None:
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""Where to stop and what to do there: sessions, addresses, breakpoints, commands."""

@@ -1,0 +1,90 @@
+"""From what a person types to the stages it names.
+
+12   layer 12   12.self_attn   12.mlp.down_proj   embed   norm   logits   sample   sample.top_p   model.rotary_emb
+*.mlp            every layer's mlp
+8-15   8-15.mlp  a range of layers, or of their modules
+ADDRESS@5        only while producing generated token 5
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from llmdbg.errors import AddressError
+
+if TYPE_CHECKING:
+    from llmdbg.models.anatomy import Anatomy
+    from llmdbg.models.stages import Stage
+
+_AT_TOKEN = re.compile(r"(?P<place>.*)@\s*(?P<token>\d+)")
+_LAYER_WORD = re.compile(r"layers?\s+(?=[\d*])")
+_RANGE = re.compile(r"(?P<first>\d+)-(?P<last>\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an address names: one or more stages, at one generated token or at any."""
+
+    text: str
+    addresses: frozenset[str]
+    token: int | None = None
+
+
+class AddressBook:
+    """Every stage of a run by the ways to name it."""
+
+    def __init__(self, anatomy: Anatomy, processors: Sequence[Stage] = ()) -> None:
+        self._stages = [*anatomy.stages, *processors]
+        self._by_address = {stage.address: stage for stage in self._stages}
+        self._by_module = {stage.module: stage for stage in self._stages if stage.module}
+        self._layer_count = len(anatomy.layers())
+
+    def resolve(self, text: str) -> Target:
+        """Find the stages `text` names. Raises AddressError, naming the nearest that exists, when there is none."""
+        place, token = text.strip(), None
+        if at := _AT_TOKEN.fullmatch(place):
+            place, token = at["place"].strip(), int(at["token"])
+        elif "@" in place:
+            raise AddressError(f"what follows @ in {text!r} must be the number of a generated token, as in 12@5")
+        place = _LAYER_WORD.sub("", place)
+        found = self._find(place)
+        if not found:
+            raise AddressError(self._nothing_named(place or text))
+        return Target(text.strip(), frozenset(stage.address for stage in found), token)
+
+    def _find(self, place: str) -> list[Stage]:
+        if exact := self._by_address.get(place):
+            return [exact]
+        first, _, rest = place.partition(".")
+        if numbers := _RANGE.fullmatch(first):
+            return self._find_range(int(numbers["first"]), int(numbers["last"]), rest)
+        if any(character in place for character in "*?["):
+            return [stage for stage in self._stages if _matches(stage.address, place)]
+        # The logits stage shares its module with the head, whose own address that path already is.
+        by_module = self._by_module.get(place)
+        return [by_module] if by_module else []
+
+    def _find_range(self, first: int, last: int, rest: str) -> list[Stage]:
+        if not first <= last < self._layer_count:
+            return []
+        wanted = [f"{layer}.{rest}" if rest else str(layer) for layer in range(first, last + 1)]
+        return [stage for stage in self._stages if any(_matches(stage.address, each) for each in wanted)]
+
+    def _nothing_named(self, place: str) -> str:
+        line = f"no stage is called {place!r}"
+        numbers = [int(number) for number in re.findall(r"\d+", place.partition(".")[0])]
+        if numbers and max(numbers) >= self._layer_count > 0:
+            return f"{line}: the layers of this model are 0 to {self._layer_count - 1}"
+        near = difflib.get_close_matches(place, [*self._by_address, *self._by_module], n=1, cutoff=0.0)
+        return f"{line}: the nearest is {near[0]!r}" if near else line
+
+
+def _matches(address: str, pattern: str) -> bool:
+    """Match part by part, so that `*` stands for one name and never for a whole path."""
+    parts, wanted = address.split("."), pattern.split(".")
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))

@@ -1,0 +1,74 @@
+"""Ways of going on: each says at which stages a run might stop next, and whether it does.
+
+A stage is reached when it has run. `into` therefore goes to the next module that completes, however deep; `over` to
+the next one that is no deeper than here; `out` to the end of what encloses this stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmdbg.models.stages import SAMPLE, StageKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from llmdbg.debugger.addresses import Target
+    from llmdbg.models.stages import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """Stop at the `count`-th stage of `stages` (at generated token `token`, if given).
+
+    Breakpoints stop it earlier, after `passes` of their hits have been let through.
+    """
+
+    stages: frozenset[str]
+    count: int = 1
+    token: int | None = None
+    passes: int = 0
+
+
+def into(stages: Iterable[Stage], _here: Stage, count: int = 1) -> Motion:
+    """To the next stage, however deep."""
+    return _where(stages, lambda _: True, count)
+
+
+def over(stages: Iterable[Stage], here: Stage, count: int = 1) -> Motion:
+    """To the next stage that is no deeper than this one."""
+    return _where(stages, lambda stage: stage.depth <= here.depth, count)
+
+
+def outline(stages: Iterable[Stage]) -> Motion:
+    """To the next stage of the outline: tokenize, embed, each layer, norm, logits, each processor, sample."""
+    return _where(stages, lambda stage: stage.depth == 1, 1)
+
+
+def out(stages: Iterable[Stage], here: Stage, count: int = 1) -> Motion:
+    """To the end of what this stage is part of: its module, its layer, the forward (logits), or the token (sample)."""
+    if here.depth > 1:
+        return _where(stages, lambda stage: stage.depth < here.depth, count)
+    beyond_forward = here.kind in (StageKind.LOGITS, StageKind.PROCESSOR, StageKind.SAMPLE)
+    return _where(stages, lambda stage: stage.kind is (StageKind.SAMPLE if beyond_forward else StageKind.LOGITS), count)
+
+
+def token(count: int = 1) -> Motion:
+    """To where the next token is chosen."""
+    return Motion(frozenset((SAMPLE.address,)), count)
+
+
+def until(target: Target) -> Motion:
+    """To the next stage `target` names."""
+    return Motion(target.addresses, 1, target.token)
+
+
+def onwards(count: int = 1) -> Motion:
+    """To the `count`-th breakpoint hit from here, or the end."""
+    return Motion(frozenset(), passes=count - 1)
+
+
+def _where(stages: Iterable[Stage], wanted: Callable[[Stage], bool], count: int) -> Motion:
+    return Motion(frozenset(stage.address for stage in stages if wanted(stage)), count)

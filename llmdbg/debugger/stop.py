@@ -1,0 +1,62 @@
+"""A stop as front ends see it: plain frozen values, no tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmdbg.models.stages import Phase, Stage
+    from llmdbg.probes.candidates import Candidates, Chosen
+    from llmdbg.probes.statistics import Statistics
+
+
+class Reason(StrEnum):
+    """Why the engine stands still."""
+
+    STEP = "step"
+    BREAKPOINT = "breakpoint"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The engine stands still after `stage`, while producing generated token `token`.
+
+    `breakpoint` is the number of the one that was hit, if any. `ms` is what the stage itself took in milliseconds.
+    `ended_by` is `eos`, `length` or `context` when this is the last stage of the generation.
+    """
+
+    reason: Reason
+    breakpoint: int | None
+    token: int
+    phase: Phase
+    stage: Stage
+    tensor: Statistics | None
+    candidates: Candidates | None
+    chosen: Chosen | None
+    ms: float | None
+    ended_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A generation is over: why, and what it produced (special tokens are left out of the text)."""
+
+    stopped_by: str
+    ids: tuple[int, ...]
+    text: str
+    at_context_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """One token of the sequence. `generated` counts from 0 for generated tokens and is None in the prompt."""
+
+    index: int
+    id: int
+    piece: str
+    text: str
+    special: bool
+    generated: int | None

@@ -1,0 +1,1 @@
+"""The engine: a real `generate()` that stands still at every stage."""

@@ -1,0 +1,79 @@
+"""How to generate: what the user asked for, in generate()'s own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.errors import SettingsError
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSettings:
+    """Arguments for `generate()`. None leaves a setting to the model's own generation config, as `generate()` does.
+
+    `do_sample` is switched on by any of temperature, top-k, top-p and min-p, and off by greedy.
+    """
+
+    max_new_tokens: int | None = None
+    greedy: bool = False
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise SettingsError for a value `generate()` cannot take."""
+        self._require(self.max_new_tokens is None or self.max_new_tokens >= 1, "max-new-tokens", "at least 1")
+        if self.temperature == 0:
+            raise SettingsError("temperature 0 means no sampling: use --greedy instead")
+        self._require(_in_range(self.temperature, above=0), "temperature", "greater than 0")
+        self._require(self.top_k is None or self.top_k >= 1, "top-k", "a whole number of 1 or more")
+        self._require(_in_range(self.top_p, above=0, up_to=1), "top-p", "greater than 0 and at most 1")
+        self._require(self.min_p is None or 0 <= self.min_p <= 1, "min-p", "between 0 and 1")
+        self._require(_in_range(self.repetition_penalty, above=0), "repetition-penalty", "greater than 0")
+        self._require(0 <= self.seed < 2**32, "seed", f"between 0 and {2**32 - 1}")
+        if self.greedy and self.sampling_names():
+            names = " and ".join(f"--{name}" for name in self.sampling_names())
+            raise SettingsError(f"--greedy takes the likeliest token, so it cannot go with {names}: drop one of them")
+
+    def _require(self, holds: bool, name: str, wanted: str) -> None:
+        if not holds:
+            raise SettingsError(f"{name} must be {wanted}, not {getattr(self, name.replace('-', '_'))}")
+
+    def sampling_names(self) -> tuple[str, ...]:
+        """The options given that only make sense when sampling."""
+        given = {"temperature": self.temperature, "top-k": self.top_k, "top-p": self.top_p, "min-p": self.min_p}
+        return tuple(name for name, value in given.items() if value is not None)
+
+    def generate_arguments(self) -> dict[str, Any]:
+        """The keyword arguments for `generate()`: only what was asked for, so that its own defaults hold."""
+        names = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+        arguments = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.greedy:
+            arguments["do_sample"] = False
+        elif self.sampling_names():
+            arguments["do_sample"] = True
+        return arguments
+
+
+def describe_sampling(config: GenerationConfig) -> str:
+    """Say in a few words how the next token is chosen, e.g. `temperature 0.8 · top-k 40` or `greedy`."""
+    penalty = config.repetition_penalty
+    parts = [f"repetition penalty {penalty:g}"] if penalty not in (None, 1.0) else []
+    if not config.do_sample:
+        return " · ".join(["greedy", *parts])
+    parts.append(f"temperature {1.0 if config.temperature is None else config.temperature:g}")
+    for label, value, idle in (("top-k", config.top_k, 0), ("top-p", config.top_p, 1.0), ("min-p", config.min_p, None)):
+        if value not in (None, idle):
+            parts.append(f"{label} {value:g}")
+    return " · ".join(parts)
+
+
+def _in_range(value: float | None, *, above: float, up_to: float = float("inf")) -> bool:
+    return value is None or (above < value <= up_to and value != float("inf"))

@@ -1,0 +1,1 @@
+"""The ways to use a session: headless and on a screen."""

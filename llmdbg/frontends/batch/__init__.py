@@ -1,0 +1,1 @@
+"""Headless: text and JSON Lines."""

@@ -1,0 +1,49 @@
+"""The loading bar on stderr: the stage's name and the bytes done."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from llmdbg.models.spec import LoadProgress
+
+
+class LoadingBar:
+    """One bar a stage, gone when loading is over; where stderr is no terminal, a line a stage."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._is_terminal = console.is_terminal
+        self._task: TaskID | None = None
+        self._stage = ""
+
+    def __enter__(self) -> LoadingBar:
+        """Show it."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        """Clear it away."""
+        self._progress.stop()
+
+    def update(self, progress: LoadProgress) -> None:
+        """Show how far a stage is."""
+        if progress.stage != self._stage:
+            self._stage = progress.stage
+            if not self._is_terminal:
+                print(f"{progress.stage} …", file=sys.stderr, flush=True)
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(progress.stage, total=progress.total)
+        assert self._task is not None
+        self._progress.update(self._task, completed=progress.done, total=progress.total)

@@ -1,0 +1,131 @@
+"""Running without a screen: commands in, text or JSON Lines out.
+
+stdout is data and nothing else; what happens meanwhile is told on stderr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import IO, TYPE_CHECKING, Protocol
+
+from llmdbg.debugger import motions
+from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
+from llmdbg.errors import LlmdbgError
+from llmdbg.frontends.batch import events, text
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.commands import Outcome
+    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.stop import End, Stop
+
+
+class Writer(Protocol):
+    """Writes what happens."""
+
+    def tokens(self, session: Session) -> None: ...
+    def stop(self, stop: Stop) -> None: ...
+    def answer(self, command: str, outcome: Answer) -> None: ...
+    def end(self, end: End) -> None: ...
+    def error(self, error: LlmdbgError) -> None: ...
+
+
+class TextWriter:
+    """Lines for people."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+
+    def tokens(self, session: Session) -> None:
+        """Write the token table of the prompt."""
+        self._write(text.token_lines(session.tokens(), session.prompt.notes))
+
+    def stop(self, stop: Stop) -> None:
+        """Write a stop in one line."""
+        self._write([text.stop_line(stop)])
+
+    def answer(self, command: str, outcome: Answer) -> None:
+        """Write what a command answered."""
+        self._write(text.answer_lines(outcome.data))
+
+    def end(self, end: End) -> None:
+        """Write the whole answer."""
+        self._write(text.end_lines(end))
+
+    def error(self, error: LlmdbgError) -> None:
+        """Nothing: an error is told on stderr, and stdout is data."""
+
+    def _write(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            print(line.encode("utf-8", "backslashreplace").decode(), file=self._out, flush=True)
+
+
+class JsonWriter:
+    """One JSON object a line."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+
+    def tokens(self, session: Session) -> None:
+        """Write a `tokens` event."""
+        self._write(events.tokens_event(session.tokens(), session.prompt.notes))
+
+    def stop(self, stop: Stop) -> None:
+        """Write a `stop` event."""
+        self._write(events.stop_event(stop))
+
+    def answer(self, command: str, outcome: Answer) -> None:
+        """Write a `result` event."""
+        self._write(events.result_event(command, outcome.data))
+
+    def end(self, end: End) -> None:
+        """Write an `end` event."""
+        self._write(events.end_event(end))
+
+    def error(self, error: LlmdbgError) -> None:
+        """Write an `error` event."""
+        self._write(events.error_event(error))
+
+    def _write(self, event: events.Event) -> None:
+        print(events.line(event), file=self._out, flush=True)
+
+
+def run_batch(session: Session, commands: Iterable[str], writer: Writer) -> None:
+    """Run `commands`, or without any trace every stage of the outline to the end.
+
+    Raises the LlmdbgError of the first command that fails, having written its event.
+    """
+    writer.tokens(session)
+    commands = [command for command in map(str.strip, commands) if command and not command.startswith("#")]
+    try:
+        if commands:
+            _run_commands(session, commands, writer)
+        else:
+            _trace(session, writer)
+    except LlmdbgError as error:
+        writer.error(error)
+        raise
+    finally:
+        ended = session.close()
+    writer.end(ended)
+
+
+def _trace(session: Session, writer: Writer) -> None:
+    writer.stop(session.stop)
+    outline = motions.outline(session.stages())
+    while session.end is None:
+        writer.stop(session.go(outline))
+
+
+def _run_commands(session: Session, commands: Iterable[str], writer: Writer) -> None:
+    for command in commands:
+        outcome = COMMANDS.run(session, command)
+        _write(outcome, command, writer)
+        if isinstance(outcome, Quit):
+            return
+
+
+def _write(outcome: Outcome, command: str, writer: Writer) -> None:
+    if isinstance(outcome, Moved):
+        writer.stop(outcome.stop)
+    elif isinstance(outcome, Answer):
+        writer.answer(command, outcome)

@@ -1,0 +1,152 @@
+"""Events as lines of text, for people and for grep: one line a stop, nothing that a terminal would obey."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.frontends.visible import quoted, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from llmdbg.debugger.breakpoints import Breakpoint
+    from llmdbg.debugger.commands import Command
+    from llmdbg.debugger.info import ModelInfo, TokenTable
+    from llmdbg.debugger.stop import End, Stop, TokenRow
+    from llmdbg.probes.candidates import Candidate, Candidates
+    from llmdbg.probes.statistics import Numbers, Statistics
+
+_CANDIDATES_IN_A_LINE = 3
+
+
+def stop_line(stop: Stop) -> str:
+    """A stop in one line: token, phase, stage, tensor, time, and the likeliest candidates where there are some."""
+    mark = f"breakpoint {stop.breakpoint}  " if stop.breakpoint is not None else ""
+    parts = [f"{mark}token {stop.token}  {stop.phase:7}  {stop.stage.address:24}"]
+    if stop.tensor is not None:
+        parts.append(tensor_line(stop.tensor))
+    if stop.chosen is not None:
+        chosen = stop.chosen
+        parts.append(f"chose {chosen.id} {quoted(chosen.text)} {_percent(chosen.prob)} rank {chosen.rank}")
+    elif stop.candidates is not None:
+        likeliest = stop.candidates.rows[:_CANDIDATES_IN_A_LINE]
+        parts.append(" ".join(f"{quoted(row.text)} {_percent(row.prob)}" for row in likeliest))
+    if stop.ms is not None:
+        parts.append(f"{stop.ms:.2f} ms")
+    return "  ".join(parts).rstrip()
+
+
+def tensor_line(value: Statistics) -> str:
+    """`bfloat16[1, 13, 4096] ≈0.00 ±0.91 [≥-8.1, ≤12.0] ‖41.2‖ nan:0 inf:0`."""
+    head = f"{value.dtype}[{', '.join(map(str, value.shape))}]"
+    return head if value.numbers is None else f"{head} {_numbers(value.numbers)}"
+
+
+def _numbers(value: Numbers) -> str:
+    return (
+        f"≈{value.mean:.3g} ±{value.std:.3g} [≥{value.min:.3g}, ≤{value.max:.3g}] ‖{value.norm:.4g}‖ "
+        f"nan:{value.nan} inf:{value.inf}"
+    )
+
+
+def end_lines(end: End) -> list[str]:
+    """How the generation ended, and the whole answer."""
+    why = {"eos": "the model ended its answer", "length": "the length asked for is reached", "quit": "left"}
+    reason = "the model's context is full" if end.at_context_end else why.get(end.stopped_by, end.stopped_by)
+    count = f"{len(end.ids)} token{'' if len(end.ids) == 1 else 's'}"
+    return [f"end  {end.stopped_by}  {count}  ({reason})", *(visible(line) for line in end.text.split("\n"))]
+
+
+def token_lines(rows: Iterable[TokenRow], notes: Iterable[str] = ()) -> list[str]:
+    """The token table: position, id, how the vocabulary spells it, and the text it stands for."""
+    lines = ["  pos      id  piece                 text"]
+    for row in rows:
+        sign = "  special" if row.special else "" if row.generated is None else f"  generated {row.generated}"
+        lines.append(f"{row.index:5}  {row.id:6}  {visible(row.piece):20}  {quoted(row.text)}{sign}")
+    return [*lines, *(f"note: {visible(note)}" for note in notes)]
+
+
+def answer_lines(data: Any) -> list[str]:
+    """What a command answered, as lines."""
+    if data is None:
+        return ["nothing here"]
+    if isinstance(data, str):
+        return [visible(data)]
+    if isinstance(data, tuple):
+        return [line for item in data for line in answer_lines(item)] or ["none"]
+    lines: list[str] = _WRITERS[type(data).__name__](data)
+    return lines
+
+
+def _candidate_lines(value: Candidates) -> list[str]:
+    lines = [
+        f"{value.address}: {value.left} of {value.vocabulary} tokens left, entropy {value.entropy:.3f} nats",
+        *(f"{address} cut {count}" for address, count in value.cuts),
+        "rank      id  text                   logit   prob    raw logit  raw prob",
+    ]
+    return [*lines, *map(_candidate_line, value.rows)]
+
+
+def _candidate_line(row: Candidate) -> str:
+    raw = row.path[0]
+    cut = f"  cut by {row.cut_by}" if row.cut_by else ""
+    return (
+        f"{row.rank:4}  {row.id:6}  {quoted(row.text):20}  {row.logit:7.3f}  {_percent(row.prob):>6}"
+        f"    {raw.logit:9.3f}  {_percent(raw.prob):>8}{cut}"
+    )
+
+
+def _statistics_lines(value: Statistics) -> list[str]:
+    lines = [f"{tensor_line(value)} {value.device}"]
+    if value.focus is not None:
+        lines.append(f"position {value.focus_position}: {_numbers(value.focus)}")
+    return lines
+
+
+def _stop_lines(stop: Stop) -> list[str]:
+    stage = stop.stage
+    module = f" ({stage.module})" if stage.module else ""
+    lines = [f"{stage.kind} {stage.address}{module}: token {stop.token}, {stop.phase}"]
+    lines += _statistics_lines(stop.tensor) if stop.tensor else []
+    return lines if stop.ms is None else [*lines, f"{stop.ms:.3f} ms"]
+
+
+def _breakpoint_lines(value: Breakpoint) -> list[str]:
+    many = f" ({len(value.target.addresses)} stages)" if len(value.target.addresses) > 1 else ""
+    state = "" if value.enabled else ", off"
+    once = ", once" if value.temporary else ""
+    return [f"breakpoint {value.number} at {value.target.text}{many}{once}{state}, hit {value.hits} times"]
+
+
+def _model_lines(value: ModelInfo) -> list[str]:
+    context = f"{value.context} tokens" if value.context else "no limit"
+    return [
+        f"{visible(value.name)}: {value.architecture}, {value.layers} layers, {value.parameters / 1e6:.1f} M weights",
+        f"{value.dtype} on {value.device}, {value.bytes / 1e6:.0f} MB, attention {value.attention}",
+        f"context {context}, vocabulary {value.vocabulary}, {value.sampling}",
+        *(f"note: {visible(note)}" for note in value.notes),
+    ]
+
+
+def _command_lines(value: Command) -> list[str]:
+    names = f" (or {', '.join(value.aliases)})" if value.aliases else ""
+    return [f"{value.usage:24} {value.summary}{names}  e.g. `{value.example}`"]
+
+
+def _table_lines(value: TokenTable) -> list[str]:
+    return token_lines(value.rows, value.notes)
+
+
+def _percent(prob: float) -> str:
+    return f"{100 * prob:.1f}%"
+
+
+_WRITERS: dict[str, Any] = {
+    "Stop": _stop_lines,
+    "Statistics": _statistics_lines,
+    "Candidates": _candidate_lines,
+    "Breakpoint": _breakpoint_lines,
+    "ModelInfo": _model_lines,
+    "Command": _command_lines,
+    "TokenTable": _table_lines,
+}

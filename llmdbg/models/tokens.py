@@ -1,0 +1,213 @@
+"""From text to the ids a model is fed, and from ids to what each one stands for.
+
+Facts this relies on:
+- A SentencePiece vocabulary writes a leading space as `▁` and a raw byte as `<0x0A>`; a byte-level BPE vocabulary
+  writes every byte as a printable character (`Ġ` is a space). Decoding a lone id hides both, so texts are made from
+  the pieces.
+- A tokenizer that transformers rebuilt from bare files may split differently from the files' own library. What is shown
+  is always what the model is fed; where the two disagree, a note says so.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.errors import PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+_SENTENCEPIECE_SPACE = "▁"
+_BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token: its id, how the vocabulary spells it, the text it stands for, and whether it is a special token."""
+
+    id: int
+    piece: str
+    text: str
+    special: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model is fed: `ids`, the text they were made from, and what the user should know about the two."""
+
+    ids: tuple[int, ...]
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+class Vocabulary:
+    """What each id of a model stands for. Without a tokenizer, ids are the bytes of the text."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
+        self._tokenizer = tokenizer
+        self._special = frozenset(tokenizer.all_special_ids) if tokenizer is not None else frozenset()
+        self._token = lru_cache(maxsize=65536)(self._describe)
+
+    def token(self, id: int) -> Token:
+        """Describe one id. An id beyond the vocabulary (padding rows of the head) is `<id 32001>`."""
+        return self._token(id)
+
+    def text(self, id: int) -> str:
+        """The text one id stands for, its leading space included."""
+        return self._token(id).text
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of a whole answer, special tokens left out."""
+        if self._tokenizer is None:
+            return bytes(id for id in ids if id < 256).decode("utf-8", errors="replace")
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def _describe(self, id: int) -> Token:
+        if self._tokenizer is None:
+            text = chr(id) if id < 128 else f"<0x{id:02X}>" if id < 256 else f"<id {id}>"
+            return Token(id, text, text, special=False)
+        piece = self._piece(id)
+        if piece is None:
+            return Token(id, f"<id {id}>", f"<id {id}>", special=False)
+        special = id in self._special
+        return Token(id, piece, piece if special else self._text_of(piece), special)
+
+    def _piece(self, id: int) -> str | None:
+        assert self._tokenizer is not None
+        try:
+            piece = self._tokenizer.convert_ids_to_tokens(id)
+        except (IndexError, KeyError, ValueError, OverflowError):
+            return None
+        if isinstance(piece, bytes):
+            return piece.decode("utf-8", errors="backslashreplace")
+        return piece if isinstance(piece, str) else None
+
+    def _text_of(self, piece: str) -> str:
+        assert self._tokenizer is not None
+        if byte := _BYTE_PIECE.fullmatch(piece):
+            value = int(byte[1], 16)
+            return chr(value) if value < 128 else piece
+        if _SENTENCEPIECE_SPACE in piece:
+            return piece.replace(_SENTENCEPIECE_SPACE, " ")
+        try:
+            text = str(self._tokenizer.convert_tokens_to_string([piece]))
+        except (KeyError, ValueError, TypeError, AttributeError, NotImplementedError):
+            return piece
+        if "\ufffd" in text:
+            return _byte_level_escapes(piece) or piece
+        return text or piece
+
+
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase | None,
+    text: str,
+    *,
+    chat: bool = False,
+    system: str | None = None,
+    vocabulary_size: int = 256,
+) -> Prompt:
+    """Turn a prompt into ids, through the model's chat template when `chat`.
+
+    Without a tokenizer (random weights from a bare configuration) the text's UTF-8 bytes are the ids.
+    Raises PromptError when the text is empty, or when a chat is asked of a tokenizer without a template.
+    """
+    if not text.strip():
+        raise PromptError("the prompt is empty: give some text with -p TEXT or --prompt-file FILE")
+    if tokenizer is None:
+        if chat:
+            raise PromptError("--chat needs a tokenizer with a chat template, and this model has no tokenizer")
+        ids = tuple(byte % vocabulary_size for byte in text.encode())
+        return Prompt(ids, text, ("no tokenizer here: the model is fed the prompt's bytes as ids",))
+    if chat:
+        text = _chat_text(tokenizer, text, system)
+    ids = _ids(tokenizer, text, add_special_tokens=not chat)
+    if not ids:
+        raise PromptError("the tokenizer made no tokens of this prompt: give some more text")
+    return Prompt(ids, text, tuple(_disagreements(tokenizer, text, ids)))
+
+
+def _chat_text(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None) -> str:
+    if not getattr(tokenizer, "chat_template", None):
+        raise PromptError("this model's tokenizer has no chat template: leave --chat and --system out")
+    messages = [{"role": "system", "content": system}] if system is not None else []
+    messages.append({"role": "user", "content": text})
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    except Exception as error:  # a template is the model author's own program and raises what it likes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PromptError(f"the model's chat template refused these messages: {reason}") from error
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
+    # A chat template writes its own special tokens into the text.
+    return tuple(int(id) for id in tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"])
+
+
+def _disagreements(tokenizer: PreTrainedTokenizerBase, text: str, ids: tuple[int, ...]) -> list[str]:
+    """Say where the ids are not what the text, or the tokenizer's own files, would make one expect."""
+    notes = []
+    back = str(tokenizer.decode(list(ids), skip_special_tokens=False))
+    without_special = str(tokenizer.decode(list(ids), skip_special_tokens=True))
+    if text not in (back, without_special, back.removeprefix(tokenizer.bos_token or "")):
+        notes.append(f"round trip: these ids decode to {_excerpt(without_special)}, the prompt is {_excerpt(text)}")
+    if (own := _sentencepiece_ids(tokenizer, text)) is not None:
+        fed = [id for id in ids if id not in set(tokenizer.all_special_ids)]
+        own = [id for id in own if id not in set(tokenizer.all_special_ids)]
+        if fed != own:
+            at = next((i for i, (a, b) in enumerate(zip(fed, own, strict=False)) if a != b), min(len(fed), len(own)))
+            notes.append(
+                "round trip: the tokenizer's own tokenizer.model (SentencePiece) splits this prompt differently, from "
+                f"{_piece_at(tokenizer, own, at)}, where transformers feeds {_piece_at(tokenizer, fed, at)}"
+            )
+    return notes
+
+
+def _sentencepiece_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int] | None:
+    """What the SentencePiece file beside a tokenizer makes of `text`, or None where there is no such file."""
+    folder = Path(str(getattr(tokenizer, "name_or_path", "") or "."))
+    path = folder / "tokenizer.model" if folder.is_dir() else folder
+    if path.name != "tokenizer.model" or not path.is_file():
+        return None
+    import sentencepiece
+
+    try:
+        processor: Any = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (RuntimeError, OSError):
+        return None  # another kind of file under that name (tiktoken's, say)
+    specials = sorted((str(token) for token in tokenizer.all_special_tokens), key=len, reverse=True)
+    if any(special in text for special in specials):
+        return None  # SentencePiece would spell a special token out
+    return [int(id) for id in processor.encode(text)]
+
+
+def _piece_at(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], at: int) -> str:
+    if at >= len(ids):
+        return "nothing"
+    return f"{ids[at]} {tokenizer.convert_ids_to_tokens(ids[at])!r}"
+
+
+def _excerpt(text: str, length: int = 40) -> str:
+    return repr(text if len(text) <= length else text[: length - 1] + "…")
+
+
+@lru_cache(maxsize=1)
+def _byte_of_character() -> dict[str, int]:
+    """The byte each character of a byte-level BPE vocabulary stands for (GPT-2's `bytes_to_unicode`, inverted)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+def _byte_level_escapes(piece: str) -> str | None:
+    """Spell a piece that is not whole UTF-8 as its bytes, e.g. `<0xF0><0x9F>`."""
+    table = _byte_of_character()
+    if not all(character in table for character in piece):
+        return None
+    raw = bytes(table[character] for character in piece)
+    return "".join(f"<0x{byte:02X}>" if byte >= 128 else chr(byte) for byte in raw)

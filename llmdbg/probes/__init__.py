@@ -1,0 +1,1 @@
+"""One question to a tensor each, answered as a small frozen value."""
