@@ -204,7 +204,7 @@ def _read(path: Path, what: str) -> str:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise PromptError(
-            f"the {what} {path} is not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}): convert it first"
+            f"the {what} {path} is not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}): convert it"
         ) from error
     except OSError as error:
         raise PromptError(f"cannot read the {what} {path}: {error.strerror or error}") from error

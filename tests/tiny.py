@@ -46,9 +46,7 @@ REQUIRED: dict[str, Callable[[], PretrainedConfig]] = {
     "llama": _decoder("Llama"),
     "qwen2": _decoder("Qwen2"),
     "qwen3": _decoder("Qwen3", head_dim=8),
-    "qwen3_moe": _decoder(
-        "Qwen3Moe", head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32
-    ),
+    "qwen3_moe": _decoder("Qwen3Moe", head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32),
     "mixtral": _decoder("Mixtral", num_local_experts=4, num_experts_per_tok=2),
     "gemma2": _decoder("Gemma2", head_dim=8, sliding_window=8, query_pre_attn_scalar=8),
     "gemma3": _decoder(

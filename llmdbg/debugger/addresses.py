@@ -80,8 +80,12 @@ class AddressBook:
         numbers = [int(number) for number in re.findall(r"\d+", place.partition(".")[0])]
         if numbers and max(numbers) >= self._layer_count > 0:
             return f"{line}: the layers of this model are 0 to {self._layer_count - 1}"
-        near = difflib.get_close_matches(place, [*self._by_address, *self._by_module], n=1, cutoff=0.0)
-        return f"{line}: the nearest is {near[0]!r}" if near else line
+        known = {name: name for name in (*self._by_address, *self._by_module)}
+        if "." not in place:
+            # `mpl` is more likely a slip for some `0.mlp` than for `sample`.
+            known = {address.rpartition(".")[2]: address for address in reversed(self._by_address)} | known
+        near = difflib.get_close_matches(place, known, n=1, cutoff=0.0)
+        return f"{line}: the nearest is {known[near[0]]!r}" if near else line
 
 
 def _matches(address: str, pattern: str) -> bool:

@@ -48,7 +48,7 @@ class Engine:
         self.prompt_ids = tuple(prompt_ids)
         self._model = model
         self._settings = settings
-        self._stops = Stops(anatomy, model.device)
+        self._stops = Stops(anatomy, {parameter.device for parameter in model.parameters()})
         self._loop = DecodeLoop(anatomy, self._stops)
 
     @property

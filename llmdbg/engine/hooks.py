@@ -2,7 +2,7 @@
 
 A module that has begun without any forward hook takes torch's short path and will not look for hooks when it ends. So
 that a stop deep inside a layer can still be followed by a stop at the layer's end, the modules around an armed one
-carry a hook as well, which does nothing while they are not armed.
+carry hooks as well, which only note the time while they are not armed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ OnLeave = Callable[[Stage, tuple[Any, ...], dict[str, Any], Any], None]
 class Hooks:
     """The forward hooks on a model's stages.
 
-    `on_enter(stage)` is called before and `on_leave(stage, args, kwargs, output)` after each armed module's forward.
+    `on_enter(stage)` is called before each armed module's forward and before those around it, and
+    `on_leave(stage, args, kwargs, output)` after each armed module's.
     """
 
     def __init__(self, anatomy: Anatomy, on_enter: OnEnter, on_leave: OnLeave) -> None:
@@ -33,7 +34,7 @@ class Hooks:
         self._on_enter = on_enter
         self._on_leave = on_leave
         self._armed: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
-        self._around: dict[str, RemovableHandle] = {}
+        self._around: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
 
     def arm(self, addresses: Collection[str]) -> None:
         """Hook exactly the modules of `addresses` and those around them; unhook every other."""
@@ -51,7 +52,8 @@ class Hooks:
             for handle in self._armed.pop(address):
                 handle.remove()
         for address in self._around.keys() - around:
-            self._around.pop(address).remove()
+            for handle in self._around.pop(address):
+                handle.remove()
         self._armed |= added
         self._around |= added_around
 
@@ -65,8 +67,12 @@ class Hooks:
         leave = partial(self._leave, stage)
         return module.register_forward_pre_hook(enter), module.register_forward_hook(leave, with_kwargs=True)
 
-    def _kept_listening(self, address: str) -> RemovableHandle:
-        return self._anatomy.modules[address].register_forward_hook(_do_nothing)
+    def _kept_listening(self, address: str) -> tuple[RemovableHandle, RemovableHandle]:
+        stage, module = self._anatomy.stage(address), self._anatomy.modules[address]
+        return (
+            module.register_forward_pre_hook(partial(self._enter, stage)),
+            module.register_forward_hook(_do_nothing),
+        )
 
     def _enter(self, stage: Stage, _module: Any, _args: Any) -> None:
         self._on_enter(stage)

@@ -59,6 +59,7 @@ class DecodeLoop:
         with private_names.decoding_kernels(model):
             while True:
                 model_kwargs = private_names.updated_kwargs(model, outputs, model_kwargs)
+                self._stops.enter(self._logits_stage)
                 # A copy, so that the logits of a whole prompt can go before the next forward.
                 logits = outputs.logits[:, -1].to(copy=True, dtype=torch.float32, device=input_ids.device)
                 del outputs

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Stops:
     """The armed stages of one run. Hooks and the decode loop call `enter` before a stage and `leave` after it."""
 
-    def __init__(self, anatomy: Anatomy, device: torch.device) -> None:
+    def __init__(self, anatomy: Anatomy, devices: Collection[torch.device]) -> None:
         self.phase = Phase.PREFILL
         self.token = 0
         self.last_stage = TOKENIZE
@@ -29,7 +29,7 @@ class Stops:
         self.run: Suspension[Visit] | None = None
         self.interrupted = False
         self._visitor: Visitor = always_suspend
-        self._clock = StageClock(device)
+        self._clock = StageClock(devices)
         self._hooks = Hooks(anatomy, self.enter, self.leave)
 
     def arm(self, addresses: Collection[str], visitor: Visitor) -> None:
@@ -43,9 +43,8 @@ class Stops:
         self.arm((), always_suspend)
 
     def enter(self, stage: Stage) -> None:
-        """A stage begins."""
-        if stage.address in self.armed:
-            self._clock.enter(stage.address)
+        """A stage begins that is armed, or has an armed one inside."""
+        self._clock.enter(stage.address)
 
     def leave(
         self,
@@ -62,8 +61,7 @@ class Stops:
         armed = stage.address in self.armed
         if not (armed or ended_by or self.interrupted):
             return
-        ms = self._clock.leave(stage.address)
-        visit = Visit(stage, self.phase, self.token, output, args, kwargs, trail, ms, chosen, ended_by)
+        visit = Visit(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen, ended_by)
         if (armed and self._visitor(visit)) or ended_by or self.interrupted:
             self.suspend(visit)
         visit.release()
@@ -72,6 +70,7 @@ class Stops:
         """Hand `visit` to whoever runs the engine; return when they go on."""
         assert self.run is not None
         self.interrupted = False
+        visit.ms = self._clock.leave(visit.stage.address)
         self._clock.suspend()
         self.run.suspend(visit)
         self._clock.resume()

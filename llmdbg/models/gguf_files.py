@@ -1,0 +1,68 @@
+"""GGUF files, checked before transformers is asked to read one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError
+
+_FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class GgufFile:
+    """What a GGUF file holds: its architecture's name and the number of its weights."""
+
+    path: Path
+    architecture: str
+    parameters: int
+
+    @property
+    def bytes_in_float32(self) -> int:
+        """What its weights take once they are dequantised."""
+        return self.parameters * _FLOAT32_BYTES
+
+
+def inspect_gguf(path: Path) -> GgufFile:
+    """Read a GGUF file's header.
+
+    Raises DamagedFileError for a file that is no GGUF or is cut short, and ModelRequestError for an architecture that
+    transformers does not read from GGUF.
+    """
+    import gguf
+
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic != b"GGUF":
+        raise DamagedFileError(f"{path} is no GGUF file (it does not begin with GGUF): fetch it again")
+    try:
+        reader = gguf.GGUFReader(path)
+        field = reader.get_field("general.architecture")
+        architecture = str(field.contents()) if field is not None else ""
+        parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
+        end = max((int(tensor.data_offset) + int(tensor.n_bytes) for tensor in reader.tensors), default=0)
+    except Exception as error:  # the reader raises whatever a damaged file makes it trip over
+        raise DamagedFileError(f"{path} is cut short or damaged: fetch it again") from error
+    if path.stat().st_size < end:
+        raise DamagedFileError(f"{path} is cut short: it has {path.stat().st_size:,} bytes of {end:,}. Fetch it again")
+    _check_architecture(path, architecture)
+    return GgufFile(path, architecture, parameters)
+
+
+def _check_architecture(path: Path, architecture: str) -> None:
+    from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
+
+    # Files write `qwen2moe` and `gpt-oss` where transformers' table has `qwen2_moe` and `gpt_oss`.
+    known = {_letters(name) for name in GGUF_SUPPORTED_ARCHITECTURES} - {"general", "tokenizer"}
+    if not architecture:
+        raise LoadError(f"{path} does not say which architecture it is for: use another copy")
+    if _letters(architecture) not in known:
+        raise ModelRequestError(
+            f"{path.name} is of the architecture {architecture!r}, which transformers cannot read from GGUF: use the "
+            "model's safetensors folder instead"
+        )
+
+
+def _letters(name: str) -> str:
+    return name.replace("_", "").replace("-", "")

@@ -1,0 +1,81 @@
+"""Progress of loading, taken from the bars transformers would draw.
+
+`set_tqdm_hook` is its public door for the bar over a model's weights. The bar over a GGUF file's tensors has no door:
+its name in transformers' GGUF module is replaced while a model is loaded. `tests/models/test_loading_bars.py` fails
+when either is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from llmdbg.models.spec import LoadProgress, ProgressCallback
+
+GGUF_MODULE = "transformers.modeling_gguf_pytorch_utils"
+
+
+@contextmanager
+def reported_bars(progress: ProgressCallback, stage: str, sizes: Mapping[str, int]) -> Iterator[None]:
+    """Report what is loaded inside as bytes of `stage`; nothing is drawn. `sizes` are the tensors' bytes by name."""
+    import importlib
+
+    import transformers.utils.logging as transformers_logging
+
+    gguf_module: Any = importlib.import_module(GGUF_MODULE)
+
+    def weights(_factory: Any, arguments: tuple[Any, ...], _settings: dict[str, Any]) -> Any:
+        items = list(arguments[0]) if arguments else []
+        return _Counted(items, _sizes_of(items, sizes), lambda done, total: progress(LoadProgress(stage, done, total)))
+
+    def dequantised(tensors: Iterable[Any], **_settings: Any) -> Any:
+        items = list(tensors)
+        each = [int(tensor.n_bytes) for tensor in items]
+        return _Counted(items, each, lambda done, total: progress(LoadProgress("converting", done, total)))
+
+    drawn, previous = gguf_module.tqdm, transformers_logging.set_tqdm_hook(weights)
+    gguf_module.tqdm = dequantised
+    try:
+        yield
+    finally:
+        gguf_module.tqdm = drawn
+        transformers_logging.set_tqdm_hook(previous)
+
+
+def _sizes_of(items: list[Any], sizes: Mapping[str, int]) -> list[int]:
+    """Bytes of each item; those made of several tensors of the file share what the others leave."""
+    known = [sizes.get(item[0]) if isinstance(item, tuple) else None for item in items]
+    left = max(0, sum(sizes.values()) - sum(size for size in known if size is not None))
+    share = left // max(1, sum(size is None for size in known))
+    return [share if size is None else size for size in known]
+
+
+class _Counted:
+    """What a tqdm is to the loader: an iterable that counts. An item is done when the next one is asked for."""
+
+    def __init__(self, items: list[Any], sizes: list[int], report: Callable[[int, int], None]) -> None:
+        self._items, self._sizes, self._report = items, sizes, report
+
+    def __iter__(self) -> Iterator[Any]:
+        done, total = 0, sum(self._sizes)
+        for item, size in zip(self._items, self._sizes, strict=True):
+            if total:
+                self._report(done, total)
+            yield item
+            done += size
+        if total:
+            self._report(done, total)
+
+    def __enter__(self) -> _Counted:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        return None
+
+    def __getattr__(self, _name: str) -> Callable[..., None]:
+        return _ignore
+
+
+def _ignore(*_arguments: Any, **_settings: Any) -> None:
+    return None

@@ -1,0 +1,58 @@
+"""How much memory a model needs, and how much there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import torch
+
+from llmdbg.errors import OutOfMemoryError
+
+# What runs beside the weights: activations, KV cache, the allocator's slack. A guess on the small side, since refusing
+# a model that would fit is worse than failing a little later.
+_HEADROOM = 1.03
+
+
+def available(device: torch.device) -> int:
+    """Free memory of a device in bytes; for the CPU, what can be had without swapping, a container's limit included."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    limit = _cgroup_free()
+    return free if limit is None else min(free, limit)
+
+
+def require(needed: int, device: torch.device, name: str) -> None:
+    """Raise OutOfMemoryError when `needed` bytes for the weights of `name` are not there on `device`."""
+    free = available(device)
+    if needed * _HEADROOM > free:
+        where = "memory" if device.type == "cpu" else f"memory on {device}"
+        raise OutOfMemoryError(
+            f"{name} needs {in_words(needed)} of {where} for its weights and there are {in_words(free)} free: choose a "
+            "smaller --dtype, --quantize, another --device or a smaller model"
+        )
+
+
+def in_words(count: int) -> str:
+    """Bytes as people say them: `14.5 GB`."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def _cgroup_free() -> int | None:
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text().strip()
+        used = int((folder / "memory.current").read_text())
+        reclaimable = _inactive_file(folder / "memory.stat")
+    except (OSError, ValueError):
+        return None
+    return None if limit == "max" else max(0, int(limit) - used + reclaimable)
+
+
+def _inactive_file(path: Path) -> int:
+    lines = (line.split() for line in path.read_text().splitlines())
+    return next((int(value) for name, value in lines if name == "inactive_file"), 0)

@@ -1,0 +1,65 @@
+"""From the name the user typed to the files it stands for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmdbg.errors import ModelRequestError
+from llmdbg.models import demo, hub
+from llmdbg.models.gguf_files import GgufFile, inspect_gguf
+from llmdbg.models.spec import DEMO_MODEL, ModelSpec, ProgressCallback
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model's files are. `gguf` is set when it is a single GGUF file in `folder`."""
+
+    name: str
+    folder: Path
+    gguf: GgufFile | None = None
+
+
+def find_source(spec: ModelSpec, progress: ProgressCallback) -> Source:
+    """Find the model, downloading or converting it when need be.
+
+    Raises ModelRequestError, HubUnreachableError, DamagedFileError or LoadError.
+    """
+    name = spec.name
+    if name is None:
+        if demo.demo_file() is None:
+            raise ModelRequestError(f"no model was named: name one, or install the demo model (`{demo.INSTALL}`)")
+        name = DEMO_MODEL
+    if not name.strip():
+        raise ModelRequestError("the model's name is empty: MODEL is a Hub name, a folder or a .gguf file")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return Source(path.resolve().name, path.resolve())
+    if name == DEMO_MODEL:
+        return Source(demo.NAME, demo.demo_folder(progress))
+    if path.is_file():
+        return _file(path)
+    if _is_path(name) or not hub.looks_like_a_hub_name(name):
+        raise ModelRequestError(f"there is no folder or file {name}: MODEL is a Hub name, a folder or a .gguf file")
+    folder = hub.download(
+        name,
+        progress,
+        weights=not spec.random_weights,
+        allow_pickle=spec.allow_pickle,
+        remote_code=spec.trust_remote_code,
+    )
+    return Source(name, folder)
+
+
+def _file(path: Path) -> Source:
+    if path.suffix.lower() != ".gguf":
+        raise ModelRequestError(f"{path} is a file of another kind: MODEL is a Hub name, a folder or a .gguf file")
+    path = path.resolve()
+    return Source(path.stem, path.parent, inspect_gguf(path))
+
+
+def _is_path(name: str) -> bool:
+    return (
+        name.startswith((".", "~", os.sep)) or name.endswith((os.sep, ".gguf")) or name.count("/") > 1 or "\\" in name
+    )

@@ -1,0 +1,225 @@
+"""A model's weights: how much memory they need, and getting them onto their device with no copy on the way.
+
+Every failure on the way is one clear error; the original stays chained to it for the log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from llmdbg.errors import DamagedFileError, LlmdbgError, LoadError, ModelRequestError, OutOfMemoryError
+from llmdbg.models import memory
+from llmdbg.models.checkpoints import all_tensors, weight_files
+from llmdbg.models.loading_bars import reported_bars
+from llmdbg.models.spec import LoadProgress, ModelSpec, ProgressCallback
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from llmdbg.models.sources import Source
+
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_QUANTIZED_BITS = {"4bit": 4.5, "8bit": 8.1}  # the scales take a little too
+_SEED = 0
+
+
+def target_dtype(spec: ModelSpec, config: PretrainedConfig) -> torch.dtype:
+    """The dtype the weights will have."""
+    if spec.dtype != "auto":
+        return _dtype(spec.dtype)
+    named = getattr(config, "dtype", None) or getattr(config.get_text_config(decoder=True), "dtype", None)
+    if isinstance(named, str):
+        named = _dtype(named.removeprefix("torch."))
+    return named if isinstance(named, torch.dtype) else torch.float32
+
+
+def load_weights(
+    source: Source, spec: ModelSpec, config: PretrainedConfig, device: torch.device, progress: ProgressCallback
+) -> tuple[PreTrainedModel, list[str]]:
+    """Load the model from its files, straight onto `device` (or over several where `auto` allows and it must be).
+
+    Returns it with notes for the user. Raises ModelRequestError, LoadError, DamagedFileError or OutOfMemoryError.
+    """
+    from transformers import AutoModelForCausalLM
+
+    files = [] if source.gguf is not None else weight_files(source.folder, allow_pickle=spec.allow_pickle)
+    sizes = {entry.name: entry.bytes for entry in all_tensors(files)}
+    needed = _needed(source, spec, config, files)
+    device_map, notes = _placement(needed, spec, device, source.name)
+    arguments: dict[str, Any] = {
+        "config": config,
+        "dtype": spec.dtype if source.gguf is None else str(target_dtype(spec, config)).removeprefix("torch."),
+        "device_map": device_map,
+        "trust_remote_code": spec.trust_remote_code,
+        "output_loading_info": True,
+        **_attention(spec),
+        **_quantization(spec),
+    }
+    if source.gguf is None:
+        arguments["use_safetensors"] = bool(files)
+    else:
+        arguments["gguf_file"] = source.gguf.path.name
+    stage = "reading" if device.type == "cpu" else f"moving to {device}"
+    with _clear_errors(source.name, needed), reported_bars(progress, stage, sizes):
+        model, info = AutoModelForCausalLM.from_pretrained(source.folder, **arguments)
+    notes += _check_complete(source.name, info)
+    return model, notes
+
+
+def random_model(
+    name: str, spec: ModelSpec, config: PretrainedConfig, device: torch.device, progress: ProgressCallback
+) -> PreTrainedModel:
+    """The model with random weights, made in its dtype on its device: there is never a second copy.
+
+    Raises ModelRequestError, LoadError or OutOfMemoryError.
+    """
+    from transformers import AutoModelForCausalLM
+
+    dtype = target_dtype(spec, config)
+
+    def made(on: torch.device) -> PreTrainedModel:
+        with on, torch.random.fork_rng(devices=[on] if on.type == "cuda" else []):
+            torch.manual_seed(_SEED)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(
+                config, dtype=dtype, trust_remote_code=spec.trust_remote_code, **_attention(spec)
+            )
+        return model
+
+    with _clear_errors(name, None):
+        outline = made(torch.device("meta"))
+        needed = sum(each.numel() * each.element_size() for each in (*outline.parameters(), *outline.buffers()))
+        del outline
+        memory.require(needed, device, name)
+    with _clear_errors(name, needed), _counted_parameters(progress, f"random weights on {device}", needed):
+        return made(device)
+
+
+def _dtype(name: str) -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def _needed(source: Source, spec: ModelSpec, config: PretrainedConfig, files: list[Path]) -> int:
+    """Bytes the weights will take on their device; 0 where only reading them would tell (pickled weights)."""
+    size = target_dtype(spec, config).itemsize
+    if spec.quantize is not None:
+        size = _QUANTIZED_BITS[spec.quantize] / 8  # type: ignore[assignment]
+    if source.gguf is not None:
+        return int(source.gguf.parameters * size)
+    stored_as_is = getattr(config, "quantization_config", None) is not None
+    return int(
+        sum(
+            entry.numel * size if entry.dtype in _FLOATS and not stored_as_is else entry.bytes
+            for entry in all_tensors(files)
+        )
+    )
+
+
+def _placement(needed: int, spec: ModelSpec, device: torch.device, name: str) -> tuple[Any, list[str]]:
+    """The `device_map`: one device, or with `--device auto` every GPU and then the CPU where one is too small."""
+    if device.type == "cuda" and spec.device == "auto" and needed * 1.1 > memory.available(device):
+        gpus = [torch.device(f"cuda:{index}") for index in range(torch.cuda.device_count())]
+        everything = sum(map(memory.available, gpus)) + memory.available(torch.device("cpu"))
+        if needed <= everything:
+            several = "spread over the GPUs and main memory" if len(gpus) > 1 else "partly kept in main memory"
+            return "auto", [f"{name} is larger than {device}, so it is {several}; that is slower"]
+    memory.require(needed, device, name)
+    return {"": device}, []
+
+
+def _attention(spec: ModelSpec) -> dict[str, Any]:
+    return {} if spec.attn is None else {"attn_implementation": spec.attn}
+
+
+def _quantization(spec: ModelSpec) -> dict[str, Any]:
+    if spec.quantize is None:
+        return {}
+    from transformers import BitsAndBytesConfig
+
+    return {"quantization_config": BitsAndBytesConfig(**{f"load_in_{spec.quantize}": True})}
+
+
+def _check_complete(name: str, info: Any) -> list[str]:
+    missing, unexpected = (
+        sorted(info.get(key, ()) if isinstance(info, Mapping) else getattr(info, key, ()))
+        for key in ("missing_keys", "unexpected_keys")
+    )
+    if missing:
+        raise LoadError(
+            f"the weights of {name} lack {len(missing)} of the model's tensors ({missing[0]} first): the configuration "
+            "and the weights do not belong together, or a file is missing"
+        )
+    if unexpected:
+        return [f"{len(unexpected)} tensors of the weights have no place in the model ({unexpected[0]} first)"]
+    return []
+
+
+@contextmanager
+def _counted_parameters(progress: ProgressCallback, stage: str, total: int) -> Iterator[None]:
+    """Report the bytes of parameters as modules register them."""
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    done = 0
+
+    def count(_module: Any, _name: str, parameter: Any) -> None:
+        nonlocal done
+        if parameter is not None:
+            done = min(total, done + parameter.numel() * parameter.element_size())
+            progress(LoadProgress(stage, done, total))
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _clear_errors(name: str, needed: int | None) -> Iterator[None]:
+    """Say in one line what a library's exception means."""
+    try:
+        yield
+    except LlmdbgError:
+        raise
+    except torch.cuda.OutOfMemoryError as error:
+        raise OutOfMemoryError(f"{_too_large(name, needed)} on the GPU ({_first_line(error)})") from error
+    except MemoryError as error:
+        raise OutOfMemoryError(_too_large(name, needed)) from error
+    except Exception as error:  # transformers raises what it likes; what it means is in its text
+        raise _explained(name, needed, error) from error
+
+
+def _explained(name: str, needed: int | None, error: Exception) -> LlmdbgError:
+    text = str(error)
+    if "can't allocate memory" in text or "not enough memory" in text:
+        return OutOfMemoryError(_too_large(name, needed))
+    if "trust_remote_code" in text:
+        return ModelRequestError(f"{name} brings Python code of its own: add --trust-remote-code if you trust it")
+    if "attention" in text.lower() and ("not support" in text or "toggled on" in text):
+        return ModelRequestError(f"{name} does not offer this --attn: {_first_line(error)}")
+    if isinstance(error, ImportError):
+        return ModelRequestError(f"{name} needs a package that is not installed: {_first_line(error)}")
+    if re.search(r"size mismatch|ignore_mismatched_sizes", text):
+        return LoadError(
+            f"the weights of {name} do not have the shapes its config.json says: the two do not belong together"
+        )
+    if type(error).__name__ == "SafetensorError":
+        return DamagedFileError(f"the weights of {name} are damaged ({_first_line(error)}): fetch them again")
+    return LoadError(f"{name} could not be loaded: {type(error).__name__}: {_first_line(error)}")
+
+
+def _too_large(name: str, needed: int | None) -> str:
+    size = "more memory than there is" if not needed else f"{memory.in_words(needed)} of memory, more than there is"
+    return f"{name} needs {size}: choose a smaller --dtype, --quantize, another --device or a smaller model"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:240]
