@@ -161,7 +161,7 @@ def _run_batch(options: argparse.Namespace, spec: ModelSpec, settings: Generatio
 
 
 def _run_screen(options: argparse.Namespace, spec: ModelSpec, settings: GenerationSettings, prompt: str) -> int:
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         raise UsageError("the screen needs a terminal: add --batch to run without one")
     from llmdbg.frontends.tui.app import run
     from llmdbg.frontends.tui.launch import LaunchRequest

@@ -84,8 +84,12 @@ class AddressBook:
         if "." not in place:
             # `mpl` is more likely a slip for some `0.mlp` than for `sample`.
             known = {address.rpartition(".")[2]: address for address in reversed(self._by_address)} | known
-        near = difflib.get_close_matches(place, known, n=1, cutoff=0.0)
-        return f"{line}: the nearest is {known[near[0]]!r}" if near else line
+        nearest = max(known, key=lambda name: (_likeness(place, name), -abs(len(place) - len(name))))
+        return f"{line}: the nearest is {known[nearest]!r}"
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def _matches(address: str, pattern: str) -> bool:

@@ -16,7 +16,7 @@ from llmdbg.debugger.stop import End, Reason, Stop, TokenRow
 from llmdbg.engine.engine import Engine
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.visit import Visit, main_tensor
-from llmdbg.errors import CommandError
+from llmdbg.errors import CommandError, GenerationError
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.stages import SAMPLE, Phase, Stage, StageKind
 from llmdbg.models.tokens import Vocabulary
@@ -50,6 +50,7 @@ class Session:
         self.focus: int | None = None
         self.on_token: OnToken | None = None
         self._top = top
+        self._prompt_rows = tuple(self._row(index, id, None) for index, id in enumerate(prompt.ids))
         self.restart()
 
     def restart(self) -> Stop:
@@ -59,9 +60,10 @@ class Session:
         self.engine = Engine(self.loaded.model, self.anatomy, self.prompt.ids, self.settings)
         self._stages: Generator[Visit, None, None] = self.engine.stages()
         self.end: End | None = None
+        self._failed = False
         self._reason = Reason.STEP
         self._hit: int | None = None
-        self._visit = next(self._stages)
+        self._visit = self._next_visit()
         self.addresses = AddressBook(self.anatomy, self.engine.processors)
         self.stop = self._describe(self._visit)
         return self.stop
@@ -78,15 +80,24 @@ class Session:
         armed = motion.stages | self.breakpoints.addresses()
         if self.on_token is not None:
             armed |= {SAMPLE.address}
+        if self._failed:
+            raise CommandError("the forward failed: `run` starts again")
         self._reason, self._hit = Reason.END, None
         self.engine.arm(armed, self._decider(motion))
-        self._visit = next(self._stages)
+        self._visit = self._next_visit()
         if self._visit.ended_by is None and self._reason is Reason.END:
             self._reason = Reason.STEP  # interrupted
         self.stop = self._describe(self._visit)
         if self._visit.ended_by is not None:
             self.end = self._ended(self._visit)
         return self.stop
+
+    def _next_visit(self) -> Visit:
+        try:
+            return next(self._stages)
+        except GenerationError:
+            self._failed = True
+            raise
 
     def interrupt(self) -> None:
         """Stop at the next stage. Safe from any thread."""
@@ -107,9 +118,8 @@ class Session:
 
     def tokens(self) -> tuple[TokenRow, ...]:
         """The whole sequence so far: prompt and generated tokens."""
-        prompt = [self._row(index, id, None) for index, id in enumerate(self.prompt.ids)]
-        count = len(prompt)
-        return (*prompt, *(self._row(count + i, id, i) for i, id in enumerate(self.generated_ids())))
+        count = len(self._prompt_rows)
+        return (*self._prompt_rows, *(self._row(count + i, id, i) for i, id in enumerate(self.generated_ids())))
 
     def look(self) -> Stop:
         """Describe the present stop again, e.g. after the focus has moved."""

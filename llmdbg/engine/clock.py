@@ -53,6 +53,6 @@ class StageClock:
     def _now(self) -> float | torch.cuda.Event:
         if not self._gpus:
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self._gpus[0]))
         return event

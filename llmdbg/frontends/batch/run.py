@@ -11,7 +11,8 @@ from typing import IO, TYPE_CHECKING, Protocol
 from llmdbg.debugger import motions
 from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
 from llmdbg.errors import LlmdbgError
-from llmdbg.frontends.batch import events, text
+from llmdbg.frontends import text
+from llmdbg.frontends.batch import events
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands import Outcome

@@ -29,7 +29,7 @@ def stop_line(stop: Stop) -> str:
         chosen = stop.chosen
         parts.append(f"chose {chosen.id} {quoted(chosen.text)} {_percent(chosen.prob)} rank {chosen.rank}")
     elif stop.candidates is not None:
-        likeliest = stop.candidates.rows[:_CANDIDATES_IN_A_LINE]
+        likeliest = [row for row in stop.candidates.rows if not row.cut_by][:_CANDIDATES_IN_A_LINE]
         parts.append(" ".join(f"{quoted(row.text)} {_percent(row.prob)}" for row in likeliest))
     if stop.ms is not None:
         parts.append(f"{stop.ms:.2f} ms")

@@ -1,0 +1,145 @@
+"""The thread that owns the model, the session and every tensor. It takes command lines and posts frozen values."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from llmdbg.errors import LlmdbgError
+from llmdbg.frontends.log import record
+from llmdbg.frontends.tui.messages import Arrived, Failed, Left, Loading, Running
+from llmdbg.frontends.tui.snapshot import Memory, snapshot
+
+if TYPE_CHECKING:
+    from textual.message import Message
+
+    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.stop import TokenRow
+    from llmdbg.frontends.tui.launch import LaunchRequest
+    from llmdbg.models.spec import LoadProgress
+
+SECONDS_BETWEEN_PAINTS = 0.1
+_MOST_PENDING = 8
+
+
+class EngineThread(threading.Thread):
+    """Loads what was asked for, then runs one command line after another.
+
+    A daemon: leaving must not wait for a forward. `post` must be safe to call from any thread.
+    """
+
+    def __init__(self, request: LaunchRequest, post: Callable[[Message], object]) -> None:
+        super().__init__(name="llmdbg-engine", daemon=True)
+        self._request = request
+        self._post = post
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._pending = 0
+        self._session: Session | None = None
+        self._memory = Memory()
+        self._fresh: list[TokenRow] = []
+        self._painted = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a command is running or waiting."""
+        return self._pending > 0
+
+    def submit(self, line: str) -> bool:
+        """Run a command line after those that wait. Returns False when too many wait already."""
+        if self._pending >= _MOST_PENDING:
+            return False
+        self._pending += 1
+        self._lines.put(line)
+        return True
+
+    def interrupt(self) -> None:
+        """Stop a run at its next stage."""
+        if self._session is not None:
+            self._session.interrupt()
+
+    def leave(self, seconds: float) -> bool:
+        """Ask the thread to close the session and end. Returns whether it did within `seconds`."""
+        self._lines.put(None)
+        self.interrupt()
+        if self.ident is not None:
+            self.join(seconds)
+        return not self.is_alive()
+
+    def run(self) -> None:
+        """Load, then serve."""
+        try:
+            session = self._session = self._load()
+        except Exception as error:
+            self._post(Failed(error))
+            return
+        try:
+            self._begin(session)
+            while (line := self._lines.get()) is not None:
+                self._run_line(session, line)
+                self._pending -= 1
+        finally:
+            session.close()
+
+    def _load(self) -> Session:
+        from llmdbg.debugger.session import Session
+        from llmdbg.frontends.log import route_transformers
+        from llmdbg.models.loading import load
+        from llmdbg.models.spec import LoadProgress
+        from llmdbg.models.tokens import encode_prompt
+
+        self._post(Loading(LoadProgress("starting", 0, None)))
+        route_transformers()
+        request = self._request
+        loaded = load(request.spec, self._report)
+        vocabulary_size = int(loaded.model.get_input_embeddings().weight.shape[0])
+        prompt = encode_prompt(
+            loaded.tokenizer, request.prompt, chat=request.chat, system=request.system, vocabulary_size=vocabulary_size
+        )
+        session = Session(loaded, prompt, request.settings)
+        session.on_token = self._note_token
+        return session
+
+    def _begin(self, session: Session) -> None:
+        """Set the breakpoints and run the commands asked for on the command line."""
+        self._post(Arrived(snapshot(session, self._memory)))
+        for line in (*(f"break {address}" for address in self._request.breakpoints), *self._request.commands):
+            if line.strip() and not line.strip().startswith("#"):
+                self._run_line(session, line)
+
+    def _run_line(self, session: Session, line: str) -> None:
+        from llmdbg.debugger.commands import COMMANDS, Answer, Quit
+        from llmdbg.frontends.text import answer_lines
+
+        self._fresh, self._painted = [], time.monotonic()
+        answer: tuple[str, ...] = ()
+        error = ""
+        try:
+            outcome = COMMANDS.run(session, line)
+            if isinstance(outcome, Quit):
+                self._post(Left())
+            elif isinstance(outcome, Answer):
+                answer = tuple(answer_lines(outcome.data))
+        except LlmdbgError as problem:
+            record(problem)
+            error = str(problem)
+        except Exception as problem:
+            record(problem)
+            error = f"{type(problem).__name__}: {problem} (the traceback is in the log)"
+        self._post(Arrived(snapshot(session, self._memory), answer, error, line))
+
+    def _note_token(self, _generated: int, token: TokenRow) -> None:
+        """Keep the newest tokens, and show them now and then. Runs inside the forward."""
+        self._fresh.append(token)
+        now = time.monotonic()
+        if now - self._painted >= SECONDS_BETWEEN_PAINTS:
+            self._painted = now
+            self._post(Running(tuple(self._fresh)))
+
+    def _report(self, progress: LoadProgress) -> None:
+        now = time.monotonic()
+        if progress.done in (0, progress.total) or now - self._painted >= SECONDS_BETWEEN_PAINTS:
+            self._painted = now
+            self._post(Loading(progress))

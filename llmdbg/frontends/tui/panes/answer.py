@@ -1,0 +1,24 @@
+"""The answer as text, over the whole width."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.frontends.tui.rows import Row, row, wrapped
+from llmdbg.frontends.visible import visible
+
+if TYPE_CHECKING:
+    from llmdbg.frontends.tui.snapshot import Snapshot
+
+
+def answer_rows(shown: Snapshot, more: str, width: int) -> list[Row]:
+    """The text generated so far, and `more` that came since."""
+    text = shown.answer + more
+    if not text:
+        return [row(("nothing has been generated yet", "dim"))]
+    return text_rows(text, width)
+
+
+def text_rows(text: str, width: int) -> list[Row]:
+    """Text in lines of at most `width` cells; nothing in it is obeyed."""
+    return [row(line) for each in text.split("\n") for line in wrapped(visible(each), max(2, width))]

@@ -1,0 +1,62 @@
+"""The status line's sentence: what has just happened, for someone who has only read what a token is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.frontends.visible import quoted
+from llmdbg.models.stages import StageKind
+
+if TYPE_CHECKING:
+    from llmdbg.frontends.tui.snapshot import Snapshot
+
+
+def sentence(shown: Snapshot) -> str:
+    """Say what the stage that has just run did."""
+    stop = shown.stop
+    if shown.end is not None:
+        return _ending(shown)
+    stage, size = stop.stage, stop.tensor.shape[-1] if stop.tensor and stop.tensor.shape else 0
+    sentences = {
+        StageKind.TOKENIZE: f"the prompt is cut into {shown.prompt_length} tokens, each a number the model knows",
+        StageKind.EMBED: f"each token's number is looked up and becomes a vector of {size} numbers",
+        StageKind.LAYER: f"layer {stage.layer} has added what it found to the vector of each position",
+        StageKind.MODULE: f"{_last_name(stage.address)} has run, a part of {_whole(stage.address, stage.layer)}",
+        StageKind.NORM: "the vectors are scaled to a common size before they are read out",
+        StageKind.LOGITS: "the last position's vector is compared with every token: these are the scores",
+        StageKind.PROCESSOR: _processed(shown),
+    }
+    if stop.chosen is not None:
+        rank = "the likeliest" if stop.chosen.rank == 1 else f"number {stop.chosen.rank} in likelihood"
+        return f"the next token is chosen: {quoted(stop.chosen.text)}, {rank} at {100 * stop.chosen.prob:.1f} %"
+    return sentences.get(stage.kind, "")
+
+
+def _processed(shown: Snapshot) -> str:
+    found = shown.stop.candidates
+    name = _last_name(shown.stop.stage.address)
+    if found is None:
+        return f"{name} has changed the scores"
+    cut = dict(found.cuts).get(found.address, 0)
+    if cut:
+        return f"{name} has cut {cut:,} tokens: {found.left:,} may still be chosen"
+    return f"{name} has changed the scores: {found.left:,} tokens may be chosen"
+
+
+def _ending(shown: Snapshot) -> str:
+    assert shown.end is not None
+    count = len(shown.end.ids)
+    why = {"eos": "the model ended its answer", "length": "the length asked for is reached"}
+    reason = "the model's context is full" if shown.end.at_context_end else why.get(shown.end.stopped_by, "left")
+    return f"{reason}: {count} token{'' if count == 1 else 's'} · r again · a panes"
+
+
+def _last_name(address: str) -> str:
+    return address.rpartition(".")[2]
+
+
+def _whole(address: str, layer: int | None) -> str:
+    outer = address.rpartition(".")[0]
+    if layer is None:
+        return outer or "the model"
+    return f"layer {layer}" if outer == str(layer) else outer.partition(".")[2] + f" in layer {layer}"
