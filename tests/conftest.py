@@ -1,6 +1,9 @@
 """Fixtures every test may use."""
 
 import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 # Set before transformers is first imported: a test never waits for a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -8,6 +11,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import torch
 import transformers
+
+from tests.sessions import write_tiny_folder
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -17,6 +22,18 @@ def _quiet_transformers():
     transformers.logging.disable_progress_bar()
     # Two test processes on two cores: more threads would only fight.
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole model folder that no test may change."""
+    return write_tiny_folder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def a_copy(tiny_folder: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Makes copies of the model folder to damage."""
+    return lambda name="copy": Path(shutil.copytree(tiny_folder, tmp_path / name))
 
 
 @pytest.fixture

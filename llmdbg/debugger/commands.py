@@ -7,18 +7,21 @@ A command takes a session and its arguments as text, and answers with an `Outcom
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger import motions
 from llmdbg.debugger.info import TOPICS
+from llmdbg.debugger.stop import Reason
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints import Breakpoint
+    from llmdbg.debugger.motions import Motion
     from llmdbg.debugger.session import Session
     from llmdbg.debugger.stop import Stop
+    from llmdbg.models.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +114,12 @@ def _run(session: Session, arguments: str) -> Outcome:
 
 @COMMANDS.add("step", "s", usage="step [N]", summary="Go to the next stage, into modules.", example="step 3")
 def _step(session: Session, arguments: str) -> Outcome:
-    return Moved(session.go(motions.into(session.stages(), session.stop.stage, _count("step", arguments))))
+    return _repeated(session, motions.into, _count("step", arguments))
 
 
 @COMMANDS.add("next", "n", usage="next [N]", summary="Go to the next stage, over its modules.", example="next 4")
 def _next(session: Session, arguments: str) -> Outcome:
-    return Moved(session.go(motions.over(session.stages(), session.stop.stage, _count("next", arguments))))
+    return _repeated(session, motions.over, _count("next", arguments))
 
 
 @COMMANDS.add(
@@ -211,6 +214,16 @@ def _help(_session: Session, arguments: str) -> Outcome:
 def _quit(_session: Session, arguments: str) -> Outcome:
     _no_arguments("quit", arguments)
     return Quit()
+
+
+def _repeated(session: Session, motion: Callable[[Sequence[Stage], Stage], Motion], count: int) -> Moved:
+    """Do a motion `count` times, each from where the one before led; a breakpoint or the end comes first."""
+    stop = session.go(motion(session.stages(), session.stop.stage))
+    for _ in range(count - 1):
+        if session.end is not None or stop.reason is Reason.BREAKPOINT:
+            break
+        stop = session.go(motion(session.stages(), stop.stage))
+    return Moved(stop)
 
 
 def _set_breakpoint(session: Session, name: str, arguments: str, *, temporary: bool) -> Breakpoint:

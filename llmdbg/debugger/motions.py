@@ -32,27 +32,27 @@ class Motion:
     passes: int = 0
 
 
-def into(stages: Iterable[Stage], _here: Stage, count: int = 1) -> Motion:
+def into(stages: Iterable[Stage], _here: Stage) -> Motion:
     """To the next stage, however deep."""
-    return _where(stages, lambda _: True, count)
+    return _where(stages, lambda _: True)
 
 
-def over(stages: Iterable[Stage], here: Stage, count: int = 1) -> Motion:
+def over(stages: Iterable[Stage], here: Stage) -> Motion:
     """To the next stage that is no deeper than this one."""
-    return _where(stages, lambda stage: stage.depth <= here.depth, count)
+    return _where(stages, lambda stage: stage.depth <= here.depth)
 
 
 def outline(stages: Iterable[Stage]) -> Motion:
     """To the next stage of the outline: tokenize, embed, each layer, norm, logits, each processor, sample."""
-    return _where(stages, lambda stage: stage.depth == 1, 1)
+    return _where(stages, lambda stage: stage.depth == 1)
 
 
-def out(stages: Iterable[Stage], here: Stage, count: int = 1) -> Motion:
+def out(stages: Iterable[Stage], here: Stage) -> Motion:
     """To the end of what this stage is part of: its module, its layer, the forward (logits), or the token (sample)."""
     if here.depth > 1:
-        return _where(stages, lambda stage: stage.depth < here.depth, count)
+        return _where(stages, lambda stage: stage.depth < here.depth)
     beyond_forward = here.kind in (StageKind.LOGITS, StageKind.PROCESSOR, StageKind.SAMPLE)
-    return _where(stages, lambda stage: stage.kind is (StageKind.SAMPLE if beyond_forward else StageKind.LOGITS), count)
+    return _where(stages, lambda stage: stage.kind is (StageKind.SAMPLE if beyond_forward else StageKind.LOGITS))
 
 
 def token(count: int = 1) -> Motion:
@@ -70,5 +70,5 @@ def onwards(count: int = 1) -> Motion:
     return Motion(frozenset(), passes=count - 1)
 
 
-def _where(stages: Iterable[Stage], wanted: Callable[[Stage], bool], count: int) -> Motion:
-    return Motion(frozenset(stage.address for stage in stages if wanted(stage)), count)
+def _where(stages: Iterable[Stage], wanted: Callable[[Stage], bool]) -> Motion:
+    return Motion(frozenset(stage.address for stage in stages if wanted(stage)))

@@ -89,7 +89,7 @@ class Engine:
         Closing the generator unwinds the forward and removes every hook. Raises GenerationError when the model's
         forward fails.
         """
-        run: Suspension[Visit] = Suspension(self._generate)
+        run: Suspension[Visit] = Suspension(self._generate, self._random_streams())
         self._stops.run = run
         try:
             while (visit := self._resume(run)) is not None:
@@ -107,6 +107,11 @@ class Engine:
             reached = f"token {self._stops.token}, after stage {self._stops.last_stage.address}"
             text = " ".join(str(error).split()) or "no message"
             raise GenerationError(f"the forward failed at {reached}: {type(error).__name__}: {text[:300]}") from error
+
+    def _random_streams(self) -> list[torch.Generator]:
+        """The generators a run may draw from: the host's, and that of each GPU the model is on."""
+        gpus = {each.device.index for each in self._model.parameters() if each.device.type == "cuda"}
+        return [torch.default_generator, *(torch.cuda.default_generators[index] for index in sorted(gpus))]
 
     def _generate(self) -> None:
         transformers.set_seed(self._settings.seed)

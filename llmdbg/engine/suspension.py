@@ -1,14 +1,14 @@
 """A function that can be suspended from any depth of its calls.
 
 It runs in a greenlet of the thread that resumes it. Grad mode, inference mode, autocast, torch's mode stacks and
-context variables belong to a thread, so without care a suspended forward (which runs without grad) would leak its modes
+context variables belong to a thread and the random streams to the process, so without care a suspended forward (which runs without grad) would leak its modes
 into whoever resumed it, and theirs into it. Each side gets its own back at every switch.
 """
 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import greenlet
@@ -39,9 +39,15 @@ def _current_modes() -> _Modes:
 
 
 class Suspension(Generic[Value]):
-    """Runs `function` until it calls `suspend(value)`; each `resume()` returns the next value."""
+    """Runs `function` until it calls `suspend(value)`; each `resume()` returns the next value.
 
-    def __init__(self, function: Callable[[], None]) -> None:
+    `generators` are the random streams the function draws from: what others draw while it is suspended does not move
+    them on.
+    """
+
+    def __init__(self, function: Callable[[], None], generators: Sequence[torch.Generator] = ()) -> None:
+        self._generators = generators
+        self._streams: list[torch.Tensor] = []
         self._greenlet: Any = greenlet.greenlet(function)
         self._greenlet.gr_context = contextvars.copy_context()
         self._inner: _Modes | None = None
@@ -55,7 +61,10 @@ class Suspension(Generic[Value]):
 
     def suspend(self, value: Value) -> None:
         """Hand `value` to whoever resumed the function; return when they resume it again. Called by the function."""
+        self._streams = [generator.get_state() for generator in self._generators]
         self._greenlet.parent.switch(value)
+        for generator, stream in zip(self._generators, self._streams, strict=True):
+            generator.set_state(stream)
 
     def resume(self) -> Value | None:
         """Run the function to its next `suspend` and return what it handed over, or None once it has returned.

@@ -34,6 +34,7 @@ _SECONDS_BEFORE_RUNNING_SHOWS = 0.2
 class LlmdbgApp(App[BaseException]):
     """The screen of one session. Its return value is the error that kept it from starting, if one did."""
 
+    TITLE = "llmdbg"
     CSS_PATH = "style.tcss"
     ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
@@ -106,6 +107,7 @@ class LlmdbgApp(App[BaseException]):
         if message.error:
             self.state.say(message.error, "bad")
         elif len(message.answer) > 1:
+            self.state.say(sentence(message.snapshot))
             self.state.overlay = Overlay.OUTPUT
             self.state.output = (message.title, message.answer)
         else:
@@ -128,9 +130,11 @@ class LlmdbgApp(App[BaseException]):
         """Do what a key asks for."""
         if name == "quit":
             self.exit()
-        elif self.state.shown is None:
             return
-        elif name in _COMMANDS:
+        if self.state.shown is None:
+            return
+        self.state.say(sentence(self.state.shown))
+        if name in _COMMANDS:
             self._submit(_COMMANDS[name])
         elif name.startswith("pane_"):
             self._go_to_pane(PANES[int(name[-1]) - 1])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llmdbg.probes.candidates import Candidate
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_BAR_WIDTH = 8
+_BAR_WIDTH, _SHORT_BAR_WIDTH, _ROOMY = 8, 4, 48
 _NOT_YET = "Candidates begin at `logits`, where every token of the vocabulary gets a score: f goes there."
 
 
@@ -26,7 +26,7 @@ def candidate_rows(shown: Snapshot, width: int) -> list[Row]:
     chosen = shown.stop.chosen.id if shown.stop.chosen is not None else None
     processed = len(found.rows[0].path) > 1 if found.rows else False
     left = "" if found.left == found.vocabulary else f"{found.left:,} of "
-    rows = [row((f"{left}{found.vocabulary:,} tokens", "dim"), (f"  entropy {found.entropy:.2f} nats", "dim"))]
+    rows = [row((f"{left}{found.vocabulary:,} left · entropy {found.entropy:.2f} nats", "dim"))]
     rows += [row((f"{address.partition('.')[2] or address} cut {count:,}", "warn")) for address, count in found.cuts]
     if processed and shown.stop.stage.kind is not StageKind.LOGITS:
         rows.append(row(("   before    now", "dim")))
@@ -38,9 +38,10 @@ def _candidate(candidate: Candidate, processed: bool, is_chosen: bool, width: in
     mark = "▶" if is_chosen else " "
     before = f"{_percent(candidate.path[0].prob)} " if processed else ""
     now = "   cut" if candidate.cut_by else _percent(candidate.prob)
-    bar = bar_of(candidate.prob, _BAR_WIDTH)
+    bar_width = _SHORT_BAR_WIDTH if processed and width < _ROOMY else _BAR_WIDTH
+    bar = bar_of(candidate.prob, bar_width)
     why = f" {candidate.cut_by.partition('.')[2]}" if candidate.cut_by else ""
-    room = max(3, width - 4 - len(before) - 6 - _BAR_WIDTH - 3 - len(why))
+    room = max(3, width - 4 - len(before) - 6 - bar_width - 2 - len(why))
     return row(
         (f"{mark}{candidate.rank:2} ", "good" if is_chosen else "dim"),
         (before, "dim"),

@@ -1,0 +1,75 @@
+"""Sessions over tiny models, and a model folder as a user would have it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from llmdbg.debugger.session import Session
+from llmdbg.engine.settings import GenerationSettings
+from llmdbg.models.spec import LoadedModel
+from llmdbg.models.tokens import encode_prompt
+from tests.tiny import tiny_model
+
+TEXT = "The quick brown fox jumps over the lazy dog while seven wizards drink black tea and write long letters home."
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def tiny_session(name: str = "llama", text: str = "Hello there", **settings: Any) -> Session:
+    """A session over a tiny model that is fed the bytes of `text`."""
+    settings = {"max_new_tokens": 4, "greedy": True, **settings}
+    if any(key in settings for key in ("temperature", "top_k", "top_p", "min_p")):
+        settings["greedy"] = False
+    loaded = LoadedModel(f"tiny {name}", tiny_model(name), None, "sdpa")
+    return Session(loaded, encode_prompt(None, text, vocabulary_size=128), GenerationSettings(**settings))
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer trained on a sentence, with a chat template."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = ["<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([TEXT], trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")
+    fast.chat_template = TEMPLATE
+    return fast
+
+
+def write_tiny_folder(folder: Path) -> Path:
+    """A whole model folder: configuration, safetensors, tokenizer. Context 64 tokens."""
+    tokenizer = tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.25)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
