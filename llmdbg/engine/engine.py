@@ -96,6 +96,7 @@ class Engine:
                 yield visit
         finally:
             run.close()
+            self._stops.run = None
             self._stops.clear()
 
     def _resume(self, run: Suspension[Visit]) -> Visit | None:

@@ -1,8 +1,9 @@
 """A function that can be suspended from any depth of its calls.
 
 It runs in a greenlet of the thread that resumes it. Grad mode, inference mode, autocast, torch's mode stacks and
-context variables belong to a thread and the random streams to the process, so without care a suspended forward (which runs without grad) would leak its modes
-into whoever resumed it, and theirs into it. Each side gets its own back at every switch.
+context variables belong to a thread, the random streams to the process. So without care a suspended forward (which
+runs without grad) would leak its modes into whoever resumed it, and theirs into it. Each side gets its own back at
+every switch.
 """
 
 from __future__ import annotations
@@ -47,7 +48,6 @@ class Suspension(Generic[Value]):
 
     def __init__(self, function: Callable[[], None], generators: Sequence[torch.Generator] = ()) -> None:
         self._generators = generators
-        self._streams: list[torch.Tensor] = []
         self._greenlet: Any = greenlet.greenlet(function)
         self._greenlet.gr_context = contextvars.copy_context()
         self._inner: _Modes | None = None
@@ -61,9 +61,9 @@ class Suspension(Generic[Value]):
 
     def suspend(self, value: Value) -> None:
         """Hand `value` to whoever resumed the function; return when they resume it again. Called by the function."""
-        self._streams = [generator.get_state() for generator in self._generators]
+        streams = [generator.get_state() for generator in self._generators]
         self._greenlet.parent.switch(value)
-        for generator, stream in zip(self._generators, self._streams, strict=True):
+        for generator, stream in zip(self._generators, streams, strict=True):
             generator.set_state(stream)
 
     def resume(self) -> Value | None:

@@ -157,6 +157,11 @@ def _disagreements(tokenizer: PreTrainedTokenizerBase, text: str, ids: tuple[int
     if text not in (back, without_special, back.removeprefix(tokenizer.bos_token or "")):
         notes.append(f"round trip: these ids decode to {_excerpt(without_special)}, the prompt is {_excerpt(text)}")
     if (own := _sentencepiece_ids(tokenizer, text)) is not None:
+        if tokenizer.bos_token_id is not None and tokenizer.bos_token_id not in ids:
+            notes.append(
+                f"no {tokenizer.bos_token} in front: this tokenizer's settings do not ask for one (add_bos_token), "
+                "though its vocabulary has it"
+            )
         fed = [id for id in ids if id not in set(tokenizer.all_special_ids)]
         own = [id for id in own if id not in set(tokenizer.all_special_ids)]
         if fed != own:

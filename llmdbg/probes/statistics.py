@@ -102,7 +102,7 @@ def measure(tensor: Tensor) -> Tensor:
         return torch.zeros(0, dtype=torch.float32, device=values.device)
     low, high = torch.aminmax(values)
     std, mean = torch.std_mean(values, correction=0)
-    # torch sums in cascades; its vector_norm adds one by one on the CPU, and is off by 1e-4 for a quarter million values.
+    # torch sums in cascades, while its vector_norm adds one by one on the CPU and loses four digits of a large tensor.
     norm = values.square().sum().sqrt()
     counts = torch.stack((torch.count_nonzero(torch.isnan(values)), torch.count_nonzero(torch.isinf(values))))
     # The counts travel as bits: float32 could not hold large ones exactly, and a second copy would cost a wait.

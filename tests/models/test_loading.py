@@ -1,0 +1,360 @@
+"""Loading, and one clear line for everything that can be wrong with a model."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import gguf
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from llmdbg.errors import (
+    DamagedFileError,
+    HubUnreachableError,
+    LlmdbgError,
+    LoadError,
+    ModelRequestError,
+    OutOfMemoryError,
+)
+from llmdbg.models import demo, memory
+from llmdbg.models.loading import attention_of, load
+from llmdbg.models.spec import ModelSpec
+
+
+def spec(folder, **changes):
+    return ModelSpec(str(folder), **changes)
+
+
+def refusal(folder, kind, **changes):
+    """Load, and return the one line it is refused with."""
+    with pytest.raises(LlmdbgError) as caught:
+        load(spec(folder, **changes))
+    assert type(caught.value) is kind, repr(caught.value)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 420
+    return message
+
+
+def change_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_folder(tiny_folder):
+    heard = []
+    loaded = load(spec(tiny_folder), heard.append)
+
+    assert (loaded.name, loaded.device, loaded.dtype, loaded.attn) == ("tiny", "cpu", "float32", "sdpa")
+    assert not loaded.model.training
+    assert loaded.notes == ()
+    size = (tiny_folder / "model.safetensors").stat().st_size
+    assert heard[-1].stage == "reading"
+    assert heard[-1].done == heard[-1].total
+    assert size * 0.9 < heard[-1].total <= size
+    assert [each.done for each in heard[1:]] == sorted(each.done for each in heard[1:])
+
+
+def test_weights_are_those_of_from_pretrained(tiny_folder):
+    ours = load(spec(tiny_folder)).model.state_dict()
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tiny_folder).state_dict()
+
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("attn", ["sdpa", "eager"])
+def test_dtype_and_attention(tiny_folder, dtype, attn):
+    loaded = load(spec(tiny_folder, dtype=dtype, attn=attn))
+
+    assert (loaded.dtype, loaded.attn) == (dtype, attn)
+    assert loaded.model.dtype is getattr(torch, dtype)
+
+
+def test_the_private_name_attention_is_read_by_is_still_there(tiny_folder):
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_folder, attn_implementation="eager")
+    assert model.config._attn_implementation == attention_of(model) == "eager"
+
+
+def test_random_weights_need_only_the_configuration(tmp_path):
+    transformers.MistralConfig(
+        hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=300
+    ).save_pretrained(tmp_path)
+    heard = []
+    loaded = load(spec(tmp_path, random_weights=True, dtype="bfloat16"), heard.append)
+    again = load(spec(tmp_path, random_weights=True, dtype="bfloat16"))
+
+    assert loaded.tokenizer is None
+    assert loaded.dtype == "bfloat16"
+    assert any("random" in note for note in loaded.notes)
+    assert heard[-1].stage == "random weights on cpu"
+    assert heard[-1].done >= 0.9 * heard[-1].total
+    first = next(loaded.model.parameters())
+    assert torch.equal(first, next(again.model.parameters())), "the same command must give the same weights"
+    assert first.float().std() > 0
+
+
+def test_random_weights_leave_the_callers_random_stream_alone(tiny_folder):
+    torch.manual_seed(1)
+    wanted = torch.rand(3)
+    torch.manual_seed(1)
+    load(spec(tiny_folder, random_weights=True))
+
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_a_gguf_file():
+    heard = []
+    loaded = load(spec(demo.demo_file()), heard.append)
+
+    assert type(loaded.model).__name__ == "LlamaForCausalLM"
+    assert loaded.tokenizer.decode(loaded.tokenizer("Hello there")["input_ids"]) == "Hello there"
+    converting = [each for each in heard if each.stage == "converting"]
+    assert converting[-1].done == converting[-1].total > 80_000_000
+
+
+def test_the_demo_model_is_converted_once_and_is_the_gguf(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "cache_folder", lambda: tmp_path)
+    heard = []
+    first = load(ModelSpec("smollm2"), heard.append)
+    assert "converting" in {each.stage for each in heard}
+    heard.clear()
+    second = load(ModelSpec("smollm2"), heard.append)
+    assert "converting" not in {each.stage for each in heard}
+
+    folders = list(tmp_path.iterdir())
+    assert len(folders) == 1, "nothing half-written may be left"
+    source = demo.demo_file()
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype="float32")
+    wanted = theirs.state_dict()
+    for loaded in (first, second):
+        got = loaded.model.state_dict()
+        assert all(torch.equal(got[name], wanted[name]) for name in wanted)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    chat = [{"role": "user", "content": "Hi ☂"}]
+    assert second.tokenizer.apply_chat_template(chat, tokenize=False) == tokenizer.apply_chat_template(
+        chat, tokenize=False
+    )
+    assert second.tokenizer("Hi ☂\n  x")["input_ids"] == tokenizer("Hi ☂\n  x")["input_ids"]
+
+
+def test_a_conversion_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "cache_folder", lambda: tmp_path)
+
+    def full(*_arguments, **_settings):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "save_pretrained", full)
+    with pytest.raises(LoadError, match="No space left on device"):
+        load(ModelSpec("smollm2"))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["./nothing", "/no/such/folder", "a/b/c", "model.gguf", "not a name", ""])
+def test_what_is_no_model_at_all(name):
+    message = refusal(name, ModelRequestError)
+    assert "Hub name, a folder or a .gguf file" in message
+
+
+def test_the_hub_out_of_reach():
+    message = refusal("nobody/nothing-of-that-name", HubUnreachableError)
+    assert "local folder" in message
+
+
+def test_a_model_the_hub_does_not_know(monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    def unknown(*_arguments, **_settings):
+        raise RepositoryNotFoundError("404", response=SimpleNamespace(headers={}, request=None, status_code=404))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unknown)
+    assert "no model 'nobody/nothing'" in refusal("nobody/nothing", ModelRequestError)
+
+
+def test_no_weights(a_copy):
+    folder = a_copy()
+    (folder / "model.safetensors").unlink()
+    assert "no weights" in refusal(folder, LoadError)
+    assert load(spec(folder, random_weights=True)).model is not None
+
+
+def test_no_tokenizer(a_copy):
+    folder = a_copy()
+    for path in folder.glob("*token*"):
+        path.unlink()
+    assert "no tokenizer" in refusal(folder, LoadError)
+
+
+def test_no_configuration(a_copy):
+    folder = a_copy()
+    (folder / "config.json").unlink()
+    assert "no config.json" in refusal(folder, LoadError)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, -1])
+def test_truncated_safetensors(a_copy, keep):
+    path = a_copy() / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * keep)] if isinstance(keep, float) else whole[:keep])
+    assert "fetch it again" in refusal(path.parent, DamagedFileError).lower()
+
+
+def test_a_missing_shard(a_copy):
+    folder = a_copy()
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "model-00002-of-00002.safetensors" in refusal(folder, DamagedFileError)
+
+
+def test_a_git_lfs_pointer(a_copy):
+    folder = a_copy()
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n")
+    assert "git lfs pull" in refusal(folder, DamagedFileError)
+
+
+def test_pickled_weights_are_refused_unless_asked_for_by_name(a_copy):
+    folder = a_copy()
+    state = load(spec(folder)).model.state_dict()
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")
+
+    assert "--allow-pickle" in refusal(folder, ModelRequestError)
+    got = load(spec(folder, allow_pickle=True)).model.state_dict()
+    assert all(torch.equal(got[name], state[name]) for name in state)
+
+
+def test_remote_code_is_refused_unless_asked_for_by_name(a_copy):
+    folder = a_copy()
+    change_config(
+        folder, model_type="homemade", auto_map={"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    )
+    (folder / "own.py").write_text(
+        "import pathlib\n"
+        "from transformers import LlamaConfig, LlamaForCausalLM\n"
+        "pathlib.Path(__file__).with_name('ran').touch()\n"
+        "class Config(LlamaConfig):\n    model_type = 'homemade'\n"
+        "class Model(LlamaForCausalLM):\n    config_class = Config\n"
+    )
+    assert "--trust-remote-code" in refusal(folder, ModelRequestError)
+    assert not list(folder.rglob("ran"))
+    assert type(load(spec(folder, trust_remote_code=True)).model).__name__ == "Model"
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "words"),
+    [
+        ({"model_type": "mistrall"}, ModelRequestError, "'mistral'"),
+        ({"model_type": "t5"}, ModelRequestError, "encoder-decoder"),
+        ({"model_type": "clip"}, ModelRequestError, "no causal language model"),
+        ({"num_hidden_layers": 5}, LoadError, "lack"),
+        ({"intermediate_size": 80}, LoadError, "shapes"),
+        ({"num_attention_heads": 5}, LoadError, ""),
+    ],
+)
+def test_a_configuration_that_does_not_fit(a_copy, changes, kind, words):
+    folder = a_copy()
+    change_config(folder, **changes)
+    assert words in refusal(folder, kind)
+
+
+def test_weights_with_no_place_in_the_model_are_told(a_copy):
+    folder = a_copy()
+    change_config(folder, num_hidden_layers=2)
+    assert "no place" in load(spec(folder)).notes[0]
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json"])
+def test_a_file_that_is_not_json(a_copy, file):
+    folder = a_copy()
+    (folder / file).write_text('{"a": ')
+    refusal(folder, DamagedFileError)
+
+
+def write_gguf(path, architecture):
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_tensor("a", np.zeros((4, 4), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_a_gguf_of_another_architecture(tmp_path):
+    assert "'rwkv6'" in refusal(write_gguf(tmp_path / "a.gguf", "rwkv6"), ModelRequestError)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 1000, 0.5])
+def test_a_truncated_gguf(tmp_path, keep):
+    whole = demo.demo_file().read_bytes()
+    path = tmp_path / "a.gguf"
+    path.write_bytes(whole[: int(len(whole) * keep) if isinstance(keep, float) else keep])
+    refusal(path, DamagedFileError)
+
+
+def test_not_enough_memory_is_found_out_before_loading(a_copy, monkeypatch):
+    folder = a_copy()
+    monkeypatch.setattr(memory, "available", lambda _device: 10_000)
+    message = refusal(folder, OutOfMemoryError)
+    assert "10.0 kB free" in message
+    assert "needs" in message
+
+
+def test_a_random_seventy_billion_is_refused_by_its_size(tmp_path):
+    transformers.LlamaConfig(
+        hidden_size=8192,
+        intermediate_size=28672,
+        num_hidden_layers=800,
+        num_attention_heads=64,
+        num_key_value_heads=8,
+        vocab_size=128,
+    ).save_pretrained(tmp_path)
+    message = refusal(tmp_path, OutOfMemoryError, random_weights=True, dtype="bfloat16")
+    assert "1.4 TB" in message
+
+
+def test_running_out_while_loading_is_told(tiny_folder, monkeypatch):
+    def out(*_arguments, **_settings):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried 99")
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", out)
+    refusal(tiny_folder, OutOfMemoryError)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:7"])
+def test_cuda_without_cuda(tiny_folder, device):
+    assert "--device cpu" in refusal(tiny_folder, ModelRequestError, device=device)
+
+
+def test_a_device_that_does_not_exist(tiny_folder):
+    assert "auto, cpu, cuda" in refusal(tiny_folder, ModelRequestError, device="tpu")
+
+
+def test_attention_that_is_not_available(tiny_folder, tmp_path):
+    assert "--attn sdpa" in refusal(tiny_folder, ModelRequestError, attn="flash_attention_2", device="cpu")
+    config = transformers.MptConfig(d_model=32, n_heads=4, n_layers=1, vocab_size=320)
+    transformers.MptForCausalLM(config).save_pretrained(tmp_path)
+    for path in tiny_folder.glob("*token*"):
+        shutil.copy(path, tmp_path)
+    assert "--attn" in refusal(tmp_path, ModelRequestError, attn="sdpa")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
+@pytest.mark.parametrize("quantize", ["4bit", "8bit"])
+def test_quantisation_that_is_not_available(tiny_folder, quantize):
+    assert f"--quantize {quantize}" in refusal(tiny_folder, ModelRequestError, quantize=quantize)
+
+
+@pytest.mark.cuda
+def test_onto_cuda(tiny_folder, cuda):
+    loaded = load(spec(tiny_folder, device="cuda", dtype="bfloat16"))
+
+    assert loaded.device == "cuda:0"
+    assert {parameter.device.type for parameter in loaded.model.parameters()} == {"cuda"}
