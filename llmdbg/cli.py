@@ -220,10 +220,10 @@ def _report(error: LlmdbgError, *, json_lines: bool) -> int:
 
     record(error)
     message = " ".join(str(error).split())
-    if json_lines and not getattr(error, "written", False):
-        import json
+    if json_lines:
+        from llmdbg.frontends.batch.events import error_event, line
 
-        print(json.dumps({"event": "error", "type": type(error).__name__, "message": message}), flush=True)
+        print(line(error_event(type(error).__name__, message)), flush=True)
     print(f"llmdbg: {message}", file=sys.stderr)
     return error.exit_code
 

@@ -75,9 +75,9 @@ def end_event(end: End) -> Event:
     return {"event": "end", "stopped_by": end.stopped_by, "ids": list(end.ids), "text": end.text}
 
 
-def error_event(error: BaseException) -> Event:
+def error_event(kind: str, message: str) -> Event:
     """Something went wrong."""
-    return {"event": "error", "type": type(error).__name__, "message": str(error)}
+    return {"event": "error", "type": kind, "message": message}
 
 
 def token(row: TokenRow) -> Event:

@@ -10,7 +10,6 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from llmdbg.debugger import motions
 from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
-from llmdbg.errors import LlmdbgError
 from llmdbg.frontends import text
 from llmdbg.frontends.batch import events
 
@@ -27,7 +26,6 @@ class Writer(Protocol):
     def stop(self, stop: Stop) -> None: ...
     def answer(self, command: str, outcome: Answer) -> None: ...
     def end(self, end: End) -> None: ...
-    def error(self, error: LlmdbgError) -> None: ...
 
 
 class TextWriter:
@@ -51,9 +49,6 @@ class TextWriter:
     def end(self, end: End) -> None:
         """Write the whole answer."""
         self._write(text.end_lines(end))
-
-    def error(self, error: LlmdbgError) -> None:
-        """Nothing: an error is told on stderr, and stdout is data."""
 
     def _write(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -82,10 +77,6 @@ class JsonWriter:
         """Write an `end` event."""
         self._write(events.end_event(end))
 
-    def error(self, error: LlmdbgError) -> None:
-        """Write an `error` event."""
-        self._write(events.error_event(error))
-
     def _write(self, event: events.Event) -> None:
         print(events.line(event), file=self._out, flush=True)
 
@@ -93,7 +84,7 @@ class JsonWriter:
 def run_batch(session: Session, commands: Iterable[str], writer: Writer) -> None:
     """Run `commands`, or without any trace every stage of the outline to the end.
 
-    Raises the LlmdbgError of the first command that fails, having written its event.
+    Raises the LlmdbgError of the first command that fails; there is no end to write then.
     """
     writer.tokens(session)
     commands = [command for command in map(str.strip, commands) if command and not command.startswith("#")]
@@ -102,9 +93,6 @@ def run_batch(session: Session, commands: Iterable[str], writer: Writer) -> None
             _run_commands(session, commands, writer)
         else:
             _trace(session, writer)
-    except LlmdbgError as error:
-        writer.error(error)
-        raise
     finally:
         ended = session.close()
     writer.end(ended)

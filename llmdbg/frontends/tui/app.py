@@ -102,6 +102,7 @@ class LlmdbgApp(App[BaseException]):
 
     def on_arrived(self, message: Arrived) -> None:
         """Show where the session stands."""
+        before = self.state.shown
         self.state.arrive(message.snapshot)
         self._side_pane = "candidates" if message.snapshot.stop.candidates is not None else "tensor"
         if message.error:
@@ -111,7 +112,11 @@ class LlmdbgApp(App[BaseException]):
             self.state.overlay = Overlay.OUTPUT
             self.state.output = (message.title, message.answer)
         else:
-            self.state.say(message.answer[0] if message.answer else sentence(message.snapshot))
+            moved_focus = (
+                before is not None and before.focus != message.snapshot.focus and before.same_place(message.snapshot)
+            )
+            told = described(message.snapshot.focused) if moved_focus else sentence(message.snapshot)
+            self.state.say(message.answer[0] if message.answer else told)
         self.paint()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -279,8 +284,7 @@ class LlmdbgApp(App[BaseException]):
             self.state.unfold(unfolded=by > 0)
         elif focused == "tokens" and shown is not None:
             position = max(0, min(len(shown.tokens) - 1, shown.focus + by))
-            if self.engine.submit(f"focus {position}"):
-                self.state.say(described(shown.tokens[position]))
+            self._submit(f"focus {position}")
 
 
 def run(request: LaunchRequest) -> int:

@@ -49,6 +49,15 @@ class Snapshot:
     answer: str
     end: End | None
 
+    @property
+    def focused(self) -> TokenRow:
+        """The token at the focus position."""
+        return self.tokens[min(self.focus, len(self.tokens) - 1)]
+
+    def same_place(self, other: Snapshot) -> bool:
+        """Whether the run stands at the same stage of the same token in both."""
+        return (self.stop.stage, self.stop.token) == (other.stop.stage, other.stop.token)
+
     def breakpoint_at(self, address: str) -> Breakpoint | None:
         """The first breakpoint that waits at a stage, an enabled one before one that is off."""
         here = [each for each in self.breakpoints if address in each.target.addresses]

@@ -15,7 +15,7 @@ def answer_rows(shown: Snapshot, more: str, width: int) -> list[Row]:
     """The text generated so far, and `more` that came since."""
     text = shown.answer + more
     if not text:
-        return [row(("nothing has been generated yet", "dim"))]
+        return [row((line, "dim")) for line in wrapped("nothing has been generated yet", width)]
     return text_rows(text, width)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.snapshot import Snapshot
     from llmdbg.models.stages import Stage
 
-_NORM_WIDTH, _MS_WIDTH = 9, 9
+_NORM_WIDTH, _MS_WIDTH = 8, 9
 
 
 def visible_stages(shown: Snapshot, unfolded: Collection[int | None]) -> list[Stage]:

@@ -1,0 +1,271 @@
+"""What llmdbg costs: generation under it against an untouched `generate()`, and one stop against a bare hook.
+
+Runs are interleaved (a, b, a, b, …) because machines drift, and what counts is the median of the ratios within a pair.
+
+    python benchmarks/overhead.py                        the demo model, and a tiny 32-layer one for the stop
+    python benchmarks/overhead.py --random-weights CONFIG_FOLDER --device cuda --dtype bfloat16
+
+Writes one JSON object to stdout; progress goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from llmdbg.engine.engine import Engine
+from llmdbg.engine.settings import GenerationSettings
+from llmdbg.engine.visit import Visit, main_tensor
+from llmdbg.models.anatomy import dissect
+from llmdbg.models.loading import load
+from llmdbg.models.spec import ModelSpec
+from llmdbg.models.tokens import encode_prompt
+from llmdbg.probes.statistics import StatisticsRecorder
+
+PROMPT = "Can you write an email explaining what an LLM is?"
+_MICROSECONDS = 1e6
+
+
+def main() -> None:
+    """Measure what was asked for."""
+    options = arguments()
+    if options.memory_of:
+        print(json.dumps(peak_of(options)))
+        return
+    transformers.utils.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    loaded = load(spec_of(options))
+    vocabulary = loaded.model.get_input_embeddings().weight.shape[0]
+    prompt = encode_prompt(loaded.tokenizer, PROMPT, vocabulary_size=vocabulary).ids
+    settings = GenerationSettings(max_new_tokens=options.tokens, greedy=True)
+    loaded.model.generation_config.eos_token_id = None  # every run has the same length
+    report: dict[str, Any] = {
+        "machine": machine(loaded.model.device),
+        "model": loaded.name,
+        "dtype": loaded.dtype,
+        "attention": loaded.attn,
+        "tokens": options.tokens,
+        "pairs": options.pairs,
+    }
+    untouched = lambda: untouched_run(loaded.model, prompt, settings)  # noqa: E731
+    report["nothing_armed"] = compare(
+        "nothing armed", untouched, lambda: nothing_armed(loaded.model, prompt, settings), options.pairs
+    )
+    report["every_layer_recorded"] = compare(
+        "every layer recorded", untouched, lambda: layers_recorded(loaded.model, prompt, settings), options.pairs
+    )
+    del loaded
+    gc.collect()
+    report["stop"] = cost_of_a_stop(options.pairs)
+    if not options.skip_memory:
+        report["peak_memory"] = compare_memory()
+    report["help_seconds"] = time_of_help(options.pairs)
+    print(json.dumps(report, indent=2))
+
+
+def arguments() -> argparse.Namespace:
+    """The options."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("model", nargs="?", default="smollm2")
+    options.add_argument("--random-weights", action="store_true")
+    options.add_argument("--device", default="auto")
+    options.add_argument("--dtype", default="auto")
+    options.add_argument("--tokens", type=int, default=64)
+    options.add_argument("--pairs", type=int, default=15)
+    options.add_argument("--skip-memory", action="store_true", help="leave out the two processes that measure memory")
+    options.add_argument("--memory-of", choices=("generate", "llmdbg"), help=argparse.SUPPRESS)
+    return options.parse_args()
+
+
+def spec_of(options: argparse.Namespace) -> ModelSpec:
+    """The model the options name."""
+    return ModelSpec(
+        options.model, dtype=options.dtype, device=options.device, random_weights=options.random_weights
+    )
+
+
+def machine(device: torch.device) -> str:
+    """The machine in words."""
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    return f"{where}, {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def untouched_run(model: Any, prompt: tuple[int, ...], settings: GenerationSettings) -> None:
+    """`generate()` by itself."""
+    transformers.set_seed(settings.seed)
+    ids = torch.tensor([prompt], device=model.device)
+    model.generate(ids, attention_mask=torch.ones_like(ids), **settings.generate_arguments())
+
+
+def nothing_armed(model: Any, prompt: tuple[int, ...], settings: GenerationSettings) -> None:
+    """The engine, with nothing armed."""
+    for _ in Engine(model, dissect(model), prompt, settings).stages():
+        pass
+
+
+def layers_recorded(model: Any, prompt: tuple[int, ...], settings: GenerationSettings) -> None:
+    """The engine, with statistics of every layer's output recorded and read once a token."""
+    anatomy = dissect(model)
+    engine, recorder = Engine(model, anatomy, prompt, settings), StatisticsRecorder()
+
+    def note(visit: Visit) -> bool:
+        if visit.chosen is not None:
+            recorder.collect()
+        else:
+            tensor = main_tensor(visit.output)
+            assert tensor is not None
+            recorder.record(visit.stage.address, tensor)
+        return False
+
+    engine.arm([*(stage.address for stage in anatomy.layers()), "sample"], note)
+    for _ in engine.stages():
+        pass
+
+
+def timed(run: Callable[[], None]) -> float:
+    """Seconds one run takes, the device's work included."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def compare(name: str, first: Callable[[], None], second: Callable[[], None], pairs: int) -> dict[str, float]:
+    """Interleave two runs; the order within a pair alternates. Returns the median of the ratios and of each side."""
+    first(), second()
+    times: list[tuple[float, float]] = []
+    for pair in range(pairs):
+        if pair % 2:
+            b, a = timed(second), timed(first)
+        else:
+            a, b = timed(first), timed(second)
+        times.append((a, b))
+        print(f"{name}: pair {pair + 1} of {pairs}: {b / a:.4f}", file=sys.stderr)
+    ratios = sorted(b / a for a, b in times)
+    return {
+        "ratio": round(statistics.median(ratios), 4),
+        "ratio_quartiles": [round(each, 4) for each in statistics.quantiles(ratios, n=4)],  # type: ignore[dict-item]
+        "untouched_seconds": round(statistics.median(a for a, _ in times), 4),
+        "llmdbg_seconds": round(statistics.median(b for _, b in times), 4),
+    }
+
+
+def tiny_32_layers() -> Any:
+    """A Llama of 32 layers that are nearly nothing, so that a hook is what is measured."""
+    config = transformers.LlamaConfig(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=32,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        eos_token_id=None,
+        bos_token_id=None,
+        pad_token_id=0,
+    )
+    return transformers.LlamaForCausalLM(config).eval()
+
+
+def cost_of_a_stop(pairs: int, tokens: int = 24) -> dict[str, Any]:
+    """What a stop at each layer costs over a bare pre-hook and hook there, in microseconds a layer."""
+    torch.set_num_threads(1)
+    model = tiny_32_layers()
+    anatomy, settings = dissect(model), GenerationSettings(max_new_tokens=tokens, greedy=True)
+    layers = [stage.address for stage in anatomy.layers()]
+
+    def bare_hooks() -> None:
+        handles = []
+        for address in layers:
+            module = anatomy.modules[address]
+            handles.append(module.register_forward_pre_hook(lambda module, args: None))
+            handles.append(module.register_forward_hook(lambda module, args, kwargs, out: None, with_kwargs=True))
+        untouched_run(model, (1, 2, 3), settings)
+        for handle in handles:
+            handle.remove()
+
+    def stops() -> None:
+        engine = Engine(model, anatomy, (1, 2, 3), settings)
+        engine.arm(layers)
+        for _ in engine.stages():
+            pass
+
+    bare_hooks(), stops()
+    differences, hooks = [], []
+    for pair in range(pairs * 3):
+        nothing = timed(lambda: nothing_armed(model, (1, 2, 3), settings))
+        a, b = timed(bare_hooks), timed(stops)
+        plain = timed(lambda: untouched_run(model, (1, 2, 3), settings))
+        # What the engine costs with nothing armed is measured elsewhere; this is the stops alone.
+        differences.append(((b - nothing) - (a - plain)) / (tokens * len(layers)) * _MICROSECONDS)
+        hooks.append((a - plain) / (tokens * len(layers)) * _MICROSECONDS)
+        print(f"a stop: round {pair + 1} of {pairs * 3}: {differences[-1]:.2f} µs", file=sys.stderr)
+    return {
+        "microseconds_over_a_bare_hook": round(statistics.median(differences), 2),
+        "quartiles": [round(each, 2) for each in statistics.quantiles(differences, n=4)],
+        "bare_hook_microseconds": round(statistics.median(hooks), 2),
+    }
+
+
+def compare_memory() -> dict[str, Any]:
+    """Peak memory of a process that runs `generate()` against one that runs it under llmdbg, in bytes."""
+    peaks: dict[str, list[int]] = {"generate": [], "llmdbg": []}
+    for _ in range(3):
+        for side, found in peaks.items():
+            command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", side]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found.append(json.loads(done.stdout))
+            print(f"peak memory, {side}: {found[-1]:,}", file=sys.stderr)
+    generate, ours = (statistics.median(peaks[side]) for side in ("generate", "llmdbg"))
+    return {"ratio": round(ours / generate, 4), "generate_bytes": generate, "llmdbg_bytes": ours}
+
+
+def peak_of(options: argparse.Namespace) -> int:
+    """Run one side alone. Returns the most memory this process, or its GPU, has held."""
+    transformers.utils.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    loaded = load(spec_of(options))
+    vocabulary = loaded.model.get_input_embeddings().weight.shape[0]
+    prompt = encode_prompt(loaded.tokenizer, PROMPT * 40, vocabulary_size=vocabulary).ids
+    settings = GenerationSettings(max_new_tokens=16, greedy=True)
+    run = untouched_run if options.memory_of == "generate" else nothing_armed
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    run(loaded.model, prompt, settings)
+    if loaded.model.device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def time_of_help(pairs: int) -> dict[str, float]:
+    """Seconds `llmdbg --help` and `--version` take, a bare Python's start included."""
+    seconds = {}
+    for option in ("--help", "--version"):
+        command = [sys.executable, "-m", "llmdbg", option]
+        runs = [
+            timed(lambda command=command: subprocess.run(command, capture_output=True, check=True) and None)
+            for _ in range(pairs)
+        ]
+        seconds[option] = round(statistics.median(runs), 4)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

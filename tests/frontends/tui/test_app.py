@@ -1,0 +1,259 @@
+"""The screen driven by keys, over a real model, at both sizes."""
+
+import asyncio
+import time
+
+import pytest
+
+from llmdbg.debugger.session import Session
+from llmdbg.engine.settings import GenerationSettings
+from llmdbg.errors import DamagedFileError
+from llmdbg.frontends.tui.app import LlmdbgApp
+from llmdbg.frontends.tui.launch import LaunchRequest
+from llmdbg.frontends.tui.row_pane import RowPane
+from llmdbg.models.spec import ModelSpec
+from tests.engine.runs import hooks_on
+
+SIZES = [(80, 24), (120, 40)]
+
+
+def request(folder, *, breakpoints=(), commands=(), tokens=4, **settings):
+    return LaunchRequest(
+        ModelSpec(str(folder)),
+        "The quick brown fox",
+        GenerationSettings(max_new_tokens=tokens, **(settings or {"greedy": True})),
+        breakpoints=breakpoints,
+        commands=commands,
+    )
+
+
+async def until(pilot, holds):
+    """Wait for the screen to come to a state."""
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end, "the screen did not get there"
+        await pilot.pause(0.01)
+    await pilot.pause()
+
+
+async def loaded(pilot, app):
+    await until(pilot, lambda: app.state.shown is not None and not app.engine.busy)
+
+
+async def press(pilot, app, *keys):
+    for key in keys:
+        await pilot.press(key)
+        await until(pilot, lambda: not app.engine.busy)
+    await pilot.pause()
+
+
+def pane(app, id):
+    return "\n".join(row.text for row in app.query_one(f"#{id}", RowPane).rows)
+
+
+def line(app, id):
+    return app.query_one(f"#{id}").line
+
+
+def here(app):
+    return f"{app.state.shown.stop.stage.address}@{app.state.shown.stop.token}"
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_stepping_from_prompt_to_token(tiny_folder, size):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=size) as pilot:
+        await loaded(pilot, app)
+        assert here(app) == "tokenize@0"
+        assert "The·quick·brown·fox" in pane(app, "tokens")
+        for keys, place in (
+            ("n", "embed@0"),
+            ("n", "0@0"),
+            ("s", "1.input_layernorm@0"),
+            ("ss", "1.self_attn.k_proj@0"),
+            ("f", "1.self_attn@0"),
+            ("f", "1@0"),
+            ("f", "logits@0"),
+            ("t", "sample@0"),
+            ("t", "sample@1"),
+        ):
+            await press(pilot, app, *keys)
+            assert here(app) == place
+            assert place.partition("@")[0].rpartition(".")[2] in pane(app, "stages")
+        assert "▶" in pane(app, "candidates")
+        assert "token 2/4" in line(app, "header")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_run_ends_with_the_whole_answer_on_screen(tiny_folder, size):
+    app = LlmdbgApp(request(tiny_folder, tokens=12, temperature=1.5, seed=3))
+    async with app.run_test(size=size) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "c")
+        assert app.query_one("#text").display
+        text = app.state.shown.end.text
+        assert pane(app, "text").replace("\n", "").replace(" ", "") == "".join(
+            row.text for row in app.state.overlay_rows(10_000)
+        ).replace(" ", "")
+        assert len(text) > 5
+        assert "length asked for" in line(app, "status")
+        await press(pilot, app, "a")
+        assert not app.query_one("#text").display
+        assert "sample" in pane(app, "stages")
+        await press(pilot, app, "r")
+        assert app.state.shown.end is not None, "run goes on to the end again where there is no breakpoint"
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_breakpoint_on_the_selected_stage(tiny_folder, size):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=size) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "down", "down", "down", "b")
+        assert [point.target.text for point in app.state.shown.breakpoints] == ["1"]
+        assert "●" in pane(app, "stages")
+        await press(pilot, app, "c")
+        assert here(app) == "1@0"
+        await press(pilot, app, "c")
+        assert here(app) == "1@1"
+        await press(pilot, app, "b")
+        assert app.state.shown.breakpoints == ()
+        await press(pilot, app, "c")
+        assert app.state.shown.end is not None
+
+
+async def test_enter_goes_on_to_the_selected_stage(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "down", "down", "right", "up", "enter")
+        assert here(app).startswith("0.")
+
+
+async def test_narrow_shows_one_side_pane_and_tab_goes_round(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        for wanted in ("tensor", "candidates", "tokens", "stages"):
+            await press(pilot, app, "tab")
+            assert app.focused.id == wanted
+            assert app.query_one("#tensor").display != app.query_one("#candidates").display
+        await press(pilot, app, "4")
+        assert app.focused.id == "candidates"
+        await pilot.resize_terminal(120, 40)
+        await pilot.pause()
+        assert app.query_one("#tensor").display
+        assert app.query_one("#candidates").display
+
+
+async def test_commands_are_typed(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await pilot.press("colon", *"until 1.mlp", "enter")
+        await until(pilot, lambda: here(app) == "1.mlp@0")
+        await pilot.press("colon", *"info model", "enter")
+        await until(pilot, lambda: "LlamaForCausalLM" in pane(app, "text"))
+        await pilot.press("escape", "colon", *"until 9", "enter")
+        await until(pilot, lambda: "0 to 2" in line(app, "status"))
+        await pilot.press("colon", "q", "s", "escape")
+        await pilot.pause()
+        assert here(app) == "1.mlp@0", "letters typed into the command line are letters"
+
+
+async def test_focus_moves_over_the_tokens(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "n", "n", "1", "left", "left")
+        last = app.state.shown.prompt_length - 1
+        assert app.state.shown.stop.tensor.focus_position == last - 2
+        assert f"position {last - 2}" in pane(app, "tensor")
+        assert f"position {last - 2}: id" in line(app, "status")
+
+
+async def test_help_is_made_from_the_actions(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "question_mark")
+        assert "into the modules" in pane(app, "text")
+        await press(pilot, app, "escape")
+        assert not app.query_one("#text").display
+
+
+async def test_commands_and_breakpoints_of_the_command_line_come_first(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder, breakpoints=("1",), commands=("continue", "# nothing", "next")))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.state.shown is not None and here(app) == "2@0")
+
+
+async def test_a_step_repaints_few_rows(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "n", "n")
+        painted = []
+        for each in app.query(RowPane):
+            real = each.refresh_line
+            each.refresh_line = lambda y, real=real, each=each: painted.append((each.id, y)) or real(y)
+        await press(pilot, app, "n")
+        assert 0 < len(painted) <= 16, painted
+        painted.clear()
+        app.paint()
+        assert painted == [], "what is as it was is not sent again"
+
+
+async def test_the_screen_answers_while_the_model_works(tiny_folder, monkeypatch):
+    real = Session.go
+
+    def slow(self, motion):
+        time.sleep(1.5)
+        return real(self, motion)
+
+    monkeypatch.setattr(Session, "go", slow)
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await pilot.press("n")
+        started = time.monotonic()
+        await pilot.press("down", "question_mark")
+        await pilot.pause()
+        assert app.query_one("#text").display
+        assert time.monotonic() - started < 1.0
+        assert app.engine.busy
+        await until(pilot, lambda: "running" in line(app, "header"))
+        await until(pilot, lambda: not app.engine.busy)
+
+
+async def test_space_stops_a_run(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder, tokens=40))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await pilot.press("c", "space")
+        await until(pilot, lambda: not app.engine.busy)
+        shown = app.state.shown
+        assert shown.end is None or len(shown.end.ids) <= 40
+
+
+async def test_a_model_that_cannot_be_loaded_ends_the_screen_with_its_error(a_copy):
+    folder = a_copy()
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:4000])
+    app = LlmdbgApp(request(folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.return_value is not None)
+
+    assert isinstance(app.return_value, DamagedFileError)
+
+
+async def test_leaving_gives_the_model_back(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "n", "s", "s")
+        model = app.engine._session.loaded.model
+        assert hooks_on(model) > 0
+        await pilot.press("q")
+    assert await asyncio.to_thread(app.engine.leave, 10)
+    assert hooks_on(model) == 0

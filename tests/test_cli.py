@@ -1,0 +1,138 @@
+"""Exit codes, one clear line each, and nothing heavy imported before it is needed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from llmdbg import __version__
+from llmdbg.cli import main
+
+
+def complaint(capsys, *arguments, code=2):
+    """Run the command line, which must fail. Returns its one line."""
+    assert main([str(each) for each in arguments]) == code
+    out, err = capsys.readouterr()
+    assert out == "" or "--json" in arguments
+    [line] = [line for line in err.splitlines() if line.startswith("llmdbg: ")]
+    assert "Traceback" not in err
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--nonsense"], "--nonsense"),
+        (["-p", "x", "--dtype", "int3"], "int3"),
+        (["-p", "x", "--top-k", "many"], "many"),
+        (["-p", "x", "-n", "0"], "at least 1"),
+        (["-p", "x", "--temperature", "-1"], "greater than 0"),
+        (["-p", "x", "--temperature", "0"], "--greedy"),
+        (["-p", "x", "--temperature", "nan"], "greater than 0"),
+        (["-p", "x", "--top-p", "1.5"], "at most 1"),
+        (["-p", "x", "--min-p", "2"], "between 0 and 1"),
+        (["-p", "x", "--top-k", "0"], "1 or more"),
+        (["-p", "x", "--repetition-penalty", "0"], "greater than 0"),
+        (["-p", "x", "--greedy", "--top-p", "0.9"], "--top-p"),
+        (["-p", "x", "--seed", "-1"], "seed"),
+        (["-p", ""], "empty"),
+        (["-p", "  "], "empty"),
+        ([], "no prompt"),
+        (["-p", "x", "--prompt-file", "y"], "not both"),
+        (["--prompt-file", "/no/such/file"], "cannot read"),
+        (["-x", "/no/such/file", "-p", "x"], "cannot read"),
+        (["-p", "x", "--json"], "--batch"),
+        (["-p", "x"], "terminal"),
+        (["-p", "x", "--batch", "-ex", "fly"], "fly"),
+        (["-p", "x", "--batch", "--device", "tpu"], "tpu"),
+        (["diff", "-p", "x"], "not there yet"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(capsys, tiny_folder, arguments, words):
+    model = [] if "diff" in arguments else [tiny_folder]
+    assert words in complaint(capsys, *model, *arguments)
+
+
+def test_a_prompt_file_that_is_not_utf8(capsys, tiny_folder, tmp_path):
+    path = tmp_path / "prompt"
+    path.write_bytes("café".encode("latin-1"))
+    line = complaint(capsys, tiny_folder, "--prompt-file", path, "--batch")
+
+    assert "not UTF-8" in line
+    assert "byte 3" in line
+
+
+def test_a_prompt_file(capsys, tiny_folder, tmp_path):
+    path = tmp_path / "prompt"
+    path.write_text("The quick\nbrown fox ☂")
+    assert main([str(tiny_folder), "--prompt-file", str(path), "--batch", "--json", "-n", "1", "-ex", "quit"]) == 0
+    tokens = json.loads(capsys.readouterr().out.splitlines()[0])
+
+    assert "".join(row["text"] for row in tokens["tokens"]).startswith("The quick\nbrown fox")
+
+
+def test_a_prompt_beyond_the_context(capsys, tiny_folder):
+    line = complaint(capsys, tiny_folder, "-p", "z " * 80, "--batch")
+    assert "context holds 64" in line
+
+
+def test_an_unknown_address(capsys, tiny_folder):
+    assert main([str(tiny_folder), "-p", "Hi", "--batch", "-n", "1", "-b", "1.mpl", "-ex", "c"]) == 2
+    assert "the nearest is '1.mlp'" in capsys.readouterr().err
+
+
+def test_loading_trouble_is_exit_code_1(capsys, a_copy):
+    folder = a_copy()
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+    assert "cut short" in complaint(capsys, folder, "-p", "Hi", "--batch", code=1)
+
+
+def test_json_errors_are_events_too(capsys, tiny_folder):
+    assert main([str(tiny_folder), "-p", "", "--batch", "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)
+
+    assert (error["event"], error["type"]) == ("error", "PromptError")
+
+
+def in_a_process(*arguments, code="from llmdbg.cli import main; raise SystemExit(main())"):
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_import_nothing_heavy(option):
+    code = (
+        "import sys\nfrom llmdbg.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'textual', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = in_a_process(option, code=code)
+
+    assert done.stderr.strip() == "[]"
+    assert (__version__ if option == "--version" else "--random-weights") in done.stdout
+
+
+def test_python_dash_m():
+    done = subprocess.run(
+        [sys.executable, "-m", "llmdbg", "--version"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == f"llmdbg {__version__}\n"
+
+
+def test_a_process_keeps_stdout_for_data_and_stderr_quiet(tiny_folder):
+    done = in_a_process(tiny_folder, "-p", "The quick", "-n", "2", "--batch", "--json")
+
+    assert done.returncode == 0
+    assert all(json.loads(line)["event"] for line in done.stdout.splitlines())
+    assert done.stderr.splitlines() == ["looking for the model …", "reading …"]
+
+
+def test_a_reader_that_goes_away_is_no_traceback(tiny_folder):
+    command = f"{sys.executable} -m llmdbg {tiny_folder} -p 'The quick' -n 30 --batch | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=True)
+
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
