@@ -47,14 +47,37 @@ def main() -> None:
     if options.memory_of:
         print(json.dumps(peak_of(options)))
         return
+    report = compare_generation(options)
+    gc.collect()
+    report["stop"] = cost_of_a_stop(options.pairs)
+    if not options.skip_memory:
+        report["peak_memory"] = compare_memory()
+    report["help_seconds"] = time_of_help(options.pairs)
+    print(json.dumps(report, indent=2))
+
+
+def compare_generation(options: argparse.Namespace) -> dict[str, Any]:
+    """Whole generations: nothing armed, and statistics of every layer recorded, each against `generate()`."""
+    model, prompt, report = prepared(options, PROMPT)
+    settings = GenerationSettings(max_new_tokens=options.tokens, greedy=True)
+    model.generation_config.eos_token_id = None  # every run has the same length
+
+    def untouched() -> None:
+        untouched_run(model, prompt, settings)
+
+    for name, run in (("nothing_armed", nothing_armed), ("every_layer_recorded", layers_recorded)):
+        report[name] = compare(name, untouched, lambda run=run: run(model, prompt, settings), options.pairs)
+    return report
+
+
+def prepared(options: argparse.Namespace, text: str) -> tuple[Any, tuple[int, ...], dict[str, Any]]:
+    """The model and the prompt's ids, and what the report says about them."""
     transformers.utils.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
     loaded = load(spec_of(options))
     vocabulary = loaded.model.get_input_embeddings().weight.shape[0]
-    prompt = encode_prompt(loaded.tokenizer, PROMPT, vocabulary_size=vocabulary).ids
-    settings = GenerationSettings(max_new_tokens=options.tokens, greedy=True)
-    loaded.model.generation_config.eos_token_id = None  # every run has the same length
-    report: dict[str, Any] = {
+    prompt = encode_prompt(loaded.tokenizer, text, vocabulary_size=vocabulary).ids
+    about = {
         "machine": machine(loaded.model.device),
         "model": loaded.name,
         "dtype": loaded.dtype,
@@ -62,20 +85,7 @@ def main() -> None:
         "tokens": options.tokens,
         "pairs": options.pairs,
     }
-    untouched = lambda: untouched_run(loaded.model, prompt, settings)  # noqa: E731
-    report["nothing_armed"] = compare(
-        "nothing armed", untouched, lambda: nothing_armed(loaded.model, prompt, settings), options.pairs
-    )
-    report["every_layer_recorded"] = compare(
-        "every layer recorded", untouched, lambda: layers_recorded(loaded.model, prompt, settings), options.pairs
-    )
-    del loaded
-    gc.collect()
-    report["stop"] = cost_of_a_stop(options.pairs)
-    if not options.skip_memory:
-        report["peak_memory"] = compare_memory()
-    report["help_seconds"] = time_of_help(options.pairs)
-    print(json.dumps(report, indent=2))
+    return loaded.model, prompt, about
 
 
 def arguments() -> argparse.Namespace:
@@ -94,9 +104,7 @@ def arguments() -> argparse.Namespace:
 
 def spec_of(options: argparse.Namespace) -> ModelSpec:
     """The model the options name."""
-    return ModelSpec(
-        options.model, dtype=options.dtype, device=options.device, random_weights=options.random_weights
-    )
+    return ModelSpec(options.model, dtype=options.dtype, device=options.device, random_weights=options.random_weights)
 
 
 def machine(device: torch.device) -> str:
@@ -239,17 +247,13 @@ def compare_memory() -> dict[str, Any]:
 
 def peak_of(options: argparse.Namespace) -> int:
     """Run one side alone. Returns the most memory this process, or its GPU, has held."""
-    transformers.utils.logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()
-    loaded = load(spec_of(options))
-    vocabulary = loaded.model.get_input_embeddings().weight.shape[0]
-    prompt = encode_prompt(loaded.tokenizer, PROMPT * 40, vocabulary_size=vocabulary).ids
+    model, prompt, _ = prepared(options, PROMPT * 40)
     settings = GenerationSettings(max_new_tokens=16, greedy=True)
     run = untouched_run if options.memory_of == "generate" else nothing_armed
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    run(loaded.model, prompt, settings)
-    if loaded.model.device.type == "cuda":
+    run(model, prompt, settings)
+    if model.device.type == "cuda":
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 

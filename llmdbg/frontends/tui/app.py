@@ -9,7 +9,6 @@ from typing import ClassVar
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.events import Resize
 from textual.widgets import Input
 
 from llmdbg.errors import LlmdbgError, LoadError
@@ -27,6 +26,7 @@ from llmdbg.models.spec import DEMO_MODEL
 PANES = ("tokens", "stages", "tensor", "candidates")
 _COMMANDS = {action.name: action.command for action in ACTIONS if action.command}
 _WIDE = 100
+_SECONDS_TO_THE_FIRST_FRAME = 0.05
 _SECONDS_TO_CLOSE = 0.5
 _SECONDS_BEFORE_RUNNING_SHOWS = 0.2
 
@@ -75,11 +75,11 @@ class LlmdbgApp(App[BaseException]):
     def on_mount(self) -> None:
         """Show the loading screen first, and only then import what is heavy."""
         self.paint()
-        self.call_after_refresh(self.engine.start)
+        self.set_timer(_SECONDS_TO_THE_FIRST_FRAME, self.engine.start)
 
-    def on_resize(self, _event: Resize) -> None:
-        """Lay rows out for the new width."""
-        self.call_after_refresh(self.paint)
+    def on_row_pane_laid_out(self, _message: RowPane.LaidOut) -> None:
+        """Make rows for the room there is now, and show as many panes as it has room for."""
+        self.paint()
 
     def on_loading(self, message: Loading) -> None:
         """Show how far loading has come."""
@@ -181,12 +181,9 @@ class LlmdbgApp(App[BaseException]):
             "prompt": self._typing,
             "footer": not self._typing,
         }
-        changed = [id for id, wanted in there.items() if self.query_one(f"#{id}").display != wanted]
-        for id in changed:
-            self.query_one(f"#{id}").display = there[id]
-        if changed:
-            # Sizes are known once the layout has been done again.
-            self.call_after_refresh(self.paint)
+        for id, wanted in there.items():
+            if self.query_one(f"#{id}").display != wanted:
+                self.query_one(f"#{id}").display = wanted
         if covered:
             self.query_one("#text").border_title = state.overlay_title()
         target = "prompt" if self._typing else "text" if covered else self._pane

@@ -8,7 +8,9 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
+from textual.events import Resize, Show
 from textual.geometry import Size
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -17,6 +19,9 @@ from llmdbg.frontends.tui.rows import STYLES, Row
 
 class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
     """Shows rows, and scrolls when there are more than fit."""
+
+    class LaidOut(Message):
+        """A pane has a new size, or is seen again: its rows have to be made anew."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"row--{name}" for name in STYLES}
 
@@ -31,6 +36,14 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         super().__init__(id=id)
         self.border_title = title
         self._rows: tuple[Row, ...] = ()
+
+    def on_resize(self, _event: Resize) -> None:
+        """Ask for rows that fit."""
+        self.post_message(self.LaidOut())
+
+    def on_show(self, _event: Show) -> None:
+        """Ask for rows: those it has are from before it was hidden."""
+        self.post_message(self.LaidOut())
 
     @property
     def rows(self) -> tuple[Row, ...]:
