@@ -1,6 +1,7 @@
 # make demo   open the demo model on the screen
 # make test   run every test
 # make check  lint, types and the arrows between packages
+# make benchmark  what llmdbg costs on this machine
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 DEMO_PROMPT := Can you write an email explaining what an LLM is?
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format benchmark clean
 
 demo: $(VENV)/.demo
 	$(BIN)/llmdbg smollm2 --chat -p "$(DEMO_PROMPT)" -n 256
@@ -25,6 +26,9 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+benchmark: $(VENV)/.demo
+	$(BIN)/python benchmarks/overhead.py
 
 clean:
 	rm -rf $(VENV)

@@ -2,7 +2,7 @@
 
 Runs are interleaved (a, b, a, b, …) because machines drift, and what counts is the median of the ratios within a pair.
 
-    python benchmarks/overhead.py                        the demo model, and a tiny 32-layer one for the stop
+    python benchmarks/overhead.py                        the demo model, and two tiny 32-layer ones for the stop
     python benchmarks/overhead.py --random-weights CONFIG_FOLDER --device cuda --dtype bfloat16
 
 Writes one JSON object to stdout; progress goes to stderr.
@@ -19,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ import transformers
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.tiny import tiny_llama, toy
 from llmdbg.engine.engine import Engine
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.visit import Visit, main_tensor
@@ -47,9 +48,12 @@ def main() -> None:
     if options.memory_of:
         print(json.dumps(peak_of(options)))
         return
+    if options.only_stop:
+        print(json.dumps(cost_of_stops(options.pairs), indent=2))
+        return
     report = compare_generation(options)
     gc.collect()
-    report["stop"] = cost_of_a_stop(options.pairs)
+    report["stop"] = cost_of_stops(options.pairs)
     if not options.skip_memory:
         report["peak_memory"] = compare_memory()
     report["help_seconds"] = time_of_help(options.pairs)
@@ -98,6 +102,7 @@ def arguments() -> argparse.Namespace:
     options.add_argument("--tokens", type=int, default=64)
     options.add_argument("--pairs", type=int, default=15)
     options.add_argument("--skip-memory", action="store_true", help="leave out the two processes that measure memory")
+    options.add_argument("--only-stop", action="store_true", help="measure the cost of a stop and nothing else")
     options.add_argument("--memory-of", choices=("generate", "llmdbg"), help=argparse.SUPPRESS)
     return options.parse_args()
 
@@ -176,60 +181,65 @@ def compare(name: str, first: Callable[[], None], second: Callable[[], None], pa
     }
 
 
-def tiny_32_layers() -> Any:
-    """A Llama of 32 layers that are nearly nothing, so that a hook is what is measured."""
-    config = transformers.LlamaConfig(
-        vocab_size=64,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=32,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        eos_token_id=None,
-        bos_token_id=None,
-        pad_token_id=0,
-    )
-    return transformers.LlamaForCausalLM(config).eval()
-
-
-def cost_of_a_stop(pairs: int, tokens: int = 24) -> dict[str, Any]:
-    """What a stop at each layer costs over a bare pre-hook and hook there, in microseconds a layer."""
+def cost_of_stops(rounds: int) -> dict[str, Any]:
+    """What a stop costs where everything it needs is in the processor's cache, and between layers that evict it."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    model = tiny_32_layers()
-    anatomy, settings = dissect(model), GenerationSettings(max_new_tokens=tokens, greedy=True)
+    try:
+        return {"toy": cost_of_a_stop(toy(), rounds), "tiny_llama": cost_of_a_stop(tiny_llama(), rounds)}
+    finally:
+        torch.set_num_threads(threads)
+
+
+def cost_of_a_stop(model: Any, rounds: int, tokens: int = 96) -> dict[str, Any]:
+    """What a stop at each layer costs over a bare pre-hook and hook there, in microseconds a layer.
+
+    Within one run tokens take turns: nothing on the layers, bare hooks, stops. So the three that are compared lie
+    milliseconds apart, and what the machine does meanwhile meets all of them.
+    """
+    anatomy, settings = dissect(model), GenerationSettings(max_new_tokens=3 * tokens + 1, greedy=True)
     layers = [stage.address for stage in anatomy.layers()]
 
-    def bare_hooks() -> None:
-        handles = []
-        for address in layers:
-            module = anatomy.modules[address]
-            handles.append(module.register_forward_pre_hook(lambda module, args: None))
-            handles.append(module.register_forward_hook(lambda module, args, kwargs, out: None, with_kwargs=True))
-        untouched_run(model, (1, 2, 3), settings)
-        for handle in handles:
-            handle.remove()
+    def bare_hooks() -> list[Any]:
+        modules = [anatomy.modules[address] for address in layers]
+        before = [module.register_forward_pre_hook(lambda module, args: None) for module in modules]
+        return before + [
+            module.register_forward_hook(lambda module, args, kwargs, out: None, with_kwargs=True) for module in modules
+        ]
 
-    def stops() -> None:
+    stops, hooks = [], []
+    for turn in range(rounds):
         engine = Engine(model, anatomy, (1, 2, 3), settings)
-        engine.arm(layers)
-        for _ in engine.stages():
-            pass
-
-    bare_hooks(), stops()
-    differences, hooks = [], []
-    for pair in range(pairs * 3):
-        nothing = timed(lambda: nothing_armed(model, (1, 2, 3), settings))
-        a, b = timed(bare_hooks), timed(stops)
-        plain = timed(lambda: untouched_run(model, (1, 2, 3), settings))
-        # What the engine costs with nothing armed is measured elsewhere; this is the stops alone.
-        differences.append(((b - nothing) - (a - plain)) / (tokens * len(layers)) * _MICROSECONDS)
-        hooks.append((a - plain) / (tokens * len(layers)) * _MICROSECONDS)
-        print(f"a stop: round {pair + 1} of {pairs * 3}: {differences[-1]:.2f} µs", file=sys.stderr)
+        engine.arm(["sample"])
+        stages = engine.stages()
+        next(stages), next(stages)
+        for _ in range(tokens):
+            nothing = time_of_token(stages)
+            handles = bare_hooks()
+            hooked = time_of_token(stages)
+            for handle in handles:
+                handle.remove()
+            engine.arm([*layers, "sample"])
+            stopped = time_of_token(stages)
+            engine.arm(["sample"])
+            hooks.append((hooked - nothing) / len(layers) * _MICROSECONDS)
+            stops.append((stopped - hooked) / len(layers) * _MICROSECONDS)
+        stages.close()
+        print(f"a stop: round {turn + 1} of {rounds}: {statistics.median(stops[-tokens:]):.2f} µs", file=sys.stderr)
     return {
-        "microseconds_over_a_bare_hook": round(statistics.median(differences), 2),
-        "quartiles": [round(each, 2) for each in statistics.quantiles(differences, n=4)],
+        "microseconds_over_a_bare_hook": round(statistics.median(stops), 2),
+        "quartiles": [round(each, 2) for each in statistics.quantiles(stops, n=4)],
         "bare_hook_microseconds": round(statistics.median(hooks), 2),
     }
+
+
+def time_of_token(stages: Iterator[Visit]) -> float:
+    """Seconds to the next stop at `sample`, through whatever stops lie before it."""
+    started = time.perf_counter()
+    for visit in stages:
+        if visit.chosen is not None:
+            break
+    return time.perf_counter() - started
 
 
 def compare_memory() -> dict[str, Any]:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import torch
 import transformers
 
 from llmdbg.engine.loop import DecodeLoop
+from llmdbg.engine.random_streams import RandomStreams
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.stops import Stops
 from llmdbg.engine.suspension import Suspension
@@ -48,7 +50,8 @@ class Engine:
         self.prompt_ids = tuple(prompt_ids)
         self._model = model
         self._settings = settings
-        self._stops = Stops(anatomy, {parameter.device for parameter in model.parameters()})
+        self._devices = {parameter.device for parameter in model.parameters()}
+        self._stops = Stops(anatomy, self._devices)
         self._loop = DecodeLoop(anatomy, self._stops)
 
     @property
@@ -89,37 +92,30 @@ class Engine:
         Closing the generator unwinds the forward and removes every hook. Raises GenerationError when the model's
         forward fails.
         """
-        run: Suspension[Visit] = Suspension(self._generate, self._random_streams())
+        run: Suspension[Visit] = Suspension(self._generate, RandomStreams.of(self._devices))
         self._stops.run = run
         try:
-            while (visit := self._resume(run)) is not None:
+            while (visit := run.resume()) is not None:
                 yield visit
-        finally:
-            run.close()
-            self._stops.run = None
-            self._stops.clear()
-
-    def _resume(self, run: Suspension[Visit]) -> Visit | None:
-        try:
-            return run.resume()
         except LlmdbgError:
             raise
         except Exception as error:
             reached = f"token {self._stops.token}, after stage {self._stops.last_stage.address}"
             text = " ".join(str(error).split()) or "no message"
             raise GenerationError(f"the forward failed at {reached}: {type(error).__name__}: {text[:300]}") from error
-
-    def _random_streams(self) -> list[torch.Generator]:
-        """The generators a run may draw from: the host's, and that of each GPU the model is on."""
-        gpus = {each.device.index for each in self._model.parameters() if each.device.type == "cuda"}
-        return [torch.default_generator, *(torch.cuda.default_generators[index] for index in sorted(gpus))]
+        finally:
+            run.close()
+            self._stops.run = None
+            self._stops.clear()
 
     def _generate(self) -> None:
         transformers.set_seed(self._settings.seed)
         input_ids = torch.tensor([self.prompt_ids], device=self._model.device)  # (1, prompt)
+        # Left to itself, generate() takes a pad token in the prompt for padding and hides it from the model.
+        takes_mask = "attention_mask" in inspect.signature(self._model.forward).parameters
         self._model.generate(
             input_ids,
-            attention_mask=torch.ones_like(input_ids),
+            **({"attention_mask": torch.ones_like(input_ids)} if takes_mask else {}),
             custom_generate=self._loop.run,
             **one_sequence(self._model.generation_config),
             **self._settings.generate_arguments(),

@@ -18,20 +18,23 @@ if TYPE_CHECKING:
 
     from llmdbg.models.anatomy import Anatomy
 
-OnEnter = Callable[[Stage], None]
-OnLeave = Callable[[Stage, tuple[Any, ...], dict[str, Any], Any], None]
+PreHook = Callable[[Any, Any], None]
+"""A forward pre-hook: called with the module and its positional arguments."""
+
+OnLeave = Callable[[Stage, Any, tuple[Any, ...], dict[str, Any], Any], None]
+"""Called with a stage, and with what a forward hook gets: module, args, kwargs and output."""
 
 
 class Hooks:
     """The forward hooks on a model's stages.
 
-    `on_enter(stage)` is called before each armed module's forward and before those around it, and
-    `on_leave(stage, args, kwargs, output)` after each armed module's.
+    `entering(address)` makes the pre-hook of each armed module and of those around it; `on_leave` is called after each
+    armed module's forward. They run at every armed stage, so nothing lies between torch and them.
     """
 
-    def __init__(self, anatomy: Anatomy, on_enter: OnEnter, on_leave: OnLeave) -> None:
+    def __init__(self, anatomy: Anatomy, entering: Callable[[str], PreHook], on_leave: OnLeave) -> None:
         self._anatomy = anatomy
-        self._on_enter = on_enter
+        self._entering = entering
         self._on_leave = on_leave
         self._armed: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
         self._around: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
@@ -63,22 +66,15 @@ class Hooks:
 
     def _hooked(self, address: str) -> tuple[RemovableHandle, RemovableHandle]:
         stage, module = self._anatomy.stage(address), self._anatomy.modules[address]
-        enter = partial(self._enter, stage)
-        leave = partial(self._leave, stage)
-        return module.register_forward_pre_hook(enter), module.register_forward_hook(leave, with_kwargs=True)
-
-    def _kept_listening(self, address: str) -> tuple[RemovableHandle, RemovableHandle]:
-        stage, module = self._anatomy.stage(address), self._anatomy.modules[address]
+        leave = partial(self._on_leave, stage)
         return (
-            module.register_forward_pre_hook(partial(self._enter, stage)),
-            module.register_forward_hook(_do_nothing),
+            module.register_forward_pre_hook(self._entering(address)),
+            module.register_forward_hook(leave, with_kwargs=True),
         )
 
-    def _enter(self, stage: Stage, _module: Any, _args: Any) -> None:
-        self._on_enter(stage)
-
-    def _leave(self, stage: Stage, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        self._on_leave(stage, args, kwargs, output)
+    def _kept_listening(self, address: str) -> tuple[RemovableHandle, RemovableHandle]:
+        module = self._anatomy.modules[address]
+        return module.register_forward_pre_hook(self._entering(address)), module.register_forward_hook(_do_nothing)
 
 
 def _do_nothing(_module: Any, _args: Any, _output: Any) -> None:

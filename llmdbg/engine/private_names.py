@@ -2,13 +2,16 @@
 
 `generate(custom_generate=...)` hands us prepared inputs but not the steps of the decode loop, which transformers keeps
 as underscored methods of `GenerationMixin`; calling them, rather than copying them, is what keeps our loop bitwise
-equal to theirs when they change. Torch keeps its mode stacks private, and a greenlet has to carry its own along.
+equal to theirs when they change. Torch keeps its mode stacks private, and a greenlet has to carry its own along; its
+public `set_grad_enabled` is a Python class, and asking each device for autocast takes a call each, where a stop has
+only microseconds.
 
 `tests/engine/test_private_names.py` names each and fails when one is gone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 TRANSFORMERS_NAMES = ("_prefill", "_update_model_kwargs_for_generation", "_optimize_model_for_decode")
 TORCH_NAMES = (
+    "_set_grad_enabled",
+    "_is_any_autocast_enabled",
     "_len_torch_dispatch_stack",
     "_pop_torch_dispatch_stack",
     "_push_on_torch_dispatch_stack",
@@ -45,15 +50,23 @@ def decoding_kernels(model: PreTrainedModel) -> AbstractContextManager[None]:
     return cast("AbstractContextManager[None]", model._optimize_model_for_decode())
 
 
-def mode_stacks_empty() -> bool:
-    """Whether no torch dispatch or function mode is active in this thread."""
-    return not (torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack())
+set_grad_enabled: Callable[[bool], None] = torch._C._set_grad_enabled
+"""Set this thread's grad mode."""
+
+any_autocast: Callable[[], bool] = torch._C._is_any_autocast_enabled
+"""Whether autocast is on for any device in this thread."""
+
+dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
+"""How many torch dispatch modes are active in this thread."""
+
+function_modes: Callable[[], int] = torch._C._len_torch_function_stack
+"""How many torch function modes are active in this thread."""
 
 
 def take_mode_stacks() -> tuple[list[Any], list[Any]]:
     """Pop every active dispatch and function mode; each list runs from the innermost outwards."""
-    dispatch = [torch._C._pop_torch_dispatch_stack() for _ in range(torch._C._len_torch_dispatch_stack())]
-    function = [torch._C._pop_torch_function_stack() for _ in range(torch._C._len_torch_function_stack())]
+    dispatch = [torch._C._pop_torch_dispatch_stack() for _ in range(dispatch_modes())]
+    function = [torch._C._pop_torch_function_stack() for _ in range(function_modes())]
     return dispatch, function
 
 

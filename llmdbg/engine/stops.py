@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.clock import StageClock
@@ -13,6 +14,7 @@ from llmdbg.models.stages import TOKENIZE, Phase, Stage
 if TYPE_CHECKING:
     import torch
 
+    from llmdbg.engine.random_streams import RandomStreams
     from llmdbg.engine.suspension import Suspension
     from llmdbg.engine.visit import ScoresTrail
     from llmdbg.models.anatomy import Anatomy
@@ -30,7 +32,7 @@ class Stops:
         self.interrupted = False
         self._visitor: Visitor = always_suspend
         self._clock = StageClock(devices)
-        self._hooks = Hooks(anatomy, self.enter, self.leave)
+        self._hooks = Hooks(anatomy, self._clock.pre_hook, self._leave_module)
 
     def arm(self, addresses: Collection[str], visitor: Visitor) -> None:
         """Make `visitor` decide at exactly these stages."""
@@ -43,7 +45,7 @@ class Stops:
         self.arm((), always_suspend)
 
     def enter(self, stage: Stage) -> None:
-        """A stage begins that is armed, or has an armed one inside."""
+        """A stage of the token loop begins."""
         self._clock.enter(stage.address)
 
     def leave(
@@ -70,7 +72,38 @@ class Stops:
         """Hand `visit` to whoever runs the engine; return when they go on."""
         assert self.run is not None
         self.interrupted = False
-        visit.ms = self._clock.leave(visit.stage.address)
-        self._clock.suspend()
+        visit.ms = self._clock.suspend(visit.stage.address)
         self.run.suspend(visit)
         self._clock.resume()
+
+    def streams(self) -> RandomStreams:
+        """The random streams of this run."""
+        assert self.run is not None
+        return self.run.streams
+
+    @contextmanager
+    def streams_kept(self, *, each_stop: bool) -> Iterator[None]:
+        """Keep the random streams from what others draw at the stops inside.
+
+        A forward that draws needs that at each stop. For the many that do not it is enough to put the streams back
+        once it has run.
+        """
+        assert self.run is not None
+        states = None if each_stop else self.run.streams.states()
+        self.run.keeps_streams = each_stop
+        try:
+            yield
+        finally:
+            self.run.keeps_streams = True
+            if states is not None:
+                self.run.streams.restore(states)
+
+    def _leave_module(
+        self, stage: Stage, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        """The hook of an armed module: it has run."""
+        self.last_stage = stage
+        visit = Visit(stage, self.phase, self.token, output, args, kwargs)
+        if self._visitor(visit) or self.interrupted:
+            self.suspend(visit)
+        visit.release()

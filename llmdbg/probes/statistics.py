@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _FLOATS = 5  # min, max, mean, std, norm
 _WIDTH = _FLOATS + 4  # two int64 counts, each in the room of two float32
+_SMALL = 1 << 15  # values: a vector of the residual stream, or a few
+_MOST_ALIKE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +97,28 @@ def position_axis(tensor: Tensor, length: int) -> int | None:
 @torch.no_grad()
 def measure(tensor: Tensor) -> Tensor:
     """Compute the statistics of `tensor` on its device without waiting. Returns a buffer (9,) float32 for `read`."""
-    values = tensor.detach()
-    values = values.abs() if values.is_complex() else values
-    values = values.to(torch.float32)
+    values = _as_float32(tensor)
     if values.numel() == 0:
         return torch.zeros(0, dtype=torch.float32, device=values.device)
-    low, high = torch.aminmax(values)
-    std, mean = torch.std_mean(values, correction=0)
+    return _measured(values, None)
+
+
+def _as_float32(tensor: Tensor, *, copy: bool = False) -> Tensor:
+    values = tensor.detach()
+    values = values.abs() if values.is_complex() else values
+    return values.to(torch.float32, copy=copy)
+
+
+def _measured(values: Tensor, axis: int | None) -> Tensor:
+    """Statistics over `axis`, or over everything: (9,) for (…) and None, (n, 9) for (n, m) and 1."""
+    low, high = torch.aminmax(values) if axis is None else torch.aminmax(values, dim=axis)
+    std, mean = torch.std_mean(values, axis, correction=0)
     # torch sums in cascades, while its vector_norm adds one by one on the CPU and loses four digits of a large tensor.
-    norm = values.square().sum().sqrt()
-    counts = torch.stack((torch.count_nonzero(torch.isnan(values)), torch.count_nonzero(torch.isinf(values))))
+    norm = values.square().sum(axis).sqrt()
+    nan, inf = torch.count_nonzero(values.isnan(), axis), torch.count_nonzero(values.isinf(), axis)
     # The counts travel as bits: float32 could not hold large ones exactly, and a second copy would cost a wait.
-    return torch.cat((torch.stack((low, high, mean, std, norm)), counts.view(torch.float32)))
+    counts = torch.stack((nan, inf), -1).view(torch.float32)
+    return torch.cat((torch.stack((low, high, mean, std, norm), -1), counts), -1)
 
 
 def read(buffers: Sequence[Tensor]) -> list[Numbers | None]:
@@ -129,21 +141,41 @@ def _numbers(row: np.ndarray) -> Numbers:
 class StatisticsRecorder:
     """Statistics of many stages, left on the device until they are asked for.
 
-    `record` may be called inside a forward: it neither waits nor keeps the tensor.
+    `record` may be called inside a forward: it neither waits nor keeps the tensor. Of a small one, as every stage of a
+    decode gives out, it takes a copy, and those of one shape are measured together: one copy a stage instead of a
+    dozen kernels.
     """
 
     def __init__(self) -> None:
         self._keys: list[str] = []
-        self._buffers: list[Tensor] = []
+        self._buffers: list[Tensor | None] = []
+        self._small: dict[tuple[int, torch.device], list[tuple[int, Tensor]]] = {}
 
     def record(self, key: str, tensor: Tensor) -> None:
         """Measure `tensor` under `key`."""
+        size = tensor.numel()
+        if 0 < size <= _SMALL:
+            alike = self._small.setdefault((size, tensor.device), [])
+            alike.append((len(self._keys), _as_float32(tensor, copy=True).reshape(-1)))
+            self._buffers.append(None)
+            if len(alike) >= _MOST_ALIKE:
+                self._measure_small()
+        else:
+            self._buffers.append(measure(tensor))
         self._keys.append(key)
-        self._buffers.append(measure(tensor))
 
     def collect(self) -> list[tuple[str, Numbers | None]]:
         """Everything recorded since the last call, in order, in one copy to the host."""
-        numbers = read(self._buffers)
+        self._measure_small()
+        numbers = read([buffer for buffer in self._buffers if buffer is not None])
         collected = list(zip(self._keys, numbers, strict=True))
         self._keys, self._buffers = [], []
         return collected
+
+    @torch.no_grad()
+    def _measure_small(self) -> None:
+        for alike in self._small.values():
+            rows = _measured(torch.stack([values for _, values in alike]), 1)
+            for (index, _), row in zip(alike, rows.unbind(), strict=True):
+                self._buffers[index] = row
+        self._small = {}

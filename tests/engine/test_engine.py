@@ -237,6 +237,37 @@ def test_what_is_drawn_while_suspended_does_not_move_the_random_stream():
     assert list(engine.generated) == untouched(model, PROMPT, settings).ids
 
 
+def test_a_forward_that_draws_is_protected_too():
+    settings = GenerationSettings(max_new_tokens=8, temperature=0.9, seed=3)
+    model, engine = engine_over(settings=settings)
+    noise = model.model.layers[1].register_forward_pre_hook(lambda _, args: (args[0] + torch.randn(1), *args[1:]))
+    engine.arm(["0", "1.mlp", "norm", "sample"])
+    for _ in engine.stages():
+        torch.rand(7)
+
+    assert list(engine.generated) == untouched(model, PROMPT, settings).ids
+    noise.remove()
+
+
+def test_a_model_that_takes_no_attention_mask_runs():
+    model, _ = engine_over("llama")
+
+    class Maskless(type(model)):
+        def forward(self, input_ids, past_key_values=None, use_cache=None, return_dict=True):
+            return super().forward(input_ids, past_key_values=past_key_values, use_cache=use_cache)
+
+        def prepare_inputs_for_generation(self, input_ids, **kwargs):
+            inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
+            return {name: inputs.get(name) for name in ("input_ids", "past_key_values", "use_cache")}
+
+    wanted = untouched(model, PROMPT, GREEDY).ids
+    model.__class__ = Maskless
+    engine = Engine(model, dissect(model), PROMPT, GREEDY)
+    list(engine.stages())
+
+    assert list(engine.generated) == wanted
+
+
 def test_two_runs_can_be_interleaved():
     """A debugger may compare two runs: neither may disturb the other."""
     _first_model, first = engine_over("llama", settings=GenerationSettings(max_new_tokens=6, temperature=0.9, seed=3))

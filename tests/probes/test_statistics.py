@@ -1,6 +1,7 @@
 """Statistics against plain torch, in one copy to the host."""
 
 import math
+from dataclasses import astuple
 
 import pytest
 import torch
@@ -111,3 +112,39 @@ def test_reading_many_buffers_copies_to_the_host_once(monkeypatch):
     assert len(copies) == 2
     assert [(key, numbers.mean) for key, numbers in collected] == [(str(i), float(i)) for i in range(30)]
     assert recorder.collect() == []
+
+
+def test_what_is_recorded_together_is_what_each_alone_is():
+    generator = torch.Generator().manual_seed(1)
+    hostile = torch.tensor([[1.0, math.nan, -math.inf, math.inf]])
+    tensors = [
+        *(torch.randn(1, 1, 96, generator=generator) * scale for scale in (1e-3, 1.0, 1e3)),
+        torch.randn(4, 24, generator=generator).t(),
+        torch.randn(1, 1, 96, generator=generator).to(torch.bfloat16),
+        torch.arange(96),
+        hostile,
+        torch.zeros(0),
+        torch.randn(3, 20_000, generator=generator),
+    ]
+    recorder = StatisticsRecorder()
+    for index, tensor in enumerate(tensors):
+        recorder.record(str(index), tensor)
+    wanted = read([measure(tensor) for tensor in tensors])
+    tensors[0].fill_(7)  # a later stage may write into what an earlier one gave out
+
+    got = recorder.collect()
+
+    assert [key for key, _ in got] == [str(index) for index in range(len(tensors))]
+    for (_, numbers), alone in zip(got, wanted, strict=True):
+        if alone is None:
+            assert numbers is None
+        else:
+            assert astuple(numbers) == pytest.approx(astuple(alone), rel=1e-5, abs=1e-9, nan_ok=True)
+
+
+def test_recorded_tensors_are_measured_now_and_then_however_long_nobody_asks():
+    recorder = StatisticsRecorder()
+    for index in range(1000):
+        recorder.record(str(index), torch.full((8,), float(index)))
+
+    assert [numbers.mean for _, numbers in recorder.collect()] == [float(index) for index in range(1000)]
