@@ -1,76 +1,11 @@
 """The program in a real terminal: a pty, and what its user would see."""
 
-import os
-import pty
-import re
-import select
-import signal
-import struct
-import subprocess
 import sys
 import time
-from fcntl import ioctl
-from termios import TIOCSWINSZ
 
-import pyte
 import pytest
 
-
-class Terminal:
-    """A process in a pty, and the screen its bytes draw."""
-
-    def __init__(self, *command, size=(80, 24)):
-        columns, lines = size
-        self.screen = pyte.Screen(columns, lines)
-        self._stream = pyte.ByteStream(self.screen)
-        self._ours, theirs = pty.openpty()
-        ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-        self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
-        )
-        os.close(theirs)
-        self.received = b""
-
-    def read(self, seconds=0.05):
-        """Take in what the program has written."""
-        while select.select([self._ours], [], [], seconds)[0]:
-            try:
-                data = os.read(self._ours, 65536)
-            except OSError:
-                return
-            if not data:
-                return
-            self.received += data
-            # pyte does not know the private-mode queries a modern terminal gets.
-            self._stream.feed(re.sub(rb"\x1b\[[?>=][\d;]*[\$a-z]*[pu]", b"", data))
-
-    @property
-    def text(self):
-        return "\n".join(self.screen.display)
-
-    def wait_for(self, words, seconds=90):
-        end = time.monotonic() + seconds
-        while words not in self.text:
-            assert time.monotonic() < end, f"{words!r} did not appear:\n{self.text}"
-            assert self.process.poll() is None, f"the program left:\n{self.text}"
-            self.read()
-
-    def send(self, keys):
-        os.write(self._ours, keys.encode())
-
-    def wait_for_exit(self, seconds=20):
-        end = time.monotonic() + seconds
-        while self.process.poll() is None and time.monotonic() < end:
-            self.read()
-        self.read()
-        return self.process.poll()
-
-    def close(self):
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        os.close(self._ours)
+from tests.terminal import Terminal
 
 
 @pytest.fixture

@@ -1,0 +1,101 @@
+"""A program in a real pty, and what its user would see there: for tests and for the screen's benchmark."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import time
+from fcntl import ioctl
+from termios import TIOCSWINSZ
+
+import pyte
+
+
+class Terminal:
+    """A process in a pty, and the screen its bytes draw.
+
+    `environment` is laid over this process's; a value of None leaves a variable out.
+    """
+
+    def __init__(
+        self,
+        *command: str,
+        size: tuple[int, int] = (80, 24),
+        environment: dict[str, str | None] | None = None,
+        draw: bool = True,
+    ) -> None:
+        columns, lines = size
+        self.screen = pyte.Screen(columns, lines)
+        self._stream = pyte.ByteStream(self.screen)
+        self._draw = draw
+        self._ours, theirs = pty.openpty()
+        self.resize(columns, lines)
+        wanted = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(environment or {})}
+        self.process = subprocess.Popen(
+            command,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={name: value for name, value in wanted.items() if value is not None},
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.received = b""
+        self.last_byte = 0.0
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Give the terminal another size, as a window manager would."""
+        self.screen.resize(lines, columns)
+        ioctl(self._ours, TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def read(self, seconds: float = 0.05) -> None:
+        """Take in what the program writes until it is quiet for `seconds`."""
+        while select.select([self._ours], [], [], seconds)[0]:
+            try:
+                data = os.read(self._ours, 65536)
+            except OSError:
+                return
+            if not data:
+                return
+            self.last_byte = time.perf_counter()
+            self.received += data
+            if self._draw:
+                # pyte does not know the private-mode queries a modern terminal gets.
+                self._stream.feed(re.sub(rb"\x1b\[[?>=][\d;]*[\$a-z]*[pu]", b"", data))
+
+    @property
+    def text(self) -> str:
+        """The screen."""
+        return "\n".join(self.screen.display)
+
+    def wait_for(self, words: str, seconds: float = 90) -> None:
+        """Read until `words` are on the screen."""
+        end = time.monotonic() + seconds
+        while words not in self.text:
+            assert time.monotonic() < end, f"{words!r} did not appear:\n{self.text}"
+            assert self.process.poll() is None, f"the program left:\n{self.text}"
+            self.read()
+
+    def send(self, keys: str) -> None:
+        """Type."""
+        os.write(self._ours, keys.encode())
+
+    def wait_for_exit(self, seconds: float = 20) -> int | None:
+        """Read until the program ends. Returns its exit code, None when it did not end."""
+        end = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < end:
+            self.read()
+        self.read()
+        return self.process.poll()
+
+    def close(self) -> None:
+        """Kill what is left."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        os.close(self._ours)
