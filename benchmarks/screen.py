@@ -41,10 +41,10 @@ def main() -> None:
     print(json.dumps(report, indent=2))
 
 
-def opened(options: argparse.Namespace, *more: str, size: tuple[int, int], **settings: Any) -> Terminal:
+def opened(options: argparse.Namespace, *more: str, size: tuple[int, int]) -> Terminal:
     """The program at its first stop."""
-    command = [sys.executable, "-m", "llmdbg", options.model, "-p", PROMPT, "--greedy", *more]
-    seen = Terminal(*command, size=size, environment=dict(_256), **settings)
+    command = [sys.executable, "-m", "llmdbg", options.model, "--chat", "-p", PROMPT, "--greedy", *more]
+    seen = Terminal(*command, size=size, environment=dict(_256))
     seen.wait_for("tokenize")
     seen.wait_for("Can·you")
     seen.read(0.5)
@@ -97,10 +97,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     tokens = 96
     ratios, rates = [], []
     for _ in range(5):
-        seen = opened(options, "-n", str(tokens), size=(120, 40), draw=True)
+        seen = opened(options, "-n", str(tokens), size=(120, 40))
+        seen.drawing = False
         before, started = len(seen.received), time.perf_counter()
         seen.send("c")
-        seen.wait_for("ended")
+        seen.wait_for_bytes(b"ended")
         on_screen = seen.last_byte - started
         rates.append((len(seen.received) - before) / on_screen)
         seen.close()
@@ -111,7 +112,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def headless(options: argparse.Namespace, tokens: int) -> float:
     """Seconds between the first stop and the end of the same run without a screen."""
-    command = [sys.executable, "-m", "llmdbg", options.model, "-p", PROMPT, "--greedy", "-n", str(tokens)]
+    command = [sys.executable, "-m", "llmdbg", options.model, "--chat", "-p", PROMPT, "--greedy", "-n", str(tokens)]
     command += ["--batch", "--json", "-ex", "info stage", "-ex", "continue"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ)
     assert process.stdout is not None

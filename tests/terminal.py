@@ -19,7 +19,8 @@ import pyte
 class Terminal:
     """A process in a pty, and the screen its bytes draw.
 
-    `environment` is laid over this process's; a value of None leaves a variable out.
+    `environment` is laid over this process's; a value of None leaves a variable out. Without `drawing` bytes are only
+    collected: emulating a terminal takes time that a measured program may need.
     """
 
     def __init__(
@@ -27,12 +28,11 @@ class Terminal:
         *command: str,
         size: tuple[int, int] = (80, 24),
         environment: dict[str, str | None] | None = None,
-        draw: bool = True,
     ) -> None:
         columns, lines = size
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
-        self._draw = draw
+        self.drawing = True
         self._ours, theirs = pty.openpty()
         self.resize(columns, lines)
         wanted = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(environment or {})}
@@ -64,7 +64,7 @@ class Terminal:
                 return
             self.last_byte = time.perf_counter()
             self.received += data
-            if self._draw:
+            if self.drawing:
                 # pyte does not know the private-mode queries a modern terminal gets.
                 self._stream.feed(re.sub(rb"\x1b\[[?>=][\d;]*[\$a-z]*[pu]", b"", data))
 
@@ -80,6 +80,13 @@ class Terminal:
             assert time.monotonic() < end, f"{words!r} did not appear:\n{self.text}"
             assert self.process.poll() is None, f"the program left:\n{self.text}"
             self.read()
+
+    def wait_for_bytes(self, words: bytes, seconds: float = 90) -> None:
+        """Read until `words` have been sent after what was received before."""
+        end, start = time.monotonic() + seconds, len(self.received)
+        while words not in self.received[start:]:
+            assert time.monotonic() < end, f"{words!r} was not sent"
+            self.read(0.02)
 
     def send(self, keys: str) -> None:
         """Type."""

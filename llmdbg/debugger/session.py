@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
+import torch
+
 from llmdbg.debugger.addresses import AddressBook
 from llmdbg.debugger.breakpoints import Breakpoints
 from llmdbg.debugger.motions import Motion
@@ -21,7 +23,9 @@ from llmdbg.models.anatomy import dissect
 from llmdbg.models.stages import SAMPLE, Phase, Stage, StageKind
 from llmdbg.models.tokens import Vocabulary
 from llmdbg.probes.candidates import candidates
-from llmdbg.probes.statistics import Statistics, statistics
+from llmdbg.probes.change import Change, change, input_like
+from llmdbg.probes.histogram import Histogram, histogram
+from llmdbg.probes.statistics import Statistics, position_axis, statistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,13 +34,15 @@ if TYPE_CHECKING:
     from llmdbg.models.tokens import Prompt
 
 OnToken = Callable[[int, TokenRow], None]
+OnLayer = Callable[[int, int], None]
 
 
 class Session:
     """Steps one generation. Made, it stands at `tokenize` of the first token.
 
     `stop` is where it stands; `end` is set once the last token has been chosen. `focus` is the position whose vector
-    the statistics describe, None for the last. `on_token(generated, row)` is told every token as it is chosen.
+    the statistics describe, None for the last. `on_token(generated, row)` is told every token as it is chosen, and
+    `on_layer(done, layers)` how far a prefill has come.
     Raises PromptError for a prompt that is empty or longer than the model's context.
     """
 
@@ -49,6 +55,7 @@ class Session:
         self.breakpoints = Breakpoints()
         self.focus: int | None = None
         self.on_token: OnToken | None = None
+        self.on_layer: OnLayer | None = None
         self._top = top
         self._prompt_rows = tuple(self._row(index, id, None) for index, id in enumerate(prompt.ids))
         self.restart()
@@ -63,6 +70,7 @@ class Session:
         self._failed = False
         self._reason = Reason.STEP
         self._hit: int | None = None
+        self._surprise: dict[int, Tensor | float] = {}
         self._visit = self._next_visit()
         self.addresses = AddressBook(self.anatomy, self.engine.processors)
         self.stop = self._describe(self._visit)
@@ -77,13 +85,10 @@ class Session:
         """Go on as `motion` says; return where the run stopped. Raises CommandError when it is over."""
         if self.end is not None:
             raise CommandError("the generation is over: `run` starts it again")
-        armed = motion.stages | self.breakpoints.addresses()
-        if self.on_token is not None:
-            armed |= {SAMPLE.address}
         if self._failed:
             raise CommandError("the forward failed: `run` starts again")
         self._reason, self._hit = Reason.END, None
-        self.engine.arm(armed, self._decider(motion))
+        self._arm(motion)
         self._visit = self._next_visit()
         if self._visit.ended_by is None and self._reason is Reason.END:
             self._reason = Reason.STEP  # interrupted
@@ -91,6 +96,37 @@ class Session:
         if self._visit.ended_by is not None:
             self.end = self._ended(self._visit)
         return self.stop
+
+    def probabilities(self) -> tuple[float | None, ...]:
+        """How likely the model itself, before any logits processor, held each generated token to be.
+
+        None for a token nobody looked at as it was chosen. One copy to the host for all that are new.
+        """
+        fresh = {token: prob for token, prob in self._surprise.items() if not isinstance(prob, float)}
+        if fresh:
+            self._surprise |= zip(fresh, torch.stack(list(fresh.values())).tolist(), strict=True)
+        return tuple(self._surprise.get(token) for token in range(len(self.generated_ids())))  # type: ignore[misc]
+
+    def spread(self) -> Histogram | None:
+        """How the values at the present stop are spread, None where it has no tensor."""
+        tensor = main_tensor(self._visit.output)
+        return None if tensor is None else histogram(tensor)
+
+    def moved(self) -> Change | None:
+        """What the stage did to the vector at the focus position, None where nothing of that shape went in."""
+        visit, output = self._visit, main_tensor(self._visit.output)
+        if output is None or not output.is_floating_point() or visit.trail:
+            return None
+        before = input_like(output, (*visit.args, *visit.kwargs.values()))
+        if before is None:
+            return None
+        first, length = self._positions(visit)
+        axis = position_axis(output, length)
+        if axis is None:
+            return change(before, output)
+        inside = self.focus is not None and first <= self.focus < first + length
+        position = self.focus - first if inside and self.focus is not None else length - 1
+        return change(before.select(axis, position), output.select(axis, position))
 
     def _next_visit(self) -> Visit:
         try:
@@ -132,9 +168,7 @@ class Session:
 
         def decide(visit: Visit) -> bool:
             nonlocal left, passes
-            if visit.chosen is not None and self.on_token is not None:
-                index = len(self.prompt.ids) + visit.token
-                self.on_token(visit.token, self._row(index, visit.chosen, visit.token))
+            self._tell(visit)
             hit = self.breakpoints.hit(visit)
             if hit is not None:
                 passes -= 1
@@ -149,6 +183,34 @@ class Session:
             return False
 
         return decide
+
+    def _arm(self, motion: Motion) -> None:
+        """Arm what the motion, the breakpoints and whoever watches need."""
+        armed, decide = motion.stages | self.breakpoints.addresses(), self._decider(motion)
+        if self.on_token is not None:
+            armed |= {SAMPLE.address}
+        if self.on_layer is None or self._visit.phase is Phase.DECODE or self._visit.trail:
+            self.engine.arm(armed, decide)
+            return
+        layers = frozenset(stage.address for stage in self.anatomy.layers())
+
+        def decide_in_prefill(visit: Visit) -> bool:
+            if visit.chosen is not None:
+                # Here no module is running, so hooks may change; layers are watched during the prefill alone.
+                self.engine.arm(armed, decide)
+            elif visit.stage.kind is StageKind.LAYER and self.on_layer is not None:
+                self.on_layer(int(visit.stage.address) + 1, len(layers))
+            return visit.stage.address in armed and decide(visit)
+
+        self.engine.arm(armed | layers | {SAMPLE.address}, decide_in_prefill)
+
+    def _tell(self, visit: Visit) -> None:
+        """Tell whoever listens that a token has been chosen. Runs inside the token loop: it waits for nothing."""
+        if visit.chosen is None or self.on_token is None:
+            return
+        _, logits = visit.trail[0]
+        self._surprise[visit.token] = torch.softmax(logits[0], dim=-1)[visit.chosen]
+        self.on_token(visit.token, self._row(len(self.prompt.ids) + visit.token, visit.chosen, visit.token))
 
     def _describe(self, visit: Visit) -> Stop:
         trail = [(stage.address, scores) for stage, scores in visit.trail]
@@ -169,11 +231,16 @@ class Session:
         )
 
     def _statistics(self, visit: Visit, tensor: Tensor) -> Statistics:
+        first, length = self._positions(visit)
+        return statistics(tensor, first=first, length=length, focus=self.focus)
+
+    def _positions(self, visit: Visit) -> tuple[int, int]:
+        """The first position the stage ran over, and how many."""
         prompt = len(self.prompt.ids)
-        last = prompt + visit.token - 1
         # Scores are those of the last position alone, in the prefill too.
-        prefill = visit.phase is Phase.PREFILL and not visit.trail
-        return statistics(tensor, first=0 if prefill else last, length=prompt if prefill else 1, focus=self.focus)
+        if visit.phase is Phase.PREFILL and not visit.trail:
+            return 0, prompt
+        return prompt + visit.token - 1, 1
 
     def _ended(self, visit: Visit) -> End:
         ids = (*self.engine.generated, *(() if visit.chosen is None else (visit.chosen,)))

@@ -1,0 +1,41 @@
+"""What a stage did to the vector that went in: how far it moved, and whether it still points the same way.
+
+For vectors x (in) and y (out) the relative change is ‖y - x‖ / ‖x‖ and the cosine is x·y / (‖x‖ ‖y‖), in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`relative` is ‖out - in‖ / ‖in‖, `cosine` that of the angle between them; NaN where a vector is zero."""
+
+    relative: float
+    cosine: float
+
+
+def input_like(output: Tensor, inputs: Iterable[Any]) -> Tensor | None:
+    """The first input that a stage's output could have grown out of: a float tensor of its very shape."""
+    for each in inputs:
+        if isinstance(each, torch.Tensor) and each.shape == output.shape and each.is_floating_point():
+            return each
+    return None
+
+
+@torch.no_grad()
+def change(before: Tensor, after: Tensor) -> Change:
+    """Compare two tensors of one shape as two long vectors. One copy to the host."""
+    x, y = (each.detach().to(torch.float32).flatten() for each in (before, after))
+    x = x.to(y.device)
+    size = x.norm()
+    relative, cosine = torch.stack(((y - x).norm() / size, torch.dot(x, y) / (size * y.norm()))).cpu().tolist()
+    return Change(relative, cosine)
