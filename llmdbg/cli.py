@@ -13,6 +13,7 @@ from llmdbg.errors import LlmdbgError, PromptError, UsageError
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.saved import SavedSession
     from llmdbg.engine.settings import GenerationSettings
 
 _EPILOG = """\
@@ -20,7 +21,16 @@ examples:
   llmdbg smollm2 --chat -p "What is a token?"                       step it on the screen
   llmdbg smollm2 -p "Once upon a time" -n 5 --batch                 trace every layer as text
   llmdbg FOLDER -p "Hi" --batch --json -b 12 -ex continue -ex "info candidates"
+  llmdbg --resume                                           an interrupted session, where it stood
+  llmdbg doctor                                             what is installed, set and used here
 """
+
+
+_SAVED = (
+    *("model", "prompt", "prompt_file", "chat", "system"),
+    *("max_new_tokens", "greedy", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"),
+    *("dtype", "device", "attn", "quantize", "random_weights"),
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -87,6 +97,9 @@ def _add_debugging(group: argparse._ArgumentGroup) -> None:
         "-ex", dest="commands", action=_Command, default=[], metavar="COMMAND", help="run a command at the start"
     )
     group.add_argument("-x", dest="commands", action=_CommandFile, metavar="FILE", help="run the commands of a file")
+    group.add_argument(
+        "--resume", nargs="?", const="", metavar="ID", help="take up a saved session: the last one interrupted or left"
+    )
     group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")
     group.add_argument("--json", action="store_true", help="with --batch: one JSON object a line")
 
@@ -108,6 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     json_lines = "--json" in arguments
     try:
+        if list(arguments[:1]) == ["doctor"] and not Path("doctor").exists():
+            from llmdbg.frontends.doctor import doctor
+
+            return doctor(arguments[1:])
         options = parser().parse_args(arguments)
         return _run(options)
     except LlmdbgError as error:
@@ -125,6 +142,10 @@ def _run(options: argparse.Namespace) -> int:
     from llmdbg.engine.settings import GenerationSettings
 
     _refuse_commands_to_come(options.model)
+    if options.json and not options.batch:
+        raise UsageError("--json goes with --batch: add --batch")
+    if options.resume is not None or _wants_the_interrupted_session(options):
+        return _resume(options)
     settings = GenerationSettings(
         max_new_tokens=options.max_new_tokens,
         greedy=options.greedy,
@@ -145,38 +166,89 @@ def _run(options: argparse.Namespace) -> int:
         trust_remote_code=options.trust_remote_code,
         allow_pickle=options.allow_pickle,
     )
-    prompt = _prompt_text(options)
-    if options.json and not options.batch:
-        raise UsageError("--json goes with --batch: add --batch")
-    if options.batch:
-        return _run_batch(options, spec, settings, prompt)
-    return _run_screen(options, spec, settings, prompt)
+    return _launch(options, spec, settings, _prompt_text(options), chat=_is_chat(options), system=options.system)
 
 
-def _run_batch(options: argparse.Namespace, spec: ModelSpec, settings: GenerationSettings, prompt: str) -> int:
-    from llmdbg.frontends.batch.launch import launch
+def _resume(options: argparse.Namespace) -> int:
+    """Take up a saved session: the one named, or else the last that was interrupted or left."""
+    from llmdbg.debugger.saved_files import SessionStore
 
-    commands = (*(f"break {address}" for address in options.breakpoints), *options.commands)
-    return launch(spec, prompt, settings, commands, chat=_is_chat(options), system=options.system, json=options.json)
-
-
-def _run_screen(options: argparse.Namespace, spec: ModelSpec, settings: GenerationSettings, prompt: str) -> int:
-    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+    if not options.batch and not _is_on_a_terminal():
         raise UsageError("the screen needs a terminal: add --batch to run without one")
-    from llmdbg.frontends.tui.app import run
-    from llmdbg.frontends.tui.launch import LaunchRequest
+    _refuse_what_is_saved(options)
+    store = SessionStore()
+    latest = None if options.resume else store.latest()
+    if not options.resume and latest is None:
+        raise UsageError("there is no saved session to resume: start one with a MODEL and -p TEXT")
+    id = options.resume or (latest.id if latest is not None else "")
+    seen = store.load(id)
+    spec = seen.spec_to_load(trust_remote_code=options.trust_remote_code, allow_pickle=options.allow_pickle)
+    # Without a screen nothing is saved, so the session is only read.
+    saved = seen if options.batch else store.resume(id)
+    return _launch(options, spec, saved.settings, saved.prompt, chat=saved.chat, system=saved.system, resumed=saved)
 
-    return run(
-        LaunchRequest(
-            spec=spec,
-            prompt=prompt,
-            chat=_is_chat(options),
-            system=options.system,
-            settings=settings,
-            breakpoints=tuple(options.breakpoints),
-            commands=tuple(options.commands),
-        )
-    )
+
+def _refuse_what_is_saved(options: argparse.Namespace) -> None:
+    defaults = parser()
+    given = [name for name in _SAVED if getattr(options, name) != defaults.get_default(name)]
+    if given:
+        names = ", ".join("MODEL" if name == "model" else f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"--resume takes model, prompt and settings from the saved session: leave out {names}")
+
+
+def _launch(
+    options: argparse.Namespace,
+    spec: ModelSpec,
+    settings: GenerationSettings,
+    prompt: str,
+    *,
+    chat: bool,
+    system: str | None,
+    resumed: SavedSession | None = None,
+) -> int:
+    if options.batch:
+        from llmdbg.frontends.batch.launch import launch
+
+        commands = (*(f"break {address}" for address in options.breakpoints), *options.commands)
+        return launch(spec, prompt, settings, commands, chat=chat, system=system, json=options.json, resumed=resumed)
+    if not _is_on_a_terminal():
+        raise UsageError("the screen needs a terminal: add --batch to run without one")
+    from llmdbg.frontends.tui.launch import LaunchRequest
+    from llmdbg.frontends.tui.start import run
+
+    breakpoints, commands = tuple(options.breakpoints), tuple(options.commands)
+    return run(LaunchRequest(spec, prompt, settings, chat, system, breakpoints, commands, resumed))
+
+
+def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
+    """Offer a session that was interrupted to someone who asked for nothing in particular."""
+    asked = (options.model, options.prompt, options.prompt_file)
+    if options.batch or any(each is not None for each in asked) or not _is_on_a_terminal():
+        return False
+    from llmdbg.debugger.saved import describe
+    from llmdbg.debugger.saved_files import SessionStore
+    from llmdbg.frontends.visible import visible
+
+    try:
+        survey = SessionStore().survey()
+    except LlmdbgError as error:
+        print(f"llmdbg: {visible(str(error))}", file=sys.stderr)
+        return False
+    for note in survey.notes:
+        print(f"llmdbg: {visible(note)}", file=sys.stderr)
+    interrupted = survey.interrupted
+    if not interrupted:
+        return False
+    print(f"llmdbg: a session was interrupted: {visible(describe(interrupted[0]))}", file=sys.stderr)
+    try:
+        answer = input("resume it? [Y/n] ").strip().lower()
+    except EOFError:
+        return False
+    return answer in ("", "y", "yes")
+
+
+def _is_on_a_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
 
 
 def _is_chat(options: argparse.Namespace) -> bool:
@@ -211,7 +283,7 @@ def _read(path: Path, what: str) -> str:
 
 
 def _refuse_commands_to_come(model: str | None) -> None:
-    if model in ("record", "diff", "doctor", "run") and not Path(model).exists():
+    if model in ("record", "diff", "run") and not Path(model).exists():
         raise UsageError(f"`llmdbg {model}` is not there yet; for a folder of that name write ./{model}")
 
 

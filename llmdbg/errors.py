@@ -11,7 +11,8 @@
     │   ├── HubUnreachableError the Hub did not answer
     │   ├── DamagedFileError    a file is truncated or is not what its name says
     │   └── OutOfMemoryError    what loading needs, and what there is
-    └── GenerationError         the model's own forward failed while running
+    ├── GenerationError         the model's own forward failed while running
+    └── SessionFileError        a saved session that is damaged, in use elsewhere or cannot be written
 
 The message says what happened, where, and what to do, in one line; a traceback belongs in the log.
 """
@@ -67,3 +68,14 @@ class OutOfMemoryError(LoadError):
 
 class GenerationError(LlmdbgError):
     """The model's own forward failed while running."""
+
+
+class SessionFileError(LlmdbgError):
+    """A saved session that is damaged, in use elsewhere, or cannot be read or written.
+
+    `damaged` is True when the file itself is at fault, so that another try would fail the same way.
+    """
+
+    def __init__(self, message: str, *, damaged: bool = False) -> None:
+        super().__init__(message)
+        self.damaged = damaged

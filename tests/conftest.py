@@ -2,11 +2,15 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 # Set before transformers is first imported: a test never waits for a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Nor does it see what the person at this machine keeps, or leave anything there.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="llmdbg-tests-")
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="llmdbg-tests-")
 
 import pytest
 import torch

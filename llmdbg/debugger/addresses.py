@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.models.stages import Stage
 
-_AT_TOKEN = re.compile(r"(?P<place>.*)@\s*(?P<token>\d+)")
+_AT_TOKEN = re.compile(r"(?P<place>.*)@\s*(?P<token>\d{1,9})")
 _LAYER_WORD = re.compile(r"layers?\s+(?=[\d*])")
-_RANGE = re.compile(r"(?P<first>\d+)-(?P<last>\d+)")
+_RANGE = re.compile(r"(?P<first>\d{1,9})-(?P<last>\d{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class AddressBook:
 
     def _nothing_named(self, place: str) -> str:
         line = f"no stage is called {place!r}"
-        numbers = [int(number) for number in re.findall(r"\d+", place.partition(".")[0])]
+        numbers = [int(number) for number in re.findall(r"\b\d{1,9}\b", place.partition(".")[0])]
         if numbers and max(numbers) >= self._layer_count > 0:
             return f"{line}: the layers of this model are 0 to {self._layer_count - 1}"
         known = {name: name for name in (*self._by_address, *self._by_module)}

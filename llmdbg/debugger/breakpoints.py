@@ -41,6 +41,11 @@ class Breakpoints:
         self._next_number += 1
         return added
 
+    def put_back(self, breakpoint: Breakpoint) -> None:
+        """Take in one that was set before, with its number, its state and its hits."""
+        self._by_number[breakpoint.number] = breakpoint
+        self._next_number = max(self._next_number, breakpoint.number + 1)
+
     def toggle(self, target: Target) -> Breakpoint | None:
         """Set a breakpoint at `target`, or delete the one that is there. Returns the new one, if any."""
         for each in self._by_number.values():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger import motions
@@ -46,9 +47,21 @@ class Quit:
 Outcome = Moved | Answer | Quit
 
 
+class Argument(StrEnum):
+    """What a command is given behind its name, so that completion knows what fits there."""
+
+    NOTHING = "nothing"
+    COUNT = "count"
+    ADDRESS = "address"
+    BREAKPOINT = "breakpoint"
+    TOPIC = "topic"
+    POSITION = "position"
+    COMMAND = "command"
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: its names, how it is written, what it does in a sentence, an example, and the doing."""
+    """One command: its names, how it is written, what it does in a sentence, an example, the doing, what it takes."""
 
     name: str
     aliases: tuple[str, ...]
@@ -56,6 +69,7 @@ class Command:
     summary: str
     example: str
     run: Callable[[Session, str], Outcome]
+    takes: Argument = Argument.NOTHING
 
 
 class Registry:
@@ -70,12 +84,18 @@ class Registry:
         return iter(self._commands.values())
 
     def add(
-        self, name: str, *aliases: str, usage: str, summary: str, example: str
+        self,
+        name: str,
+        *aliases: str,
+        usage: str,
+        summary: str,
+        example: str,
+        takes: Argument = Argument.NOTHING,
     ) -> Callable[[Callable[[Session, str], Outcome]], Callable[[Session, str], Outcome]]:
         """Decorate a function to make it a command."""
 
         def register(run: Callable[[Session, str], Outcome]) -> Callable[[Session, str], Outcome]:
-            command = Command(name, aliases, usage, summary, example, run)
+            command = Command(name, aliases, usage, summary, example, run, takes)
             self._commands[name] = command
             self._by_name |= dict.fromkeys((name, *aliases), command)
             return run
@@ -112,12 +132,21 @@ def _run(session: Session, arguments: str) -> Outcome:
     return Moved(session.go(motions.onwards()))
 
 
-@COMMANDS.add("step", "s", usage="step [N]", summary="Go to the next stage, into modules.", example="step 3")
+@COMMANDS.add(
+    "step", "s", usage="step [N]", summary="Go to the next stage, into modules.", example="step 3", takes=Argument.COUNT
+)
 def _step(session: Session, arguments: str) -> Outcome:
     return _repeated(session, motions.into, _count("step", arguments))
 
 
-@COMMANDS.add("next", "n", usage="next [N]", summary="Go to the next stage, over its modules.", example="next 4")
+@COMMANDS.add(
+    "next",
+    "n",
+    usage="next [N]",
+    summary="Go to the next stage, over its modules.",
+    example="next 4",
+    takes=Argument.COUNT,
+)
 def _next(session: Session, arguments: str) -> Outcome:
     return _repeated(session, motions.over, _count("next", arguments))
 
@@ -131,52 +160,102 @@ def _finish(session: Session, arguments: str) -> Outcome:
 
 
 @COMMANDS.add(
-    "continue", "c", usage="continue [N]", summary="Go on to the next breakpoint, or the Nth.", example="continue"
+    "continue",
+    "c",
+    usage="continue [N]",
+    summary="Go on to the next breakpoint, or the Nth.",
+    example="continue",
+    takes=Argument.COUNT,
 )
 def _continue(session: Session, arguments: str) -> Outcome:
     return Moved(session.go(motions.onwards(_count("continue", arguments))))
 
 
 @COMMANDS.add(
-    "until", "u", usage="until ADDRESS", summary="Go on to a stage, whatever lies between.", example="until 12.mlp@3"
+    "until",
+    "u",
+    usage="until ADDRESS",
+    summary="Go on to a stage, whatever lies between.",
+    example="until 12.mlp@3",
+    takes=Argument.ADDRESS,
 )
 def _until(session: Session, arguments: str) -> Outcome:
     return Moved(session.go(motions.until(session.addresses.resolve(_required("until", arguments, "ADDRESS")))))
 
 
 @COMMANDS.add(
-    "token", "t", usage="token [N]", summary="Go to where the next token is chosen (or the Nth).", example="token 10"
+    "token",
+    "t",
+    usage="token [N]",
+    summary="Go to where the next token is chosen (or the Nth).",
+    example="token 10",
+    takes=Argument.COUNT,
 )
 def _token(session: Session, arguments: str) -> Outcome:
     return Moved(session.go(motions.token(_count("token", arguments))))
 
 
-@COMMANDS.add("break", "b", usage="break ADDRESS", summary="Stop whenever a stage has run.", example="break *.mlp")
+@COMMANDS.add(
+    "break",
+    "b",
+    usage="break ADDRESS",
+    summary="Stop whenever a stage has run.",
+    example="break *.mlp",
+    takes=Argument.ADDRESS,
+)
 def _break(session: Session, arguments: str) -> Outcome:
     return Answer(_set_breakpoint(session, "break", arguments, temporary=False))
 
 
-@COMMANDS.add("tbreak", "tb", usage="tbreak ADDRESS", summary="Stop there once.", example="tbreak 12@5")
+@COMMANDS.add(
+    "tbreak", "tb", usage="tbreak ADDRESS", summary="Stop there once.", example="tbreak 12@5", takes=Argument.ADDRESS
+)
 def _tbreak(session: Session, arguments: str) -> Outcome:
     return Answer(_set_breakpoint(session, "tbreak", arguments, temporary=True))
 
 
-@COMMANDS.add("delete", "d", usage="delete [N]", summary="Delete breakpoint N, or all of them.", example="delete 1")
+@COMMANDS.add(
+    "delete",
+    "d",
+    usage="delete [N]",
+    summary="Delete breakpoint N, or all of them.",
+    example="delete 1",
+    takes=Argument.BREAKPOINT,
+)
 def _delete(session: Session, arguments: str) -> Outcome:
     return Answer(session.breakpoints.delete(_number("delete", arguments)))
 
 
-@COMMANDS.add("enable", usage="enable [N]", summary="Switch breakpoint N, or all, on again.", example="enable 1")
+@COMMANDS.add(
+    "enable",
+    usage="enable [N]",
+    summary="Switch breakpoint N, or all, on again.",
+    example="enable 1",
+    takes=Argument.BREAKPOINT,
+)
 def _enable(session: Session, arguments: str) -> Outcome:
     return Answer(session.breakpoints.enable(_number("enable", arguments), enabled=True))
 
 
-@COMMANDS.add("disable", usage="disable [N]", summary="Switch breakpoint N, or all, off.", example="disable 1")
+@COMMANDS.add(
+    "disable",
+    usage="disable [N]",
+    summary="Switch breakpoint N, or all, off.",
+    example="disable 1",
+    takes=Argument.BREAKPOINT,
+)
 def _disable(session: Session, arguments: str) -> Outcome:
     return Answer(session.breakpoints.enable(_number("disable", arguments), enabled=False))
 
 
-@COMMANDS.add("info", "i", usage=f"info {'|'.join(TOPICS)}", summary="Show what is here.", example="info candidates")
+@COMMANDS.add(
+    "info",
+    "i",
+    usage=f"info {'|'.join(TOPICS)}",
+    summary="Show what is here.",
+    example="info candidates",
+    takes=Argument.TOPIC,
+)
 def _info(session: Session, arguments: str) -> Outcome:
     word = _required("info", arguments, "TOPIC", f"one of {', '.join(TOPICS)}")
     matching = [word] if word in TOPICS else [topic for topic in TOPICS if topic.startswith(word)]
@@ -192,6 +271,7 @@ def _info(session: Session, arguments: str) -> Outcome:
     usage="focus POSITION",
     summary="Choose the position whose vector the statistics describe; `focus last` follows the newest.",
     example="focus 3",
+    takes=Argument.POSITION,
 )
 def _focus(session: Session, arguments: str) -> Outcome:
     word = _required("focus", arguments, "POSITION", "a token's index, or `last`")
@@ -205,7 +285,9 @@ def _focus(session: Session, arguments: str) -> Outcome:
     return Moved(session.look())
 
 
-@COMMANDS.add("help", "h", usage="help [COMMAND]", summary="Say what commands do.", example="help break")
+@COMMANDS.add(
+    "help", "h", usage="help [COMMAND]", summary="Say what commands do.", example="help break", takes=Argument.COMMAND
+)
 def _help(_session: Session, arguments: str) -> Outcome:
     return Answer(tuple(COMMANDS) if not arguments else (COMMANDS.find(arguments),))
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.settings import describe_sampling
-from llmdbg.probes.statistics import dtype_name
 
 if TYPE_CHECKING:
     from llmdbg.debugger.session import Session
@@ -41,6 +40,8 @@ class TokenTable:
 
 def model_info(session: Session) -> ModelInfo:
     """Describe the model and how it samples."""
+    from llmdbg.probes.statistics import dtype_name
+
     model, config = session.loaded.model, session.engine.config
     parameters = list(model.parameters())
     embeddings = model.get_input_embeddings()

@@ -6,14 +6,15 @@ only `interrupt` may be called from another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator, Iterable
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from llmdbg.debugger.addresses import AddressBook
 from llmdbg.debugger.breakpoints import Breakpoints
 from llmdbg.debugger.motions import Motion
+from llmdbg.debugger.source import Source, source_of
 from llmdbg.debugger.stop import End, Reason, Stop, TokenRow
 from llmdbg.engine.engine import Engine
 from llmdbg.engine.settings import GenerationSettings
@@ -26,6 +27,7 @@ from llmdbg.probes.candidates import candidates
 from llmdbg.probes.change import Change, change, input_like
 from llmdbg.probes.histogram import Histogram, histogram
 from llmdbg.probes.statistics import Statistics, position_axis, statistics
+from llmdbg.probes.values import Values, values
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +59,7 @@ class Session:
         self.on_token: OnToken | None = None
         self.on_layer: OnLayer | None = None
         self._top = top
-        self._prompt_rows = tuple(self._row(index, id, None) for index, id in enumerate(prompt.ids))
+        self._rows = tuple(self._row(index, id, None) for index, id in enumerate(prompt.ids))
         self.restart()
 
     def restart(self) -> Stop:
@@ -70,7 +72,7 @@ class Session:
         self._failed = False
         self._reason = Reason.STEP
         self._hit: int | None = None
-        self._surprise: dict[int, Tensor | float] = {}
+        self._probabilities: dict[int, Tensor | float] = {}
         self._visit = self._next_visit()
         self.addresses = AddressBook(self.anatomy, self.engine.processors)
         self.stop = self._describe(self._visit)
@@ -102,10 +104,15 @@ class Session:
 
         None for a token nobody looked at as it was chosen. One copy to the host for all that are new.
         """
-        fresh = {token: prob for token, prob in self._surprise.items() if not isinstance(prob, float)}
+        return self.probabilities_of(range(len(self.generated_ids())))
+
+    def probabilities_of(self, tokens: Iterable[int | None]) -> tuple[float | None, ...]:
+        """The same for some of the generated tokens, the one being chosen included."""
+        fresh = {token: prob for token, prob in self._probabilities.items() if not isinstance(prob, float)}
         if fresh:
-            self._surprise |= zip(fresh, torch.stack(list(fresh.values())).tolist(), strict=True)
-        return tuple(self._surprise.get(token) for token in range(len(self.generated_ids())))  # type: ignore[misc]
+            self._probabilities |= zip(fresh, torch.stack(list(fresh.values())).tolist(), strict=True)
+        known = cast("dict[int | None, float]", self._probabilities)
+        return tuple(known.get(token) for token in tokens)
 
     def spread(self) -> Histogram | None:
         """How the values at the present stop are spread, None where it has no tensor."""
@@ -120,13 +127,31 @@ class Session:
         before = input_like(output, (*visit.args, *visit.kwargs.values()))
         if before is None:
             return None
-        first, length = self._positions(visit)
-        axis = position_axis(output, length)
+        axis, position = self._focus_in(visit, output)
         if axis is None:
             return change(before, output)
+        return change(before.select(axis, position), output.select(axis, position))
+
+    def focused_values(self) -> Values | None:
+        """The numbers of the vector at the focus position, or of the whole tensor where no axis runs over positions."""
+        output = main_tensor(self._visit.output)
+        if output is None:
+            return None
+        axis, position = self._focus_in(self._visit, output)
+        return values(output if axis is None else output.select(axis, position))
+
+    def source(self) -> Source:
+        """The Python source of the forward that has just run."""
+        module = self.anatomy.modules.get(self._visit.stage.address)
+        head = self.loaded.model.get_output_embeddings() if self._visit.stage.kind is StageKind.LOGITS else None
+        return source_of(module if module is not None else head)
+
+    def _focus_in(self, visit: Visit, tensor: Tensor) -> tuple[int | None, int]:
+        """Which dimension of a stage's tensor runs over positions, if one does, and where the focus is in it."""
+        first, length = self._positions(visit)
         inside = self.focus is not None and first <= self.focus < first + length
         position = self.focus - first if inside and self.focus is not None else length - 1
-        return change(before.select(axis, position), output.select(axis, position))
+        return position_axis(tensor, length), position
 
     def _next_visit(self) -> Visit:
         try:
@@ -154,8 +179,13 @@ class Session:
 
     def tokens(self) -> tuple[TokenRow, ...]:
         """The whole sequence so far: prompt and generated tokens."""
-        count = len(self._prompt_rows)
-        return (*self._prompt_rows, *(self._row(count + i, id, i) for i, id in enumerate(self.generated_ids())))
+        prompt, ids = len(self.prompt.ids), self.generated_ids()
+        if any(row.id != id for row, id in zip(self._rows[prompt:], ids, strict=False)):
+            self._rows = self._rows[:prompt]
+        known = len(self._rows) - prompt
+        if known < len(ids):
+            self._rows += tuple(self._row(prompt + i, id, i) for i, id in enumerate(ids) if i >= known)
+        return self._rows[: prompt + len(ids)]
 
     def look(self) -> Stop:
         """Describe the present stop again, e.g. after the focus has moved."""
@@ -209,7 +239,7 @@ class Session:
         if visit.chosen is None or self.on_token is None:
             return
         _, logits = visit.trail[0]
-        self._surprise[visit.token] = torch.softmax(logits[0], dim=-1)[visit.chosen]
+        self._probabilities[visit.token] = torch.softmax(logits[0], dim=-1)[visit.chosen]
         self.on_token(visit.token, self._row(len(self.prompt.ids) + visit.token, visit.chosen, visit.token))
 
     def _describe(self, visit: Visit) -> Stop:

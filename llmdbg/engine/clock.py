@@ -21,12 +21,16 @@ class StageClock:
         self._gpus = [device for device in devices if device.type == "cuda"]
         self._suspended_total = 0.0
         self._suspended_since = 0.0
-        self._entered: dict[str, tuple[float | torch.cuda.Event, float]] = {}
+        # What the host's clock showed less the time suspended until then; with a GPU, an event and that time.
+        self._entered: dict[str, float] = {}
+        self._queued: dict[str, tuple[torch.cuda.Event, float]] = {}
 
     def enter(self, address: str) -> None:
         """Note that a stage begins."""
-        if len(self._gpus) <= 1:
-            self._entered[address] = (self._now(), self._suspended_total)
+        if not self._gpus:
+            self._entered[address] = perf_counter() - self._suspended_total
+        elif len(self._gpus) == 1:
+            self._queued[address] = (self._event(), self._suspended_total)
 
     def pre_hook(self, address: str) -> Callable[..., None]:
         """`enter` for one address, as a forward pre-hook: it runs at every armed stage, so it is one flat function."""
@@ -35,7 +39,7 @@ class StageClock:
         entered = self._entered
 
         def note(_module: Any, _args: Any) -> None:
-            entered[address] = (perf_counter(), self._suspended_total)
+            entered[address] = perf_counter() - self._suspended_total
 
         return note
 
@@ -44,31 +48,26 @@ class StageClock:
 
         Returns the milliseconds since it began, or None when its beginning was not seen. Waits for the device.
         """
+        if self._gpus:
+            queued = self._queued.pop(address, None)
+            milliseconds = None if queued is None else self._device_milliseconds(*queued)
+            self._suspended_since = perf_counter()
+            return milliseconds
         began = self._entered.pop(address, None)
-        if not self._gpus:
-            now = self._suspended_since = perf_counter()
-            if began is None:
-                return None
-            return max(0.0, now - began[0] - (self._suspended_total - began[1])) * 1e3  # type: ignore[operator]
-        milliseconds = None if began is None else self._device_milliseconds(*began)
-        self._suspended_since = perf_counter()
-        return milliseconds
+        now = self._suspended_since = perf_counter()
+        return None if began is None else (now - self._suspended_total - began) * 1e3
 
     def resume(self) -> None:
         """Go on counting."""
         self._suspended_total += perf_counter() - self._suspended_since
 
-    def _device_milliseconds(self, began: float | torch.cuda.Event, suspended: float) -> float:
-        ended = self._now()
-        assert isinstance(began, torch.cuda.Event)
-        assert isinstance(ended, torch.cuda.Event)
+    def _device_milliseconds(self, began: torch.cuda.Event, suspended: float) -> float:
+        ended = self._event()
         ended.synchronize()
         milliseconds: float = began.elapsed_time(ended)
         return max(0.0, milliseconds - (self._suspended_total - suspended) * 1e3)
 
-    def _now(self) -> float | torch.cuda.Event:
-        if not self._gpus:
-            return perf_counter()
+    def _event(self) -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self._gpus[0]))
         return event

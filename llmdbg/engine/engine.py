@@ -92,7 +92,7 @@ class Engine:
         Closing the generator unwinds the forward and removes every hook. Raises GenerationError when the model's
         forward fails.
         """
-        run: Suspension[Visit] = Suspension(self._generate, RandomStreams.of(self._devices))
+        run: Suspension[Visit] = Suspension(self._generate, RandomStreams(self._devices))
         self._stops.run = run
         try:
             while (visit := run.resume()) is not None:

@@ -8,7 +8,6 @@ carry hooks as well, which only note the time while they are not armed.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.models.stages import Stage
@@ -21,21 +20,23 @@ if TYPE_CHECKING:
 PreHook = Callable[[Any, Any], None]
 """A forward pre-hook: called with the module and its positional arguments."""
 
-OnLeave = Callable[[Stage, Any, tuple[Any, ...], dict[str, Any], Any], None]
-"""Called with a stage, and with what a forward hook gets: module, args, kwargs and output."""
+LeaveHook = Callable[[Any, tuple[Any, ...], dict[str, Any], Any], None]
+"""A forward hook: called with the module, its arguments and its output."""
 
 
 class Hooks:
     """The forward hooks on a model's stages.
 
-    `entering(address)` makes the pre-hook of each armed module and of those around it; `on_leave` is called after each
-    armed module's forward. They run at every armed stage, so nothing lies between torch and them.
+    `entering(address)` makes the pre-hook of each armed module and of those around it, `leaving(stage)` the hook of
+    each armed module. They run at every armed stage, so nothing lies between torch and them.
     """
 
-    def __init__(self, anatomy: Anatomy, entering: Callable[[str], PreHook], on_leave: OnLeave) -> None:
+    def __init__(
+        self, anatomy: Anatomy, entering: Callable[[str], PreHook], leaving: Callable[[Stage], LeaveHook]
+    ) -> None:
         self._anatomy = anatomy
         self._entering = entering
-        self._on_leave = on_leave
+        self._leaving = leaving
         self._armed: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
         self._around: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
 
@@ -66,10 +67,9 @@ class Hooks:
 
     def _hooked(self, address: str) -> tuple[RemovableHandle, RemovableHandle]:
         stage, module = self._anatomy.stage(address), self._anatomy.modules[address]
-        leave = partial(self._on_leave, stage)
         return (
             module.register_forward_pre_hook(self._entering(address)),
-            module.register_forward_hook(leave, with_kwargs=True),
+            module.register_forward_hook(self._leaving(stage), with_kwargs=True),
         )
 
     def _kept_listening(self, address: str) -> tuple[RemovableHandle, RemovableHandle]:

@@ -55,10 +55,7 @@ class DecodeLoop:
         self.processors = processor_stages(logits_processor)
         self._stops.suspend(Visit(TOKENIZE, Phase.PREFILL, 0, input_ids))
 
-        streams = self._stops.streams()
-        before = streams.states()
         outputs = private_names.prefill(model, input_ids, generation_config, model_kwargs)
-        draws = not streams.stand_at(before)
         with private_names.decoding_kernels(model):
             while True:
                 model_kwargs = private_names.updated_kwargs(model, outputs, model_kwargs)
@@ -82,8 +79,7 @@ class DecodeLoop:
                 inputs = model.prepare_inputs_for_generation(
                     input_ids, next_sequence_length=1 if model_kwargs["use_cache"] else None, **model_kwargs
                 )
-                with self._stops.streams_kept(each_stop=draws):
-                    outputs = model(**inputs, return_dict=True)
+                outputs = model(**inputs, return_dict=True)
                 del inputs
 
     def _process(self, input_ids: Tensor, logits: Tensor, processors: Iterable[Any]) -> ScoresTrail:

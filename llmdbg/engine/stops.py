@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.clock import StageClock
-from llmdbg.engine.hooks import Hooks
+from llmdbg.engine.hooks import Hooks, LeaveHook
 from llmdbg.engine.visit import Visit, Visitor, always_suspend
 from llmdbg.models.stages import TOKENIZE, Phase, Stage
 
 if TYPE_CHECKING:
     import torch
 
-    from llmdbg.engine.random_streams import RandomStreams
     from llmdbg.engine.suspension import Suspension
     from llmdbg.engine.visit import ScoresTrail
     from llmdbg.models.anatomy import Anatomy
@@ -32,7 +30,7 @@ class Stops:
         self.interrupted = False
         self._visitor: Visitor = always_suspend
         self._clock = StageClock(devices)
-        self._hooks = Hooks(anatomy, self._clock.pre_hook, self._leave_module)
+        self._hooks = Hooks(anatomy, self._clock.pre_hook, self._leaving)
 
     def arm(self, addresses: Collection[str], visitor: Visitor) -> None:
         """Make `visitor` decide at exactly these stages."""
@@ -76,34 +74,14 @@ class Stops:
         self.run.suspend(visit)
         self._clock.resume()
 
-    def streams(self) -> RandomStreams:
-        """The random streams of this run."""
-        assert self.run is not None
-        return self.run.streams
+    def _leaving(self, stage: Stage) -> LeaveHook:
+        """The hook of an armed module: it has run. One flat function, since it runs at every armed stage."""
 
-    @contextmanager
-    def streams_kept(self, *, each_stop: bool) -> Iterator[None]:
-        """Keep the random streams from what others draw at the stops inside.
+        def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            self.last_stage = stage
+            visit = Visit(stage, self.phase, self.token, output, args, kwargs)
+            if self._visitor(visit) or self.interrupted:
+                self.suspend(visit)
+            visit.release()
 
-        A forward that draws needs that at each stop. For the many that do not it is enough to put the streams back
-        once it has run.
-        """
-        assert self.run is not None
-        states = None if each_stop else self.run.streams.states()
-        self.run.keeps_streams = each_stop
-        try:
-            yield
-        finally:
-            self.run.keeps_streams = True
-            if states is not None:
-                self.run.streams.restore(states)
-
-    def _leave_module(
-        self, stage: Stage, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> None:
-        """The hook of an armed module: it has run."""
-        self.last_stage = stage
-        visit = Visit(stage, self.phase, self.token, output, args, kwargs)
-        if self._visitor(visit) or self.interrupted:
-            self.suspend(visit)
-        visit.release()
+        return leave

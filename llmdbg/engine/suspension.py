@@ -14,8 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-import greenlet
 import torch
+from greenlet import getcurrent, greenlet
 from torch import is_grad_enabled, is_inference_mode_enabled
 
 from llmdbg.engine.private_names import (
@@ -35,8 +35,8 @@ _AUTOCAST_DEVICES = ("cpu", "cuda")
 _Autocast = tuple[bool, ...] | None
 """Autocast by device; None where it is off for all."""
 
-_Modes = tuple[bool, bool, _Autocast]
-"""Grad, inference and autocast: what one side of a suspension sees."""
+_Modes = tuple[bool, _Autocast]
+"""Inference mode and autocast. Grad mode, which nearly always differs between the two sides, is kept beside them."""
 
 _ModeStacks = tuple[list[Any], list[Any]]
 
@@ -48,15 +48,15 @@ def _autocast() -> tuple[bool, ...]:
 class Suspension(Generic[Value]):
     """Runs `function` until it calls `suspend(value)`; each `resume()` returns the next value.
 
-    `streams` are the random streams the function draws from. While `keeps_streams` is set, what others draw during a
-    suspension does not move them on.
+    `streams` are the random streams the function draws from: what others draw during a suspension does not move them.
     """
 
     def __init__(self, function: Callable[[], None], streams: RandomStreams | None = None) -> None:
-        self.streams = streams or RandomStreams(())
-        self.keeps_streams = True
-        self._greenlet: Any = greenlet.greenlet(function)
+        streams = streams or RandomStreams()
+        self._streams_now, self._restore_streams = streams.states, streams.restore
+        self._greenlet: Any = greenlet(function)
         self._greenlet.gr_context = contextvars.copy_context()
+        self._inner_grad = False
         self._inner: _Modes | None = None
         self._inner_stacks: _ModeStacks | None = None
         self._outer_inference_guard: Any = None
@@ -69,12 +69,9 @@ class Suspension(Generic[Value]):
 
     def suspend(self, value: Value) -> None:
         """Hand `value` to whoever resumed the function; return when they resume it again. Called by the function."""
-        if not self.keeps_streams:
-            self._greenlet.parent.switch(value)
-            return
-        states = self.streams.states()
+        streams = self._streams_now()
         self._greenlet.parent.switch(value)
-        self.streams.restore(states)
+        self._restore_streams(streams)
 
     def resume(self) -> Value | None:
         """Run the function to its next `suspend` and return what it handed over, or None once it has returned.
@@ -82,29 +79,32 @@ class Suspension(Generic[Value]):
         Raises whatever the function raises.
         """
         function = self._greenlet
-        outer = (is_grad_enabled(), is_inference_mode_enabled(), _autocast() if any_autocast() else None)
+        outer_grad = is_grad_enabled()
+        outer = (is_inference_mode_enabled(), _autocast() if any_autocast() else None)
         outer_stacks = take_mode_stacks() if dispatch_modes() or function_modes() else None
-        inner = self._inner
-        if inner is None:
+        if self._inner is None:
             # A function that has not started yet sees the modes of whoever starts it.
-            inner, self._inner_stacks = outer, outer_stacks
+            self._inner_grad, self._inner, self._inner_stacks = outer_grad, outer, outer_stacks
         guard = None
-        if inner != outer or self._outer_inference_guard is not None:
-            guard = self._enter(inner, outer)
+        if self._inner != outer or self._outer_inference_guard is not None:
+            guard = self._enter(self._inner)
+            set_grad_enabled(self._inner_grad)
+        elif self._inner_grad is not outer_grad:
+            set_grad_enabled(self._inner_grad)
         if self._inner_stacks is not None:
             put_mode_stacks(self._inner_stacks)
-        function.parent = greenlet.getcurrent()
+        function.parent = getcurrent()
         try:
             value = function.throw() if self._closing else function.switch()
         finally:
-            self._inner = inner = (
-                is_grad_enabled(),
-                is_inference_mode_enabled(),
-                _autocast() if any_autocast() else None,
-            )
+            self._inner_grad = is_grad_enabled()
+            self._inner = (is_inference_mode_enabled(), _autocast() if any_autocast() else None)
             self._inner_stacks = take_mode_stacks() if dispatch_modes() or function_modes() else None
-            if inner != outer or guard is not None:
-                self._leave(guard, inner, outer)
+            if self._inner != outer or guard is not None:
+                self._leave(guard, outer)
+                set_grad_enabled(outer_grad)
+            elif self._inner_grad is not outer_grad:
+                set_grad_enabled(outer_grad)
             if outer_stacks is not None:
                 put_mode_stacks(outer_stacks)
         return None if function.dead else value
@@ -116,28 +116,24 @@ class Suspension(Generic[Value]):
             self._closing = True
             self.resume()
 
-    def _enter(self, inner: _Modes, outer: _Modes) -> Any:
+    def _enter(self, inner: _Modes) -> Any:
         """Give the thread the function's modes. Returns a guard that `_leave` has to close, if one was needed."""
         guard = None
-        if inner[1:] != outer[1:] or self._outer_inference_guard is not None:
-            if self._outer_inference_guard is not None:
-                self._outer_inference_guard.__exit__(None, None, None)
-                self._outer_inference_guard = None
-            if is_inference_mode_enabled() != inner[1]:
-                guard = _opened_inference_guard(inner[1])
-            _set_autocast(inner[2])
-        set_grad_enabled(inner[0])
+        if self._outer_inference_guard is not None:
+            self._outer_inference_guard.__exit__(None, None, None)
+            self._outer_inference_guard = None
+        if is_inference_mode_enabled() != inner[0]:
+            guard = _opened_inference_guard(inner[0])
+        _set_autocast(inner[1])
         return guard
 
-    def _leave(self, guard: Any, inner: _Modes, outer: _Modes) -> None:
+    def _leave(self, guard: Any, outer: _Modes) -> None:
         """Give the thread back the modes of whoever resumed the function."""
         if guard is not None:
             guard.__exit__(None, None, None)
-        if inner[1:] != outer[1:] or guard is not None:
-            if is_inference_mode_enabled() != outer[1]:
-                self._outer_inference_guard = _opened_inference_guard(outer[1])
-            _set_autocast(outer[2])
-        set_grad_enabled(outer[0])
+        if is_inference_mode_enabled() != outer[0]:
+            self._outer_inference_guard = _opened_inference_guard(outer[0])
+        _set_autocast(outer[1])
 
 
 def _opened_inference_guard(enabled: bool) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,9 +48,17 @@ def untouched(model: PreTrainedModel, prompt: Collection[int], settings: Generat
 
 
 def under_llmdbg(
-    model: PreTrainedModel, prompt: Collection[int], settings: GenerationSettings, *, everything: bool
+    model: PreTrainedModel,
+    prompt: Collection[int],
+    settings: GenerationSettings,
+    *,
+    everything: bool,
+    at_stop: Callable[[], object] = lambda: None,
 ) -> Run:
-    """The same under llmdbg: suspended at every module, or nowhere at all but for reading the logits in passing."""
+    """The same under llmdbg: suspended at every module, or nowhere at all but for reading the logits in passing.
+
+    `at_stop` is called at every suspension.
+    """
     engine = Engine(model, dissect(model), list(prompt), settings)
     run = Run([], [], [])
 
@@ -67,6 +75,7 @@ def under_llmdbg(
     engine.arm(every if everything else ["logits", "sample"], note)
     for _ in stages:
         run.stops += 1
+        at_stop()
     run.ids = list(engine.generated)
     return run
 

@@ -227,28 +227,6 @@ def test_a_failing_forward_is_told_with_its_place_and_unhooks():
     assert hooks_on(model) == 0
 
 
-def test_what_is_drawn_while_suspended_does_not_move_the_random_stream():
-    settings = GenerationSettings(max_new_tokens=8, temperature=0.9, seed=3)
-    model, engine = engine_over(settings=settings)
-    engine.arm(["0", "logits", "sample"])
-    for _ in engine.stages():
-        torch.rand(7)
-
-    assert list(engine.generated) == untouched(model, PROMPT, settings).ids
-
-
-def test_a_forward_that_draws_is_protected_too():
-    settings = GenerationSettings(max_new_tokens=8, temperature=0.9, seed=3)
-    model, engine = engine_over(settings=settings)
-    noise = model.model.layers[1].register_forward_pre_hook(lambda _, args: (args[0] + torch.randn(1), *args[1:]))
-    engine.arm(["0", "1.mlp", "norm", "sample"])
-    for _ in engine.stages():
-        torch.rand(7)
-
-    assert list(engine.generated) == untouched(model, PROMPT, settings).ids
-    noise.remove()
-
-
 def test_a_model_that_takes_no_attention_mask_runs():
     model, _ = engine_over("llama")
 

@@ -1,305 +1,378 @@
-"""The Textual app: keys in, command lines to the engine thread, snapshots back onto the panes."""
+"""The Textual app: keys and clicks in, command lines to the engine thread, snapshots back onto the panes."""
 
 from __future__ import annotations
 
-import os
-import sys
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
+from textual.css.query import NoMatches
+from textual.filter import LineFilter
+from textual.widget import Widget
 from textual.widgets import Input
 
-from llmdbg.errors import LlmdbgError, LoadError
-from llmdbg.frontends.log import log_path, record, route_libraries
-from llmdbg.frontends.tui.actions import ACTIONS
+from llmdbg.frontends.log import LogBook
+from llmdbg.frontends.tui.answer import answer_rows
+from llmdbg.frontends.tui.bars import footer_row, header_row, help_rows, loading_rows, status_row
+from llmdbg.frontends.tui.doing import Doing
 from llmdbg.frontends.tui.engine_thread import EngineThread
+from llmdbg.frontends.tui.history import History, history_path
+from llmdbg.frontends.tui.keys import bound
 from llmdbg.frontends.tui.launch import LaunchRequest
+from llmdbg.frontends.tui.layout import NARROW, TALL, WIDE, View, in_view, view_of
+from llmdbg.frontends.tui.mailbox import Mailbox, MailCame
 from llmdbg.frontends.tui.messages import Arrived, Failed, Left, Loading, Running
+from llmdbg.frontends.tui.panes import all_panes, keyed_actions
+from llmdbg.frontends.tui.panes.pane import Place, Trouble
 from llmdbg.frontends.tui.panes.tokens import described
+from llmdbg.frontends.tui.preferences import THEMES as THEME_WORDS
+from llmdbg.frontends.tui.preferences import Preferences
+from llmdbg.frontends.tui.prompt import Prompt
 from llmdbg.frontends.tui.row_pane import LineBar, RowPane
+from llmdbg.frontends.tui.rows import Row, row, wrapped
 from llmdbg.frontends.tui.screen_state import Overlay, ScreenState
 from llmdbg.frontends.tui.sentences import sentence
+from llmdbg.frontends.tui.terminal import TerminalLook, theme_for
+from llmdbg.frontends.tui.themes import THEMES, VARIABLE_DEFAULTS, line_filters
+from llmdbg.frontends.visible import visible
 from llmdbg.models.spec import DEMO_MODEL
 
-PANES = ("tokens", "stages", "tensor", "candidates")
-_COMMANDS = {action.name: action.command for action in ACTIONS if action.command}
-_WIDE = 100
+if TYPE_CHECKING:
+    from llmdbg.frontends.tui.panes.pane import Pane
+
+KEYED_ACTIONS = keyed_actions()
 _SECONDS_TO_THE_FIRST_FRAME = 0.05
-_SECONDS_TO_CLOSE = 0.5
 _SECONDS_BEFORE_RUNNING_SHOWS = 0.2
+_SECONDS_BETWEEN_LOOKS_AT_THE_LOG = 0.25
+_DEFAULTS = Preferences()
+_FULL_LOOK = TerminalLook("truecolor", unicode=True, light=False, multiplexer=None, term="xterm-256color")
 
 
 class LlmdbgApp(App[BaseException]):
     """The screen of one session. Its return value is the error that kept it from starting, if one did."""
 
     TITLE = "llmdbg"
-    CSS_PATH = "style.tcss"
+    CSS_PATH: ClassVar[list[str]] = ["style.tcss", "colors.tcss"]  # type: ignore[assignment]
     ENABLE_COMMAND_PALETTE = False
-    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
-        (0, "-narrow"),
-        (100, "-wide"),
-    ]
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (NARROW, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(key, f"perform('{action.name}')", action.help, show=False, priority=True)
-        for action in ACTIONS
-        for key in action.keys
+        Binding(
+            ",".join(action.keys), f"perform('{action.name}')", action.help, show=False, priority=True, id=action.name
+        )
+        for action in KEYED_ACTIONS
+        if action.keys
     ]
 
-    def __init__(self, request: LaunchRequest) -> None:
+    def __init__(
+        self,
+        request: LaunchRequest,
+        preferences: Preferences = _DEFAULTS,
+        look: TerminalLook = _FULL_LOOK,
+        book: LogBook | None = None,
+    ) -> None:
+        self.look, self._preferences = look, preferences
         super().__init__()
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = theme_for(look, preferences)
         self.animation_level = "none"
-        self.engine = EngineThread(request, self.post_message)
-        self.state = ScreenState(request.spec.name or DEMO_MODEL)
-        self._pane = "stages"
-        self._side_pane = "tensor"
-        self._typing = False
+        self.actions, problems = bound(KEYED_ACTIONS, preferences.keys)
+        # Textual takes an empty entry for none at all; no terminal sends this key.
+        changed = zip(self.actions, KEYED_ACTIONS, strict=True)
+        self.set_keymap({new.name: ",".join(new.keys) or "unbound" for new, old in changed if new.keys != old.keys})
+        self.problems = (*preferences.problems, *problems)
+        self.book = LogBook() if book is None else book
+        self.on_running_at_last: Callable[[], object] = _nothing
+        self.mailbox = Mailbox(lambda: self.post_message(MailCame()))
+        self.engine = EngineThread(request, self.mailbox.put)
+        self.state = ScreenState(request.spec.name or DEMO_MODEL, self.book)
+        saved = {} if request.resumed is None else request.resumed.layout
+        self.view = view_of(saved, all_panes(), View("stages", "tensor", "explain"))
+        self.doing = Doing(self)
+        self._log_seen = 0
+        self._panes: dict[str, Pane] = {pane.name: pane for pane in all_panes()}
+        self._widgets: dict[str, Widget] = {}
 
     def compose(self) -> ComposeResult:
-        """Lay out every pane; classes on the screen decide which are seen."""
+        """Lay out every pane; what is in view is decided when there is something to show."""
+        by_place: dict[Place, list[str]] = {}
+        for pane in self._panes.values():
+            by_place.setdefault(pane.place, []).append(pane.name)
         yield LineBar(id="header")
         yield RowPane(id="loading")
-        yield RowPane(id="tokens", title="1 tokens")
+        yield from (self._pane_widget(name) for name in by_place[Place.TOKENS])
         with Horizontal(id="lower"):
-            yield RowPane(id="stages", title="2 stages")
-            yield RowPane(id="tensor", title="3 tensor")
-            yield RowPane(id="candidates", title="4 candidates")
+            yield from (self._pane_widget(name) for name in by_place[Place.STAGES])
+            with Vertical(id="right"):
+                with Horizontal(id="upper"):
+                    yield from (self._pane_widget(name) for name in (*by_place[Place.MIDDLE], *by_place[Place.RIGHT]))
+                with Vertical(id="tabs"):
+                    yield LineBar(id="tabbar")
+                    yield from (RowPane(id=name) for name in by_place[Place.TAB])
         yield RowPane(id="text")
         yield LineBar(id="status")
-        prompt = Input(id="prompt", placeholder="a command, e.g. until 12.mlp or info model", compact=True)
-        prompt.cursor_blink = False
-        yield prompt
+        yield Prompt(id="prompt", history=History(history_path()))
         yield LineBar(id="footer")
+
+    def _pane_widget(self, name: str) -> RowPane:
+        pane = RowPane(id=name)
+        pane.border_title = f"{self._panes[name].key} {name}"
+        return pane
 
     def on_mount(self) -> None:
         """Show the loading screen first, and only then import what is heavy."""
+        self._widgets = {widget.id: widget for widget in self.query(Widget) if widget.id}
+        self.on_running_at_last()
+        sizes = self._preferences.layout
+        if sizes.tokens_height is not None:
+            self._widgets["tokens"].styles.height = sizes.tokens_height
+        if sizes.stages_width is not None:
+            self._widgets["stages"].styles.width = sizes.stages_width
         self.paint()
         self.set_timer(_SECONDS_TO_THE_FIRST_FRAME, self.engine.start)
+        self.set_interval(_SECONDS_BETWEEN_LOOKS_AT_THE_LOG, self._look_at_the_log)
+
+    @property
+    def panes(self) -> dict[str, Pane]:
+        """Every pane by its name."""
+        return self._panes
+
+    @property
+    def prompt(self) -> Prompt:
+        """The line that is typed into."""
+        return self.query_one("#prompt", Prompt)
+
+    def row_pane(self, name: str) -> RowPane:
+        """The widget of a pane."""
+        widget = self._widgets[name]
+        assert isinstance(widget, RowPane)
+        return widget
 
     def on_row_pane_laid_out(self, _message: RowPane.LaidOut) -> None:
         """Make rows for the room there is now, and show as many panes as it has room for."""
         self.paint()
 
-    def on_loading(self, message: Loading) -> None:
+    def on_row_pane_clicked(self, message: RowPane.Clicked) -> None:
+        """Do what was clicked; a second click on a stage goes on to it."""
+        if message.pane in self._panes and self.state.overlay is None:
+            self.doing.go_to_pane(message.pane)
+        name, _, argument = message.do.partition(" ")
+        if name == "select" and message.chain > 1:
+            name = "until"
+        if name:
+            self.perform(name, argument)
+        self.paint()
+
+    def on_mail_came(self, _message: MailCame) -> None:
+        """Handle what the engine thread has to tell."""
+        for message in self.mailbox.take():
+            if isinstance(message, Loading):
+                self._load(message)
+            elif isinstance(message, Running):
+                self._run_on(message)
+            elif isinstance(message, Arrived):
+                self._arrive(message)
+            elif isinstance(message, Failed):
+                self.exit(message.error)
+            elif isinstance(message, Left):
+                self.exit()
+
+    def _load(self, message: Loading) -> None:
         """Show how far loading has come."""
         self.state.progress = message.progress
         self.paint()
 
-    def on_failed(self, message: Failed) -> None:
-        """Leave, and let the command line tell why."""
-        self.exit(message.error)
-
-    def on_left(self, _message: Left) -> None:
-        """`quit` was typed."""
-        self.exit()
-
-    def on_running(self, message: Running) -> None:
-        """Show the tokens that came since the run went on."""
-        self.state.live = message.tokens
+    def _run_on(self, message: Running) -> None:
+        """Show how far the run has come."""
+        self.state.run = message.progress
         self.state.running = True
         self.paint()
 
-    def on_arrived(self, message: Arrived) -> None:
+    def _arrive(self, message: Arrived) -> None:
         """Show where the session stands."""
-        before = self.state.shown
-        self.state.arrive(message.snapshot)
-        self._side_pane = "candidates" if message.snapshot.stop.candidates is not None else "tensor"
+        state, before, shown = self.state, self.state.shown, message.snapshot
+        state.arrive(shown)
+        if message.looked_again:
+            self.paint()
+            return
+        if self.panes[self.view.side].place is not Place.TAB:
+            self.doing.look_beside("tensor" if shown.stop.candidates is None else "candidates")
         if message.error:
-            self.state.say(message.error, "bad")
+            state.say(message.error, "bad")
         elif len(message.answer) > 1:
-            self.state.say(sentence(message.snapshot))
-            self.state.overlay = Overlay.OUTPUT
-            self.state.output = (message.title, message.answer)
+            state.say(sentence(shown))
+            state.overlay = Overlay.OUTPUT
+            state.output = (message.title, message.answer)
         else:
-            moved_focus = (
-                before is not None and before.focus != message.snapshot.focus and before.same_place(message.snapshot)
-            )
-            told = described(message.snapshot.focused) if moved_focus else sentence(message.snapshot)
-            self.state.say(message.answer[0] if message.answer else told)
+            moved_focus = before is not None and before.focus != shown.focus and before.same_place(shown)
+            told = described(shown.focused) if moved_focus else sentence(shown)
+            state.say(message.answer[0] if message.answer else told)
         self.paint()
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Run the command that was typed."""
-        line = event.value.strip()
-        self._close_prompt()
-        if line:
-            self._submit(line)
+    def on_input_changed(self, _event: Input.Changed) -> None:
+        """Say what could be typed, or show what a search finds so far."""
+        self.doing.typed()
+        self.paint()
+
+    def on_prompt_hint(self, message: Prompt.Hint) -> None:
+        """Show the completions."""
+        self.state.say(message.text)
+        self.paint()
+
+    def on_input_submitted(self, _event: Input.Submitted) -> None:
+        """Run the command that was typed, or go to the next hit of a search."""
+        self.doing.entered()
         self.paint()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While a command is being typed, letters are letters."""
-        return action != "perform" or not self._typing or parameters == ("close",)
+        """While something is being typed, letters are letters."""
+        return action != "perform" or not self._is_typing() or parameters == ("close",)
 
     def action_perform(self, name: str) -> None:
         """Do what a key asks for."""
-        if name == "quit":
-            self.exit()
-            return
-        if self.state.shown is None:
-            return
-        self.state.say(sentence(self.state.shown))
-        if name in _COMMANDS:
-            self._submit(_COMMANDS[name])
-        elif name.startswith("pane_"):
-            self._go_to_pane(PANES[int(name[-1]) - 1])
-        else:
-            getattr(self, f"_do_{name}")()
+        self.perform(name)
         self.paint()
 
-    def paint(self) -> None:
-        """Bring every pane up to date; rows that are as they were are not sent again."""
-        self._arrange()
-        state = self.state
-        self._show("header", lambda width, _: [state.header(width)])
-        self._show("status", lambda width, _: [state.status(width)])
-        self._show("footer", lambda width, _: [state.footer(width)])
-        if state.shown is None:
-            self._show("loading", state.loading)
-            return
-        self._show("tokens", lambda width, _: state.tokens(width))
-        self.query_one("#tokens", RowPane).keep_in_view(state.token_line(), margin=0)
-        if state.overlay is not None:
-            self._show("text", lambda width, _: state.overlay_rows(width))
-            return
-        self._show("stages", lambda width, _: state.stages(width))
-        self.query_one("#stages", RowPane).keep_in_view(state.selected_line())
-        self._show("tensor", lambda width, _: state.tensor(width))
-        self._show("candidates", lambda width, _: state.candidates(width))
+    def perform(self, name: str, argument: str = "") -> None:
+        """Do one action of the registry."""
+        if name == "quit":
+            self.exit()
+        elif self.state.shown is not None:
+            self.state.say(sentence(self.state.shown))
+            self.doing.perform(name, argument)
 
-    def _arrange(self) -> None:
-        """Decide which panes are there, and that the one that has the keys is among them."""
-        state = self.state
-        loaded, covered, wide = state.shown is not None, state.overlay is not None, self.size.width >= _WIDE
-        there = {
-            "loading": not loaded,
-            "tokens": loaded,
-            "lower": loaded and not covered,
-            "tensor": wide or self._side_pane == "tensor",
-            "candidates": wide or self._side_pane == "candidates",
-            "text": loaded and covered,
-            "prompt": self._typing,
-            "footer": not self._typing,
-        }
-        for id, wanted in there.items():
-            if self.query_one(f"#{id}").display != wanted:
-                self.query_one(f"#{id}").display = wanted
-        if covered:
-            self.query_one("#text").border_title = state.overlay_title()
-        target = "prompt" if self._typing else "text" if covered else self._pane
-        if not there.get(target, True):
-            target = "stages"
-        if loaded and (self.focused is None or self.focused.id != target):
-            self.screen.set_focus(self.query_one(f"#{target}"), scroll_visible=False)
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Bring what is drawn down to the colours and glyphs of the terminal."""
+        return line_filters(self.look, super().get_line_filters())
 
-    def _show(self, id: str, rows: object) -> None:
-        pane = self.query_one(f"#{id}", RowPane)
-        region = pane.scrollable_content_region
-        if region.width:
-            pane.show(rows(region.width, region.height))  # type: ignore[operator]
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """The colours our style sheet names, for a theme that is not ours."""
+        return VARIABLE_DEFAULTS
 
-    def _submit(self, line: str) -> None:
+    def choose_theme(self, name: str) -> None:
+        """Change the colours."""
+        if name in THEME_WORDS:
+            self.theme = theme_for(self.look, replace(self._preferences, theme=name))
+        else:
+            self.state.say(f"theme takes {', '.join(THEME_WORDS)}", "bad")
+
+    def submit(self, line: str) -> None:
+        """Have the engine thread run a command line."""
         if self.engine.submit(line):
             self.set_timer(_SECONDS_BEFORE_RUNNING_SHOWS, self._show_running)
         else:
             self.state.say("still running: space stops it at its next stage", "warn")
+
+    def paint(self) -> None:
+        """Bring every pane up to date; cells that are as they were are not sent again."""
+        if not self._widgets:
+            return
+        state = self.state
+        shown_panes = self._arrange()
+        self._show("header", lambda width, _: [header_row(state, width)])
+        self._show("status", lambda width, _: [status_row(state, width)])
+        self._show("footer", lambda width, _: [footer_row(self.actions, width)])
+        if state.shown is None:
+            self._show("loading", lambda width, height: loading_rows(state.model, state.progress, width, height))
+            return
+        if state.overlay is not None:
+            self._show("text", lambda width, _: self._overlay_rows(width))
+        self._show("tabbar", lambda _width, _: [self._tab_row()])
+        for name in shown_panes:
+            self._show_pane(self._panes[name])
+
+    def _show_pane(self, pane: Pane) -> None:
+        state, trouble = self.state, self.state.asked(pane.name)
+        if isinstance(trouble, Trouble):
+            self._show(pane.name, lambda width, _: [row((line, "bad")) for line in wrapped(trouble.message, width)])
+            return
+        self._show(pane.name, lambda width, height: pane.draw(state, width, height))
+        if pane.line is not None and (line := pane.line(state)) is not None:
+            self.row_pane(pane.name).keep_in_view(line, margin=pane.place is not Place.TOKENS)
+
+    def _arrange(self) -> Sequence[str]:
+        """Bring the right panes into view and the keys to the right one. Returns the panes in view."""
+        state, view = self.state, self.view
+        loaded, covered = state.shown is not None, state.overlay is not None
+        panes = in_view(tuple(self._panes.values()), view, self.size.width, self.size.height) if loaded else frozenset()
+        tabs = {name for name, pane in self._panes.items() if pane.place is Place.TAB}
+        upper = {name for name, pane in self._panes.items() if pane.place in (Place.MIDDLE, Place.RIGHT)}
+        if covered:
+            panes &= {name for name, pane in self._panes.items() if pane.place is Place.TOKENS} - {view.pane}
+        there = {
+            **{name: name in panes for name in self._panes},
+            "loading": not loaded,
+            "upper": bool(panes & upper),
+            "tabs": bool(panes & tabs),
+            "right": bool(panes & (upper | tabs)),
+            "lower": any(self._panes[name].place is not Place.TOKENS for name in panes),
+            "text": loaded and covered,
+            "prompt": self._is_typing(),
+            "footer": not self._is_typing(),
+        }
+        for id, wanted in there.items():
+            if self._widgets[id].display != wanted:
+                self._widgets[id].display = wanted
+        self.screen.set_class(view.zoomed, "-zoomed")
+        self.screen.set_class(there["upper"] and there["tabs"], "-stacked")
+        if covered:
+            self._widgets["text"].border_title = self._overlay_title()
+        self.engine.layout = view.as_saved()
+        self.engine.ask(tuple(self._panes[name] for name in sorted(panes)))
+        target = "prompt" if self._is_typing() else "text" if covered else view.pane
+        if loaded and there.get(target, True) and (self.focused is None or self.focused.id != target):
+            self.screen.set_focus(self._widgets[target], scroll_visible=False)
+        return sorted(panes)
+
+    def _overlay_title(self) -> str:
+        if self.state.overlay is Overlay.OUTPUT:
+            # A title is markup to Textual, and what a user typed is not.
+            return visible(self.state.output[0]).replace("[", "\\[")
+        return self.state.overlay.value if self.state.overlay is not None else ""
+
+    def _overlay_rows(self, width: int) -> Sequence[Row]:
+        state = self.state
+        if state.overlay is Overlay.HELP:
+            return help_rows(self.actions, width)
+        if state.overlay is Overlay.OUTPUT:
+            return [row(visible(line)) for line in state.output[1]]
+        more = "".join("" if token.special else token.text for token in state.run.tokens)
+        return answer_rows(state.snapshot, more, width)
+
+    def _tab_row(self) -> Row:
+        tabs = [pane for pane in self._panes.values() if pane.place is Place.TAB]
+        spans = []
+        for pane in tabs:
+            on = "tab-on" if pane.name == self.view.tab else "tab"
+            spans += [(f" {pane.key} {pane.name} ", on, f"show {pane.name}"), ("│", "dim")]
+        return row(*spans[:-1])
+
+    def _show(self, id: str, rows: Callable[[int, int], Sequence[Row]]) -> None:
+        pane = self.row_pane(id)
+        region = pane.scrollable_content_region
+        if region.width and pane.display:
+            pane.show(rows(region.width, region.height))
+
+    def _is_typing(self) -> bool:
+        try:
+            return self.prompt.typing is not None or len(self.screen_stack) > 1
+        except NoMatches:
+            return False
+
+    def _look_at_the_log(self) -> None:
+        if self._log_seen != self.book.changes and self.view.tab == "log":
+            self._log_seen = self.book.changes
+            self.paint()
 
     def _show_running(self) -> None:
         if self.engine.busy and not self.state.running:
             self.state.running = True
             self.paint()
 
-    def _do_pause(self) -> None:
-        if self.engine.busy:
-            self.engine.interrupt()
 
-    def _do_until(self) -> None:
-        if self.state.shown is not None and self.state.overlay is None:
-            self._submit(f"until {self.state.selected}")
-
-    def _do_breakpoint(self) -> None:
-        self._submit(self.state.breakpoint_command())
-
-    def _do_answer(self) -> None:
-        self._toggle(Overlay.ANSWER)
-
-    def _do_help(self) -> None:
-        self._toggle(Overlay.HELP)
-
-    def _toggle(self, overlay: Overlay) -> None:
-        self.state.overlay = None if self.state.overlay is overlay else overlay
-        self.query_one("#text", RowPane).scroll_home(animate=False)
-
-    def _do_close(self) -> None:
-        if self._typing:
-            self._close_prompt()
-        else:
-            self.state.overlay = None
-
-    def _do_command(self) -> None:
-        self._typing = True
-
-    def _close_prompt(self) -> None:
-        self.query_one("#prompt", Input).value = ""
-        self._typing = False
-
-    def _do_next_pane(self) -> None:
-        self._go_to_pane(PANES[(PANES.index(self._pane) + 1) % len(PANES)])
-
-    def _do_previous_pane(self) -> None:
-        self._go_to_pane(PANES[(PANES.index(self._pane) - 1) % len(PANES)])
-
-    def _go_to_pane(self, pane: str) -> None:
-        self.state.overlay = None
-        self._pane = pane
-        if pane in ("tensor", "candidates"):
-            self._side_pane = pane
-
-    def _do_up(self) -> None:
-        self._move(-1)
-
-    def _do_down(self) -> None:
-        self._move(1)
-
-    def _move(self, by: int) -> None:
-        focused = self.focused
-        if focused is not None and focused.id == "stages":
-            self.state.select(by)
-        elif isinstance(focused, RowPane):
-            focused.scroll_relative(y=by, animate=False)
-
-    def _do_left(self) -> None:
-        self._sideways(-1)
-
-    def _do_right(self) -> None:
-        self._sideways(1)
-
-    def _sideways(self, by: int) -> None:
-        focused = self.focused.id if self.focused is not None else None
-        shown = self.state.shown
-        if focused == "stages":
-            self.state.unfold(unfolded=by > 0)
-        elif focused == "tokens" and shown is not None:
-            position = max(0, min(len(shown.tokens) - 1, shown.focus + by))
-            self._submit(f"focus {position}")
-
-
-def run(request: LaunchRequest) -> int:
-    """Show the screen until the user leaves. Returns the exit code. Raises LlmdbgError when loading failed."""
-    route_libraries()
-    app = LlmdbgApp(request)
-    error = app.run()
-    closed = app.engine.leave(_SECONDS_TO_CLOSE)
-    if isinstance(error, LlmdbgError):
-        raise error
-    if error is not None:
-        record(error)
-        raise LoadError(
-            f"loading failed: {type(error).__name__}: {error} (the traceback is in {log_path()})"
-        ) from error
-    if not closed:
-        # A forward is still running and cannot be stopped in the middle of a kernel: the user does not wait for it.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(app.return_code or 0)
-    return app.return_code or 0
+def _nothing() -> None:
+    return None

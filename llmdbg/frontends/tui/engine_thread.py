@@ -6,11 +6,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import LlmdbgError
 from llmdbg.frontends.log import record
 from llmdbg.frontends.tui.messages import Arrived, Failed, Left, Loading, Running
+from llmdbg.frontends.tui.panes.pane import Trouble
+from llmdbg.frontends.tui.screen_state import RunProgress
 from llmdbg.frontends.tui.snapshot import Memory, snapshot
 
 if TYPE_CHECKING:
@@ -18,10 +20,14 @@ if TYPE_CHECKING:
 
     from llmdbg.debugger.session import Session
     from llmdbg.debugger.stop import TokenRow
+    from llmdbg.frontends.tui.keeper import Keeper
     from llmdbg.frontends.tui.launch import LaunchRequest
+    from llmdbg.frontends.tui.panes.pane import Pane
+    from llmdbg.frontends.tui.snapshot import Snapshot
     from llmdbg.models.spec import LoadProgress
 
 SECONDS_BETWEEN_PAINTS = 0.1
+_LOOK_AGAIN = ""
 _MOST_PENDING = 8
 
 
@@ -41,6 +47,9 @@ class EngineThread(threading.Thread):
         self._memory = Memory()
         self._fresh: list[TokenRow] = []
         self._painted = 0.0
+        self._panes: tuple[Pane, ...] = ()
+        self.layout: dict[str, object] = {}
+        self._keeper: Keeper | None = None
 
     @property
     def busy(self) -> bool:
@@ -54,6 +63,13 @@ class EngineThread(threading.Thread):
         self._pending += 1
         self._lines.put(line)
         return True
+
+    def ask(self, panes: tuple[Pane, ...]) -> None:
+        """Ask what these panes want to know, now and after every stop from now on. Safe from any thread."""
+        before, self._panes = self._panes, panes
+        if any(pane.ask is not None and pane not in before for pane in panes) and self._session is not None:
+            self._pending += 1
+            self._lines.put(_LOOK_AGAIN)
 
     def interrupt(self) -> None:
         """Stop a run at its next stage."""
@@ -78,8 +94,13 @@ class EngineThread(threading.Thread):
         try:
             self._begin(session)
             while (line := self._lines.get()) is not None:
-                self._run_line(session, line)
+                if line == _LOOK_AGAIN:
+                    self._post(Arrived(self._snapshot(session), looked_again=True))
+                else:
+                    self._run_line(session, line)
                 self._pending -= 1
+            if self._keeper is not None:
+                self._keeper.close()
         finally:
             session.close()
 
@@ -100,11 +121,25 @@ class EngineThread(threading.Thread):
         )
         session = Session(loaded, prompt, request.settings)
         session.on_token = self._note_token
+        session.on_layer = self._note_layer
         return session
 
+    def _snapshot(self, session: Session) -> Snapshot:
+        return snapshot(session, self._memory, {pane.name: _asked(pane, session) for pane in self._panes if pane.ask})
+
     def _begin(self, session: Session) -> None:
-        """Set the breakpoints and run the commands asked for on the command line."""
-        self._post(Arrived(snapshot(session, self._memory)))
+        """Come back to where a resumed session stood, and run what the command line asked for."""
+        from llmdbg.debugger.saved import restore
+        from llmdbg.frontends.tui.keeper import Keeper
+
+        keeper = Keeper(self._request)
+        notes = keeper.others()
+        self._post(Arrived(self._snapshot(session), notes[-1:]))
+        if self._request.resumed is not None:
+            notes = restore(session, self._request.resumed) or ("resumed where it was interrupted",)
+            self._post(Arrived(self._snapshot(session), notes, title="resumed"))
+        self._keeper = keeper
+        keeper.keep(session)
         for line in (*(f"break {address}" for address in self._request.breakpoints), *self._request.commands):
             if line.strip() and not line.strip().startswith("#"):
                 self._run_line(session, line)
@@ -128,18 +163,45 @@ class EngineThread(threading.Thread):
         except Exception as problem:
             record(problem)
             error = f"{type(problem).__name__}: {problem} (the traceback is in the log)"
-        self._post(Arrived(snapshot(session, self._memory), answer, error, line))
+        if self._keeper is not None:
+            self._keeper.layout = self.layout
+            self._keeper.keep(session)
+            error = error or self._keeper.news()
+        self._post(Arrived(self._snapshot(session), answer, error, line))
 
     def _note_token(self, _generated: int, token: TokenRow) -> None:
         """Keep the newest tokens, and show them now and then. Runs inside the forward."""
         self._fresh.append(token)
+        if self._keeper is not None and self._session is not None and token.generated is not None:
+            self._keeper.keep_token(self._session, token.generated, token.id)
+        if self._may_paint() and self._session is not None:
+            probabilities = self._session.probabilities_of(each.generated for each in self._fresh)
+            self._post(Running(RunProgress(tuple(self._fresh), probabilities)))
+
+    def _note_layer(self, done: int, layers: int) -> None:
+        """Show how far a prefill is. Runs inside the forward."""
+        if self._may_paint():
+            self._post(Running(RunProgress(layer=done, layers=layers)))
+
+    def _may_paint(self) -> bool:
         now = time.monotonic()
-        if now - self._painted >= SECONDS_BETWEEN_PAINTS:
-            self._painted = now
-            self._post(Running(tuple(self._fresh)))
+        if now - self._painted < SECONDS_BETWEEN_PAINTS:
+            return False
+        self._painted = now
+        return True
 
     def _report(self, progress: LoadProgress) -> None:
         now = time.monotonic()
         if progress.done in (0, progress.total) or now - self._painted >= SECONDS_BETWEEN_PAINTS:
             self._painted = now
             self._post(Loading(progress))
+
+
+def _asked(pane: Pane, session: Session) -> Any:
+    """What a pane wants to know. A pane that trips must not end the run."""
+    assert pane.ask is not None
+    try:
+        return pane.ask(session)
+    except Exception as error:
+        record(error)
+        return Trouble(f"{pane.name}: {type(error).__name__}: {' '.join(str(error).split())}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.saved import SavedSession
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.models.spec import ModelSpec
 
@@ -21,3 +22,4 @@ class LaunchRequest:
     system: str | None = None
     breakpoints: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    resumed: SavedSession | None = None

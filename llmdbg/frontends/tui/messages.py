@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.stop import TokenRow
+    from llmdbg.frontends.tui.screen_state import RunProgress
     from llmdbg.frontends.tui.snapshot import Snapshot
     from llmdbg.models.spec import LoadProgress
 
@@ -21,22 +21,34 @@ class Loading(Message):
 
 
 class Running(Message):
-    """These tokens were chosen since the run went on."""
+    """The run has come this far since it went on."""
 
-    def __init__(self, tokens: tuple[TokenRow, ...]) -> None:
+    def __init__(self, progress: RunProgress) -> None:
         super().__init__()
-        self.tokens = tokens
+        self.progress = progress
 
 
 class Arrived(Message):
-    """A command is done: where the session stands now, what was answered, and what went wrong."""
+    """A command is done: where the session stands now, what was answered, and what went wrong.
 
-    def __init__(self, snapshot: Snapshot, answer: tuple[str, ...] = (), error: str = "", title: str = "") -> None:
+    `looked_again`: nothing was done, only panes that came into view were asked for.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        answer: tuple[str, ...] = (),
+        error: str = "",
+        title: str = "",
+        *,
+        looked_again: bool = False,
+    ) -> None:
         super().__init__()
         self.snapshot = snapshot
         self.answer = answer
         self.error = error
         self.title = title
+        self.looked_again = looked_again
 
 
 class Failed(Message):

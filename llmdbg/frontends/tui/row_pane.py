@@ -1,4 +1,4 @@
-"""A widget of rows that repaints only those that changed."""
+"""A widget of rows that repaints only the cells that changed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
-from textual.events import Resize, Show
-from textual.geometry import Size
+from textual.events import Click, Resize, Show
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from llmdbg.frontends.tui.rows import STYLES, Row
+from llmdbg.frontends.tui.rows import STYLES, Row, changed_cells
+
+_EMPTY = Row()
+_STEP = 32
 
 
 class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
@@ -22,6 +25,13 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
 
     class LaidOut(Message):
         """A pane has a new size, or is seen again: its rows have to be made anew."""
+
+    class Clicked(Message):
+        """A click: on which pane, what it does (empty for nothing), and how many clicks came in a row."""
+
+        def __init__(self, pane: str, do: str, chain: int) -> None:
+            super().__init__()
+            self.pane, self.do, self.chain = pane, do, chain
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"row--{name}" for name in STYLES}
 
@@ -32,10 +42,11 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         Binding("end", "scroll_end", show=False),
     ]
 
-    def __init__(self, *, id: str, title: str = "") -> None:
+    def __init__(self, *, id: str) -> None:
+        self._styles: dict[tuple[str, str], Style] = {}
         super().__init__(id=id)
-        self.border_title = title
-        self._rows: tuple[Row, ...] = ()
+        self._rows: Sequence[Row] = ()
+        self._drawn: dict[int, Row] = {}
 
     def on_resize(self, _event: Resize) -> None:
         """Ask for rows that fit."""
@@ -45,19 +56,46 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         """Ask for rows: those it has are from before it was hidden."""
         self.post_message(self.LaidOut())
 
+    def on_click(self, event: Click) -> None:
+        """Tell what was clicked."""
+        at = event.get_content_offset(self)
+        line = None if at is None else _at(self._rows, at.y + round(self.scroll_offset.y))
+        assert self.id is not None
+        self.post_message(self.Clicked(self.id, "" if line is None or at is None else line.clicked(at.x), event.chain))
+
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> Sequence[Row]:
         """What is shown."""
         return self._rows
 
+    @property
+    def text(self) -> str:
+        """What is shown, as plain lines."""
+        return "\n".join(line.text.rstrip() for line in self._rows)
+
     def show(self, rows: Sequence[Row]) -> None:
-        """Show `rows`; only the lines that differ from those before are painted again."""
-        before, self._rows = self._rows, tuple(rows)
-        if len(before) != len(self._rows):
-            self.virtual_size = Size(1, len(self._rows))
-        for y in range(max(len(before), len(self._rows))):
-            if _at(before, y) != _at(self._rows, y):
-                self.refresh_line(y)
+        """Show `rows`; of the lines in view, only the cells that differ from those drawn before are painted again."""
+        self._rows = rows
+        top, height, width = round(self.scroll_offset.y), self.size.height, self.size.width
+        # Textual repaints a pane whole when this changes, so it grows in steps and is never less than what is seen.
+        room = max(height, -(-len(rows) // _STEP) * _STEP if len(rows) > height else 0)
+        if self.virtual_size.height != room:
+            self.virtual_size = Size(1, room)
+        if top > self.max_scroll_y:
+            self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True)
+            top = round(self.scroll_offset.y)
+        self._drawn = {y: drawn for y, drawn in self._drawn.items() if top <= y < top + height}
+        for y in range(top, top + height):
+            before, after = self._drawn.get(y), _at(rows, y) or _EMPTY
+            cells = (0, width) if before is None else changed_cells(before, after)
+            if cells is not None and cells[0] < width:
+                first, end = cells[0], min(cells[1], width)
+                self.refresh(Region(first, y - top, max(1, end - first), 1))
+
+    @property
+    def max_scroll_y(self) -> int:
+        """How far there are rows to scroll to."""
+        return max(0, len(self._rows) - self.size.height)
 
     def keep_in_view(self, y: int, margin: int = 1) -> None:
         """Scroll as little as makes line `y` visible, with `margin` lines around it where there is room."""
@@ -72,15 +110,26 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
 
     def render_line(self, y: int) -> Strip:
         """Paint one line."""
-        row = _at(self._rows, y + self.scroll_offset.y)
-        base = self.rich_style
-        if row is None:
-            return Strip.blank(self.size.width, base)
-        base += self._style(row.fill)
-        segments = [Segment(text, base + self._style(name)) for text, name in row.spans]
+        at = y + round(self.scroll_offset.y)
+        line = self._drawn[at] = _at(self._rows, at) or _EMPTY
+        base = self._style(line.fill, "")
+        segments = [Segment(span.text, self._style(line.fill, span.style)) for span in line.spans]
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
-    def _style(self, name: str) -> Style:
+    def notify_style_update(self) -> None:
+        """Forget the styles that were made of the sheet's; looking them up takes longer than drawing."""
+        self._styles.clear()
+        super().notify_style_update()
+
+    def _style(self, fill: str, name: str) -> Style:
+        known = self._styles.get((fill, name))
+        if known is None:
+            known = self.rich_style + self._component(fill) + self._component(name)
+            self._styles[fill, name] = known
+        return known
+
+    def _component(self, name: str) -> Style:
+
         return self.get_component_rich_style(f"row--{name}", partial=True) if name else Style.null()
 
 
@@ -90,7 +139,7 @@ class LineBar(RowPane, can_focus=False):
     @property
     def line(self) -> str:
         """Its text."""
-        return self.rows[0].text if self.rows else ""
+        return self._rows[0].text if self._rows else ""
 
 
 def _at(rows: Sequence[Row], y: int) -> Row | None:

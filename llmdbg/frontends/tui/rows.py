@@ -2,39 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, overload
 
 from rich.cells import cell_len, set_cell_size
 
-Span = tuple[str, str]
-"""Some text, and the name of its style (`""` is plain)."""
-
 STYLES = (
-    "dim", "strong", "accent", "good", "warn", "bad", "here", "selected", "bar", "cut", "key",
+    "dim", "strong", "accent", "good", "warn", "bad", "here", "selected", "bar", "cut", "key", "link",
+    "tab", "tab-on", "match", "surprise-1", "surprise-2", "surprise-3",
     "token-even", "token-odd", "token-new-even", "token-new-odd", "token-special", "token-focus",
 )  # fmt: skip
 
 
+class Span(NamedTuple):
+    """Some text, the name of its style (`""` is plain), and what a click on it does (`ACTION [ARGUMENT]`)."""
+
+    text: str
+    style: str = ""
+    do: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Spans side by side. `fill` is the style of the whole line behind them."""
+    """Spans side by side. `fill` is the style of the whole line behind them, `do` what a click anywhere else does."""
 
     spans: tuple[Span, ...] = ()
     fill: str = ""
+    do: str = ""
 
     @property
     def text(self) -> str:
         """The text alone."""
-        return "".join(text for text, _ in self.spans)
+        return "".join(span.text for span in self.spans)
+
+    def clicked(self, x: int) -> str:
+        """What a click on cell `x` does; empty where it does nothing."""
+        end = 0
+        for span in self.spans:
+            end += cell_len(span.text)
+            if x < end:
+                return span.do or self.do
+        return self.do
 
 
-def row(*spans: Span | str, fill: str = "") -> Row:
+def row(*spans: tuple[str, ...] | str, fill: str = "", do: str = "") -> Row:
     """Make a row; a bare string is plain."""
-    return Row(tuple((each, "") if isinstance(each, str) else each for each in spans), fill)
+    return Row(tuple(Span(each) if isinstance(each, str) else Span(*each) for each in spans), fill, do)
+
+
+class LazyRows(Sequence[Row]):
+    """Rows that are only made when they are looked at: a pane may have as many as the prompt has tokens."""
+
+    def __init__(self, count: int, make: Callable[[int], Row]) -> None:
+        self._count, self._make = count, make
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return self._count
+
+    @overload
+    def __getitem__(self, y: int) -> Row: ...
+    @overload
+    def __getitem__(self, y: slice) -> list[Row]: ...
+    def __getitem__(self, y: int | slice) -> Row | list[Row]:
+        """Make one, or several."""
+        if isinstance(y, slice):
+            return [self._make(each) for each in range(*y.indices(self._count))]
+        if not 0 <= y < self._count:
+            raise IndexError(y)
+        return self._make(y)
+
+
+def changed_cells(before: Row, after: Row) -> tuple[int, int] | None:
+    """The cells from the first to behind the last that differ, None where all are alike. Whole spans are compared."""
+    if before.fill != after.fill:
+        return 0, 1 << 16
+    old, new = _looks(before), _looks(after)
+    if old == new:
+        return None
+    start = same = 0
+    for one, other in zip(old, new, strict=False):
+        if one != other:
+            break
+        start += cell_len(one[0])
+        same += 1
+    width = max(cell_len(before.text), cell_len(after.text))
+    if cell_len(before.text) != cell_len(after.text):
+        return start, width
+    end = width
+    for one, other in zip(reversed(old[same:]), reversed(new[same:]), strict=False):
+        if one != other:
+            break
+        end -= cell_len(one[0])
+    return start, end
+
+
+def _looks(line: Row) -> list[tuple[str, str]]:
+    return [(span.text, span.style) for span in line.spans]
 
 
 def fitted(text: str, width: int) -> str:
     """`text` in exactly `width` cells, with an ellipsis where it was too long."""
+    if text.isascii():
+        return text.ljust(width) if len(text) <= width else text[: max(0, width - 1)] + ("…" if width > 0 else "")
     if cell_len(text) > width:
         return set_cell_size(text, max(0, width - 1)) + ("…" if width > 0 else "")
     return set_cell_size(text, width)
@@ -66,3 +137,21 @@ def _head(text: str, width: int) -> str:
         if cells > width:
             return text[: max(1, index)]
     return text
+
+
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+HEIGHTS = " ▁▂▃▄▅▆▇█"
+
+
+def bar_of(part: float, width: int) -> str:
+    """A bar of `width` cells filled as far as `part` (0 to 1) says, to an eighth of a cell. NaN is empty."""
+    eighths = round(max(0.0, min(1.0, part if part == part else 0.0)) * width * 8)  # noqa: PLR0124
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(width)
+
+
+def column_of(part: float) -> str:
+    """One cell filled from below as far as `part` (0 to 1) says. NaN is empty, and so is only 0."""
+    if not part > 0:
+        return HEIGHTS[0]
+    return HEIGHTS[max(1, min(8, round(part * 8)))]

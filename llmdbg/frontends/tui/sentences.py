@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.visible import quoted
-from llmdbg.models.stages import StageKind
+from llmdbg.models.stages import Phase, StageKind
 
 if TYPE_CHECKING:
     from llmdbg.frontends.tui.snapshot import Snapshot
@@ -60,3 +60,48 @@ def _whole(address: str, layer: int | None) -> str:
     if layer is None:
         return outer or "the model"
     return f"layer {layer}" if outer == str(layer) else outer.partition(".")[2] + f" in layer {layer}"
+
+
+def about_stage(shown: Snapshot) -> str:
+    """Say what a stage of this kind is, for someone who has not seen one before."""
+    stop = shown.stop
+    stage, size = stop.stage, stop.tensor.shape[-1] if stop.tensor and stop.tensor.shape else 0
+    texts = {
+        StageKind.TOKENIZE: (
+            "A model does not read letters. A tokenizer cuts the text into pieces it knows, tokens, and what the model "
+            "is fed is the number of each. A word that is not in the vocabulary becomes several tokens."
+        ),
+        StageKind.EMBED: (
+            f"The embedding is a table with a row of {size} learned numbers for every token of the vocabulary. From "
+            "here on the model works with these vectors, one for each position: the residual stream."
+        ),
+        StageKind.LAYER: (
+            f"Each of the {shown.layers} layers reads the vectors of all positions so far (attention), works on each "
+            "by itself (the MLP), and adds what it found to the residual stream."
+        ),
+        StageKind.MODULE: "A module is a part of the model with a forward of its own: s goes on into the next, f out.",
+        StageKind.NORM: "The final norm brings the vectors to a common size, so that the head can compare them.",
+        StageKind.LOGITS: (
+            f"The head gives every one of {size:,} tokens a score, its logit: the higher, the likelier it comes next. "
+            "Softmax turns the scores into probabilities that add up to one."
+        ),
+        StageKind.PROCESSOR: (
+            "Before the choice the scores are changed by the sampling settings: temperature flattens or sharpens them, "
+            "top-k, top-p and min-p cut the unlikely ones, a repetition penalty lowers what was said before."
+        ),
+        StageKind.SAMPLE: (
+            "Greedy decoding takes the token with the highest score; sampling draws one at random, each as often as "
+            "its probability says. The chosen token is appended, and the model runs again to produce the next."
+        ),
+    }
+    return texts.get(stage.kind, "")
+
+
+def about_phase(shown: Snapshot) -> str:
+    """Say which of the two phases the run is in, and what that means for what is seen."""
+    if shown.stop.phase is Phase.PREFILL:
+        return f"Prefill: all {shown.prompt_length} tokens of the prompt go through the model in one forward."
+    return (
+        f"Decode: only the newest token, at position {shown.prompt_length + shown.stop.token - 1}, goes through the "
+        "model; what the earlier ones left for attention is in the KV cache."
+    )

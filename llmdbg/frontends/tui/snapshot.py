@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +28,9 @@ class Snapshot:
     """A stop and what surrounds it.
 
     `seen` says what earlier stops of this token found, by address. `focus` is the position the statistics describe,
-    `follows` whether it is simply the last one. `limit` is how many tokens were asked for, None where unknown;
-    `answer` is the text generated so far.
+    `follows` whether it is simply the last one. `probabilities` are those of the generated tokens, None where nobody
+    looked. `limit` is how many tokens were asked for, None where unknown; `answer` is the text generated so far, and
+    `asked` what each pane in view asked for, by its name.
     """
 
     model: str
@@ -48,6 +49,8 @@ class Snapshot:
     notes: tuple[str, ...]
     answer: str
     end: End | None
+    probabilities: tuple[float | None, ...] = ()
+    asked: dict[str, Any] = field(default_factory=dict)
 
     @property
     def focused(self) -> TokenRow:
@@ -72,6 +75,15 @@ class Memory:
         self._seen: dict[str, Seen] = {}
         self._order: list[str] = []
         self._latest: tuple[int, int | None, str] = (-1, None, "")
+        self._sorted: tuple[tuple[Stage, ...], int, tuple[Stage, ...]] | None = None
+        self._answer: tuple[tuple[int, ...], str] = ((), "")
+
+    def answer(self, session: Session) -> str:
+        """The text generated so far. Decoding a long one takes milliseconds, so it is done once a token."""
+        ids = session.generated_ids()
+        if ids != self._answer[0]:
+            self._answer = (ids, session.vocabulary.decode(ids))
+        return self._answer[1]
 
     def note(self, stop: Stop) -> dict[str, Seen]:
         """Add a stop. Returns everything seen during its token."""
@@ -100,6 +112,12 @@ class Memory:
 
         The module tree only says in which order they were registered. Those not seen yet follow in that order.
         """
+        known = tuple(stages)
+        if self._sorted is None or self._sorted[:2] != (known, len(self._order)):
+            self._sorted = (known, len(self._order), self._in_order(known))
+        return self._sorted[2]
+
+    def _in_order(self, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
         ranks: dict[str, int] = {}
         for rank, path in enumerate(self._order):
             for prefix in _prefixes(path):
@@ -134,13 +152,11 @@ def _prefixes(path: str) -> list[str]:
     return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
 
 
-def snapshot(session: Session, memory: Memory) -> Snapshot:
+def snapshot(session: Session, memory: Memory, asked: dict[str, Any] | None = None) -> Snapshot:
     """Describe where a session stands."""
     from llmdbg.engine.settings import describe_sampling
 
     loaded, config, stop = session.loaded, session.engine.config, session.stop
-    seen = memory.note(stop)
-    tokens = session.tokens()
     prompt_length = len(session.prompt.ids)
     last = prompt_length + stop.token - 1
     limit = getattr(config, "max_length", None)
@@ -148,17 +164,19 @@ def snapshot(session: Session, memory: Memory) -> Snapshot:
         model=loaded.name,
         place=f"{loaded.device} {loaded.dtype}",
         sampling="" if config is None else describe_sampling(config),
+        seen=memory.note(stop),
         stages=memory.in_order(session.stages()),
         layers=len(session.anatomy.layers()),
         stop=stop,
-        seen=seen,
-        tokens=tokens,
+        tokens=session.tokens(),
         prompt_length=prompt_length,
         focus=last if session.focus is None else session.focus,
         follows=session.focus is None,
         limit=None if limit is None else max(1, limit - prompt_length),
         breakpoints=session.breakpoints.list(),
         notes=(*loaded.notes, *session.prompt.notes),
-        answer=session.vocabulary.decode(session.generated_ids()),
+        answer=memory.answer(session),
         end=session.end,
+        probabilities=session.probabilities(),
+        asked=asked or {},
     )

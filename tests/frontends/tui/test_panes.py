@@ -6,64 +6,97 @@ from rich.cells import cell_len
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.stop import TokenRow
 from llmdbg.frontends.tui.actions import ACTIONS
-from llmdbg.frontends.tui.panes.answer import answer_rows, text_rows
-from llmdbg.frontends.tui.panes.bars import footer_row, header_row, help_rows, loading_rows
-from llmdbg.frontends.tui.panes.candidates import bar_of, candidate_rows
-from llmdbg.frontends.tui.panes.stages import stage_rows, visible_stages
-from llmdbg.frontends.tui.panes.tensor import tensor_rows
-from llmdbg.frontends.tui.panes.tokens import TokenFlow, described, drawn
-from llmdbg.frontends.tui.rows import fitted, wrapped
-from llmdbg.frontends.tui.sentences import sentence
+from llmdbg.frontends.tui.answer import answer_rows, text_rows
+from llmdbg.frontends.tui.bars import footer_row, header_row, help_rows, loading_rows, status_row
+from llmdbg.frontends.tui.layout import View, in_view
+from llmdbg.frontends.tui.panes import all_panes, pane_named
+from llmdbg.frontends.tui.panes.tokens import TokenFlow, TokenMode, described, drawn, surprise
+from llmdbg.frontends.tui.rows import Row, bar_of, changed_cells, column_of, fitted, row, wrapped
+from llmdbg.frontends.tui.screen_state import RunProgress, ScreenState
+from llmdbg.frontends.tui.sentences import about_stage, sentence
 from llmdbg.frontends.tui.snapshot import Memory, snapshot
 from llmdbg.models.spec import LoadProgress
 from tests.sessions import tiny_session
 
 
-def shown_after(*lines, **settings):
-    """The snapshot after some commands, every stop on the way remembered."""
+def state_after(*lines, **settings):
+    """The screen's state after some commands, every stop on the way remembered and every pane asked for."""
     session, memory = tiny_session(**settings), Memory()
-    shown = snapshot(session, memory)
-    for line in lines:
-        COMMANDS.run(session, line)
-        shown = snapshot(session, memory)
-    return shown
+    session.on_token = lambda *_: None
+    state = ScreenState("tiny")
+    for line in (None, *lines):
+        if line is not None:
+            COMMANDS.run(session, line)
+        asked = {pane.name: pane.ask(session) for pane in all_panes() if pane.ask}
+        state.arrive(snapshot(session, memory, asked))
+    return state
+
+
+def shown_after(*lines, **settings):
+    return state_after(*lines, **settings).snapshot
 
 
 def text(rows):
     return "\n".join(row.text for row in rows)
 
 
-def stages_text(shown, width=40):
-    return text(stage_rows(shown, visible_stages(shown, set()), shown.stop.stage.address, width))
+def drawn_pane(name, state, width, height=40):
+    return list(pane_named(name).draw(state, width, height))
+
+
+def stages_text(state, width=40):
+    return text(drawn_pane("stages", state, width))
+
+
+def addresses(state):
+    return [stage.address for stage in state.stages()]
 
 
 def test_stages_fold_all_layers_but_the_one_the_run_is_inside_of():
-    assert "mlp" not in stages_text(shown_after())
-    inside = stages_text(shown_after("until 1.self_attn.q_proj"))
+    assert "mlp" not in stages_text(state_after())
+    inside = stages_text(state_after("until 1.self_attn.q_proj"))
     assert "▶" in inside
     assert inside.count("q_proj") == 1
     assert inside.count("mlp") == 1
     assert "gate_proj" not in inside
 
 
-def test_unfolded_layers_show_all_their_modules():
-    shown = shown_after()
-    stages = visible_stages(shown, {0})
-    assert "0.mlp.gate_proj" in [stage.address for stage in stages]
-    assert "1.mlp" not in [stage.address for stage in stages]
+def test_any_stage_can_be_unfolded():
+    state = state_after()
+    state.fold("0")
+    assert "0.mlp" in addresses(state)
+    assert "0.mlp.gate_proj" not in addresses(state)
+    state.fold("0.mlp", unfolded=True)
+    assert "0.mlp.gate_proj" in addresses(state)
+    assert "1.mlp" not in addresses(state)
+    state.selected = "0.mlp.gate_proj"
+    state.fold(state.selected, unfolded=False)
+    assert "0.mlp.gate_proj" not in addresses(state)
+    assert state.selected == "0.mlp"
+    state.select("1.mlp.up_proj")
+    assert "1.mlp.up_proj" in addresses(state), "what is selected is on screen"
 
 
 def test_stages_remember_what_was_seen_of_this_token_only():
-    rows = stages_text(shown_after("next", "next")).splitlines()
+    rows = stages_text(state_after("next", "next")).splitlines()
     assert "ms" in rows[1]
     assert "‖" in rows[2]
     assert "ms" not in rows[3]
-    assert "‖" not in stages_text(shown_after("next", "next", "token", "next")).splitlines()[2]
+    assert "‖" not in stages_text(state_after("next", "next", "token", "next")).splitlines()[2]
+
+
+def test_a_bar_says_how_large_and_how_slow():
+    line = stages_text(state_after("until 1"), 60).splitlines()[3]
+    assert sum(character in "▁▂▃▄▅▆▇█" for character in line) == 2
+    assert column_of(0.5) == "▄"
+    assert column_of(0) == column_of(float("nan")) == " "
 
 
 def test_modules_are_listed_in_the_order_they_ran():
-    shown = shown_after("n", *["s"] * 20)
-    order = [stage.address for stage in visible_stages(shown, {0}) if stage.layer == 0]
+    state = state_after("n", *["s"] * 20)
+    state.fold("0", unfolded=True)
+    state.fold("0.self_attn", unfolded=True)
+    order = [address for address in addresses(state) if address.partition(".")[0] == "0"]
 
     assert order.index("0.input_layernorm") < order.index("0.self_attn.q_proj") < order.index("0.self_attn")
     assert order.index("0.self_attn") < order.index("0.post_attention_layernorm") < order.index("0.mlp")
@@ -71,67 +104,158 @@ def test_modules_are_listed_in_the_order_they_ran():
 
 
 def test_an_order_seen_from_the_end_is_still_the_right_one():
-    shown = shown_after("until 0.mlp", "token", "until 0.input_layernorm", "until 0.self_attn")
-    order = [stage.address for stage in visible_stages(shown, {0}) if stage.layer == 0]
+    state = state_after("until 0.mlp", "token", "until 0.input_layernorm", "until 0.self_attn")
+    order = [address for address in addresses(state) if address.partition(".")[0] == "0"]
 
     assert order.index("0.input_layernorm") < order.index("0.self_attn") < order.index("0.mlp")
 
 
 def test_breakpoints_are_marked():
-    rows = stages_text(shown_after("break 1", "break 0", "disable 2")).splitlines()
-    assert rows[3].split() == ["●", "1"]
-    assert rows[2].split() == ["○", "0"]
+    rows = stages_text(state_after("break 1", "break 0", "disable 2")).splitlines()
+    assert rows[3].split() == ["●▸", "1"]
+    assert rows[2].split() == ["○▸", "0"]
 
 
 @pytest.mark.parametrize("place", ["next", "until 0.self_attn", "until logits", "token", "continue"])
-@pytest.mark.parametrize("width", [12, 36, 60])
+@pytest.mark.parametrize("width", [12, 34, 60, 118])
 def test_no_row_is_wider_than_the_pane(place, width):
-    shown = shown_after(place, temperature=0.8, top_k=5)
-    stages = visible_stages(shown, {0})
-    rows = [
-        *stage_rows(shown, stages, "0", max(width, 26)),
-        *answer_rows(shown, "", width),
-        *TokenFlow().lay_out(shown.tokens, width, 3),
-    ]
-    if width >= 36:
-        rows += [*tensor_rows(shown, width), *candidate_rows(shown, width), *help_rows(width)]
-    for row in rows:
-        assert cell_len(row.text) <= max(width, 26), row.text
+    state = state_after(place, temperature=0.8, top_k=5)
+    state.fold("0")
+    rows = [*answer_rows(state.snapshot, "", width), *drawn_pane("tokens", state, width)]
+    if width >= 34:
+        names = {pane.name for pane in all_panes()} - {"source", "log"}
+        rows += [line for name in names for line in drawn_pane(name, state, width) if name != "values" or width > 100]
+        rows += [status_row(state, width)]
+        for mode in TokenMode:
+            state.token_mode = mode
+            rows += drawn_pane("tokens", state, width)
+    for line in rows:
+        assert cell_len(line.text) <= width, line.text
 
 
-def test_the_tensor_pane_shows_whole_and_focus():
-    rows = text(tensor_rows(shown_after("until 0.mlp"), 40))
-    assert "0.mlp" in rows
+def test_the_tensor_pane_shows_whole_and_focus_spread_and_change():
+    rows = text(drawn_pane("tensor", state_after("until 0"), 40))
     assert "1×11×32 float32 cpu" in rows
     assert "position 10" in rows
+    assert "█" in rows
+    assert "Δ residual" in rows
+    assert "cosine" in rows
+    assert "Δ in→out" in text(drawn_pane("tensor", state_after("until 0.mlp"), 40))
+    assert "Δ" not in text(drawn_pane("tensor", state_after("until 0.mlp.up_proj"), 40)), "64 values out of 32"
 
 
 def test_at_tokenize_the_tensor_pane_is_the_token_table():
-    rows = text(tensor_rows(shown_after(), 40))
+    rows = text(drawn_pane("tensor", state_after(), 40))
     assert "11 tokens" in rows
     assert "     72  H" in rows
 
 
-def test_candidates_before_and_after_a_processor():
-    rows = text(candidate_rows(shown_after("until sample.top_k", temperature=0.8, top_k=5), 50))
+def test_candidates_before_and_after_each_processor():
+    state = state_after("until sample.top_k", temperature=0.8, top_k=5, repetition_penalty=1.2)
+    rows = text(drawn_pane("candidates", state, 60))
     assert "top_k cut 123" in rows
-    assert "before" in rows
-    assert rows.count(" cut") >= 5
-    assert "f goes there" in text(candidate_rows(shown_after("next"), 80))
+    assert "raw" in rows
+    assert "penalt" in rows
+    assert "temp" in rows
+    assert rows.count("✂ top_k") >= 5
+    narrow = text(drawn_pane("candidates", state, 34))
+    assert "raw" in narrow
+    assert "temp" not in narrow
+    assert "f goes there" in text(drawn_pane("candidates", state_after("next"), 80))
 
 
 def test_the_chosen_candidate_is_marked():
-    shown = shown_after("token")
-    marked = [row.text for row in candidate_rows(shown, 50) if row.text.startswith("▶")]
+    marked = [line.text for line in drawn_pane("candidates", state_after("token"), 50) if line.text.startswith("▶")]
     assert len(marked) == 1
+
+
+def test_values_source_and_explain():
+    state = state_after("until 0.mlp")
+    values = text(drawn_pane("values", state, 100))
+    assert values.startswith("32 values  largest [")
+    assert len(values.splitlines()) == 2 + 4
+    source = text(drawn_pane("source", state, 100))
+    assert source.startswith("LlamaMLP  modeling_llama.py:")
+    assert "def forward(self, x)" in source
+    assert "part of layer 0" in text(drawn_pane("explain", state, 100))
+    assert "no numbers" not in text(drawn_pane("values", state_after(), 100)), "ids are numbers too"
+    assert "no module" in text(drawn_pane("source", state_after(), 100))
+
+
+def test_surprise_is_told_by_colour_and_by_a_sign():
+    assert [surprise(prob) for prob in (None, 1.0, 0.2, 0.1, 0.04, 0.001)] == [0, 0, 0, 1, 2, 3]
+    state = state_after("continue", max_new_tokens=8, temperature=5.0)
+    levels = [surprise(prob) for prob in state.probabilities()]
+    assert max(levels) > 0
+    spans = [span for line in drawn_pane("tokens", state, 200) for span in line.spans][state.snapshot.prompt_length :]
+    for span, level in zip(spans, levels, strict=True):
+        assert span.text.endswith(("", "¹", "²", "³")[level])
+        assert (span.style == f"surprise-{level}") == (level > 0) or span.style == "token-focus"
+
+
+def test_ids_and_the_table_are_there_on_demand():
+    state = state_after("token")
+    assert "(72)" not in text(drawn_pane("tokens", state, 200))
+    state.next_token_mode()
+    assert "(72)" in text(drawn_pane("tokens", state, 200))
+    state.next_token_mode()
+    table = text(drawn_pane("tokens", state, 80))
+    assert "pos" in table
+    assert "%" in table.splitlines()[-1]
 
 
 def test_the_token_flow_continues_where_it_was():
     flow = TokenFlow()
-    tokens = shown_after("continue", max_new_tokens=8).tokens
+    state = state_after("continue", max_new_tokens=8)
+    tokens, chances = state.tokens(), state.probabilities()
+    prompt = state.snapshot.prompt_length
     for count in range(1, len(tokens) + 1):
-        rows = flow.lay_out(tokens[:count], 7, None)
-        assert rows == TokenFlow().lay_out(tokens[:count], 7, None)
+        so_far = tokens[:count], chances[: max(0, count - prompt)], 7
+        flow.lay_out(*so_far, ids=False)
+        fresh = TokenFlow()
+        fresh.lay_out(*so_far, ids=False)
+        assert list(flow.rows(None, ())) == list(fresh.rows(None, ()))
+        assert flow.line_of(count - 1) == len([line for line in flow.rows(None, ()) if line.text]) - 1
+
+
+def test_a_click_knows_what_it_hit():
+    state = state_after()
+    line = drawn_pane("tokens", state, 200)[0]
+    assert line.clicked(0) == "focus 0"
+    assert line.clicked(3) == "focus 3"
+    rows = drawn_pane("stages", state, 40)
+    assert rows[2].clicked(0) == "breakpoint 0"
+    assert rows[2].clicked(2) == "fold 0"
+    assert rows[2].clicked(30) == "select 0"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "cells"),
+    [
+        (row("a", "b"), row("a", "b"), None),
+        (row("aa", "b", "c"), row("aa", "x", "c"), (2, 3)),
+        (row("aa", ("b", "dim")), row("aa", ("b", "bad")), (2, 3)),
+        (row("aa", "b"), row("aa", "bcd"), (2, 5)),
+        (row("日本", "b"), row("日本", "c"), (4, 5)),
+        (Row(), row("abc"), (0, 3)),
+    ],
+)
+def test_only_the_cells_that_changed_are_painted(before, after, cells):
+    assert changed_cells(before, after) == cells
+
+
+@pytest.mark.parametrize("zoomed", [False, True])
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (100, 24), (120, 40), (250, 70)])
+def test_the_pane_that_has_the_keys_is_in_view_at_every_size(size, zoomed):
+    panes = all_panes()
+    tabs = {pane.name for pane in panes if pane.key in "056789"}
+    for pane in panes:
+        tab = pane.name if pane.name in tabs else "explain"
+        side = "tensor" if pane.name in ("tokens", "stages") else pane.name
+        seen = in_view(panes, View(pane.name, side, tab, zoomed), *size)
+        assert pane.name in seen
+        assert len(seen & tabs) <= 1
+        assert not zoomed or len(seen) == 1
 
 
 def hostile(text, special=False):
@@ -145,17 +269,29 @@ def test_hostile_tokens_are_drawn_not_obeyed(text):
 
 
 def test_header():
-    shown = shown_after("break 1", "break 0", "continue")
+    state = state_after("break 1", "break 0", "continue")
     for width in (80, 120):
-        line = header_row(shown, 0, False, width).text
+        line = header_row(state, width).text
         assert cell_len(line) == width
         assert "prefill · token 1/4 · layer 0 of 2 · ● 2" in line
-    assert "running · token 7" in header_row(shown, 7, True, 80).text
+    state.running = True
+    assert "running · token 0/4" in header_row(state, 80).text
+
+
+def test_a_run_shows_how_far_it_is():
+    state = state_after()
+    state.running, state.run = True, RunProgress(layer=1, layers=2)
+    line = status_row(state, 80).text
+    assert "prefill" in line
+    assert "layer 1 of 2" in line
+    assert "█" * 12 in line
+    state.run = RunProgress((TokenRow(11, 5, "x", "x", False, 0),), (0.5,))
+    assert "token 1 of at most 4" in status_row(state, 80).text
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 120])
 def test_the_footer_fits_and_comes_from_the_actions(width):
-    footer = footer_row(width).text
+    footer = footer_row(ACTIONS, width).text
     assert cell_len(footer) <= width
     if width >= 80:
         assert all(
@@ -164,9 +300,9 @@ def test_the_footer_fits_and_comes_from_the_actions(width):
 
 
 def test_help_names_every_action():
-    rows = text(help_rows(200))
+    rows = text(help_rows(ACTIONS, 200))
     for action in ACTIONS:
-        assert action.help in rows
+        assert action.help in rows or not action.keys
         assert action.shown_keys in rows
 
 
@@ -192,7 +328,9 @@ def test_loading():
     ],
 )
 def test_a_sentence_for_every_stage(lines, words):
-    assert words in sentence(shown_after(*lines, temperature=0.8, top_k=5))
+    shown = shown_after(*lines, temperature=0.8, top_k=5)
+    assert words in sentence(shown)
+    assert about_stage(shown)
 
 
 def test_bars_and_fitting():

@@ -1,1 +1,28 @@
-"""What each pane shows, as pure functions from a snapshot to rows."""
+"""What each pane asks for and shows: pure functions, no widgets."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+
+from llmdbg.frontends.tui.actions import ACTIONS, Action, pane_action
+from llmdbg.frontends.tui.panes.pane import Pane
+
+
+@cache
+def all_panes() -> tuple[Pane, ...]:
+    """Every pane there is a file for, in the order of their keys."""
+    modules = (importlib.import_module(f"{__name__}.{each.name}") for each in pkgutil.iter_modules(__path__))
+    found = [module.PANE for module in modules if hasattr(module, "PANE")]
+    return tuple(sorted(found, key=lambda pane: (pane.place, pane.key)))
+
+
+def keyed_actions() -> tuple[Action, ...]:
+    """Every action, with those that go to a pane."""
+    return (*ACTIONS, *(pane_action(pane.name, pane.key, pane.about) for pane in all_panes()))
+
+
+def pane_named(name: str) -> Pane:
+    """The pane of a name. Raises KeyError."""
+    return {pane.name: pane for pane in all_panes()}[name]

@@ -1,80 +1,135 @@
-"""The stages of one token from top to bottom, in the order they complete; the present layer is unfolded."""
+"""The stages of one token from top to bottom, in the order they complete; what the run is inside of is unfolded."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.tui.rows import Row, Span, fitted, row
+from llmdbg.frontends.tui.panes.pane import Pane, Place
+from llmdbg.frontends.tui.rows import Row, Span, column_of, fitted, row
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Sequence
 
-    from llmdbg.frontends.tui.snapshot import Snapshot
+    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.snapshot import Seen, Snapshot
     from llmdbg.models.stages import Stage
 
-_NORM_WIDTH, _MS_WIDTH = 8, 9
+_NORM_WIDTH, _MS_WIDTH, _ROOMY = 8, 8, 42
+_SCORES = (StageKind.LOGITS, StageKind.PROCESSOR)
 
 
-def visible_stages(shown: Snapshot, unfolded: Collection[int | None]) -> list[Stage]:
-    """The outline, with the modules of the unfolded layers and of the one the run is inside of."""
-    here = shown.stop.stage
-    inside = {here.layer} if here.depth > 1 else set()
-    return [
-        stage
-        for stage in shown.stages
-        if stage.depth == 1 or stage.layer in unfolded or (stage.layer in inside and _beside(stage, here))
-    ]
+class StageTree:
+    """Which stage is part of which, and which are seen when some are unfolded."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self.stages = tuple(stages)
+        addresses = {stage.address for stage in stages}
+        self._parents = {stage.address: _parent(stage, addresses) for stage in stages}
+        self._inner = frozenset(parent for parent in self._parents.values() if parent)
+        self._around = {address: tuple(self._climb(address)) for address in self._parents}
+
+    def parent(self, address: str) -> str | None:
+        """The stage a stage is part of, None for those of the outline."""
+        return self._parents.get(address)
+
+    def has_parts(self, address: str) -> bool:
+        """Whether there is something to unfold."""
+        return address in self._inner
+
+    def around(self, address: str) -> tuple[str, ...]:
+        """Every stage that `address` is part of, innermost first."""
+        return self._around.get(address, ())
+
+    def seen(self, unfolded: Collection[str], here: str) -> list[Stage]:
+        """The stages all of whose surroundings are unfolded; what surrounds `here` is."""
+        open_ones = {*unfolded, *self.around(here)}
+        return [stage for stage in self.stages if open_ones.issuperset(self._around[stage.address])]
+
+    def _climb(self, address: str) -> Iterator[str]:
+        at = self._parents[address]
+        while at is not None:
+            yield at
+            at = self._parents[at]
 
 
-def stage_rows(shown: Snapshot, stages: list[Stage], selected: str, width: int) -> list[Row]:
-    """A row for each stage: where the run is, breakpoints, and what earlier stops of this token saw."""
-    addresses = {stage.address for stage in stages}
-    return [_stage_row(shown, stage, _name(stage, addresses), selected, width) for stage in stages]
+def _parent(stage: Stage, addresses: Collection[str]) -> str | None:
+    if stage.depth == 1 or stage.kind is not StageKind.MODULE:
+        return None
+    outer = stage.address.rpartition(".")[0]
+    while outer and outer not in addresses:
+        outer = outer.rpartition(".")[0]
+    return outer or None
 
 
-def _stage_row(shown: Snapshot, stage: Stage, name: str, selected: str, width: int) -> Row:
-    here = stage.address == shown.stop.stage.address
-    point = shown.breakpoint_at(stage.address)
-    mark: Span = ("  ", "") if point is None else ("● ", "bad") if point.enabled else ("○ ", "dim")
-    values = _values(shown, stage)
-    name_width = max(4, width - 4 - sum(len(text) for text, _ in values))
-    style = "here" if here else "" if stage.depth == 1 else "dim"
-    fill = "selected" if stage.address == selected else ""
-    return row(("▶ " if here else "  ", "here"), mark, (fitted(name, name_width), style), *values, fill=fill)
+def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
+    stages, shown = state.stages(), state.snapshot
+    return [_stage_row(state, shown, stage, width) for stage in stages]
 
 
-def _name(stage: Stage, addresses: Collection[str]) -> str:
-    """A module's name is told from the nearest stage around it that is on screen."""
-    if stage.layer is not None and stage.kind is StageKind.MODULE:
-        outer = stage.address.rpartition(".")[0]
-        while outer and outer not in addresses:
-            outer = outer.rpartition(".")[0]
-        return "  " * (stage.depth - 1) + stage.address.removeprefix(f"{outer}.")
-    if stage.kind is StageKind.PROCESSOR:
-        return f"  {stage.address.partition('.')[2]}"
-    return stage.address
-
-
-def _values(shown: Snapshot, stage: Stage) -> tuple[Span, ...]:
-    if stage.kind is StageKind.TOKENIZE:
-        return ((f"{shown.prompt_length} tokens".rjust(_NORM_WIDTH + _MS_WIDTH), "dim"),)
-    seen = shown.seen.get(stage.address)
-    if seen is None:
-        return ()
-    norm = "" if seen.norm is None or stage.kind is StageKind.SAMPLE else f"‖{seen.norm:.4g}‖"
-    scores = stage.kind in (StageKind.LOGITS, StageKind.PROCESSOR)
-    broken = seen.not_finite and not scores
-    time = "" if seen.ms is None else f"{seen.ms:.2f} ms"
-    return (
-        ((f"{seen.not_finite} bad" if broken else "" if scores else norm).rjust(_NORM_WIDTH), "bad" if broken else ""),
-        (time.rjust(_MS_WIDTH), "dim"),
+def _stage_row(state: ScreenState, shown: Snapshot, stage: Stage, width: int) -> Row:
+    address = stage.address
+    here = address == shown.stop.stage.address
+    point = shown.breakpoint_at(address)
+    mark = (" ", "") if point is None else ("●", "bad") if point.enabled else ("○", "dim")
+    fold = ""
+    if state.tree.has_parts(address):
+        fold = "▾ " if state.is_unfolded(address) else "▸ "
+    values = _values(shown, stage, width)
+    indent = "  " * len(state.tree.around(address)) + ("  " if stage.kind is StageKind.PROCESSOR else "")
+    name_width = max(4, width - 2 - len(indent) - 2 - sum(len(span.text) for span in values))
+    style = "here" if here else "match" if address in state.stage_matches() else "" if stage.depth == 1 else "dim"
+    return row(
+        ("▶" if here else " ", "here", f"breakpoint {address}"),
+        (*mark, f"breakpoint {address}"),
+        (indent + (fold or "  "), "dim", f"fold {address}" if fold else ""),
+        (fitted(_name(state, stage), name_width), style),
+        *values,
+        fill="selected" if address == state.selected else "",
+        do=f"select {address}",
     )
 
 
-def _beside(stage: Stage, here: Stage) -> bool:
-    """Whether a stage of the present layer belongs on screen: its direct parts, and what surrounds the present one."""
-    if stage.depth == 2:
-        return True
-    outer = stage.address.rpartition(".")[0]
-    return here.address.startswith(f"{outer}.") or outer == here.address
+def _name(state: ScreenState, stage: Stage) -> str:
+    """A module's name is told from the stage it is part of."""
+    if stage.kind is StageKind.PROCESSOR:
+        return stage.address.partition(".")[2]
+    outer = state.tree.parent(stage.address)
+    return stage.address if outer is None else stage.address.removeprefix(f"{outer}.")
+
+
+def _values(shown: Snapshot, stage: Stage, width: int) -> tuple[Span, ...]:
+    if stage.kind is StageKind.TOKENIZE:
+        return (Span(f"{shown.prompt_length} tokens".rjust(_NORM_WIDTH + _MS_WIDTH), "dim"),)
+    seen = shown.seen.get(stage.address)
+    if seen is None:
+        return ()
+    bars = width >= _ROOMY
+    return (*_norm(stage, seen, bars=bars), *_time(seen, bars=bars))
+
+
+def _norm(stage: Stage, seen: Seen, *, bars: bool) -> tuple[Span, ...]:
+    if seen.not_finite and stage.kind not in _SCORES:
+        return (Span(f"{seen.not_finite} bad".rjust(_NORM_WIDTH + 2 * bars), "bad"),)
+    known = seen.norm is not None and stage.kind not in (*_SCORES, StageKind.SAMPLE)
+    text = f"‖{seen.norm:.3g}‖" if known else ""
+    # From a norm of 1 to one of 4096, each eighth of the cell is a factor of 2.8: the same scale for every stage, so
+    # that a bar never changes because another stage was seen.
+    bar = column_of(math.log2(max(seen.norm or 0, 1.0)) / 12) if known else " "
+    return (*((Span(f" {bar}", "bar"),) if bars else ()), Span(text.rjust(_NORM_WIDTH), ""))
+
+
+def _time(seen: Seen, *, bars: bool) -> tuple[Span, ...]:
+    ms = seen.ms
+    text = "" if ms is None else f"{ms:.{2 if ms < 9.995 else 1 if ms < 99.95 else 0}f} ms"
+    # From 10 µs to 100 ms.
+    bar = " " if ms is None else column_of((math.log10(max(ms, 1e-3)) + 2) / 4)
+    return (*((Span(f" {bar}", "bar"),) if bars else ()), Span(text.rjust(_MS_WIDTH), "dim"))
+
+
+def _line(state: ScreenState) -> int:
+    return state.selected_line()
+
+
+PANE = Pane("stages", "2", Place.STAGES, _draw, line=_line, about="where the run is, and where it can stop")

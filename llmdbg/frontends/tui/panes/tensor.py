@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.tui.rows import Row, fitted, row, wrapped
+from llmdbg.frontends.tui.panes.pane import Pane, Place
+from llmdbg.frontends.tui.panes.tokens import token_table
+from llmdbg.frontends.tui.rows import LazyRows, Row, column_of, fitted, row, wrapped
 from llmdbg.frontends.visible import quoted, visible
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.stop import TokenRow
+    from collections.abc import Sequence
+
+    from llmdbg.debugger.session import Session
+    from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.frontends.tui.snapshot import Snapshot
+    from llmdbg.probes.change import Change
+    from llmdbg.probes.histogram import Histogram
     from llmdbg.probes.statistics import Numbers, Statistics
 
 _NAMES = (("mean", "mean"), ("std", "std"), ("min", "min"), ("max", "max"), ("norm", "norm"))
 _LABEL = 9
+_WORDS_OF_A_TURN = ((0.999, "hardly turned"), (0.9, "turned a little"), (0.5, "turned"), (-1.1, "turned far"))
 
 
-def tensor_rows(shown: Snapshot, width: int) -> list[Row]:
-    """What the stage that has just run gave out."""
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """How the values are spread, and what the stage did to the vector that went in."""
+
+    spread: Histogram | None
+    change: Change | None
+
+
+def _ask(session: Session) -> Looked:
+    scores = session.stop.stage.kind in (StageKind.SAMPLE, StageKind.TOKENIZE)
+    return Looked(None if scores else session.spread(), session.moved())
+
+
+def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
+    shown, looked = state.snapshot, state.asked("tensor")
     stage = shown.stop.stage
     if stage.kind is StageKind.TOKENIZE:
-        return _token_table(shown, width)
-    heading = [row((stage.address, "strong"))]
+        return _token_table(state, width)
+    heading = [row((fitted(stage.address, width), "strong"))]
     if stage.module and stage.module != stage.address:
         heading.append(row((fitted(stage.module, width), "dim")))
     tensor = shown.stop.tensor
@@ -33,7 +57,10 @@ def tensor_rows(shown: Snapshot, width: int) -> list[Row]:
     heading.append(row((size, "accent"), f" {tensor.dtype} {tensor.device}", (time, "dim")))
     if stage.kind is StageKind.SAMPLE:
         return [*heading, row(), *_chosen(shown)]
-    return [*heading, row(), *_numbers(tensor, shown, width)]
+    rows = [*heading, row(), *_numbers(tensor, shown, width)]
+    if isinstance(looked, Looked):
+        rows += [*_spread(looked.spread, width), *_change(looked.change, stage.kind, width)]
+    return rows
 
 
 def _numbers(tensor: Statistics, shown: Snapshot, width: int) -> list[Row]:
@@ -58,6 +85,38 @@ def _counts(label: str, attribute: str, columns: list[Numbers], cells: int) -> R
     return row((label.ljust(_LABEL), "dim"), *((f"{count:{cells},}", "bad" if count else "") for count in counts))
 
 
+def _spread(spread: Histogram | None, width: int) -> list[Row]:
+    """The histogram in one line; heights are logarithmic, or the few outliers that matter would not be seen."""
+    if spread is None:
+        return []
+    bins = _rebinned(spread.counts, min(len(spread.counts), max(8, width)))
+    tallest = math.log1p(max(bins))
+    bar = "".join(column_of(math.log1p(count) / tallest) if count else " " for count in bins)
+    low, high = f"{spread.low:.3g}", f"{spread.high:.3g}"
+    return [
+        row((bar, "bar")),
+        row((low + " " * max(1, len(bar) - len(low) - len(high)) + high, "dim")),
+    ]
+
+
+def _rebinned(counts: Sequence[int], bins: int) -> list[int]:
+    if bins >= len(counts):
+        return list(counts)
+    edges = [index * len(counts) // bins for index in range(bins + 1)]
+    return [sum(counts[first:last]) for first, last in pairwise(edges)]
+
+
+def _change(change: Change | None, kind: StageKind, width: int) -> list[Row]:
+    if change is None:
+        return []
+    label = "Δ residual" if kind is StageKind.LAYER else "Δ in→out"
+    turned = next((words for least, words in _WORDS_OF_A_TURN if change.cosine >= least), "")
+    return [
+        row((f"{label:11}", "dim"), f"{change.relative:7.3f}", (fitted("  of ‖in‖", width - 18), "dim")),
+        row(("cosine     ", "dim"), f"{change.cosine:7.3f}", (fitted(f"  {turned}", width - 18), "dim")),
+    ]
+
+
 def _chosen(shown: Snapshot) -> list[Row]:
     chosen = shown.stop.chosen
     if chosen is None:
@@ -70,15 +129,13 @@ def _chosen(shown: Snapshot) -> list[Row]:
     ]
 
 
-def _token_table(shown: Snapshot, width: int) -> list[Row]:
-    prompt = shown.tokens[: shown.prompt_length]
-    rows = [row(("tokenize", "strong"), (f"  {len(prompt)} tokens", "dim"))]
+def _token_table(state: ScreenState, width: int) -> Sequence[Row]:
+    shown = state.snapshot
+    rows = [row(("tokenize", "strong"), (f"  {shown.prompt_length} tokens", "dim"))]
     for note in shown.notes:
         rows += [row((line, "warn")) for line in wrapped(visible(note), width)]
-    rows.append(row((" pos      id  piece", "dim")))
-    return [*rows, *(_token_row(token, width) for token in prompt)]
+    table = token_table(state, width, shown.prompt_length)
+    return LazyRows(len(rows) + len(table), lambda y: rows[y] if y < len(rows) else table[y - len(rows)])
 
 
-def _token_row(token: TokenRow, width: int) -> Row:
-    piece = fitted(visible(token.piece), max(4, width - 14))
-    return row((f"{token.index:4}", "dim"), f"{token.id:8}  ", (piece, "token-special" if token.special else ""))
+PANE = Pane("tensor", "3", Place.MIDDLE, _draw, ask=_ask, about="what the stage gave out, in numbers")

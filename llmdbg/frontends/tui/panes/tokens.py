@@ -1,83 +1,178 @@
-"""The sequence as it flows: every token marked off from its neighbours, its leading space a dot."""
+"""The sequence: as it flows, every token marked off from its neighbours, with ids on demand; or as a table."""
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from llmdbg.frontends.tui.rows import Row, Span, fitted
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.tui.panes.pane import Pane, Place
+from llmdbg.frontends.tui.rows import LazyRows, Row, Span, fitted, row
+from llmdbg.frontends.visible import quoted, token_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from llmdbg.debugger.stop import TokenRow
+    from llmdbg.frontends.tui.screen_state import ScreenState
+
+SURPRISE_MARKS = ("", "¹", "²", "³")
+_UNLIKELY = (0.2, 0.05, 0.01)
+_ROOM_FOR_TEXTS = 56
+
+
+class TokenMode(Enum):
+    """How the sequence is shown."""
+
+    TEXT = "text"
+    IDS = "ids"
+    TABLE = "table"
+
+
+def surprise(prob: float | None) -> int:
+    """How surprised the model was by a token: 0 not (or unknown), up to 3 where it gave it less than 1 %."""
+    return 0 if prob is None else sum(prob < limit for limit in _UNLIKELY)
 
 
 class TokenFlow:
     """Lays tokens out in lines. Tokens that are added later leave the lines before them as they were."""
 
     def __init__(self) -> None:
-        self._width = 0
+        self._width, self._ids = 0, False
         self._laid_out: list[TokenRow] = []
-        self._lines: list[list[tuple[int, Span]]] = []
+        self._levels: list[int] = []
+        self._lines: list[list[tuple[int, str]]] = [[]]
         self._used = 0
 
-    def lay_out(self, tokens: Sequence[TokenRow], width: int, focus: int | None) -> list[Row]:
-        """Rows of at most `width` cells; the token at position `focus` stands out."""
-        if not self._continues(tokens, width):
-            self._width, self._laid_out, self._lines, self._used = width, [], [[]], 0
-        for token in tokens[len(self._laid_out) :]:
-            self._add(token)
-        return [Row(tuple(self._styled(item, focus) for item in line)) for line in self._lines]
+    def lay_out(
+        self, tokens: Sequence[TokenRow], probabilities: Sequence[float | None], width: int, *, ids: bool
+    ) -> None:
+        """Arrange `tokens` in lines of at most `width` cells; `probabilities` are those of the generated ones."""
+        levels = [0] * (len(tokens) - len(probabilities)) + [surprise(prob) for prob in probabilities]
+        if not self._continues(tokens, levels, width, ids):
+            self._width, self._ids = width, ids
+            self._laid_out, self._levels, self._lines, self._used = [], [], [[]], 0
+        for token, level in zip(tokens[len(self._laid_out) :], levels[len(self._levels) :], strict=True):
+            self._add(token, level)
+
+    def rows(self, focus: int | None, matches: Collection[int]) -> LazyRows:
+        """The lines; the token at position `focus` stands out, and so do those a search found."""
+        return LazyRows(len(self._lines), lambda y: self._row(self._lines[y], focus, matches))
 
     def line_of(self, position: int) -> int:
         """Which line the token at `position` is in."""
-        for y, line in enumerate(self._lines):
-            if line and line[-1][0] >= position:
-                return y
-        return max(0, len(self._lines) - 1)
+        low, high = 0, len(self._lines) - 1
+        while low < high:
+            middle = (low + high) // 2
+            line = self._lines[middle]
+            if not line or line[-1][0] >= position:
+                high = middle
+            else:
+                low = middle + 1
+        return low
 
-    def _continues(self, tokens: Sequence[TokenRow], width: int) -> bool:
+    def _continues(self, tokens: Sequence[TokenRow], levels: list[int], width: int, ids: bool) -> bool:
         count = len(self._laid_out)
-        return width == self._width and count <= len(tokens) and list(tokens[:count]) == self._laid_out
+        return (
+            (width, ids) == (self._width, self._ids)
+            and count <= len(tokens)
+            and list(tokens[:count]) == self._laid_out
+            and levels[:count] == self._levels
+        )
 
-    def _add(self, token: TokenRow) -> None:
-        text = drawn(token)
+    def _add(self, token: TokenRow, level: int) -> None:
+        text = drawn(token) + SURPRISE_MARKS[level] + (f"({token.id})" if self._ids else "")
         if cell_len(text) > self._width > 0:
             text = fitted(text, self._width)
         if self._used and self._used + cell_len(text) > self._width:
             self._lines.append([])
             self._used = 0
-        self._lines[-1].append((token.index, (text, _style(token))))
+        self._lines[-1].append((token.index, text))
         self._used += cell_len(text)
         if token.text.endswith("\n"):
             self._lines.append([])
             self._used = 0
         self._laid_out.append(token)
+        self._levels.append(level)
 
-    def _styled(self, item: tuple[int, Span], focus: int | None) -> Span:
-        position, (text, style) = item
-        return (text, "token-focus" if position == focus else style)
+    def _row(self, line: Sequence[tuple[int, str]], focus: int | None, matches: Collection[int]) -> Row:
+        return Row(tuple(Span(text, self._style(at, focus, matches), f"focus {at}") for at, text in line))
+
+    def _style(self, position: int, focus: int | None, matches: Collection[int]) -> str:
+        if position == focus:
+            return "token-focus"
+        if position in matches:
+            return "match"
+        return _style(self._laid_out[position], self._levels[position])
 
 
 def drawn(token: TokenRow) -> str:
     """A token's text with its spaces visible; a special token in angle quotes."""
     if token.special:
-        return f"‹{visible(token.piece).strip('<|>')}›"
-    return visible(token.text).replace(" ", "·") or "∅"
+        return f"‹{token_text(token.piece).strip('<|>')}›"
+    return token_text(token.text).replace(" ", "·") or "∅"
 
 
 def described(token: TokenRow) -> str:
     """One token in a line: where it is, its id and how the vocabulary spells it."""
-    kind = "special token" if token.special else f"piece {visible(token.piece)}"
+    kind = "special token" if token.special else f"piece {token_text(token.piece)}"
     origin = "" if token.generated is None else f", generated token {token.generated}"
     return f"position {token.index}: id {token.id}, {kind}{origin}"
 
 
-def _style(token: TokenRow) -> str:
+def _style(token: TokenRow, level: int) -> str:
     if token.special:
         return "token-special"
+    if level:
+        return f"surprise-{level}"
     shade = "odd" if token.index % 2 else "even"
     return f"token-{shade}" if token.generated is None else f"token-new-{shade}"
+
+
+def token_table(state: ScreenState, width: int, count: int | None = None) -> LazyRows:
+    """A row for each token: position, id, how the vocabulary spells it, its text, and how likely it was."""
+    tokens, focus, matches = state.tokens(), state.focus(), state.token_matches()
+    probabilities, generated = state.probabilities(), state.snapshot.prompt_length
+    count = len(tokens) if count is None else count
+    texts = width >= _ROOM_FOR_TEXTS
+    piece_width = (width - 34) // 2 if texts else max(6, width - 24)
+    text_width = width - piece_width - 25 if texts else 0
+
+    def line(y: int) -> Row:
+        if y == 0:
+            text = f" {fitted('text', text_width)}" if texts else ""
+            return row((f"{'pos':>5} {'id':>7}  {fitted('piece', piece_width)}{text}  chance", "dim"))
+        token = tokens[y - 1]
+        at = token.index - generated
+        level = surprise(prob := probabilities[at] if 0 <= at < len(probabilities) else None)
+        chance = "" if prob is None else f"{100 * prob:6.2f}%{SURPRISE_MARKS[level]}"
+        style = "token-focus" if token.index == focus else "match" if token.index in matches else ""
+        special = "token-special" if token.special and not style else style
+        return row(
+            (f"{token.index:5}", style or "dim"),
+            (f" {token.id:7}  ", style),
+            (fitted(token_text(token.piece), piece_width), special),
+            (f" {fitted(quoted(token.text), text_width)}" if texts else "", style or "dim"),
+            (f" {chance}", f"surprise-{level}" if level else "dim"),
+            do=f"focus {token.index}",
+        )
+
+    return LazyRows(count + 1, line)
+
+
+def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
+    if state.token_mode is TokenMode.TABLE:
+        return token_table(state, width)
+    state.flow.lay_out(state.tokens(), state.probabilities(), width, ids=state.token_mode is TokenMode.IDS)
+    return state.flow.rows(state.focus(), state.token_matches())
+
+
+def _line(state: ScreenState) -> int | None:
+    """Keep the focus in view, and while a run goes on the newest token."""
+    focus = state.focus()
+    position = len(state.tokens()) - 1 if focus is None else focus
+    return position + 1 if state.token_mode is TokenMode.TABLE else state.flow.line_of(position)
+
+
+PANE = Pane("tokens", "1", Place.TOKENS, _draw, line=_line, about="prompt and answer, token by token")

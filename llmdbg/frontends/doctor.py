@@ -1,0 +1,240 @@
+"""`llmdbg doctor`: what is installed, where the files are, what the configuration says, and what would be used here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from llmdbg import __version__
+from llmdbg.errors import UsageError
+from llmdbg.frontends.log import log_path, record
+from llmdbg.frontends.visible import visible
+
+if TYPE_CHECKING:
+    from llmdbg.frontends.tui.actions import Action
+
+_PACKAGES = ("torch", "transformers", "accelerate", "greenlet", "textual")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a model can run: its name for --device, what it is, and its memory in bytes."""
+
+    name: str
+    model: str
+    free: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything the doctor found. `versions` has None for a package that is not installed.
+
+    `files` are paths by what is there, `terminal` what the screen would use, `keys` the effective keys by action, as
+    people type them, and `problems` a sentence each.
+    """
+
+    versions: dict[str, str | None]
+    devices: tuple[Device, ...]
+    demo_model: str
+    files: dict[str, str]
+    settings: dict[str, Any]
+    terminal: dict[str, Any]
+    keys: dict[str, list[str]]
+    problems: tuple[str, ...]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError instead of printing the whole usage."""
+        raise UsageError(f"{message} (see `llmdbg doctor --help`)")
+
+
+def doctor(arguments: Sequence[str]) -> int:
+    """Print the report, or with --config-example a configuration file. Returns the exit code: 1 for any problem.
+
+    Raises UsageError for arguments it does not take.
+    """
+    options = _parser().parse_args(arguments)
+    if options.config_example:
+        from llmdbg.frontends.tui.preferences import example
+
+        _write(example(_actions()))
+        return 0
+    report = examine()
+    _write(json.dumps(asdict(report)) + "\n" if options.json else "".join(f"{line}\n" for line in lines(report)))
+    return 1 if report.problems else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    options = _Parser(
+        prog="llmdbg doctor",
+        description="What llmdbg is, has and would use here. Exit code 1 when something is wrong.",
+        allow_abbrev=False,
+    )
+    options.add_argument("--json", action="store_true", help="the same as one JSON object")
+    options.add_argument("--config-example", action="store_true", help="print a configuration file with every setting")
+    return options
+
+
+def _write(text: str) -> None:
+    # Under the C locale stdout takes no more than ASCII.
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.flush()
+
+
+def examine() -> Report:
+    """Look at everything there is to look at."""
+    from llmdbg.frontends.tui.keys import bound, takes_keys, typed_key
+    from llmdbg.frontends.tui.preferences import load_preferences
+    from llmdbg.frontends.tui.terminal import environment_as_started, look, theme_for
+
+    preferences = load_preferences(actions=(actions := _actions()))
+    keyed, key_problems = bound(actions, preferences.keys)
+    seen = look(environment_as_started(), preferences)
+    columns, rows = shutil.get_terminal_size()
+    devices, trouble = _devices()
+    return Report(
+        versions={
+            "llmdbg": __version__,
+            "python": platform.python_version(),
+            **{each: _version(each) for each in _PACKAGES},
+        },
+        devices=devices,
+        demo_model=_demo_model(),
+        files={name: str(path) for name, path in _files().items()},
+        settings={
+            "theme": preferences.theme,
+            "colors": preferences.colors,
+            "glyphs": preferences.glyphs,
+            "layout": asdict(preferences.layout),
+        },
+        terminal={
+            **asdict(seen),
+            "theme": theme_for(seen, preferences),
+            "is_terminal": sys.stdout.isatty(),
+            "columns": columns,
+            "rows": rows,
+        },
+        keys={action.name: [typed_key(key) for key in action.keys] for action in keyed if takes_keys(action)},
+        problems=(*preferences.problems, *key_problems, *trouble),
+    )
+
+
+def _actions() -> tuple[Action, ...]:
+    from llmdbg.frontends.tui.panes import keyed_actions
+
+    return keyed_actions()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _devices() -> tuple[tuple[Device, ...], tuple[str, ...]]:
+    """The devices, and what kept them from being looked at: a broken torch is what people come to a doctor with."""
+    try:
+        import psutil
+        import torch
+
+        from llmdbg.models.memory import available
+
+        cpu = torch.device("cpu")
+        processor = f"{torch.get_num_threads()} threads"
+        found = [Device("cpu", processor, available(cpu), int(psutil.virtual_memory().total))]
+        for index in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(index)
+            found.append(Device(f"cuda:{index}", torch.cuda.get_device_name(index), free, total))
+    except Exception as error:
+        record(error)
+        message = visible(" ".join(str(error).split()))
+        return (), (f"the devices cannot be looked at: {type(error).__name__}: {message} (more in {log_path()})",)
+    return tuple(found), ()
+
+
+def _demo_model() -> str:
+    from llmdbg.models.demo import INSTALL, NAME, cache_folder, demo_file
+
+    if demo_file() is None:
+        return f"not installed: {INSTALL}"
+    converted = any(cache_folder().glob(f"{NAME}-*/model.safetensors"))
+    return f"{NAME}, {'ready' if converted else 'installed; converted when it is first opened'}"
+
+
+def _files() -> dict[str, Path]:
+    from llmdbg.debugger.saved_files import sessions_folder
+    from llmdbg.frontends.tui.history import history_path
+    from llmdbg.frontends.tui.preferences import preferences_path
+    from llmdbg.models.demo import cache_folder
+
+    return {
+        "config": preferences_path(),
+        "log": log_path(),
+        "cache": cache_folder(),
+        "sessions": sessions_folder(),
+        "history": history_path(),
+    }
+
+
+def lines(report: Report) -> list[str]:
+    """The report as lines for people."""
+    return [
+        *_section("versions", ((name, each or "not installed") for name, each in report.versions.items())),
+        *_section("devices", ((each.name, _device_text(each)) for each in report.devices)),
+        *_section("demo model", (("smollm2", report.demo_model),)),
+        *_section("files", ((name, f"{path}{_absent(path)}") for name, path in report.files.items())),
+        *_section("settings", ((name, _setting_text(value)) for name, value in report.settings.items())),
+        *_section("this terminal", _terminal_texts(report.terminal)),
+        *_section("keys", ((name, "  ".join(keys) or "none") for name, keys in report.keys.items())),
+        *_section("problems", (("-", problem) for problem in report.problems) if report.problems else (("none", ""),)),
+    ]
+
+
+_LABEL = 16
+
+
+def _section(title: str, entries: Any) -> list[str]:
+    return [title, *(f"  {name:{1 if name == '-' else _LABEL}} {visible(text)}".rstrip() for name, text in entries), ""]
+
+
+def _device_text(device: Device) -> str:
+    return f"{device.model}, {device.free / 1e9:.1f} of {device.total / 1e9:.1f} GB free"
+
+
+def _absent(path: str) -> str:
+    return "" if Path(path).exists() else "  (not there yet)"
+
+
+def _setting_text(value: object) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    chosen = [f"{name} {size}" for name, size in value.items() if size is not None]
+    return ", ".join(chosen) or "auto"
+
+
+def _terminal_texts(terminal: dict[str, Any]) -> list[tuple[str, str]]:
+    size = f"{terminal['columns']} x {terminal['rows']}"
+    return [
+        ("TERM", f"{terminal['term'] or 'not set'}{_inside(terminal['multiplexer'])}"),
+        ("size", size if terminal["is_terminal"] else f"{size} (the output is not a terminal)"),
+        ("colors", terminal["colors"]),
+        ("glyphs", "unicode" if terminal["unicode"] else "ascii"),
+        ("background", "light" if terminal["light"] else "dark"),
+        ("theme", terminal["theme"]),
+    ]
+
+
+def _inside(multiplexer: str | None) -> str:
+    return "" if multiplexer is None else f", inside {multiplexer}"

@@ -1,0 +1,189 @@
+"""The terminal is the screen's alone: whatever else writes to stdout or stderr goes to a `LogBook`.
+
+Textual writes to `sys.__stderr__`, reads `sys.__stdin__` and measures `sys.__stdout__`. While the screen is shown these
+three have a duplicate of the terminal each, file descriptors 1 and 2 lead to files in memory, and 0 to nothing: a C
+library, a kernel, a subprocess and a `print` alike reach the book, and a question asked on stdin gets end-of-file.
+
+Files in memory and no pipes: a full pipe stops its writer until somebody reads, and the reader would be a Python
+thread; a C library that prints while it holds the interpreter's lock would wait for ever.
+"""
+
+from __future__ import annotations
+
+import codecs
+import ctypes
+import fcntl
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Self, TextIO
+
+if TYPE_CHECKING:
+    from llmdbg.frontends.log import LogBook
+
+REPLACED = ("__stdin__", "__stdout__", "__stderr__")
+"""The names in `sys` through which Textual finds the terminal, by descriptor."""
+_SECONDS_BETWEEN_LOOKS = 0.1
+_BYTES_AT_ONCE = 128 * 1024
+_BYTES_AT_MOST = 64 * 1024 * 1024
+_LINE_BUFFERED = 1  # _IOLBF, the same in glibc, musl and macOS
+
+
+class Capture:
+    """Enter it around `App.run()`: inside, only Textual reaches the terminal; afterwards all is as it was."""
+
+    def __init__(self, book: LogBook) -> None:
+        self._book = book
+        self._terminals: tuple[int, ...] = ()
+        self._undo = ExitStack()
+        self._left = threading.Event()
+
+    @property
+    def terminals(self) -> tuple[int, ...]:
+        """The descriptors Textual reads and writes, e.g. to watch for a hang-up."""
+        return self._terminals
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The terminal's columns and lines. Give it to `App.run()`: rich would measure descriptors 0 to 2."""
+        return shutil.get_terminal_size()
+
+    def claim_prints(self) -> None:
+        """Make `print` reach the book as well. Call it once the app runs: Textual drops what is printed meanwhile.
+
+        Textual puts objects without a descriptor into `sys.stdout` and `sys.stderr` and the old ones back when it ends.
+        """
+        sys.stdout, sys.stderr = self._streams
+
+    def __enter__(self) -> Self:
+        _flush()
+        self._streams = (sys.stdout, sys.stderr)
+        with ExitStack() as undo:
+            self._terminals = tuple(_hand_over(undo, name, descriptor) for descriptor, name in enumerate(REPLACED))
+            spools = (_Spool("stdout", self._book), _Spool("stderr", self._book))
+            undo.callback(self._read_the_rest, spools)
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            undo.callback(os.close, nothing)
+            for descriptor, leads_to in enumerate((nothing, *(spool.descriptor for spool in spools))):
+                _lead(undo, descriptor, leads_to)
+            undo.callback(_flush)
+            _line_buffer_c_output()
+            reader = threading.Thread(target=self._read, args=(spools,), name="llmdbg-output", daemon=True)
+            reader.start()
+            undo.callback(reader.join)
+            undo.callback(self._left.set)
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(self, *_problem: object) -> None:
+        self._undo.close()
+        self._terminals = ()
+
+    def _read(self, spools: tuple[_Spool, ...]) -> None:
+        while not self._left.wait(_SECONDS_BETWEEN_LOOKS):
+            for spool in spools:
+                spool.read()
+
+    def _read_the_rest(self, spools: tuple[_Spool, ...]) -> None:
+        for spool in spools:
+            spool.read()
+            os.close(spool.descriptor)
+        self._book.finish()
+
+
+class _Spool:
+    """A file that is written by anyone, read here, and emptied when it has been read."""
+
+    def __init__(self, source: str, book: LogBook) -> None:
+        self._source, self._book = source, book
+        self.descriptor = _memory_file()
+        self._at = 0
+        self._decoder = _decoder()
+
+    def read(self) -> None:
+        """Give the book what was written since, the beginning and the end of it if that is much."""
+        size = os.fstat(self.descriptor).st_size
+        # A shell that writes `> /dev/stderr` opens the file by its name, empties it, and writes from its beginning.
+        self._at = min(self._at, size)
+        fresh = size > self._at
+        if size - self._at > 2 * _BYTES_AT_ONCE:
+            self._give(self._at + _BYTES_AT_ONCE)
+            left_out = size - self._at - _BYTES_AT_ONCE
+            self._book.write(self._source, f"\n({left_out:,} bytes left out)\n")
+            self._at += left_out
+            self._decoder = _decoder()
+        self._give(size)
+        # Between the reading and the emptying a writer could lose a line: wait for a moment when none writes.
+        if (size and not fresh) or size > _BYTES_AT_MOST:
+            os.ftruncate(self.descriptor, 0)
+            self._at = 0
+
+    def _give(self, end: int) -> None:
+        data = os.pread(self.descriptor, end - self._at, self._at)
+        self._at += len(data)
+        # Who opened the file by its name goes on where it was before the emptying, and zeros lie before that.
+        self._book.write(self._source, self._decoder.decode(data.replace(b"\0", b"")))
+
+
+def _decoder() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+
+def _memory_file() -> int:
+    """A file without a name, to which everyone appends; in memory where the system can, for disks are full at times."""
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("llmdbg-output")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
+    return descriptor
+
+
+def _hand_over(undo: ExitStack, name: str, descriptor: int) -> int:
+    """Give Textual a stream of its own on what a descriptor leads to now."""
+    before: TextIO | None = getattr(sys, name)
+    encoding = getattr(before, "encoding", None) or "utf-8"
+    own = os.fdopen(os.dup(descriptor), "w" if descriptor else "r", encoding=encoding, errors="backslashreplace")
+    setattr(sys, name, own)
+
+    def give_back() -> None:
+        setattr(sys, name, before)
+        # A terminal that has hung up takes nothing any more, and there is nothing to be done about it.
+        with suppress(OSError):
+            own.close()
+
+    undo.callback(give_back)
+    return own.fileno()
+
+
+def _lead(undo: ExitStack, descriptor: int, leads_to: int) -> None:
+    """Lead a descriptor elsewhere."""
+    before = os.dup(descriptor)
+
+    def lead_back() -> None:
+        os.dup2(before, descriptor)
+        os.close(before)
+
+    os.dup2(leads_to, descriptor)
+    undo.callback(lead_back)
+
+
+def _flush() -> None:
+    """Write out what Python's and C's buffers hold, while it still goes where it was meant to."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).fflush(None)
+
+
+def _line_buffer_c_output() -> None:
+    """Have C write each line at once: stdout looks like a file now, for which it would gather 4 kB."""
+    with suppress(OSError, AttributeError, ValueError):
+        library = ctypes.CDLL(None)
+        stream = ctypes.c_void_p.in_dll(library, "__stdoutp" if sys.platform == "darwin" else "stdout")
+        library.setvbuf(stream, None, _LINE_BUFFERED, 0)

@@ -1,0 +1,50 @@
+"""The screen in ASCII, cell by cell, for terminals and connections that have nothing else."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from rich.cells import split_graphemes
+
+_GLYPHS = {
+    # Where the run stands, breakpoints, folds, and what is cut.
+    "▶": ">", "●": "*", "○": "o", "▸": ">", "▾": "v", "✂": "x", "✓": "v", "✗": "x", "◆": "*", "◇": "o",
+    # Bars: a cell counts as full from its half on.
+    "█": "#", "▉": "#", "▊": "#", "▋": "#", "▌": "=", "▍": "-", "▎": "-", "▏": "-",
+    "▐": "=", "░": ".", "▒": ":", "▓": "%",
+    "▁": "_", "▂": "_", "▃": ".", "▄": "-", "▅": "=", "▆": "+", "▇": "*", "▀": "^",
+    # Numbers.
+    "‖": "|", "Δ": "d", "≈": "~", "±": "~", "≥": ">", "≤": "<", "×": "x", "−": "-",
+    "∅": "0", "∞": "8", "µ": "u", "σ": "s",
+    "¹": "1", "²": "2", "³": "3",
+    # Signs in text, and what stands for characters that are not drawn.
+    "·": ".", "…": "~", "–": "-", "—": "-", "•": "*", "‹": "<", "›": ">", "‘": "'", "’": "'", "“": '"', "”": '"',
+    "⏎": "$", "⇥": ">", "␍": "r", "␛": "^", "␀": "0",
+    # Arrows.
+    "↑": "^", "↓": "v", "←": "<", "→": ">", "↔": "-", "↕": "|", "↵": "$",
+    # Lines and frames.
+    "─": "-", "━": "=", "═": "=", "│": "|", "┃": "|", "║": "|", "╌": "-", "┄": "-", "┆": ":", "┊": ":",
+    **dict.fromkeys("├┤┬┴┼└┘┌┐╭╮╰╯┏┓┗┛╞╡╪", "+"),
+}  # fmt: skip
+_TABLE = str.maketrans(_GLYPHS)
+
+
+@lru_cache(4096)
+def ascii_of(text: str) -> str:
+    """`text` in ASCII and in as many cells: the screen's own signs by what they look like, all else as `?`."""
+    if text.isascii():
+        return text
+    drawn = text.translate(_TABLE)
+    if drawn.isascii():
+        return drawn
+    # A sign may be several characters, so one by one their widths would not add up.
+    signs = ((drawn[start:end], cells) for start, end, cells in split_graphemes(drawn)[0])
+    return "".join(sign if sign.isascii() else "?" * cells for sign, cells in signs)
+
+
+def escaped(text: str) -> str:
+    r"""`text` with everything that is not ASCII by its code point, as Python writes it: `\u4e2d`.
+
+    For the text of tokens, before it is laid out: there `?` would not tell one from another.
+    """
+    return text.encode("ascii", "backslashreplace").decode("ascii")

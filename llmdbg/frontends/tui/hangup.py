@@ -1,0 +1,83 @@
+"""The end of a terminal ends the process: a dropped link must not leave a model on the GPU.
+
+A link that drops usually sends SIGHUP, but not to a process whose parent ignored it, nor to one that does not belong to
+the terminal's session. Textual then reads end-of-file for ever, at the cost of a core, and its writing thread dies of
+an EIO, after which the main thread waits for room in a queue nobody empties. So a thread of its own watches for both.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+SECONDS_TO_SAVE = 0.5
+"""How long the session has to be saved once the terminal is gone."""
+_SECONDS_TO_LIVE = 1.2
+_HANGUP, _STOP = b"h", b"s"
+
+
+@contextmanager
+def ending_with(terminals: Sequence[int], before: Callable[[], object]) -> Iterator[None]:
+    """End the process with status 129 when one of these terminals hangs up or SIGHUP comes, whatever its threads do.
+
+    `terminals` are open file descriptors. `before` is called first, in a thread of its own, and has `SECONDS_TO_SAVE`.
+    To be entered in the main thread; a SIGHUP that is ignored stays so.
+    """
+    woken, wake = os.pipe()
+    watch = threading.Thread(target=_watch, args=(tuple(terminals), woken, before), name="llmdbg-terminal", daemon=True)
+    watch.start()
+    handled_before = signal.getsignal(signal.SIGHUP)
+
+    def hang_up(_signal: int, _frame: FrameType | None) -> None:
+        os.write(wake, _HANGUP)
+
+    if handled_before is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, hang_up)
+    try:
+        yield
+    finally:
+        if handled_before is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL if handled_before is None else handled_before)
+        os.write(wake, _STOP)
+        watch.join()
+        os.close(woken)
+        os.close(wake)
+
+
+def _watch(terminals: Sequence[int], woken: int, before: Callable[[], object]) -> None:
+    poll = select.poll()
+    poll.register(woken, select.POLLIN)
+    for terminal in terminals:
+        # Asked for no event, poll tells hang-ups and errors alone.
+        poll.register(terminal, 0)
+    while True:
+        for descriptor, event in poll.poll():
+            if descriptor == woken:
+                if os.read(woken, 1) == _STOP:
+                    return
+                end(before)
+            elif event & (select.POLLHUP | select.POLLERR):
+                end(before)
+            else:
+                poll.unregister(descriptor)
+
+
+def end(before: Callable[[], object]) -> None:
+    """Call `before`, wait for it no longer than `SECONDS_TO_SAVE`, and end the process."""
+    try:
+        # Its watchdog is no Python thread: it also ends a process whose interpreter never gets to the last line here.
+        with suppress(OSError, ValueError, RuntimeError):
+            silent = Path(os.devnull).open("wb")  # noqa: SIM115
+            faulthandler.dump_traceback_later(_SECONDS_TO_LIVE, exit=True, file=silent)
+        last_deed = threading.Thread(target=before, name="llmdbg-last-deed", daemon=True)
+        last_deed.start()
+        last_deed.join(SECONDS_TO_SAVE)
+    finally:
+        os._exit(128 + signal.SIGHUP)

@@ -1,0 +1,56 @@
+"""Showing the screen: what has to be settled before Textual is imported, and leaving it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from llmdbg.errors import LlmdbgError, LoadError
+from llmdbg.frontends.log import LogBook, LogFile, log_path, record, route_libraries
+from llmdbg.frontends.tui.capture import Capture
+from llmdbg.frontends.tui.hangup import ending_with
+from llmdbg.frontends.tui.panes import keyed_actions
+from llmdbg.frontends.tui.preferences import load_preferences
+from llmdbg.frontends.tui.terminal import environment_as_started, look, textual_environment
+from llmdbg.frontends.visible import spell_tokens_in_ascii
+
+if TYPE_CHECKING:
+    from llmdbg.frontends.tui.launch import LaunchRequest
+
+_SECONDS_TO_CLOSE = 0.5
+
+
+def run(request: LaunchRequest) -> int:
+    """Show the screen until the user leaves. Returns the exit code. Raises LlmdbgError when loading failed."""
+    book = LogBook(LogFile(log_path()))
+    route_libraries(book)
+    preferences = load_preferences(actions=keyed_actions())
+    seen = look(environment_as_started(), preferences)
+    os.environ.update(textual_environment(seen))
+    spell_tokens_in_ascii(not seen.unicode)
+    from llmdbg.frontends.tui.app import LlmdbgApp
+
+    capture = Capture(book)
+    with capture, ending_with(capture.terminals, _nothing):
+        app = LlmdbgApp(request, preferences, seen, book)
+        app.on_running_at_last = capture.claim_prints
+        error = app.run(size=capture.size)
+        closed = app.engine.leave(_SECONDS_TO_CLOSE)
+    if isinstance(error, LlmdbgError):
+        raise error
+    if error is not None:
+        record(error)
+        raise LoadError(
+            f"loading failed: {type(error).__name__}: {error} (the traceback is in {log_path()})"
+        ) from error
+    if not closed:
+        # A forward is still running and cannot be stopped in the middle of a kernel: the user does not wait for it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(app.return_code or 0)
+    return app.return_code or 0
+
+
+def _nothing() -> None:
+    """The session is saved after every command, so there is nothing left to do when the terminal is gone."""
