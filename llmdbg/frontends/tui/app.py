@@ -17,7 +17,7 @@ from textual.widgets import Input
 from llmdbg.frontends.log import LogBook
 from llmdbg.frontends.tui.answer import answer_rows
 from llmdbg.frontends.tui.bars import footer_row, header_row, help_rows, loading_rows, status_row
-from llmdbg.frontends.tui.doing import Doing
+from llmdbg.frontends.tui.doing import COMMAND_OF, Doing
 from llmdbg.frontends.tui.engine_thread import EngineThread
 from llmdbg.frontends.tui.history import History, history_path
 from llmdbg.frontends.tui.keys import bound
@@ -233,9 +233,10 @@ class LlmdbgApp(App[BaseException]):
         return action != "perform" or not self._is_typing() or parameters == ("close",)
 
     def action_perform(self, name: str) -> None:
-        """Do what a key asks for."""
+        """Do what a key asks for. A command of the debugger is shown when it is done, not twice."""
         self.perform(name)
-        self.paint()
+        if name not in COMMAND_OF:
+            self.paint()
 
     def perform(self, name: str, argument: str = "") -> None:
         """Do one action of the registry."""
@@ -266,6 +267,7 @@ class LlmdbgApp(App[BaseException]):
             self.set_timer(_SECONDS_BEFORE_RUNNING_SHOWS, self._show_running)
         else:
             self.state.say("still running: space stops it at its next stage", "warn")
+            self.paint()
 
     def paint(self) -> None:
         """Bring every pane up to date; cells that are as they were are not sent again."""

@@ -19,7 +19,7 @@ from llmdbg.frontends.tui.search import Index, Matches
 if TYPE_CHECKING:
     from llmdbg.frontends.tui.app import LlmdbgApp
 
-_COMMANDS = {action.name: action.command for action in ACTIONS if action.command}
+COMMAND_OF = {action.name: action.command for action in ACTIONS if action.command}
 
 
 class Doing:
@@ -34,8 +34,8 @@ class Doing:
         """Do an action; `argument` is what it was clicked or typed with."""
         if name.startswith("pane_"):
             self.go_to_pane(name.removeprefix("pane_"))
-        elif name in _COMMANDS:
-            self._app.submit(_COMMANDS[name])
+        elif name in COMMAND_OF:
+            self._app.submit(COMMAND_OF[name])
         else:
             getattr(self, name)(argument)
 

@@ -163,11 +163,13 @@ class EngineThread(threading.Thread):
         except Exception as problem:
             record(problem)
             error = f"{type(problem).__name__}: {problem} (the traceback is in the log)"
+        shown = self._snapshot(session)
+        self._post(Arrived(shown, answer, error, line))
         if self._keeper is not None:
             self._keeper.layout = self.layout
             self._keeper.keep(session)
-            error = error or self._keeper.news()
-        self._post(Arrived(self._snapshot(session), answer, error, line))
+            if trouble := self._keeper.news():
+                self._post(Arrived(shown, error=trouble))
 
     def _note_token(self, _generated: int, token: TokenRow) -> None:
         """Keep the newest tokens, and show them now and then. Runs inside the forward."""

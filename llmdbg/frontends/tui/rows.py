@@ -76,6 +76,8 @@ class LazyRows(Sequence[Row]):
 
 def changed_cells(before: Row, after: Row) -> tuple[int, int] | None:
     """The cells from the first to behind the last that differ, None where all are alike. Whole spans are compared."""
+    if before == after:
+        return None
     if before.fill != after.fill:
         return 0, 1 << 16
     old, new = _looks(before), _looks(after)

@@ -315,13 +315,13 @@ import ctypes, os, sys, warnings
 from transformers import LlamaForCausalLM
 
 class Noisy(LlamaForCausalLM):
-    def prepare_inputs_for_generation(self, *arguments, **settings):
+    def prepare_inputs_for_generation(self, *args, **kwargs):
         print("TORN by print")
         print("TORN by stderr", file=sys.stderr)
         os.write(1, b"TORN by descriptor\\n")
         ctypes.CDLL(None).puts(b"TORN by C")
         warnings.warn("TORN by warning")
-        return super().prepare_inputs_for_generation(*arguments, **settings)
+        return super().prepare_inputs_for_generation(*args, **kwargs)
 """
 
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.tui.panes.pane import Pane, Place
-from llmdbg.frontends.tui.rows import Row, Span, column_of, fitted, row
+from llmdbg.frontends.tui.rows import LazyRows, Row, Span, column_of, fitted, row
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _parent(stage: Stage, addresses: Collection[str]) -> str | None:
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     stages, shown = state.stages(), state.snapshot
-    return [_stage_row(state, shown, stage, width) for stage in stages]
+    return LazyRows(len(stages), lambda y: _stage_row(state, shown, stages[y], width))
 
 
 def _stage_row(state: ScreenState, shown: Snapshot, stage: Stage, width: int) -> Row:
