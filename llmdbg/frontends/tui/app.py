@@ -31,7 +31,7 @@ from llmdbg.frontends.tui.panes.tokens import described
 from llmdbg.frontends.tui.preferences import THEMES as THEME_WORDS
 from llmdbg.frontends.tui.preferences import Preferences
 from llmdbg.frontends.tui.prompt import Prompt
-from llmdbg.frontends.tui.row_pane import LineBar, RowPane
+from llmdbg.frontends.tui.row_pane import Header, LineBar, RowPane
 from llmdbg.frontends.tui.rows import Row, row, wrapped
 from llmdbg.frontends.tui.screen_state import Overlay, ScreenState
 from llmdbg.frontends.tui.sentences import sentence
@@ -102,7 +102,7 @@ class LlmdbgApp(App[BaseException]):
         by_place: dict[Place, list[str]] = {}
         for pane in self._panes.values():
             by_place.setdefault(pane.place, []).append(pane.name)
-        yield LineBar(id="header")
+        yield Header(id="header")
         yield RowPane(id="loading")
         yield from (self._pane_widget(name) for name in by_place[Place.TOKENS])
         with Horizontal(id="lower"):
@@ -133,7 +133,7 @@ class LlmdbgApp(App[BaseException]):
         if sizes.stages_width is not None:
             self._widgets["stages"].styles.width = sizes.stages_width
         self.paint()
-        self.set_timer(_SECONDS_TO_THE_FIRST_FRAME, self.engine.start)
+        self.call_after_refresh(lambda: self.set_timer(_SECONDS_TO_THE_FIRST_FRAME, self.engine.start))
         self.set_interval(_SECONDS_BETWEEN_LOOKS_AT_THE_LOG, self._look_at_the_log)
 
     @property
