@@ -13,12 +13,14 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.sessions import write_tiny_folder
 from tests.terminal import Terminal
 
 PROMPT = "Can you write an email explaining what an LLM is?"
@@ -73,18 +75,45 @@ def steps(options: argparse.Namespace) -> dict[str, Any]:
         for _ in range(2):
             seen.send("t")
             seen.read(1.5)
-        # Drawing takes longer than a step, and the next bytes would be seen late.
-        seen.drawing = False
-        times, sizes = [], []
-        for _ in range(options.steps):
-            before, started = len(seen.received), time.perf_counter()
-            seen.send("s")
-            seen.read(_QUIET)
-            times.append((seen.last_byte - started) * 1e3)
-            sizes.append(len(seen.received) - before)
+        report[f"{size[0]}x{size[1]}"] = measured_steps(seen, options.steps)
         seen.close()
-        report[f"{size[0]}x{size[1]}"] = {"milliseconds": summary(times, 1), "bytes": summary(sizes, 0)}
     return report
+
+
+def long_prompt(options: argparse.Namespace) -> dict[str, Any]:
+    """The same as `steps` in a tiny model over a prompt of 30,000 tokens, in its prefill and in its decode."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = write_tiny_folder(Path(scratch) / "tiny", context=40_000)
+        text = Path(scratch) / "prompt.txt"
+        text.write_text("The quick brown fox jumps over the lazy dog. " * 2_200)
+        command = [sys.executable, "-m", "llmdbg", str(folder), "--prompt-file", str(text), "--greedy", "-n", "400"]
+        report = {}
+        for size in ((80, 24), (120, 40)):
+            seen = Terminal(*command, size=size, environment=dict(_256))
+            seen.wait_for("tokenize")
+            seen.wait_for("tokens ")
+            seen.read(2)
+            seen.send("t")
+            seen.wait_for("the next token is chosen", 180)
+            seen.send("t")
+            seen.read(2)
+            report[f"{size[0]}x{size[1]}"] = measured_steps(seen, options.steps)
+            seen.close()
+    return report
+
+
+def measured_steps(seen: Terminal, count: int) -> dict[str, Any]:
+    """Milliseconds and bytes of `count` steps, each from the key to the last byte."""
+    # Drawing takes longer than a step, and the next bytes would be seen late.
+    seen.drawing = False
+    times, sizes = [], []
+    for _ in range(count):
+        before, started = len(seen.received), time.perf_counter()
+        seen.send("s")
+        seen.read(_QUIET)
+        times.append((seen.last_byte - started) * 1e3)
+        sizes.append(len(seen.received) - before)
+    return {"milliseconds": summary(times, 1), "bytes": summary(sizes, 0)}
 
 
 def rest(options: argparse.Namespace) -> int:
@@ -134,7 +163,7 @@ def summary(values: list[float] | list[int], digits: int) -> dict[str, float]:
     return {name: round(value, digits) for name, value in named.items()}
 
 
-MEASUREMENTS = {"first_frame": first_frame, "steps": steps, "rest": rest, "continue": run}
+MEASUREMENTS = {"first_frame": first_frame, "steps": steps, "long_prompt": long_prompt, "rest": rest, "continue": run}
 
 if __name__ == "__main__":
     main()

@@ -16,6 +16,8 @@ import platformdirs
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.launch import LaunchRequest
+from llmdbg.frontends.tui.preferences import load_preferences
+from llmdbg.frontends.tui.terminal import look
 from llmdbg.models.spec import DEMO_MODEL, ModelSpec
 
 if TYPE_CHECKING:
@@ -87,7 +89,8 @@ def photograph(session: PhotoSession) -> dict[str, str]:
 
 
 async def _photograph(session: PhotoSession) -> dict[str, str]:
-    app = LlmdbgApp(_request(session))
+    preferences = load_preferences()
+    app = LlmdbgApp(_request(session), preferences, look(os.environ, preferences))
     pictures = {}
     async with app.run_test(size=session.size) as pilot:
         await _at_rest(app, pilot)

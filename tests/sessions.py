@@ -49,8 +49,8 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def write_tiny_folder(folder: Path) -> Path:
-    """A whole model folder: configuration, safetensors, tokenizer. Context 64 tokens."""
+def write_tiny_folder(folder: Path, context: int = 64) -> Path:
+    """A whole model folder: configuration, safetensors, tokenizer. Context in tokens."""
     tokenizer = tiny_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -59,7 +59,7 @@ def write_tiny_folder(folder: Path) -> Path:
         num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=64,
+        max_position_embeddings=context,
         bos_token_id=None,
         eos_token_id=None,
         pad_token_id=0,

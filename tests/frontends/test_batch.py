@@ -6,6 +6,7 @@ import math
 import pytest
 
 from llmdbg.cli import main
+from tests.sessions import tiny_tokenizer
 
 
 def llmdbg(capsys, folder, *arguments, prompt="The quick brown fox", tokens=3):
@@ -120,6 +121,140 @@ def test_a_command_that_fails_is_an_event_and_a_line(capsys, tiny_folder):
     assert "0 to 2" in error["message"]
     assert err.splitlines()[-1].startswith("llmdbg: ")
     assert out.count('"error"') == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (["-b", "1 if entropy < 1"], "CommandError"),
+        (["-ex", "until 1 if token > 2"], "CommandError"),
+        (["-ex", "frobnicate"], "CommandError"),
+        (["-ex", "next", "-ex", "next many"], "CommandError"),
+        (["-ex", "next 0"], "CommandError"),
+        (["-ex", "finish now"], "CommandError"),
+        (["-ex", "break"], "CommandError"),
+        (["-ex", "delete x"], "CommandError"),
+        (["-ex", "info weather"], "CommandError"),
+        (["-ex", "info s"], "CommandError"),
+        (["-ex", "focus left"], "CommandError"),
+        (["-ex", "help frobnicate"], "CommandError"),
+        (["-b", "nosuch"], "AddressError"),
+        (["-ex", "next", "-ex", "until 77", "-ex", "next"], "AddressError"),
+        (["-ex", "tbreak 1@x"], "AddressError"),
+    ],
+)
+def test_what_makes_no_sense_is_all_that_is_written(capsys, tiny_folder, arguments, kind):
+    [error] = events(capsys, tiny_folder, *arguments, code=2)
+    assert (error["event"], error["type"]) == ("error", kind)
+
+    code, out, err = llmdbg(capsys, tiny_folder, *arguments)
+    assert (code, out) == (2, "")
+    assert ("reading" in err) == (kind == "AddressError"), "a command is looked at before the model is loaded"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["n", "next 2", "step", "s 3", "t", "finish", "u 1", "tb 1@1", "i stage", "i tok", "d", "h", "h n", "focus last"],
+)
+def test_what_makes_sense_is_run(capsys, tiny_folder, command):
+    assert events(capsys, tiny_folder, "-ex", command)[-1]["event"] == "end"
+
+
+def mamba_folder(folder, tokenizer):
+    """A model whose convolutions are called by their weights alone."""
+    import transformers
+
+    config = transformers.MambaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        state_size=8,
+        num_hidden_layers=2,
+        intermediate_size=64,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    transformers.MambaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_stage_that_never_runs_is_told(capsys, tmp_path):
+    folder = mamba_folder(tmp_path / "mamba", tiny_tokenizer())
+    _, _, err = llmdbg(capsys, folder, "-b", "0.mixer.conv1d", "-ex", "until 1.mixer.conv1d")
+
+    assert "note: breakpoint 1 (0.mixer.conv1d) was never hit" in err
+    assert "note: `until 1.mixer.conv1d` stopped at the end" in err
+
+
+def test_stages_that_run_are_not_told(capsys, tiny_folder):
+    _, _, err = llmdbg(capsys, tiny_folder, "-b", "1", "-ex", "until 2", "-ex", "c 2", "-ex", "until sample@2")
+    assert "note:" not in err
+    _, _, err = llmdbg(capsys, tiny_folder, "-b", "1@9", "-ex", "next", "-ex", "quit")
+    assert "note:" not in err, "who leaves early knows why nothing came"
+
+
+def test_a_token_that_is_never_generated_is_told_without_a_guess(capsys, tiny_folder):
+    _, _, err = llmdbg(capsys, tiny_folder, "-b", "1@9", "-ex", "continue")
+    [note] = [line for line in err.splitlines() if "note:" in line]
+    assert note == "note: breakpoint 1 (1@9) was never hit: the run ended without that stage"
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"num_beams": 4}, "4 beams"),
+        ({"prompt_lookup_num_tokens": 3}, "prompt lookup"),
+    ],
+)
+def test_another_decoding_method_is_told(capsys, a_copy, config, words):
+    folder = a_copy()
+    (folder / "generation_config.json").write_text(json.dumps(config))
+    code, _, err = llmdbg(capsys, folder)
+
+    assert code == 0
+    assert err.count("note: ") == 1
+    assert words in err
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"temperature": -1.0, "do_sample": True},
+        {"temperature": "hot", "do_sample": True},
+        {"top_k": -5, "do_sample": True},
+        {"penalty_alpha": 0.6, "top_k": 4},
+        {"dola_layers": "low"},
+    ],
+)
+def test_settings_that_generate_refuses_are_all_that_is_written(capsys, a_copy, config):
+    folder = a_copy()
+    (folder / "generation_config.json").write_text(json.dumps(config))
+    [error] = events(capsys, folder, code=2)
+
+    assert error["type"] == "SettingsError"
+    assert "generation_config.json" in error["message"]
+
+
+def test_a_prompt_beyond_max_length_says_so(capsys, a_copy):
+    folder = a_copy()
+    (folder / "generation_config.json").write_text('{"max_length": 1}')
+    assert main([str(folder), "-p", "The quick brown fox", "--batch", "--json"]) == 2
+    out, _ = capsys.readouterr()
+    [error] = map(json.loads, out.splitlines())
+
+    assert "max_length" in error["message"]
+    assert "-n" in error["message"]
+
+
+def test_a_vocabulary_smaller_than_the_tokenizers_is_told(capsys, a_copy):
+    folder = a_copy()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 40}))
+    [error] = events(capsys, folder, "--random-weights", code=2)
+
+    assert error["type"] == "PromptError"
+    assert "vocab_size" in error["message"]
 
 
 def test_text_is_one_line_a_stop_and_nothing_a_terminal_would_obey(capsys, tiny_folder):

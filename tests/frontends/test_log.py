@@ -3,6 +3,7 @@
 import logging
 import os
 import stat
+import sys
 import threading
 import time
 import warnings
@@ -217,10 +218,13 @@ def test_many_threads_lose_nothing():
             book.write(source, f"{index}\n")
 
     threads = [threading.Thread(target=write, args=(str(each),)) for each in range(8)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    sys.setswitchinterval(interval)
 
     assert sorted(texts(book.since())) == sorted(f"{each} {index}" for each in range(8) for index in range(100))
     assert [line.number for line in book.since()] == list(range(1, 801))

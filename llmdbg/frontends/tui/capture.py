@@ -59,6 +59,7 @@ class Capture:
         sys.stdout, sys.stderr = self._streams
 
     def __enter__(self) -> Self:
+        _line_buffer_c_output()
         _flush()
         self._streams = (sys.stdout, sys.stderr)
         with ExitStack() as undo:
@@ -70,7 +71,6 @@ class Capture:
             for descriptor, leads_to in enumerate((nothing, *(spool.descriptor for spool in spools))):
                 _lead(undo, descriptor, leads_to)
             undo.callback(_flush)
-            _line_buffer_c_output()
             reader = threading.Thread(target=self._read, args=(spools,), name="llmdbg-output", daemon=True)
             reader.start()
             undo.callback(reader.join)
@@ -182,7 +182,7 @@ def _flush() -> None:
 
 
 def _line_buffer_c_output() -> None:
-    """Have C write each line at once: stdout looks like a file now, for which it would gather 4 kB."""
+    """Have C write each line at once: stdout will look like a file, for which it would gather 4 kB."""
     with suppress(OSError, AttributeError, ValueError):
         library = ctypes.CDLL(None)
         stream = ctypes.c_void_p.in_dll(library, "__stdoutp" if sys.platform == "darwin" else "stdout")

@@ -24,10 +24,11 @@ _HANGUP, _STOP = b"h", b"s"
 
 
 @contextmanager
-def ending_with(terminals: Sequence[int], before: Callable[[], object]) -> Iterator[None]:
+def ending_with(terminals: Sequence[int], before: Callable[[], object] | None = None) -> Iterator[None]:
     """End the process with status 129 when one of these terminals hangs up or SIGHUP comes, whatever its threads do.
 
-    `terminals` are open file descriptors. `before` is called first, in a thread of its own, and has `SECONDS_TO_SAVE`.
+    `terminals` are open file descriptors. `before` is called first, in a thread of its own, and has `SECONDS_TO_SAVE`;
+    without one SIGHUP does what it did, which is to kill, even while a library holds the interpreter's lock.
     To be entered in the main thread; a SIGHUP that is ignored stays so.
     """
     woken, wake = os.pipe()
@@ -38,12 +39,13 @@ def ending_with(terminals: Sequence[int], before: Callable[[], object]) -> Itera
     def hang_up(_signal: int, _frame: FrameType | None) -> None:
         os.write(wake, _HANGUP)
 
-    if handled_before is not signal.SIG_IGN:
+    handled = before is not None and handled_before is not signal.SIG_IGN
+    if handled:
         signal.signal(signal.SIGHUP, hang_up)
     try:
         yield
     finally:
-        if handled_before is not signal.SIG_IGN:
+        if handled:
             signal.signal(signal.SIGHUP, signal.SIG_DFL if handled_before is None else handled_before)
         os.write(wake, _STOP)
         watch.join()
@@ -51,7 +53,7 @@ def ending_with(terminals: Sequence[int], before: Callable[[], object]) -> Itera
         os.close(wake)
 
 
-def _watch(terminals: Sequence[int], woken: int, before: Callable[[], object]) -> None:
+def _watch(terminals: Sequence[int], woken: int, before: Callable[[], object] | None) -> None:
     poll = select.poll()
     poll.register(woken, select.POLLIN)
     for terminal in terminals:
@@ -69,9 +71,11 @@ def _watch(terminals: Sequence[int], woken: int, before: Callable[[], object]) -
                 poll.unregister(descriptor)
 
 
-def end(before: Callable[[], object]) -> None:
+def end(before: Callable[[], object] | None) -> None:
     """Call `before`, wait for it no longer than `SECONDS_TO_SAVE`, and end the process."""
     try:
+        if before is None:
+            return
         # Its watchdog is no Python thread: it also ends a process whose interpreter never gets to the last line here.
         with suppress(OSError, ValueError, RuntimeError):
             silent = Path(os.devnull).open("wb")  # noqa: SIM115

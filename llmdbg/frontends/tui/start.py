@@ -32,7 +32,7 @@ def run(request: LaunchRequest) -> int:
     from llmdbg.frontends.tui.app import LlmdbgApp
 
     capture = Capture(book)
-    with capture, ending_with(capture.terminals, _nothing):
+    with capture, ending_with(capture.terminals):
         app = LlmdbgApp(request, preferences, seen, book)
         app.on_running_at_last = capture.claim_prints
         error = app.run(size=capture.size)
@@ -44,13 +44,11 @@ def run(request: LaunchRequest) -> int:
         raise LoadError(
             f"loading failed: {type(error).__name__}: {error} (the traceback is in {log_path()})"
         ) from error
+    if app.return_code:
+        raise LlmdbgError(f"the screen failed (the traceback is in {log_path()})")
     if not closed:
         # A forward is still running and cannot be stopped in the middle of a kernel: the user does not wait for it.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(app.return_code or 0)
     return app.return_code or 0
-
-
-def _nothing() -> None:
-    """The session is saved after every command, so there is nothing left to do when the terminal is gone."""

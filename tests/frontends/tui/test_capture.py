@@ -14,7 +14,7 @@ import pytest
 from textual.drivers import linux_driver
 
 from llmdbg.frontends.log import LogBook
-from llmdbg.frontends.tui.capture import REPLACED, Capture
+from llmdbg.frontends.tui.capture import REPLACED, Capture, _Spool
 from tests.terminal import Terminal
 
 MEGABYTE = 1 << 20
@@ -87,24 +87,40 @@ def test_descriptors_subprocesses_and_c_reach_the_book_with_their_source(book, c
 def test_what_is_written_is_in_the_book_soon(book):
     with Capture(book):
         os.write(1, b"hello\n")
-        ctypes.CDLL(None).puts(b"hello from C")
         end = time.monotonic() + 10
-        while len(texts(book)) < 2:
-            assert time.monotonic() < end, f"only {texts(book)} came"
+        while not texts(book):
+            assert time.monotonic() < end, "it did not come"
             time.sleep(0.01)
 
 
-def test_what_was_buffered_before_goes_where_it_was_meant_to(book, capfd):
-    library = ctypes.CDLL(None)
-    library.setvbuf(ctypes.c_void_p.in_dll(library, "stdout"), None, 0, 4096)
-    library.printf(b"before\n")
-    with Capture(book):
-        library.printf(b"inside without end")
-    library.printf(b"after\n")
-    library.fflush(None)
+C_OUTPUT = """
+import ctypes, time
+from llmdbg.frontends.log import LogBook
+from llmdbg.frontends.tui.capture import Capture
 
-    assert texts(book) == ["inside without end"]
-    assert capfd.readouterr().out == "before\nafter\n"
+library, book = ctypes.CDLL(None), LogBook()
+library.printf(b"before, without end")
+with Capture(book):
+    library.puts(b"inside")
+    time.sleep(0.5)
+    soon = [line.text for line in book.since()]
+    library.printf(b"inside, without end")
+library.puts(b" and after")
+library.fflush(None)
+print("soon", soon, "in the end", [line.text for line in book.since()])
+"""
+
+
+def test_what_c_has_buffered_goes_where_it_was_meant_to():
+    """Python asked to leave its own output unbuffered leaves C's unbuffered too."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run([sys.executable, "-c", C_OUTPUT], env=environment, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == [
+        "before, without end and after",
+        "soon ['inside'] in the end ['inside', 'inside, without end']",
+    ]
+    assert done.stderr == ""
 
 
 def test_a_line_without_end_is_not_lost(book):
@@ -169,6 +185,20 @@ def test_whoever_opens_stdout_by_name_empties_nothing_but_what_was_read(book):
         os.write(1, b"after\n")
 
     assert texts(book) == ["before", "by name", "again", "after"]
+
+
+def test_what_somebody_else_empties_is_read_on_from_its_beginning(book):
+    """A shell that opens it by name a moment after it was read, when it has not been emptied here yet."""
+    spool = _Spool("stdout", book)
+    os.write(spool.descriptor, b"a long line before\n")
+    spool.read()
+    os.ftruncate(spool.descriptor, 0)
+    spool.read()
+    os.write(spool.descriptor, b"after\n")
+    spool.read()
+    os.close(spool.descriptor)
+
+    assert texts(book) == ["a long line before", "after"]
 
 
 def test_a_child_that_lives_on_does_not_hold_the_end_up(book):
@@ -276,7 +306,9 @@ print("END")
 
 @pytest.fixture
 def noisy():
-    terminal = Terminal(sys.executable, "-W", "always", "-c", APP, size=(100, 30))
+    terminal = Terminal(
+        sys.executable, "-W", "always", "-c", APP, size=(100, 30), environment={"PYTHONUNBUFFERED": None}
+    )
     yield terminal
     terminal.close()
 

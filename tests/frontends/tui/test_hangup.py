@@ -1,6 +1,7 @@
 """A terminal that goes takes the process along, whatever its threads are doing."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -38,6 +39,8 @@ class Screen(App):
         if "computes" in wanted:
             for work in (kernel, loop):
                 threading.Thread(target=work, daemon=True).start()
+        if "holds the lock" in wanted:
+            self.set_timer(0.5, threading.Thread(target=lock, daemon=True).start)
         self.set_interval(0.01 if "floods" in wanted else 1000, self.tick)
         self.query_one("#all").update("ready")
     def tick(self):
@@ -49,6 +52,10 @@ class Screen(App):
 
 def kernel():
     hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 31)  # minutes, without the interpreter's lock, as a forward
+
+def lock():
+    note("saved", "locked")
+    re.match(r"(a+)+$", "a" * 60 + "b")  # minutes, with the interpreter's lock, as an import of a big library
 
 def loop():
     while True:
@@ -62,7 +69,7 @@ def before():
         re.match(r"(a+)+$", "a" * 60 + "b")
     note("saved", "done")
 
-with Capture(LogBook()) as capture, ending_with(capture.terminals, before):
+with Capture(LogBook()) as capture, ending_with(capture.terminals, None if "saves nothing" in wanted else before):
     Screen().run(size=capture.size)
 note("saved", "left")
 """
@@ -94,6 +101,12 @@ class Link(Terminal):
             assert time.monotonic() < end, "the program went on for a minute with nobody reading"
             before = now
             time.sleep(1)
+
+    def read_until_saved(self, words):
+        end = time.monotonic() + 30
+        while self.saved != words:
+            assert time.monotonic() < end, f"{words!r} was not written"
+            self.read(0.02)
 
     @property
     def saved(self):
@@ -160,14 +173,36 @@ def test_sighup_alone_ends_the_process_while_the_main_thread_stands_in_a_write(l
     assert seen.saved == "begun done"
 
 
-@pytest.mark.parametrize("how", ["saves for long", "saves and holds the lock"])
-def test_saving_does_not_hold_the_end_up(link, how):
+@pytest.mark.parametrize(("how", "status"), [("saves for long", 128 + signal.SIGHUP), ("saves and holds the lock", 1)])
+def test_saving_does_not_hold_the_end_up(link, how, status):
     seen = link(how)
     seen.wait_for("ready")
     seen.hang_up()
 
     assert seen.seconds_to_end() < 2
+    assert seen.process.poll() == status
     assert seen.saved == "begun "
+
+
+@pytest.mark.parametrize("owns", [True, False])
+def test_with_nothing_to_save_a_link_that_drops_ends_the_process_too(link, owns):
+    seen = link("saves nothing", *(["owns the terminal"] if owns else []))
+    seen.wait_for("ready")
+    seen.hang_up()
+
+    assert seen.seconds_to_end() < 2
+    assert seen.process.poll() == (-signal.SIGHUP if owns else 128 + signal.SIGHUP)
+    assert seen.saved == ""
+
+
+def test_with_nothing_to_save_the_signal_kills_although_a_library_holds_the_interpreters_lock(link):
+    seen = link("saves nothing", "owns the terminal", "holds the lock")
+    seen.wait_for("ready")
+    seen.read_until_saved("locked")
+    seen.hang_up()
+
+    assert seen.seconds_to_end() < 2
+    assert seen.process.poll() == -signal.SIGHUP
 
 
 def test_a_sighup_that_is_ignored_stays_ignored(link):
@@ -209,7 +244,7 @@ def test_watching_costs_nothing_and_leaves_nothing():
 
 def test_what_textual_itself_does_is_still_what_this_is_for():
     """Without the watch Textual lives on, at the cost of a core. Once it does not, the watch can go."""
-    program = PROGRAM.replace(", ending_with(capture.terminals, before)", "")
+    program = re.sub(r", ending_with\(.*\):", ":", PROGRAM)
     assert program != PROGRAM
     seen = Terminal(sys.executable, "-c", program, "ignores SIGHUP", "")
     try:

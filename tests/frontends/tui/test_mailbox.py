@@ -57,7 +57,7 @@ def test_one_wake_up_waits_at_a_time(mailbox, wakes):
 
 
 def test_what_arrived_makes_older_progress_stale_and_newer_follows(mailbox):
-    for message in (Running("old"), Arrived("here"), Running("new")):
+    for message in (Running("old"), Loading("old"), Arrived("here"), Running("new")):
         mailbox.put(message)
 
     assert told(mailbox) == [("here", (), ""), "new"]

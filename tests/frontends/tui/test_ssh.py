@@ -77,12 +77,11 @@ def session(sshd: Sshd) -> Iterator[Session]:
 def llmdbg(tiny_folder: Path, tmp_path: Path) -> Callable[..., str]:
     """The command line that starts llmdbg, as a user would type it."""
 
-    def command(*arguments: str, model: Path = tiny_folder) -> str:
+    def command(*arguments: str, model: Path | None = tiny_folder) -> str:
+        asked = () if model is None else (str(model), "-p", PROMPT, "--greedy")
         folders = (f"XDG_{kind}_HOME={tmp_path / kind}" for kind in ("STATE", "CONFIG", "CACHE", "DATA"))
         program = ("env", *folders, "HF_HUB_OFFLINE=1", sys.executable, "-m", "llmdbg")
-        return (
-            f"cd {shlex.quote(str(ROOT))} && {shlex.join((*program, str(model), '-p', PROMPT, '--greedy', *arguments))}"
-        )
+        return f"cd {shlex.quote(str(ROOT))} && {shlex.join((*program, *asked, *arguments))}"
 
     return command
 
@@ -160,13 +159,15 @@ def test_at_rest_nothing_goes_over_the_link(session, llmdbg):
     assert carried(seen) == before
 
 
-@pytest.mark.parametrize("steps", [OPENING, RUNNING], ids=["at rest", "running"])
-@pytest.mark.parametrize("end", ["client", "server"])
-def test_a_dropped_link_leaves_no_process(sshd, session, llmdbg, roomy, steps, end):
+@pytest.mark.parametrize(
+    ("end", "steps"),
+    [("client", RUNNING), ("server", OPENING), ("server", RUNNING)],
+    ids=["client, running", "server, at rest", "server, running"],
+)
+def test_a_dropped_link_leaves_no_process(sshd, session, llmdbg, roomy, end, steps):
     """At one end of the link llmdbg is started from an interactive shell, at the other where hang-ups are ignored."""
     program = llmdbg("-n", "100000", model=roomy)
-    shells = {"client": f"exec bash --norc -ic {shlex.quote(program + '; exit')}", "server": f"trap '' HUP; {program}"}
-    seen = session(shells[end])
+    seen = session(in_an_interactive_shell(program) if end == "client" else f"trap '' HUP; {program}")
     play(seen, *steps)
     ours = sshd.served()
     assert any("llmdbg" in each.cmdline() for each in ours)
@@ -174,6 +175,17 @@ def test_a_dropped_link_leaves_no_process(sshd, session, llmdbg, roomy, steps, e
     drop(*([psutil.Process(seen.process.pid)] if end == "client" else sshd.serving()))
 
     assert left_of(ours, seconds=3) == []
+
+
+def test_after_a_dropped_link_the_session_goes_on_where_it_stood(sshd, session, llmdbg):
+    seen = session(in_an_interactive_shell(llmdbg("-n", "3")))
+    play(seen, *TO_THE_BREAKPOINT)
+    ours = sshd.served()
+    drop(psutil.Process(seen.process.pid))
+    assert left_of(ours, seconds=3) == []
+
+    again = session(llmdbg(model=None))
+    play(again, ("", r"interrupted"), ("\r", TO_THE_BREAKPOINT[-1][1]), TO_THE_ANSWER[-1])
 
 
 def play(seen: Terminal, *steps: tuple[str, str]) -> None:
@@ -238,6 +250,10 @@ def captured(tmux: tuple[str, ...]) -> list[str]:
 
 def lines(seen: Terminal) -> list[str]:
     return [line.rstrip() for line in seen.screen.display]
+
+
+def in_an_interactive_shell(line: str) -> str:
+    return f"exec bash --norc -ic {shlex.quote(line + '; exit')}"
 
 
 def drop(*processes: psutil.Process) -> None:

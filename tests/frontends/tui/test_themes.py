@@ -15,7 +15,7 @@ from textual.widgets import Input
 
 from llmdbg.frontends.tui import themes
 from llmdbg.frontends.tui.preferences import Preferences
-from llmdbg.frontends.tui.row_pane import RowPane
+from llmdbg.frontends.tui.row_pane import Header, RowPane
 from llmdbg.frontends.tui.rows import STYLES, row
 from llmdbg.frontends.tui.terminal import look, textual_environment, theme_for
 from tests.terminal import Terminal
@@ -52,7 +52,7 @@ class Looks(App[None]):
     """Two panes in the colours of a theme, one row a style, and one line to type in."""
 
     CSS_PATH = COLORS
-    CSS = "RowPane { height: 1fr; } Prompt { height: 1; }"
+    CSS = "RowPane { height: 1fr; } #header, Prompt { height: 1; }"
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(self, seen, theme):
@@ -63,6 +63,7 @@ class Looks(App[None]):
         self.theme = theme
 
     def compose(self):
+        yield Header(id="header")
         for id in ("tokens", "stages"):
             pane = RowPane(id=id)
             pane.border_title = id
@@ -70,7 +71,7 @@ class Looks(App[None]):
         yield Prompt("typed", compact=True)
 
     def on_mount(self):
-        for pane in self.query(RowPane):
+        for pane in self.query("#tokens, #stages").results(RowPane):
             pane.show([*(row((name, name)) for name in STYLES), row("chosen", ("▶ here", "here"), fill="selected")])
         self.query_one("#tokens").focus()
 
@@ -84,7 +85,9 @@ async def styles_of(name, environ=None):
     async with app.run_test(size=(60, 60)):
         pane = app.query_one("#tokens", RowPane)
         base = pane.rich_style
-        styles = {each: base + pane.get_component_rich_style(f"row--{each}", partial=True) for each in STYLES}
+        styles = {
+            each: base + app.query_one(Header).get_component_rich_style(f"row--{each}", partial=True) for each in STYLES
+        }
         return {"plain": base, **styles}
 
 
@@ -168,7 +171,7 @@ async def test_the_focused_pane_shows_without_colour(name):
     app = Looks(look({"TERM": "xterm-256color", "LANG": "C.UTF-8"}, Preferences()), name)
     async with app.run_test(size=(40, 60)):
         titles = {}
-        for pane in app.query(RowPane):
+        for pane in app.query("#tokens, #stages").results(RowPane):
             found = next(segment for segment in pane.render_lines(pane.outer_size.region)[0] if pane.id in segment.text)
             titles[pane.id] = found.style.without_color
         assert titles["tokens"] != titles["stages"]

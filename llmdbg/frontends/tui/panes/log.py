@@ -6,6 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from llmdbg.frontends.log import MOST_LINES
 from llmdbg.frontends.tui.panes.pane import Pane, Place
 from llmdbg.frontends.tui.rows import LazyRows, Row, row
 from llmdbg.frontends.visible import visible
@@ -32,7 +33,9 @@ def _draw(state: ScreenState, _width: int, _height: int) -> Sequence[Row]:
 
 def _line(state: ScreenState) -> int | None:
     """The newest line stays in view."""
-    return None if state.book is None else max(0, len(state.book.since()) + len(state.book.unfinished()) - 1)
+    if state.book is None:
+        return None
+    return max(0, min(state.book.count, MOST_LINES) + len(state.book.unfinished()) - 1)
 
 
 PANE = Pane("log", "0", Place.TAB, _draw, line=_line, about="what libraries wrote and logged")

@@ -113,11 +113,18 @@ def _norm(stage: Stage, seen: Seen, *, bars: bool) -> tuple[Span, ...]:
     if seen.not_finite and stage.kind not in _SCORES:
         return (Span(f"{seen.not_finite} bad".rjust(_NORM_WIDTH + 2 * bars), "bad"),)
     known = seen.norm is not None and stage.kind not in (*_SCORES, StageKind.SAMPLE)
-    text = f"‖{seen.norm:.3g}‖" if known else ""
+    text = f"‖{_short(seen.norm or 0.0)}‖" if known else ""
     # From a norm of 1 to one of 4096, each eighth of the cell is a factor of 2.8: the same scale for every stage, so
     # that a bar never changes because another stage was seen.
     bar = column_of(math.log2(max(seen.norm or 0, 1.0)) / 12) if known else " "
     return (*((Span(f" {bar}", "bar"),) if bars else ()), Span(text.rjust(_NORM_WIDTH), ""))
+
+
+def _short(norm: float) -> str:
+    """At most five characters from 0.001 to 9,999,999."""
+    if norm < 999.5:
+        return f"{norm:.3g}"
+    return f"{norm:.0f}" if norm < 9999.5 else f"{norm / 1000:.{0 if norm >= 99_950 else 1}f}k"
 
 
 def _time(seen: Seen, *, bars: bool) -> tuple[Span, ...]:
