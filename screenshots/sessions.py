@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
 PROMPT = "Can you write an email explaining what an LLM is?"
-_SECONDS_FOR_A_COMMAND, _SECONDS_STILL = 120, 0.1
+_SECONDS_FOR_A_COMMAND, _SECONDS_BETWEEN_LOOKS, _SECONDS_STILL = 120, 0.01, 0.1
 _GREEDY = GenerationSettings(max_new_tokens=64, greedy=True)
 _SAMPLED = GenerationSettings(max_new_tokens=64, greedy=False, temperature=0.7, top_k=40, top_p=0.9, seed=7)
 _WIDE, _NARROW = (120, 40), (80, 24)
@@ -114,9 +114,9 @@ async def _at_rest(app: LlmdbgApp, pilot: Pilot[BaseException]) -> None:
     while app.state.shown is None or app.engine.busy:
         if app.return_value is not None:
             raise app.return_value
-        if time.monotonic() > end:
-            raise TimeoutError("the screen did not come to rest")
-        await pilot.pause(0.01)
+        if app.return_code is not None or time.monotonic() > end:
+            raise TimeoutError("the screen did not come to rest, or has ended")
+        await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
     await pilot.pause()
 
 

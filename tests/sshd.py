@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -88,8 +89,9 @@ class Sshd:
         self._wait_until_it_listens(port)
 
     def ssh(self, remote: str) -> tuple[str, ...]:
-        """The command that runs `remote` in the login shell of a session with a terminal."""
-        return (_found("ssh"), "-F", str(self._folder / "ssh_config"), "here", remote)
+        """The command that runs a line of `sh` in a session with a terminal."""
+        line = f"exec sh -c {shlex.quote(remote)}"
+        return (_found("ssh"), "-F", str(self._folder / "ssh_config"), "here", line)
 
     def serving(self) -> list[psutil.Process]:
         """The server's processes, one or two for each session that is open."""

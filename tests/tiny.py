@@ -197,6 +197,10 @@ EXTRA: dict[str, Callable[[], PretrainedConfig]] = {
     "ministral": _decoder("Ministral", head_dim=8, sliding_window=8),
     "arcee": _decoder("Arcee"),
     "hunyuan": _decoder("HunYuanDenseV1", head_dim=8),
+    # Its head is called `decoder`.
+    "modernbert_decoder": _decoder(
+        "ModernBertDecoder", local_attention=8, bos_token_id=1, eos_token_id=127, cls_token_id=1, sep_token_id=2
+    ),
 }
 
 ARCHITECTURES = {**REQUIRED, **EXTRA}

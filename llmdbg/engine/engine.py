@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import transformers
 
+from llmdbg.engine.decoding import one_sequence, stop_strings
 from llmdbg.engine.loop import DecodeLoop
 from llmdbg.engine.random_streams import RandomStreams
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.stops import Stops
 from llmdbg.engine.suspension import Suspension
 from llmdbg.engine.visit import Visit, Visitor, always_suspend
-from llmdbg.errors import GenerationError, LlmdbgError, PromptError
+from llmdbg.errors import GenerationError, LlmdbgError, PromptError, SettingsError
 from llmdbg.models.stages import Stage
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedModel
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from llmdbg.models.anatomy import Anatomy
 
@@ -39,19 +40,27 @@ class Engine:
     >>> for visit in engine.stages():
     ...     print(visit.stage.address, visit.token)
 
-    Raises PromptError for a prompt that is empty or longer than the model's context.
+    `tokenizer` is needed only where the model's generation config has stop strings. Raises PromptError for a prompt
+    that is empty, longer than the model's context or not of its vocabulary.
     """
 
     def __init__(
-        self, model: PreTrainedModel, anatomy: Anatomy, prompt_ids: Sequence[int], settings: GenerationSettings
+        self,
+        model: PreTrainedModel,
+        anatomy: Anatomy,
+        prompt_ids: Sequence[int],
+        settings: GenerationSettings,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
-        check_prompt(prompt_ids, anatomy.context_length)
+        check_prompt(prompt_ids, anatomy.context_length, vocabulary_size(model))
         self.anatomy = anatomy
         self.prompt_ids = tuple(prompt_ids)
         self._model = model
         self._settings = settings
+        self._tokenizer = tokenizer
         self._devices = {parameter.device for parameter in model.parameters()}
-        self._stops = Stops(anatomy, self._devices)
+        self._stops = Stops(model, anatomy, self._devices)
         self._loop = DecodeLoop(anatomy, self._stops)
 
     @property
@@ -68,6 +77,11 @@ class Engine:
     def config(self) -> GenerationConfig | None:
         """The generation config `generate()` settled on; known from the first visit on."""
         return self._loop.config
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Where `generate()` by itself would decode in another way; known from the first visit on."""
+        return self._loop.notes
 
     @property
     def ended_by(self) -> str | None:
@@ -89,40 +103,46 @@ class Engine:
         """Yield a visit for every suspension; each is valid until the next is asked for.
 
         The first is always `tokenize`, the last always the last token's `sample` with `ended_by` set, armed or not.
-        Closing the generator unwinds the forward and removes every hook. Raises GenerationError when the model's
-        forward fails.
+        Closing the generator unwinds the forward and removes every hook. Raises SettingsError, before the first visit,
+        for generation settings that `generate()` refuses, and GenerationError when the model's forward fails.
         """
         run: Suspension[Visit] = Suspension(self._generate, RandomStreams(self._devices))
-        self._stops.run = run
+        self._stops.begin(run)
         try:
             while (visit := run.resume()) is not None:
                 yield visit
         except LlmdbgError:
             raise
         except Exception as error:
+            if self._loop.config is None:
+                raise _refused(error) from error
             reached = f"token {self._stops.token}, after stage {self._stops.last_stage.address}"
             text = " ".join(str(error).split()) or "no message"
             raise GenerationError(f"the forward failed at {reached}: {type(error).__name__}: {text[:300]}") from error
+        else:
+            if self._loop.config is None:
+                raise SettingsError(f"{type(self._model).__name__} generates in a loop of its own, with no way into it")
         finally:
             run.close()
-            self._stops.run = None
-            self._stops.clear()
+            self._stops.end()
 
     def _generate(self) -> None:
         transformers.set_seed(self._settings.seed)
         input_ids = torch.tensor([self.prompt_ids], device=self._model.device)  # (1, prompt)
+        own = self._model.generation_config
         # Left to itself, generate() takes a pad token in the prompt for padding and hides it from the model.
         takes_mask = "attention_mask" in inspect.signature(self._model.forward).parameters
         self._model.generate(
             input_ids,
             **({"attention_mask": torch.ones_like(input_ids)} if takes_mask else {}),
             custom_generate=self._loop.run,
-            **one_sequence(self._model.generation_config),
+            **one_sequence(own),
+            **stop_strings(own, self._tokenizer),
             **self._settings.generate_arguments(),
         )
 
 
-def check_prompt(prompt_ids: Sequence[int], context_length: int | None) -> None:
+def check_prompt(prompt_ids: Sequence[int], context_length: int | None, vocabulary_size: int | None) -> None:
     """Raise PromptError for a prompt that cannot be run."""
     if not prompt_ids:
         raise PromptError("the prompt is empty: give some text with -p TEXT or --prompt-file FILE")
@@ -130,9 +150,25 @@ def check_prompt(prompt_ids: Sequence[int], context_length: int | None) -> None:
         raise PromptError(
             f"the prompt is {len(prompt_ids)} tokens and this model's context holds {context_length}: shorten it"
         )
+    if vocabulary_size is not None and max(prompt_ids) >= vocabulary_size:
+        raise PromptError(
+            f"the prompt has token {max(prompt_ids)} and the model's vocabulary ends at {vocabulary_size - 1}: the "
+            "tokenizer's files and the model do not belong together, or vocab_size in config.json is wrong"
+        )
 
 
-def one_sequence(config: GenerationConfig) -> dict[str, Any]:
-    """The arguments that make `generate()` follow one sequence where a model's own config asks for several."""
-    overrides = {"num_beams": 1, "num_return_sequences": 1}
-    return {name: value for name, value in overrides.items() if (getattr(config, name, None) or value) != value}
+def vocabulary_size(model: PreTrainedModel) -> int | None:
+    """How many ids the model has embeddings for, None where its input embedding is no table."""
+    weight = getattr(model.get_input_embeddings(), "weight", None)
+    return int(weight.shape[0]) if isinstance(weight, torch.Tensor) and weight.dim() == 2 else None
+
+
+def _refused(error: Exception) -> LlmdbgError:
+    """What an error means that `generate()` raised before it came to our loop."""
+    text = " ".join(str(error).split())[:300] or type(error).__name__
+    if isinstance(error, RuntimeError):
+        return GenerationError(f"generate() failed before the first forward: {type(error).__name__}: {text}")
+    return SettingsError(
+        f"generate() refuses the generation settings ({text}): correct the model's generation_config.json, or override "
+        "what it says with an option, such as -n for the length"
+    )

@@ -10,31 +10,33 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.engine.shared_places import LeaveHook, PreHook, SharedPlaces
 from llmdbg.models.stages import Stage
 
 if TYPE_CHECKING:
+    from torch import nn
     from torch.utils.hooks import RemovableHandle
 
     from llmdbg.models.anatomy import Anatomy
-
-PreHook = Callable[[Any, Any], None]
-"""A forward pre-hook: called with the module and its positional arguments."""
-
-LeaveHook = Callable[[Any, tuple[Any, ...], dict[str, Any], Any], None]
-"""A forward hook: called with the module, its arguments and its output."""
 
 
 class Hooks:
     """The forward hooks on a model's stages.
 
     `entering(address)` makes the pre-hook of each armed module and of those around it, `leaving(stage)` the hook of
-    each armed module. They run at every armed stage, so nothing lies between torch and them.
+    each armed module. They run at every armed stage, so nothing lies between torch and them. Modules that stand at
+    several places are hooked by `SharedPlaces`, for the whole of a run.
     """
 
     def __init__(
-        self, anatomy: Anatomy, entering: Callable[[str], PreHook], leaving: Callable[[Stage], LeaveHook]
+        self,
+        model: nn.Module,
+        anatomy: Anatomy,
+        entering: Callable[[str], PreHook],
+        leaving: Callable[[Stage], LeaveHook],
     ) -> None:
         self._anatomy = anatomy
+        self._shared = SharedPlaces(model, anatomy, entering, leaving)
         self._entering = entering
         self._leaving = leaving
         self._armed: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
@@ -47,8 +49,11 @@ class Hooks:
             outer.address
             for address in wanted
             for outer in self._anatomy.enclosing(self._anatomy.stage(address))
-            if outer.address not in wanted
+            if outer.address not in wanted and outer.address not in self._shared
         }
+        shared = {address for address in wanted if address in self._shared}
+        self._shared.arm(shared)
+        wanted -= shared
         # Add before removing: a module that is running now must not be without a hook in between.
         added = {address: self._hooked(address) for address in wanted - self._armed.keys()}
         added_around = {address: self._kept_listening(address) for address in around - self._around.keys()}
@@ -61,9 +66,14 @@ class Hooks:
         self._armed |= added
         self._around |= added_around
 
+    def begin(self) -> None:
+        """A run begins: what is armed and what is not may change during it."""
+        self._shared.attach()
+
     def clear(self) -> None:
         """Remove every hook."""
         self.arm(())
+        self._shared.detach()
 
     def _hooked(self, address: str) -> tuple[RemovableHandle, RemovableHandle]:
         stage, module = self._anatomy.stage(address), self._anatomy.modules[address]

@@ -10,15 +10,17 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import MaxLengthCriteria, MaxTimeCriteria
 
 from llmdbg.engine import private_names
+from llmdbg.engine.decoding import decoding_notes
 from llmdbg.engine.sampling import choose, processor_stages
 from llmdbg.engine.visit import Visit
 from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase, Stage
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import GenerationConfig, PreTrainedModel
+    from transformers import GenerationConfig, PreTrainedModel, StoppingCriteriaList
 
     from llmdbg.engine.stops import Stops
     from llmdbg.engine.visit import ScoresTrail
@@ -28,14 +30,16 @@ if TYPE_CHECKING:
 class DecodeLoop:
     """Generates token after token until EOS, the length asked for, or the end of the model's context.
 
-    `generated` are the new ids so far, `processors` the stages of the logits processors `generate()` prepared and
-    `config` the generation config it settled on. `ended_by` is `eos`, `length` or `context` once it is over.
+    `generated` are the new ids so far, `processors` the stages of the logits processors `generate()` prepared, `config`
+    the generation config it settled on and `notes` where that asks for what is not done here. `ended_by` is `eos`,
+    `length` or `context` once it is over; a stop string of the generation config counts as `eos`.
     """
 
     def __init__(self, anatomy: Anatomy, stops: Stops) -> None:
         self.generated: list[int] = []
         self.processors: tuple[Stage, ...] = ()
         self.config: GenerationConfig | None = None
+        self.notes: tuple[str, ...] = ()
         self.ended_by: str | None = None
         self._logits_stage = anatomy.stage("logits")
         self._context_length = anatomy.context_length
@@ -46,12 +50,13 @@ class DecodeLoop:
         model: PreTrainedModel,
         input_ids: Tensor,
         logits_processor: Any,
-        stopping_criteria: Any,
+        stopping_criteria: StoppingCriteriaList,
         generation_config: GenerationConfig,
         **model_kwargs: Any,
     ) -> Tensor:
         """Generate. `input_ids` is (1, prompt); returns (1, prompt + generated). Called by `generate()`."""
         self.config = generation_config
+        self.notes = decoding_notes(generation_config, model.generation_config)
         self.processors = processor_stages(logits_processor)
         self._stops.suspend(Visit(TOKENIZE, Phase.PREFILL, 0, input_ids))
 
@@ -66,9 +71,8 @@ class DecodeLoop:
                 trail = self._process(input_ids, logits, logits_processor)
                 token = self._choose(trail)
                 input_ids = torch.cat([input_ids, token[:, None]], dim=-1)
-                finished = bool(stopping_criteria(input_ids, None).all())
+                self.ended_by = self._end(input_ids, stopping_criteria)
                 chosen = int(token)
-                self.ended_by = self._end(chosen, input_ids.shape[1], finished)
                 self._stops.leave(SAMPLE, (trail[-1][1],), {}, token, trail, chosen, self.ended_by)
                 del logits, trail, token
                 self.generated.append(chosen)
@@ -104,11 +108,11 @@ class DecodeLoop:
         armed = self._stops.armed
         return SAMPLE.address in armed or any(stage.address in armed for stage in self.processors)
 
-    def _end(self, chosen: int, length: int, finished: bool) -> str | None:
-        """Say why generation is over after `chosen`, or None while it is not."""
-        assert self.config is not None
-        if finished:
-            eos = self.config.eos_token_id
-            return "eos" if chosen in (eos if isinstance(eos, list) else [eos]) else "length"
+    def _end(self, input_ids: Tensor, criteria: StoppingCriteriaList) -> str | None:
+        """Say why generation is over with the newest of `input_ids` (1, length), or None while it is not."""
+        if bool(criteria(input_ids, None).all()):
+            met = [criterion for criterion in criteria if bool(criterion(input_ids, None).all())]
+            return "length" if all(isinstance(each, (MaxLengthCriteria, MaxTimeCriteria)) for each in met) else "eos"
         # The newest token has not been fed yet; that needs one more position.
-        return "context" if self._context_length is not None and length > self._context_length else None
+        beyond = self._context_length is not None and input_ids.shape[1] > self._context_length
+        return "context" if beyond else None

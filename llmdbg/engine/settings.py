@@ -28,16 +28,17 @@ class GenerationSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise SettingsError for a value `generate()` cannot take."""
+        """Raise SettingsError for a value `generate()` cannot take; those it takes for `off` are that here."""
         self._require(self.max_new_tokens is None or self.max_new_tokens >= 1, "max-new-tokens", "at least 1")
         if self.temperature == 0:
             raise SettingsError("temperature 0 means no sampling: use --greedy instead")
-        self._require(_in_range(self.temperature, above=0), "temperature", "greater than 0")
-        self._require(self.top_k is None or self.top_k >= 1, "top-k", "a whole number of 1 or more")
-        self._require(_in_range(self.top_p, above=0, up_to=1), "top-p", "greater than 0 and at most 1")
-        self._require(self.min_p is None or 0 <= self.min_p <= 1, "min-p", "between 0 and 1")
-        self._require(_in_range(self.repetition_penalty, above=0), "repetition-penalty", "greater than 0")
-        self._require(0 <= self.seed < 2**32, "seed", f"between 0 and {2**32 - 1}")
+        self._require(self.temperature is None or self.temperature > 0, "temperature", "greater than 0")
+        self._require(self.top_k is None or self.top_k >= 0, "top-k", "at least 1, or 0 for all tokens")
+        self._require(self.top_p is None or self.top_p >= 0, "top-p", "from 0 to 1 (1 and more mean all tokens)")
+        self._require(self.min_p is None or 0 <= self.min_p <= 1, "min-p", "from 0 to 1")
+        penalty = self.repetition_penalty
+        self._require(penalty is None or penalty > 0, "repetition-penalty", "greater than 0")
+        self._require(0 <= self.seed < 2**32, "seed", f"from 0 to {2**32 - 1}")
         if self.greedy and self.sampling_names():
             names = " and ".join(f"--{name}" for name in self.sampling_names())
             raise SettingsError(f"--greedy takes the likeliest token, so it cannot go with {names}: drop one of them")
@@ -53,8 +54,10 @@ class GenerationSettings:
 
     def generate_arguments(self) -> dict[str, Any]:
         """The keyword arguments for `generate()`: only what was asked for, so that its own defaults hold."""
-        names = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-        arguments = {name: value for name in names if (value := getattr(self, name)) is not None}
+        whole, real = ("max_new_tokens", "top_k"), ("temperature", "top_p", "min_p", "repetition_penalty")
+        arguments = {name: value for name in whole if (value := getattr(self, name)) is not None}
+        # It refuses a whole number where it wants a real one.
+        arguments |= {name: float(value) for name in real if (value := getattr(self, name)) is not None}
         if self.greedy:
             arguments["do_sample"] = False
         elif self.sampling_names():
@@ -69,11 +72,10 @@ def describe_sampling(config: GenerationConfig) -> str:
     if not config.do_sample:
         return " · ".join(["greedy", *parts])
     parts.append(f"temperature {1.0 if config.temperature is None else config.temperature:g}")
-    for label, value, idle in (("top-k", config.top_k, 0), ("top-p", config.top_p, 1.0), ("min-p", config.min_p, None)):
-        if value not in (None, idle):
-            parts.append(f"{label} {value:g}")
+    if config.top_k:
+        parts.append(f"top-k {config.top_k}")
+    if config.top_p is not None and config.top_p < 1:
+        parts.append(f"top-p {config.top_p:g}")
+    if config.min_p is not None:
+        parts.append(f"min-p {config.min_p:g}")
     return " · ".join(parts)
-
-
-def _in_range(value: float | None, *, above: float, up_to: float = float("inf")) -> bool:
-    return value is None or (above < value <= up_to and value != float("inf"))

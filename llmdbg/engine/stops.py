@@ -6,13 +6,15 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.clock import StageClock
-from llmdbg.engine.hooks import Hooks, LeaveHook
+from llmdbg.engine.hooks import Hooks
 from llmdbg.engine.visit import Visit, Visitor, always_suspend
 from llmdbg.models.stages import TOKENIZE, Phase, Stage
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
+    from llmdbg.engine.shared_places import LeaveHook
     from llmdbg.engine.suspension import Suspension
     from llmdbg.engine.visit import ScoresTrail
     from llmdbg.models.anatomy import Anatomy
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 class Stops:
     """The armed stages of one run. Hooks and the decode loop call `enter` before a stage and `leave` after it."""
 
-    def __init__(self, anatomy: Anatomy, devices: Collection[torch.device]) -> None:
+    def __init__(self, model: nn.Module, anatomy: Anatomy, devices: Collection[torch.device]) -> None:
         self.phase = Phase.PREFILL
         self.token = 0
         self.last_stage = TOKENIZE
@@ -30,7 +32,7 @@ class Stops:
         self.interrupted = False
         self._visitor: Visitor = always_suspend
         self._clock = StageClock(devices)
-        self._hooks = Hooks(anatomy, self._clock.pre_hook, self._leaving)
+        self._hooks = Hooks(model, anatomy, self._clock.pre_hook, self._leaving)
 
     def arm(self, addresses: Collection[str], visitor: Visitor) -> None:
         """Make `visitor` decide at exactly these stages."""
@@ -38,9 +40,16 @@ class Stops:
         self._visitor = visitor
         self._hooks.arm(self.armed)
 
-    def clear(self) -> None:
+    def begin(self, run: Suspension[Visit]) -> None:
+        """`run` is what is suspended from now on."""
+        self.run = run
+        self._hooks.begin()
+
+    def end(self) -> None:
         """Remove every hook."""
-        self.arm((), always_suspend)
+        self.run = None
+        self.armed, self._visitor = frozenset(), always_suspend
+        self._hooks.clear()
 
     def enter(self, stage: Stage) -> None:
         """A stage of the token loop begins."""

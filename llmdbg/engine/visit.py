@@ -22,7 +22,8 @@ class Visit:
     `args` and `kwargs` are what the module was called with and `output` is what it returned, exactly. At `logits` and
     later `trail` is the way of the scores from the raw logits to here. `ms` is the time the stage itself took in
     milliseconds, without the time spent suspended inside it, or None where it was not measured. At `sample`, `chosen`
-    is the id that was taken. `ended_by` is `eos`, `length` or `context` at the last visit of a generation, else None.
+    is the id that was taken. `ended_by` is `eos` (a stop string included), `length` or `context` at the last visit of a
+    generation, else None.
     """
 
     stage: Stage

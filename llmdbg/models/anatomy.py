@@ -4,11 +4,12 @@
 - The decoder layers are the list of blocks as long as the configuration says, with the most parameters in it.
 - The final norm is the norm-like module beside or above that list, the last one registered.
 - Everything else is a stage by its place in the tree: inside a layer `12.self_attn.q_proj`, elsewhere its dotted path.
+- A module that stands at several places (a layer used twice, an MLP that layers share) is a stage at each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -29,8 +30,8 @@ _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "max_
 class Anatomy:
     """The stages of a model, in the order they complete in a forward as far as the tree tells.
 
-    `modules` holds the module of each stage that a module runs, by the stage's address. `context_length` is the number
-    of positions the model was made for, None where it has no such limit.
+    `modules` holds the module of each stage that a module runs, by the stage's address; a module may have several.
+    `context_length` is the number of positions the model was made for, None where it has no such limit.
     """
 
     stages: tuple[Stage, ...]
@@ -69,35 +70,63 @@ def _above(path: str | None, stages: Mapping[str, Stage]) -> Iterator[Stage]:
 
 def dissect(model: PreTrainedModel) -> Anatomy:
     """Find the stages of a causal language model."""
-    names = {module: name for name, module in model.named_modules()}
-    embed, head = model.get_input_embeddings(), model.get_output_embeddings()
     layers = _layer_list(model)
-    prefix = names[layers] if layers is not None else None
-    norm = _final_norm(model, names, prefix, (embed, head)) if prefix is not None else None
+    places = _places(model, layers)
+    first: dict[nn.Module | None, str] = {module: path for path, module in reversed(places.items())}
+    embed, head = first.get(model.get_input_embeddings()), first.get(model.get_output_embeddings())
+    prefix = first[layers] if layers is not None else None
+    norm = _final_norm(model, places, prefix, (embed, head)) if prefix is not None else None
+    named = {path: kind for path, kind in ((embed, StageKind.EMBED), (norm, StageKind.NORM)) if path is not None}
 
     modules: dict[str, nn.Module] = {}
     stages: list[Stage] = []
-    for module, path in _in_order_of_completion(model, names, norm, head):
-        kind, address, layer = _place(module, path, prefix, {embed: StageKind.EMBED, norm: StageKind.NORM})
+    for path in _in_order_of_completion(places, last=(norm, head)):
+        kind, address, layer = _stage_at(path, places[path], prefix, named)
         if kind is None:
             continue
-        outer = sum(1 for other in _parents(path) if _is_stage(other, model, prefix))
-        depth = outer + (2 if kind is StageKind.MODULE and layer is None else 1)
-        stage = Stage(kind, address, path, layer, depth)
-        stages.append(stage)
-        modules[address] = module
-    logits = Stage(StageKind.LOGITS, "logits", names.get(head) if head is not None else None)
-    every = (TOKENIZE, *stages, logits, SAMPLE)
+        outer = sum(1 for other in _parents(path) if _stage_at(other, places[other], prefix, {})[0] is not None)
+        depth = 1 if kind is not StageKind.MODULE else outer + (2 if layer is None else 1)
+        stages.append(Stage(kind, address, path, layer, depth))
+        modules[address] = places[path]
+    every = (TOKENIZE, *stages, Stage(StageKind.LOGITS, "logits", head), SAMPLE)
     return Anatomy(every, modules, _context_length(model), {stage.address: stage for stage in every})
 
 
-def _place(
-    module: nn.Module, path: str, prefix: str | None, named: Mapping[nn.Module | None, StageKind]
+def _places(model: PreTrainedModel, layers: nn.Module | None) -> dict[str, nn.Module]:
+    """Every place in the module tree by its path, parents first. A module that stands at several is there for each.
+
+    A list of modules, and whatever holds the decoder layers, is never run under its second name: there it is left out.
+    """
+    places: dict[str, nn.Module] = {}
+    registered: dict[nn.Module, tuple[nn.Module | None, str]] = {}
+    alias: str | None = None
+    for path, module in model.named_modules(remove_duplicate=False):
+        if alias is not None and path.startswith(alias):
+            continue
+        parent, _, name = path.rpartition(".")
+        here = (places[parent] if path else None, name)
+        if registered.setdefault(module, here) != here and (_is_container(module) or _holds(module, layers)):
+            alias = f"{path}."
+            continue
+        places[path] = module
+    return places
+
+
+def _is_container(module: nn.Module) -> bool:
+    return isinstance(module, _CONTAINERS)
+
+
+def _holds(module: nn.Module, layers: nn.Module | None) -> bool:
+    return any(inner is layers for inner in module.modules())
+
+
+def _stage_at(
+    path: str, module: nn.Module, prefix: str | None, named: Mapping[str, StageKind]
 ) -> tuple[StageKind | None, str, int | None]:
-    """What stage a module is: its kind (None for no stage at all), address and layer."""
-    if module in named:
-        return named[module], str(named[module].value), None
-    if not path or isinstance(module, _CONTAINERS):
+    """What stage a place is: its kind (None for no stage at all), address and layer."""
+    if path in named:
+        return named[path], str(named[path].value), None
+    if not path or _is_container(module):
         return None, "", None
     if prefix is not None:
         if path.startswith(f"{prefix}."):
@@ -109,48 +138,45 @@ def _place(
     return StageKind.MODULE, path, None
 
 
-def _is_stage(path: str, model: nn.Module, prefix: str | None) -> bool:
-    return _place(model.get_submodule(path), path, prefix, {})[0] is not None
-
-
 def _parents(path: str) -> Iterator[str]:
     parts = path.split(".")
     return (".".join(parts[:length]) for length in range(1, len(parts)))
 
 
-def _in_order_of_completion(
-    model: nn.Module, names: Mapping[nn.Module, str], norm: nn.Module | None, head: nn.Module | None
-) -> Iterator[tuple[nn.Module, str]]:
+def _in_order_of_completion(places: Iterable[str], last: tuple[str | None, ...]) -> Iterator[str]:
     """Children before parents; the final norm and the head after everything else."""
 
-    def walk(module: nn.Module, path: str) -> Iterator[tuple[nn.Module, str]]:
-        for name, child in module.named_children():
-            child_path = f"{path}.{name}" if path else name
-            if names.get(child) == child_path:
-                yield from walk(child, child_path)
-        yield module, path
+    def children_first() -> Iterator[str]:
+        begun: list[str] = []
+        for path in places:
+            while begun and begun[-1] and not path.startswith(f"{begun[-1]}."):
+                yield begun.pop()
+            begun.append(path)
+        yield from reversed(begun)
 
-    everything = list(walk(model, ""))
-    last = [module for module in (norm, head) if module is not None]
-    yield from (pair for pair in everything if pair[0] not in last)
-    yield from ((module, names[module]) for module in last if module in names)
+    yield from (path for path in children_first() if path not in last)
+    yield from (path for path in last if path is not None)
 
 
 def _layer_list(model: PreTrainedModel) -> nn.Module | None:
-    """The list of decoder blocks."""
+    """The list of decoder blocks: in what the model calls its decoder, unless that is something else, like its head."""
     decoder = model.get_decoder()
-    root = decoder if isinstance(decoder, nn.Module) else model
+    lists = _lists_of_blocks(decoder) if isinstance(decoder, nn.Module) else []
+    lists = lists or _lists_of_blocks(model)
     count = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", None)
-    lists = [
-        (path, module)
-        for path, module in root.named_modules()
-        if isinstance(module, (nn.ModuleList, nn.Sequential)) and len(module) and not _is_leafy(module)
-    ]
     outermost = [
         (path, module) for path, module in lists if not any(path.startswith(f"{other}.") for other, _ in lists)
     ]
     best = max(outermost, key=lambda each: (len(each[1]) == count, _size(each[1])), default=None)
     return best[1] if best else None
+
+
+def _lists_of_blocks(root: nn.Module) -> list[tuple[str, nn.ModuleList | nn.Sequential]]:
+    return [
+        (path, module)
+        for path, module in root.named_modules()
+        if isinstance(module, (nn.ModuleList, nn.Sequential)) and len(module) and not _is_leafy(module)
+    ]
 
 
 def _is_leafy(modules: nn.ModuleList | nn.Sequential) -> bool:
@@ -163,22 +189,24 @@ def _size(module: nn.Module) -> int:
 
 
 def _final_norm(
-    model: PreTrainedModel, names: Mapping[nn.Module, str], prefix: str, others: tuple[nn.Module | None, ...]
-) -> nn.Module | None:
+    model: PreTrainedModel, paths: Mapping[str, nn.Module], prefix: str, others: tuple[str | None, ...]
+) -> str | None:
     """The norm between the last layer and the head: beside the layer list or above it, the last one registered."""
-    places = {prefix.rpartition(".")[0]}
-    while places and (inner := min(places, key=len)):
-        places.add(inner.rpartition(".")[0])
+    beside = {prefix.rpartition(".")[0]}
+    while beside and (inner := min(beside, key=len)):
+        beside.add(inner.rpartition(".")[0])
     hidden = getattr(model.config.get_text_config(decoder=True), "hidden_size", None)
+    order = list(paths)
     found = [
-        (len(path.split(".")), index, path, module)
-        for index, (module, path) in enumerate(names.items())
-        if path.rpartition(".")[0] in places and module not in others and _is_norm(module, path, hidden)
+        path
+        for path, module in paths.items()
+        if path and path.rpartition(".")[0] in beside and path not in others and _is_norm(module, path, hidden)
     ]
-    listed = list(names.values()).index(prefix)
-    after = [each for each in found if each[1] > listed]
-    candidates = after or [each for each in found if "embed" not in each[2].rpartition(".")[2]]
-    return max(candidates, key=lambda each: each[1])[3] if candidates else None
+    after = order[order.index(prefix) :]
+    candidates = [path for path in found if path in after] or [
+        path for path in found if "embed" not in path.rpartition(".")[2]
+    ]
+    return candidates[-1] if candidates else None
 
 
 def _is_norm(module: nn.Module, path: str, hidden: int | None) -> bool:

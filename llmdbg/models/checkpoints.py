@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,22 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def check_generation_config(folder: Path) -> None:
+    """Raise DamagedFileError for a generation_config.json that cannot be read; transformers would do without it."""
+    from transformers import GenerationConfig
+
+    path = folder / "generation_config.json"
+    if not path.is_file():
+        return
+    if not isinstance(_read_json(path), dict):
+        raise DamagedFileError(f"{path} is no configuration: it should hold a JSON object")
+    try:
+        GenerationConfig.from_pretrained(folder)
+    except Exception as error:  # it checks some of its values, and trips over others
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DamagedFileError(f"{path} cannot be used ({reason}): correct it, or remove it to do without") from error
+
+
 def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
     """The folder's safetensors files, every one whole; empty when its weights are pickled and that is allowed.
 
@@ -61,6 +78,8 @@ def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
     if not files:
         pickled = sorted(path for pattern in PICKLE_PATTERNS for path in folder.glob(pattern) if _may_be_weights(path))
         if pickled and allow_pickle:
+            for path in pickled:
+                _check_pickle(path)
             return []
         if pickled:
             raise ModelRequestError(
@@ -98,15 +117,36 @@ def tensors(path: Path) -> list[TensorEntry]:
         raise DamagedFileError(
             f"{path} is cut short: it has {size:,} bytes of {start + end:,}. Fetch it again, then start over"
         )
+    if size > start + end:
+        raise DamagedFileError(
+            f"{path} has {size - start - end:,} bytes more than its header speaks of, so it is not what was published: "
+            "fetch it again"
+        )
     return entries
+
+
+def _check_pickle(path: Path) -> None:
+    """See without unpickling whether a file is whole: torch writes a zip archive, whose table stands at the end."""
+    with path.open("rb") as file:
+        prefix = file.read(8)
+    _refuse_pointer(path, prefix)
+    if prefix.startswith(b"PK") and not zipfile.is_zipfile(path):
+        raise DamagedFileError(f"{path} is cut short ({path.stat().st_size:,} bytes): fetch it again, then start over")
+    # What torch wrote before it took to archives begins like any pickle.
+    if len(prefix) < 8 or not prefix.startswith((b"PK", b"\x80")):
+        raise DamagedFileError(f"{path} holds no weights that torch has saved: fetch it again")
+
+
+def _refuse_pointer(path: Path, prefix: bytes) -> None:
+    if prefix.startswith(b"version "):
+        raise DamagedFileError(f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` in its folder")
 
 
 def _header(path: Path, size: int) -> tuple[dict[str, Any], int]:
     with path.open("rb") as file:
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _LONGEST_HEADER
-        if prefix.startswith(b"version "):
-            raise DamagedFileError(f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` in its folder")
+        _refuse_pointer(path, prefix)
         if 8 + length > size:
             plausible = length < _LONGEST_HEADER
             detail = f"it has {size:,} bytes, and its header alone has {length:,}" if plausible else "no header in it"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from llmdbg.models.sources import Source
 
+_SIZES = ("num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads", "num_key_value_heads")
+
 
 def load_config(source: Source, *, trust_remote_code: bool) -> PretrainedConfig:
     """The model's configuration.
@@ -24,7 +26,9 @@ def load_config(source: Source, *, trust_remote_code: bool) -> PretrainedConfig:
     import transformers
 
     if source.gguf is None:
-        _check_code(source.folder, read_config(source.folder), trust_remote_code=trust_remote_code)
+        written = read_config(source.folder)
+        _check_code(source.folder, written, trust_remote_code=trust_remote_code)
+        _check_sizes(source.folder / "config.json", written)
     files = {} if source.gguf is None else {"gguf_file": source.gguf.path.name}
     try:
         config = transformers.AutoConfig.from_pretrained(source.folder, trust_remote_code=trust_remote_code, **files)
@@ -55,6 +59,23 @@ def _check_code(folder: Path, config: dict[str, Any], *, trust_remote_code: bool
         raise ModelRequestError(
             f"this transformers has no model of type {str(kind)!r}{hint}: upgrade transformers, or use another model"
         )
+
+
+def _check_sizes(path: Path, config: dict[str, Any]) -> None:
+    """Refuse sizes that a model may trip over only as it runs."""
+    from transformers import CONFIG_MAPPING
+
+    for part in (config, config.get("text_config")):
+        if not isinstance(part, dict):
+            continue
+        kind = part.get("model_type")
+        other_names = CONFIG_MAPPING[kind].attribute_map if kind in CONFIG_MAPPING else {}
+        for key in (*_SIZES, *(other_names[size] for size in _SIZES if size in other_names)):
+            value = part.get(key)
+            if type(value) is int and value < 1:
+                raise DamagedFileError(
+                    f"{path} says {key} is {value}, and it must be at least 1: correct it, or fetch the file again"
+                )
 
 
 def _check_decoder(name: str, config: PretrainedConfig) -> None:

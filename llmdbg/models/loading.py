@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError
-from llmdbg.models.checkpoints import has_tokenizer
+from llmdbg.models.checkpoints import check_generation_config, has_tokenizer
 from llmdbg.models.configurations import load_config
 from llmdbg.models.devices import choose_device, require_attention, require_quantization
 from llmdbg.models.sources import find_source
@@ -38,6 +38,8 @@ def load(spec: ModelSpec, progress: ProgressCallback | None = None) -> LoadedMod
         model = random_model(source.name, spec, config, device, report)
         notes.append("the weights are random: what this model writes means nothing")
     else:
+        if source.gguf is None:
+            check_generation_config(source.folder)
         model, more = load_weights(source, spec, config, device, report)
         notes += more
     model.eval()

@@ -29,6 +29,9 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 _QUANTIZED_BITS = {"4bit": 4.5, "8bit": 8.1}  # the scales take a little too
 _SEED = 0
 
+_DAMAGE = ("SafetensorError", "UnpicklingError", "EOFError", "BadZipFile")
+"""What readers of weights raise when they come to the end, or to nonsense, too early."""
+
 
 def target_dtype(spec: ModelSpec, config: PretrainedConfig) -> torch.dtype:
     """The dtype the weights will have."""
@@ -210,9 +213,12 @@ def _explained(name: str, needed: int | None, error: Exception) -> LlmdbgError:
         return LoadError(
             f"the weights of {name} do not have the shapes its config.json says: the two do not belong together"
         )
-    if type(error).__name__ == "SafetensorError":
+    if type(error).__name__ in _DAMAGE or "PytorchStreamReader" in text or "unexpected EOF" in text:
         return DamagedFileError(f"the weights of {name} are damaged ({_first_line(error)}): fetch them again")
-    return LoadError(f"{name} could not be loaded: {type(error).__name__}: {_first_line(error)}")
+    return LoadError(
+        f"{name} could not be loaded: {type(error).__name__}: {_first_line(error)}. See that its config.json and "
+        "weights are whole and belong together"
+    )
 
 
 def _too_large(name: str, needed: int | None) -> str:

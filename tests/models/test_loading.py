@@ -204,6 +204,14 @@ def test_truncated_safetensors(a_copy, keep):
     assert "fetch it again" in refusal(path.parent, DamagedFileError).lower()
 
 
+def test_safetensors_with_surplus_bytes(a_copy):
+    path = a_copy() / "model.safetensors"
+    path.write_bytes(path.read_bytes() + b"more")
+    message = refusal(path.parent, DamagedFileError)
+    assert "4 bytes more" in message
+    assert "fetch it again" in message
+
+
 def test_a_missing_shard(a_copy):
     folder = a_copy()
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
@@ -227,6 +235,35 @@ def test_pickled_weights_are_refused_unless_asked_for_by_name(a_copy):
     assert "--allow-pickle" in refusal(folder, ModelRequestError)
     got = load(spec(folder, allow_pickle=True)).model.state_dict()
     assert all(torch.equal(got[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, -1])
+def test_truncated_pickled_weights(a_copy, legacy, keep):
+    folder = a_copy()
+    state = load(spec(folder)).model.state_dict()
+    (folder / "model.safetensors").unlink()
+    path = folder / "pytorch_model.bin"
+    torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * keep)] if isinstance(keep, float) else whole[:keep])
+    assert "fetch" in refusal(folder, DamagedFileError, allow_pickle=True)
+
+
+def test_pickled_weights_of_the_old_kind(a_copy):
+    folder = a_copy()
+    state = load(spec(folder)).model.state_dict()
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    got = load(spec(folder, allow_pickle=True)).model.state_dict()
+    assert all(torch.equal(got[name], state[name]) for name in state)
+
+
+def test_a_pickle_that_is_a_git_lfs_pointer(a_copy):
+    folder = a_copy()
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n")
+    assert "git lfs pull" in refusal(folder, DamagedFileError, allow_pickle=True)
 
 
 def test_remote_code_is_refused_unless_asked_for_by_name(a_copy):
@@ -255,6 +292,10 @@ def test_remote_code_is_refused_unless_asked_for_by_name(a_copy):
         ({"num_hidden_layers": 5}, LoadError, "lack"),
         ({"intermediate_size": 80}, LoadError, "shapes"),
         ({"num_attention_heads": 5}, LoadError, ""),
+        ({"num_attention_heads": 0}, DamagedFileError, "num_attention_heads is 0"),
+        ({"num_hidden_layers": -1}, DamagedFileError, "num_hidden_layers is -1"),
+        ({"vocab_size": 0}, DamagedFileError, "vocab_size is 0"),
+        ({"num_hidden_layers": "two"}, LoadError, "num_hidden_layers"),
     ],
 )
 def test_a_configuration_that_does_not_fit(a_copy, changes, kind, words):
@@ -269,11 +310,26 @@ def test_weights_with_no_place_in_the_model_are_told(a_copy):
     assert "no place" in load(spec(folder)).notes[0]
 
 
-@pytest.mark.parametrize("file", ["config.json", "tokenizer.json"])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "generation_config.json"])
 def test_a_file_that_is_not_json(a_copy, file):
     folder = a_copy()
     (folder / file).write_text('{"a": ')
     refusal(folder, DamagedFileError)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"max_new_tokens": -3}', '{"cache_implementation": "none such"}'])
+def test_a_generation_config_that_cannot_be_used(a_copy, text):
+    folder = a_copy()
+    (folder / "generation_config.json").write_text(text)
+    assert "generation_config.json" in refusal(folder, DamagedFileError)
+    # Nothing reads it there.
+    assert load(spec(folder, random_weights=True)).model is not None
+
+
+def test_a_generation_config_that_is_missing_is_not_missed(a_copy):
+    folder = a_copy()
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    assert load(spec(folder)).notes == ()
 
 
 def write_gguf(path, architecture):

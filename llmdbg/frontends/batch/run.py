@@ -5,6 +5,7 @@ stdout is data and nothing else; what happens meanwhile is told on stderr.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Protocol
 
@@ -12,8 +13,11 @@ from llmdbg.debugger import motions
 from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
 from llmdbg.frontends import text
 from llmdbg.frontends.batch import events
+from llmdbg.frontends.batch.checks import without_comments
+from llmdbg.frontends.visible import visible
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.addresses import Target
     from llmdbg.debugger.commands import Outcome
     from llmdbg.debugger.session import Session
     from llmdbg.debugger.stop import End, Stop
@@ -87,7 +91,7 @@ def run_batch(session: Session, commands: Iterable[str], writer: Writer) -> None
     Raises the LlmdbgError of the first command that fails; there is no end to write then.
     """
     writer.tokens(session)
-    commands = [command for command in map(str.strip, commands) if command and not command.startswith("#")]
+    commands = without_comments(commands)
     try:
         if commands:
             _run_commands(session, commands, writer)
@@ -96,6 +100,10 @@ def run_batch(session: Session, commands: Iterable[str], writer: Writer) -> None
     finally:
         ended = session.close()
     writer.end(ended)
+    if ended.stopped_by != "quit":
+        for each in session.breakpoints.list():
+            if each.enabled and not each.hits:
+                _tell_missed(f"breakpoint {each.number} ({each.target.text}) was never hit", each.target)
 
 
 def _trace(session: Session, writer: Writer) -> None:
@@ -111,6 +119,23 @@ def _run_commands(session: Session, commands: Iterable[str], writer: Writer) -> 
         _write(outcome, command, writer)
         if isinstance(outcome, Quit):
             return
+        if isinstance(outcome, Moved) and (missed := _missed(session, command, outcome.stop)):
+            _tell_missed(f"`{command}` stopped at the end", missed)
+
+
+def _missed(session: Session, command: str, stop: Stop) -> Target | None:
+    """What `until` was to reach, where it came to the end of the run instead."""
+    word, _, address = command.partition(" ")
+    if stop.ended_by is None or COMMANDS.find(word).name != "until":
+        return None
+    target = session.addresses.resolve(address)
+    return target if stop.stage.address not in target.addresses else None
+
+
+def _tell_missed(what: str, target: Target) -> None:
+    """Say that a run ended without a stage that was waited for."""
+    why = "" if target.token is not None else " (a module that is never called, and only lends its weights, never runs)"
+    print(visible(f"note: {what}: the run ended without that stage{why}"), file=sys.stderr)
 
 
 def _write(outcome: Outcome, command: str, writer: Writer) -> None:

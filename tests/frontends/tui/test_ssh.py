@@ -126,10 +126,12 @@ def test_in_tmux_a_dropped_link_loses_nothing(session, llmdbg, tmux):
     first = llmdbg("-n", "3") + '; echo "left with $?"; read line'
     seen = session(shlex.join((*tmux, "new-session", "-s", "work", first)))
     play(seen, *TO_THE_BREAKPOINT)
+    watch(seen, seconds=0.5)
     before = captured(tmux)
     drop(psutil.Process(seen.process.pid))
     again = session(shlex.join((*tmux, "attach", "-t", "work")))
     play(again, ("", TO_THE_BREAKPOINT[-1][1]))
+    watch(again, seconds=0.5)
 
     assert captured(tmux) == before == lines(again)
     play(again, *TO_THE_ANSWER, ("q", r"left with 0"))

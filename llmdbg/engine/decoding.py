@@ -1,0 +1,100 @@
+"""The decoding method a model's generation config asks for, held against the one that is stepped here.
+
+llmdbg follows one sequence, one token a forward, greedy or sampled. A config may ask `generate()` for something else.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.errors import SettingsError
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+_ONE_SEQUENCE = {"num_beams": 1, "num_return_sequences": 1, "token_healing": False}
+
+_SPECULATIVE = {
+    "prompt_lookup_num_tokens": "prompt lookup",
+    "use_mtp": "multi-token prediction",
+    "assistant_early_exit": "early exit",
+}
+
+
+def one_sequence(config: GenerationConfig) -> dict[str, Any]:
+    """The arguments that make `generate()` follow one sequence where a model's own config asks for several."""
+    return {name: value for name, value in _ONE_SEQUENCE.items() if (getattr(config, name, None) or value) != value}
+
+
+def stop_strings(config: GenerationConfig, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:
+    """The arguments that make `generate()` end at the stop strings of a model's own config.
+
+    Given a decoding loop, `generate()` loses the tokenizer it would look for them with, so they are handed over ready
+    made. Raises SettingsError when there is no tokenizer.
+    """
+    if not config.stop_strings:
+        return {}
+    if tokenizer is None:
+        raise SettingsError(
+            "the model's generation config has stop_strings, and there is no tokenizer to look for them with: add the "
+            "tokenizer's files, or take stop_strings out of generation_config.json"
+        )
+    from transformers import StoppingCriteriaList, StopStringCriteria
+
+    criteria = StoppingCriteriaList([StopStringCriteria(tokenizer, config.stop_strings)])
+    return {"stopping_criteria": criteria, "stop_strings": None}
+
+
+def decoding_notes(settled: GenerationConfig, own: GenerationConfig) -> tuple[str, ...]:
+    """Say where `generate()` would decode in another way than is done here.
+
+    `settled` is what `generate()` settled on for one sequence, `own` the model's own config. Raises SettingsError for a
+    method that `generate()` refuses, too.
+    """
+    from transformers.generation import GenerationMode
+
+    asked = copy.copy(settled)
+    asked.num_beams, asked.num_return_sequences = own.num_beams or 1, own.num_return_sequences or 1
+    mode = asked.get_generation_mode()
+    gone = {
+        GenerationMode.CONTRASTIVE_SEARCH: ("contrastive search", "penalty_alpha"),
+        GenerationMode.DOLA_GENERATION: ("DoLa decoding", "dola_layers"),
+        GenerationMode.GROUP_BEAM_SEARCH: ("group beam search", "num_beam_groups"),
+        GenerationMode.CONSTRAINED_BEAM_SEARCH: ("constrained beam search", "constraints or force_words_ids"),
+    }
+    if mode in gone:
+        method, setting = gone[mode]
+        raise SettingsError(
+            f"the model's generation config asks for {method} ({setting}), which generate() itself no longer runs "
+            "without code from the Hub: take it out of generation_config.json"
+        )
+    here = "sampling" if settled.do_sample else "greedy search"
+    notes = []
+    if mode in (GenerationMode.BEAM_SEARCH, GenerationMode.BEAM_SAMPLE):
+        notes.append(
+            f"the model's generation config asks for {asked.num_beams} beams (num_beams), and one sequence is followed "
+            f"here: this is plain {here}, and generate() may write something else"
+        )
+    elif asked.num_return_sequences > 1:
+        if not asked.do_sample:
+            raise SettingsError(
+                f"the model's generation config asks for {asked.num_return_sequences} answers (num_return_sequences), "
+                "which generate() refuses without sampling: add --temperature, or correct generation_config.json"
+            )
+        notes.append(
+            f"the model's generation config asks for {asked.num_return_sequences} answers (num_return_sequences), and "
+            "one is followed here: generate() draws for all at once, so it may write something else"
+        )
+    elif mode is GenerationMode.ASSISTED_GENERATION:
+        names = [name for name in _SPECULATIVE if getattr(asked, name, None)]
+        methods = " and ".join(f"{_SPECULATIVE[name]} ({name})" for name in names)
+        notes.append(
+            f"the model's generation config asks for {methods}, which guesses several tokens ahead: this is plain "
+            f"{here}, one token at a time, so logits differ from generate()'s by rounding"
+        )
+    if own.token_healing:
+        notes.append(
+            "the model's generation config asks for token_healing, which rewrites the prompt's end: it is left out here"
+        )
+    return tuple(notes)
