@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import re
@@ -10,6 +11,8 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -62,6 +65,8 @@ def missing() -> str:
         pwd.getpwuid(os.getuid())
     except KeyError:
         return f"user {os.getuid()} has no name to log in with"
+    if os.getuid() != 0 and not _gives_its_ptys_to_group_tty():
+        return "only root can give a session its terminal here: devpts is mounted without gid=tty"
     return ""
 
 
@@ -95,20 +100,23 @@ class Sshd:
 
     def serving(self) -> list[psutil.Process]:
         """The server's processes, one or two for each session that is open."""
-        return [each for each in self.process.children(recursive=True) if each.name().startswith("sshd")]
+        return [each for each, name in self._descendants() if name.startswith("sshd")]
 
     def served(self) -> list[psutil.Process]:
         """Everything that runs in the open sessions."""
-        return [each for each in self.process.children(recursive=True) if not each.name().startswith("sshd")]
+        return [each for each, name in self._descendants() if not name.startswith("sshd")]
 
     def close(self) -> None:
         """End the server and whatever still runs in its sessions."""
         for each in (*self.process.children(recursive=True), self.process):
-            try:
+            with suppress(psutil.NoSuchProcess):
                 each.kill()
-            except psutil.NoSuchProcess:
-                continue
         self.process.wait()
+
+    def _descendants(self) -> Iterator[tuple[psutil.Process, str]]:
+        for each in self.process.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                yield each, each.name()
 
     def _wait_until_it_listens(self, port: int) -> None:
         end = time.monotonic() + 20
@@ -142,6 +150,18 @@ def _run(name: str, *arguments: str) -> None:
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
+
+
+def _gives_its_ptys_to_group_tty() -> bool:
+    """Whether a new pty has the group sshd wants it to have, which only root could change."""
+    ours, theirs = os.openpty()
+    try:
+        return os.fstat(theirs).st_gid == grp.getgrnam("tty").gr_gid
+    except KeyError:
+        return True
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def _make_the_folder_sshd_confines_itself_to(config: Path) -> None:

@@ -34,9 +34,13 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command found out or changed. `data` is a frozen value, a tuple of them, or a sentence."""
+    """What a command found out or changed. `data` is a frozen value, a tuple of them, or a sentence.
+
+    `done` is a word for what was done to it, where that is not plain to see.
+    """
 
     data: Any
+    done: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +227,7 @@ def _tbreak(session: Session, arguments: str) -> Outcome:
     takes=Argument.BREAKPOINT,
 )
 def _delete(session: Session, arguments: str) -> Outcome:
-    return Answer(session.breakpoints.delete(_number("delete", arguments)))
+    return Answer(session.breakpoints.delete(_number("delete", arguments)), "deleted")
 
 
 @COMMANDS.add(

@@ -53,11 +53,18 @@ def shown_key(key: str) -> str:
 
 
 ACTIONS = (
-    Action("step", ("s", "f11"), "go to the next stage, into the modules of a layer", "into", "step"),
-    Action("next", ("n", "f10"), "go to the next stage, over its modules", "over", "next"),
-    Action("finish", ("f",), "go out: to the end of the module, the layer, the forward or the token", "out", "finish"),
-    Action("token", ("t",), "go to where the next token is chosen", "token", "token"),
-    Action("continue", ("c", "f5"), "go on to the next breakpoint, or to the end", "continue", "continue"),
+    Action("step", ("s", "f11"), "go to the next stage, into the modules of a layer", "into", "step", weight=2),
+    Action("next", ("n", "f10"), "go to the next stage, over its modules", "over", "next", weight=2),
+    Action(
+        "finish",
+        ("f",),
+        "go out: to the end of the module, the layer, the forward or the token",
+        "out",
+        "finish",
+        weight=2,
+    ),
+    Action("token", ("t",), "go to where the next token is chosen", "token", "token", weight=2),
+    Action("continue", ("c", "f5"), "go on to the next breakpoint, or to the end", "continue", "continue", weight=2),
     Action("until", ("enter",), "go on to the selected stage", takes="ADDRESS"),
     Action("pause", ("space",), "stop a run at its next stage"),
     Action("breakpoint", ("b", "f9"), "set or delete a breakpoint at the selected stage", "break", takes="ADDRESS"),
@@ -83,10 +90,10 @@ ACTIONS = (
     Action("screenshot", ("P",), "save the screen as SVG and as text"),
     Action("theme", (), "dark, light, or another theme by its name", takes="THEME"),
     Action("palette", ("p",), "find an action or a command by typing"),
-    Action("command", ("colon",), "type a command, as with -ex (`help` lists them)", "command"),
+    Action("command", ("colon",), "type a command, as with -ex (`help` lists them)", "command", weight=3),
     Action("close", ("escape",), "close what lies over the panes"),
-    Action("help", ("question_mark",), "show this help", "help"),
-    Action("quit", ("q",), "leave at once", "quit"),
+    Action("help", ("question_mark",), "show this help", "help", weight=3),
+    Action("quit", ("q",), "leave at once", "quit", weight=3),
 )
 
 

@@ -199,6 +199,10 @@ class LlmdbgApp(App[BaseException]):
         if message.looked_again:
             self.paint()
             return
+        if before is None and self.problems:
+            state.say(f"{self.problems[0]} · `llmdbg doctor` tells more", "warn")
+            self.paint()
+            return
         if self.panes[self.view.side].place is not Place.TAB:
             self.doing.look_beside("tensor" if shown.stop.candidates is None else "candidates")
         if message.error:
@@ -283,7 +287,7 @@ class LlmdbgApp(App[BaseException]):
             return
         if state.overlay is not None:
             self._show("text", lambda width, _: self._overlay_rows(width))
-        self._show("tabbar", lambda _width, _: [self._tab_row()])
+        self._show("tabbar", lambda width, _: [self._tab_row(width)])
         for name in shown_panes:
             self._show_pane(self._panes[name])
 
@@ -345,12 +349,14 @@ class LlmdbgApp(App[BaseException]):
         more = "".join("" if token.special else token.text for token in state.run.tokens)
         return answer_rows(state.snapshot, more, width)
 
-    def _tab_row(self) -> Row:
+    def _tab_row(self, width: int) -> Row:
         tabs = [pane for pane in self._panes.values() if pane.place is Place.TAB]
+        whole = sum(len(pane.name) + 5 for pane in tabs) <= width
         spans = []
         for pane in tabs:
-            on = "tab-on" if pane.name == self.view.tab else "tab"
-            spans += [(f" {pane.key} {pane.name} ", on, f"show {pane.name}"), ("│", "dim")]
+            here = pane.name == self.view.tab
+            label = f" {pane.key} {pane.name} " if here or whole else f" {pane.key} "
+            spans += [(label, "tab-on" if here else "tab", f"show {pane.name}"), ("│", "dim")]
         return row(*spans[:-1])
 
     def _show(self, id: str, rows: Callable[[int, int], Sequence[Row]]) -> None:

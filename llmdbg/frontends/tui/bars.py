@@ -50,7 +50,8 @@ def header_row(state: ScreenState, width: int) -> Row:
 def _where(state: ScreenState, shown: Snapshot) -> str:
     total = f"/{shown.limit}" if shown.limit else ""
     if state.running:
-        return f"running · token {len(state.tokens()) - shown.prompt_length}{total}"
+        chosen = len(state.tokens()) - shown.prompt_length
+        return f"running · token {min(chosen + 1, shown.limit or chosen + 1)}{total}"
     if shown.end is not None:
         return f"ended · {len(shown.end.ids)} tokens"
     stage = shown.stop.stage

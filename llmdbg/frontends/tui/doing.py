@@ -107,9 +107,12 @@ class Doing:
         """List the breakpoints."""
         self._app.submit("info breakpoints")
 
-    def goto(self, _argument: str) -> None:
-        """Ask where to go."""
-        self._open("until ")
+    def goto(self, argument: str) -> None:
+        """Go on to the stage named, or ask for one."""
+        if argument:
+            self._app.submit(f"until {argument}")
+        else:
+            self._open("until ")
 
     def answer(self, _argument: str) -> None:
         """Show the answer, or the panes again."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.errors import LlmdbgError
+from llmdbg.errors import LlmdbgError, UsageError
 from llmdbg.frontends.log import record
 from llmdbg.frontends.tui.messages import Arrived, Failed, Left, Loading, Running
 from llmdbg.frontends.tui.panes.pane import Trouble
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_PAINTS = 0.1
 _LOOK_AGAIN = ""
+_CANDIDATES = 40
 _MOST_PENDING = 8
 
 
@@ -119,7 +120,7 @@ class EngineThread(threading.Thread):
         prompt = encode_prompt(
             loaded.tokenizer, request.prompt, chat=request.chat, system=request.system, vocabulary_size=vocabulary_size
         )
-        session = Session(loaded, prompt, request.settings)
+        session = Session(loaded, prompt, request.settings, top=_CANDIDATES)
         session.on_token = self._note_token
         session.on_layer = self._note_layer
         return session
@@ -156,7 +157,9 @@ class EngineThread(threading.Thread):
             if isinstance(outcome, Quit):
                 self._post(Left())
             elif isinstance(outcome, Answer):
-                answer = tuple(answer_lines(outcome.data))
+                answer = tuple(f"{outcome.done} {line}".lstrip() for line in answer_lines(outcome.data))
+        except UsageError as problem:
+            error = str(problem)
         except LlmdbgError as problem:
             record(problem)
             error = str(problem)

@@ -12,10 +12,15 @@ if TYPE_CHECKING:
 
 
 def sentence(shown: Snapshot) -> str:
-    """Say what the stage that has just run did."""
-    stop = shown.stop
+    """Say what the stage that has just run did, and which breakpoint stopped the run there."""
     if shown.end is not None:
         return _ending(shown)
+    number = shown.stop.breakpoint
+    return _happened(shown) if number is None else f"breakpoint {number}: {_happened(shown)}"
+
+
+def _happened(shown: Snapshot) -> str:
+    stop = shown.stop
     stage, size = stop.stage, stop.tensor.shape[-1] if stop.tensor and stop.tensor.shape else 0
     sentences = {
         StageKind.TOKENIZE: f"the prompt is cut into {shown.prompt_length} tokens, each a number the model knows",

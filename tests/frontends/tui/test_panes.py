@@ -275,7 +275,7 @@ def test_header():
         assert cell_len(line) == width
         assert "prefill · token 1/4 · layer 0 of 2 · ● 2" in line
     state.running = True
-    assert "running · token 0/4" in header_row(state, 80).text
+    assert "running · token 1/4" in header_row(state, 80).text
 
 
 def test_a_run_shows_how_far_it_is():

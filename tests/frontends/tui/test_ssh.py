@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -265,13 +266,13 @@ def drop(*processes: psutil.Process) -> None:
 
 
 def left_of(processes: list[psutil.Process], seconds: float) -> list[str]:
-    """The commands of those that still run after `seconds`; they are killed."""
+    """The names of those that still run after `seconds`; they are killed."""
     limit = time.monotonic() + seconds
     while (left := [each for each in processes if runs(each)]) and time.monotonic() < limit:
         time.sleep(0.02)
-    commands = [" ".join(each.cmdline()) for each in left]
+    names = [f"{each.pid} {each.name()}" for each in left if runs(each)]
     end(left)
-    return commands
+    return names
 
 
 def runs(process: psutil.Process) -> bool:
@@ -284,5 +285,5 @@ def runs(process: psutil.Process) -> bool:
 
 def end(processes: list[psutil.Process]) -> None:
     for each in processes:
-        if runs(each):
+        with suppress(psutil.NoSuchProcess):
             each.kill()

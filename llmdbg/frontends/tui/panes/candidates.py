@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _BAR_WIDTH, _SHORT_BAR_WIDTH = 8, 4
 _STEP_WIDTH, _TEXT_WIDTH = 7, 10
+_LEAST_SHOWN = 0.0005
 _NOT_YET = "Candidates begin at `logits`, where every token of the vocabulary gets a score: f goes there."
 _NAMES = {"logits": "raw", "temperature": "temp", "repetition_penalty": "penalty"}
 
@@ -74,7 +75,7 @@ def _step(step: Step) -> str:
 
 
 def _percent(prob: float) -> str:
-    return f"{100 * prob:5.1f}%"
+    return " <0.1%" if 0 < prob < _LEAST_SHOWN else f"{100 * prob:5.1f}%"
 
 
 PANE = Pane("candidates", "4", Place.RIGHT, _draw, about="what may come next, and how likely each is")

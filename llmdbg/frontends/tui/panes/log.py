@@ -6,36 +6,31 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.log import MOST_LINES
 from llmdbg.frontends.tui.panes.pane import Pane, Place
-from llmdbg.frontends.tui.rows import LazyRows, Row, row
+from llmdbg.frontends.tui.rows import Row, row, wrapped
 from llmdbg.frontends.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmdbg.frontends.log import LogLine
     from llmdbg.frontends.tui.screen_state import ScreenState
 
+_MOST_SHOWN = 500
 
-def _draw(state: ScreenState, _width: int, _height: int) -> Sequence[Row]:
-    lines = () if state.book is None else (*state.book.since(), *state.book.unfinished())
+
+def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
+    lines = () if state.book is None else (*state.book.since()[-_MOST_SHOWN:], *state.book.unfinished())
     if not lines:
         return [row(("nothing has been written or logged", "dim"))]
-
-    def line(y: int) -> Row:
-        each = lines[y]
-        style = "bad" if each.level >= logging.ERROR else "warn" if each.level >= logging.WARNING else ""
-        clock = time.strftime("%H:%M:%S", time.localtime(each.when))
-        return row((f"{clock} ", "dim"), (f"{visible(each.source)} ", "dim"), (visible(each.text), style))
-
-    return LazyRows(len(lines), line)
+    return [part for line in reversed(lines) for part in _wrapped(line, width)]
 
 
-def _line(state: ScreenState) -> int | None:
-    """The newest line stays in view."""
-    if state.book is None:
-        return None
-    return max(0, min(state.book.count, MOST_LINES) + len(state.book.unfinished()) - 1)
+def _wrapped(line: LogLine, width: int) -> list[Row]:
+    style = "bad" if line.level >= logging.ERROR else "warn" if line.level >= logging.WARNING else ""
+    head = f"{time.strftime('%H:%M:%S', time.localtime(line.when))} {visible(line.source)} "
+    first, *others = wrapped(visible(line.text), max(10, width - len(head)))
+    return [row((head, "dim"), (first, style)), *(row(" " * len(head), (other, style)) for other in others)]
 
 
-PANE = Pane("log", "0", Place.TAB, _draw, line=_line, about="what libraries wrote and logged")
+PANE = Pane("log", "0", Place.TAB, _draw, about="what libraries wrote and logged, the newest first")
