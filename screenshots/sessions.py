@@ -65,9 +65,9 @@ SESSIONS = (
         _GREEDY,
         (
             Take("first-stop"),
-            Take("inside-a-layer", (*"n" * 13, *_typed("break 20"), *_typed("until 12.self_attn"))),
+            Take("inside-a-layer", (*"n" * 13, *_typed("b 20"), *_typed("until 12.self_attn"))),
             Take("at-sampling", ("c", "t")),
-            Take("whole-answer", (*_typed("delete 1"), "c")),
+            Take("whole-answer", (*_typed("del 1"), "c")),
             Take("help", ("question_mark",)),
         ),
     ),

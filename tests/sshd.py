@@ -71,7 +71,10 @@ def missing() -> str:
 
 
 class Sshd:
-    """A server that lets its own user in with one key. Raises AssertionError with its log when it does not start."""
+    """A server that lets its own user in with one key, and ends with the process group that runs the tests.
+
+    Raises AssertionError with its log when it does not start.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -89,7 +92,6 @@ class Sshd:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
             )
         self._wait_until_it_listens(port)
 

@@ -117,9 +117,8 @@ def _breakpoint_lines(value: Breakpoint) -> list[str]:
     many = f" ({len(value.target.addresses)} stages)" if len(value.target.addresses) > 1 else ""
     state = "" if value.enabled else ", off"
     once = ", once" if value.temporary else ""
-    return [
-        f"breakpoint {value.number} at {value.target.text}{many}{once}{state}, hit {value.hits} time{'' if value.hits == 1 else 's'}"
-    ]
+    hits = f"hit {value.hits} time{'' if value.hits == 1 else 's'}"
+    return [f"breakpoint {value.number} at {value.target.text}{many}{once}{state}, {hits}"]
 
 
 def _model_lines(value: ModelInfo) -> list[str]:

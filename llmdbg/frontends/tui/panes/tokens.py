@@ -169,9 +169,9 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
 
 
 def _line(state: ScreenState) -> int | None:
-    """Keep the focus in view, and while a run goes on the newest token."""
+    """Keep the focus in view; the newest token while a run goes on, or where the focus follows it."""
     focus = state.focus()
-    position = len(state.tokens()) - 1 if focus is None else focus
+    position = len(state.tokens()) - 1 if focus is None or state.snapshot.follows else focus
     return position + 1 if state.token_mode is TokenMode.TABLE else state.flow.line_of(position)
 
 
