@@ -1,5 +1,6 @@
 """Fixtures every test may use."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ import pytest
 import torch
 import transformers
 
+from llmdbg.frontends.log import LogBook, LogFile
 from tests.sessions import write_tiny_folder
 
 
@@ -26,6 +28,17 @@ def _quiet_transformers():
     transformers.logging.disable_progress_bar()
     # Two test processes on two cores: more threads would only fight.
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    """A test that starts the program routes what is logged; the next one must find it as it was."""
+    yield
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if isinstance(each, (LogBook, LogFile))]:
+        root.removeHandler(handler)
+        handler.close()
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="session")
