@@ -11,7 +11,7 @@ import struct
 import subprocess
 import time
 from fcntl import ioctl
-from termios import TIOCSWINSZ
+from termios import TIOCSCTTY, TIOCSWINSZ
 
 import pyte
 
@@ -43,6 +43,8 @@ class Terminal:
             stderr=theirs,
             env={name: value for name, value in wanted.items() if value is not None},
             start_new_session=True,
+            # A new size is told, and a closed window hangs up, only to whom the terminal controls.
+            preexec_fn=lambda: ioctl(0, TIOCSCTTY, 0),  # noqa: PLW1509
         )
         os.close(theirs)
         self.received = b""

@@ -377,7 +377,7 @@ class LlmdbgApp(App[BaseException]):
             self.paint()
 
     def _show_running(self) -> None:
-        if self.engine.busy and not self.state.running:
+        if self.engine.running and not self.state.running:
             self.state.running = True
             self.paint()
 

@@ -44,6 +44,7 @@ class EngineThread(threading.Thread):
         self._post = post
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._pending = 0
+        self._running = False
         self._session: Session | None = None
         self._memory = Memory()
         self._fresh: list[TokenRow] = []
@@ -56,6 +57,11 @@ class EngineThread(threading.Thread):
     def busy(self) -> bool:
         """Whether a command is running or waiting."""
         return self._pending > 0
+
+    @property
+    def running(self) -> bool:
+        """Whether a command is on its way, and its end not told yet."""
+        return self._running
 
     def submit(self, line: str) -> bool:
         """Run a command line after those that wait. Returns False when too many wait already."""
@@ -149,7 +155,7 @@ class EngineThread(threading.Thread):
         from llmdbg.debugger.commands import COMMANDS, Answer, Quit
         from llmdbg.frontends.text import answer_lines
 
-        self._fresh, self._painted = [], time.monotonic()
+        self._running, self._fresh, self._painted = True, [], time.monotonic()
         answer: tuple[str, ...] = ()
         error = ""
         try:
@@ -167,6 +173,8 @@ class EngineThread(threading.Thread):
             record(problem)
             error = f"{type(problem).__name__}: {problem} (the traceback is in the log)"
         shown = self._snapshot(session)
+        # Before the end is told: whoever has heard of it must not find the command still on its way.
+        self._running = False
         self._post(Arrived(shown, answer, error, line))
         if self._keeper is not None:
             self._keeper.layout = self.layout
