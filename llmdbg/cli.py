@@ -70,7 +70,7 @@ def _add_generation(group: argparse._ArgumentGroup) -> None:
     group.add_argument("-n", "--max-new-tokens", type=int, metavar="N", help="how many tokens to generate at most")
     group.add_argument("--greedy", action="store_true", help="always take the likeliest token")
     group.add_argument("--temperature", type=float, metavar="X", help="divide the logits by X, and sample")
-    group.add_argument("--top-k", type=int, metavar="K", help="sample among the K likeliest tokens")
+    group.add_argument("--top-k", type=int, metavar="K", help="sample among the K likeliest tokens (0: all)")
     group.add_argument("--top-p", type=float, metavar="P", help="sample among the likeliest that make up P together")
     group.add_argument(
         "--min-p", type=float, metavar="P", help="sample among those at least P times as likely as the best"

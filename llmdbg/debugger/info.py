@@ -57,7 +57,7 @@ def model_info(session: Session) -> ModelInfo:
         context=session.anatomy.context_length,
         vocabulary=int(embeddings.weight.shape[0]),
         sampling="" if config is None else describe_sampling(config),
-        notes=session.loaded.notes,
+        notes=(*session.loaded.notes, *session.engine.notes),
     )
 
 

@@ -66,7 +66,9 @@ class Session:
         """Begin the generation again from the prompt. Breakpoints stay."""
         if hasattr(self, "_stages"):
             self._stages.close()
-        self.engine = Engine(self.loaded.model, self.anatomy, self.prompt.ids, self.settings)
+        self.engine = Engine(
+            self.loaded.model, self.anatomy, self.prompt.ids, self.settings, tokenizer=self.loaded.tokenizer
+        )
         self._stages: Generator[Visit, None, None] = self.engine.stages()
         self.end: End | None = None
         self._failed = False

@@ -25,7 +25,7 @@ class Stop:
     """The engine stands still after `stage`, while producing generated token `token`.
 
     `breakpoint` is the number of the one that was hit, if any. `ms` is what the stage itself took in milliseconds.
-    `ended_by` is `eos`, `length` or `context` when this is the last stage of the generation.
+    `ended_by` is `eos` (a stop string included), `length` or `context` when this is the last stage of the generation.
     """
 
     reason: Reason

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import App, ComposeResult
+from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.css.query import NoMatches
 from textual.filter import LineFilter
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
@@ -56,7 +58,6 @@ class LlmdbgApp(App[BaseException]):
 
     TITLE = "llmdbg"
     CSS_PATH: ClassVar[list[str]] = ["style.tcss", "colors.tcss"]  # type: ignore[assignment]
-    ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (NARROW, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -253,6 +254,15 @@ class LlmdbgApp(App[BaseException]):
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Bring what is drawn down to the colours and glyphs of the terminal."""
         return line_filters(self.look, super().get_line_filters())
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """What the palette offers: the actions of the registry."""
+        for each in self.actions:
+            if each.name not in ("palette", "command") and not (each.takes and not each.keys):
+                keys = f" ({each.shown_keys})" if each.keys else ""
+                yield SystemCommand(
+                    each.name.replace("_", " "), each.help + keys, partial(self.action_perform, each.name)
+                )
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """The colours our style sheet names, for a theme that is not ours."""

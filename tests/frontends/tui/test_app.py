@@ -311,6 +311,19 @@ async def test_what_is_typed_is_completed_and_remembered(tiny_folder):
         await until(pilot, lambda: app.view.zoomed)
 
 
+async def test_the_palette_offers_the_actions(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await pilot.press("p")
+        await until(pilot, lambda: len(app.screen_stack) == 2)
+        await pilot.press(*"zoom")
+        await pilot.pause(1)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.view.zoomed)
+        assert here(app) == "tokenize@0", "letters typed into the palette are letters"
+
+
 async def test_a_pane_can_be_copied_and_the_screen_saved(tiny_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     app = LlmdbgApp(request(tiny_folder))
