@@ -20,8 +20,11 @@ class Terminal:
     """A process in a pty, and the screen its bytes draw.
 
     `environment` is laid over this process's; a value of None leaves a variable out. Without `drawing` bytes are only
-    collected: emulating a terminal takes time that a measured program may need.
+    collected: emulating a terminal takes time that a measured program may need. It `controls` the process, as a login's
+    terminal does.
     """
+
+    controls = True
 
     def __init__(
         self,
@@ -44,7 +47,7 @@ class Terminal:
             env={name: value for name, value in wanted.items() if value is not None},
             start_new_session=True,
             # A new size is told, and a closed window hangs up, only to whom the terminal controls.
-            preexec_fn=lambda: ioctl(0, TIOCSCTTY, 0),  # noqa: PLW1509
+            preexec_fn=(lambda: ioctl(0, TIOCSCTTY, 0)) if self.controls else None,  # noqa: PLW1509
         )
         os.close(theirs)
         self.received = b""

@@ -76,7 +76,9 @@ note("saved", "left")
 
 
 class Link(Terminal):
-    """A terminal that can hang up, as an SSH link that drops."""
+    """A terminal that can hang up, as an SSH link that drops. Whether it controls the program is the program's choice."""
+
+    controls = False
 
     def __init__(self, folder, *wanted):
         self.folder = folder
