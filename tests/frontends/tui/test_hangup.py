@@ -76,7 +76,7 @@ note("saved", "left")
 
 
 class Link(Terminal):
-    """A terminal that can hang up, as an SSH link that drops. Whether it controls the program is the program's choice."""
+    """A terminal that can hang up, as an SSH link that drops. The program says whether it controls it."""
 
     controls = False
 
