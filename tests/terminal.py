@@ -38,7 +38,9 @@ class Terminal:
         self.drawing = True
         self._ours, theirs = pty.openpty()
         self.resize(columns, lines)
-        wanted = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(environment or {})}
+        # What is set here of another terminal's size would be believed before its own.
+        ours = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "COLUMNS": None, "LINES": None}
+        wanted = {**os.environ, **ours, **(environment or {})}
         self.process = subprocess.Popen(
             command,
             stdin=theirs,
