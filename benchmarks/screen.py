@@ -20,6 +20,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from llmdbg.debugger.stop import TokenRow
+from llmdbg.frontends.tui.search import Index
 from tests.sessions import write_tiny_folder
 from tests.terminal import Terminal
 
@@ -155,6 +157,20 @@ def headless(options: argparse.Namespace, tokens: int) -> float:
     return at["end"] - at["result"]
 
 
+def search(options: argparse.Namespace) -> dict[str, float]:
+    """Milliseconds of the processor that one search of 30,000 tokens takes, once they are indexed."""
+    words = (" the", " email", "ing", ",", " a", " model", " quick", " fo", "x", "\n")
+    tokens = [TokenRow(n, n, words[n * 7 % 10], words[n * 7 % 10], False, None) for n in range(30_000)]
+    index = Index()
+    index.matches("warm", tokens, ())
+    times = []
+    for query in ("e", "em", "email", "fox", "the quick", "#1007", "no such text") * 5:
+        started = time.process_time()
+        index.matches(query, tokens, ())
+        times.append((time.process_time() - started) * 1e3)
+    return summary(times, 2)
+
+
 def summary(values: list[float] | list[int], digits: int) -> dict[str, float]:
     """Median, 95th percentile and most."""
     ordered = sorted(values)
@@ -163,7 +179,14 @@ def summary(values: list[float] | list[int], digits: int) -> dict[str, float]:
     return {name: round(value, digits) for name, value in named.items()}
 
 
-MEASUREMENTS = {"first_frame": first_frame, "steps": steps, "long_prompt": long_prompt, "rest": rest, "continue": run}
+MEASUREMENTS = {
+    "first_frame": first_frame,
+    "steps": steps,
+    "long_prompt": long_prompt,
+    "rest": rest,
+    "continue": run,
+    "search": search,
+}
 
 if __name__ == "__main__":
     main()
