@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,12 @@ import transformers
 
 from llmdbg.frontends.log import LogBook, LogFile
 from tests.sessions import write_tiny_folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _signals_as_at_a_login():
+    """Programs started here are hung up on, which `nohup` around the tests would make them ignore."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -18,10 +18,13 @@ import transformers
 
 from llmdbg.engine.decoding import one_sequence, stop_strings
 from llmdbg.engine.loop import DecodeLoop
+from llmdbg.engine.module_state import ModuleState
+from llmdbg.engine.past import Past
 from llmdbg.engine.random_streams import RandomStreams
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.engine.stops import Stops
+from llmdbg.engine.stops import Editor, Stops
 from llmdbg.engine.suspension import Suspension
+from llmdbg.engine.timeline import Timeline
 from llmdbg.engine.visit import Visit, Visitor, always_suspend
 from llmdbg.errors import GenerationError, LlmdbgError, PromptError, SettingsError
 from llmdbg.models.stages import Stage
@@ -57,16 +60,18 @@ class Engine:
         self.anatomy = anatomy
         self.prompt_ids = tuple(prompt_ids)
         self._model = model
-        self._settings = settings
         self._tokenizer = tokenizer
         self._devices = {parameter.device for parameter in model.parameters()}
+        self._past = Past(RandomStreams(self._devices), ModuleState(model))
         self._stops = Stops(model, anatomy, self._devices)
-        self._loop = DecodeLoop(anatomy, self._stops)
+        self.timeline = Timeline(len(self.prompt_ids), ((0, settings),))
+        self._loop = self._decode_loop(0)
 
     @property
     def generated(self) -> tuple[int, ...]:
         """The ids generated so far, without the one being sampled."""
-        return tuple(self._loop.generated)
+        ended = self._loop.ended_by is not None and self._stops.run is None
+        return tuple(self.timeline.ids if ended else self.timeline.ids[: self._stops.token])
 
     @property
     def processors(self) -> tuple[Stage, ...]:
@@ -99,14 +104,33 @@ class Engine:
         """Suspend at the next stage that carries a hook, or the next of the token loop. Safe from any thread."""
         self._stops.interrupted = True
 
-    def stages(self) -> Generator[Visit, None, None]:
+    def edit(self, addresses: Collection[str], editor: Editor) -> None:
+        """Let `editor` change the output of these stages from now on, before any visitor sees it.
+
+        It is asked when the past is run again, too: it must do the same for the same stage and token.
+        """
+        self._stops.edit(addresses, editor)
+
+    def stages(self, token: int = 0) -> Generator[Visit, None, None]:
         """Yield a visit for every suspension; each is valid until the next is asked for.
 
-        The first is always `tokenize`, the last always the last token's `sample` with `ended_by` set, armed or not.
-        Closing the generator unwinds the forward and removes every hook. Raises SettingsError, before the first visit,
-        for generation settings that `generate()` refuses, and GenerationError when the model's forward fails.
+        The run begins with the forward of generated token `token`, which `timeline` must have come to; going back is
+        closing one run and beginning another. From 0 the first visit is always `tokenize`. The last is always the last
+        token's `sample` with `ended_by` set, armed or not. Closing the generator unwinds the forward and removes every
+        hook. Raises SettingsError, before the first visit, for generation settings that `generate()` refuses, and
+        GenerationError when the model's forward fails.
         """
-        run: Suspension[Visit] = Suspension(self._generate, RandomStreams(self._devices))
+        while True:
+            yield from self._run(token)
+            if not self._loop.settings_change:
+                return
+            token = self._stops.token + 1
+
+    def _run(self, token: int) -> Generator[Visit, None, None]:
+        """Generate from `token` on, as long as the same settings hold."""
+        self._loop = self._decode_loop(token)
+        settings = self.timeline.settings_at(token)
+        run: Suspension[Visit] = Suspension(lambda: self._generate(settings), self._past.streams)
         self._stops.begin(run)
         try:
             while (visit := run.resume()) is not None:
@@ -124,10 +148,13 @@ class Engine:
                 raise SettingsError(f"{type(self._model).__name__} generates in a loop of its own, with no way into it")
         finally:
             run.close()
-            self._stops.end()
+            self._stops.end(for_good=not self._loop.settings_change)
 
-    def _generate(self) -> None:
-        transformers.set_seed(self._settings.seed)
+    def _decode_loop(self, token: int) -> DecodeLoop:
+        return DecodeLoop(self.anatomy, self._stops, self.timeline, self._past, token)
+
+    def _generate(self, settings: GenerationSettings) -> None:
+        transformers.set_seed(settings.seed)
         input_ids = torch.tensor([self.prompt_ids], device=self._model.device)  # (1, prompt)
         own = self._model.generation_config
         # Left to itself, generate() takes a pad token in the prompt for padding and hides it from the model.
@@ -138,7 +165,7 @@ class Engine:
             custom_generate=self._loop.run,
             **one_sequence(own),
             **stop_strings(own, self._tokenizer),
-            **self._settings.generate_arguments(),
+            **settings.generate_arguments(),
         )
 
 

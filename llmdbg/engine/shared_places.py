@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 PreHook = Callable[[Any, Any], None]
 """A forward pre-hook: called with the module and its positional arguments."""
 
-LeaveHook = Callable[[Any, tuple[Any, ...], dict[str, Any], Any], None]
-"""A forward hook: called with the module, its arguments and its output."""
+LeaveHook = Callable[[Any, tuple[Any, ...], dict[str, Any], Any], Any]
+"""A forward hook: called with the module, its arguments and its output; returns another output, or None."""
 
 
 @dataclass(slots=True)
@@ -98,10 +98,9 @@ class SharedPlaces:
             if place in self._enter:
                 self._enter[place](module, args)
 
-        def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             place = self._end(module)
-            if place in self._leave:
-                self._leave[place](module, args, kwargs, output)
+            return self._leave[place](module, args, kwargs, output) if place in self._leave else None
 
         self._handles.append(module.register_forward_pre_hook(enter))
         self._handles.append(module.register_forward_hook(leave, with_kwargs=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.clock import StageClock
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from llmdbg.engine.visit import ScoresTrail
     from llmdbg.models.anatomy import Anatomy
 
+Editor = Callable[[Visit], None]
+"""Changes the output of a visit. Runs inside the forward."""
+
+
+def _leave_as_it_is(_: Visit) -> None:
+    """What edits while there is no edit."""
+
 
 class Stops:
     """The armed stages of one run. Hooks and the decode loop call `enter` before a stage and `leave` after it."""
@@ -31,6 +38,9 @@ class Stops:
         self.run: Suspension[Visit] | None = None
         self.interrupted = False
         self._visitor: Visitor = always_suspend
+        self._edited: frozenset[str] = frozenset()
+        self._editor: Editor = _leave_as_it_is
+        self._held = False
         self._clock = StageClock(devices)
         self._hooks = Hooks(model, anatomy, self._clock.pre_hook, self._leaving)
 
@@ -38,18 +48,40 @@ class Stops:
         """Make `visitor` decide at exactly these stages."""
         self.armed = frozenset(addresses)
         self._visitor = visitor
-        self._hooks.arm(self.armed)
+        self._hook()
+
+    def edit(self, addresses: Collection[str], editor: Editor) -> None:
+        """Show `editor` every visit of these stages before anyone else sees it; what it puts there, the model takes."""
+        self._edited, self._editor = frozenset(addresses), editor
+        self._hook()
+
+    def hold(self) -> None:
+        """Stop nowhere and ask nobody until `release`: the past is run again. Edits are made all the same."""
+        self._held = True
+        self._hook()
+
+    def release(self) -> None:
+        """The past has caught up."""
+        self._held = False
+        self._hook()
+
+    def _hook(self) -> None:
+        self._hooks.arm(self._edited if self._held else self.armed | self._edited)
 
     def begin(self, run: Suspension[Visit]) -> None:
         """`run` is what is suspended from now on."""
         self.run = run
         self._hooks.begin()
+        self._hook()
 
-    def end(self) -> None:
-        """Remove every hook."""
+    def end(self, *, for_good: bool = True) -> None:
+        """Remove every hook. What is armed is forgotten, unless another run goes on where this one ends."""
         self.run = None
-        self.armed, self._visitor = frozenset(), always_suspend
         self._hooks.clear()
+        if not for_good:
+            return
+        self.armed, self._visitor = frozenset(), always_suspend
+        self._edited, self._editor, self._held = frozenset(), _leave_as_it_is, False
 
     def enter(self, stage: Stage) -> None:
         """A stage of the token loop begins."""
@@ -64,16 +96,23 @@ class Stops:
         trail: ScoresTrail = (),
         chosen: int | None = None,
         ended_by: str | None = None,
-    ) -> None:
-        """A stage has run: suspend there if its visitor says so, and at the end or when interrupted in any case."""
+    ) -> Any:
+        """A stage has run: suspend there if its visitor says so, and at the end or when interrupted in any case.
+
+        Returns the stage's output, edited or not.
+        """
         self.last_stage = stage
-        armed = stage.address in self.armed
-        if not (armed or ended_by or self.interrupted):
-            return
+        armed, edited = stage.address in self.armed, stage.address in self._edited
+        if not (armed or edited or ended_by or self.interrupted):
+            return output
         visit = Visit(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen, ended_by)
+        if edited:
+            self._editor(visit)
         if (armed and self._visitor(visit)) or ended_by or self.interrupted:
             self.suspend(visit)
+        output = visit.output
         visit.release()
+        return output
 
     def suspend(self, visit: Visit) -> None:
         """Hand `visit` to whoever runs the engine; return when they go on."""
@@ -85,12 +124,17 @@ class Stops:
 
     def _leaving(self, stage: Stage) -> LeaveHook:
         """The hook of an armed module: it has run. One flat function, since it runs at every armed stage."""
+        address = stage.address
 
-        def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             self.last_stage = stage
             visit = Visit(stage, self.phase, self.token, output, args, kwargs)
-            if self._visitor(visit) or self.interrupted:
+            if address in self._edited:
+                self._editor(visit)
+            if not self._held and address in self.armed and (self._visitor(visit) or self.interrupted):
                 self.suspend(visit)
+            left = visit.output
             visit.release()
+            return None if left is output else left
 
         return leave
