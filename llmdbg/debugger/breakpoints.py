@@ -82,6 +82,14 @@ class Breakpoints:
                 self._by_number[each.number] = replace(each, hits=each.hits + 1)
         return hits[0] if hits else None
 
+    def may_hit(self, token: int) -> bool:
+        """Whether any waits at a stage of this token."""
+        return any(each.enabled and each.target.token in (None, token) for each in self._by_number.values())
+
+    def would_hit(self, visit: Visit) -> Breakpoint | None:
+        """The first that a visit hits, without counting it."""
+        return next((each for each in self._by_number.values() if each.enabled and _covers(each.target, visit)), None)
+
     def _known(self, number: int) -> int:
         if number not in self._by_number:
             numbers = ", ".join(map(str, self._by_number)) or "none"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.debugger import motions
+from llmdbg.debugger import motions, travel
 from llmdbg.debugger.info import TOPICS
 from llmdbg.debugger.stop import Reason
 from llmdbg.errors import CommandError
@@ -197,6 +197,66 @@ def _until(session: Session, arguments: str) -> Outcome:
 )
 def _token(session: Session, arguments: str) -> Outcome:
     return Moved(session.go(motions.token(_count("token", arguments))))
+
+
+@COMMANDS.add(
+    "goto",
+    "g",
+    usage="goto ADDRESS[@T]",
+    summary="Go to a stage of any token, past or to come; breakpoints do not stop it.",
+    example="goto 12.mlp@3",
+    takes=Argument.ADDRESS,
+)
+def _goto(session: Session, arguments: str) -> Outcome:
+    return Moved(travel.goto(session, session.addresses.resolve(_required("goto", arguments, "ADDRESS"))))
+
+
+@COMMANDS.add(
+    "reverse-step",
+    "rs",
+    usage="reverse-step [N]",
+    summary="Go back to the stage before, into modules.",
+    example="reverse-step 3",
+    takes=Argument.COUNT,
+)
+def _reverse_step(session: Session, arguments: str) -> Outcome:
+    return Moved(travel.reverse_step(session, _count("reverse-step", arguments)))
+
+
+@COMMANDS.add(
+    "reverse-next",
+    "rn",
+    usage="reverse-next [N]",
+    summary="Go back to the stage before, over modules.",
+    example="reverse-next",
+    takes=Argument.COUNT,
+)
+def _reverse_next(session: Session, arguments: str) -> Outcome:
+    return Moved(travel.reverse_next(session, _count("reverse-next", arguments)))
+
+
+@COMMANDS.add(
+    "reverse-continue",
+    "rc",
+    usage="reverse-continue [N]",
+    summary="Go back to the last breakpoint, or to the beginning.",
+    example="reverse-continue",
+    takes=Argument.COUNT,
+)
+def _reverse_continue(session: Session, arguments: str) -> Outcome:
+    return Moved(travel.reverse_continue(session, _count("reverse-continue", arguments)))
+
+
+@COMMANDS.add(
+    "reverse-token",
+    "rt",
+    usage="reverse-token [N]",
+    summary="Go back to where the token before was chosen.",
+    example="reverse-token 3",
+    takes=Argument.COUNT,
+)
+def _reverse_token(session: Session, arguments: str) -> Outcome:
+    return Moved(travel.reverse_token(session, _count("reverse-token", arguments)))
 
 
 @COMMANDS.add(

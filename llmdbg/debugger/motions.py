@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 class Motion:
     """Stop at the `count`-th stage of `stages` (at generated token `token`, if given).
 
-    Breakpoints stop it earlier, after `passes` of their hits have been let through.
+    Breakpoints stop it earlier, after `passes` of their hits have been let through; `regardless` of them, none does.
     """
 
     stages: frozenset[str]
     count: int = 1
     token: int | None = None
     passes: int = 0
+    regardless: bool = False
 
 
 def into(stages: Iterable[Stage], _here: Stage) -> Motion:
@@ -63,6 +64,11 @@ def token(count: int = 1) -> Motion:
 def until(target: Target) -> Motion:
     """To the next stage `target` names."""
     return Motion(target.addresses, 1, target.token)
+
+
+def until_regardless(target: Target) -> Motion:
+    """To the next stage `target` names, whatever breakpoints lie between."""
+    return Motion(target.addresses, 1, target.token, regardless=True)
 
 
 def onwards(count: int = 1) -> Motion:

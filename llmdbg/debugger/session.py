@@ -6,7 +6,7 @@ only `interrupt` may be called from another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -14,6 +14,8 @@ import torch
 from llmdbg.debugger.addresses import AddressBook
 from llmdbg.debugger.breakpoints import Breakpoints
 from llmdbg.debugger.motions import Motion
+from llmdbg.debugger.positions import focus_in, positions
+from llmdbg.debugger.route import BEGINNING, Place, Route
 from llmdbg.debugger.source import Source, source_of
 from llmdbg.debugger.stop import End, Reason, Stop, TokenRow
 from llmdbg.engine.engine import Engine
@@ -26,12 +28,13 @@ from llmdbg.models.tokens import Vocabulary
 from llmdbg.probes.candidates import candidates
 from llmdbg.probes.change import Change, change, input_like
 from llmdbg.probes.histogram import Histogram, histogram
-from llmdbg.probes.statistics import Statistics, position_axis, statistics
+from llmdbg.probes.statistics import Statistics, statistics
 from llmdbg.probes.values import Values, values
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from llmdbg.debugger.breakpoints import Breakpoint
     from llmdbg.models.spec import LoadedModel
     from llmdbg.models.tokens import Prompt
 
@@ -70,6 +73,7 @@ class Session:
             self.loaded.model, self.anatomy, self.prompt.ids, self.settings, tokenizer=self.loaded.tokenizer
         )
         self._stages: Generator[Visit, None, None] = self.engine.stages()
+        self.route = Route()
         self.end: End | None = None
         self._failed = False
         self._reason = Reason.STEP
@@ -85,20 +89,88 @@ class Session:
         *others, sample = self.anatomy.stages
         return (*others, *self.engine.processors, sample)
 
+    def stage(self, address: str) -> Stage:
+        """One of `stages`. Raises KeyError."""
+        return next((each for each in self.choosing_stages() if each.address == address), None) or self.anatomy.stage(
+            address
+        )
+
+    def choosing_stages(self) -> tuple[Stage, ...]:
+        """The stages between a forward and its token, which are the same for every token: logits … sample."""
+        return (self.anatomy.stage("logits"), *self.engine.processors, SAMPLE)
+
+    @property
+    def place(self) -> Place:
+        """Where on the timeline the session stands."""
+        return BEGINNING if self._visit.stage.kind is StageKind.TOKENIZE else self.route.place(self._visit)
+
     def go(self, motion: Motion) -> Stop:
         """Go on as `motion` says; return where the run stopped. Raises CommandError when it is over."""
         if self.end is not None:
-            raise CommandError("the generation is over: `run` starts it again")
+            raise CommandError("the generation is over: go back with `reverse-step`, or `run` it again")
         if self._failed:
-            raise CommandError("the forward failed: `run` starts again")
+            raise CommandError("the forward failed: go back with `reverse-step`, or `run` it again")
         self._reason, self._hit = Reason.END, None
         self._arm(motion)
         self._visit = self._next_visit()
         if self._visit.ended_by is None and self._reason is Reason.END:
             self._reason = Reason.STEP  # interrupted
-        self.stop = self._describe(self._visit)
+        return self._stand()
+
+    def return_to(self, place: Place, breakpoint: Breakpoint | None = None) -> Stop:
+        """Go to a place of the timeline by running its token again; `breakpoint` is what would have stopped there."""
+        if place == BEGINNING:
+            return self._return(place.token, lambda _: True, breakpoint)
+        return self._return(place.token, lambda visit: self.route.place(visit) == place, breakpoint)
+
+    def return_to_any(self, token: int, addresses: Collection[str]) -> Stop:
+        """Go to the first of some stages that runs while `token` is produced, or else to the token's `sample`."""
+        return self._return(token, lambda visit: visit.stage.address in addresses)
+
+    def run_again(self, token: int, look: Callable[[Visit], bool]) -> Visit:
+        """Run `token` again from its beginning, asking `look` at every stage, up to where it says True, or to `sample`.
+
+        The session then stands there. No breakpoint stops it and no listener is told. Raises CommandError for a token
+        that has not been reached yet.
+        """
+        if token > len(self.engine.timeline.ids):
+            raise CommandError(f"token {token} has not been reached: the newest is {len(self.engine.timeline.ids)}")
+
+        def decide(visit: Visit) -> bool:
+            self.route.passed(visit)
+            return look(visit) or visit.stage.kind is StageKind.SAMPLE
+
+        self._stages.close()
+        self.end, self._failed = None, False
+        self._stages = self.engine.stages(token)
+        self.route.restart()
+        if token == 0:
+            self._visit = self._next_visit()
+            if look(self._visit):
+                return self._visit
+        self._arm_everything(decide)
+        self._visit = self._next_visit()
+        self.route.stopped()
+        return self._visit
+
+    def _return(self, token: int, there: Callable[[Visit], bool], breakpoint: Breakpoint | None = None) -> Stop:
+        self.run_again(token, there)
+        self._reason = Reason.STEP if breakpoint is None else Reason.BREAKPOINT
+        self._hit = None if breakpoint is None else breakpoint.number
+        return self._stand()
+
+    def _arm_everything(self, decide: Callable[[Visit], bool]) -> None:
+        addresses = frozenset(stage.address for stage in self.stages())
+        self.route.arm(everything=True)
+        self.engine.arm(addresses, decide)
+
+    def _stand(self) -> Stop:
+        """Describe where the run now stands."""
+        self.route.stopped()
         if self._visit.ended_by is not None:
-            self.end = self._ended(self._visit)
+            self._reason, self._hit = Reason.END, None
+        self.stop = self._describe(self._visit)
+        self.end = self._ended(self._visit) if self._visit.ended_by is not None else None
         return self.stop
 
     def probabilities(self) -> tuple[float | None, ...]:
@@ -129,7 +201,7 @@ class Session:
         before = input_like(output, (*visit.args, *visit.kwargs.values()))
         if before is None:
             return None
-        axis, position = self._focus_in(visit, output)
+        axis, position = focus_in(visit, output, len(self.prompt.ids), self.focus)
         if axis is None:
             return change(before, output)
         return change(before.select(axis, position), output.select(axis, position))
@@ -139,7 +211,7 @@ class Session:
         output = main_tensor(self._visit.output)
         if output is None:
             return None
-        axis, position = self._focus_in(self._visit, output)
+        axis, position = focus_in(self._visit, output, len(self.prompt.ids), self.focus)
         return values(output if axis is None else output.select(axis, position))
 
     def source(self) -> Source:
@@ -147,13 +219,6 @@ class Session:
         module = self.anatomy.modules.get(self._visit.stage.address)
         head = self.loaded.model.get_output_embeddings() if self._visit.stage.kind is StageKind.LOGITS else None
         return source_of(module if module is not None else head)
-
-    def _focus_in(self, visit: Visit, tensor: Tensor) -> tuple[int | None, int]:
-        """Which dimension of a stage's tensor runs over positions, if one does, and where the focus is in it."""
-        first, length = self._positions(visit)
-        inside = self.focus is not None and first <= self.focus < first + length
-        position = self.focus - first if inside and self.focus is not None else length - 1
-        return position_axis(tensor, length), position
 
     def _next_visit(self) -> Visit:
         try:
@@ -201,7 +266,8 @@ class Session:
         def decide(visit: Visit) -> bool:
             nonlocal left, passes
             self._tell(visit)
-            hit = self.breakpoints.hit(visit)
+            self.route.passed(visit)
+            hit = None if motion.regardless else self.breakpoints.hit(visit)
             if hit is not None:
                 passes -= 1
                 if passes < 0:
@@ -219,6 +285,7 @@ class Session:
     def _arm(self, motion: Motion) -> None:
         """Arm what the motion, the breakpoints and whoever watches need."""
         armed, decide = motion.stages | self.breakpoints.addresses(), self._decider(motion)
+        self.route.arm(everything=len(motion.stages) == len(self.stages()))
         if self.on_token is not None:
             armed |= {SAMPLE.address}
         if self.on_layer is None or self._visit.phase is Phase.DECODE or self._visit.trail:
@@ -263,16 +330,8 @@ class Session:
         )
 
     def _statistics(self, visit: Visit, tensor: Tensor) -> Statistics:
-        first, length = self._positions(visit)
+        first, length = positions(visit, len(self.prompt.ids))
         return statistics(tensor, first=first, length=length, focus=self.focus)
-
-    def _positions(self, visit: Visit) -> tuple[int, int]:
-        """The first position the stage ran over, and how many."""
-        prompt = len(self.prompt.ids)
-        # Scores are those of the last position alone, in the prefill too.
-        if visit.phase is Phase.PREFILL and not visit.trail:
-            return 0, prompt
-        return prompt + visit.token - 1, 1
 
     def _ended(self, visit: Visit) -> End:
         ids = (*self.engine.generated, *(() if visit.chosen is None else (visit.chosen,)))

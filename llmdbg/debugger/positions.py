@@ -1,0 +1,29 @@
+"""Which positions a stage ran over, and where the focus is among them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.models.stages import Phase
+from llmdbg.probes.statistics import position_axis
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.engine.visit import Visit
+
+
+def positions(visit: Visit, prompt_length: int) -> tuple[int, int]:
+    """The first position a stage ran over, and how many."""
+    # Scores are those of the last position alone, in the prefill too.
+    if visit.phase is Phase.PREFILL and not visit.trail:
+        return 0, prompt_length
+    return prompt_length + visit.token - 1, 1
+
+
+def focus_in(visit: Visit, tensor: Tensor, prompt_length: int, focus: int | None) -> tuple[int | None, int]:
+    """Which dimension of a stage's tensor runs over positions, if one does, and where the focus is in it."""
+    first, length = positions(visit, prompt_length)
+    inside = focus is not None and first <= focus < first + length
+    position = focus - first if inside and focus is not None else length - 1
+    return position_axis(tensor, length), position

@@ -1,0 +1,124 @@
+"""Going back: to the stage before, the token before, the last breakpoint, or any place of the timeline.
+
+To go back is to run again: the engine restores what was before a token's forward, and the forward runs to the place.
+Everything is watched on the way, so that the next step back knows what comes before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger import motions
+from llmdbg.debugger.route import BEGINNING, Place, last_of, places
+from llmdbg.errors import CommandError
+from llmdbg.models.stages import SAMPLE, Stage, StageKind
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.addresses import Target
+    from llmdbg.debugger.breakpoints import Breakpoint
+    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.stop import Stop
+    from llmdbg.engine.visit import Visit
+
+
+def reverse_step(session: Session, count: int = 1) -> Stop:
+    """Back to the stage before, however deep."""
+    return _back(session, count, lambda _: True)
+
+
+def reverse_next(session: Session, count: int = 1) -> Stop:
+    """Back to the stage before that is no deeper than this one."""
+    depth = session.stop.stage.depth
+    return _back(session, count, lambda stage: stage.depth <= depth)
+
+
+def reverse_token(session: Session, count: int = 1) -> Stop:
+    """Back to where the token before was chosen; before the first one, to `tokenize`."""
+    here = _not_at_the_beginning(session)
+    return session.return_to(last_of(here.token - count) if here.token >= count else BEGINNING)
+
+
+def reverse_continue(session: Session, count: int = 1) -> Stop:
+    """Back to the last place where a breakpoint would have stopped (the `count`-th last), or to the beginning."""
+    place = _not_at_the_beginning(session)
+    for token in range(place.token, -1, -1):
+        hits = _hits(session, token, place)
+        if hits is None:
+            return session.stop
+        if len(hits) >= count:
+            where, breakpoint = hits[-count]
+            return session.return_to(where, breakpoint)
+        count -= len(hits)
+    return session.return_to(BEGINNING)
+
+
+def goto(session: Session, target: Target) -> Stop:
+    """To a stage of any token, past or to come. Raises CommandError, standing where it stood, where it never ran."""
+    here = session.place
+    if BEGINNING.address in target.addresses and not target.token:
+        return session.return_to(BEGINNING)
+    token = here.token if target.token is None else target.token
+    if token > len(session.engine.timeline.ids):
+        return session.go(motions.until_regardless(target))
+    stop = session.return_to_any(token, target.addresses)
+    if stop.stage.address not in target.addresses:
+        if stop.ended_by is None and SAMPLE.address not in target.addresses:
+            session.return_to(here)
+        raise CommandError(f"{target.text} did not run while token {token} was produced")
+    return stop
+
+
+def _back(session: Session, count: int, wanted: Callable[[Stage], bool]) -> Stop:
+    place = _not_at_the_beginning(session)
+    for _ in range(count):
+        if place == BEGINNING:
+            break
+        place = _before(session, place)
+        while place != BEGINNING and not wanted(session.stage(place.address)):
+            place = _before(session, place)
+    return session.return_to(place)
+
+
+def _before(session: Session, place: Place) -> Place:
+    """The stage that ran before a place."""
+    choosing = [stage.address for stage in session.choosing_stages()]
+    if place.address in choosing[1:]:
+        return Place(place.token, choosing[choosing.index(place.address) - 1])
+    order = session.route.order(place) or session.route.likely_order(place)
+    if order is None:
+        session.return_to(place)
+        order = session.route.order(place)
+        assert order is not None
+    if len(order) > 1:
+        return places(place.token, order)[-2]
+    return last_of(place.token - 1) if place.token else BEGINNING
+
+
+def _hits(session: Session, token: int, before: Place) -> list[tuple[Place, Breakpoint]] | None:
+    """Where breakpoints would have stopped while `token` was produced, before a place. None when interrupted."""
+    if not session.breakpoints.may_hit(token):
+        return []
+    found: list[tuple[Place, Breakpoint]] = []
+
+    def look(visit: Visit) -> bool:
+        place = session.route.place(visit)
+        if place == before:
+            return True
+        hit = session.breakpoints.would_hit(visit)
+        if hit is not None:
+            found.append((place, hit))
+        return visit.stage.kind is StageKind.SAMPLE
+
+    visit = session.run_again(token, look)
+    at_tokenize = visit.stage.kind is StageKind.TOKENIZE
+    if not at_tokenize and visit.stage.kind is not StageKind.SAMPLE and session.route.place(visit) != before:
+        session.look()
+        return None
+    return found
+
+
+def _not_at_the_beginning(session: Session) -> Place:
+    if session.place == BEGINNING:
+        raise CommandError("this is where the run begins: nothing comes before `tokenize`")
+    return session.place
