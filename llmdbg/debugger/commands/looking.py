@@ -1,0 +1,62 @@
+"""Looking around, help and leaving."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Moved, Outcome, Quit, no_arguments, required
+from llmdbg.debugger.info import TOPICS
+from llmdbg.errors import CommandError
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.session import Session
+
+
+@COMMANDS.add(
+    "info",
+    "i",
+    usage=f"info {'|'.join(TOPICS)}",
+    summary="Show what is here.",
+    example="info candidates",
+    takes=Argument.TOPIC,
+)
+def _info(session: Session, arguments: str) -> Outcome:
+    word = required("info", arguments, "TOPIC", f"one of {', '.join(TOPICS)}")
+    matching = [word] if word in TOPICS else [topic for topic in TOPICS if topic.startswith(word)]
+    if len(matching) == 1:
+        return Answer(TOPICS[matching[0]](session))
+    if matching:
+        raise CommandError(f"info {word!r} could be any of: {', '.join(matching)}")
+    raise CommandError(f"there is no info {word!r}: it is one of {', '.join(TOPICS)}")
+
+
+@COMMANDS.add(
+    "focus",
+    usage="focus POSITION",
+    summary="Choose the position whose vector the statistics describe; `focus last` follows the newest.",
+    example="focus 3",
+    takes=Argument.POSITION,
+)
+def _focus(session: Session, arguments: str) -> Outcome:
+    word = required("focus", arguments, "POSITION", "a token's index, or `last`")
+    if word == "last":
+        session.focus = None
+    else:
+        length = len(session.tokens())
+        if not word.isdecimal() or int(word) >= length:
+            raise CommandError(f"focus takes `last` or a position from 0 to {length - 1}, not {word!r}")
+        session.focus = int(word)
+    return Moved(session.look())
+
+
+@COMMANDS.add(
+    "help", "h", usage="help [COMMAND]", summary="Say what commands do.", example="help break", takes=Argument.COMMAND
+)
+def _help(_session: Session, arguments: str) -> Outcome:
+    return Answer(tuple(COMMANDS) if not arguments else (COMMANDS.find(arguments),))
+
+
+@COMMANDS.add("quit", "q", usage="quit", summary="Leave.", example="quit")
+def _quit(_session: Session, arguments: str) -> Outcome:
+    no_arguments("quit", arguments)
+    return Quit()
