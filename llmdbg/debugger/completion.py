@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.commands import COMMANDS, Argument, Command
+from llmdbg.debugger.commands.branching import SETTINGS
 from llmdbg.debugger.info import TOPICS
 from llmdbg.errors import CommandError
 
@@ -33,14 +34,15 @@ class Words:
     """What there is to name at a stop.
 
     `addresses` are the stages in order, `modules` their dotted paths in the module tree, `breakpoints` the numbers in
-    use; `tokens` is how many positions there are. `actions` are the front end's own commands with their help, and
-    `choices` what those that take an argument may be given.
+    use, `branches` the branches' names; `tokens` is how many positions there are. `actions` are the front end's own
+    commands with their help, and `choices` what those that take an argument may be given.
     """
 
     addresses: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     breakpoints: tuple[str, ...] = ()
     tokens: int = 0
+    branches: tuple[str, ...] = ()
     topics: tuple[str, ...] = tuple(TOPICS)
     actions: tuple[tuple[str, str], ...] = ()
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class Words:
         tokens: int,
         actions: Iterable[tuple[str, str]] = (),
         choices: Mapping[str, Iterable[str]] | None = None,
+        branches: Iterable[str] = (),
     ) -> Words:
         """The words for the stages of a run, its breakpoints and the length of its sequence."""
         return cls(
@@ -60,6 +63,7 @@ class Words:
             modules=tuple(stage.module for stage in stages if stage.module),
             breakpoints=tuple(str(each.number) for each in breakpoints),
             tokens=tokens,
+            branches=tuple(branches),
             actions=tuple(actions),
             choices={name: tuple(each) for name, each in (choices or {}).items()},
         )
@@ -148,7 +152,11 @@ def _arguments(name: str, command: Command | None, typed: str, words: Words) -> 
             return (*_starting(typed, ("last",)), *_positions(typed, words.tokens))
         case Argument.COMMAND:
             return _names(typed, _command(typed) if typed else None, Words())
-        case Argument.NOTHING | Argument.COUNT:
+        case Argument.SETTING:
+            return _starting(typed, (f"{name} " for name in SETTINGS))
+        case Argument.BRANCH:
+            return _starting(typed, words.branches)
+        case Argument.NOTHING | Argument.COUNT | Argument.TOKEN | Argument.NAME:
             return ()
 
 

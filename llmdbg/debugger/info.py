@@ -71,5 +71,6 @@ TOPICS: dict[str, Callable[[Session], Any]] = {
     "stats": lambda session: session.stop.tensor,
     "candidates": lambda session: session.stop.candidates or "no candidates here: they begin at `logits`",
     "breakpoints": lambda session: session.breakpoints.list(),
+    "branches": lambda session: session.branch_rows(),
     "model": model_info,
 }

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmdbg.models.stages import SAMPLE, StageKind
+from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, StageKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from llmdbg.debugger.addresses import Target
+    from llmdbg.engine.visit import Visit
     from llmdbg.models.stages import Stage
 
 
@@ -31,6 +32,11 @@ class Motion:
     token: int | None = None
     passes: int = 0
     regardless: bool = False
+
+    def reaches(self, visit: Visit) -> bool:
+        """Whether a visit is one of the stages."""
+        any_processor = visit.stage.kind is StageKind.PROCESSOR and ANY_PROCESSOR.address in self.stages
+        return (visit.stage.address in self.stages or any_processor) and self.token in (None, visit.token)
 
 
 def into(stages: Iterable[Stage], _here: Stage) -> Motion:
@@ -77,4 +83,4 @@ def onwards(count: int = 1) -> Motion:
 
 
 def _where(stages: Iterable[Stage], wanted: Callable[[Stage], bool]) -> Motion:
-    return Motion(frozenset(stage.address for stage in stages if wanted(stage)))
+    return Motion(frozenset(stage.address for stage in (*stages, ANY_PROCESSOR) if wanted(stage)))

@@ -49,9 +49,9 @@ class Route:
         self._token = None
         self._whole = False
 
-    def forget_from(self, token: int) -> None:
-        """Another timeline goes on from `token`."""
-        self._orders = {at: order for at, order in self._orders.items() if at < token}
+    def learn_from(self, other: Route, token: int) -> None:
+        """Take over what is known of the tokens before `token`, where this route parts from another."""
+        self._orders = {at: order for at, order in other._orders.items() if at < token}
 
     def passed(self, visit: Visit) -> None:
         """A watched stage has run. Called inside the forward."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from llmdbg.debugger.addresses import AddressBook
+from llmdbg.debugger.branches import Branch, Branches, BranchRow
 from llmdbg.debugger.breakpoints import Breakpoints
 from llmdbg.debugger.motions import Motion
 from llmdbg.debugger.positions import focus_in, positions
@@ -23,7 +24,7 @@ from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.visit import Visit, main_tensor
 from llmdbg.errors import CommandError, GenerationError
 from llmdbg.models.anatomy import dissect
-from llmdbg.models.stages import SAMPLE, Phase, Stage, StageKind
+from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, Phase, Stage, StageKind
 from llmdbg.models.tokens import Vocabulary
 from llmdbg.probes.candidates import candidates
 from llmdbg.probes.change import Change, change, input_like
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llmdbg.debugger.breakpoints import Breakpoint
+    from llmdbg.engine.steering import Steering
     from llmdbg.models.spec import LoadedModel
     from llmdbg.models.tokens import Prompt
 
@@ -61,6 +63,7 @@ class Session:
         self.focus: int | None = None
         self.on_token: OnToken | None = None
         self.on_layer: OnLayer | None = None
+        self._addresses: tuple[tuple[Stage, ...], AddressBook] | None = None
         self._top = top
         self._rows = tuple(self._row(index, id, None) for index, id in enumerate(prompt.ids))
         self.restart()
@@ -73,16 +76,26 @@ class Session:
             self.loaded.model, self.anatomy, self.prompt.ids, self.settings, tokenizer=self.loaded.tokenizer
         )
         self._stages: Generator[Visit, None, None] = self.engine.stages()
-        self.route = Route()
+        self.branches = Branches(self.engine.timeline)
         self.end: End | None = None
         self._failed = False
         self._reason = Reason.STEP
         self._hit: int | None = None
-        self._probabilities: dict[int, Tensor | float] = {}
         self._visit = self._next_visit()
-        self.addresses = AddressBook(self.anatomy, self.engine.processors)
         self.stop = self._describe(self._visit)
         return self.stop
+
+    @property
+    def route(self) -> Route:
+        """The way the current branch took."""
+        return self.branches.current.route
+
+    @property
+    def addresses(self) -> AddressBook:
+        """Every stage of this run by its names."""
+        if self._addresses is None or self._addresses[0] != self.engine.processors:
+            self._addresses = (self.engine.processors, AddressBook(self.anatomy, self.engine.processors))
+        return self._addresses[1]
 
     def stages(self) -> tuple[Stage, ...]:
         """Every stage of this run: the model's, and the logits processors where they come, before `sample`."""
@@ -153,6 +166,57 @@ class Session:
         self.route.stopped()
         return self._visit
 
+    def fork(
+        self,
+        why: str,
+        *,
+        name: str | None = None,
+        steering: Steering | None = None,
+        settings: GenerationSettings | None = None,
+    ) -> Stop:
+        """Part from the current branch at the present token, and stand at the same place of a new one.
+
+        `steering` is what the user makes of the choice of this token, `settings` hold from it on.
+        """
+        place = self.place
+        self._leave_branch()
+        timeline = self.engine.timeline.fork(place.token)
+        if steering is not None:
+            timeline.steering[place.token] = steering
+        if settings is not None:
+            earlier = [(since, old) for since, old in timeline.settings if since < place.token]
+            timeline.settings = (*earlier, (place.token, settings))
+        self.branches.fork(timeline, place.token, why, name)
+        self.engine.timeline = timeline
+        return self.return_to(place)
+
+    def switch(self, branch: Branch) -> Stop:
+        """Go to where a branch was left."""
+        if branch is self.branches.current:
+            return self.stop
+        self._leave_branch()
+        self.branches.current = branch
+        self.engine.timeline = branch.timeline
+        return self.return_to(branch.place)
+
+    def branch_rows(self) -> tuple[BranchRow, ...]:
+        """Every branch below its parent. The current one's tokens end where the session stands."""
+        rows = []
+        for branch, depth in self.branches.tree():
+            current = branch is self.branches.current
+            ids = self.generated_ids() if current else tuple(branch.timeline.ids)
+            own = ids[branch.fork :]
+            parent = None if branch.parent is None else branch.parent.number
+            place = self.place if current else branch.place
+            text = self.vocabulary.decode(own)
+            named = (branch.number, branch.name, parent, depth, branch.fork, branch.why)
+            rows.append(BranchRow(*named, current, place, own, text))
+        return tuple(rows)
+
+    def _leave_branch(self) -> None:
+        self.branches.current.place = self.place
+        self._stages.close()
+
     def _return(self, token: int, there: Callable[[Visit], bool], breakpoint: Breakpoint | None = None) -> Stop:
         self.run_again(token, there)
         self._reason = Reason.STEP if breakpoint is None else Reason.BREAKPOINT
@@ -160,7 +224,7 @@ class Session:
         return self._stand()
 
     def _arm_everything(self, decide: Callable[[Visit], bool]) -> None:
-        addresses = frozenset(stage.address for stage in self.stages())
+        addresses = frozenset(stage.address for stage in (*self.anatomy.stages, ANY_PROCESSOR))
         self.route.arm(everything=True)
         self.engine.arm(addresses, decide)
 
@@ -182,10 +246,11 @@ class Session:
 
     def probabilities_of(self, tokens: Iterable[int | None]) -> tuple[float | None, ...]:
         """The same for some of the generated tokens, the one being chosen included."""
-        fresh = {token: prob for token, prob in self._probabilities.items() if not isinstance(prob, float)}
+        probabilities = self.branches.current.probabilities
+        fresh = {token: prob for token, prob in probabilities.items() if not isinstance(prob, float)}
         if fresh:
-            self._probabilities |= zip(fresh, torch.stack(list(fresh.values())).tolist(), strict=True)
-        known = cast("dict[int | None, float]", self._probabilities)
+            probabilities |= zip(fresh, torch.stack(list(fresh.values())).tolist(), strict=True)
+        known = cast("dict[int | None, float]", probabilities)
         return tuple(known.get(token) for token in tokens)
 
     def spread(self) -> Histogram | None:
@@ -273,7 +338,7 @@ class Session:
                 if passes < 0:
                     self._reason, self._hit = Reason.BREAKPOINT, hit.number
                     return True
-            if visit.stage.address in motion.stages and motion.token in (None, visit.token):
+            if motion.reaches(visit):
                 left -= 1
                 if left == 0:
                     self._reason = Reason.STEP
@@ -285,7 +350,7 @@ class Session:
     def _arm(self, motion: Motion) -> None:
         """Arm what the motion, the breakpoints and whoever watches need."""
         armed, decide = motion.stages | self.breakpoints.addresses(), self._decider(motion)
-        self.route.arm(everything=len(motion.stages) == len(self.stages()))
+        self.route.arm(everything=motion.stages.issuperset(stage.address for stage in self.stages()))
         if self.on_token is not None:
             armed |= {SAMPLE.address}
         if self.on_layer is None or self._visit.phase is Phase.DECODE or self._visit.trail:
@@ -308,7 +373,7 @@ class Session:
         if visit.chosen is None or self.on_token is None:
             return
         _, logits = visit.trail[0]
-        self._probabilities[visit.token] = torch.softmax(logits[0], dim=-1)[visit.chosen]
+        self.branches.current.probabilities[visit.token] = torch.softmax(logits[0], dim=-1)[visit.chosen]
         self.on_token(visit.token, self._row(len(self.prompt.ids) + visit.token, visit.chosen, visit.token))
 
     def _describe(self, visit: Visit) -> Stop:

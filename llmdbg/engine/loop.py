@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, StoppingCriteriaList
 
     from llmdbg.engine.past import Past
+    from llmdbg.engine.steering import Steering
     from llmdbg.engine.stops import Stops
-    from llmdbg.engine.timeline import Steering, Timeline
+    from llmdbg.engine.timeline import Timeline
     from llmdbg.engine.visit import ScoresTrail
     from llmdbg.models.anatomy import Anatomy
 
@@ -94,7 +95,7 @@ class DecodeLoop:
             change = self._timeline.next_change(self._start)
             while True:
                 model_kwargs = private_names.updated_kwargs(model, outputs, model_kwargs)
-                if token < self._start:
+                if token < self._start and self._timeline.knows(token + 1):
                     chosen = self._timeline.ids[token]
                     input_ids = torch.cat([input_ids, input_ids.new_tensor([[chosen]])], dim=-1)
                 else:
@@ -169,8 +170,7 @@ class DecodeLoop:
         return chosen if steering is None or steering.force is None else torch.full_like(chosen, steering.force)
 
     def _is_shown(self) -> bool:
-        armed = self._stops.armed
-        return SAMPLE.address in armed or any(stage.address in armed for stage in self.processors)
+        return any(map(self._stops.watches, (*self.processors, SAMPLE)))
 
     def _end(self, input_ids: Tensor, criteria: StoppingCriteriaList) -> str | None:
         """Say why generation is over with the newest of `input_ids` (1, length), or None while it is not."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.engine.clock import StageClock
 from llmdbg.engine.hooks import Hooks
 from llmdbg.engine.visit import Visit, Visitor, always_suspend
-from llmdbg.models.stages import TOKENIZE, Phase, Stage
+from llmdbg.models.stages import ANY_PROCESSOR, TOKENIZE, Phase, Stage, StageKind
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,15 @@ class Stops:
         Returns the stage's output, edited or not.
         """
         self.last_stage = stage
-        armed, edited = stage.address in self.armed, stage.address in self._edited
+        edited = stage.address in self._edited
+        if self._held:
+            # The past is run again; the streams it draws from must come to where they were.
+            if not edited:
+                return output
+            visit = Visit(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen, ended_by)
+            self._editor(visit)
+            return visit.output
+        armed = self.watches(stage)
         if not (armed or edited or ended_by or self.interrupted):
             return output
         visit = Visit(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen, ended_by)
@@ -113,6 +121,12 @@ class Stops:
         output = visit.output
         visit.release()
         return output
+
+    def watches(self, stage: Stage) -> bool:
+        """Whether a stage of the token loop is armed."""
+        return stage.address in self.armed or (
+            stage.kind is StageKind.PROCESSOR and ANY_PROCESSOR.address in self.armed
+        )
 
     def suspend(self, visit: Visit) -> None:
         """Hand `visit` to whoever runs the engine; return when they go on."""

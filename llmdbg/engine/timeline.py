@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from llmdbg.engine.cache_bank import CacheBank
+from llmdbg.engine.steering import Steering
 
 if TYPE_CHECKING:
     from llmdbg.engine.module_state import ModuleState, State
@@ -27,14 +28,6 @@ class _Beginning:
 
     streams: Any
     modules: State
-
-
-@dataclass(frozen=True, slots=True)
-class Steering:
-    """What the user made of one choice of a token: an id it must be, or ids it must not be."""
-
-    force: int | None = None
-    ban: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -72,6 +65,10 @@ class Timeline:
     def nearest(self, token: int) -> int:
         """The last token up to `token` that a run can begin with. Tokens from there on are run again."""
         return min(self._bank.nearest(token), len(self._beginnings) - 1) if self._beginnings else 0
+
+    def knows(self, token: int) -> bool:
+        """Whether it is known how things stood at a token's beginning. Not so in a timeline made of ids alone."""
+        return token < len(self._beginnings)
 
     def begin(self, token: int, kwargs: dict[str, Any], streams: RandomStreams, modules: ModuleState) -> None:
         """`token`'s forward comes next: note how things stand, or have them stand as they did."""

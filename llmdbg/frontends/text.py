@@ -9,6 +9,7 @@ from llmdbg.frontends.visible import quoted, visible
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from llmdbg.debugger.branches import BranchRow
     from llmdbg.debugger.breakpoints import Breakpoint
     from llmdbg.debugger.commands import Command
     from llmdbg.debugger.info import ModelInfo, TokenTable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from llmdbg.probes.statistics import Numbers, Statistics
 
 _CANDIDATES_IN_A_LINE = 3
+_MOST_BRANCH_TEXT = 60  # characters
 
 
 def stop_line(stop: Stop) -> str:
@@ -121,6 +123,15 @@ def _breakpoint_lines(value: Breakpoint) -> list[str]:
     return [f"breakpoint {value.number} at {value.target.text}{many}{once}{state}, {hits}"]
 
 
+def _branch_lines(value: BranchRow) -> list[str]:
+    sign, indent = "*" if value.current else " ", "  " * value.depth
+    why = f" from token {value.fork}, {visible(value.why)}" if value.why else ""
+    text = visible(value.text)
+    text = text if len(text) <= _MOST_BRANCH_TEXT else f"{text[:_MOST_BRANCH_TEXT]}…"
+    name, place = f"{value.number} {visible(value.name)}", f"{value.place.address}@{value.place.token}"
+    return [f'{sign} {indent}{name}{why}: "{text}" (at {place})']
+
+
 def _model_lines(value: ModelInfo) -> list[str]:
     context = f"{value.context} tokens" if value.context else "no limit"
     return [
@@ -156,6 +167,7 @@ _WRITERS: dict[str, Any] = {
     "Statistics": _statistics_lines,
     "Candidates": _candidate_lines,
     "Breakpoint": _breakpoint_lines,
+    "BranchRow": _branch_lines,
     "ModelInfo": _model_lines,
     "Command": _command_lines,
     "TokenTable": _table_lines,

@@ -51,3 +51,5 @@ class Stage:
 
 TOKENIZE = Stage(StageKind.TOKENIZE, "tokenize")
 SAMPLE = Stage(StageKind.SAMPLE, "sample")
+ANY_PROCESSOR = Stage(StageKind.PROCESSOR, "sample.*")
+"""Every logits processor, whichever there are: other sampling settings bring other ones."""

@@ -53,6 +53,7 @@ class Vocabulary:
         self._tokenizer = tokenizer
         self._special = frozenset(tokenizer.all_special_ids) if tokenizer is not None else frozenset()
         self._token = lru_cache(maxsize=65536)(self._describe)
+        self._ids: dict[str, int] | None = None
 
     def token(self, id: int) -> Token:
         """Describe one id. An id beyond the vocabulary (padding rows of the head) is `<id 32001>`."""
@@ -61,6 +62,23 @@ class Vocabulary:
     def text(self, id: int) -> str:
         """The text one id stands for, its leading space included."""
         return self._token(id).text
+
+    def id_of(self, text: str) -> int | None:
+        """The id of the one token that stands for exactly `text`, its leading space included; None where none does."""
+        ids = self.split(text)
+        if len(ids) == 1 and self.text(ids[0]) == text:
+            return ids[0]
+        # Encoding puts a space in front in some vocabularies and splits at spaces in others: look at every token.
+        if self._ids is None:
+            size = 128 if self._tokenizer is None else len(self._tokenizer)
+            self._ids = {self.text(id): id for id in reversed(range(size))}
+        return self._ids.get(text)
+
+    def split(self, text: str) -> list[int]:
+        """The ids the tokenizer makes of a piece of text, special tokens left out."""
+        if self._tokenizer is None:
+            return list(text.encode("utf-8", "surrogatepass"))
+        return list(_ids(self._tokenizer, text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of a whole answer, special tokens left out."""

@@ -22,7 +22,8 @@ PROCESSOR = Stage(StageKind.PROCESSOR, "sample.top_p")
 
 def words_of(session):
     stages, points = session.stages(), session.breakpoints.list()
-    return Words.of(stages, points, len(session.tokens()), ACTIONS, {"theme": ("dark", "light")})
+    names = [each.name for each in session.branches]
+    return Words.of(stages, points, len(session.tokens()), ACTIONS, {"theme": ("dark", "light")}, names)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +47,8 @@ def filled(line, words):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("b", ("break",)),
-        ("  br", ("break",)),
+        ("b", ("break", "ban", "branch")),
+        ("  br", ("break", "branch")),
         ("t", ("token", "tbreak", "theme")),
         ("z", ("zoom",)),
         ("xyz", ()),
@@ -57,10 +58,10 @@ def filled(line, words):
         ("zoom ", ()),
         ("run ", ()),
         ("step ", ()),
-        ("info b", ("breakpoints",)),
+        ("info b", ("breakpoints", "branches")),
         ("i sta", ("stage", "stats")),
         ("help tb", ("tbreak",)),
-        ("h b", ("break",)),
+        ("h b", ("break", "ban", "branch")),
         ("help zo", ()),
         ("delete ", ("1", "2", "3")),
         ("enable 2", ("2",)),
@@ -123,7 +124,7 @@ def test_a_deep_model_is_offered_part_by_part():
     ("line", "cursor", "start", "end", "offered"),
     [
         ("break 1.mxyz", 9, 6, 12, ("1.mlp",)),
-        ("brxyz  ", 2, 0, 7, ("break",)),
+        ("brxyz  ", 2, 0, 7, ("break", "branch")),
         ("br 1.mlp", 2, 0, 8, ()),
         ("focus 1 2", 7, 6, 9, ()),
         ("break layer 1.m", 15, 12, 15, ("1.mlp",)),
@@ -176,6 +177,10 @@ def test_what_a_command_takes_is_what_its_usage_says():
         Argument.NOTHING: "",
         Argument.COUNT: "[N]",
         Argument.ADDRESS: "ADDRESS",
+        Argument.TOKEN: "TOKEN",
+        Argument.SETTING: "NAME VALUE",
+        Argument.NAME: "[NAME]",
+        Argument.BRANCH: "BRANCH",
         Argument.BREAKPOINT: "[N]",
         Argument.POSITION: "POSITION",
         Argument.COMMAND: "[COMMAND]",

@@ -229,7 +229,7 @@ def test_every_command_is_documented_and_its_example_runs():
         assert command.summary.endswith(".")
         session = tiny_session(max_new_tokens=12, text="Hello there, this is long")
         run(session, "break 0@20")
-        run(session, "step 3")
+        run(session, "token 2")
         try:
             outcome = run(session, command.example)
         except AddressError:

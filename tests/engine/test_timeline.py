@@ -8,7 +8,7 @@ import transformers
 
 from llmdbg.engine.engine import Engine
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.engine.timeline import Steering
+from llmdbg.engine.steering import Steering
 from llmdbg.engine.visit import main_tensor
 from llmdbg.models.anatomy import dissect
 from tests.engine.runs import PROMPT, hooks_on, untouched

@@ -4,7 +4,7 @@ Front ends look commands up here and nowhere else: `-ex`, `-x`, the command line
 Each file of this folder adds its commands to the registry; help lists them in the order of these imports.
 """
 
-from llmdbg.debugger.commands import running, going_back, stopping, looking  # isort: skip
+from llmdbg.debugger.commands import running, going_back, stopping, branching, looking  # isort: skip
 from llmdbg.debugger.commands.registry import (
     COMMANDS,
     Answer,
@@ -26,6 +26,7 @@ __all__ = [
     "Outcome",
     "Quit",
     "Registry",
+    "branching",
     "going_back",
     "looking",
     "running",

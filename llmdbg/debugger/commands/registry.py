@@ -54,6 +54,10 @@ class Argument(StrEnum):
     TOPIC = "topic"
     POSITION = "position"
     COMMAND = "command"
+    TOKEN = "token"
+    SETTING = "setting"
+    NAME = "name"
+    BRANCH = "branch"
 
 
 @dataclass(frozen=True, slots=True)

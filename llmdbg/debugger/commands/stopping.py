@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 @COMMANDS.add(
     "break",
     "b",
+    "br",
     usage="break ADDRESS",
     summary="Stop whenever a stage has run.",
     example="break *.mlp",

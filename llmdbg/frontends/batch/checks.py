@@ -34,6 +34,9 @@ def check_commands(commands: Iterable[str]) -> None:
 def check_addresses(commands: Iterable[str], addresses: AddressBook) -> None:
     """Raise AddressError for the first address among the commands that names no stage."""
     for command, arguments in map(_parts, commands):
+        if command.takes is Argument.SETTING:
+            # Other settings bring other processors, whose addresses are known when they are there.
+            return
         if command.takes is Argument.ADDRESS:
             addresses.resolve(arguments)
 
@@ -59,5 +62,9 @@ _FITS: dict[Argument, Callable[[str], bool]] = {
     Argument.TOPIC: lambda arguments: bool(arguments) and _is_topic(arguments),
     Argument.POSITION: lambda arguments: arguments == "last" or arguments.isdecimal(),
     Argument.COMMAND: lambda _: True,
+    Argument.TOKEN: bool,
+    Argument.SETTING: lambda arguments: len(arguments.split()) == 2,
+    Argument.NAME: lambda _: True,
+    Argument.BRANCH: bool,
 }
 """Whether what stands behind a command's name can be what it takes."""

@@ -170,6 +170,17 @@ _WRITERS: dict[str, Any] = {
         "enabled": value.enabled,
         "hits": value.hits,
     },
+    "BranchRow": lambda value: {
+        "number": value.number,
+        "name": value.name,
+        "parent": value.parent,
+        "fork": value.fork,
+        "why": value.why,
+        "current": value.current,
+        "at": {"address": value.place.address, "token": value.place.token},
+        "ids": list(value.ids),
+        "text": value.text,
+    },
     "Command": lambda value: {
         "name": value.name,
         "aliases": list(value.aliases),

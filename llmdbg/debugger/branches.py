@@ -1,0 +1,95 @@
+"""Branches: timelines that share a beginning, and where each was left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.route import BEGINNING, Place, Route
+from llmdbg.errors import CommandError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.engine.timeline import Timeline
+
+
+@dataclass(slots=True)
+class Branch:
+    """One timeline. `fork` is the first generated token that is its own, `why` what made it part from its parent.
+
+    `place` is where the session stood when it was left; `probabilities` how likely each chosen token was held to be.
+    """
+
+    number: int
+    name: str
+    parent: Branch | None
+    fork: int
+    why: str
+    timeline: Timeline
+    place: Place = BEGINNING
+    route: Route = field(default_factory=Route)
+    probabilities: dict[int, Tensor | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BranchRow:
+    """A branch as front ends see it. `depth` is how many forks lie above it, `ids` and `text` its own tokens."""
+
+    number: int
+    name: str
+    parent: int | None
+    depth: int
+    fork: int
+    why: str
+    current: bool
+    place: Place
+    ids: tuple[int, ...]
+    text: str
+
+
+class Branches:
+    """All branches of a session, numbered from 1, and which one runs."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.current = Branch(1, "main", None, 0, "", timeline)
+        self._all = [self.current]
+
+    def __iter__(self) -> Iterator[Branch]:
+        """Every branch, in the order they were made."""
+        return iter(self._all)
+
+    def fork(self, timeline: Timeline, token: int, why: str, name: str | None = None) -> Branch:
+        """Add a branch that parts from the current one at `token`, and go on with it. Raises CommandError."""
+        number = self._all[-1].number + 1
+        name = name or f"b{number}"
+        if any(each.name == name for each in self._all):
+            raise CommandError(f"there is a branch {name!r} already: `switch {name}` goes there")
+        here = self.current
+        self.current = Branch(number, name, here, token, why, timeline)
+        self.current.route.learn_from(here.route, token)
+        self.current.probabilities = {at: prob for at, prob in here.probabilities.items() if at < token}
+        self._all.append(self.current)
+        return self.current
+
+    def put_back(self, branch: Branch) -> None:
+        """Take in one that was saved."""
+        self._all.append(branch)
+
+    def find(self, word: str) -> Branch:
+        """The branch a name or number stands for. Raises CommandError."""
+        for each in self._all:
+            if word in (each.name, str(each.number)):
+                return each
+        names = ", ".join(each.name for each in self._all)
+        raise CommandError(f"there is no branch {word!r} (there are: {names})")
+
+    def tree(self) -> list[tuple[Branch, int]]:
+        """Every branch below its parent, with its depth."""
+
+        def under(parent: Branch | None, depth: int) -> list[tuple[Branch, int]]:
+            children = [each for each in self._all if each.parent is parent]
+            return [row for each in children for row in ((each, depth), *under(each, depth + 1))]
+
+        return under(None, 0)

@@ -1,0 +1,154 @@
+"""Other ways a text could have gone: another token, other sampling settings, and going from one branch to another."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Moved, Outcome, required
+from llmdbg.engine.settings import GenerationSettings
+from llmdbg.engine.steering import Steering
+from llmdbg.errors import CommandError
+from llmdbg.models.stages import StageKind
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.session import Session
+
+SETTINGS = tuple(each.name for each in fields(GenerationSettings) if each.name != "seed")
+"""What `set` can change."""
+
+_WHOLE = ("max_new_tokens", "top_k")
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p")
+
+
+@COMMANDS.add(
+    "force",
+    usage="force TOKEN",
+    summary='At `sample`, take another token: its id, or its text in quotes, as in " is".',
+    example="force 65",
+    takes=Argument.TOKEN,
+)
+def _force(session: Session, arguments: str) -> Outcome:
+    _at_sample(session, "force")
+    id = token_id(session, required("force", arguments, "TOKEN", "an id, or a text in quotes"))
+    return Moved(session.fork(f"force {_named(session, id)}", steering=Steering(force=id)))
+
+
+@COMMANDS.add(
+    "ban",
+    usage="ban TOKEN",
+    summary="At `sample`, choose again, and not this token.",
+    example="ban 65",
+    takes=Argument.TOKEN,
+)
+def _ban(session: Session, arguments: str) -> Outcome:
+    _at_sample(session, "ban")
+    id = token_id(session, required("ban", arguments, "TOKEN", "an id, or a text in quotes"))
+    already = session.engine.timeline.steering.get(session.place.token, Steering())
+    return Moved(session.fork(f"ban {_named(session, id)}", steering=Steering(ban=already.ban | {id})))
+
+
+@COMMANDS.add(
+    "set",
+    usage="set NAME VALUE",
+    summary=f"Change how tokens are chosen from here on: {', '.join(SETTINGS)}.",
+    example="set temperature 0.7",
+    takes=Argument.SETTING,
+)
+def _set(session: Session, arguments: str) -> Outcome:
+    name, _, value = required("set", arguments, "NAME VALUE").partition(" ")
+    name = name.replace("-", "_")
+    if name not in SETTINGS:
+        raise CommandError(f"set knows {', '.join(SETTINGS)}, not {name!r}")
+    before = session.engine.timeline.settings_at(session.place.token)
+    after = changed_settings(before, name, value.strip())
+    if after == before:
+        raise CommandError(f"{name} is {value.strip()} already")
+    return Moved(session.fork(f"set {name} {value.strip()}", settings=after))
+
+
+@COMMANDS.add(
+    "branch",
+    usage="branch [NAME]",
+    summary="Begin a branch here; without a name, show all branches.",
+    example="branch other",
+    takes=Argument.NAME,
+)
+def _branch(session: Session, arguments: str) -> Outcome:
+    if not arguments:
+        return Answer(session.branch_rows())
+    if not arguments.isidentifier() or len(arguments) > 40:
+        raise CommandError(f"a branch is named by letters, digits and _, beginning with a letter, not {arguments!r}")
+    return Moved(session.fork("branch", name=arguments))
+
+
+@COMMANDS.add(
+    "switch",
+    usage="switch BRANCH",
+    summary="Go to where another branch was left, by its name or number.",
+    example="switch main",
+    takes=Argument.BRANCH,
+)
+def _switch(session: Session, arguments: str) -> Outcome:
+    return Moved(session.switch(session.branches.find(required("switch", arguments, "BRANCH", "a name or number"))))
+
+
+def token_id(session: Session, word: str) -> int:
+    """The id a person means: a number, a text in quotes, or a bare word. Raises CommandError, saying what there is."""
+    size = int(session.loaded.model.get_input_embeddings().weight.shape[0])
+    if word.isdecimal() and word.isascii():
+        if len(word) > 9 or int(word) >= size:
+            raise CommandError(f"the vocabulary has ids 0 to {size - 1}, not {word}")
+        return int(word)
+    text = _unquoted(word)
+    id = session.vocabulary.id_of(text)
+    if id is not None:
+        return id
+    if text == word and (id := session.vocabulary.id_of(f" {text}")) is not None:
+        return id
+    pieces = session.vocabulary.split(text)
+    if len(pieces) < 2:
+        raise CommandError(f"no token stands for {word}: `info candidates` lists the likeliest with their ids")
+    spelled = " + ".join(f"{_named(session, each)} ({each})" for each in pieces[:6])
+    raise CommandError(f"{word} is {len(pieces)} tokens here, {spelled}: force the first of them")
+
+
+def changed_settings(before: GenerationSettings, name: str, value: str) -> GenerationSettings:
+    """`before` with one setting changed. Raises CommandError, or SettingsError for a value out of range."""
+    if name == "greedy":
+        if value not in ("on", "off"):
+            raise CommandError(f"set greedy takes on or off, not {value!r}")
+        if value == "off":
+            return replace(before, greedy=False)
+        return replace(before, greedy=True, temperature=None, top_k=None, top_p=None, min_p=None)
+    change: dict[str, Any] = {name: None if value == "default" else _number(name, value)}
+    if name in _SAMPLING:
+        change["greedy"] = False
+    return replace(before, **change)
+
+
+def _number(name: str, value: str) -> int | float:
+    try:
+        return int(value) if name in _WHOLE else float(value)
+    except ValueError:
+        kind = "a whole number" if name in _WHOLE else "a number"
+        raise CommandError(f"set {name} takes {kind}, or `default` for the model's own, not {value!r}") from None
+
+
+def _unquoted(word: str) -> str:
+    if len(word) > 1 and word[0] == word[-1] == '"':
+        try:
+            return str(json.loads(word))
+        except ValueError:
+            return word[1:-1]
+    return word[1:-1] if len(word) > 2 and word[0] == word[-1] == "'" else word
+
+
+def _named(session: Session, id: int) -> str:
+    return json.dumps(session.vocabulary.text(id), ensure_ascii=False)
+
+
+def _at_sample(session: Session, name: str) -> None:
+    if session.stop.stage.kind is not StageKind.SAMPLE:
+        raise CommandError(f"{name} changes the choice of a token: go to one with `token` or `goto sample`")

@@ -1,0 +1,206 @@
+"""Branches: what could have been, beside what was."""
+
+import pytest
+import torch
+import transformers
+
+from llmdbg.debugger.commands import COMMANDS
+from llmdbg.errors import CommandError, SettingsError
+from tests.engine.runs import hooks_on, untouched
+from tests.sessions import tiny_session
+
+
+def run(session, line):
+    return COMMANDS.run(session, line)
+
+
+def here(session):
+    return f"{session.stop.stage.address}@{session.stop.token}"
+
+
+def started(name="llama", text="The quick fox", **settings):
+    return tiny_session(name, text, **{"max_new_tokens": 12, **settings})
+
+
+class Forced(transformers.LogitsProcessor):
+    """What `force` does, in generate()'s own terms."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def __call__(self, input_ids, scores):
+        if (id := self.at.get(input_ids.shape[1])) is not None:
+            scores = torch.full_like(scores, -torch.inf)
+            scores[:, id] = 0
+        return scores
+
+
+def by_generate(session, forced):
+    at = {len(session.prompt.ids) + token: id for token, id in forced.items()}
+    processors = transformers.LogitsProcessorList([Forced(at)])
+    return untouched(session.loaded.model, session.prompt.ids, session.settings, logits_processor=processors).ids
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma3", "mamba", "recurrent_gemma"])
+def test_back_force_go_on_switch_back(name):
+    session = started(name)
+    run(session, "break 1@4")
+    run(session, "continue")
+    assert here(session) == "1@4"
+    run(session, "token 4")
+    run(session, "rt 3")
+    at = session.stop.token
+    other = (session.stop.chosen.id + 5) % 90 + 1
+    run(session, f"force {other}")
+    assert session.stop.chosen.id == other and here(session) == f"sample@{at}"
+    run(session, "continue")
+    assert list(session.end.ids) == by_generate(session, {at: other})
+    run(session, "switch main")
+    assert here(session) == f"sample@{at}"
+    run(session, "continue")
+    assert list(session.end.ids) == by_generate(session, {})
+    run(session, "switch 2")
+    assert list(session.end.ids) == by_generate(session, {at: other})
+    session.close()
+    assert hooks_on(session.loaded.model) == 0
+
+
+def test_forks_of_forks_and_the_tree():
+    session = started()
+    run(session, "token 3")
+    run(session, "force 50")
+    run(session, "token 2")
+    run(session, "force 60")
+    run(session, "continue")
+    run(session, "switch b2")
+    run(session, "branch third")
+    rows = run(session, "branch").data
+    assert [(row.name, row.parent, row.depth, row.fork, row.current) for row in rows] == [
+        ("main", None, 0, 0, False),
+        ("b2", 1, 1, 2, False),
+        ("b3", 2, 2, 4, False),
+        ("third", 2, 2, 4, True),
+    ]
+    assert rows[2].ids == tuple(session.branches.find("b3").timeline.ids[4:])
+    assert rows[2].ids[0] == 60
+    assert rows[1].why == 'force "2"'
+
+
+def test_a_branch_shares_its_prefix_without_a_copy():
+    session = started(text="The quick fox drinks tea and more tea", max_new_tokens=20)
+    run(session, "token 12")
+    run(session, "force 50")
+    main, forked = (session.branches.find(name).timeline for name in ("main", "b2"))
+    ours = main._bank._positions[0].chunks[0].keys
+    theirs = forked._bank._positions[0].chunks[0].keys
+    assert ours.untyped_storage().data_ptr() == theirs.untyped_storage().data_ptr()
+
+
+def test_a_ban_takes_the_next_best_and_bans_add_up():
+    session = started()
+    run(session, "token 4")
+    first, second, third = (row.id for row in session.stop.candidates.rows[:3])
+    run(session, f"ban {first}")
+    assert session.stop.chosen.id == second
+    run(session, f"ban {second}")
+    assert session.stop.chosen.id == third
+
+
+def test_other_settings_from_here_on():
+    session = started()
+    run(session, "token 4")
+    run(session, "set temperature 2.5")
+    assert "sample.temperature" in [stage.address for stage in session.stages()]
+    run(session, "until sample.temperature")
+    assert here(session) == "sample.temperature@4"
+    run(session, "goto 1@2")
+    seen = []
+    while session.end is None:
+        run(session, "step")
+        if session.stop.stage.address == "sample.temperature":
+            seen.append(session.stop.token)
+    assert seen == list(range(3, 12))
+    run(session, "set greedy on") if session.end is None else None
+
+
+def test_settings_are_those_generate_would_take():
+    session = started()
+    run(session, "set max_new_tokens 3")
+    run(session, "continue")
+    assert len(session.end.ids) == 3
+    run(session, "goto tokenize")
+    run(session, "set top-k 5")
+    with pytest.raises(SettingsError, match="temperature 0"):
+        run(session, "set temperature 0")
+    with pytest.raises(CommandError, match="already"):
+        run(session, "set top_k 5")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("force 9999", "ids 0 to 127"),
+        ("force ", "needs TOKEN"),
+        ('force "no such thing"', "13 tokens"),
+        ("set seed 3", "set knows"),
+        ("set top_k many", "whole number"),
+        ("set greedy perhaps", "on or off"),
+        ("switch nowhere", "there are: main"),
+        ("branch main", "is a branch 'main' already"),
+        ("branch two words", "letters"),
+    ],
+)
+def test_what_cannot_be_changes_nothing(line, said):
+    session = started()
+    run(session, "token 2")
+    with pytest.raises(CommandError, match=said):
+        run(session, line)
+    assert here(session) == "sample@1"
+    assert [each.name for each in session.branches] == ["main"]
+    assert session.branches.current.name == "main"
+
+
+def test_a_token_is_only_forced_where_one_is_chosen():
+    session = started()
+    run(session, "until 1")
+    for line in ("force 3", "ban 3"):
+        with pytest.raises(CommandError, match="go to one with `token`"):
+            run(session, line)
+
+
+def test_an_end_can_be_forced_and_taken_back():
+    session = started()
+    session.loaded.model.generation_config.eos_token_id = 50
+    try:
+        session.restart()
+        run(session, "token 3")
+        run(session, "force 50")
+        assert session.end is not None and session.end.stopped_by == "eos"
+        run(session, "switch main")
+        assert session.end is None
+    finally:
+        session.loaded.model.generation_config.eos_token_id = None
+        session.close()
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_a_long_walk_over_branches_ends_where_each_was(sampled):
+    how = {"temperature": 1.2, "seed": 3} if sampled else {}
+    session = started(**how)
+    run(session, "token 8")
+    for id in (40, 41, 42):
+        run(session, "goto sample@3")
+        run(session, f"force {id}")
+        run(session, "continue")
+    ends = {}
+    for branch in list(session.branches):
+        run(session, f"switch {branch.number}")
+        run(session, "goto sample@3")
+        run(session, "token 8")
+        ends[branch.name] = session.generated_ids()
+    for branch in reversed(list(session.branches)):
+        run(session, f"switch {branch.name}")
+        run(session, "rs 7")
+        run(session, "continue") if session.end is None else None
+        assert session.generated_ids() == ends[branch.name]
+    assert session.engine.timeline.differing() == ()
