@@ -4,8 +4,11 @@
     ├── UsageError              what was asked for cannot be; exit code 2
     │   ├── AddressError        an address that names no stage
     │   ├── CommandError        an unknown command, or arguments it does not take
+    │   │   ├── ConditionError  a condition or an expression that cannot be read
+    │   │   └── EditError       an edit that cannot be read, or that makes what the model could not have made
     │   ├── PromptError         an empty, unreadable or too long prompt
     │   ├── SettingsError       generation settings that contradict each other
+    │   ├── LensError           predictions cannot be read from inside this model
     │   └── ModelRequestError   an unknown model, a refused format, an option the machine or model does not offer
     ├── LoadError               the model was found but could not be loaded
     │   ├── HubUnreachableError the Hub did not answer
@@ -36,6 +39,18 @@ class AddressError(UsageError):
 
 class CommandError(UsageError):
     """An unknown command, or arguments it does not take."""
+
+
+class ConditionError(CommandError):
+    """A condition or an expression that cannot be read."""
+
+
+class EditError(CommandError):
+    """An edit that cannot be read, or that makes what the model could not have made there."""
+
+
+class LensError(UsageError):
+    """Predictions cannot be read from inside this model."""
 
 
 class PromptError(UsageError):

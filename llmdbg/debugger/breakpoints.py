@@ -1,30 +1,161 @@
-"""Where a run stops."""
+"""Where a run stops, what is logged in passing, and which values are watched."""
 
 from __future__ import annotations
 
+import builtins
+import copy
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
+from llmdbg.debugger.conditions import evaluate
+from llmdbg.debugger.triggers import READY_MADE
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
     from llmdbg.debugger.addresses import Target
+    from llmdbg.debugger.expressions import Expression
+    from llmdbg.debugger.readings import Readings
+    from llmdbg.debugger.triggers import Trigger
     from llmdbg.engine.visit import Visit
+    from llmdbg.probes.quantities import Value
+
+_MOST_REMEMBERED = 4096  # tokens
+
+
+class PointKind(StrEnum):
+    """A breakpoint stops, a tracepoint logs and goes on, a watch stops when a value has changed."""
+
+    BREAK = "breakpoint"
+    TRACE = "tracepoint"
+    WATCH = "watch"
 
 
 @dataclass(frozen=True, slots=True)
 class Breakpoint:
-    """One breakpoint. A temporary one is deleted by its first hit."""
+    """One of them. A temporary one is deleted by its first hit; the next `ignore` hits do not stop.
+
+    `expressions` are what a tracepoint logs, or the one that a watch compares. `commands` are run when it stops.
+    `anew` says that what it remembers of other stages is of the same token only.
+    """
 
     number: int
     target: Target
     temporary: bool = False
     enabled: bool = True
     hits: int = 0
+    kind: PointKind = PointKind.BREAK
+    condition: Trigger | None = None
+    expressions: tuple[Expression, ...] = ()
+    ignore: int = 0
+    commands: tuple[str, ...] = ()
+
+    @property
+    def anew(self) -> bool:
+        """Whether it looks at one token's stages side by side, rather than at one stage token after token."""
+        return len(self.target.addresses) > 1
+
+    @property
+    def ready_made(self) -> bool:
+        """Whether its target's text is the name of a ready-made breakpoint, which says its condition as well."""
+        return self.target.text.partition(" ")[0] in READY_MADE
+
+    @property
+    def compares(self) -> bool:
+        """Whether what it does depends on stages that came before."""
+        return self.kind is PointKind.WATCH or (self.condition is not None and self.condition.remembers)
+
+    def covers(self, visit: Visit) -> bool:
+        """Whether it waits at a visit's stage and token."""
+        return visit.stage.address in self.target.addresses and self.target.token in (None, visit.token)
+
+    def asks(self) -> tuple[Trigger | Expression, ...]:
+        """What has to be measured for it."""
+        return (*(() if self.condition is None else (self.condition,)), *self.expressions)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A visit at which something happened. `values` are what was logged, or a watch's value before and now."""
+
+    breakpoint: Breakpoint
+    values: tuple[tuple[str, Value], ...] = ()
+
+    @property
+    def stops(self) -> bool:
+        """Whether the run stands still."""
+        return self.breakpoint.kind is not PointKind.TRACE
+
+
+class Watchman:
+    """Looks at visits for breakpoints, and remembers for them what was before.
+
+    Two look at the same breakpoints: one as the run goes on, and one that runs the past again, which counts nothing.
+    """
+
+    def __init__(self, readings: Readings) -> None:
+        self._readings = readings
+        # By breakpoint and token, so that going back finds what was remembered then.
+        self._memories: dict[int, dict[int, dict[Any, Any]]] = {}
+
+    def hits(self, points: Collection[Breakpoint], visit: Visit) -> list[Hit]:
+        """Every breakpoint that a visit hits. What all of them ask is measured at once."""
+        waiting = [each for each in points if each.enabled and each.covers(visit)]
+        if not waiting:
+            return []
+        if not any(each.asks() for each in waiting):
+            return [Hit(each) for each in waiting]
+        place = self._readings.place(visit)
+        waiting = [each for each in waiting if each.condition is None or each.condition.may_hold(place)]
+        asked = [each for point in waiting for each in point.asks()]
+        names = frozenset[str]().union(*(each.names for each in asked))
+        tokens = frozenset[str]().union(*(each.tokens for each in asked))
+        values = self._readings.of(visit, names, tokens)
+        return [hit for each in waiting if (hit := self._hit(each, visit, values)) is not None]
+
+    def rewind(self, token: int) -> None:
+        """The run begins again with a token: remember only what was before."""
+        self._memories = {
+            number: {at: memory for at, memory in by_token.items() if at < token}
+            for number, by_token in self._memories.items()
+        }
+
+    def before(self, token: int) -> Watchman:
+        """Another that remembers what this one does of the tokens before."""
+        other = Watchman(self._readings)
+        other._memories = copy.deepcopy(self._memories)
+        other.rewind(token)
+        return other
+
+    def remember(self, points: Collection[Breakpoint], visit: Visit) -> None:
+        """The past is run again: take note of what those that compare will want to know."""
+        self.hits([each for each in points if each.compares], visit)
+
+    def _hit(self, point: Breakpoint, visit: Visit, values: Mapping[str, Value]) -> Hit | None:
+        memory = self._memory(point, visit)
+        if point.condition is not None and not point.condition.holds(values, memory.setdefault("condition", {})):
+            return None
+        worth = tuple((each.text, evaluate(each, values, {})) for each in point.expressions)
+        if point.kind is not PointKind.WATCH:
+            return Hit(point, worth)
+        now, before = worth[0][1], memory.get("watched")
+        if now is not None:
+            memory["watched"] = now
+        return None if None in (now, before) or now == before else Hit(point, (("before", before), ("now", now)))
+
+    def _memory(self, point: Breakpoint, visit: Visit) -> dict[Any, Any]:
+        by_token = self._memories.setdefault(point.number, {})
+        if visit.token not in by_token:
+            before = None if point.anew else max((at for at in by_token if at < visit.token), default=None)
+            by_token[visit.token] = {} if before is None else copy.deepcopy(by_token[before])
+            if len(by_token) > _MOST_REMEMBERED:
+                del by_token[min(by_token)]
+        return by_token[visit.token]
 
 
 class Breakpoints:
-    """The user's breakpoints, numbered from 1; a number is never given twice."""
+    """The user's breakpoints, tracepoints and watches, numbered from 1; a number is never given twice."""
 
     def __init__(self) -> None:
         self._by_number: dict[int, Breakpoint] = {}
@@ -34,9 +165,19 @@ class Breakpoints:
         """All of them, oldest first."""
         return tuple(self._by_number.values())
 
-    def add(self, target: Target, *, temporary: bool = False) -> Breakpoint:
-        """Set a breakpoint."""
-        added = Breakpoint(self._next_number, target, temporary)
+    def add(
+        self,
+        target: Target,
+        *,
+        temporary: bool = False,
+        kind: PointKind = PointKind.BREAK,
+        condition: Trigger | None = None,
+        expressions: tuple[Expression, ...] = (),
+    ) -> Breakpoint:
+        """Set one."""
+        added = Breakpoint(
+            self._next_number, target, temporary, kind=kind, condition=condition, expressions=expressions
+        )
         self._by_number[added.number] = added
         self._next_number += 1
         return added
@@ -45,6 +186,12 @@ class Breakpoints:
         """Take in one that was set before, with its number, its state and its hits."""
         self._by_number[breakpoint.number] = breakpoint
         self._next_number = max(self._next_number, breakpoint.number + 1)
+
+    def change(self, number: int, **changes: Any) -> Breakpoint:
+        """Give one other fields. Raises CommandError for a number that is not there."""
+        changed = replace(self._by_number[self._known(number)], **changes)
+        self._by_number[number] = changed
+        return changed
 
     def toggle(self, target: Target) -> Breakpoint | None:
         """Set a breakpoint at `target`, or delete the one that is there. Returns the new one, if any."""
@@ -69,33 +216,40 @@ class Breakpoints:
         return self.list() if number is None else (self._by_number[number],)
 
     def addresses(self) -> frozenset[str]:
-        """Every stage where an enabled breakpoint waits."""
+        """Every stage where an enabled one waits."""
         return frozenset[str]().union(*(each.target.addresses for each in self._by_number.values() if each.enabled))
 
-    def hit(self, visit: Visit) -> Breakpoint | None:
-        """Count a visit against the breakpoints it hits; return the first. Temporary ones are gone after it."""
-        hits = [each for each in self._by_number.values() if each.enabled and _covers(each.target, visit)]
-        for each in hits:
-            if each.temporary:
-                del self._by_number[each.number]
-            else:
-                self._by_number[each.number] = replace(each, hits=each.hits + 1)
-        return hits[0] if hits else None
+    def hit(self, visit: Visit, watchman: Watchman) -> builtins.list[Hit]:
+        """Count a visit against those it hits; return what happened, first what stops the run, if anything does.
+
+        A temporary one is gone after it has stopped.
+        """
+        happened = []
+        for hit in watchman.hits(self._by_number.values(), visit):
+            point = hit.breakpoint
+            counted = replace(point, hits=point.hits + 1, ignore=max(0, point.ignore - 1))
+            self._by_number[point.number] = counted
+            if point.ignore:
+                continue
+            if point.temporary:
+                del self._by_number[point.number]
+            happened.append(replace(hit, breakpoint=counted))
+        return sorted(happened, key=lambda hit: not hit.stops)
 
     def may_hit(self, token: int) -> bool:
-        """Whether any waits at a stage of this token."""
-        return any(each.enabled and each.target.token in (None, token) for each in self._by_number.values())
+        """Whether any that stops waits at a stage of this token."""
+        return any(each.target.token in (None, token) for each in self._that_stop())
 
-    def would_hit(self, visit: Visit) -> Breakpoint | None:
-        """The first that a visit hits, without counting it."""
-        return next((each for each in self._by_number.values() if each.enabled and _covers(each.target, visit)), None)
+    def would_hit(self, visit: Visit, watchman: Watchman) -> Breakpoint | None:
+        """The first that would stop at a visit, without counting it."""
+        hits = watchman.hits(self._that_stop(), visit)
+        return hits[0].breakpoint if hits else None
+
+    def _that_stop(self) -> tuple[Breakpoint, ...]:
+        return tuple(each for each in self.list() if each.enabled and each.kind is not PointKind.TRACE)
 
     def _known(self, number: int) -> int:
         if number not in self._by_number:
             numbers = ", ".join(map(str, self._by_number)) or "none"
             raise CommandError(f"there is no breakpoint {number} (there are: {numbers})")
         return number
-
-
-def _covers(target: Target, visit: Visit) -> bool:
-    return visit.stage.address in target.addresses and target.token in (None, visit.token)

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.commands import COMMANDS, Argument, Command
 from llmdbg.debugger.commands.branching import SETTINGS
 from llmdbg.debugger.info import TOPICS
+from llmdbg.debugger.triggers import READY_MADE
 from llmdbg.errors import CommandError
+from llmdbg.probes.quantities import NAMES
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints import Breakpoint
@@ -27,6 +29,7 @@ _LAYER_WORD = re.compile(r"layers?\s+")
 _POSITION = re.compile(r"0|[1-9][0-9]{0,8}")
 _PARTIAL_RANGE = re.compile(r"(?P<first>\d{1,9})-(?P<last>\d{0,9})", re.ASCII)
 _RANGE = re.compile(r"(?P<first>\d{1,9})-(?P<last>\d{1,9})", re.ASCII)
+_ADDRESSED = (Argument.ADDRESS, Argument.WHERE, Argument.TRACED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ def complete(line: str, cursor: int, words: Words) -> Completion:
     argument = argument.lstrip()
     command = _command(name)
     if space:
-        layer = _LAYER_WORD.match(argument) if command is not None and command.takes is Argument.ADDRESS else None
+        layer = _LAYER_WORD.match(argument) if command is not None and command.takes in _ADDRESSED else None
         typed = argument[layer.end() :] if layer else argument
         options = _layers(typed, words) if layer else _arguments(name, command, typed, words)
     else:
@@ -141,23 +144,8 @@ def _arguments(name: str, command: Command | None, typed: str, words: Words) -> 
     if command is None:
         action = _action(name, words)
         return _starting(typed, words.choices.get(action[0], ())) if action else ()
-    match command.takes:
-        case Argument.ADDRESS:
-            return _addresses(typed, words)
-        case Argument.BREAKPOINT:
-            return _starting(typed, words.breakpoints)
-        case Argument.TOPIC:
-            return _starting(typed, words.topics)
-        case Argument.POSITION:
-            return (*_starting(typed, ("last",)), *_positions(typed, words.tokens))
-        case Argument.COMMAND:
-            return _names(typed, _command(typed) if typed else None, Words())
-        case Argument.SETTING:
-            return _starting(typed, (f"{name} " for name in SETTINGS))
-        case Argument.BRANCH:
-            return _starting(typed, words.branches)
-        case Argument.NOTHING | Argument.COUNT | Argument.TOKEN | Argument.NAME:
-            return ()
+    offer = _OFFERS.get(command.takes)
+    return () if offer is None else offer(typed, words)
 
 
 def _starting(typed: str, options: Iterable[str]) -> tuple[str, ...]:
@@ -246,3 +234,19 @@ def _rests(pattern: str, words: Words) -> Iterator[list[str]]:
         fits = fnmatchcase(part, first) if layers is None else part in layers
         if fits and len(rest) >= len(others) and all(map(fnmatchcase, rest, others)):
             yield rest[len(others) :]
+
+
+_OFFERS: Mapping[Argument, Callable[[str, Words], Sequence[str]]] = {
+    Argument.ADDRESS: _addresses,
+    Argument.TRACED: _addresses,
+    Argument.WHERE: lambda typed, words: (*(_starting(typed, READY_MADE) if typed else ()), *_addresses(typed, words)),
+    Argument.WATCHED: lambda typed, _: _starting(typed, NAMES),
+    Argument.BREAKPOINT: lambda typed, words: _starting(typed, words.breakpoints),
+    Argument.OF_BREAKPOINT: lambda typed, words: _starting(typed, (f"{each} " for each in words.breakpoints)),
+    Argument.TOPIC: lambda typed, words: _starting(typed, words.topics),
+    Argument.POSITION: lambda typed, words: (*_starting(typed, ("last",)), *_positions(typed, words.tokens)),
+    Argument.COMMAND: lambda typed, _: _names(typed, _command(typed) if typed else None, Words()),
+    Argument.SETTING: lambda typed, _: _starting(typed, (f"{name} " for name in SETTINGS)),
+    Argument.BRANCH: lambda typed, words: _starting(typed, words.branches),
+}
+"""What may stand behind a command's name, by what it takes; nothing is offered for the rest."""

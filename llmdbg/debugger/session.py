@@ -7,15 +7,17 @@ only `interrupt` may be called from another.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import torch
 
 from llmdbg.debugger.addresses import AddressBook
 from llmdbg.debugger.branches import Branch, Branches, BranchRow
-from llmdbg.debugger.breakpoints import Breakpoints
+from llmdbg.debugger.breakpoints import Breakpoints, Hit, PointKind, Watchman
 from llmdbg.debugger.motions import Motion
 from llmdbg.debugger.positions import focus_in, positions
+from llmdbg.debugger.readings import Readings
 from llmdbg.debugger.route import BEGINNING, Place, Route
 from llmdbg.debugger.source import Source, source_of
 from llmdbg.debugger.stop import End, Reason, Stop, TokenRow
@@ -39,9 +41,11 @@ if TYPE_CHECKING:
     from llmdbg.engine.steering import Steering
     from llmdbg.models.spec import LoadedModel
     from llmdbg.models.tokens import Prompt
+    from llmdbg.probes.quantities import Value
 
 OnToken = Callable[[int, TokenRow], None]
 OnLayer = Callable[[int, int], None]
+OnTrace = Callable[[Stop], None]
 
 
 class Session:
@@ -49,7 +53,7 @@ class Session:
 
     `stop` is where it stands; `end` is set once the last token has been chosen. `focus` is the position whose vector
     the statistics describe, None for the last. `on_token(generated, row)` is told every token as it is chosen, and
-    `on_layer(done, layers)` how far a prefill has come.
+    `on_layer(done, layers)` how far a prefill has come. `on_trace(stop)` is told what tracepoints log, inside the run.
     Raises PromptError for a prompt that is empty or longer than the model's context.
     """
 
@@ -60,9 +64,11 @@ class Session:
         self.anatomy = dissect(loaded.model)
         self.vocabulary = Vocabulary(loaded.tokenizer)
         self.breakpoints = Breakpoints()
+        self.readings = Readings(self)
         self.focus: int | None = None
         self.on_token: OnToken | None = None
         self.on_layer: OnLayer | None = None
+        self.on_trace: OnTrace | None = None
         self._addresses: tuple[tuple[Stage, ...], AddressBook] | None = None
         self._top = top
         self._rows = tuple(self._row(index, id, None) for index, id in enumerate(prompt.ids))
@@ -81,6 +87,8 @@ class Session:
         self._failed = False
         self._reason = Reason.STEP
         self._hit: int | None = None
+        self._values: tuple[tuple[str, Value], ...] = ()
+        self._watchman = Watchman(self.readings)
         self._visit = self._next_visit()
         self.stop = self._describe(self._visit)
         return self.stop
@@ -123,7 +131,7 @@ class Session:
             raise CommandError("the generation is over: go back with `reverse-step`, or `run` it again")
         if self._failed:
             raise CommandError("the forward failed: go back with `reverse-step`, or `run` it again")
-        self._reason, self._hit = Reason.END, None
+        self._reason, self._hit, self._values = Reason.END, None, ()
         self._arm(motion)
         self._visit = self._next_visit()
         if self._visit.ended_by is None and self._reason is Reason.END:
@@ -151,12 +159,14 @@ class Session:
 
         def decide(visit: Visit) -> bool:
             self.route.passed(visit)
+            self._watchman.remember(self.breakpoints.list(), visit)
             return look(visit) or visit.stage.kind is StageKind.SAMPLE
 
         self._stages.close()
         self.end, self._failed = None, False
         self._stages = self.engine.stages(token)
         self.route.restart()
+        self._watchman.rewind(token)
         if token == 0:
             self._visit = self._next_visit()
             if look(self._visit):
@@ -217,10 +227,15 @@ class Session:
         self.branches.current.place = self.place
         self._stages.close()
 
+    def watchman_before(self, token: int) -> Watchman:
+        """A second watchman that remembers what was before a token, to look at the past without counting."""
+        return self._watchman.before(token)
+
     def _return(self, token: int, there: Callable[[Visit], bool], breakpoint: Breakpoint | None = None) -> Stop:
         self.run_again(token, there)
-        self._reason = Reason.STEP if breakpoint is None else Reason.BREAKPOINT
-        self._hit = None if breakpoint is None else breakpoint.number
+        self._reason, self._hit, self._values = Reason.STEP, None, ()
+        if breakpoint is not None:
+            self._stopped_by(Hit(breakpoint))
         return self._stand()
 
     def _arm_everything(self, decide: Callable[[Visit], bool]) -> None:
@@ -232,7 +247,7 @@ class Session:
         """Describe where the run now stands."""
         self.route.stopped()
         if self._visit.ended_by is not None:
-            self._reason, self._hit = Reason.END, None
+            self._reason, self._hit, self._values = Reason.END, None, ()
         self.stop = self._describe(self._visit)
         self.end = self._ended(self._visit) if self._visit.ended_by is not None else None
         return self.stop
@@ -332,11 +347,10 @@ class Session:
             nonlocal left, passes
             self._tell(visit)
             self.route.passed(visit)
-            hit = None if motion.regardless else self.breakpoints.hit(visit)
-            if hit is not None:
+            if not motion.regardless and (stopping := self._hit_by(visit)) is not None:
                 passes -= 1
                 if passes < 0:
-                    self._reason, self._hit = Reason.BREAKPOINT, hit.number
+                    self._stopped_by(stopping)
                     return True
             if motion.reaches(visit):
                 left -= 1
@@ -346,6 +360,24 @@ class Session:
             return False
 
         return decide
+
+    def _hit_by(self, visit: Visit) -> Hit | None:
+        """What stops the run at a visit, if anything does. Tracepoints are told in passing."""
+        stopping = None
+        for hit in self.breakpoints.hit(visit, self._watchman):
+            if hit.stops:
+                stopping = stopping or hit
+            elif self.on_trace is not None:
+                stop = self._describe(visit)
+                self.on_trace(
+                    replace(stop, reason=Reason.TRACEPOINT, breakpoint=hit.breakpoint.number, values=hit.values)
+                )
+        return stopping
+
+    def _stopped_by(self, hit: Hit) -> None:
+        watch = hit.breakpoint.kind is PointKind.WATCH
+        self._reason = Reason.WATCH if watch else Reason.BREAKPOINT
+        self._hit, self._values = hit.breakpoint.number, hit.values
 
     def _arm(self, motion: Motion) -> None:
         """Arm what the motion, the breakpoints and whoever watches need."""
@@ -392,6 +424,8 @@ class Session:
             chosen=found[1],
             ms=visit.ms,
             ended_by=visit.ended_by,
+            values=self._values,
+            differs=bool(self.engine.timeline.differing()),
         )
 
     def _statistics(self, visit: Visit, tensor: Tensor) -> Statistics:

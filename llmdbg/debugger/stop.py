@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from llmdbg.models.stages import Phase, Stage
     from llmdbg.probes.candidates import Candidates, Chosen
+    from llmdbg.probes.quantities import Value
     from llmdbg.probes.statistics import Statistics
 
 
@@ -17,6 +18,8 @@ class Reason(StrEnum):
 
     STEP = "step"
     BREAKPOINT = "breakpoint"
+    TRACEPOINT = "tracepoint"
+    WATCH = "watch"
     END = "end"
 
 
@@ -26,6 +29,8 @@ class Stop:
 
     `breakpoint` is the number of the one that was hit, if any. `ms` is what the stage itself took in milliseconds.
     `ended_by` is `eos` (a stop string included), `length` or `context` when this is the last stage of the generation.
+    `values` are what a tracepoint logged, or a watch's value `before` and `now`. `differs` says that a token that was
+    run again did not come out bitwise as it had before.
     """
 
     reason: Reason
@@ -38,6 +43,8 @@ class Stop:
     chosen: Chosen | None
     ms: float | None
     ended_by: str | None
+    values: tuple[tuple[str, Value], ...] = ()
+    differs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,12 +100,13 @@ def _hits(session: Session, token: int, before: Place) -> list[tuple[Place, Brea
     if not session.breakpoints.may_hit(token):
         return []
     found: list[tuple[Place, Breakpoint]] = []
+    watchman = session.watchman_before(token)
 
     def look(visit: Visit) -> bool:
         place = session.route.place(visit)
         if place == before:
             return True
-        hit = session.breakpoints.would_hit(visit)
+        hit = session.breakpoints.would_hit(visit, watchman)
         if hit is not None:
             found.append((place, hit))
         return visit.stage.kind is StageKind.SAMPLE

@@ -43,6 +43,14 @@ class StageClock:
 
         return note
 
+    def elapsed(self, address: str) -> float | None:
+        """Milliseconds since a stage began, going on counting. Waits for the device."""
+        if self._gpus:
+            queued = self._queued.get(address)
+            return None if queued is None else self._device_milliseconds(*queued)
+        began = self._entered.get(address)
+        return None if began is None else (perf_counter() - self._suspended_total - began) * 1e3
+
     def suspend(self, address: str) -> float | None:
         """Stop counting at the end of a stage.
 

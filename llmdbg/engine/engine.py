@@ -100,6 +100,10 @@ class Engine:
         """
         self._stops.arm(addresses, visitor)
 
+    def milliseconds(self, visit: Visit) -> float | None:
+        """What the stage of the visit being made has taken; for a visitor, whose visits have no `ms` yet."""
+        return visit.ms if visit.ms is not None else self._stops.milliseconds(visit.stage)
+
     def interrupt(self) -> None:
         """Suspend at the next stage that carries a hook, or the next of the token loop. Safe from any thread."""
         self._stops.interrupted = True

@@ -83,6 +83,10 @@ class Stops:
         self.armed, self._visitor = frozenset(), always_suspend
         self._edited, self._editor, self._held = frozenset(), _leave_as_it_is, False
 
+    def milliseconds(self, stage: Stage) -> float | None:
+        """What a stage that is being visited has taken. Waits for the device."""
+        return self._clock.elapsed(stage.address)
+
     def enter(self, stage: Stage) -> None:
         """A stage of the token loop begins."""
         self._clock.enter(stage.address)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.info import ModelInfo, TokenTable
     from llmdbg.debugger.stop import End, Stop, TokenRow
     from llmdbg.probes.candidates import Candidate, Candidates
+    from llmdbg.probes.quantities import Value
     from llmdbg.probes.statistics import Numbers, Statistics
 
 _CANDIDATES_IN_A_LINE = 3
@@ -23,7 +24,7 @@ _MOST_BRANCH_TEXT = 60  # characters
 
 def stop_line(stop: Stop) -> str:
     """A stop in one line: token, phase, stage, tensor, time, and the likeliest candidates where there are some."""
-    mark = f"breakpoint {stop.breakpoint}  " if stop.breakpoint is not None else ""
+    mark = f"{stop.reason} {stop.breakpoint}  " if stop.breakpoint is not None else ""
     parts = [f"{mark}token {stop.token}  {stop.phase:7}  {stop.stage.address:24}"]
     if stop.tensor is not None:
         parts.append(tensor_line(stop.tensor))
@@ -35,7 +36,24 @@ def stop_line(stop: Stop) -> str:
         parts.append(" ".join(f"{quoted(row.text)} {_percent(row.prob)}" for row in likeliest))
     if stop.ms is not None:
         parts.append(f"{stop.ms:.2f} ms")
+    if stop.values:
+        parts.insert(1, value_words(stop.values))
+    if stop.differs:
+        parts.append("(run again, this token came out otherwise than before)")
     return "  ".join(parts).rstrip()
+
+
+def value_words(values: Iterable[tuple[str, Value]]) -> str:
+    """What a tracepoint logged, or a watch saw: `norm=41.2 top1=" is"`, unknown ones as `?`."""
+    return " ".join(f"{visible(name)}={_value_word(value)}" for name, value in values)
+
+
+def _value_word(value: Value) -> str:
+    if value is None:
+        return "?"
+    if isinstance(value, str):
+        return quoted(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def tensor_line(value: Statistics) -> str:
@@ -117,10 +135,17 @@ def _stop_lines(stop: Stop) -> list[str]:
 
 def _breakpoint_lines(value: Breakpoint) -> list[str]:
     many = f" ({len(value.target.addresses)} stages)" if len(value.target.addresses) > 1 else ""
+    what = ", ".join(each.text for each in value.expressions)
+    what = f" {visible(what)}" if what else ""
+    # A ready-made one is called what it waits for.
+    told = value.condition is None or value.ready_made
+    condition = "" if told or value.condition is None else f" if {visible(value.condition.text)}"
     state = "" if value.enabled else ", off"
     once = ", once" if value.temporary else ""
+    ignored = f", the next {value.ignore} pass" if value.ignore else ""
     hits = f"hit {value.hits} time{'' if value.hits == 1 else 's'}"
-    return [f"breakpoint {value.number} at {value.target.text}{many}{once}{state}, {hits}"]
+    lines = [f"{value.kind} {value.number}{what} at {value.target.text}{many}{condition}{once}{state}{ignored}, {hits}"]
+    return [*lines, *(f"    {visible(command)}" for command in value.commands)]
 
 
 def _branch_lines(value: BranchRow) -> list[str]:

@@ -49,7 +49,7 @@ def filled(line, words):
     [
         ("b", ("break", "ban", "branch")),
         ("  br", ("break", "branch")),
-        ("t", ("token", "tbreak", "theme")),
+        ("t", ("token", "tbreak", "trace", "theme")),
         ("z", ("zoom",)),
         ("xyz", ()),
         ("xyz ", ()),
@@ -139,7 +139,7 @@ def test_the_last_word_is_replaced_and_no_other(line, cursor, start, end, offere
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
-        ("b", "break ADDRESS: Stop whenever a stage has run."),
+        ("b", "break ADDRESS [if CONDITION]: Stop whenever a stage has run"),
         ("t", "token [N]: "),
         ("until 1.m", "until ADDRESS: "),
         ("zo", "zoom: give the present pane the whole screen"),
@@ -182,12 +182,19 @@ def test_what_a_command_takes_is_what_its_usage_says():
         Argument.NAME: "[NAME]",
         Argument.BRANCH: "BRANCH",
         Argument.BREAKPOINT: "[N]",
+        Argument.WHERE: "ADDRESS [if CONDITION]",
+        Argument.TRACED: "ADDRESS [EXPRESSION, …] [if CONDITION]",
+        Argument.WATCHED: "EXPRESSION [at ADDRESS]",
         Argument.POSITION: "POSITION",
         Argument.COMMAND: "[COMMAND]",
         Argument.TOPIC: "|".join(Words().topics),
     }
     for command in COMMANDS:
-        assert command.usage.partition(" ")[2] == written[command.takes], command.name
+        said = command.usage.partition(" ")[2]
+        if command.takes is Argument.OF_BREAKPOINT:
+            assert said.startswith("N "), command.name
+        else:
+            assert said == written[command.takes], command.name
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3_moe", "mamba", "deepseek_v3"])

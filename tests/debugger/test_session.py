@@ -179,7 +179,7 @@ def test_a_failed_forward_can_be_started_again():
     ("line", "message"),
     [
         ("fly", "no command 'fly'"),
-        ("co", None),
+        ("reverse", None),
         ("step x", "whole number"),
         ("step 0", "whole number"),
         ("step -1", "whole number"),
@@ -191,7 +191,7 @@ def test_a_failed_forward_can_be_started_again():
         ("info weather", "no info 'weather'"),
         ("info s", "could be any of: stage, stats"),
         ("focus 9999", "focus takes"),
-        ("break 0 if norm > 3", "not there yet"),
+        ("break 0 if nrom > 3", "the nearest is 'norm'"),
         ("quit now", "takes no arguments"),
     ],
 )

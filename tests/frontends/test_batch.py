@@ -126,7 +126,9 @@ def test_a_command_that_fails_is_an_event_and_a_line(capsys, tiny_folder):
 @pytest.mark.parametrize(
     ("arguments", "kind"),
     [
-        (["-b", "1 if entropy < 1"], "CommandError"),
+        (["-b", "1 if entropie < 1"], "ConditionError"),
+        (["-ex", "trace 1 norm +"], "ConditionError"),
+        (["-ex", "watch top2"], "ConditionError"),
         (["-ex", "until 1 if token > 2"], "CommandError"),
         (["-ex", "frobnicate"], "CommandError"),
         (["-ex", "next", "-ex", "next many"], "CommandError"),

@@ -58,6 +58,10 @@ class Argument(StrEnum):
     SETTING = "setting"
     NAME = "name"
     BRANCH = "branch"
+    WHERE = "where"
+    TRACED = "traced"
+    WATCHED = "watched"
+    OF_BREAKPOINT = "of breakpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,27 @@ class Registry:
         """Run one command line. Raises CommandError or AddressError, having changed nothing, when it makes no sense."""
         word, _, arguments = line.strip().partition(" ")
         return self.find(word).run(session, arguments.strip())
+
+    def run_all(self, session: Session, line: str) -> Iterator[tuple[str, Outcome]]:
+        """Run one command line, and the commands of every breakpoint that stops the run on the way.
+
+        Yields each command with its outcome as it is done. Raises as `run` does.
+        """
+        waiting = [line]
+        while waiting:
+            command = waiting.pop(0)
+            outcome = self.run(session, command)
+            yield command, outcome
+            if isinstance(outcome, Quit):
+                return
+            if isinstance(outcome, Moved):
+                # As in gdb, a command that goes on leaves the rest of its breakpoint's list behind.
+                waiting = list(_commands_at(session, outcome.stop))
+
+
+def _commands_at(session: Session, stop: Stop) -> tuple[str, ...]:
+    point = next((each for each in session.breakpoints.list() if each.number == stop.breakpoint), None)
+    return () if point is None else point.commands
 
 
 COMMANDS = Registry()

@@ -55,6 +55,7 @@ def _finish(session: Session, arguments: str) -> Outcome:
 @COMMANDS.add(
     "continue",
     "c",
+    "co",
     usage="continue [N]",
     summary="Go on to the next breakpoint, or the Nth.",
     example="continue",

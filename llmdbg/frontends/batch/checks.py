@@ -6,7 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.commands import COMMANDS, Argument, split_condition
+from llmdbg.debugger.commands.stopping import split_trace, split_watch
+from llmdbg.debugger.conditions import parse_condition
+from llmdbg.debugger.expressions import parse_expression, parse_expressions
 from llmdbg.debugger.info import TOPICS
+from llmdbg.debugger.triggers import ready_made
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
@@ -23,12 +27,13 @@ def check_commands(commands: Iterable[str]) -> None:
     """Raise CommandError for the first command that is unknown, or that is not written as it has to be."""
     for line in commands:
         command, arguments = _parts(line)
-        if command.takes is Argument.ADDRESS and split_condition(arguments)[1] is not None:
-            raise CommandError(f"conditions are not there yet: {command.name} takes an ADDRESS alone")
         if command.takes is Argument.COMMAND and arguments:
             COMMANDS.find(arguments)
         elif not _FITS[command.takes](arguments):
             raise CommandError(f"{command.name} is written `{command.usage}`, and not {line!r}")
+        if command.takes is Argument.ADDRESS and split_condition(arguments)[1] is not None:
+            raise CommandError(f"{command.name} takes an ADDRESS alone: conditions belong to `break`")
+        _check_expressions(command, arguments)
 
 
 def check_addresses(commands: Iterable[str], addresses: AddressBook) -> None:
@@ -37,8 +42,34 @@ def check_addresses(commands: Iterable[str], addresses: AddressBook) -> None:
         if command.takes is Argument.SETTING:
             # Other settings bring other processors, whose addresses are known when they are there.
             return
-        if command.takes is Argument.ADDRESS:
-            addresses.resolve(arguments)
+        address = _address(command, arguments)
+        if address is not None:
+            addresses.resolve(address)
+
+
+def _address(command: Command, arguments: str) -> str | None:
+    """The address among a command's arguments, None where there is none."""
+    before, _ = split_condition(arguments)
+    match command.takes:
+        case Argument.ADDRESS:
+            return arguments
+        case Argument.WHERE:
+            return None if ready_made(before) else before
+        case Argument.TRACED:
+            return split_trace(before)[0]
+        case Argument.WATCHED:
+            return split_watch(arguments)[1]
+    return None
+
+
+def _check_expressions(command: Command, arguments: str) -> None:
+    before, condition = split_condition(arguments)
+    if command.takes in (Argument.WHERE, Argument.TRACED) and condition is not None:
+        parse_condition(condition)
+    if command.takes is Argument.TRACED and (expressions := split_trace(before)[1]):
+        parse_expressions(expressions)
+    if command.takes is Argument.WATCHED:
+        parse_expression(split_watch(arguments)[0])
 
 
 def _parts(line: str) -> tuple[Command, str]:
@@ -63,6 +94,10 @@ _FITS: dict[Argument, Callable[[str], bool]] = {
     Argument.POSITION: lambda arguments: arguments == "last" or arguments.isdecimal(),
     Argument.COMMAND: lambda _: True,
     Argument.TOKEN: bool,
+    Argument.WHERE: lambda arguments: bool(split_condition(arguments)[0]),
+    Argument.TRACED: lambda arguments: bool(split_condition(arguments)[0]),
+    Argument.WATCHED: bool,
+    Argument.OF_BREAKPOINT: lambda arguments: _is_count(arguments.partition(" ")[0]),
     Argument.SETTING: lambda arguments: len(arguments.split()) == 2,
     Argument.NAME: lambda _: True,
     Argument.BRANCH: bool,

@@ -101,6 +101,10 @@ def stop_fields(stop: Stop) -> Event:
     if stop.chosen is not None:
         chosen = stop.chosen
         fields["chosen"] = {"id": chosen.id, "text": chosen.text, "prob": chosen.prob, "rank": chosen.rank}
+    if stop.values:
+        fields["values"] = {name: plain(value) for name, value in stop.values}
+    if stop.differs:
+        fields["differs"] = True
     return fields
 
 
@@ -169,6 +173,11 @@ _WRITERS: dict[str, Any] = {
         "temporary": value.temporary,
         "enabled": value.enabled,
         "hits": value.hits,
+        "kind": value.kind.value,
+        "condition": None if value.condition is None else value.condition.text,
+        "expressions": [each.text for each in value.expressions],
+        "ignore": value.ignore,
+        "commands": list(value.commands),
     },
     "BranchRow": lambda value: {
         "number": value.number,

@@ -12,9 +12,8 @@ from llmdbg.frontends.batch.checks import check_addresses, check_commands, witho
 from llmdbg.frontends.batch.progress import LoadingBar
 from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
 from llmdbg.frontends.log import route_libraries, route_transformers
+from llmdbg.frontends.opening import opened
 from llmdbg.frontends.visible import visible
-from llmdbg.models.loading import load
-from llmdbg.models.tokens import encode_prompt
 
 if TYPE_CHECKING:
     from llmdbg.debugger.saved import SavedSession
@@ -39,9 +38,7 @@ def launch(
     commands = without_comments(commands)
     check_commands(commands)
     with LoadingBar() as bar:
-        loaded = load(spec, bar.update)
-    vocabulary_size = int(loaded.model.get_input_embeddings().weight.shape[0])
-    prompt = encode_prompt(loaded.tokenizer, text, chat=chat, system=system, vocabulary_size=vocabulary_size)
+        loaded, prompt = opened(spec, text, chat=chat, system=system, report=bar.update)
     _tell((*loaded.notes, *prompt.notes))
     session = Session(loaded, prompt, settings)
     try:

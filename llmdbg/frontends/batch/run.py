@@ -14,10 +14,10 @@ from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
 from llmdbg.frontends import text
 from llmdbg.frontends.batch import events
 from llmdbg.frontends.batch.checks import without_comments
+from llmdbg.frontends.missed import never_hit, not_reached
 from llmdbg.frontends.visible import visible
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.addresses import Target
     from llmdbg.debugger.commands import Outcome
     from llmdbg.debugger.session import Session
     from llmdbg.debugger.stop import End, Stop
@@ -101,9 +101,8 @@ def run_batch(session: Session, commands: Iterable[str], writer: Writer) -> None
         ended = session.close()
     writer.end(ended)
     if ended.stopped_by != "quit":
-        for each in session.breakpoints.list():
-            if each.enabled and not each.hits:
-                _tell_missed(f"breakpoint {each.number} ({each.target.text}) was never hit", each.target)
+        for sentence in never_hit(session.breakpoints.list()):
+            _tell(sentence)
 
 
 def _trace(session: Session, writer: Writer) -> None:
@@ -114,28 +113,18 @@ def _trace(session: Session, writer: Writer) -> None:
 
 
 def _run_commands(session: Session, commands: Iterable[str], writer: Writer) -> None:
-    for command in commands:
-        outcome = COMMANDS.run(session, command)
-        _write(outcome, command, writer)
-        if isinstance(outcome, Quit):
-            return
-        if isinstance(outcome, Moved) and (missed := _missed(session, command, outcome.stop)):
-            _tell_missed(f"`{command}` stopped at the end", missed)
+    session.on_trace = writer.stop
+    for line in commands:
+        for command, outcome in COMMANDS.run_all(session, line):
+            _write(outcome, command, writer)
+            if isinstance(outcome, Quit):
+                return
+            if isinstance(outcome, Moved) and (missed := not_reached(session, command, outcome.stop)):
+                _tell(missed)
 
 
-def _missed(session: Session, command: str, stop: Stop) -> Target | None:
-    """What `until` was to reach, where it came to the end of the run instead."""
-    word, _, address = command.partition(" ")
-    if stop.ended_by is None or COMMANDS.find(word).name != "until":
-        return None
-    target = session.addresses.resolve(address)
-    return target if stop.stage.address not in target.addresses else None
-
-
-def _tell_missed(what: str, target: Target) -> None:
-    """Say that a run ended without a stage that was waited for."""
-    why = "" if target.token is not None else " (a module that is never called, and only lends its weights, never runs)"
-    print(visible(f"note: {what}: the run ended without that stage{why}"), file=sys.stderr)
+def _tell(note: str) -> None:
+    print(visible(f"note: {note}"), file=sys.stderr)
 
 
 def _write(outcome: Outcome, command: str, writer: Writer) -> None:

@@ -1,0 +1,38 @@
+"""What a run was to stop at and never reached, as sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.commands import COMMANDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from llmdbg.debugger.addresses import Target
+    from llmdbg.debugger.breakpoints import Breakpoint
+    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.stop import Stop
+
+
+def never_hit(breakpoints: Iterable[Breakpoint]) -> Iterator[str]:
+    """A sentence for each breakpoint that waited for a whole run in vain."""
+    for each in breakpoints:
+        if each.enabled and not each.hits:
+            yield f"breakpoint {each.number} ({each.target.text}) was never hit: {_why(each.target)}"
+
+
+def not_reached(session: Session, command: str, stop: Stop) -> str:
+    """A sentence for an `until` that came to the end of the run instead; empty for whatever did what it should."""
+    word, _, address = command.partition(" ")
+    if stop.ended_by is None or COMMANDS.find(word).name != "until":
+        return ""
+    target = session.addresses.resolve(address)
+    return "" if stop.stage.address in target.addresses else f"`{command}` stopped at the end: {_why(target)}"
+
+
+def _why(target: Target) -> str:
+    hint = (
+        "" if target.token is not None else " (a module that is never called, and only lends its weights, never runs)"
+    )
+    return f"the run ended without that stage{hint}"

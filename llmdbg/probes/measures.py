@@ -1,0 +1,150 @@
+"""What conditions ask of a stage, and no more than that: each name costs its own few kernels, all names one copy.
+
+- Every number is the one `llmdbg.probes.statistics` and `llmdbg.probes.candidates` would show, computed the same way.
+- Everything is computed in float32 on the tensor's own device, then copied to the host at once: this waits for the
+  device, as a condition must.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from llmdbg.probes.quantities import OF_OUTPUT, Value, is_of_prediction, of_token
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_NO_TOKENS: Mapping[str, int] = {}
+_EXTREMES = frozenset({"min", "max", "absmax"})
+_PROBABILITIES = frozenset({"entropy", "top1_prob"})
+
+Scalar = tuple[str, "Tensor"]
+
+
+def needs_output(names: Collection[str]) -> bool:
+    """Whether any of these names is about a stage's output."""
+    return any(name in OF_OUTPUT for name in names)
+
+
+def needs_scores(names: Collection[str]) -> bool:
+    """Whether any of these names is about the next token, so that its scores are needed."""
+    return any(map(is_of_prediction, names))
+
+
+def measure(
+    names: Collection[str],
+    tensor: Tensor | None,
+    *,
+    scores: Tensor | None = None,
+    tokens: Mapping[str, int] = _NO_TOKENS,
+    text_of: Callable[[int], str] = str,
+) -> dict[str, Value]:
+    """Measure what `names` ask for. One copy to the host, and none where nothing is to be measured.
+
+    `tensor` is a stage's whole output, of any shape and dtype (complex values are measured by their magnitude);
+    `scores` (vocabulary,) or (1, vocabulary) are those of the next token, of the stage itself or of the lens. `tokens`
+    says which id each text in `rank("…")` and `prob("…")` stands for, and `text_of` what text `top1` is.
+    What cannot be known (no tensor, an empty one, no scores, a token the scores do not have) is left out, and so is any
+    name that is not measured, like `layer`.
+    """
+    floats: list[Scalar] = []
+    counts: list[Scalar] = []
+    if tensor is not None and needs_output(names) and tensor.numel():
+        values = tensor.detach()
+        values = values.abs() if values.is_complex() else values
+        values = values if values.dtype is torch.float32 else values.to(torch.float32)
+        floats.extend(_numbers(names, values))
+        counts.extend(_counts(names, values))
+    size = 0
+    if scores is not None and needs_scores(names) and scores.numel():
+        row = scores.detach().reshape(-1).to(torch.float32)
+        size = len(row)
+        asked = {text: id for text, id in tokens.items() if 0 <= id < size}
+        floats.extend(_probabilities(names, row, asked))
+        counts.extend(_ranks(names, row, asked))
+    return _named(names, _on_host(floats, counts), text_of, size)
+
+
+def _numbers(names: Collection[str], values: Tensor) -> Iterator[Scalar]:
+    if not _EXTREMES.isdisjoint(names):
+        low, high = torch.aminmax(values)
+        yield "min", low
+        yield "max", high
+    if "mean" in names or "std" in names:
+        # Both at once even for one of them: torch's mean alone adds up in another order, and differs in the last bits.
+        std, mean = torch.std_mean(values, None, correction=0)
+        yield "std", std
+        yield "mean", mean
+    if "norm" in names:
+        # `vector_norm` takes half the time on the CPU and loses four digits of a large tensor.
+        yield "norm", values.square().sum().sqrt()
+
+
+def _counts(names: Collection[str], values: Tensor) -> Iterator[Scalar]:
+    if "nan" in names:
+        yield "nan", torch.count_nonzero(values.isnan())
+    if "inf" in names:
+        yield "inf", torch.count_nonzero(values.isinf())
+
+
+def _probabilities(names: Collection[str], row: Tensor, tokens: Mapping[str, int]) -> Iterator[Scalar]:
+    asked = [(name, id) for text, id in tokens.items() if (name := of_token("prob", text)) in names]
+    if not asked and _PROBABILITIES.isdisjoint(names):
+        return
+    probs = torch.softmax(row, dim=-1)
+    if "entropy" in names:
+        yield "entropy", torch.special.entr(probs).sum()
+    if "top1_prob" in names:
+        yield "top1_prob", probs.max()
+    for name, id in asked:
+        yield name, probs[id]
+
+
+def _ranks(names: Collection[str], row: Tensor, tokens: Mapping[str, int]) -> Iterator[Scalar]:
+    if "top1" in names:
+        yield "top1", row.argmax()
+    for text, id in tokens.items():
+        if (name := of_token("rank", text)) in names:
+            # Counted from below, so that a score that is NaN never makes a token the likeliest.
+            yield name, torch.count_nonzero(row <= row[id])
+
+
+def _on_host(floats: list[Scalar], counts: list[Scalar]) -> dict[str, float]:
+    """Copy scalars, float32 and int64, to the host together."""
+    scalars = [*floats, *counts]
+    if not scalars:
+        return {}
+    devices = [value.device for _, value in scalars]
+    # The layers of a model and its head may be on several devices, and only one that is not the host is waited for.
+    home = next((device for device in devices if device.type != "cpu"), devices[0])
+    parts = []
+    if floats:
+        parts.append(_stacked(floats, home))
+    if counts:
+        # Counts travel as bits: float32 could not hold large ones exactly, and a second copy would cost a wait.
+        parts.append(_stacked(counts, home).view(torch.float32))
+    host = (parts[0] if len(parts) == 1 else torch.cat(parts)).cpu().numpy()
+    numbers = (*host[: len(floats)].tolist(), *host[len(floats) :].view("int64").tolist())
+    return {name: number for (name, _), number in zip(scalars, numbers, strict=True)}
+
+
+def _stacked(scalars: list[Scalar], home: torch.device) -> Tensor:
+    return torch.stack([value if value.device == home else value.to(home) for _, value in scalars])
+
+
+def _named(
+    names: Collection[str], found: Mapping[str, float], text_of: Callable[[int], str], size: int
+) -> dict[str, Value]:
+    """What was asked for, from what was copied."""
+    named: dict[str, Value] = {name: value for name, value in found.items() if name in names}
+    if "absmax" in names and "min" in found:
+        named["absmax"] = max(abs(found["min"]), abs(found["max"]))
+    if "top1" in found:
+        named["top1"] = text_of(int(found["top1"]))
+    for name in found:
+        if name.startswith("rank("):
+            named[name] = size - int(found[name]) + 1
+    return named
