@@ -179,7 +179,7 @@ def test_a_failed_forward_can_be_started_again():
     ("line", "message"),
     [
         ("fly", "no command 'fly'"),
-        ("reverse", None),
+        ("co", None),
         ("step x", "whole number"),
         ("step 0", "whole number"),
         ("step -1", "whole number"),
