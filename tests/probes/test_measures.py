@@ -153,7 +153,7 @@ def test_everything_is_copied_to_the_host_once(monkeypatch, names):
         counted(name)
     measure(names, torch.randn(1, 5, 8), scores=scores_of(), tokens={"a": 1})
 
-    assert copies == ["cpu"]
+    assert len(copies) == 1
 
 
 def test_what_asks_for_gradients_is_measured_and_left_alone():
