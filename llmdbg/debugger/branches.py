@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.edits import Edits
 from llmdbg.debugger.route import BEGINNING, Place, Route
 from llmdbg.errors import CommandError
 
@@ -31,6 +32,7 @@ class Branch:
     place: Place = BEGINNING
     route: Route = field(default_factory=Route)
     probabilities: dict[int, Tensor | float] = field(default_factory=dict)
+    edits: Edits = field(default_factory=Edits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Branches:
         here = self.current
         self.current = Branch(number, name, here, token, why, timeline)
         self.current.route.learn_from(here.route, token)
+        self.current.edits = here.edits.copy()
         self.current.probabilities = {at: prob for at, prob in here.probabilities.items() if at < token}
         self._all.append(self.current)
         return self.current

@@ -65,6 +65,12 @@ def _tokens(session: Session) -> TokenTable:
     return TokenTable(session.tokens(), session.prompt.notes)
 
 
+def _effect(session: Session) -> Any:
+    from llmdbg.debugger.editing import effect
+
+    return effect(session)
+
+
 TOPICS: dict[str, Callable[[Session], Any]] = {
     "tokens": _tokens,
     "stage": lambda session: session.stop,
@@ -72,5 +78,7 @@ TOPICS: dict[str, Callable[[Session], Any]] = {
     "candidates": lambda session: session.stop.candidates or "no candidates here: they begin at `logits`",
     "breakpoints": lambda session: session.breakpoints.list(),
     "branches": lambda session: session.branch_rows(),
+    "edits": lambda session: session.edits.list(),
+    "effect": _effect,
     "model": model_info,
 }

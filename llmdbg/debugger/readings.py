@@ -33,6 +33,8 @@ class Readings:
         self.no_lens = ""
         self._ids: dict[str, int] = {}
         self._built = False
+        self._verified = False
+        self._last: Tensor | None = None
 
     def place(self, visit: Visit) -> dict[str, Value]:
         """What is known without looking at a tensor."""
@@ -79,11 +81,29 @@ class Readings:
                 self.no_lens = str(error)
         return self._lens
 
-    def verify(self, residual: Tensor, logits: Tensor) -> None:
-        """Hold the lens against a whole forward: the last layer's output (1, width) and its logits (1, vocabulary)."""
-        lens = self.lens()
-        if lens is not None and not lens.verified_against(residual, logits):
-            self._lens, self.no_lens = None, UNVERIFIED
+    def unverified(self) -> frozenset[str]:
+        """The stages that `verify` still has to see, while a lens is in use that was never held against the model."""
+        layers = self._session.anatomy.layers()
+        if self._lens is None or self._verified or not layers:
+            return frozenset()
+        return frozenset((layers[-1].address, "logits"))
+
+    def verify(self, visit: Visit) -> None:
+        """Hold the lens against a whole forward, once: what it makes of the last layer's output, and the logits.
+
+        Where they differ there is no lens any more, and `no_lens` says so. Waits for the device.
+        """
+        if self._lens is None or self._verified:
+            return
+        if visit.stage.kind is StageKind.LAYER and visit.stage.address in self.unverified():
+            output = main_tensor(visit.output)
+            length = positions(visit, self._prompt_length)[1]
+            self._last = None if output is None else self._lens.last_position(output, length)
+        elif visit.stage.kind is StageKind.LOGITS and self._last is not None:
+            self._verified = True
+            if not self._lens.verified_against(self._last, visit.trail[0][1]):
+                self._lens, self.no_lens = None, UNVERIFIED
+            self._last = None
 
     def _id_of(self, text: str) -> int | None:
         if text not in self._ids:

@@ -6,7 +6,8 @@ only `interrupt` may be called from another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +16,7 @@ import torch
 from llmdbg.debugger.addresses import AddressBook
 from llmdbg.debugger.branches import Branch, Branches, BranchRow
 from llmdbg.debugger.breakpoints import Breakpoints, Hit, PointKind, Watchman
+from llmdbg.debugger.edits import Edits
 from llmdbg.debugger.motions import Motion
 from llmdbg.debugger.positions import focus_in, positions
 from llmdbg.debugger.readings import Readings
@@ -24,7 +26,7 @@ from llmdbg.debugger.stop import End, Reason, Stop, TokenRow
 from llmdbg.engine.engine import Engine
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.visit import Visit, main_tensor
-from llmdbg.errors import CommandError, GenerationError
+from llmdbg.errors import CommandError, LlmdbgError
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, Phase, Stage, StageKind
 from llmdbg.models.tokens import Vocabulary
@@ -121,6 +123,16 @@ class Session:
         return (self.anatomy.stage("logits"), *self.engine.processors, SAMPLE)
 
     @property
+    def edits(self) -> Edits:
+        """The edits of the current branch."""
+        return self.branches.current.edits
+
+    @property
+    def visit(self) -> Visit:
+        """The present stop with its live tensors; valid until the session goes on."""
+        return self._visit
+
+    @property
     def place(self) -> Place:
         """Where on the timeline the session stands."""
         return BEGINNING if self._visit.stage.kind is StageKind.TOKENIZE else self.route.place(self._visit)
@@ -159,12 +171,14 @@ class Session:
 
         def decide(visit: Visit) -> bool:
             self.route.passed(visit)
+            self.readings.verify(visit)
             self._watchman.remember(self.breakpoints.list(), visit)
             return look(visit) or visit.stage.kind is StageKind.SAMPLE
 
         self._stages.close()
         self.end, self._failed = None, False
         self._stages = self.engine.stages(token)
+        self.engine.edit(self.edits.addresses(), self.edits.editor(len(self.prompt.ids)))
         self.route.restart()
         self._watchman.rewind(token)
         if token == 0:
@@ -199,6 +213,56 @@ class Session:
         self.branches.fork(timeline, place.token, why, name)
         self.engine.timeline = timeline
         return self.return_to(place)
+
+    def part(self, token: int, why: str) -> None:
+        """Before values are changed from `token` on: leave what lies ahead to the current branch, in a new one.
+
+        A branch that has come no further than `token` goes on itself. The session stands nowhere until `return_to`.
+        """
+        here = self.branches.current
+        ahead = len(self.engine.timeline.ids) > token
+        self._leave_branch()
+        self.engine.timeline = self.engine.timeline.fork(token)
+        if ahead:
+            self.branches.fork(self.engine.timeline, token, why)
+        else:
+            here.timeline = self.engine.timeline
+
+    @contextmanager
+    def without_edits(self) -> Iterator[None]:
+        """Run the present token without its edits, in a timeline that is thrown away. Ends standing nowhere."""
+        branch, token = self.branches.current, self.place.token
+        edits = branch.edits
+        self._stages.close()
+        self.engine.timeline = branch.timeline.fork(token)
+        branch.edits = Edits()
+        try:
+            yield
+        finally:
+            self._stages.close()
+            branch.edits = edits
+            self.engine.timeline = branch.timeline
+
+    def values_in(self, branch: Branch, token: int, addresses: Collection[str]) -> dict[str, Tensor]:
+        """Copies of what some stages were worth in another branch while `token` was produced. Comes back here."""
+        here, place = self.branches.current, self.place
+        found: dict[str, Tensor] = {}
+
+        def look(visit: Visit) -> bool:
+            tensor = main_tensor(visit.output) if visit.stage.address in addresses else None
+            if tensor is not None:
+                found[visit.stage.address] = tensor.clone()
+            return False
+
+        self._leave_branch()
+        self.branches.current, self.engine.timeline = branch, branch.timeline
+        try:
+            self.run_again(token, look)
+        finally:
+            self._stages.close()
+            self.branches.current, self.engine.timeline = here, here.timeline
+            self.return_to(place)
+        return found
 
     def switch(self, branch: Branch) -> Stop:
         """Go to where a branch was left."""
@@ -303,7 +367,7 @@ class Session:
     def _next_visit(self) -> Visit:
         try:
             return next(self._stages)
-        except GenerationError:
+        except LlmdbgError:
             self._failed = True
             raise
 
@@ -347,6 +411,7 @@ class Session:
             nonlocal left, passes
             self._tell(visit)
             self.route.passed(visit)
+            self.readings.verify(visit)
             if not motion.regardless and (stopping := self._hit_by(visit)) is not None:
                 passes -= 1
                 if passes < 0:
@@ -381,7 +446,8 @@ class Session:
 
     def _arm(self, motion: Motion) -> None:
         """Arm what the motion, the breakpoints and whoever watches need."""
-        armed, decide = motion.stages | self.breakpoints.addresses(), self._decider(motion)
+        armed = motion.stages | self.breakpoints.addresses() | self.readings.unverified()
+        decide = self._decider(motion)
         self.route.arm(everything=motion.stages.issuperset(stage.address for stage in self.stages()))
         if self.on_token is not None:
             armed |= {SAMPLE.address}

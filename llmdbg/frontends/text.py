@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from llmdbg.debugger.branches import BranchRow
     from llmdbg.debugger.breakpoints import Breakpoint
     from llmdbg.debugger.commands import Command
+    from llmdbg.debugger.editing import Effect, Likely
+    from llmdbg.debugger.edits import Edit
     from llmdbg.debugger.info import ModelInfo, TokenTable
     from llmdbg.debugger.stop import End, Stop, TokenRow
     from llmdbg.probes.candidates import Candidate, Candidates
@@ -157,6 +159,23 @@ def _branch_lines(value: BranchRow) -> list[str]:
     return [f'{sign} {indent}{name}{why}: "{text}" (at {place})']
 
 
+def _edit_lines(value: Edit) -> list[str]:
+    when = f"at token {value.token}" if value.token is not None else f"from token {value.since} on"
+    many = f" ({len(value.stages)} stages)" if len(value.stages) > 1 else ""
+    return [f"edit {value.number}  {visible(value.text)}{many}, {when}{'' if value.enabled else ', off'}"]
+
+
+def _effect_lines(value: Effect) -> list[str]:
+    lines = [f"note: {visible(value.note)}"] if value.note else []
+    for row in value.rows:
+        lines.append(f"{row.address:>8}  {_likely(row.before)}  →  {_likely(row.after)}")
+    return lines
+
+
+def _likely(tokens: Iterable[Likely]) -> str:
+    return " ".join(f"{quoted(each.text)} {_percent(each.prob)}" for each in tokens)
+
+
 def _model_lines(value: ModelInfo) -> list[str]:
     context = f"{value.context} tokens" if value.context else "no limit"
     return [
@@ -193,6 +212,8 @@ _WRITERS: dict[str, Any] = {
     "Candidates": _candidate_lines,
     "Breakpoint": _breakpoint_lines,
     "BranchRow": _branch_lines,
+    "Edit": _edit_lines,
+    "Effect": _effect_lines,
     "ModelInfo": _model_lines,
     "Command": _command_lines,
     "TokenTable": _table_lines,

@@ -61,6 +61,8 @@ class Argument(StrEnum):
     WHERE = "where"
     TRACED = "traced"
     WATCHED = "watched"
+    EDIT = "edit"
+    SWITCH = "switch"
     OF_BREAKPOINT = "of breakpoint"
 
 

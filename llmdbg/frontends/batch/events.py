@@ -179,6 +179,15 @@ _WRITERS: dict[str, Any] = {
         "ignore": value.ignore,
         "commands": list(value.commands),
     },
+    "Edit": lambda value: {
+        "number": value.number,
+        "edit": value.text,
+        "does": value.change.describe(),
+        "stages": sorted(value.stages),
+        "since": value.since,
+        "token": value.token,
+        "enabled": value.enabled,
+    },
     "BranchRow": lambda value: {
         "number": value.number,
         "name": value.name,

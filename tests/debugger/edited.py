@@ -1,0 +1,92 @@
+"""Running a tiny model with edits, and with the plain PyTorch hooks that they must equal."""
+
+import torch
+
+from llmdbg.debugger.addresses import AddressBook
+from llmdbg.debugger.edit_language import Ground, read_edit
+from llmdbg.debugger.edits import Edits
+from llmdbg.engine.engine import Engine
+from llmdbg.engine.settings import GenerationSettings
+from llmdbg.engine.visit import Visit
+from llmdbg.models.anatomy import dissect
+from llmdbg.models.stages import Phase, Stage, StageKind
+from tests.engine.runs import PROMPT, hooks_on, untouched
+from tests.tiny import tiny_model
+
+SETTINGS = GenerationSettings(max_new_tokens=6, greedy=True)
+
+
+class Bench:
+    """A model, its prompt, and edits read for it."""
+
+    def __init__(self, model="llama", *, dtype=torch.float32, prompt=PROMPT, **more):
+        self.model = tiny_model(model, dtype=dtype) if isinstance(model, str) else model
+        self.anatomy = dissect(self.model)
+        self.prompt = prompt
+        self.edits = Edits()
+        self.more = more
+
+    def ground(self, token=0, visit=None, **more):
+        book = AddressBook(self.anatomy)
+        return Ground(book, self.anatomy, self.model, token, len(self.prompt), visit, **(self.more | more))
+
+    def read(self, line, token=0, visit=None, **more):
+        return read_edit(line, self.ground(token, visit, **more))
+
+    def add(self, *lines, since=0):
+        for line in lines:
+            self.edits.add(self.read(line, since), since)
+        return self
+
+    def engine(self):
+        engine = Engine(self.model, self.anatomy, list(self.prompt), SETTINGS)
+        engine.edit(self.edits.addresses(), self.edits.editor(len(self.prompt)))
+        return engine
+
+    def run(self):
+        """Ids and raw logits with the edits."""
+        engine, logits = self.engine(), []
+        engine.arm(["logits"], lambda visit: logits.append(visit.output.clone()))
+        for _ in engine.stages():
+            pass
+        assert hooks_on(self.model) == 0
+        return list(engine.generated), logits
+
+    def at(self, address, token=0):
+        """Stand at a stage. Returns the visit and the generator that must be kept and closed."""
+        engine = self.engine()
+        stages = engine.stages()
+        next(stages)
+        engine.arm([address], lambda visit: visit.token == token)
+        return next(stages), stages
+
+    def hooked(self, path, change):
+        """The same by a plain hook: `change(tensor, token)` of the module's main tensor, at every forward."""
+        token = -1
+
+        def hook(_module, _args, output):
+            nonlocal token
+            token += 1
+            if isinstance(output, torch.Tensor):
+                return change(output, token)
+            return (change(output[0], token), *output[1:])
+
+        handle = self.model.get_submodule(path).register_forward_hook(hook)
+        run = untouched(self.model, self.prompt, SETTINGS)
+        handle.remove()
+        return run.ids, run.logits
+
+
+def same(one, other):
+    assert one[0] == other[0]
+    assert len(one[1]) == len(other[1])
+    assert all(map(torch.equal, one[1], other[1]))
+
+
+def different(one, other):
+    assert not all(map(torch.equal, one[1], other[1]))
+
+
+def visit_of(tensor, address="1", token=0, **more):
+    phase = Phase.DECODE if token else Phase.PREFILL
+    return Visit(Stage(StageKind.LAYER, address), phase, token, tensor, **more)
