@@ -96,12 +96,12 @@ def _removing(session: Session) -> Callable[[], object]:
     return lambda: session.edits.remove_last()  # noqa: PLW0108
 
 
-def effect(session: Session) -> Effect:
-    """What this token's edits do at each later layer. Runs the token twice. Raises CommandError where none holds."""
+def effect(session: Session) -> Effect | str:
+    """What this token's edits do at each later layer, or that none holds here. Runs the token twice."""
     place = session.place
     here = [each for each in session.edits.list() if each.enabled and each.token in (None, place.token)]
     if not here:
-        raise CommandError("no edit holds at this token: make one with zero, scale, ablate, patch or edit")
+        return "no edit holds at this token: make one with zero, scale, ablate, patch or edit"
     after = _predictions(session, place.token)
     passed = session.route.order(session.place) or []
     with session.without_edits():

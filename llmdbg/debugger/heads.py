@@ -107,7 +107,7 @@ def projections_in(addresses: Collection[str], anatomy: Anatomy, model: PreTrain
 def check_heads(heads: Collection[int], projections: Mapping[str, Projection]) -> None:
     """Raise EditError for a head that one of them does not have."""
     for each in projections.values():
-        if missing := [head for head in heads if head > each.heads]:
+        if missing := [head for head in heads if head >= each.heads]:
             raise EditError(f"there is no head {missing[0]}: those of {each.attention} are 0 to {each.heads - 1}")
 
 
@@ -140,10 +140,10 @@ def _projection(attention: Stage, anatomy: Anatomy, heads: int, hidden: int) -> 
     inside = [stage for stage in anatomy.stages if stage != attention and _is_inside(stage, attention)]
     modules = anatomy.modules
     widths = {stage: _head_width(modules[stage.address], heads, hidden) for stage in inside if stage.address in modules}
-    # What wraps a linear layer, as an adapter does, may have some of the same size inside.
-    fitting = _outermost([stage for stage, width in widths.items() if width])
+    fitting = [stage for stage, width in widths.items() if width]
     if not fitting:
         raise EditError(f"{attention.address} has no output projection that takes {heads} heads side by side")
+    # A module comes after what it is made of: the last is an adapter around a projection, not some part of it.
     last = fitting[-1]
     return Projection(last.address, attention.address, heads, widths[last], modules[last.address])
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from llmdbg.debugger.changes import Patch, Positions, Zero, with_main_tensor
+from llmdbg.debugger.changes import EVERYWHERE, Patch, Positions, Scale, Zero, with_main_tensor
 from llmdbg.debugger.edits import checked
 from llmdbg.engine.visit import main_tensor
 from llmdbg.errors import EditError
@@ -134,3 +134,18 @@ def test_a_stage_without_a_tensor_is_refused():
         checked(Zero(), visit_of((None, "x")), 12)
     with pytest.raises(EditError, match="no tensor"):
         checked(Patch("b2", lambda *_: None), visit_of(None), 12)
+
+
+def test_everywhere_is_among_any():
+    assert EVERYWHERE.among(7, 3) == [0, 1, 2]
+
+
+def test_what_the_model_writes_does_not_reach_the_other_branch():
+    value = torch.ones(1, 12, 4)
+    made = checked(Patch("b2", lambda *_: value), visit_of(torch.zeros(1, 12, 4)), 12)
+    made.zero_()
+    assert value.all()
+
+
+def test_no_gradient_is_kept():
+    assert not checked(Scale(2.0), visit_of(torch.ones(1, 12, 4, requires_grad=True)), 12).requires_grad

@@ -50,7 +50,7 @@ def filled(line, words):
         ("b", ("break", "ban", "branch")),
         ("  br", ("break", "branch")),
         ("t", ("token", "tbreak", "trace", "theme")),
-        ("z", ("zoom",)),
+        ("z", ("zero", "zoom")),
         ("xyz", ()),
         ("xyz ", ()),
         ("theme ", ("dark", "light")),
@@ -181,6 +181,7 @@ def test_what_a_command_takes_is_what_its_usage_says():
         Argument.SETTING: "NAME VALUE",
         Argument.NAME: "[NAME]",
         Argument.BRANCH: "BRANCH",
+        Argument.SWITCH: "[on|off [N]]",
         Argument.BREAKPOINT: "[N]",
         Argument.WHERE: "ADDRESS [if CONDITION]",
         Argument.TRACED: "ADDRESS [EXPRESSION, …] [if CONDITION]",
@@ -193,6 +194,8 @@ def test_what_a_command_takes_is_what_its_usage_says():
         said = command.usage.partition(" ")[2]
         if command.takes is Argument.OF_BREAKPOINT:
             assert said.startswith("N "), command.name
+        elif command.takes is Argument.EDIT:
+            assert said.startswith(("ADDRESS", "PYTHON")), command.name
         else:
             assert said == written[command.takes], command.name
 

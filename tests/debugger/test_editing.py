@@ -152,6 +152,7 @@ def test_a_value_from_another_branch():
 
 def test_the_effect_of_an_edit_layer_by_layer():
     session = started()
+    assert "no edit holds" in run(session, "info effect").data
     run(session, "until logits@3")
     old = session.stop.candidates.rows[0]
     run(session, "scale 0 -3")
@@ -182,7 +183,6 @@ def test_the_effect_of_an_edit_layer_by_layer():
         ("zero sample", EditError),
         ("undo", CommandError),
         ("edits off 3", CommandError),
-        ("info effect", CommandError),
     ],
 )
 def test_what_cannot_be_changes_nothing(line, error):

@@ -199,6 +199,13 @@ def test_an_adapter_around_a_projection_hides_what_it_is_made_of():
     same(run_edited(model, "ablate 1 heads=1"), run_hooked(model, PROJECTIONS["llama"].format(1), (1,)))
 
 
+def test_heads_may_be_wider_than_their_share_of_the_residual_stream():
+    model = tiny_model("gpt2")
+    model.transformer.h[1].attn.c_proj = transformers.pytorch_utils.Conv1D(32, 64)
+    anatomy = dissect(model)
+    assert [each.width for each in projections_in(["1"], anatomy, model).values()] == [16]
+
+
 @pytest.mark.parametrize("name", WITHOUT_HEADS)
 def test_a_model_without_attention_heads_is_refused(name):
     model = tiny_model(name)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
+from llmdbg.debugger.commands import COMMANDS, Answer, Argument, Moved, Quit
 from llmdbg.debugger.stop import Reason
 from llmdbg.errors import AddressError, CommandError
 from tests.engine.runs import hooks_on
@@ -230,6 +230,10 @@ def test_every_command_is_documented_and_its_example_runs():
         session = tiny_session(max_new_tokens=12, text="Hello there, this is long")
         run(session, "break 0@20")
         run(session, "token 2")
+        if command.takes is Argument.EDIT:
+            run(session, "until 1")
+        if command.name == "undo":
+            run(session, "zero 0")
         try:
             outcome = run(session, command.example)
         except AddressError:
