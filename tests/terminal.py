@@ -11,7 +11,8 @@ import struct
 import subprocess
 import time
 from fcntl import ioctl
-from termios import TIOCSCTTY, TIOCSWINSZ
+from termios import TIOCSCTTY, TIOCSWINSZ, tcgetattr
+from typing import Any
 
 import pyte
 
@@ -98,6 +99,11 @@ class Terminal:
     def send(self, keys: str) -> None:
         """Type."""
         os.write(self._ours, keys.encode())
+
+    @property
+    def line_settings(self) -> list[Any]:
+        """What `stty` would show: input, output, control and local flags, speeds, and special characters."""
+        return tcgetattr(self._ours)
 
     def wait_for_exit(self, seconds: float = 20) -> int | None:
         """Read until the program ends. Returns its exit code, None when it did not end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -76,9 +76,9 @@ class Branches:
         self._all.append(self.current)
         return self.current
 
-    def put_back(self, branch: Branch) -> None:
-        """Take in one that was saved."""
-        self._all.append(branch)
+    def put_back(self, branches: Iterable[Branch], current: Branch) -> None:
+        """Have these branches and no others."""
+        self._all, self.current = list(branches), current
 
     def find(self, word: str) -> Branch:
         """The branch a name or number stands for. Raises CommandError."""

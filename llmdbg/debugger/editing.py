@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmdbg.debugger.edit_language import Ground, read_edit
+from llmdbg.debugger.edits import Sleeping
 from llmdbg.errors import CommandError, EditError
 from llmdbg.models.stages import SAMPLE, StageKind
 
@@ -79,7 +80,20 @@ def switch_edit(session: Session, number: int | None, *, enabled: bool) -> Stop:
     word = "on" if enabled else "off"
     why = f"edits {word}" + (f" {number}" if number else "")
     since = min(each.since for each in chosen)
+    sleeping = [each for each in chosen if isinstance(each.change, Sleeping)]
+    if enabled and sleeping:
+        return _wake(session, sleeping)
     return _back_to(session, since, why, chosen, lambda: session.edits.enable(number, enabled=enabled))
+
+
+def _wake(session: Session, edits: list[Edit]) -> Stop:
+    """Make edits of a saved session again, each where the user stands now: as if they typed the line."""
+    if len(edits) > 1:
+        raise CommandError("some of these run your own Python: switch them on one by one, with `edits on N`")
+    [edit] = edits
+    stop = make_edit(session, edit.text)
+    session.edits.remove(edit.number)
+    return stop
 
 
 def undo(session: Session) -> Stop:

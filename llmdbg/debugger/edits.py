@@ -11,7 +11,7 @@ branch, and `edit`, which is the user's own Python and is never run from a file 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -56,6 +56,22 @@ class Edit:
         return here and visit.token >= self.since and self.token in (None, visit.token)
 
 
+@dataclass(frozen=True, slots=True)
+class Sleeping:
+    """An edit of a saved session that is not made again by itself: the user's own Python, or another branch's value."""
+
+    line: str
+    on_input: ClassVar[bool] = False
+
+    def describe(self) -> str:
+        """That it does nothing yet."""
+        return "nothing, until it is switched on"
+
+    def apply(self, visit: Visit, prompt_length: int) -> Any:
+        """Leave the output as it is."""
+        return visit.output
+
+
 class Edits:
     """The user's edits, numbered from 1; a number is never given twice."""
 
@@ -88,6 +104,10 @@ class Edits:
         for each in switched:
             self._by_number[each] = replace(self._by_number[each], enabled=enabled)
         return tuple(self._by_number[each] for each in switched)
+
+    def remove(self, number: int) -> None:
+        """Forget one."""
+        self._by_number.pop(number, None)
 
     def remove_last(self) -> Edit:
         """Forget the newest. Returns it. Raises CommandError when there is none."""

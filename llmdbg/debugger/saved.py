@@ -2,7 +2,8 @@
 
 Nothing of the model is saved. Generation is repeated from the prompt with the same seed, which gives the same tokens,
 up to the place where the session stood; the ids it had generated are saved to tell whether it did.
-Imports no torch, so that listing saved sessions is quick. As JSON: `saved_format.py`; as files: `saved_files.py`.
+Imports no torch, so that listing saved sessions is quick. As JSON: `saved_format.py`; as files: `saved_files.py`;
+brought back: `restoring.py`.
 """
 
 from __future__ import annotations
@@ -16,20 +17,19 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.debugger.breakpoints import Breakpoint
-from llmdbg.debugger.motions import Motion
+from llmdbg.debugger.breakpoints import PointKind
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.errors import AddressError, GenerationError, SessionFileError
+from llmdbg.errors import SessionFileError
 from llmdbg.models.spec import DEMO_MODEL, ModelSpec
-from llmdbg.models.stages import SAMPLE, TOKENIZE
+from llmdbg.models.stages import TOKENIZE
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.branches import Branch
+    from llmdbg.debugger.breakpoints import Breakpoint
     from llmdbg.debugger.session import Session
 
-FORMAT = 1
+FORMAT = 2
 _EXCERPT, _MOST_NAME = 40, 60  # characters
-# Looking for the nearest name is slow work; a file full of wrong addresses must not keep anyone waiting.
-_MOST_LOST_BREAKPOINTS = 20
 # A process start is told from the system clock, which may be set; a pid is not given again this soon.
 _SAME_START_SECONDS = 5.0
 
@@ -80,13 +80,62 @@ class SavedBreakpoint:
     temporary: bool
     enabled: bool
     hits: int
+    kind: str = PointKind.BREAK.value
+    condition: str | None = None
+    expressions: tuple[str, ...] = ()
+    ignore: int = 0
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SavedEdit:
+    """An edit as it was typed. `since` is the first token it holds for."""
+
+    number: int
+    line: str
+    since: int
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SavedChoice:
+    """What the user made of the choice of a token: an id it must be, and ids it must not be."""
+
+    token: int
+    force: int | None
+    ban: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedSettings:
+    """Settings that hold from a generated token on."""
+
+    since: int
+    settings: GenerationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class SavedBranch:
+    """A branch: its tokens, those before its fork included, where it was left, and what makes it what it is."""
+
+    number: int
+    name: str
+    parent: int | None
+    fork: int
+    why: str
+    place: Place
+    generated: tuple[int, ...]
+    settings: tuple[SavedSettings, ...]
+    choices: tuple[SavedChoice, ...] = ()
+    edits: tuple[SavedEdit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SavedSession:
     """All that is kept of a session.
 
-    `generated` are the ids it had chosen, `ended` whether the last of them ended the generation. `layout` is the front
+    `generated` are the ids it had chosen, `ended` whether the last of them ended the generation. `branches` are all
+    branches, none before the first was made, and `branch` the number of the one that ran. `layout` is the front
     end's own: JSON values that nobody else reads. `created` and `updated` are ISO times with an offset. `open` is
     False once the user has left it.
     """
@@ -105,6 +154,8 @@ class SavedSession:
     ended: bool = False
     generated: tuple[int, ...] = ()
     focus: int | None = None
+    branches: tuple[SavedBranch, ...] = ()
+    branch: int = 1
     layout: dict[str, Any] = field(default_factory=dict)
     open: bool = True
     format: int = FORMAT
@@ -162,26 +213,11 @@ def capture(session: Session, saved: SavedSession, layout: Mapping[str, Any] | N
         ended=session.end is not None and session.end.stopped_by != "quit",
         generated=session.generated_ids(),
         focus=session.focus,
+        branches=_branches(session),
+        branch=session.branches.current.number,
         layout=saved.layout if layout is None else dict(layout),
         updated=now(),
     )
-
-
-def restore(session: Session, saved: SavedSession) -> tuple[str, ...]:
-    """Bring a freshly made session, without breakpoints yet, to where `saved` stood.
-
-    Returns a sentence for everything that is not as it was. A replay never goes beyond the token it stood at, and
-    `session.interrupt()` stops it.
-    """
-    notes = _replay(session, saved)
-    notes += _tokens_that_differ(session, saved)
-    notes += _set_again(session, saved.breakpoints)
-    if saved.focus is not None and saved.focus < len(session.tokens()):
-        session.focus = saved.focus
-        session.look()
-    elif saved.focus is not None:
-        notes.append(f"there is no position {saved.focus} to focus on: the last one has the focus")
-    return tuple(notes)
 
 
 def describe(saved: SavedSession) -> str:
@@ -200,59 +236,42 @@ def describe(saved: SavedSession) -> str:
     )
 
 
-def _as_saved(breakpoint: Breakpoint) -> SavedBreakpoint:
+def _as_saved(point: Breakpoint) -> SavedBreakpoint:
     return SavedBreakpoint(
-        breakpoint.number, breakpoint.target.text, breakpoint.temporary, breakpoint.enabled, breakpoint.hits
+        point.number,
+        point.target.text,
+        point.temporary,
+        point.enabled,
+        point.hits,
+        kind=point.kind.value,
+        condition=None if point.condition is None or point.ready_made else point.condition.text,
+        expressions=tuple(each.text for each in point.expressions),
+        ignore=point.ignore,
+        commands=point.commands,
     )
 
 
-def _replay(session: Session, saved: SavedSession) -> list[str]:
-    place = saved.place
-    if place == Place(TOKENIZE.address, 0):
-        return []
-    try:
-        stages = session.addresses.resolve(place.address).addresses
-    except AddressError as error:
-        # The token before is the last that is surely not beyond the place.
-        before = [] if place.token == 0 else _run_to(session, frozenset((SAMPLE.address,)), place.token - 1)
-        return [f"the session stood at a stage that is not here now: {error}", *before]
-    return _run_to(session, stages, place.token)
+def _branches(session: Session) -> tuple[SavedBranch, ...]:
+    """All branches; none while there is one that nothing was done to, which the other fields describe."""
+    rows = tuple(_branch(each, session) for each in session.branches)
+    plain = len(rows) == 1 and not rows[0].choices and not rows[0].edits and len(rows[0].settings) == 1
+    return () if plain else rows
 
 
-def _run_to(session: Session, stages: frozenset[str], token: int) -> list[str]:
-    """Run to the first of `stages` at `token`, and no further than where that token is chosen."""
-    try:
-        stop = session.go(Motion(stages | {SAMPLE.address}, token=token))
-    except GenerationError as error:
-        return [str(error)]
-    if stop.stage.address in stages and stop.token == token:
-        return []
-    wanted = next(iter(sorted(stages)))
-    return [f"the replay stands at {stop.stage.address}@{stop.token}: this time it did not stop at {wanted}@{token}"]
-
-
-def _tokens_that_differ(session: Session, saved: SavedSession) -> list[str]:
-    again = session.generated_ids()
-    pairs = enumerate(zip(again, saved.generated, strict=False))
-    first = next((index for index, (one, other) in pairs if one != other), None)
-    if first is not None:
-        return [f"the replay gave other tokens than before, from token {first} on"]
-    if saved.ended and len(again) == len(saved.generated) and session.end is None:
-        return ["the generation had ended here, and goes on now"]
-    if not saved.ended and session.end is not None:
-        return [f"the generation had not ended yet, and ends now at token {len(again) - 1}"]
-    return []
-
-
-def _set_again(session: Session, breakpoints: tuple[SavedBreakpoint, ...]) -> list[str]:
-    notes: list[str] = []
-    for saved in breakpoints:
-        if len(notes) == _MOST_LOST_BREAKPOINTS:
-            return [*notes, "more breakpoints are left out: is this the model they were set on?"]
-        try:
-            target = session.addresses.resolve(saved.address)
-        except AddressError as error:
-            notes.append(f"breakpoint {saved.number} is left out: {error}")
-            continue
-        session.breakpoints.put_back(Breakpoint(saved.number, target, saved.temporary, saved.enabled, saved.hits))
-    return notes
+def _branch(branch: Branch, session: Session) -> SavedBranch:
+    timeline = branch.timeline
+    current = branch is session.branches.current
+    place = Place(session.stop.stage.address, session.stop.token) if current else branch.place
+    ids = timeline.ids if len(timeline.ids) > len(session.generated_ids()) or not current else session.generated_ids()
+    return SavedBranch(
+        branch.number,
+        branch.name,
+        None if branch.parent is None else branch.parent.number,
+        branch.fork,
+        branch.why,
+        Place(place.address, place.token),
+        tuple(ids),
+        tuple(SavedSettings(since, settings) for since, settings in timeline.settings),
+        tuple(SavedChoice(at, each.force, tuple(sorted(each.ban))) for at, each in sorted(timeline.steering.items())),
+        tuple(SavedEdit(each.number, each.text, each.since, each.enabled) for each in branch.edits.list()),
+    )

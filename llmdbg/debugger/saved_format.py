@@ -16,6 +16,7 @@ from functools import cache
 from types import UnionType
 from typing import Any, NoReturn, cast, get_args, get_origin, get_type_hints
 
+from llmdbg.debugger.breakpoints import PointKind
 from llmdbg.debugger.saved import FORMAT, SavedSession
 from llmdbg.errors import SessionFileError, SettingsError
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION
@@ -25,6 +26,10 @@ _MOST_NUMBER = 2**53
 _MOST_PID = 2**31 - 1
 _MOST_BREAKPOINTS = 1000
 _MOST_ADDRESS_CHARACTERS = 300
+_MOST_BRANCHES = 1000
+_MOST_LINES = 200
+_MOST_LINE = 2000  # characters
+_MOST_NAME = 60  # characters
 _DEEPEST_LAYOUT = 20
 
 
@@ -59,6 +64,8 @@ def from_json(text: str, prompt: str) -> SavedSession:
         damaged("it does not say its format")
     if document["format"] > FORMAT:
         raise SessionFileError("it was written by a newer llmdbg: update this one to open it")
+    if document["format"] < FORMAT:
+        raise SessionFileError("it was written by an older llmdbg, whose sessions this one does not read")
     if "prompt" in document:
         damaged("prompt: the prompt belongs in a file of its own")
     saved = cast("SavedSession", _record(SavedSession, document | {"prompt": prompt}, ""))
@@ -142,6 +149,8 @@ def _check(saved: SavedSession) -> None:
         damaged(f"breakpoints: more than {_MOST_BREAKPOINTS}, or a number twice")
     if any(len(each) > _MOST_ADDRESS_CHARACTERS for each in _addresses(saved)):
         damaged(f"an address is longer than {_MOST_ADDRESS_CHARACTERS} characters")
+    _check_breakpoints(saved)
+    _check_branches(saved)
     # A replay runs to the place: it can be no further than what was generated.
     if saved.place.token > len(saved.generated):
         damaged(f"place.token is {saved.place.token}, and {len(saved.generated)} tokens were generated")
@@ -151,9 +160,46 @@ def _check(saved: SavedSession) -> None:
         damaged(f"layout is nested deeper than {_DEEPEST_LAYOUT}")
 
 
+def _check_breakpoints(saved: SavedSession) -> None:
+    for index, each in enumerate(saved.breakpoints):
+        texts = (each.condition or "", *each.expressions, *each.commands)
+        if each.kind not in tuple(PointKind):
+            damaged(f"breakpoints[{index}].kind is none of {', '.join(PointKind)}")
+        if max(len(each.commands), len(each.expressions)) > _MOST_LINES or any(len(t) > _MOST_LINE for t in texts):
+            damaged(
+                f"breakpoints[{index}] has more than {_MOST_LINES} lines, or one longer than {_MOST_LINE} characters"
+            )
+        if each.kind == PointKind.WATCH and len(each.expressions) != 1:
+            damaged(f"breakpoints[{index}] watches {len(each.expressions)} expressions, and a watch has one")
+
+
+def _check_branches(saved: SavedSession) -> None:
+    if len(saved.branches) > _MOST_BRANCHES:
+        damaged(f"branches: more than {_MOST_BRANCHES}")
+    seen: set[int] = set()
+    names: set[str] = set()
+    for index, each in enumerate(saved.branches):
+        name = f"branches[{index}]"
+        if each.number in seen or each.name in names or len(each.name) > _MOST_NAME or not each.name:
+            damaged(f"{name} has a number or name that is there twice, or is empty or too long")
+        # So that no branch is above itself.
+        if each.parent is not None and each.parent not in seen:
+            damaged(f"{name}.parent is no branch before it")
+        if max(each.fork, each.place.token) > len(each.generated):
+            damaged(f"{name} begins or stands further than its {len(each.generated)} tokens")
+        if not each.settings or each.settings[0].since != 0:
+            damaged(f"{name}.settings do not say what holds from token 0 on")
+        lines = (each.why, *(edit.line for edit in each.edits))
+        if len(each.edits) > _MOST_LINES or any(len(line) > _MOST_LINE for line in lines):
+            damaged(f"{name} has more than {_MOST_LINES} edits, or a line longer than {_MOST_LINE} characters")
+        seen.add(each.number)
+        names.add(each.name)
+
+
 def _addresses(saved: SavedSession) -> Iterator[str]:
     yield saved.place.address
     yield from (each.address for each in saved.breakpoints)
+    yield from (each.place.address for each in saved.branches)
 
 
 def _check_time(name: str, text: str) -> None:

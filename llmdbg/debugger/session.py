@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from llmdbg.debugger.breakpoints import Breakpoint
     from llmdbg.engine.steering import Steering
+    from llmdbg.engine.timeline import Timeline
     from llmdbg.models.spec import LoadedModel
     from llmdbg.models.tokens import Prompt
     from llmdbg.probes.quantities import Value
@@ -204,7 +205,7 @@ class Session:
         """
         place = self.place
         self._leave_branch()
-        timeline = self.engine.timeline.fork(place.token)
+        timeline = self._forked(place.token)
         if steering is not None:
             timeline.steering[place.token] = steering
         if settings is not None:
@@ -222,11 +223,17 @@ class Session:
         here = self.branches.current
         ahead = len(self.engine.timeline.ids) > token
         self._leave_branch()
-        self.engine.timeline = self.engine.timeline.fork(token)
+        self.engine.timeline = self._forked(token)
         if ahead:
             self.branches.fork(self.engine.timeline, token, why)
         else:
             here.timeline = self.engine.timeline
+
+    @contextmanager
+    def left(self) -> Iterator[None]:
+        """The model as it is, with no run under way. `return_to` must follow."""
+        self._leave_branch()
+        yield
 
     @contextmanager
     def without_edits(self) -> Iterator[None]:
@@ -273,6 +280,16 @@ class Session:
         self.engine.timeline = branch.timeline
         return self.return_to(branch.place)
 
+    def adopt(self, branches: Iterable[Branch], current: Branch) -> None:
+        """Have these branches instead of what there is; `begin_again` must follow."""
+        self._stages.close()
+        self.branches.put_back(branches, current)
+        self.engine.timeline = current.timeline
+
+    def begin_again(self) -> Stop:
+        """Stand at the beginning of the current branch, whose tokens may be known and not have been run."""
+        return self.return_to(BEGINNING)
+
     def branch_rows(self) -> tuple[BranchRow, ...]:
         """Every branch below its parent. The current one's tokens end where the session stands."""
         rows = []
@@ -286,6 +303,14 @@ class Session:
             named = (branch.number, branch.name, parent, depth, branch.fork, branch.why)
             rows.append(BranchRow(*named, current, place, own, text))
         return tuple(rows)
+
+    def _forked(self, token: int) -> Timeline:
+        """A timeline that parts at `token`, whose own choice stays what the user made it."""
+        old = self.engine.timeline
+        timeline = old.fork(token)
+        if token in old.steering:
+            timeline.steering[token] = old.steering[token]
+        return timeline
 
     def _leave_branch(self) -> None:
         self.branches.current.place = self.place

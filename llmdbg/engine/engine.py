@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Generator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -24,7 +24,7 @@ from llmdbg.engine.random_streams import RandomStreams
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.stops import Editor, Stops
 from llmdbg.engine.suspension import Suspension
-from llmdbg.engine.timeline import Timeline
+from llmdbg.engine.timeline import Timeline, fingerprint_of
 from llmdbg.engine.visit import Visit, Visitor, always_suspend
 from llmdbg.errors import GenerationError, LlmdbgError, PromptError, SettingsError
 from llmdbg.models.stages import Stage
@@ -128,7 +128,7 @@ class Engine:
             yield from self._run(token)
             if not self._loop.settings_change:
                 return
-            token = self._stops.token + 1
+            token = self._stops.token
 
     def _run(self, token: int) -> Generator[Visit, None, None]:
         """Generate from `token` on, as long as the same settings hold."""
@@ -154,23 +154,41 @@ class Engine:
             run.close()
             self._stops.end(for_good=not self._loop.settings_change)
 
+    def untouched(self, settings: GenerationSettings) -> tuple[list[int], list[int]]:
+        """Run `generate()` as it is, with no loop or hook of ours. No run may be under way.
+
+        Returns the generated ids, and for each a hash of the bits of its raw logits, as `Timeline.fingerprints` has it.
+        """
+        input_ids, arguments = self._generate_arguments(settings)
+        with torch.random.fork_rng(self._gpus()):
+            transformers.set_seed(settings.seed)
+            out: Any = self._model.generate(input_ids, **arguments, return_dict_in_generate=True, output_logits=True)
+        ids = out.sequences[0, len(self.prompt_ids) :].tolist()
+        return ids, [int(fingerprint_of(logits)) for logits in out.logits]
+
+    def _gpus(self) -> list[int]:
+        return sorted({device.index for device in self._devices if device.type == "cuda"})
+
     def _decode_loop(self, token: int) -> DecodeLoop:
         return DecodeLoop(self.anatomy, self._stops, self.timeline, self._past, token)
 
     def _generate(self, settings: GenerationSettings) -> None:
         transformers.set_seed(settings.seed)
-        input_ids = torch.tensor([self.prompt_ids], device=self._model.device)  # (1, prompt)
+        input_ids, arguments = self._generate_arguments(settings)
+        self._model.generate(input_ids, **arguments, custom_generate=self._loop.run)
+
+    def _generate_arguments(self, settings: GenerationSettings) -> tuple[torch.Tensor, dict[str, Any]]:
+        """The prompt's ids (1, prompt), and what else `generate()` is called with."""
+        input_ids = torch.tensor([self.prompt_ids], device=self._model.device)
         own = self._model.generation_config
         # Left to itself, generate() takes a pad token in the prompt for padding and hides it from the model.
         takes_mask = "attention_mask" in inspect.signature(self._model.forward).parameters
-        self._model.generate(
-            input_ids,
+        return input_ids, {
             **({"attention_mask": torch.ones_like(input_ids)} if takes_mask else {}),
-            custom_generate=self._loop.run,
             **one_sequence(own),
             **stop_strings(own, self._tokenizer),
             **settings.generate_arguments(),
-        )
+        }
 
 
 def check_prompt(prompt_ids: Sequence[int], context_length: int | None, vocabulary_size: int | None) -> None:

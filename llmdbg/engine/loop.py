@@ -109,6 +109,8 @@ class DecodeLoop:
                 if self.ended_by:
                     return input_ids
                 if token == change:
+                    # Noted here, so that the run with other settings goes on from exactly this.
+                    self._begin(token, model_kwargs)
                     self.settings_change = True
                     return input_ids
                 outputs = self._decode(model, token, input_ids, model_kwargs)

@@ -106,7 +106,7 @@ class Timeline:
 
     def took(self, token: int, id: int, logits: Tensor) -> None:
         """`id` was chosen as generated token `token` from raw `logits` (1, vocabulary)."""
-        fingerprint = torch.hash_tensor(logits)
+        fingerprint = fingerprint_of(logits)
         if token in self._fingerprints:
             self._doubts.append((token, self._fingerprints[token] != fingerprint))
         self._fingerprints[token] = fingerprint
@@ -119,6 +119,10 @@ class Timeline:
         """The tokens whose logits came out otherwise when they were run again, since the last time of asking."""
         doubts, self._doubts = self._doubts, []
         return tuple(token for token, differs in doubts if bool(differs))
+
+    def fingerprints(self) -> dict[int, int]:
+        """A hash of the bits of the raw logits of each token that was chosen. Waits for the device."""
+        return {token: int(mark) for token, mark in self._fingerprints.items()}
 
     def leave(self) -> None:
         """The run is given up: keep what its cache holds."""
@@ -147,6 +151,11 @@ class Timeline:
         del self._beginnings[token + 1 :]
         self._bank.cut(token, self.length(token))
         self._fingerprints = {at: mark for at, mark in self._fingerprints.items() if at <= token}
+
+
+def fingerprint_of(logits: Tensor) -> Tensor:
+    """A hash of the bits of a tensor, as one int64 on its device."""
+    return torch.hash_tensor(logits).view(torch.int64)
 
 
 def _cache(kwargs: dict[str, Any]) -> Any:

@@ -189,8 +189,10 @@ def _files() -> dict[str, Path]:
 
 
 def lines(report: Report) -> list[str]:
-    """The report as lines for people."""
+    """The report as lines for people; what is wrong comes first."""
+    problems = _section("problems", (("-", each) for each in report.problems) if report.problems else (("none", ""),))
     return [
+        *(problems if report.problems else ()),
         *_section("versions", ((name, each or "not installed") for name, each in report.versions.items())),
         *_section("devices", ((each.name, _device_text(each)) for each in report.devices)),
         *_section("demo model", (("smollm2", report.demo_model),)),
@@ -198,7 +200,7 @@ def lines(report: Report) -> list[str]:
         *_section("settings", ((name, _setting_text(value)) for name, value in report.settings.items())),
         *_section("this terminal", _terminal_texts(report.terminal)),
         *_section("keys", ((name, "  ".join(keys) or "none") for name, keys in report.keys.items())),
-        *_section("problems", (("-", problem) for problem in report.problems) if report.problems else (("none", ""),)),
+        *(() if report.problems else problems),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.breakpoints import PointKind
 from llmdbg.debugger.commands import COMMANDS
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def never_hit(breakpoints: Iterable[Breakpoint]) -> Iterator[str]:
     """A sentence for each breakpoint that waited for a whole run in vain."""
     for each in breakpoints:
         if each.enabled and not each.hits:
-            yield f"breakpoint {each.number} ({each.target.text}) was never hit: {_why(each.target)}"
+            yield f"{each.kind} {each.number} ({each.target.text}) was never hit: {_reason(each)}"
 
 
 def not_reached(session: Session, command: str, stop: Stop) -> str:
@@ -29,6 +30,14 @@ def not_reached(session: Session, command: str, stop: Stop) -> str:
         return ""
     target = session.addresses.resolve(address)
     return "" if stop.stage.address in target.addresses else f"`{command}` stopped at the end: {_why(target)}"
+
+
+def _reason(point: Breakpoint) -> str:
+    if point.kind is PointKind.WATCH:
+        return "nothing it watches has changed"
+    if point.condition is not None:
+        return "its condition never held"
+    return _why(point.target)
 
 
 def _why(target: Target) -> str:

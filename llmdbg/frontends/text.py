@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.edits import Edit
     from llmdbg.debugger.info import ModelInfo, TokenTable
     from llmdbg.debugger.stop import End, Stop, TokenRow
+    from llmdbg.debugger.verify import Proof
     from llmdbg.probes.candidates import Candidate, Candidates
     from llmdbg.probes.quantities import Value
     from llmdbg.probes.statistics import Numbers, Statistics
@@ -95,7 +96,7 @@ def answer_lines(data: Any) -> list[str]:
     if data is None:
         return ["nothing here"]
     if isinstance(data, str):
-        return [visible(data)]
+        return [visible(line) for line in data.split("\n")]
     if isinstance(data, tuple):
         return [line for item in data for line in answer_lines(item)] or ["none"]
     lines: list[str] = _WRITERS[type(data).__name__](data)
@@ -172,6 +173,12 @@ def _effect_lines(value: Effect) -> list[str]:
     return lines
 
 
+def _proof_lines(value: Proof) -> list[str]:
+    if value.differs is None:
+        return [f"verified: generate() gives the same {value.tokens} tokens, and logits equal bit by bit"]
+    return [f"NOT the same: at token {value.first} generate() has other {value.differs}"]
+
+
 def _likely(tokens: Iterable[Likely]) -> str:
     return " ".join(f"{quoted(each.text)} {_percent(each.prob)}" for each in tokens)
 
@@ -214,6 +221,7 @@ _WRITERS: dict[str, Any] = {
     "BranchRow": _branch_lines,
     "Edit": _edit_lines,
     "Effect": _effect_lines,
+    "Proof": _proof_lines,
     "ModelInfo": _model_lines,
     "Command": _command_lines,
     "TokenTable": _table_lines,

@@ -194,8 +194,8 @@ def test_what_a_command_takes_is_what_its_usage_says():
         said = command.usage.partition(" ")[2]
         if command.takes is Argument.OF_BREAKPOINT:
             assert said.startswith("N "), command.name
-        elif command.takes is Argument.EDIT:
-            assert said.startswith(("ADDRESS", "PYTHON")), command.name
+        elif command.takes in (Argument.EDIT, Argument.PYTHON):
+            assert said.startswith("ADDRESS" if command.takes is Argument.EDIT else "PYTHON"), command.name
         else:
             assert said == written[command.takes], command.name
 

@@ -161,6 +161,8 @@ def test_a_branch_that_never_came_there_is_refused():
         ("\0", "this is no Python"),
         ("(" * 400, "this is no Python"),
         ("\ud800", "this is no Python"),
+        ("out = " + "-" * 100_000 + "1", "this is no Python"),
+        ("@5 nobody", "NameError"),
     ],
 )
 def test_python_that_fails_is_told_at_once(code, reason):
@@ -172,6 +174,13 @@ def test_python_that_fails_is_told_at_once(code, reason):
     assert "\n" not in str(raised.value)
     assert visit.args is before[0] and visit.kwargs is before[1] and visit.output is before[2]
     assert torch.equal(visit.output, before[3])
+    stages.close()
+
+
+def test_what_python_warns_of_is_not_told():
+    bench = Bench()
+    visit, stages = bench.at("1")
+    bench.read("edit out if 1 is 1 else -out", visit=visit)
     stages.close()
 
 

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmdbg.debugger.commands import COMMANDS
+from llmdbg.debugger.restoring import restore
 from llmdbg.debugger.saved import (
     Owner,
     Place,
@@ -24,7 +25,6 @@ from llmdbg.debugger.saved import (
     begin,
     capture,
     describe,
-    restore,
     this_process,
 )
 from llmdbg.debugger.saved_files import SessionStore, sessions_folder
@@ -313,13 +313,13 @@ def test_a_newer_file_is_left_where_it_is(store, tmp_path):
     saved = started()
     store.save(saved)
     file = tmp_path / "sessions" / saved.id / "session.json"
-    file.write_text(file.read_text().replace('"format": 1', '"format": 2'))
+    file.write_text(file.read_text().replace('"format": 2', '"format": 3'))
     survey = SessionStore(tmp_path / "sessions").survey()
     assert "newer llmdbg" in survey.notes[0]
     assert file.exists()
     with pytest.raises(SessionFileError, match="newer"):
         SessionStore(tmp_path / "sessions").save(saved)
-    assert '"format": 2' in file.read_text()
+    assert '"format": 3' in file.read_text()
 
 
 JSON = st.recursive(

@@ -230,7 +230,7 @@ def test_every_command_is_documented_and_its_example_runs():
         session = tiny_session(max_new_tokens=12, text="Hello there, this is long")
         run(session, "break 0@20")
         run(session, "token 2")
-        if command.takes is Argument.EDIT:
+        if command.takes in (Argument.EDIT, Argument.PYTHON):
             run(session, "until 1")
         if command.name == "undo":
             run(session, "zero 0")

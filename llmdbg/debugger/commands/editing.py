@@ -63,7 +63,7 @@ def _patch(session: Session, arguments: str) -> Outcome:
     usage="edit PYTHON",
     summary="Make another `out` of this stage's output with your own Python, as in pdb.",
     example="edit out * 2",
-    takes=Argument.EDIT,
+    takes=Argument.PYTHON,
 )
 def _edit(session: Session, arguments: str) -> Outcome:
     return _made(session, "edit", arguments)

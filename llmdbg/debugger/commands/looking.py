@@ -50,6 +50,33 @@ def _focus(session: Session, arguments: str) -> Outcome:
 
 
 @COMMANDS.add(
+    "print",
+    "p",
+    usage="print PYTHON",
+    summary="Work out your own Python here: out, inputs, torch, model.",
+    example="print out.shape",
+    takes=Argument.PYTHON,
+)
+def _print(session: Session, arguments: str) -> Outcome:
+    from llmdbg.debugger.printing import printed
+
+    return Answer(printed(session, required("print", arguments, "PYTHON", "as in `print out.max()`")))
+
+
+@COMMANDS.add(
+    "verify",
+    usage="verify",
+    summary="Prove that an untouched generate() gives these tokens and logits, bit by bit.",
+    example="verify",
+)
+def _verify(session: Session, arguments: str) -> Outcome:
+    from llmdbg.debugger.verify import verify
+
+    no_arguments("verify", arguments)
+    return Answer(verify(session))
+
+
+@COMMANDS.add(
     "help", "h", usage="help [COMMAND]", summary="Say what commands do.", example="help break", takes=Argument.COMMAND
 )
 def _help(_session: Session, arguments: str) -> Outcome:

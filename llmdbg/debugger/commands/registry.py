@@ -62,6 +62,7 @@ class Argument(StrEnum):
     TRACED = "traced"
     WATCHED = "watched"
     EDIT = "edit"
+    PYTHON = "python"
     SWITCH = "switch"
     OF_BREAKPOINT = "of breakpoint"
 

@@ -170,6 +170,18 @@ def split_trace(text: str) -> tuple[str, str]:
     return words[0], " ".join(words[1:])
 
 
+def point_again(
+    session: Session, address: str, condition: str | None, expressions: tuple[str, ...]
+) -> tuple[Target, Trigger | None, tuple[Expression, ...]]:
+    """What a saved breakpoint's texts stand for on this model. Raises AddressError, CommandError or ConditionError."""
+    parsed = tuple(parse_expression(each) for each in expressions)
+    ready = ready_made(address)
+    if ready is not None:
+        return _named_stages(session, ready.where, address), ready.trigger, parsed
+    target = _named_stages(session, address, address) if address == "layers" else session.addresses.resolve(address)
+    return target, None if condition is None else _parsed_condition(session, target, condition), parsed
+
+
 def _set_breakpoint(session: Session, name: str, arguments: str, *, temporary: bool) -> Breakpoint:
     address, condition = split_condition(required(name, arguments, "ADDRESS"))
     ready = ready_made(address) if condition is None else None
@@ -202,7 +214,7 @@ def _named_stages(session: Session, where: str, text: str) -> Target:
     """The stages that a ready-made breakpoint looks at."""
     stages = session.stages()
     if where == "sample":
-        return session.addresses.resolve("sample")
+        return Target(text, frozenset((where,)))
     if where == "layers":
         stages = session.anatomy.layers()
         if len(stages) < 2:

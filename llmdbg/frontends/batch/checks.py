@@ -95,6 +95,7 @@ _FITS: dict[Argument, Callable[[str], bool]] = {
     Argument.COMMAND: lambda _: True,
     Argument.TOKEN: bool,
     Argument.EDIT: bool,
+    Argument.PYTHON: bool,
     Argument.SWITCH: lambda arguments: not arguments or arguments.split()[0] in ("on", "off"),
     Argument.WHERE: lambda arguments: bool(split_condition(arguments)[0]),
     Argument.TRACED: lambda arguments: bool(split_condition(arguments)[0]),

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.saved import restore
+from llmdbg.debugger.restoring import restore
 from llmdbg.debugger.session import Session
 from llmdbg.frontends.batch.checks import check_addresses, check_commands, without_comments
 from llmdbg.frontends.batch.progress import LoadingBar

@@ -11,14 +11,14 @@ from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.css.query import NoMatches
+from textual.driver import Driver
+from textual.events import Event, Key, Paste
 from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Input
 
 from llmdbg.frontends.log import LogBook
-from llmdbg.frontends.tui.answer import answer_rows
-from llmdbg.frontends.tui.bars import footer_row, header_row, help_rows, loading_rows, status_row
+from llmdbg.frontends.tui.bars import footer_row, header_row, loading_rows, status_row
 from llmdbg.frontends.tui.doing import COMMAND_OF, Doing
 from llmdbg.frontends.tui.engine_thread import EngineThread
 from llmdbg.frontends.tui.history import History, history_path
@@ -26,7 +26,8 @@ from llmdbg.frontends.tui.keys import bound
 from llmdbg.frontends.tui.launch import LaunchRequest
 from llmdbg.frontends.tui.layout import NARROW, TALL, WIDE, View, in_view, view_of
 from llmdbg.frontends.tui.mailbox import Mailbox, MailCame
-from llmdbg.frontends.tui.messages import Arrived, Failed, Left, Loading, Running
+from llmdbg.frontends.tui.messages import Arrived, BackgroundTold, Failed, Left, Loading, Running
+from llmdbg.frontends.tui.overlay import overlay_rows, overlay_title
 from llmdbg.frontends.tui.panes import all_panes, keyed_actions
 from llmdbg.frontends.tui.panes.pane import Place, Trouble
 from llmdbg.frontends.tui.panes.tokens import described
@@ -39,11 +40,11 @@ from llmdbg.frontends.tui.screen_state import Overlay, ScreenState
 from llmdbg.frontends.tui.sentences import sentence
 from llmdbg.frontends.tui.terminal import TerminalLook, theme_for
 from llmdbg.frontends.tui.themes import THEMES, VARIABLE_DEFAULTS, line_filters
-from llmdbg.frontends.visible import visible
 from llmdbg.models.spec import DEMO_MODEL
 
 if TYPE_CHECKING:
     from llmdbg.frontends.tui.panes.pane import Pane
+    from llmdbg.frontends.tui.snapshot import Snapshot
 
 KEYED_ACTIONS = keyed_actions()
 _SECONDS_TO_THE_FIRST_FRAME = 0.05
@@ -74,9 +75,10 @@ class LlmdbgApp(App[BaseException]):
         preferences: Preferences = _DEFAULTS,
         look: TerminalLook = _FULL_LOOK,
         book: LogBook | None = None,
+        driver_class: type[Driver] | None = None,
     ) -> None:
         self.look, self._preferences = look, preferences
-        super().__init__()
+        super().__init__(driver_class)
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = theme_for(look, preferences)
@@ -213,25 +215,26 @@ class LlmdbgApp(App[BaseException]):
             state.overlay = Overlay.OUTPUT
             state.output = (message.title, message.answer)
         else:
-            moved_focus = before is not None and before.focus != shown.focus and before.same_place(shown)
-            told = described(shown.focused) if moved_focus else sentence(shown)
-            state.say(message.answer[0] if message.answer else told)
+            state.say(*self._told(before, message.answer))
         self.paint()
 
-    def on_input_changed(self, _event: Input.Changed) -> None:
-        """Say what could be typed, or show what a search finds so far."""
-        self.doing.typed()
-        self.paint()
+    def _told(self, before: Snapshot | None, answer: Sequence[str]) -> tuple[str, str]:
+        """What to say of what has arrived, and in which style."""
+        shown = self.state.snapshot
+        if answer:
+            when = "" if before is None else self.state.when_hit(before)
+            return (f"{answer[0].removesuffix(', hit 0 times')}: {when}" if when else answer[0]), "dim"
+        if before is not None and before.focus != shown.focus and before.same_place(shown):
+            return described(shown.focused), "dim"
+        return sentence(shown), "dim"
 
-    def on_prompt_hint(self, message: Prompt.Hint) -> None:
-        """Show the completions."""
-        self.state.say(message.text)
-        self.paint()
-
-    def on_input_submitted(self, _event: Input.Submitted) -> None:
-        """Run the command that was typed, or go to the next hit of a search."""
-        self.doing.entered()
-        self.paint()
+    async def on_event(self, event: Event) -> None:
+        """Take in what is typed here, in the order of the keys: those behind Enter would overtake it otherwise."""
+        is_typed = isinstance(event, Key | Paste) and not event.is_forwarded and self._is_typing_a_line()
+        if is_typed and await self.doing.take(event):
+            self.paint()
+        else:
+            await super().on_event(event)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While something is being typed, letters are letters."""
@@ -268,10 +271,16 @@ class LlmdbgApp(App[BaseException]):
         """The colours our style sheet names, for a theme that is not ours."""
         return VARIABLE_DEFAULTS
 
+    def on_background_told(self, message: BackgroundTold) -> None:
+        """Take the colours that go with what lies behind them; nobody has asked for others."""
+        self.look = replace(self.look, light=message.light)
+        self.choose_theme(self._preferences.theme)
+
     def choose_theme(self, name: str) -> None:
         """Change the colours."""
         if name in THEME_WORDS:
-            self.theme = theme_for(self.look, replace(self._preferences, theme=name))
+            self._preferences = replace(self._preferences, theme=name)
+            self.theme = theme_for(self.look, self._preferences)
         else:
             self.state.say(f"theme takes {', '.join(THEME_WORDS)}", "bad")
 
@@ -296,7 +305,7 @@ class LlmdbgApp(App[BaseException]):
             self._show("loading", lambda width, height: loading_rows(state.model, state.progress, width, height))
             return
         if state.overlay is not None:
-            self._show("text", lambda width, _: self._overlay_rows(width))
+            self._show("text", lambda width, _: overlay_rows(state, self.actions, width))
         self._show("tabbar", lambda width, _: [self._tab_row(width)])
         for name in shown_panes:
             self._show_pane(self._panes[name])
@@ -313,7 +322,7 @@ class LlmdbgApp(App[BaseException]):
     def _arrange(self) -> Sequence[str]:
         """Bring the right panes into view and the keys to the right one. Returns the panes in view."""
         state, view = self.state, self.view
-        loaded, covered = state.shown is not None, state.overlay is not None
+        loaded, covered, typing = state.shown is not None, state.overlay is not None, self._is_typing_a_line()
         panes = in_view(tuple(self._panes.values()), view, self.size.width, self.size.height) if loaded else frozenset()
         tabs = {name for name, pane in self._panes.items() if pane.place is Place.TAB}
         upper = {name for name, pane in self._panes.items() if pane.place in (Place.MIDDLE, Place.RIGHT)}
@@ -327,37 +336,23 @@ class LlmdbgApp(App[BaseException]):
             "right": bool(panes & (upper | tabs)),
             "lower": any(self._panes[name].place is not Place.TOKENS for name in panes),
             "text": loaded and covered,
-            "prompt": self._is_typing(),
-            "footer": not self._is_typing(),
+            "prompt": typing,
+            "footer": not typing,
         }
         for id, wanted in there.items():
             if self._widgets[id].display != wanted:
                 self._widgets[id].display = wanted
-        self.screen.set_class(view.zoomed, "-zoomed")
-        self.screen.set_class(there["upper"] and there["tabs"], "-stacked")
+        screen = self.screen_stack[0]
+        screen.set_class(view.zoomed, "-zoomed")
+        screen.set_class(there["upper"] and there["tabs"], "-stacked")
         if covered:
-            self._widgets["text"].border_title = self._overlay_title()
+            self._widgets["text"].border_title = overlay_title(self.state)
         self.engine.layout = view.as_saved()
         self.engine.ask(tuple(self._panes[name] for name in sorted(panes)))
-        target = "prompt" if self._is_typing() else "text" if covered else view.pane
-        if loaded and there.get(target, True) and (self.focused is None or self.focused.id != target):
-            self.screen.set_focus(self._widgets[target], scroll_visible=False)
+        target = "prompt" if typing else "text" if covered else view.pane
+        if loaded and there.get(target, True) and screen.focused is not self._widgets[target]:
+            screen.set_focus(self._widgets[target], scroll_visible=False)
         return sorted(panes)
-
-    def _overlay_title(self) -> str:
-        if self.state.overlay is Overlay.OUTPUT:
-            # A title is markup to Textual, and what a user typed is not.
-            return visible(self.state.output[0]).replace("[", "\\[")
-        return self.state.overlay.value if self.state.overlay is not None else ""
-
-    def _overlay_rows(self, width: int) -> Sequence[Row]:
-        state = self.state
-        if state.overlay is Overlay.HELP:
-            return help_rows(self.actions, width)
-        if state.overlay is Overlay.OUTPUT:
-            return [row(visible(line)) for line in state.output[1]]
-        more = "".join("" if token.special else token.text for token in state.run.tokens)
-        return answer_rows(state.snapshot, more, width)
 
     def _tab_row(self, width: int) -> Row:
         tabs = [pane for pane in self._panes.values() if pane.place is Place.TAB]
@@ -376,8 +371,11 @@ class LlmdbgApp(App[BaseException]):
             pane.show(rows(region.width, region.height))
 
     def _is_typing(self) -> bool:
+        return len(self.screen_stack) > 1 or self._is_typing_a_line()
+
+    def _is_typing_a_line(self) -> bool:
         try:
-            return self.prompt.typing is not None or len(self.screen_stack) > 1
+            return len(self.screen_stack) == 1 and self.prompt.typing is not None
         except NoMatches:
             return False
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from llmdbg.frontends.tui.actions import Action
-from llmdbg.frontends.tui.panes.tokens import SURPRISE_MARKS
+from llmdbg.frontends.tui.panes.tokens import surprise_mark
 from llmdbg.frontends.tui.rows import Row, Span, bar_of, fitted, row, wrapped
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.visible import in_ascii, visible
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 
 _WHAT_A_STAGE_IS = (
     "A stage is a place where the model can be stopped: it has just run, and the panes show what came out of it. "
-    "▶ is where the run stands, ● is a breakpoint, ○ one that is off, ▸ has parts to unfold. "
-    f"Tokens the model itself held unlikely are marked {SURPRISE_MARKS[1]} (under 20 %), {SURPRISE_MARKS[2]} (under "
-    f"5 %) and {SURPRISE_MARKS[3]} (under 1 %)."
+    "▶ is where the run stands, ● is a breakpoint, ○ one that is off; what is dim is still to come for this token."
+)
+_WHAT_PARTS_ARE = (
+    "▸ has parts to unfold. They stand above their stage, between ╭ and ╰, for it is done when they are. "
+    "┊ in place of │ says that they have not been seen to run yet, and stand as the model lists them."
+)
+_HOW_ASCII_READS = (
+    r"In tokens \_ is a space, \n the end of a line, \\ a backslash, \xe9 or \u4e2d a character and "
+    r"\<user> a special token."
 )
 _KEYS_WIDTH = 14
 _LOADING_BAR_WIDTH = 40
@@ -105,12 +111,18 @@ def _entry_width(action: Action) -> int:
 def help_rows(actions: Sequence[Action], width: int) -> list[Row]:
     """Every key and what it does."""
     return [
-        *(row(line) for line in wrapped(_WHAT_A_STAGE_IS, width)),
+        *(row(line) for text in _what_is_shown() for line in wrapped(text, width)),
         row(),
         *(line for action in actions if action.keys for line in _help_of(action, width)),
         row(),
         row(("A click does what a key does: on a stage, a token, a tab, ▸, or a key below. Esc closes this.", "dim")),
     ]
+
+
+def _what_is_shown() -> list[str]:
+    little, less, least = (surprise_mark(level) for level in (1, 2, 3))
+    marks = f"Tokens the model itself held unlikely are marked {little} (under 20 %), {less} (5 %) and {least} (1 %)."
+    return [_WHAT_A_STAGE_IS, _WHAT_PARTS_ARE, marks, *([_HOW_ASCII_READS] if in_ascii() else ())]
 
 
 def _help_of(action: Action, width: int) -> list[Row]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from textual.events import Key, Paste
+
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.completion import Words
 from llmdbg.errors import LlmdbgError
@@ -17,6 +19,8 @@ from llmdbg.frontends.tui.screen_state import Found, Overlay
 from llmdbg.frontends.tui.search import Index, Matches
 
 if TYPE_CHECKING:
+    from textual.events import Event
+
     from llmdbg.frontends.tui.app import LlmdbgApp
 
 COMMAND_OF = {action.name: action.command for action in ACTIONS if action.command}
@@ -55,15 +59,20 @@ class Doing:
         follows = self._app.panes[view.pane].place in (Place.MIDDLE, Place.RIGHT)
         self._app.view = replace(view, side=name, pane=name if follows and view.pane != name else view.pane)
 
-    def typed(self) -> None:
-        """Something was typed: tell what fits, or what a search finds."""
-        app, prompt = self._app, self._app.prompt
-        if prompt.typing is Typing.COMMAND:
-            app.state.say(prompt.hint())
-        elif prompt.typing is Typing.SEARCH:
+    async def take(self, event: Event) -> bool:
+        """Take in what is typed, and tell what fits or what a search finds. Returns whether it was the line's."""
+        prompt = self._app.prompt
+        if isinstance(event, Key) and event.key == "enter":
+            self._entered()
+            return True
+        hint = await prompt.take(event) if isinstance(event, Key | Paste) else None
+        if hint is not None and prompt.typing is Typing.COMMAND:
+            self._app.state.say(hint)
+        elif hint is not None:
             self._search(prompt.value)
+        return hint is not None
 
-    def entered(self) -> None:
+    def _entered(self) -> None:
         """Enter was pressed on what was typed."""
         app, prompt = self._app, self._app.prompt
         typing, line = prompt.typing, prompt.close()
@@ -182,7 +191,7 @@ class Doing:
 
     def fold(self, argument: str) -> None:
         """Show or hide the parts of a stage."""
-        self._app.state.fold(argument or self._app.state.selected)
+        self._fold(argument or self._app.state.selected)
 
     def focus(self, argument: str) -> None:
         """Describe another position."""
@@ -257,11 +266,17 @@ class Doing:
         app = self._app
         focused, shown = app.focused.id if app.focused is not None else None, app.state.snapshot
         if focused == "stages":
-            app.state.fold(app.state.selected, unfolded=by > 0)
+            self._fold(app.state.selected, unfolded=by > 0)
         elif focused == "tokens":
             app.submit(f"focus {max(0, min(len(shown.tokens) - 1, shown.focus + by))}")
         elif focused in app.panes and app.panes[focused].place is Place.TAB:
             self._step_tab(by)
+
+    def _fold(self, address: str, *, unfolded: bool | None = None) -> None:
+        state = self._app.state
+        state.fold(address, unfolded=unfolded)
+        if told := state.unfolded_parts(address):
+            state.say(told)
 
     def _search(self, query: str) -> None:
         state = self._app.state

@@ -43,7 +43,7 @@ class EngineThread(threading.Thread):
         self._request = request
         self._post = post
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._pending = 0
+        self._pending, self._counting = 0, threading.Lock()
         self._running = False
         self._session: Session | None = None
         self._memory = Memory()
@@ -65,9 +65,10 @@ class EngineThread(threading.Thread):
 
     def submit(self, line: str) -> bool:
         """Run a command line after those that wait. Returns False when too many wait already."""
-        if self._pending >= _MOST_PENDING:
-            return False
-        self._pending += 1
+        with self._counting:
+            if self._pending >= _MOST_PENDING:
+                return False
+            self._pending += 1
         self._lines.put(line)
         return True
 
@@ -75,7 +76,8 @@ class EngineThread(threading.Thread):
         """Ask what these panes want to know, now and after every stop from now on. Safe from any thread."""
         before, self._panes = self._panes, panes
         if any(pane.ask is not None and pane not in before for pane in panes) and self._session is not None:
-            self._pending += 1
+            with self._counting:
+                self._pending += 1
             self._lines.put(_LOOK_AGAIN)
 
     def interrupt(self) -> None:
@@ -105,7 +107,8 @@ class EngineThread(threading.Thread):
                     self._post(Arrived(self._snapshot(session), looked_again=True))
                 else:
                     self._run_line(session, line)
-                self._pending -= 1
+                with self._counting:
+                    self._pending -= 1
             if self._keeper is not None:
                 self._keeper.close()
         finally:
@@ -114,17 +117,14 @@ class EngineThread(threading.Thread):
     def _load(self) -> Session:
         from llmdbg.debugger.session import Session
         from llmdbg.frontends.log import route_transformers
-        from llmdbg.models.loading import load
+        from llmdbg.frontends.opening import opened
         from llmdbg.models.spec import LoadProgress
-        from llmdbg.models.tokens import encode_prompt
 
         self._post(Loading(LoadProgress("starting", 0, None)))
         route_transformers()
         request = self._request
-        loaded = load(request.spec, self._report)
-        vocabulary_size = int(loaded.model.get_input_embeddings().weight.shape[0])
-        prompt = encode_prompt(
-            loaded.tokenizer, request.prompt, chat=request.chat, system=request.system, vocabulary_size=vocabulary_size
+        loaded, prompt = opened(
+            request.spec, request.prompt, chat=request.chat, system=request.system, report=self._report
         )
         session = Session(loaded, prompt, request.settings, top=_CANDIDATES)
         session.on_token = self._note_token
@@ -136,7 +136,7 @@ class EngineThread(threading.Thread):
 
     def _begin(self, session: Session) -> None:
         """Come back to where a resumed session stood, and run what the command line asked for."""
-        from llmdbg.debugger.saved import restore
+        from llmdbg.debugger.restoring import restore
         from llmdbg.frontends.tui.keeper import Keeper
 
         keeper = Keeper(self._request)
@@ -152,7 +152,8 @@ class EngineThread(threading.Thread):
                 self._run_line(session, line)
 
     def _run_line(self, session: Session, line: str) -> None:
-        from llmdbg.debugger.commands import COMMANDS, Answer, Quit
+        from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
+        from llmdbg.frontends.missed import not_reached
         from llmdbg.frontends.text import answer_lines
 
         self._running, self._fresh, self._painted = True, [], time.monotonic()
@@ -164,6 +165,8 @@ class EngineThread(threading.Thread):
                 self._post(Left())
             elif isinstance(outcome, Answer):
                 answer = tuple(f"{outcome.done} {line}".lstrip() for line in answer_lines(outcome.data))
+            elif isinstance(outcome, Moved) and (missed := not_reached(session, line, outcome.stop)):
+                answer = (missed,)
         except UsageError as problem:
             error = str(problem)
         except LlmdbgError as problem:

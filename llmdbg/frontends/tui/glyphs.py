@@ -40,11 +40,3 @@ def ascii_of(text: str) -> str:
     # A sign may be several characters, so one by one their widths would not add up.
     signs = ((drawn[start:end], cells) for start, end, cells in split_graphemes(drawn)[0])
     return "".join(sign if sign.isascii() else "?" * cells for sign, cells in signs)
-
-
-def escaped(text: str) -> str:
-    r"""`text` with everything that is not ASCII by its code point, as Python writes it: `\u4e2d`.
-
-    For the text of tokens, before it is laid out: there `?` would not tell one from another.
-    """
-    return text.encode("ascii", "backslashreplace").decode("ascii")

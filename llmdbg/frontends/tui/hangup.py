@@ -1,4 +1,4 @@
-"""The end of a terminal ends the process: a dropped link must not leave a model on the GPU.
+"""The end of a terminal ends the process: a dropped link must not leave a model on the GPU. So does being asked to.
 
 A link that drops usually sends SIGHUP, but not to a process whose parent ignored it, nor to one that does not belong to
 the terminal's session. Textual then reads end-of-file for ever, at the cost of a core, and its writing thread dies of
@@ -20,33 +20,35 @@ from types import FrameType
 SECONDS_TO_SAVE = 0.5
 """How long the session has to be saved once the terminal is gone."""
 _SECONDS_TO_LIVE = 1.2
-_HANGUP, _STOP = b"h", b"s"
+_ENDING = (signal.SIGHUP, signal.SIGTERM)
+_STOP = b"\0"
 
 
 @contextmanager
 def ending_with(terminals: Sequence[int], before: Callable[[], object] | None = None) -> Iterator[None]:
-    """End the process with status 129 when one of these terminals hangs up or SIGHUP comes, whatever its threads do.
+    """End the process when one of these terminals hangs up, or SIGHUP or SIGTERM comes, whatever its threads do.
 
-    `terminals` are open file descriptors. `before` is called first, in a thread of its own, and has `SECONDS_TO_SAVE`;
-    without one SIGHUP does what it did, which is to kill, even while a library holds the interpreter's lock.
-    To be entered in the main thread; a SIGHUP that is ignored stays so.
+    Its status is 128 and the signal's number, SIGHUP's for a hang-up. `terminals` are open file descriptors. `before`
+    is called first, in a thread of its own, and has `SECONDS_TO_SAVE`; without one the signals do what they did, which
+    is to kill, even while a library holds the interpreter's lock.
+    To be entered in the main thread; a signal that is ignored stays so.
     """
     woken, wake = os.pipe()
     watch = threading.Thread(target=_watch, args=(tuple(terminals), woken, before), name="llmdbg-terminal", daemon=True)
     watch.start()
-    handled_before = signal.getsignal(signal.SIGHUP)
 
-    def hang_up(_signal: int, _frame: FrameType | None) -> None:
-        os.write(wake, _HANGUP)
+    def tell(number: int, _frame: FrameType | None) -> None:
+        os.write(wake, bytes((number,)))
 
-    handled = before is not None and handled_before is not signal.SIG_IGN
-    if handled:
-        signal.signal(signal.SIGHUP, hang_up)
+    found = {number: signal.getsignal(number) for number in _ENDING} if before is not None else {}
+    handled = {number: was for number, was in found.items() if was is not signal.SIG_IGN}
+    for number in handled:
+        signal.signal(number, tell)
     try:
         yield
     finally:
-        if handled:
-            signal.signal(signal.SIGHUP, signal.SIG_DFL if handled_before is None else handled_before)
+        for number, was in handled.items():
+            signal.signal(number, signal.SIG_DFL if was is None else was)
         os.write(wake, _STOP)
         watch.join()
         os.close(woken)
@@ -62,17 +64,18 @@ def _watch(terminals: Sequence[int], woken: int, before: Callable[[], object] | 
     while True:
         for descriptor, event in poll.poll():
             if descriptor == woken:
-                if os.read(woken, 1) == _STOP:
+                told = os.read(woken, 1)
+                if told == _STOP:
                     return
-                end(before)
+                end(before, told[0])
             elif event & (select.POLLHUP | select.POLLERR):
-                end(before)
+                end(before, signal.SIGHUP)
             else:
                 poll.unregister(descriptor)
 
 
-def end(before: Callable[[], object] | None) -> None:
-    """Call `before`, wait for it no longer than `SECONDS_TO_SAVE`, and end the process."""
+def end(before: Callable[[], object] | None, number: int) -> None:
+    """Call `before`, wait for it no longer than `SECONDS_TO_SAVE`, and end the process as a signal would."""
     try:
         if before is None:
             return
@@ -84,4 +87,4 @@ def end(before: Callable[[], object] | None) -> None:
         last_deed.start()
         last_deed.join(SECONDS_TO_SAVE)
     finally:
-        os._exit(128 + signal.SIGHUP)
+        os._exit(128 + number)

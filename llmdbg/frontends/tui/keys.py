@@ -79,34 +79,55 @@ def takes_keys(action: Action) -> bool:
 def bound(actions: Sequence[Action], keys: Mapping[str, Sequence[str]]) -> tuple[tuple[Action, ...], tuple[str, ...]]:
     """The actions with the keys a person chose for some of them, by action name, and a sentence for each trouble.
 
-    A chosen key is taken from the action that has it by default; of two actions it was chosen for, the first has it.
+    A chosen key is taken from the action that has it by default; of two actions it was chosen for, the first has it,
+    and the other keeps its defaults where nothing else was chosen for it.
     """
     owner: dict[str, str] = {}
-    problems: list[str] = []
     for action in actions:
         for key in keys.get(action.name, ()):
-            if owner.setdefault(key, action.name) != action.name:
-                problems.append(
-                    f'"{typed_key(key)}" is chosen for {owner[key]} and for {action.name}: {owner[key]} has it'
-                )
+            owner.setdefault(key, action.name)
+    problems: list[str] = []
     result = []
     for action in actions:
-        left = tuple(key for key in keys.get(action.name, action.keys) if owner.get(key, action.name) == action.name)
+        chosen = keys.get(action.name, action.keys)
+        left = _kept(action, chosen, owner)
+        if chosen and not left:
+            left = _kept(action, action.keys, owner)
         if action.name not in keys:
             problems += _lost(action, left, owner)
-        elif left and all(key in _EATEN for key in left):
-            problems += [f'"{typed_key(key)}" for {action.name} may never arrive: {_EATEN[key]}' for key in left]
+        else:
+            problems += _taken(action, chosen, left, owner)
+            problems += _eaten(action, left)
         result.append(action if left == action.keys else replace(action, keys=left))
     return tuple(result), tuple(problems)
 
 
+def _kept(action: Action, keys: Sequence[str], owner: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(key for key in keys if owner.get(key, action.name) == action.name)
+
+
 def _lost(action: Action, left: tuple[str, ...], owner: Mapping[str, str]) -> list[str]:
-    if left == action.keys:
-        return []
-    rest = " ".join(map(typed_key, left))
-    still = f"still has {rest}" if left else "has no key now"
     lost = [key for key in action.keys if key not in left]
-    return [f'"{typed_key(key)}" is now {owner[key]}: {action.name} {still}' for key in lost]
+    return [f'"{typed_key(key)}" is now {owner[key]}: {action.name} {_still(left)}' for key in lost]
+
+
+def _taken(action: Action, chosen: Sequence[str], left: tuple[str, ...], owner: Mapping[str, str]) -> list[str]:
+    return [
+        f'"{typed_key(key)}" is chosen for {owner[key]} and for {action.name}: {owner[key]} has it, '
+        f"{action.name} {_still(left)}"
+        for key in chosen
+        if owner[key] != action.name
+    ]
+
+
+def _eaten(action: Action, left: Sequence[str]) -> list[str]:
+    if not all(key in _EATEN for key in left):
+        return []
+    return [f'"{typed_key(key)}" for {action.name} may never arrive: {_EATEN[key]}' for key in left]
+
+
+def _still(left: Sequence[str]) -> str:
+    return f"still has {' '.join(map(typed_key, left))}" if left else "has no key now"
 
 
 def _parts(typed: str) -> list[str]:

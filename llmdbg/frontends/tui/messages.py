@@ -1,4 +1,4 @@
-"""What the engine thread tells the screen."""
+"""What the engine thread and the terminal tell the screen."""
 
 from __future__ import annotations
 
@@ -61,3 +61,11 @@ class Failed(Message):
 
 class Left(Message):
     """The user's command was `quit`."""
+
+
+class BackgroundTold(Message):
+    """The terminal has said what lies behind its text."""
+
+    def __init__(self, *, light: bool) -> None:
+        super().__init__()
+        self.light = light

@@ -1,14 +1,19 @@
 """The private names of Textual the screen cannot do without, all of them, each named by a test.
 
-Textual offers the screen as SVG but not as text; its compositor has the lines it last drew.
+- Textual offers the screen as SVG but not as text; its compositor has the lines it last drew.
+- A driver that reads by itself has to parse what it read, and Textual's parser is in a private module.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textual._xterm_parser import XTermParser
+
 if TYPE_CHECKING:
     from textual.app import App
+
+__all__ = ("XTermParser", "screen_lines")
 
 
 def screen_lines(app: App[BaseException]) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from math import ceil
+from typing import Any, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -12,12 +13,14 @@ from textual.events import Click, Resize, Show
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
+from textual.scrollbar import ScrollBarRender
 from textual.strip import Strip
 
 from llmdbg.frontends.tui.rows import STYLES, Row, changed_cells
 
 _EMPTY = Row()
 _STEP = 32
+_EIGHTHS = 8
 
 
 class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
@@ -45,6 +48,11 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         super().__init__(id=id)
         self._rows: Sequence[Row] = ()
         self._drawn: dict[int, Row] = {}
+        self._thumb = (0, 0)
+
+    def on_mount(self) -> None:
+        """Have the scrollbar drawn by the true length."""
+        self.vertical_scrollbar.renderer = self._scrollbar  # type: ignore[misc,assignment]
 
     def on_resize(self, _event: Resize) -> None:
         """Ask for rows that fit."""
@@ -79,6 +87,7 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         room = max(height, -(-len(rows) // _STEP) * _STEP if len(rows) > height else 0)
         if self.virtual_size.height != room:
             self.virtual_size = Size(1, room)
+        self._move_thumb()
         if top > self.max_scroll_y:
             self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True)
             top = round(self.scroll_offset.y)
@@ -122,15 +131,46 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
     def _style(self, fill: str, name: str) -> Style:
         known = self._styles.get((fill, name))
         if known is None:
-            known = self.rich_style + self._component(fill) + self._component(name)
+            known = self.rich_style + self._component(fill) + self._on(fill, name)
             self._styles[fill, name] = known
         return known
 
-    def _component(self, name: str) -> Style:
+    def _move_thumb(self) -> None:
+        """Paint the cells of the scrollbar that another length makes different: they are at the thumb's ends."""
+        before, self._thumb = self._thumb, self._thumb_ends()
+        if not self.show_vertical_scrollbar:
+            return
+        for old, new in zip(before, self._thumb, strict=True):
+            if old != new:
+                first, last = min(old, new) // _EIGHTHS, max(old, new) // _EIGHTHS
+                self.vertical_scrollbar.refresh(Region(0, first, self.scrollbar_size_vertical, last - first + 1))
 
+    def _thumb_ends(self) -> tuple[int, int]:
+        """In eighths of a cell, as `ScrollBarRender` has them."""
+        height, length = self.size.height, len(self._rows)
+        if not 0 < height < length:
+            return 0, height * _EIGHTHS
+        thumb = max(1.0, height * height / length)
+        start = int((height - thumb) * min(1.0, self.scroll_offset.y / (length - height)) * _EIGHTHS)
+        return start, start + ceil(thumb * _EIGHTHS)
+
+    def _on(self, fill: str, name: str) -> Style:
+        """A style over a row's own. Where that is drawn reversed, colours would be blocks in it."""
+        style = self._component(name)
+        if not self._component(fill).reverse:
+            return style
+        return Style(bold=style.bold, underline=style.underline, strike=style.strike)
+
+    def _component(self, name: str) -> Style:
         if not name:
             return Style.null()
         return self.screen.query_one(Header).get_component_rich_style(f"row--{name}", partial=True)
+
+    def _scrollbar(self, **look: Any) -> ScrollBarRender:
+        """Called by the scrollbar, which only knows the length that grows in steps."""
+        length = len(self._rows)
+        position = min(look.get("position", 0), self.max_scroll_y)
+        return ScrollBarRender(**{**look, "virtual_size": max(length, self.size.height), "position": position})
 
 
 class LineBar(RowPane, can_focus=False):

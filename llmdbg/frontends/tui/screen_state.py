@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.frontends.tui.course import when_hit
+from llmdbg.frontends.tui.order import path_in_layer
 from llmdbg.frontends.tui.panes.stages import StageTree
 from llmdbg.frontends.tui.panes.tokens import TokenFlow, TokenMode
 from llmdbg.frontends.visible import visible
@@ -158,6 +160,19 @@ class ScreenState:
             if wanted in addresses:
                 return addresses.index(wanted)
         return 0
+
+    def when_hit(self, before: Snapshot) -> str:
+        """When the breakpoint that was set since an earlier snapshot will be hit; empty where none was."""
+        known = {point.number for point in before.breakpoints}
+        fresh = [point for point in self.snapshot.breakpoints if point.number not in known]
+        return when_hit(self.snapshot, self.tree, fresh[-1]) if fresh else ""
+
+    def unfolded_parts(self, address: str) -> str:
+        """What to say of the parts of a stage that has just been unfolded."""
+        parts = [each for each in self.tree.stages if self.tree.parent(each.address) == address]
+        if not self.is_unfolded(address) or all(path_in_layer(each) in self.snapshot.ordered for each in parts):
+            return ""
+        return f"parts of {address} as the model lists them · s steps through them as they run"
 
     def breakpoint_command(self, address: str) -> str:
         """The command that sets a breakpoint at a stage, or deletes the one that is there."""

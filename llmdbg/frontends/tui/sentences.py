@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmdbg.frontends.missed import never_hit
+from llmdbg.frontends.tui.panes.tokens import described
 from llmdbg.frontends.visible import quoted
 from llmdbg.models.stages import Phase, StageKind
 
@@ -53,7 +55,9 @@ def _ending(shown: Snapshot) -> str:
     count = len(shown.end.ids)
     why = {"eos": "the model ended its answer", "length": "the length asked for is reached"}
     reason = "the model's context is full" if shown.end.at_context_end else why.get(shown.end.stopped_by, "left")
-    return f"{reason}: {count} token{'' if count == 1 else 's'} · r again · a panes"
+    vain = [each.partition(":")[0] for each in never_hit(shown.breakpoints)]
+    missed = "" if not vain else f"{vain[0]} · " if len(vain) == 1 else f"{len(vain)} breakpoints were never hit · "
+    return f"{reason}: {count} token{'' if count == 1 else 's'} · {missed}r again · a panes"
 
 
 def _last_name(address: str) -> str:
@@ -63,7 +67,7 @@ def _last_name(address: str) -> str:
 def _whole(address: str, layer: int | None) -> str:
     outer = address.rpartition(".")[0]
     if layer is None:
-        return outer or "the model"
+        return "the model" if outer in ("", "model") else outer
     return f"layer {layer}" if outer == str(layer) else outer.partition(".")[2] + f" in layer {layer}"
 
 
@@ -77,7 +81,7 @@ def about_stage(shown: Snapshot) -> str:
             "is fed is the number of each. A word that is not in the vocabulary becomes several tokens."
         ),
         StageKind.EMBED: (
-            f"The embedding is a table with a row of {size} learned numbers for every token of the vocabulary. From "
+            f"The embedding is a table with a row of {_numbers(size)} for every token of the vocabulary. From "
             "here on the model works with these vectors, one for each position: the residual stream."
         ),
         StageKind.LAYER: (
@@ -87,7 +91,7 @@ def about_stage(shown: Snapshot) -> str:
         StageKind.MODULE: "A module is a part of the model with a forward of its own: s goes on into the next, f out.",
         StageKind.NORM: "The final norm brings the vectors to a common size, so that the head can compare them.",
         StageKind.LOGITS: (
-            f"The head gives every one of {size:,} tokens a score, its logit: the higher, the likelier it comes next. "
+            f"The head gives every one of {_tokens(size)} a score, its logit: the higher, the likelier it comes next. "
             "Softmax turns the scores into probabilities that add up to one."
         ),
         StageKind.PROCESSOR: (
@@ -96,17 +100,46 @@ def about_stage(shown: Snapshot) -> str:
         ),
         StageKind.SAMPLE: (
             "Greedy decoding takes the token with the highest score; sampling draws one at random, each as often as "
-            "its probability says. The chosen token is appended, and the model runs again to produce the next."
+            "its probability says. "
+            + ("" if shown.end else "The chosen token is appended, and the model runs again to produce the next.")
         ),
     }
-    return texts.get(stage.kind, "")
+    return texts.get(stage.kind, "").strip()
+
+
+def _numbers(size: int) -> str:
+    return f"{size:,} learned numbers" if size else "learned numbers"
+
+
+def _tokens(size: int) -> str:
+    return f"the vocabulary's {size:,} tokens" if size else "the vocabulary's tokens"
 
 
 def about_phase(shown: Snapshot) -> str:
     """Say which of the two phases the run is in, and what that means for what is seen."""
+    if shown.stop.stage.kind is StageKind.TOKENIZE:
+        return f"Next comes the prefill: all {shown.prompt_length} tokens go through the model in one forward."
     if shown.stop.phase is Phase.PREFILL:
         return f"Prefill: all {shown.prompt_length} tokens of the prompt go through the model in one forward."
     return (
         f"Decode: only the newest token, at position {shown.prompt_length + shown.stop.token - 1}, goes through the "
         "model; what the earlier ones left for attention is in the KV cache."
     )
+
+
+def about_statistics(shown: Snapshot) -> str:
+    """Say which position's vector the numbers describe; empty where they describe none."""
+    tensor, kind = shown.stop.tensor, shown.stop.stage.kind
+    ids_alone = kind in (StageKind.TOKENIZE, StageKind.SAMPLE)
+    if ids_alone or tensor is None or tensor.focus is None or tensor.focus_position is None:
+        return ""
+    at = tensor.focus_position
+    told = f"The statistics describe {described(shown.tokens[at])}."
+    if at != shown.focus:
+        told += f" Position {shown.focus} does not go through the model now."
+    return told
+
+
+def about_breakpoints(shown: Snapshot) -> str:
+    """At the end of a run, say which breakpoints waited in vain, and why that may be."""
+    return "" if shown.end is None else " ".join(f"Note: {each}." for each in never_hit(shown.breakpoints))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.frontends.tui.order import RunOrder, path_in_layer, prefixes
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,8 +31,10 @@ class Snapshot:
 
     `seen` says what earlier stops of this token found, by address. `focus` is the position the statistics describe,
     `follows` whether it is simply the last one. `probabilities` are those of the generated tokens, None where nobody
-    looked. `limit` is how many tokens were asked for, None where unknown; `answer` is the text generated so far, and
-    `asked` what each pane in view asked for, by its name.
+    looked. `order` says which module of a layer is done before which, by their paths within it, as far as it was seen;
+    `ordered` are those that stand in `stages` where they ran: the others stand where the model lists them. `limit` is
+    how many tokens were asked for, None where unknown; `answer` is the text generated so far, and `asked` what each
+    pane in view asked for, by its name.
     """
 
     model: str
@@ -50,6 +54,8 @@ class Snapshot:
     answer: str
     end: End | None
     probabilities: tuple[float | None, ...] = ()
+    order: frozenset[tuple[str, str]] = frozenset()
+    ordered: frozenset[str] = frozenset()
     asked: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -73,9 +79,9 @@ class Memory:
     def __init__(self) -> None:
         self._token = -1
         self._seen: dict[str, Seen] = {}
-        self._order: list[str] = []
+        self.order = RunOrder()
         self._latest: tuple[int, int | None, str] = (-1, None, "")
-        self._sorted: tuple[tuple[Stage, ...], int, tuple[Stage, ...]] | None = None
+        self._sorted: tuple[tuple[Stage, ...], tuple[str, ...], tuple[Stage, ...]] | None = None
         self._answer: tuple[tuple[int, ...], str] = ((), "")
 
     def answer(self, session: Session) -> str:
@@ -97,14 +103,15 @@ class Memory:
         return dict(self._seen)
 
     def _note_order(self, stop: Stop) -> None:
-        """Put a module seen for the first time behind the one seen before it in the same layer, or else in front."""
+        """Of two modules of a layer that were stopped at one after the other, one is done before the other."""
         stage, (token, layer, before) = stop.stage, self._latest
         if stage.layer is None:
             return
-        path = _inside(stage)
-        if path and path not in self._order:
-            follows = (token, layer) == (stop.token, stage.layer) and before in self._order
-            self._order.insert(self._order.index(before) + 1 if follows else 0, path)
+        path = path_in_layer(stage)
+        if path:
+            self.order.see(path)
+        if path and before and (token, layer) == (stop.token, stage.layer):
+            self.order.note(before, path)
         self._latest = (stop.token, stage.layer, path)
 
     def in_order(self, stages: Sequence[Stage]) -> tuple[Stage, ...]:
@@ -113,22 +120,23 @@ class Memory:
         The module tree only says in which order they were registered. Those not seen yet follow in that order.
         """
         known = tuple(stages)
-        if self._sorted is None or self._sorted[:2] != (known, len(self._order)):
-            self._sorted = (known, len(self._order), self._in_order(known))
+        listed = self.order.listed
+        if self._sorted is None or self._sorted[:2] != (known, listed):
+            self._sorted = (known, listed, self._in_order(known, listed))
         return self._sorted[2]
 
-    def _in_order(self, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    def _in_order(self, stages: tuple[Stage, ...], listed: Sequence[str]) -> tuple[Stage, ...]:
         ranks: dict[str, int] = {}
-        for rank, path in enumerate(self._order):
-            for prefix in _prefixes(path):
+        for rank, path in enumerate(listed):
+            for prefix in prefixes(path):
                 ranks[prefix] = min(rank, ranks.get(prefix, rank))
-        unseen = len(self._order)
+        unseen = len(listed)
 
         def key(numbered: tuple[int, Stage]) -> tuple[int, ...]:
             index, stage = numbered
             if stage.layer is None:
                 return (index,)
-            ranked = (ranks.get(prefix, unseen + index) for prefix in _prefixes(_inside(stage)))
+            ranked = (ranks.get(prefix, unseen + index) for prefix in prefixes(path_in_layer(stage)))
             # A module completes after all of its parts.
             return (first[stage.layer], *ranked, _AFTER_ITS_PARTS)
 
@@ -140,16 +148,6 @@ class Memory:
 
 
 _AFTER_ITS_PARTS = 1 << 40
-
-
-def _inside(stage: Stage) -> str:
-    """A module's path within its layer; empty for the layer itself."""
-    return stage.address.partition(".")[2]
-
-
-def _prefixes(path: str) -> list[str]:
-    parts = path.split(".") if path else []
-    return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
 
 
 def snapshot(session: Session, memory: Memory, asked: dict[str, Any] | None = None) -> Snapshot:
@@ -178,5 +176,7 @@ def snapshot(session: Session, memory: Memory, asked: dict[str, Any] | None = No
         answer=memory.answer(session),
         end=session.end,
         probabilities=session.probabilities(),
+        order=memory.order.pairs,
+        ordered=frozenset(each for path in memory.order.sequence for each in prefixes(path)),
         asked=asked or {},
     )

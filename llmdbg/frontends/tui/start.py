@@ -12,7 +12,7 @@ from llmdbg.frontends.tui.capture import Capture
 from llmdbg.frontends.tui.hangup import ending_with
 from llmdbg.frontends.tui.panes import keyed_actions
 from llmdbg.frontends.tui.preferences import load_preferences
-from llmdbg.frontends.tui.terminal import environment_as_started, look, textual_environment
+from llmdbg.frontends.tui.terminal import environment_as_started, look, may_ask_for_background, textual_environment
 from llmdbg.frontends.visible import spell_tokens_in_ascii
 
 if TYPE_CHECKING:
@@ -30,10 +30,11 @@ def run(request: LaunchRequest) -> int:
     os.environ.update(textual_environment(seen))
     spell_tokens_in_ascii(not seen.unicode)
     from llmdbg.frontends.tui.app import LlmdbgApp
+    from llmdbg.frontends.tui.driver import TerminalLine
 
-    capture = Capture(book)
-    with capture, ending_with(capture.terminals):
-        app = LlmdbgApp(request, preferences, seen, book)
+    capture, line = Capture(book), TerminalLine(ask_for_background=may_ask_for_background(seen, preferences))
+    with capture, ending_with(capture.terminals, line.give_back):
+        app = LlmdbgApp(request, preferences, seen, book, line.driver_class)
         app.on_running_at_last = capture.claim_prints
         error = app.run(size=capture.size)
         closed = app.engine.leave(_SECONDS_TO_CLOSE)

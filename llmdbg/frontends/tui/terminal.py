@@ -80,6 +80,15 @@ def theme_for(look: TerminalLook, preferences: Preferences) -> str:
     return "llmdbg-light" if light else "llmdbg-dark"
 
 
+def may_ask_for_background(look: TerminalLook, preferences: Preferences) -> bool:
+    """Whether the terminal can be asked what lies behind its text, and nobody has said so.
+
+    Consoles and old terminals may print the question, and GNU screen does not pass it on.
+    """
+    knows = not _FEW_GLYPHS.fullmatch(look.term) and look.multiplexer != "screen" and look.term != ""
+    return knows and look.colors != "none" and preferences.theme in ("auto", "terminal")
+
+
 def textual_environment(look: TerminalLook) -> dict[str, str]:
     """What has to be in the environment before textual is first imported, which is when it reads it."""
     system = {"16": "standard", "none": "standard"}.get(look.colors, look.colors)

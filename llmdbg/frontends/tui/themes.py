@@ -69,6 +69,22 @@ _SIXTEEN = {
 # Yellow cannot be read on white.
 _SIXTEEN_LIGHT = {**_SIXTEEN, "special": "ansi_blue", "surprise-1": "ansi_magenta", "surprise-2": "ansi_magenta"}
 
+
+def _native(name: str, accent: str, warning: str, variables: dict[str, str], *, dark: bool = True) -> Theme:
+    """A theme of the terminal's own sixteen colours."""
+    return Theme(
+        name,
+        primary=accent,
+        accent=accent,
+        success="ansi_green",
+        warning=warning,
+        error="ansi_red",
+        ansi=True,
+        dark=dark,
+        variables=variables,
+    )
+
+
 THEMES = (
     Theme(
         "llmdbg-dark",
@@ -99,27 +115,8 @@ THEMES = (
         dark=False,
         variables=_LIGHT,
     ),
-    Theme(
-        "llmdbg-terminal",
-        primary="ansi_cyan",
-        accent="ansi_cyan",
-        success="ansi_green",
-        warning="ansi_yellow",
-        error="ansi_red",
-        ansi=True,
-        variables=_SIXTEEN,
-    ),
-    Theme(
-        "llmdbg-terminal-light",
-        primary="ansi_blue",
-        accent="ansi_blue",
-        success="ansi_green",
-        warning="ansi_magenta",
-        error="ansi_red",
-        ansi=True,
-        dark=False,
-        variables=_SIXTEEN_LIGHT,
-    ),
+    _native("llmdbg-terminal", "ansi_cyan", "ansi_yellow", _SIXTEEN),
+    _native("llmdbg-terminal-light", "ansi_blue", "ansi_magenta", _SIXTEEN_LIGHT, dark=False),
     Theme("llmdbg-mono", primary="ansi_default", ansi=True, variables=_ANSI),
 )
 """What to register with the app."""

@@ -344,3 +344,134 @@ def test_bars_and_fitting():
     assert wrapped("", 4) == [""]
     assert all(cell_len(line) <= 5 for line in wrapped("日本語日本語 a", 5))
     assert text(text_rows("a\n\nb", 10)) == "a\n\nb"
+
+
+def stage_row(state, address, width=60):
+    return drawn_pane("stages", state, width)[addresses(state).index(address)]
+
+
+def looks(state, address):
+    """How a stage's name is drawn."""
+    return stage_row(state, address).spans[3].style
+
+
+def test_parts_stand_in_a_bracket_that_their_stage_closes():
+    state = state_after("until 0.input_layernorm", *["s"] * 12, "until 1.self_attn.q_proj")
+    rows = [row.text[2:30].rstrip() for row in drawn_pane("stages", state, 60)][2:14]
+    assert rows[0] == "▸ 0"
+    assert rows[1:4] == ["╭   input_layernorm", "│ ╭   q_proj", "│ │   k_proj"]
+    assert "│ ╰ self_attn" in rows
+    assert "│ ▸ mlp" in rows
+    assert rows[-1 if rows[-1].startswith("╰") else rows.index("╰ 1")] == "╰ 1"
+
+
+def test_parts_that_were_not_seen_to_run_stand_beside_a_dotted_line():
+    state = state_after()
+    state.fold("0")
+    assert [stage_row(state, each).text[2] for each in addresses(state)[2:7]] == ["╭", "┊", "┊", "┊", "╰"]
+    assert "as the model lists them" in state.unfolded_parts("0")
+    stepped = state_after("until 0.input_layernorm", *["s"] * 12)
+    stepped.fold("1", unfolded=True)
+    assert "┊" not in stages_text(stepped)
+    assert stepped.unfolded_parts("1") == ""
+
+
+def test_a_module_a_jump_led_to_does_not_claim_a_place():
+    """`mlp` once stood in front of `input_layernorm`, as if it had been seen to run before it."""
+    state = state_after("until 0.input_layernorm", "until 0.self_attn", "until 1.mlp")
+    order = [address for address in addresses(state) if address.startswith("1.")]
+    assert order.index("1.input_layernorm") < order.index("1.self_attn") < order.index("1.mlp")
+    assert "┊" in stage_row(state, "1.mlp").text
+    assert "│" in stage_row(state, "1.self_attn").text
+
+
+def test_what_is_still_to_come_is_dim():
+    state = state_after("until 0.self_attn")
+    assert looks(state, "embed") == ""
+    assert looks(state, "0") == looks(state, "1") == looks(state, "norm") == looks(state, "sample") == "dim"
+    assert looks(state, "0.self_attn") == "here"
+    later = state_after("until 0.self_attn", "next", "until 1")
+    assert looks(later, "0") == ""
+    ended = state_after("continue")
+    assert looks(ended, "norm") == looks(ended, "1") == ""
+    again = state_after("token", "next")
+    assert looks(again, "0") == "dim"
+
+
+@pytest.mark.parametrize(
+    ("lines", "address", "words"),
+    [
+        ([], "tokenize", "every run begins there"),
+        ([], "0", "still to come for this token"),
+        (["until 1"], "1", "hit next at token 2"),
+        (["until 1"], "0", "it has passed for this token, hit next at token 2"),
+        (["until 1"], "0.mlp", "hit next at token 2"),
+        (["until 1"], "*", "still to come"),
+        (["until 1"], "norm", "still to come"),
+        (["until 1"], "0@0", "does not come again in this run"),
+        (["until 1"], "0@2", "hit next at token 3"),
+        (["until 1.self_attn"], "1.mlp", "hit when it runs next"),
+        (["until 1.self_attn"], "1.self_attn.q_proj", "hit next at token 2"),
+        (["until 0.input_layernorm", *["s"] * 12, "until 1.self_attn"], "1.mlp.up_proj", "still to come"),
+        (["until 0.input_layernorm", *["s"] * 12, "until 1.self_attn"], "1.input_layernorm", "hit next at token 2"),
+        (["token 3", "until 1"], "0", "does not come again in this run"),
+        (["continue"], "0", "this run is over"),
+    ],
+)
+def test_a_breakpoint_says_when_it_will_be_hit(lines, address, words):
+    before = shown_after(*lines)
+    state = state_after(*lines, f"break {address}")
+    assert words in state.when_hit(before)
+    assert state.when_hit(state.snapshot) == "", "nothing is said of those that were there"
+
+
+def test_a_breakpoint_that_waited_in_vain_is_told_at_the_end():
+    state = state_after("until 1", "break 0@0", "continue")
+    assert "breakpoint 1 (0@0) was never hit" in sentence(state.snapshot)
+    assert "the run ended without that stage" in text(drawn_pane("explain", state, 200))
+    assert "never hit" not in sentence(
+        shown_after("until 1", "break 0@0", "break 1@0", "disable 1", "delete 2", "continue")
+    )
+    assert "2 breakpoints were never hit" in sentence(shown_after("until 1", "break 0@0", "break 1@0", "continue"))
+    assert "never hit" not in sentence(shown_after("break 0", "continue", "continue 9"))
+
+
+def test_conditions_and_watches_are_told_as_what_they_are():
+    before = shown_after("until 1")
+    assert state_after("until 1", "break 0 if norm > 0").when_hit(before).endswith("token 2, if its condition holds")
+    assert state_after("until 1", "trace 0 norm").when_hit(before) == ""
+    ended = shown_after("break 0 if norm < 0", "continue")
+    assert "breakpoint 1 (0) was never hit" in sentence(ended)
+    assert "its condition never held" in text(
+        drawn_pane("explain", state_after("break 0 if norm < 0", "continue"), 200)
+    )
+
+
+def test_what_has_been_gone_back_over_is_still_to_come():
+    state = state_after("until 1", "reverse-step")
+    assert state.snapshot.stop.stage.layer in (0, 1)
+    assert looks(state, "1") == "dim"
+    assert "still to come" in state_after("until 1", "reverse-next", "break 1").when_hit(shown_after("until 1"))
+
+
+@pytest.mark.parametrize(
+    ("line", "there_are"),
+    [
+        ("", False),
+        ("next", True),
+        ("until 0.mlp", True),
+        ("until norm", True),
+        ("until logits", True),
+        ("token", False),
+    ],
+)
+def test_explain_speaks_of_statistics_only_where_there_are_some(line, there_are):
+    rows = text(drawn_pane("explain", state_after(*([line] if line else ()), temperature=0.8, top_k=5), 200))
+    assert ("The statistics describe" in rows) == there_are
+    assert ("Next comes the prefill" in rows) == (not line)
+
+
+def test_explain_names_the_position_the_statistics_are_of():
+    rows = text(drawn_pane("explain", state_after("token", "focus 3", "next"), 200))
+    assert "The statistics describe position 11:" in rows
+    assert "Position 3 does not go through the model now." in rows

@@ -175,7 +175,19 @@ def test_a_chosen_key_is_taken_from_its_action_and_that_is_told():
 def test_one_key_chosen_twice_belongs_to_the_first():
     keys, problems = keys_after({"step": ("x",), "quit": ("x", "y")})
     assert keys == {"step": ("x",), "next": ("n",), "quit": ("y",)}
-    assert problems == ('"x" is chosen for step and for quit: step has it',)
+    assert problems == ('"x" is chosen for step and for quit: step has it, quit still has y',)
+
+
+def test_an_action_whose_only_key_another_has_keeps_its_defaults():
+    keys, problems = keys_after({"step": ("x",), "quit": ("x",)})
+    assert keys == {"step": ("x",), "next": ("n",), "quit": ("q",)}
+    assert problems == ('"x" is chosen for step and for quit: step has it, quit still has q',)
+
+
+def test_an_action_that_is_left_without_a_key_is_told():
+    keys, problems = keys_after({"step": ("x", "q"), "quit": ("x",)})
+    assert keys == {"step": ("x", "q"), "next": ("n",), "quit": ()}
+    assert problems == ('"x" is chosen for step and for quit: step has it, quit has no key now',)
 
 
 def test_keys_that_terminals_eat_are_told_unless_another_gets_through():

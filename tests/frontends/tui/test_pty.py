@@ -1,6 +1,8 @@
 """The program in a real terminal: a pty, and what its user would see."""
 
+import signal
 import sys
+import termios
 import time
 
 import pytest
@@ -97,3 +99,81 @@ def test_hostile_text_does_not_reach_the_terminal(terminal, tiny_folder):
 
     assert b"]0;owned" not in seen.received.replace("␛".encode(), b"") or b"\x1b]0;owned" not in seen.received
     assert "\u202e".encode() not in seen.received
+
+
+def opened(terminal, folder, **settings):
+    seen = terminal(folder, "-p", "The quick brown fox", "-n", "6", "--greedy", **settings)
+    seen.wait_for("The·quick·brown·fox")
+    return seen
+
+
+def test_a_paste_is_inserted_in_order_and_never_run(terminal, tiny_folder):
+    seen = opened(terminal, tiny_folder)
+    seen.send(":un\x1b[200~til 1\x1b[31m\x07\nnext\n\x1b[201~!")
+    seen.wait_for("until 1␛[31m‹U+0007› next !")
+    seen.read(0.5)
+    assert "tokenize " in seen.text.splitlines()[0], "nothing was run"
+    seen.send("\x15until 1\r")
+    seen.wait_for("layer 1 of 3")
+    seen.send("\x1b[200~q\x1b[Bc\nn\x1b[201~")
+    seen.read(0.5)
+    assert "layer 1 of 3" in seen.text, "where nothing is typed a paste is no keys"
+
+
+def test_keys_typed_ahead_are_done_in_order(terminal, tiny_folder):
+    """What followed Enter was once inserted in the line, and `deletec` was run."""
+    seen = opened(terminal, tiny_folder)
+    seen.send(":break 1\r:break 2\rc")
+    seen.wait_for("layer 1 of 3")
+    seen.wait_for("● 2")
+    seen.send(":delete\rc")
+    seen.wait_for("6 tokens")
+    seen.send("r/quick\ri")
+    seen.wait_for("Ġqu")
+    assert "nothing found" not in seen.text
+    seen.send("q")
+    assert seen.wait_for_exit() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("running", [False, True])
+def test_a_signal_gives_the_terminal_back(terminal, tiny_folder, number, running):
+    if running:
+        seen = terminal("smollm2", "-p", "Once upon a time", "-n", "400", "--greedy")
+        seen.wait_for("Once")
+        seen.send("c")
+        seen.wait_for("running")
+    else:
+        seen = opened(terminal, tiny_folder)
+    raw = seen.line_settings
+    assert not raw[3] & (termios.ICANON | termios.ECHO)
+    seen.process.send_signal(number)
+
+    assert seen.wait_for_exit(3) == 128 + number
+    assert seen.line_settings[3] & termios.ICANON
+    assert seen.line_settings[3] & termios.ECHO
+    for mode in ("1049", "1000", "1003", "1006", "2004", "1004"):
+        on, off = (seen.received.rfind(f"\x1b[?{mode}{end}".encode()) for end in "hl")
+        assert -1 < on < off, mode
+    assert seen.received.rfind(b"\x1b[?25h") > seen.received.rfind(b"\x1b[?25l")
+    assert b"\x1b[" not in seen.received.rpartition(b"\x1b[?1004l")[2], "nothing is drawn after it"
+
+
+@pytest.mark.parametrize("pieces", [("\x1b]11;rgb:ffff/ffff/ffff\x1b\\",), ("\x1b", "]11;rgb:ff/ff/", "ff\x07")])
+def test_a_terminal_with_a_light_background_gets_light_colours(terminal, tiny_folder, pieces):
+    seen = terminal(tiny_folder, "-p", "The quick brown fox", "-n", "6", "--greedy")
+    seen.wait_for_bytes(b"\x1b]11;?\x1b\\")
+    for piece in pieces:
+        seen.send(piece)
+        time.sleep(0.02)
+    seen.wait_for("The·quick·brown·fox")
+    assert b"48;2;244;245;247m" in seen.received
+    assert "tokenize " in seen.text.splitlines()[0]
+
+
+@pytest.mark.parametrize("term", ["linux", "vt100", "dumb", "screen-256color"])
+def test_terminals_that_may_print_the_question_are_not_asked(terminal, tiny_folder, term):
+    seen = terminal(tiny_folder, "-p", "The quick brown fox", environment={"TERM": term, "STY": None, "TMUX": None})
+    seen.wait_for("The")
+    seen.wait_for("brown")
+    assert b"]11;?" not in seen.received

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.tui.panes.pane import Pane, Place
-from llmdbg.frontends.tui.panes.tokens import described
 from llmdbg.frontends.tui.rows import Row, row, wrapped
-from llmdbg.frontends.tui.sentences import about_phase, about_stage, sentence
+from llmdbg.frontends.tui.sentences import about_breakpoints, about_phase, about_stage, about_statistics, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +20,8 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
         (sentence(shown), "strong"),
         (about_stage(shown), ""),
         (about_phase(shown), ""),
-        (f"The statistics describe {described(shown.focused)}.", "dim"),
+        (about_statistics(shown), "dim"),
+        (about_breakpoints(shown), "warn"),
     )
     return [row((line, style)) for text, style in paragraphs if text for line in wrapped(text, width)]
 

@@ -1,10 +1,16 @@
-"""The stages of one token from top to bottom, in the order they complete; what the run is inside of is unfolded."""
+"""The stages of one token from top to bottom, in the order they are done; what the run is inside of is unfolded.
+
+A stage is done after its parts, so these stand above it, in a bracket that the stage itself closes. The model only says
+in which order it lists them: until they have been seen to run they stand in that order, beside a dotted line.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
+from llmdbg.frontends.tui.course import has_run
+from llmdbg.frontends.tui.order import path_in_layer
 from llmdbg.frontends.tui.panes.pane import Pane, Place
 from llmdbg.frontends.tui.rows import LazyRows, Row, Span, column_of, fitted, row
 from llmdbg.models.stages import StageKind
@@ -25,10 +31,20 @@ class StageTree:
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self.stages = tuple(stages)
+        self._positions = {stage.address: at for at, stage in enumerate(self.stages)}
         addresses = {stage.address for stage in stages}
         self._parents = {stage.address: _parent(stage, addresses) for stage in stages}
         self._inner = frozenset(parent for parent in self._parents.values() if parent)
         self._around = {address: tuple(self._climb(address)) for address in self._parents}
+
+    def stage(self, address: str) -> Stage | None:
+        """The stage of an address."""
+        at = self._positions.get(address)
+        return None if at is None else self.stages[at]
+
+    def position(self, address: str) -> int:
+        """Where a stage stands among all of them. Raises KeyError."""
+        return self._positions[address]
 
     def parent(self, address: str) -> str | None:
         """The stage a stage is part of, None for those of the outline."""
@@ -65,21 +81,24 @@ def _parent(stage: Stage, addresses: Collection[str]) -> str | None:
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     stages, shown = state.stages(), state.snapshot
-    return LazyRows(len(stages), lambda y: _stage_row(state, shown, stages[y], width))
+    return LazyRows(len(stages), lambda y: _stage_row(state, shown, stages[max(0, y - 1) : y + 1], width))
 
 
-def _stage_row(state: ScreenState, shown: Snapshot, stage: Stage, width: int) -> Row:
+def _stage_row(state: ScreenState, shown: Snapshot, until_here: Sequence[Stage], width: int) -> Row:
+    """The row of the last of two stages; what stands above it decides where brackets begin."""
+    stage, above = until_here[-1], until_here[0] if len(until_here) > 1 else None
     address = stage.address
     here = address == shown.stop.stage.address
     point = shown.breakpoint_at(address)
     mark = (" ", "") if point is None else ("●", "bad") if point.enabled else ("○", "dim")
     fold = ""
     if state.tree.has_parts(address):
-        fold = "▾ " if state.is_unfolded(address) else "▸ "
+        fold = "╰ " if state.is_unfolded(address) else "▸ "
     values = _values(shown, stage, width)
-    indent = "  " * len(state.tree.around(address)) + ("  " if stage.kind is StageKind.PROCESSOR else "")
+    indent = _brackets(state, stage, above) + ("  " if stage.kind is StageKind.PROCESSOR else "")
     name_width = max(4, width - 2 - len(indent) - 2 - sum(len(span.text) for span in values))
-    style = "here" if here else "match" if address in state.stage_matches() else "" if stage.depth == 1 else "dim"
+    to_come = "" if has_run(shown, state.tree, address) else "dim"
+    style = "here" if here else "match" if address in state.stage_matches() else to_come
     return row(
         ("▶" if here else " ", "here", f"breakpoint {address}"),
         (*mark, f"breakpoint {address}"),
@@ -89,6 +108,14 @@ def _stage_row(state: ScreenState, shown: Snapshot, stage: Stage, width: int) ->
         fill="selected" if address == state.selected else "",
         do=f"select {address}",
     )
+
+
+def _brackets(state: ScreenState, stage: Stage, above: Stage | None) -> str:
+    """A column for everything the stage is part of, from the outside in: `╭` where a bracket begins."""
+    outside = "" if above is None else above.address
+    line = "│ " if path_in_layer(stage) in state.snapshot.ordered or stage.layer is None else "┊ "
+    surroundings = state.tree.around(stage.address)
+    return "".join(line if whole in state.tree.around(outside) else "╭ " for whole in reversed(surroundings))
 
 
 def _name(state: ScreenState, stage: Stage) -> str:

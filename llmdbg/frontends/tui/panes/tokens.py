@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from llmdbg.frontends.tui.panes.pane import Pane, Place
 from llmdbg.frontends.tui.rows import LazyRows, Row, Span, fitted, row
-from llmdbg.frontends.visible import quoted, token_text
+from llmdbg.frontends.visible import in_ascii, marked, piece_text, quoted, token_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from llmdbg.debugger.stop import TokenRow
     from llmdbg.frontends.tui.screen_state import ScreenState
 
-SURPRISE_MARKS = ("", "¹", "²", "³")
+_SURPRISE_MARKS = ("", "¹", "²", "³")
+_ASCII_SURPRISE_MARKS = ("", "\\1", "\\2", "\\3")
 _UNLIKELY = (0.2, 0.05, 0.01)
 _ROOM_FOR_TEXTS = 56
 
@@ -33,6 +34,11 @@ class TokenMode(Enum):
 def surprise(prob: float | None) -> int:
     """How surprised the model was by a token: 0 not (or unknown), up to 3 where it gave it less than 1 %."""
     return 0 if prob is None else sum(prob < limit for limit in _UNLIKELY)
+
+
+def surprise_mark(level: int) -> str:
+    """What stands behind a token of that surprise. In ASCII a bare digit could be the text's."""
+    return (_ASCII_SURPRISE_MARKS if in_ascii() else _SURPRISE_MARKS)[level]
 
 
 class TokenFlow:
@@ -82,7 +88,7 @@ class TokenFlow:
         )
 
     def _add(self, token: TokenRow, level: int) -> None:
-        text = drawn(token) + SURPRISE_MARKS[level] + (f"({token.id})" if self._ids else "")
+        text = drawn(token) + surprise_mark(level) + (f"({token.id})" if self._ids else "")
         if cell_len(text) > self._width > 0:
             text = fitted(text, self._width)
         if self._used and self._used + cell_len(text) > self._width:
@@ -110,13 +116,14 @@ class TokenFlow:
 def drawn(token: TokenRow) -> str:
     """A token's text with its spaces visible; a special token in angle quotes."""
     if token.special:
-        return f"‹{token_text(token.piece).strip('<|>')}›"
-    return token_text(token.text).replace(" ", "·") or "∅"
+        name = token_text(token.piece).strip("<|>")
+        return f"\\<{name}>" if in_ascii() else f"‹{name}›"
+    return marked(token.text) or ("\\-" if in_ascii() else "∅")
 
 
 def described(token: TokenRow) -> str:
     """One token in a line: where it is, its id and how the vocabulary spells it."""
-    kind = "special token" if token.special else f"piece {token_text(token.piece)}"
+    kind = "special token" if token.special else f"piece {piece_text(token.piece, token.text)}"
     origin = "" if token.generated is None else f", generated token {token.generated}"
     return f"position {token.index}: id {token.id}, {kind}{origin}"
 
@@ -146,13 +153,13 @@ def token_table(state: ScreenState, width: int, count: int | None = None) -> Laz
         token = tokens[y - 1]
         at = token.index - generated
         level = surprise(prob := probabilities[at] if 0 <= at < len(probabilities) else None)
-        chance = "" if prob is None else f"{100 * prob:6.2f}%{SURPRISE_MARKS[level]}"
+        chance = "" if prob is None else f"{100 * prob:6.2f}%{_SURPRISE_MARKS[level]}"
         style = "token-focus" if token.index == focus else "match" if token.index in matches else ""
         special = "token-special" if token.special and not style else style
         return row(
             (f"{token.index:5}", style or "dim"),
             (f" {token.id:7}  ", style),
-            (fitted(token_text(token.piece), piece_width), special),
+            (fitted(piece_text(token.piece, token.text), piece_width), special),
             (f" {fitted(quoted(token.text), text_width)}" if texts else "", style or "dim"),
             (f" {chance}", f"surprise-{level}" if level else "dim"),
             do=f"focus {token.index}",

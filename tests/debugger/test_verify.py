@@ -1,0 +1,61 @@
+"""The proof of fidelity, and the user's own look."""
+
+import pytest
+import torch
+
+from llmdbg.debugger.commands import COMMANDS
+from llmdbg.errors import CommandError
+from tests.sessions import tiny_session
+
+
+def run(session, line):
+    return COMMANDS.run(session, line)
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma3", "mamba", "gpt2"])
+@pytest.mark.parametrize("how", [{}, {"temperature": 1.2, "top_k": 30, "seed": 6}], ids=["greedy", "sampled"])
+def test_the_same_bits(name, how):
+    session = tiny_session(name, "The quick fox", max_new_tokens=12, **how)
+    for line in ("token 3", "step 9", "rs 4", "token 2", "until 1.mlp" if name == "llama" else "until 1"):
+        run(session, line)
+    before = (session.place, session.generated_ids())
+    proof = run(session, "verify").data
+    assert (proof.tokens, proof.first, proof.differs) == (len(before[1]), None, None)
+    assert (session.place, session.generated_ids()) == before
+    run(session, "continue")
+    assert run(session, "verify").data.differs is None
+
+
+def test_a_model_that_has_changed_since_is_found_out():
+    session = tiny_session("llama", "The quick fox", max_new_tokens=12)
+    run(session, "token 4")
+    weight = session.loaded.model.model.layers[1].mlp.down_proj.weight
+    with torch.no_grad():
+        weight[0, 0] += 0.01
+    proof = run(session, "verify").data
+    assert (proof.first, proof.differs) == (0, "logits")
+
+
+def test_what_the_user_did_is_not_the_models_own():
+    session = tiny_session("llama", "The quick fox")
+    with pytest.raises(CommandError, match="nothing has been generated"):
+        run(session, "verify")
+    run(session, "token 2")
+    run(session, "force 50")
+    with pytest.raises(CommandError, match="switch main"):
+        run(session, "verify")
+
+
+def test_print_is_the_users_own_python_and_changes_nothing():
+    session = tiny_session("llama", "The quick fox")
+    run(session, "until 1")
+    before = session.stop.tensor
+    assert run(session, "print out.shape").data == "torch.Size([1, 13, 32])"
+    assert "Llama" in run(session, "p type(model).__name__").data
+    run(session, "print out.zero_().sum().item()")
+    run(session, "print torch.rand(3).shape")
+    assert session.look().tensor == before
+    with pytest.raises(CommandError, match="ZeroDivisionError"):
+        run(session, "print 1 / 0")
+    with pytest.raises(CommandError, match="SyntaxError"):
+        run(session, "print (")
