@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,8 +38,9 @@ class Words:
     """What there is to name at a stop.
 
     `addresses` are the stages in order, `modules` their dotted paths in the module tree, `breakpoints` the numbers in
-    use, `branches` the branches' names; `tokens` is how many positions there are. `actions` are the front end's own
-    commands with their help, and `choices` what those that take an argument may be given.
+    use, `branches` the branches' names, `candidates` the likeliest tokens in quotes; `tokens` is how many positions
+    there are. `actions` are the front end's own commands with their help, and `choices` what those that take an
+    argument may be given.
     """
 
     addresses: tuple[str, ...] = ()
@@ -46,6 +48,7 @@ class Words:
     breakpoints: tuple[str, ...] = ()
     tokens: int = 0
     branches: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
     topics: tuple[str, ...] = tuple(TOPICS)
     actions: tuple[tuple[str, str], ...] = ()
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -59,6 +62,7 @@ class Words:
         actions: Iterable[tuple[str, str]] = (),
         choices: Mapping[str, Iterable[str]] | None = None,
         branches: Iterable[str] = (),
+        candidates: Iterable[str] = (),
     ) -> Words:
         """The words for the stages of a run, its breakpoints and the length of its sequence."""
         return cls(
@@ -67,6 +71,7 @@ class Words:
             breakpoints=tuple(str(each.number) for each in breakpoints),
             tokens=tokens,
             branches=tuple(branches),
+            candidates=tuple(json.dumps(each, ensure_ascii=False) for each in candidates),
             actions=tuple(actions),
             choices={name: tuple(each) for name, each in (choices or {}).items()},
         )
@@ -247,6 +252,7 @@ _OFFERS: Mapping[Argument, Callable[[str, Words], Sequence[str]]] = {
     Argument.POSITION: lambda typed, words: (*_starting(typed, ("last",)), *_positions(typed, words.tokens)),
     Argument.COMMAND: lambda typed, _: _names(typed, _command(typed) if typed else None, Words()),
     Argument.SETTING: lambda typed, _: _starting(typed, (f"{name} " for name in SETTINGS)),
+    Argument.TOKEN: lambda typed, words: _starting(typed, words.candidates),
     Argument.BRANCH: lambda typed, words: _starting(typed, words.branches),
 }
 """What may stand behind a command's name, by what it takes; nothing is offered for the rest."""

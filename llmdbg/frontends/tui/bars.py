@@ -46,11 +46,18 @@ def header_row(state: ScreenState, width: int) -> Row:
     points = sum(each.enabled for each in shown.breakpoints)
     marked = f" · ● {points} breakpoint{'' if points == 1 else 's'}" if width >= _WIDE else f" · ● {points}"
     brand = " llmdbg  " if width >= _WIDE else " "
-    right = f"{where}{marked if points else ''} "
+    right = f"{where}{marked if points else ''}{_changed(shown, wide=width >= _WIDE)} "
     about = f"{visible(shown.model)} · {shown.place} · {shown.sampling}"
     about = fitted(about, max(0, width - len(brand) - cell_len(right) - 2)).rstrip()
     gap = max(2, width - len(brand) - cell_len(about) - cell_len(right))
     return row((brand, "strong"), (about, "dim"), " " * gap, (right, "accent"))
+
+
+def _changed(shown: Snapshot, *, wide: bool) -> str:
+    """Which branch runs, where there are several, and how many edits it has."""
+    branch = f" · {'branch ' if wide else ''}{visible(shown.branch)}" if len(shown.branches) > 1 else ""
+    edits = f" · {shown.edits} edit{'' if shown.edits == 1 else 's'}" if shown.edits else ""
+    return branch + edits
 
 
 def _where(state: ScreenState, shown: Snapshot) -> str:

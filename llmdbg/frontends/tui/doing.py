@@ -17,6 +17,7 @@ from llmdbg.frontends.tui.prompt import Typing
 from llmdbg.frontends.tui.row_pane import RowPane
 from llmdbg.frontends.tui.screen_state import Found, Overlay
 from llmdbg.frontends.tui.search import Index, Matches
+from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
     from textual.events import Event
@@ -117,11 +118,21 @@ class Doing:
         self._app.submit("info breakpoints")
 
     def goto(self, argument: str) -> None:
-        """Go on to the stage named, or ask for one."""
+        """Go to the stage named, or ask for one."""
         if argument:
-            self._app.submit(f"until {argument}")
+            self._app.submit(f"goto {argument}")
         else:
-            self._open("until ")
+            self._open("goto ")
+
+    def force(self, argument: str) -> None:
+        """Take another token, or ask for one."""
+        shown = self._app.state.snapshot
+        if argument:
+            self._app.submit(f"force {argument}")
+        elif shown.stop.stage.kind is not StageKind.SAMPLE:
+            self._app.state.say("a token is chosen at `sample`: t goes to the next one, T to the one before", "warn")
+        else:
+            self._open("force ")
 
     def answer(self, _argument: str) -> None:
         """Show the answer, or the panes again."""
@@ -238,7 +249,15 @@ class Doing:
         shown, prompt = self._app.state.snapshot, self._app.prompt
         actions = ((action.name, action.help) for action in ACTIONS if not action.command)
         choices = {"show": self._app.panes, "theme": THEME_WORDS}
-        prompt.words = Words.of(shown.stages, shown.breakpoints, len(shown.tokens), actions, choices)
+        prompt.words = Words.of(
+            shown.stages,
+            shown.breakpoints,
+            len(shown.tokens),
+            actions,
+            choices,
+            branches=shown.branches,
+            candidates=() if shown.stop.candidates is None else (row.text for row in shown.stop.candidates.rows),
+        )
         prompt.open(Typing.COMMAND, text)
 
     def _toggle(self, overlay: Overlay) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from textual.message import Message
 
     from llmdbg.debugger.session import Session
-    from llmdbg.debugger.stop import TokenRow
+    from llmdbg.debugger.stop import Stop, TokenRow
     from llmdbg.frontends.tui.keeper import Keeper
     from llmdbg.frontends.tui.launch import LaunchRequest
     from llmdbg.frontends.tui.panes.pane import Pane
@@ -129,6 +130,7 @@ class EngineThread(threading.Thread):
         session = Session(loaded, prompt, request.settings, top=_CANDIDATES)
         session.on_token = self._note_token
         session.on_layer = self._note_layer
+        session.on_trace = _note_trace
         return session
 
     def _snapshot(self, session: Session) -> Snapshot:
@@ -160,13 +162,14 @@ class EngineThread(threading.Thread):
         answer: tuple[str, ...] = ()
         error = ""
         try:
-            outcome = COMMANDS.run(session, line)
-            if isinstance(outcome, Quit):
-                self._post(Left())
-            elif isinstance(outcome, Answer):
-                answer = tuple(f"{outcome.done} {line}".lstrip() for line in answer_lines(outcome.data))
-            elif isinstance(outcome, Moved) and (missed := not_reached(session, line, outcome.stop)):
-                answer = (missed,)
+            for command, outcome in COMMANDS.run_all(session, line):
+                if isinstance(outcome, Quit):
+                    self._post(Left())
+                elif isinstance(outcome, Answer):
+                    done = f"{outcome.done} " if outcome.done else ""
+                    answer += tuple(f"{done}{each}" for each in answer_lines(outcome.data))
+                elif isinstance(outcome, Moved) and (missed := not_reached(session, command, outcome.stop)):
+                    answer += (missed,)
         except UsageError as problem:
             error = str(problem)
         except LlmdbgError as problem:
@@ -211,6 +214,13 @@ class EngineThread(threading.Thread):
         if progress.done in (0, progress.total) or now - self._painted >= SECONDS_BETWEEN_PAINTS:
             self._painted = now
             self._post(Loading(progress))
+
+
+def _note_trace(stop: Stop) -> None:
+    """What a tracepoint logs goes to the log. Runs inside the forward."""
+    from llmdbg.frontends.text import stop_line
+
+    logging.getLogger("llmdbg.trace").warning("%s", stop_line(stop))
 
 
 def _asked(pane: Pane, session: Session) -> Any:

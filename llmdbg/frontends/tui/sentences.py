@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.missed import never_hit
+from llmdbg.frontends.text import value_words
 from llmdbg.frontends.tui.panes.tokens import described
 from llmdbg.frontends.visible import quoted
 from llmdbg.models.stages import Phase, StageKind
@@ -17,8 +18,12 @@ def sentence(shown: Snapshot) -> str:
     """Say what the stage that has just run did, and which breakpoint stopped the run there."""
     if shown.end is not None:
         return _ending(shown)
-    number = shown.stop.breakpoint
-    return _happened(shown) if number is None else f"breakpoint {number}: {_happened(shown)}"
+    stop = shown.stop
+    said = _happened(shown)
+    if stop.breakpoint is not None:
+        values = f" ({value_words(stop.values)})" if stop.values else ""
+        said = f"{stop.reason} {stop.breakpoint}{values}: {said}"
+    return f"run again, this token came out otherwise than before: {said}" if stop.differs else said
 
 
 def _happened(shown: Snapshot) -> str:

@@ -50,6 +50,9 @@ class Snapshot:
     follows: bool
     limit: int | None
     breakpoints: tuple[Breakpoint, ...]
+    branches: tuple[str, ...]
+    branch: str
+    edits: int
     notes: tuple[str, ...]
     answer: str
     end: End | None
@@ -91,10 +94,17 @@ class Memory:
             self._answer = (ids, session.vocabulary.decode(ids))
         return self._answer[1]
 
-    def note(self, stop: Stop) -> dict[str, Seen]:
-        """Add a stop. Returns everything seen during its token."""
+    def note(self, stop: Stop, passed: Sequence[str] | None = None) -> dict[str, Seen]:
+        """Add a stop. Returns everything seen during its token.
+
+        `passed` are the stages that have run for it, where that is known: after a step back others have not run yet.
+        """
         if stop.token != self._token or stop.stage.address == "tokenize":
             self._token, self._seen = stop.token, {}
+        if passed is not None:
+            if not set(self._seen) <= set(passed):
+                self._latest = (-1, None, "")
+            self._seen = {address: seen for address, seen in self._seen.items() if address in passed}
         numbers = stop.tensor.numbers if stop.tensor else None
         self._seen[stop.stage.address] = Seen(
             None if numbers is None else numbers.norm, stop.ms, 0 if numbers is None else numbers.nan + numbers.inf
@@ -162,7 +172,7 @@ def snapshot(session: Session, memory: Memory, asked: dict[str, Any] | None = No
         model=loaded.name,
         place=f"{loaded.device} {loaded.dtype}",
         sampling="" if config is None else describe_sampling(config),
-        seen=memory.note(stop),
+        seen=memory.note(stop, session.route.order(session.place)),
         stages=memory.in_order(session.stages()),
         layers=len(session.anatomy.layers()),
         stop=stop,
@@ -172,6 +182,9 @@ def snapshot(session: Session, memory: Memory, asked: dict[str, Any] | None = No
         follows=session.focus is None,
         limit=None if limit is None else max(1, limit - prompt_length),
         breakpoints=session.breakpoints.list(),
+        branches=tuple(each.name for each in session.branches),
+        branch=session.branches.current.name,
+        edits=len(session.edits.list()),
         notes=(*loaded.notes, *session.engine.notes, *session.prompt.notes),
         answer=memory.answer(session),
         end=session.end,
