@@ -18,7 +18,7 @@ from llmdbg.probes.measures import measure, needs_output, needs_scores
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.run import Run
     from llmdbg.engine.visit import Visit
     from llmdbg.probes.quantities import Value
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Readings:
     """Measures visits of one session. `no_lens` says why nothing can be predicted before `logits`, if so."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Run) -> None:
         self._session = session
         self._prompt_length = len(session.prompt.ids)
         self._lens: Lens | None = None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 )
 def _run(session: Session, arguments: str) -> Outcome:
     no_arguments("run", arguments)
-    session.restart()
+    session.begin_again()
     return Moved(session.go(motions.onwards()))
 
 
