@@ -12,7 +12,6 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +60,10 @@ def conditions(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, An
     for text in ("norm > 1e9", "nan or inf", "norm > 1e9 and layer >= 15"):
         ratios = []
         for pair in range(options.pairs):
-            runs: list[Callable[[], float]] = [
-                lambda: untouched(loaded),
-                lambda: with_break(loaded, f"break * if {text}"),
-            ]
-            times = [run() for run in (runs if pair % 2 else reversed(runs))]
-            plain, ours = times if pair % 2 else reversed(times)
+            if pair % 2:
+                plain, ours = untouched(loaded), with_break(loaded, f"break * if {text}")
+            else:
+                ours, plain = with_break(loaded, f"break * if {text}"), untouched(loaded)
             ratios.append(ours / plain)
         report[text] = quartiles(ratios)
         print(f"  {text}: {report[text]}", file=sys.stderr)
