@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.snapshot import Snapshot
     from llmdbg.models.spec import LoadProgress
 
-SECONDS_BETWEEN_PAINTS = 0.1
+SECONDS_BETWEEN_PAINTS = 0.2
 _LOOK_AGAIN = ""
 _CANDIDATES = 40
 _MOST_PENDING = 8
