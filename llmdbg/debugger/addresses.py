@@ -4,6 +4,7 @@
 *.mlp            every layer's mlp
 8-15   8-15.mlp  a range of layers, or of their modules
 ADDRESS@5        only while producing generated token 5
+ADDRESS@prefill  only in the prefill, which produces token 0; @decode in every later forward
 """
 
 from __future__ import annotations
@@ -16,23 +17,31 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from llmdbg.errors import AddressError
+from llmdbg.models.stages import Phase
 
 if TYPE_CHECKING:
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.models.stages import Stage
 
 _AT_TOKEN = re.compile(r"(?P<place>.*)@\s*(?P<token>\d{1,9})")
+_AT_PHASE = re.compile(rf"(?P<place>.*)@\s*(?P<phase>{'|'.join(Phase)})")
 _LAYER_WORD = re.compile(r"layers?\s+(?=[\d*])")
 _RANGE = re.compile(r"(?P<first>\d{1,9})-(?P<last>\d{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What an address names: one or more stages, at one generated token or at any."""
+    """What an address names: one or more stages, at one generated token, in one phase, or at any token."""
 
     text: str
     addresses: frozenset[str]
     token: int | None = None
+    phase: Phase | None = None
+
+    def at(self, token: int) -> bool:
+        """Whether it means a generated token."""
+        in_phase = self.phase is None or (self.phase is Phase.PREFILL) == (token == 0)
+        return in_phase and self.token in (None, token)
 
 
 class AddressBook:
@@ -46,16 +55,18 @@ class AddressBook:
 
     def resolve(self, text: str) -> Target:
         """Find the stages `text` names. Raises AddressError, naming the nearest that exists, when there is none."""
-        place, token = text.strip(), None
-        if at := _AT_TOKEN.fullmatch(place):
+        place, token, phase = text.strip(), None, None
+        if in_phase := _AT_PHASE.fullmatch(place):
+            place, phase = in_phase["place"].strip(), Phase(in_phase["phase"])
+        elif at := _AT_TOKEN.fullmatch(place):
             place, token = at["place"].strip(), int(at["token"])
         elif "@" in place:
-            raise AddressError(f"what follows @ in {text!r} must be the number of a generated token, as in 12@5")
+            raise AddressError(f"what follows @ in {text!r} must be the number of a generated token, or a phase: 12@5")
         place = _LAYER_WORD.sub("", place)
         found = self._find(place)
         if not found:
             raise AddressError(self._nothing_named(place or text))
-        return Target(text.strip(), frozenset(stage.address for stage in found), token)
+        return Target(text.strip(), frozenset(stage.address for stage in found), token, phase)
 
     def _find(self, place: str) -> list[Stage]:
         if exact := self._by_address.get(place):

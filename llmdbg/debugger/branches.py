@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Branch:
     """One timeline. `fork` is the first generated token that is its own, `why` what made it part from its parent.
 
-    `place` is where the session stood when it was left; `probabilities` how likely each chosen token was held to be.
+    `place` is where the session stood when it was left; `probabilities` how likely each chosen token was held to be,
+    `fingerprints` a hash of the bits of each stage that was stopped at.
     """
 
     number: int
@@ -33,6 +34,11 @@ class Branch:
     route: Route = field(default_factory=Route)
     probabilities: dict[int, Tensor | float] = field(default_factory=dict)
     edits: Edits = field(default_factory=Edits)
+    fingerprints: dict[Place, Tensor] = field(default_factory=dict)
+
+    def forget_from(self, token: int) -> None:
+        """What comes from `token` on may be other than it was."""
+        self.fingerprints = {place: mark for place, mark in self.fingerprints.items() if place.token < token}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,8 @@ class Branches:
         self.current = Branch(number, name, here, token, why, timeline)
         self.current.route.learn_from(here.route, token)
         self.current.edits = here.edits.copy()
+        self.current.fingerprints = dict(here.fingerprints)
+        self.current.forget_from(token)
         self.current.probabilities = {at: prob for at, prob in here.probabilities.items() if at < token}
         self._all.append(self.current)
         return self.current

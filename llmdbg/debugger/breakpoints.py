@@ -68,7 +68,7 @@ class Breakpoint:
 
     def covers(self, visit: Visit) -> bool:
         """Whether it waits at a visit's stage and token."""
-        return visit.stage.address in self.target.addresses and self.target.token in (None, visit.token)
+        return visit.stage.address in self.target.addresses and self.target.at(visit.token)
 
     def asks(self) -> tuple[Trigger | Expression, ...]:
         """What has to be measured for it."""
@@ -196,7 +196,7 @@ class Breakpoints:
     def toggle(self, target: Target) -> Breakpoint | None:
         """Set a breakpoint at `target`, or delete the one that is there. Returns the new one, if any."""
         for each in self._by_number.values():
-            if (each.target.addresses, each.target.token) == (target.addresses, target.token):
+            if replace(each.target, text="") == replace(target, text=""):
                 del self._by_number[each.number]
                 return None
         return self.add(target)
@@ -238,7 +238,7 @@ class Breakpoints:
 
     def may_hit(self, token: int) -> bool:
         """Whether any that stops waits at a stage of this token."""
-        return any(each.target.token in (None, token) for each in self._that_stop())
+        return any(each.target.at(token) for each in self._that_stop())
 
     def would_hit(self, visit: Visit, watchman: Watchman) -> Breakpoint | None:
         """The first that would stop at a visit, without counting it."""

@@ -254,5 +254,6 @@ _OFFERS: Mapping[Argument, Callable[[str, Words], Sequence[str]]] = {
     Argument.SETTING: lambda typed, _: _starting(typed, (f"{name} " for name in SETTINGS)),
     Argument.TOKEN: lambda typed, words: _starting(typed, words.candidates),
     Argument.BRANCH: lambda typed, words: _starting(typed, words.branches),
+    Argument.COMPARED: lambda typed, words: _starting(typed, words.branches),
 }
 """What may stand behind a command's name, by what it takes; nothing is offered for the rest."""

@@ -151,6 +151,8 @@ def read_edit(line: str, ground: Ground) -> Draft:
 def _read_named(line: str, word: str, rest: str, ground: Ground) -> Draft:
     """An edit whose stages are named."""
     what, positions = _split_positions(word, rest)
+    if "@" in what and what.partition("@")[2].split()[:1] in (["prefill"], ["decode"]):
+        raise EditError("an edit holds at one token, as in 12@5, or from here on: give no phase")
     target, change = {"zero": _zero, "scale": _scale, "ablate": _ablate, "patch": _patch}[word](what, positions, ground)
     stages = frozenset(change.projections) if isinstance(change, Ablate) else _changeable(target)
     return Draft(line.strip(), stages, _token(target.token, target.text, ground), change)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from llmdbg.debugger.addresses import Target
     from llmdbg.engine.visit import Visit
-    from llmdbg.models.stages import Stage
+    from llmdbg.models.stages import Phase, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,13 @@ class Motion:
     token: int | None = None
     passes: int = 0
     regardless: bool = False
+    phase: Phase | None = None
 
     def reaches(self, visit: Visit) -> bool:
         """Whether a visit is one of the stages."""
         any_processor = visit.stage.kind is StageKind.PROCESSOR and ANY_PROCESSOR.address in self.stages
-        return (visit.stage.address in self.stages or any_processor) and self.token in (None, visit.token)
+        here = visit.stage.address in self.stages or any_processor
+        return here and self.token in (None, visit.token) and self.phase in (None, visit.phase)
 
 
 def into(stages: Iterable[Stage], _here: Stage) -> Motion:
@@ -69,12 +71,12 @@ def token(count: int = 1) -> Motion:
 
 def until(target: Target) -> Motion:
     """To the next stage `target` names."""
-    return Motion(target.addresses, 1, target.token)
+    return Motion(target.addresses, 1, target.token, phase=target.phase)
 
 
 def until_regardless(target: Target) -> Motion:
     """To the next stage `target` names, whatever breakpoints lie between."""
-    return Motion(target.addresses, 1, target.token, regardless=True)
+    return Motion(target.addresses, 1, target.token, regardless=True, phase=target.phase)
 
 
 def onwards(count: int = 1) -> Motion:

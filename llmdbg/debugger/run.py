@@ -22,6 +22,7 @@ from llmdbg.debugger.route import BEGINNING, Place, Route
 from llmdbg.debugger.stop import End, Reason, Stop, TokenRow
 from llmdbg.engine.engine import Engine
 from llmdbg.engine.settings import GenerationSettings
+from llmdbg.engine.timeline import fingerprint_of
 from llmdbg.engine.visit import Visit, main_tensor
 from llmdbg.errors import CommandError, LlmdbgError
 from llmdbg.models.anatomy import dissect
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from llmdbg.models.spec import LoadedModel
     from llmdbg.models.tokens import Prompt
     from llmdbg.probes.quantities import Value
+
+_MOST_FINGERPRINTS = 100_000
 
 OnToken = Callable[[int, TokenRow], None]
 OnLayer = Callable[[int, int], None]
@@ -215,6 +218,7 @@ class Run:
             self.branches.fork(self.engine.timeline, token, why)
         else:
             here.timeline = self.engine.timeline
+            here.forget_from(token)
 
     @contextmanager
     def left(self) -> Iterator[None]:
@@ -237,17 +241,9 @@ class Run:
             branch.edits = edits
             self.engine.timeline = branch.timeline
 
-    def values_in(self, branch: Branch, token: int, addresses: Collection[str]) -> dict[str, Tensor]:
-        """Copies of what some stages were worth in another branch while `token` was produced. Comes back here."""
+    def look_into(self, branch: Branch, token: int, look: Callable[[Visit], bool]) -> None:
+        """Run a token of any branch again, asking `look` at every stage, and come back here."""
         here, place = self.branches.current, self.place
-        found: dict[str, Tensor] = {}
-
-        def look(visit: Visit) -> bool:
-            tensor = main_tensor(visit.output) if visit.stage.address in addresses else None
-            if tensor is not None:
-                found[visit.stage.address] = tensor.clone()
-            return False
-
         self._leave_branch()
         self.branches.current, self.engine.timeline = branch, branch.timeline
         try:
@@ -256,6 +252,18 @@ class Run:
             self._stages.close()
             self.branches.current, self.engine.timeline = here, here.timeline
             self.return_to(place)
+
+    def values_in(self, branch: Branch, token: int, addresses: Collection[str]) -> dict[str, Tensor]:
+        """Copies of what some stages were worth in another branch while `token` was produced. Comes back here."""
+        found: dict[str, Tensor] = {}
+
+        def look(visit: Visit) -> bool:
+            tensor = main_tensor(visit.output) if visit.stage.address in addresses else None
+            if tensor is not None:
+                found[visit.stage.address] = tensor.clone()
+            return False
+
+        self.look_into(branch, token, look)
         return found
 
     def switch(self, branch: Branch) -> Stop:
@@ -287,6 +295,10 @@ class Run:
 
     def _leave_branch(self) -> None:
         self.branches.current.place = self.place
+        visit, ids = self._visit, self.engine.timeline.ids
+        if visit.chosen is not None and visit.token == len(ids):
+            # Chosen, and shown, though the run has not gone on from it.
+            ids.append(visit.chosen)
         self._stages.close()
 
     def watchman_before(self, token: int) -> Watchman:
@@ -310,9 +322,20 @@ class Run:
         self.route.stopped()
         if self._visit.ended_by is not None:
             self._reason, self._hit, self._values = Reason.END, None, ()
-        self.stop = self._describe(self._visit)
+        stop = self._describe(self._visit)
+        self.stop = replace(stop, differs=True) if self._is_other_than_before() else stop
         self.end = self._ended(self._visit) if self._visit.ended_by is not None else None
         return self.stop
+
+    def _is_other_than_before(self) -> bool:
+        """Whether this place was stopped at before, with other bits. Keeps a hash of what is there now."""
+        tensor, marks = main_tensor(self._visit.output), self.branches.current.fingerprints
+        if tensor is None or tensor.is_complex() or tensor.is_quantized:
+            return False
+        now, before = fingerprint_of(tensor), marks.get(self.place)
+        if len(marks) < _MOST_FINGERPRINTS:
+            marks[self.place] = now
+        return before is not None and bool(now != before)
 
     def _next_visit(self) -> Visit:
         try:

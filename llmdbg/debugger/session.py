@@ -28,6 +28,7 @@ from llmdbg.probes.values import Values, values
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from llmdbg.debugger.commands import Outcome
     from llmdbg.models.spec import LoadedModel
     from llmdbg.models.tokens import Prompt
 
@@ -45,6 +46,12 @@ class Session(Run):
         self._top = top
         self._rows = tuple(self._row(index, id, None) for index, id in enumerate(prompt.ids))
         self.restart()
+
+    def do(self, line: str) -> Outcome:
+        """Run one command line, as `-ex` and the screen's command line do. Raises LlmdbgError."""
+        from llmdbg.debugger.commands import COMMANDS
+
+        return COMMANDS.run(self, line)
 
     def probabilities(self) -> tuple[float | None, ...]:
         """How likely the model itself, before any logits processor, held each generated token to be.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger import motions
 from llmdbg.debugger.route import BEGINNING, Place, last_of, places
 from llmdbg.errors import CommandError
-from llmdbg.models.stages import SAMPLE, Stage, StageKind
+from llmdbg.models.stages import SAMPLE, Phase, Stage, StageKind
 
 if TYPE_CHECKING:
     from llmdbg.debugger.addresses import Target
@@ -58,7 +58,7 @@ def goto(session: Session, target: Target) -> Stop:
     here = session.place
     if BEGINNING.address in target.addresses and not target.token:
         return session.return_to(BEGINNING)
-    token = here.token if target.token is None else target.token
+    token = _token_of(target, here.token)
     if token > len(session.engine.timeline.ids):
         return session.go(motions.until_regardless(target))
     stop = session.return_to_any(token, target.addresses)
@@ -67,6 +67,15 @@ def goto(session: Session, target: Target) -> Stop:
             session.return_to(here)
         raise CommandError(f"{target.text} did not run while token {token} was produced")
     return stop
+
+
+def _token_of(target: Target, here: int) -> int:
+    """The token a target means, nearest to the present one."""
+    if target.token is not None:
+        return target.token
+    if target.phase is None:
+        return here
+    return 0 if target.phase is Phase.PREFILL else max(1, here)
 
 
 def _back(session: Session, count: int, wanted: Callable[[Stage], bool]) -> Stop:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.branches import BranchRow
     from llmdbg.debugger.breakpoints import Breakpoint
     from llmdbg.debugger.commands import Command
+    from llmdbg.debugger.comparing import Comparison
     from llmdbg.debugger.editing import Effect, Likely
     from llmdbg.debugger.edits import Edit
     from llmdbg.debugger.info import ModelInfo, TokenTable
@@ -173,6 +174,24 @@ def _effect_lines(value: Effect) -> list[str]:
     return lines
 
 
+def _comparison_lines(value: Comparison) -> list[str]:
+    if value.first is None:
+        return [f"{visible(value.here)} and {visible(value.there)} are alike, token by token"]
+    lines = [f"token  {visible(value.here):24}  {visible(value.there)}"]
+    for pair in value.tokens:
+        lines.append(f"{pair.token:5}  {_paired(pair.here):24}  {_paired(pair.there)}".rstrip())
+    lines.append(f"candidates of token {value.first}")
+    longest = max(len(value.candidates_here), len(value.candidates_there))
+    for rank in range(longest):
+        here, there = (_likely(side[rank : rank + 1]) for side in (value.candidates_here, value.candidates_there))
+        lines.append(f"{rank + 1:5}  {here:24}  {there}".rstrip())
+    return lines
+
+
+def _paired(token: tuple[int, str] | None) -> str:
+    return "" if token is None else f"{quoted(token[1])} {token[0]}"
+
+
 def _proof_lines(value: Proof) -> list[str]:
     if value.differs is None:
         return [f"verified: generate() gives the same {value.tokens} tokens, and logits equal bit by bit"]
@@ -222,6 +241,7 @@ _WRITERS: dict[str, Any] = {
     "Edit": _edit_lines,
     "Effect": _effect_lines,
     "Proof": _proof_lines,
+    "Comparison": _comparison_lines,
     "ModelInfo": _model_lines,
     "Command": _command_lines,
     "TokenTable": _table_lines,

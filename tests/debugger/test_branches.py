@@ -204,3 +204,22 @@ def test_a_long_walk_over_branches_ends_where_each_was(sampled):
         run(session, "continue") if session.end is None else None
         assert session.generated_ids() == ends[branch.name]
     assert session.engine.timeline.differing() == ()
+
+
+def test_two_branches_side_by_side():
+    session = started()
+    run(session, "token 4")
+    likeliest = session.stop.candidates.rows
+    run(session, f"force {likeliest[2].id}")
+    run(session, "token 2")
+    found = run(session, "compare main").data
+    assert (found.here, found.there, found.first) == ("b2", "main", 3)
+    assert [pair.token for pair in found.tokens] == [3, 4, 5]
+    assert found.tokens[0].here[0] == likeliest[2].id
+    assert found.tokens[0].there[0] == likeliest[0].id
+    assert found.tokens[2].there is None
+    assert [each.id for each in found.candidates_here[:3]] == [row.id for row in likeliest[:3]]
+    assert found.candidates_here == found.candidates_there
+    assert here(session) == "sample@5"
+    assert run(session, "compare main 1").data.candidates_there != found.candidates_there
+    assert "branch that runs" in run(session, "compare b2").data

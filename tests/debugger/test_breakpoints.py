@@ -236,3 +236,18 @@ def test_nothing_is_predicted_before_a_model_has_run():
     session = started()
     with pytest.raises(CommandError, match="no model has run"):
         run(session, "break tokenize if entropy > 1")
+
+
+def test_breakpoints_in_one_phase():
+    session = started()
+    run(session, "break 1@prefill")
+    run(session, "break 0@decode if token < 3")
+    assert places(stops(session)) == ["1@0", "0@1", "0@2"]
+    run(session, "goto 1@decode")
+    assert here(session) == "1@7"
+    run(session, "goto 1@prefill")
+    assert here(session) == "1@0"
+    run(session, "until 1@decode")
+    assert here(session) == "0@1"
+    with pytest.raises(CommandError, match="give no phase"):
+        run(session, "zero 1@decode")

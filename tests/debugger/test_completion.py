@@ -181,6 +181,7 @@ def test_what_a_command_takes_is_what_its_usage_says():
         Argument.SETTING: "NAME VALUE",
         Argument.NAME: "[NAME]",
         Argument.BRANCH: "BRANCH",
+        Argument.COMPARED: "BRANCH [T]",
         Argument.SWITCH: "[on|off [N]]",
         Argument.BREAKPOINT: "[N]",
         Argument.WHERE: "ADDRESS [if CONDITION]",

@@ -232,6 +232,8 @@ def test_every_command_is_documented_and_its_example_runs():
         run(session, "token 2")
         if command.takes in (Argument.EDIT, Argument.PYTHON):
             run(session, "until 1")
+        if command.name == "compare":
+            run(session, "branch other")
         if command.name == "undo":
             run(session, "zero 0")
         try:

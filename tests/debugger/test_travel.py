@@ -230,3 +230,14 @@ def test_the_focus_and_breakpoints_stay():
     run(session, "rt")
     assert session.focus == 2
     assert len(session.breakpoints.list()) == 1
+
+
+def test_a_stage_that_is_run_again_and_differs_is_told():
+    session = started()
+    run(session, "until 1@2")
+    run(session, "step 3")
+    with torch.no_grad():
+        session.loaded.model.model.layers[1].mlp.down_proj.weight[0, 0] += 0.5
+    assert run(session, "goto 0@2").stop.differs is False
+    assert run(session, "goto 1@2").stop.differs is True
+    assert run(session, "goto 1@2").stop.differs is False

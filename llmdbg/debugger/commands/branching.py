@@ -94,6 +94,23 @@ def _switch(session: Session, arguments: str) -> Outcome:
     return Moved(session.switch(session.branches.find(required("switch", arguments, "BRANCH", "a name or number"))))
 
 
+@COMMANDS.add(
+    "compare",
+    usage="compare BRANCH [T]",
+    summary="Show this branch and another side by side, with the candidates where they part, or of token T.",
+    example="compare main",
+    takes=Argument.COMPARED,
+)
+def _compare(session: Session, arguments: str) -> Outcome:
+    from llmdbg.debugger.comparing import compare
+
+    name, _, token = required("compare", arguments, "BRANCH", "a name or number").partition(" ")
+    token = token.strip()
+    if token and not (token.isdecimal() and token.isascii() and len(token) < 10):
+        raise CommandError(f"compare takes the number of a token, not {token!r}")
+    return Answer(compare(session, name, int(token) if token else None))
+
+
 def token_id(session: Session, word: str) -> int:
     """The id a person means: a number, a text in quotes, or a bare word. Raises CommandError, saying what there is."""
     size = int(session.loaded.model.get_input_embeddings().weight.shape[0])

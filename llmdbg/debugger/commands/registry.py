@@ -58,6 +58,7 @@ class Argument(StrEnum):
     SETTING = "setting"
     NAME = "name"
     BRANCH = "branch"
+    COMPARED = "compared"
     WHERE = "where"
     TRACED = "traced"
     WATCHED = "watched"

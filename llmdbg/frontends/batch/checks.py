@@ -104,5 +104,6 @@ _FITS: dict[Argument, Callable[[str], bool]] = {
     Argument.SETTING: lambda arguments: len(arguments.split()) == 2,
     Argument.NAME: lambda _: True,
     Argument.BRANCH: bool,
+    Argument.COMPARED: bool,
 }
 """Whether what stands behind a command's name can be what it takes."""

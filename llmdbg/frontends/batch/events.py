@@ -170,6 +170,7 @@ _WRITERS: dict[str, Any] = {
         "address": value.target.text,
         "stages": sorted(value.target.addresses),
         "token": value.target.token,
+        "phase": value.target.phase,
         "temporary": value.temporary,
         "enabled": value.enabled,
         "hits": value.hits,
