@@ -39,6 +39,7 @@ class Branch:
     def forget_from(self, token: int) -> None:
         """What comes from `token` on may be other than it was."""
         self.fingerprints = {place: mark for place, mark in self.fingerprints.items() if place.token < token}
+        self.probabilities = {at: prob for at, prob in self.probabilities.items() if at < token}
 
 
 @dataclass(frozen=True, slots=True)

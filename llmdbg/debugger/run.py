@@ -321,7 +321,8 @@ class Run:
         """Describe where the run now stands."""
         self.route.stopped()
         if self._visit.ended_by is not None:
-            self._reason, self._hit, self._values = Reason.END, None, ()
+            self._reason = Reason.END
+        self._note_probability(self._visit)
         stop = self._describe(self._visit)
         self.stop = replace(stop, differs=True) if self._is_other_than_before() else stop
         self.end = self._ended(self._visit) if self._visit.ended_by is not None else None
@@ -428,9 +429,14 @@ class Run:
         """Tell whoever listens that a token has been chosen. Runs inside the token loop: it waits for nothing."""
         if visit.chosen is None or self.on_token is None:
             return
-        _, logits = visit.trail[0]
-        self.branches.current.probabilities[visit.token] = torch.softmax(logits[0], dim=-1)[visit.chosen]
+        self._note_probability(visit)
         self.on_token(visit.token, self._row(len(self.prompt.ids) + visit.token, visit.chosen, visit.token))
+
+    def _note_probability(self, visit: Visit) -> None:
+        """Keep on the device how likely the model itself held a token that was chosen."""
+        if visit.chosen is not None:
+            _, logits = visit.trail[0]
+            self.branches.current.probabilities[visit.token] = torch.softmax(logits[0], dim=-1)[visit.chosen]
 
     def _ended(self, visit: Visit) -> End:
         ids = (*self.engine.generated, *(() if visit.chosen is None else (visit.chosen,)))

@@ -28,7 +28,8 @@ _MOST_BRANCH_TEXT = 60  # characters
 
 def stop_line(stop: Stop) -> str:
     """A stop in one line: token, phase, stage, tensor, time, and the likeliest candidates where there are some."""
-    mark = f"{stop.reason} {stop.breakpoint}  " if stop.breakpoint is not None else ""
+    what = "breakpoint" if stop.ended_by is not None else stop.reason
+    mark = f"{what} {stop.breakpoint}  " if stop.breakpoint is not None else ""
     parts = [f"{mark}token {stop.token}  {stop.phase:7}  {stop.stage.address:24}"]
     if stop.tensor is not None:
         parts.append(tensor_line(stop.tensor))

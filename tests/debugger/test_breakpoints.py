@@ -251,3 +251,16 @@ def test_breakpoints_in_one_phase():
     assert here(session) == "0@1"
     with pytest.raises(CommandError, match="give no phase"):
         run(session, "zero 1@decode")
+
+
+def test_a_breakpoint_at_the_last_token_is_told_with_the_end():
+    session = started()
+    run(session, "break sample")
+    run(session, "commands 1 info stage")
+    done = []
+    while session.end is None:
+        done += COMMANDS.run_all(session, "continue")
+    assert (session.stop.reason, session.stop.breakpoint) == ("end", 1)
+    assert [line for line, _ in done] == ["continue", "info stage"] * 8
+    run(session, "rc")
+    assert here(session) == "sample@6"

@@ -238,7 +238,10 @@ class LlmdbgApp(App[BaseException]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While something is being typed, letters are letters."""
-        return action != "perform" or not self._is_typing() or parameters == ("close",)
+        if action != "perform":
+            return True
+        # What lies over the whole screen, like the palette, has an Escape of its own.
+        return not self._is_typing() or (parameters == ("close",) and len(self.screen_stack) == 1)
 
     def action_perform(self, name: str) -> None:
         """Do what a key asks for. A command of the debugger is shown when it is done, not twice."""

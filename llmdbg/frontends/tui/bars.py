@@ -74,7 +74,7 @@ def _where(state: ScreenState, shown: Snapshot) -> str:
         place = f"layer {stage.layer} of {shown.layers}" + (
             f" {stage.address.rpartition('.')[2]}" if stage.kind is StageKind.MODULE else ""
         )
-    return f"{shown.stop.phase} · token {shown.stop.token + 1}{total} · {place}"
+    return f"{shown.stop.phase} · token {shown.stop.token + 1}{total} @{shown.stop.token} · {place}"
 
 
 def status_row(state: ScreenState, width: int) -> Row:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 COMMAND_OF = {action.name: action.command for action in ACTIONS if action.command}
 
+_EVERYTHING = 1 << 30  # lines: further than any pane goes
+
 
 class Doing:
     """The doing behind the screen's keys, clicks and typed actions."""
@@ -188,6 +190,22 @@ class Doing:
         """Move down."""
         self._move(1)
 
+    def page_up(self, _argument: str) -> None:
+        """Move a page up."""
+        self._move_page(-1)
+
+    def page_down(self, _argument: str) -> None:
+        """Move a page down."""
+        self._move_page(1)
+
+    def first(self, _argument: str) -> None:
+        """Move to the first line."""
+        self._move(-_EVERYTHING)
+
+    def last(self, _argument: str) -> None:
+        """Move to the last line."""
+        self._move(_EVERYTHING)
+
     def left(self, _argument: str) -> None:
         """Fold, or go back."""
         self._sideways(-1)
@@ -280,6 +298,11 @@ class Doing:
             self._app.state.move_selection(by)
         elif isinstance(focused, RowPane):
             focused.scroll_relative(y=by, animate=False)
+
+    def _move_page(self, by: int) -> None:
+        focused = self._app.focused
+        if isinstance(focused, RowPane):
+            self._move(by * max(1, focused.size.height - 1))
 
     def _sideways(self, by: int) -> None:
         app = self._app

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_PAINTS = 0.2
 _LOOK_AGAIN = ""
 _CANDIDATES = 40
-_MOST_PENDING = 8
+_MOST_PENDING = 64
 
 
 class EngineThread(threading.Thread):

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.binding import Binding, BindingType
 from textual.events import Click, Resize, Show
 from textual.geometry import Region, Size
 from textual.message import Message
@@ -35,13 +34,6 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         def __init__(self, pane: str, do: str, chain: int) -> None:
             super().__init__()
             self.pane, self.do, self.chain = pane, do, chain
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("pageup", "page_up", show=False),
-        Binding("pagedown", "page_down", show=False),
-        Binding("home", "scroll_home", show=False),
-        Binding("end", "scroll_end", show=False),
-    ]
 
     def __init__(self, *, id: str) -> None:
         self._styles: dict[tuple[str, str], Style] = {}

@@ -115,21 +115,19 @@ def fitted(text: str, width: int) -> str:
 
 def wrapped(text: str, width: int) -> list[str]:
     """`text` in lines of at most `width` cells, broken at spaces where there are some. Empty text is one empty line."""
-    lines, line = [], ""
+    lines: list[str] = []
+    line: str | None = None
     for word in text.split(" "):
-        rest = word
-        if line and cell_len(line) + 1 + cell_len(rest) > width:
+        if line is not None and line.strip() and cell_len(line) + 1 + cell_len(word) > width:
             lines.append(line)
-            line = ""
-        else:
-            rest = f"{line} {rest}" if line else rest
-            line = ""
-        while cell_len(rest) > width > 1:
-            head = _head(rest, width)
+            line = None
+        # Spaces at the beginning of a text are its indentation.
+        line = word if line is None else f"{line} {word}"
+        while cell_len(line) > width > 1:
+            head = _head(line, width)
             lines.append(head)
-            rest = rest[len(head) :]
-        line = rest
-    return [*lines, line]
+            line = line[len(head) :]
+    return [*lines, line or ""]
 
 
 def _head(text: str, width: int) -> str:

@@ -78,3 +78,37 @@ async def test_a_tracepoint_is_in_the_log(tiny_folder):
         await pilot.press("t")
         await settled(pilot, app, "token 1/")
         assert any("tracepoint 1" in each.text for each in book.since())
+
+
+async def test_escape_closes_the_palette(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await pilot.press("p")
+        await until(pilot, lambda: len(app.screen_stack) == 2)
+        await pilot.press("escape")
+        await until(pilot, lambda: len(app.screen_stack) == 1)
+        await press(pilot, app, "n")
+        assert here(app) == "embed@0"
+
+
+async def test_home_and_end_move_the_selection(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "t", "2", "home")
+        assert app.state.selected == "tokenize"
+        await press(pilot, app, "down", "b")
+        assert [each.target.text for each in app.state.shown.breakpoints] == ["embed"]
+        await press(pilot, app, "end")
+        assert app.state.selected == "sample"
+
+
+async def test_a_forced_token_shows_at_once_how_likely_it_was(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "t")
+        await typed(pilot, "force 65")
+        await until(pilot, lambda: not app.engine.busy and len(app.state.shown.branches) == 2)
+        assert app.state.shown.probabilities[0] == app.state.shown.stop.chosen.prob

@@ -273,7 +273,7 @@ def test_header():
     for width in (80, 120):
         line = header_row(state, width).text
         assert cell_len(line) == width
-        assert "prefill · token 1/4 · layer 0 of 2 · ● 2" in line
+        assert "prefill · token 1/4 @0 · layer 0 of 2 · ● 2" in line
     state.running = True
     assert "running · token 1/4" in header_row(state, 80).text
 
@@ -342,6 +342,8 @@ def test_bars_and_fitting():
     assert wrapped("one two three", 7) == ["one two", "three"]
     assert wrapped("abcdefghij", 4) == ["abcd", "efgh", "ij"]
     assert wrapped("", 4) == [""]
+    assert wrapped("    if key in d:", 12) == ["    if key", "in d:"]
+    assert wrapped("  ", 4) == ["  "]
     assert all(cell_len(line) <= 5 for line in wrapped("日本語日本語 a", 5))
     assert text(text_rows("a\n\nb", 10)) == "a\n\nb"
 

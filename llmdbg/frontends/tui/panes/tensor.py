@@ -70,6 +70,7 @@ def _numbers(tensor: Statistics, shown: Snapshot, width: int) -> list[Row]:
     if tensor.focus is not None:
         columns.append((f"position {tensor.focus_position}", tensor.focus))
     cells = max(9, min(14, (width - _LABEL) // len(columns)))
+    columns = [(title if len(title) < cells else title.replace("ition", ""), each) for title, each in columns]
     rows = [row(" " * _LABEL, *((title.rjust(cells), "dim") for title, _ in columns))]
     for attribute, label in _NAMES:
         rows.append(row((label.ljust(_LABEL), "dim"), *(f"{getattr(n, attribute):{cells}.4g}" for _, n in columns)))
