@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -71,10 +72,10 @@ class Branches:
 
     def fork(self, timeline: Timeline, token: int, why: str, name: str | None = None) -> Branch:
         """Add a branch that parts from the current one at `token`, and go on with it. Raises CommandError."""
-        number = self._all[-1].number + 1
-        name = name or f"b{number}"
-        if any(each.name == name for each in self._all):
-            raise CommandError(f"there is a branch {name!r} already: `switch {name}` goes there")
+        number = max(each.number for each in self._all) + 1
+        taken = {each.name for each in self._all}
+        name = name or next(free for n in itertools.count(number) if (free := f"b{n}") not in taken)
+        self.refuse_taken(name)
         here = self.current
         self.current = Branch(number, name, here, token, why, timeline)
         self.current.route.learn_from(here.route, token)
@@ -97,11 +98,26 @@ class Branches:
         names = ", ".join(each.name for each in self._all)
         raise CommandError(f"there is no branch {word!r} (there are: {names})")
 
+    def refuse_taken(self, name: str | None) -> None:
+        """Raise CommandError for a name that a branch has."""
+        if any(each.name == name for each in self._all):
+            raise CommandError(f"there is a branch {name!r} already: `switch {name}` goes there")
+
+    def drop(self, branch: Branch, back_to: Branch) -> None:
+        """Forget a branch that came to nothing."""
+        self._all.remove(branch)
+        self.current = back_to
+
     def tree(self) -> list[tuple[Branch, int]]:
         """Every branch below its parent, with its depth."""
-
-        def under(parent: Branch | None, depth: int) -> list[tuple[Branch, int]]:
-            children = [each for each in self._all if each.parent is parent]
-            return [row for each in children for row in ((each, depth), *under(each, depth + 1))]
-
-        return under(None, 0)
+        children: dict[int | None, list[Branch]] = {}
+        for each in self._all:
+            children.setdefault(None if each.parent is None else each.parent.number, []).append(each)
+        rows: list[tuple[Branch, int]] = []
+        waiting = [(each, 0) for each in reversed(children.get(None, []))]
+        # Not recursive: branches may be nested as deep as someone likes.
+        while waiting:
+            branch, depth = waiting.pop()
+            rows.append((branch, depth))
+            waiting += [(each, depth + 1) for each in reversed(children.get(branch.number, []))]
+        return rows

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.visit import Visit
     from llmdbg.probes.quantities import Value
 
+MOST_BREAKPOINTS = 1000
 _MOST_REMEMBERED = 4096  # tokens
 
 
@@ -142,7 +143,9 @@ class Watchman:
         now, before = worth[0][1], memory.get("watched")
         if now is not None:
             memory["watched"] = now
-        return None if None in (now, before) or now == before else Hit(point, (("before", before), ("now", now)))
+        both_nan = now != now and before != before  # noqa: PLR0124  a NaN that stays a NaN has not changed
+        same = now is None or before is None or now == before or both_nan
+        return None if same else Hit(point, (("before", before), ("now", now)))
 
     def _memory(self, point: Breakpoint, visit: Visit) -> dict[Any, Any]:
         by_token = self._memories.setdefault(point.number, {})
@@ -174,7 +177,9 @@ class Breakpoints:
         condition: Trigger | None = None,
         expressions: tuple[Expression, ...] = (),
     ) -> Breakpoint:
-        """Set one."""
+        """Set one. Raises CommandError when there are as many as a session file holds."""
+        if len(self._by_number) >= MOST_BREAKPOINTS:
+            raise CommandError(f"there are {MOST_BREAKPOINTS} breakpoints: `delete` some first")
         added = Breakpoint(
             self._next_number, target, temporary, kind=kind, condition=condition, expressions=expressions
         )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.visit import Visit
 
 _SHOWN = 3
+_MOST_EDITS, _MOST_LINE = 200, 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ def make_edit(session: Session, line: str) -> Stop:
         session.visit,
         lambda branch: _values_in(session, branch, line, token),
     )
+    if len(session.edits.list()) >= _MOST_EDITS or len(line) > _MOST_LINE:
+        raise EditError(f"a branch holds {_MOST_EDITS} edits of {_MOST_LINE} characters at most")
     draft = read_edit(line, ground)
     return _with_other_edits(session, token, draft.text, lambda: session.edits.add(draft, token))
 
@@ -87,10 +90,17 @@ def switch_edit(session: Session, number: int | None, *, enabled: bool) -> Stop:
 
 
 def _wake(session: Session, edits: list[Edit]) -> Stop:
-    """Make edits of a saved session again, each where the user stands now: as if they typed the line."""
+    """Make an edit of a saved session again, where it was made: as if the user typed the line there."""
     if len(edits) > 1:
         raise CommandError("some of these run your own Python: switch them on one by one, with `edits on N`")
     [edit] = edits
+    here = session.place
+    stop = session.return_to_any(edit.since, edit.stages)
+    if stop.stage.address not in edit.stages:
+        session.return_to(here)
+        raise CommandError(
+            f"edit {edit.number} belongs to a stage that did not run at token {edit.since}: type it again"
+        )
     stop = make_edit(session, edit.text)
     session.edits.remove(edit.number)
     return stop

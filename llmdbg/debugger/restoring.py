@@ -37,9 +37,10 @@ def restore(session: Session, saved: SavedSession) -> tuple[str, ...]:
     `session.interrupt()` stops it.
     """
     notes = _branches_again(session, saved)
+    # Before the replay, so that those that compare know what they saw; it stops at none of them.
+    notes += _set_again(session, saved.breakpoints)
     notes += _replay(session, saved)
     notes += _tokens_that_differ(session, saved)
-    notes += _set_again(session, saved.breakpoints)
     if saved.focus is not None and saved.focus < len(session.tokens()):
         session.focus = saved.focus
         session.look()
@@ -53,7 +54,8 @@ def _replay(session: Session, saved: SavedSession) -> list[str]:
     if place == Place(TOKENIZE.address, 0):
         return []
     try:
-        stages = session.addresses.resolve(place.address).addresses
+        processor = place.address.startswith("sample.")
+        stages = frozenset((place.address,)) if processor else session.addresses.resolve(place.address).addresses
     except AddressError as error:
         # The token before is the last that is surely not beyond the place.
         before = [] if place.token == 0 else _run_to(session, frozenset((SAMPLE.address,)), place.token - 1)
@@ -64,7 +66,7 @@ def _replay(session: Session, saved: SavedSession) -> list[str]:
 def _run_to(session: Session, stages: frozenset[str], token: int) -> list[str]:
     """Run to the first of `stages` at `token`, and no further than where that token is chosen."""
     try:
-        stop = session.go(Motion(stages | {SAMPLE.address}, token=token))
+        stop = session.go(Motion(stages | {SAMPLE.address}, token=token, regardless=True))
     except GenerationError as error:
         return [str(error)]
     if stop.stage.address in stages and stop.token == token:
@@ -93,9 +95,9 @@ def _branches_again(session: Session, saved: SavedSession) -> list[str]:
     size, notes = vocabulary_size(session.loaded.model), list[str]()
     by_number: dict[int, Branch] = {}
     for each in saved.branches:
-        forced = [choice.force for choice in each.choices if choice.force is not None]
-        if size is not None and max(forced, default=0) >= size:
-            notes.append(f"branch {each.name} is left out: it forces a token that this model does not have")
+        steered = [id for choice in each.choices for id in (choice.force, *choice.ban) if id is not None]
+        if size is not None and max((*steered, *each.generated), default=0) >= size:
+            notes.append(f"branch {each.name} is left out: it has a token that this model does not have")
             continue
         parent = None if each.parent is None else by_number.get(each.parent)
         by_number[each.number] = _branch_again(session, each, parent)
@@ -139,7 +141,8 @@ def _edits_again(session: Session, branch: Branch, edits: tuple[SavedEdit, ...])
 def _edit_again(session: Session, saved: SavedEdit) -> Edit:
     ground = Ground(session.addresses, session.anatomy, session.loaded.model, saved.since, len(session.prompt.ids))
     if saved.line.partition(" ")[0] not in MADE_AGAIN:
-        return Edit(saved.number, saved.line, frozenset(), saved.since, None, Sleeping(saved.line), enabled=False)
+        stages = frozenset(each for each in saved.stages if session.has_stage(each))
+        return Edit(saved.number, saved.line, stages, saved.since, None, Sleeping(saved.line), enabled=False)
     draft = read_edit(saved.line, ground)
     return Edit(saved.number, draft.text, draft.stages, saved.since, draft.token, draft.change, saved.enabled)
 
@@ -183,6 +186,7 @@ def _harmless(commands: tuple[str, ...]) -> tuple[str, ...]:
             command = COMMANDS.find(line.partition(" ")[0])
         except UsageError:
             continue
-        if command.takes is not Argument.PYTHON:
+        # `commands` could bring Python in a step later, and `edits on` wakes what sleeps: both are the user's to type.
+        if command.takes not in (Argument.PYTHON, Argument.SWITCH) and command.name != "commands":
             kept.append(line)
     return tuple(kept)

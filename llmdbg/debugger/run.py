@@ -65,6 +65,7 @@ class Run:
         self.on_token: OnToken | None = None
         self.on_layer: OnLayer | None = None
         self.on_trace: OnTrace | None = None
+        self.asked_to_stop = False
         self._addresses: tuple[tuple[Stage, ...], AddressBook] | None = None
 
     def restart(self) -> Stop:
@@ -108,6 +109,10 @@ class Run:
         return next((each for each in self.choosing_stages() if each.address == address), None) or self.anatomy.stage(
             address
         )
+
+    def has_stage(self, address: str) -> bool:
+        """Whether there is such a stage."""
+        return any(stage.address == address for stage in self.stages())
 
     def choosing_stages(self) -> tuple[Stage, ...]:
         """The stages between a forward and its token, which are the same for every token: logits … sample."""
@@ -193,7 +198,8 @@ class Run:
 
         `steering` is what the user makes of the choice of this token, `settings` hold from it on.
         """
-        place = self.place
+        place, here = self.place, self.branches.current
+        self.branches.refuse_taken(name)
         self._leave_branch()
         timeline = self._forked(place.token)
         if steering is not None:
@@ -201,9 +207,16 @@ class Run:
         if settings is not None:
             earlier = [(since, old) for since, old in timeline.settings if since < place.token]
             timeline.settings = (*earlier, (place.token, settings))
-        self.branches.fork(timeline, place.token, why, name)
+        new = self.branches.fork(timeline, place.token, why, name)
         self.engine.timeline = timeline
-        return self.return_to(place)
+        try:
+            return self.return_to(place)
+        except LlmdbgError:
+            self._stages.close()
+            self.branches.drop(new, here)
+            self.engine.timeline = here.timeline
+            self.return_to(place)
+            raise
 
     def part(self, token: int, why: str) -> None:
         """Before values are changed from `token` on: leave what lies ahead to the current branch, in a new one.
@@ -301,6 +314,11 @@ class Run:
             ids.append(visit.chosen)
         self._stages.close()
 
+    def prime(self, point: Breakpoint) -> None:
+        """Let a new breakpoint that compares know what is here, as it would had it been there before."""
+        if point.compares and self._visit.stage.kind is not StageKind.TOKENIZE:
+            self._watchman.remember((point,), self._visit)
+
     def watchman_before(self, token: int) -> Watchman:
         """A second watchman that remembers what was before a token, to look at the past without counting."""
         return self._watchman.before(token)
@@ -344,9 +362,13 @@ class Run:
         except LlmdbgError:
             self._failed = True
             raise
+        except StopIteration:
+            self._failed = True
+            raise CommandError("the run ended before it came there: go back with `goto`, or `run` it again") from None
 
     def interrupt(self) -> None:
-        """Stop at the next stage. Safe from any thread."""
+        """Stop at the next stage, and run no more commands of a breakpoint. Safe from any thread."""
+        self.asked_to_stop = True
         self.engine.interrupt()
 
     def close(self) -> End:
@@ -360,7 +382,8 @@ class Run:
     def generated_ids(self) -> tuple[int, ...]:
         """The generated ids so far, with the one just chosen when standing at `sample`."""
         chosen = self.stop.chosen
-        return (*self.engine.generated, chosen.id) if chosen and self.end is None else self._all_generated()
+        here = chosen is not None and self.end is None and self.stop.token == len(self.engine.generated)
+        return (*self.engine.generated, chosen.id) if chosen and here else self._all_generated()
 
     def _decider(self, motion: Motion) -> Callable[[Visit], bool]:
         """What the engine asks at each armed stage. It runs inside the forward."""
@@ -371,7 +394,9 @@ class Run:
             self._tell(visit)
             self.route.passed(visit)
             self.readings.verify(visit)
-            if not motion.regardless and (stopping := self._hit_by(visit)) is not None:
+            if motion.regardless:
+                self._watchman.remember(self.breakpoints.list(), visit)
+            elif (stopping := self._hit_by(visit)) is not None:
                 passes -= 1
                 if passes < 0:
                     self._stopped_by(stopping)

@@ -26,9 +26,11 @@ from llmdbg.models.stages import TOKENIZE
 if TYPE_CHECKING:
     from llmdbg.debugger.branches import Branch
     from llmdbg.debugger.breakpoints import Breakpoint
+    from llmdbg.debugger.edits import Edit
     from llmdbg.debugger.session import Session
 
 FORMAT = 2
+_MOST_STAGES = 2000
 _EXCERPT, _MOST_NAME = 40, 60  # characters
 # A process start is told from the system clock, which may be set; a pid is not given again this soon.
 _SAME_START_SECONDS = 5.0
@@ -89,12 +91,13 @@ class SavedBreakpoint:
 
 @dataclass(frozen=True, slots=True)
 class SavedEdit:
-    """An edit as it was typed. `since` is the first token it holds for."""
+    """An edit as it was typed. `since` is the first token it holds for, `stages` where the line alone does not say."""
 
     number: int
     line: str
     since: int
     enabled: bool
+    stages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +254,11 @@ def _as_saved(point: Breakpoint) -> SavedBreakpoint:
     )
 
 
+def _edit(edit: Edit) -> SavedEdit:
+    at = tuple(sorted(edit.stages)) if edit.text.partition(" ")[0] in ("edit", "patch") else ()
+    return SavedEdit(edit.number, edit.text, edit.since, edit.enabled, at[:_MOST_STAGES])
+
+
 def _branches(session: Session) -> tuple[SavedBranch, ...]:
     """All branches; none while there is one that nothing was done to, which the other fields describe."""
     rows = tuple(_branch(each, session) for each in session.branches)
@@ -273,5 +281,5 @@ def _branch(branch: Branch, session: Session) -> SavedBranch:
         tuple(ids),
         tuple(SavedSettings(since, settings) for since, settings in timeline.settings),
         tuple(SavedChoice(at, each.force, tuple(sorted(each.ban))) for at, each in sorted(timeline.steering.items())),
-        tuple(SavedEdit(each.number, each.text, each.since, each.enabled) for each in branch.edits.list()),
+        tuple(_edit(each) for each in branch.edits.list()),
     )

@@ -39,11 +39,14 @@ def to_json(saved: SavedSession) -> str:
     Raises SessionFileError for what `from_json` would not take back.
     """
     _check(saved)
-    lines = (
-        f'"{each.name}": {json.dumps(getattr(saved, each.name), default=_by_field, allow_nan=False)}'
-        for each in fields(saved)
-        if each.name != "prompt"
-    )
+    try:
+        lines = [
+            f'"{each.name}": {json.dumps(getattr(saved, each.name), default=_by_field, allow_nan=False)}'
+            for each in fields(saved)
+            if each.name != "prompt"
+        ]
+    except ValueError as error:
+        damaged(f"a value cannot be written ({error})")
     return "{" + ",\n ".join(lines) + "}\n"
 
 

@@ -58,6 +58,8 @@ def goto(session: Session, target: Target) -> Stop:
     here = session.place
     if BEGINNING.address in target.addresses and not target.token:
         return session.return_to(BEGINNING)
+    if target.addresses == {BEGINNING.address}:
+        raise CommandError("tokenize runs once, before token 0: `goto tokenize` goes there")
     token = _token_of(target, here.token)
     if token > len(session.engine.timeline.ids):
         return session.go(motions.until_regardless(target))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from llmdbg.errors import SettingsError
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
+
+_MOST = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,11 @@ class GenerationSettings:
 
     def __post_init__(self) -> None:
         """Raise SettingsError for a value `generate()` cannot take; those it takes for `off` are that here."""
+        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
+            value = getattr(self, name)
+            self._require(value is None or math.isfinite(value), name.replace("_", "-"), "a finite number")
+        for name in ("max_new_tokens", "top_k"):
+            self._require((getattr(self, name) or 0) < _MOST, name.replace("_", "-"), f"less than {_MOST}")
         self._require(self.max_new_tokens is None or self.max_new_tokens >= 1, "max-new-tokens", "at least 1")
         if self.temperature == 0:
             raise SettingsError("temperature 0 means no sampling: use --greedy instead")

@@ -24,12 +24,13 @@ def never_hit(breakpoints: Iterable[Breakpoint]) -> Iterator[str]:
 
 
 def not_reached(session: Session, command: str, stop: Stop) -> str:
-    """A sentence for an `until` that came to the end of the run instead; empty for whatever did what it should."""
+    """A sentence for an `until` or `goto` that came to the end of the run instead, else nothing."""
     word, _, address = command.partition(" ")
-    if stop.ended_by is None or COMMANDS.find(word).name != "until":
+    if stop.ended_by is None or COMMANDS.find(word).name not in ("until", "goto"):
         return ""
     target = session.addresses.resolve(address)
-    return "" if stop.stage.address in target.addresses else f"`{command}` stopped at the end: {_why(target)}"
+    there = stop.stage.address in target.addresses and target.at(stop.token)
+    return "" if there else f"`{command}` stopped at the end: {_why(target)}"
 
 
 def _reason(point: Breakpoint) -> str:

@@ -5,7 +5,7 @@ import torch
 import transformers
 
 from llmdbg.debugger.commands import COMMANDS
-from llmdbg.errors import CommandError, SettingsError
+from llmdbg.errors import CommandError, LlmdbgError, SettingsError
 from tests.engine.runs import hooks_on, untouched
 from tests.sessions import tiny_session
 
@@ -223,3 +223,62 @@ def test_two_branches_side_by_side():
     assert here(session) == "sample@5"
     assert run(session, "compare main 1").data.candidates_there != found.candidates_there
     assert "branch that runs" in run(session, "compare b2").data
+
+
+def test_names_that_are_taken():
+    session = started()
+    run(session, "token 2")
+    run(session, "branch b3")
+    run(session, "token")
+    run(session, "force 65")
+    assert [each.name for each in session.branches] == ["main", "b3", "b4"]
+    with pytest.raises(CommandError, match="already"):
+        run(session, "branch main")
+    run(session, "token")
+
+
+@pytest.mark.parametrize("line", ["set temperature inf", "set temperature nan", "set top_k 99999999999999999999"])
+def test_settings_out_of_range(line):
+    session = started()
+    run(session, "token 2")
+    with pytest.raises(SettingsError):
+        run(session, line)
+    assert len(list(session.branches)) == 1
+
+
+def test_a_setting_that_fails_leaves_no_branch():
+    session = started()
+    run(session, "token 2")
+    with pytest.raises(LlmdbgError):
+        run(session, "set temperature 1e-300")
+    assert [each.name for each in session.branches] == ["main"]
+    assert here(session) == "sample@1"
+    run(session, "token")
+
+
+def test_deep_branches_are_drawn():
+    session = started(max_new_tokens=3)
+    run(session, "token")
+    for _ in range(1200):
+        session.branches.fork(session.engine.timeline.fork(0), 0, "deep")
+    assert max(depth for _, depth in session.branches.tree()) == 1200
+
+
+def test_the_newest_token_of_a_branch_is_shown():
+    session = started()
+    run(session, "token 2")
+    run(session, "force 65")
+    run(session, "switch main")
+    rows = run(session, "branches").data
+    assert rows[1].ids == (65,)
+
+
+def test_not_everything_can_be_banned():
+    session = started(top_k=2, temperature=1.0)
+    run(session, "token 2")
+    first, second = (row.id for row in session.stop.candidates.rows[:2])
+    run(session, f"ban {first}")
+    with pytest.raises(CommandError, match="banned here already"):
+        run(session, f"ban {first}")
+    with pytest.raises(CommandError, match="nothing would be left"):
+        run(session, f"ban {second}")

@@ -264,3 +264,32 @@ def test_a_breakpoint_at_the_last_token_is_told_with_the_end():
     assert [line for line, _ in done] == ["continue", "info stage"] * 8
     run(session, "rc")
     assert here(session) == "sample@6"
+
+
+def test_a_nan_that_stays_a_nan_has_not_changed():
+    session = started()
+    run(session, "step 3")
+    run(session, 'edit out * float("nan")')
+    run(session, "watch norm")
+    found = stops(session)
+    assert len(found) <= 1
+
+
+def test_what_compares_knows_the_stage_it_was_set_at():
+    session = started()
+    run(session, "break flip")
+    found = places(stops(session))
+    assert found
+    token = found[0].partition("@")[2]
+    other = started()
+    run(other, f"goto 0@{token}")
+    run(other, "break flip")
+    assert places(stops(other))[0] == found[0]
+
+
+def test_goto_tokenize_of_a_later_token_is_refused():
+    session = started()
+    run(session, "token 2")
+    with pytest.raises(CommandError, match="runs once"):
+        run(session, "goto tokenize@2")
+    assert here(session) == "sample@1"

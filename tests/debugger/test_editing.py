@@ -207,3 +207,14 @@ def test_an_edit_that_fails_later_can_be_undone():
     run(session, "undo")
     run(session, "continue")
     assert session.end.ids == with_hook("llama", "0", lambda tensor: tensor, 0)
+
+
+def test_a_token_is_counted_once_after_a_failure():
+    session = started()
+    run(session, "step 3")
+    run(session, "edit out[:, 5] *= 2")
+    run(session, "token")
+    ids = session.generated_ids()
+    with pytest.raises(EditError):
+        run(session, "token")
+    assert session.generated_ids() == ids

@@ -156,8 +156,8 @@ def test_what_a_stranger_wrote_is_left_out_and_said():
     def change(document):
         document["branches"][1]["choices"][0]["force"] = 10**9
         document["branches"][0]["edits"] = [
-            {"number": 1, "line": "zero 77.mlp", "since": 0, "enabled": True},
-            {"number": 2, "line": "fly away", "since": 0, "enabled": True},
+            {"number": 1, "line": "zero 77.mlp", "since": 0, "enabled": True, "stages": []},
+            {"number": 2, "line": "fly away", "since": 0, "enabled": True, "stages": []},
         ]
 
     after = fresh()
@@ -211,3 +211,93 @@ def test_an_edit_of_python_is_not_switched_on_with_others():
     after, _ = through_a_file(before)
     with pytest.raises(CommandError, match="one by one"):
         run(after, "edits on")
+
+
+def hostile(commands):
+    """A session file of a stranger's whose breakpoints run commands."""
+
+    def change(document):
+        document["breakpoints"] = [
+            {
+                "number": number,
+                "address": "1",
+                "temporary": False,
+                "enabled": True,
+                "hits": 0,
+                "kind": "breakpoint",
+                "condition": None,
+                "expressions": [],
+                "ignore": 0,
+                "commands": lines,
+            }
+            for number, lines in enumerate(commands, 1)
+        ]
+        document["branches"] = []
+        document["branch"] = 1
+        document["place"] = {"address": "tokenize", "token": 0}
+        document["generated"] = []
+
+    return from_json(written(change), TEXT)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [["commands 2 print __import__('pathlib').Path(TRAP).touch()"], []],
+        [["commands 2 commands 1 print __import__('pathlib').Path(TRAP).touch()"], []],
+        [["print __import__('pathlib').Path(TRAP).touch()"]],
+        [["p __import__('pathlib').Path(TRAP).touch()"]],
+        [["edit __import__('pathlib').Path(TRAP).touch()"]],
+        [["edits on 1"]],
+    ],
+)
+def test_no_command_of_a_file_runs_code(tmp_path, lines):
+    trap = tmp_path / "trap"
+    asked = [[line.replace("TRAP", repr(str(trap))) for line in each] for each in lines]
+    session = fresh()
+    notes = restore(session, hostile(asked))
+    assert any("left out" in note for note in notes)
+    for _ in range(4):
+        list(COMMANDS.run_all(session, "continue"))
+    assert not trap.exists()
+
+
+def test_commands_that_go_round_in_circles_end():
+    session = run(fresh(), "break 1", "commands 1 run")
+    done = 0
+    for _ in COMMANDS.run_all(session, "continue"):
+        done += 1
+        if done == 5:
+            session.interrupt()
+    assert done < 8
+
+
+def test_an_edit_of_python_comes_back_where_it_was_made():
+    before = run(fresh(), "token 2", "goto 1@1", "edit out*-3", "token", "token")
+    after, _ = through_a_file(before)
+    run(after, "edits on 1")
+    assert (after.place.address, after.place.token) == ("1", 1)
+    run(after, "token", "token")
+    assert after.generated_ids() == before.generated_ids()
+
+
+def test_a_breakpoint_on_a_processor_that_was_set_later_comes_back():
+    lines = ["token 3", "force 65", "token 2", "set repetition_penalty 1.3", "break sample.repetition_penalty"]
+    before = run(fresh(), *lines, "goto sample.repetition_penalty@4")
+    after, notes = through_a_file(before)
+    assert notes == ()
+    assert known(after) == known(before)
+
+
+def test_what_a_breakpoint_remembers_comes_back():
+    before = run(fresh(), "break 1 if changed(norm)", "c", "c", "goto embed@3")
+    after, _ = through_a_file(before)
+    stops = []
+    for session in (before, after):
+        seen = []
+        while session.end is None:
+            run(session, "continue")
+            seen.append(session.place)
+        stops.append(seen)
+    assert stops[0] == stops[1]
+    assert (stops[0][0].address, stops[0][0].token) == ("1", 3)

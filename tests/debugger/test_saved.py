@@ -143,9 +143,9 @@ def test_what_a_model_no_longer_has_becomes_a_note():
     notes = restore(session, saved)
     assert here(session) == "sample@0"
     assert [each.number for each in session.breakpoints.list()] == [2]
-    assert "the layers of this model are 0 to 1" in notes[0]
-    assert "other tokens than before, from token 0" in notes[1]
-    assert notes[2].startswith("breakpoint 1 is left out")
+    assert notes[0].startswith("breakpoint 1 is left out")
+    assert "the layers of this model are 0 to 1" in notes[1]
+    assert "other tokens than before, from token 0" in notes[2]
     assert "no position 500" in notes[3]
 
 

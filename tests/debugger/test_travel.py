@@ -193,7 +193,7 @@ def test_back_to_the_last_breakpoint():
 def test_a_place_that_never_ran_changes_nothing():
     session = started()
     run(session, "goto 1.mlp@3")
-    with pytest.raises(CommandError, match="did not run"):
+    with pytest.raises(CommandError, match="runs once"):
         run(session, "goto tokenize@2")
     assert here(session) == "1.mlp@3"
     run(session, "step")

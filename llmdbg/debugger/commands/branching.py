@@ -46,6 +46,11 @@ def _ban(session: Session, arguments: str) -> Outcome:
     _at_sample(session, "ban")
     id = token_id(session, required("ban", arguments, "TOKEN", "an id, or a text in quotes"))
     already = session.engine.timeline.steering.get(session.place.token, Steering())
+    if id in already.ban:
+        raise CommandError(f"{_named(session, id)} is banned here already")
+    found = session.stop.candidates
+    if found is not None and len(already.ban) + 1 >= found.left:
+        raise CommandError("nothing would be left to choose: `switch` goes back to a branch with fewer bans")
     return Moved(session.fork(f"ban {_named(session, id)}", steering=Steering(ban=already.ban | {id})))
 
 
@@ -70,6 +75,7 @@ def _set(session: Session, arguments: str) -> Outcome:
 
 @COMMANDS.add(
     "branch",
+    "branches",
     usage="branch [NAME]",
     summary="Begin a branch here; without a name, show all branches.",
     example="branch other",

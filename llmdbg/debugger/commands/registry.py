@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from llmdbg.debugger.session import Session
     from llmdbg.debugger.stop import Stop
 
+_MOST_COMMANDS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Moved:
@@ -133,8 +135,14 @@ class Registry:
 
         Yields each command with its outcome as it is done. Raises as `run` does.
         """
-        waiting = [line]
-        while waiting:
+        waiting, done = [line], 0
+        session.asked_to_stop = False
+        while waiting and not session.asked_to_stop:
+            done += 1
+            if done > _MOST_COMMANDS:
+                raise CommandError(
+                    f"the commands of breakpoints have run {_MOST_COMMANDS} times: they go round in circles"
+                )
             command = waiting.pop(0)
             outcome = self.run(session, command)
             yield command, outcome

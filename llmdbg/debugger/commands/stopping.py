@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.addresses import Target
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from llmdbg.debugger.expressions import Expression
     from llmdbg.debugger.session import Session
     from llmdbg.debugger.triggers import Trigger
+
+_PROCESSOR = re.compile(r"sample\.[a-z0-9_]{1,60}")
+_MOST_LINES, _MOST_LINE = 200, 2000
 
 
 @COMMANDS.add(
@@ -77,7 +81,7 @@ def _watch(session: Session, arguments: str) -> Outcome:
     expression = parse_expression(text)
     target = session.addresses.resolve(address) if address is not None else _named_stages(session, "layers", "layers")
     _must_be_known(session, target, expression)
-    return Answer(session.breakpoints.add(target, kind=PointKind.WATCH, expressions=(expression,)))
+    return Answer(_primed(session, session.breakpoints.add(target, kind=PointKind.WATCH, expressions=(expression,))))
 
 
 @COMMANDS.add(
@@ -151,6 +155,8 @@ def _condition(session: Session, arguments: str) -> Outcome:
 def _commands(session: Session, arguments: str) -> Outcome:
     which, _, text = required("commands", arguments, "N").partition(" ")
     lines = tuple(line.strip() for line in text.split(";") if line.strip())
+    if len(lines) > _MOST_LINES or any(len(line) > _MOST_LINE for line in lines):
+        raise CommandError(f"commands takes {_MOST_LINES} commands of {_MOST_LINE} characters at most")
     for line in lines:
         COMMANDS.find(line.partition(" ")[0])
     return Answer(session.breakpoints.change(whole("commands", which), commands=lines))
@@ -178,8 +184,18 @@ def point_again(
     ready = ready_made(address)
     if ready is not None:
         return _named_stages(session, ready.where, address), ready.trigger, parsed
-    target = _named_stages(session, address, address) if address == "layers" else session.addresses.resolve(address)
+    target = _named_stages(session, address, address) if address == "layers" else _resolved(session, address)
     return target, None if condition is None else _parsed_condition(session, target, condition), parsed
+
+
+def _resolved(session: Session, address: str) -> Target:
+    """The stages of a saved address. A processor may be there only for the tokens that other settings hold for."""
+    try:
+        return session.addresses.resolve(address)
+    except AddressError:
+        if _PROCESSOR.fullmatch(address):
+            return Target(address, frozenset((address,)))
+        raise
 
 
 def _set_breakpoint(session: Session, name: str, arguments: str, *, temporary: bool) -> Breakpoint:
@@ -188,10 +204,15 @@ def _set_breakpoint(session: Session, name: str, arguments: str, *, temporary: b
     if ready is not None:
         target = _named_stages(session, ready.where, address)
         _must_be_known(session, target, ready.trigger)
-        return session.breakpoints.add(target, temporary=temporary, condition=ready.trigger)
+        return _primed(session, session.breakpoints.add(target, temporary=temporary, condition=ready.trigger))
     target = session.addresses.resolve(required(name, address, "ADDRESS"))
     parsed = None if condition is None else _parsed_condition(session, target, condition)
-    return session.breakpoints.add(target, temporary=temporary, condition=parsed)
+    return _primed(session, session.breakpoints.add(target, temporary=temporary, condition=parsed))
+
+
+def _primed(session: Session, point: Breakpoint) -> Breakpoint:
+    session.prime(point)
+    return point
 
 
 def _set_tracepoint(session: Session, arguments: str) -> Breakpoint:

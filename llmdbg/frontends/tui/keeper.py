@@ -72,7 +72,7 @@ class Keeper:
         self._saved = saved
         try:
             self._store.save(saved)
-        except LlmdbgError as error:
+        except Exception as error:  # a session that cannot be written must not end the one that runs
             if not self._told:
                 record(error)
                 self.trouble = f"this session is not being saved: {error}"
