@@ -38,6 +38,12 @@ def _quiet_transformers():
 
 
 @pytest.fixture(autouse=True)
+def _no_sessions_of_other_tests(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory):
+    """A session that one test leaves behind is offered to nobody else."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
+@pytest.fixture(autouse=True)
 def _logging_as_it_was():
     """A test that starts the program routes what is logged; the next one must find it as it was."""
     yield

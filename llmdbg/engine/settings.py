@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +31,6 @@ class GenerationSettings:
 
     def __post_init__(self) -> None:
         """Raise SettingsError for a value `generate()` cannot take; those it takes for `off` are that here."""
-        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
-            value = getattr(self, name)
-            self._require(value is None or math.isfinite(value), name.replace("_", "-"), "a finite number")
         for name in ("max_new_tokens", "top_k"):
             self._require((getattr(self, name) or 0) < _MOST, name.replace("_", "-"), f"less than {_MOST}")
         self._require(self.max_new_tokens is None or self.max_new_tokens >= 1, "max-new-tokens", "at least 1")

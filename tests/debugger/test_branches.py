@@ -237,7 +237,7 @@ def test_names_that_are_taken():
     run(session, "token")
 
 
-@pytest.mark.parametrize("line", ["set temperature inf", "set temperature nan", "set top_k 99999999999999999999"])
+@pytest.mark.parametrize("line", ["set temperature nan", "set top_k 99999999999999999999"])
 def test_settings_out_of_range(line):
     session = started()
     run(session, "token 2")

@@ -210,12 +210,14 @@ class LlmdbgApp(App[BaseException]):
             self.doing.look_beside("tensor" if shown.stop.candidates is None else "candidates")
         if message.error:
             state.say(message.error, "bad")
+            state.show_whole(message.title, (message.error,), self.size.width)
         elif len(message.answer) > 1:
             state.say(sentence(shown))
             state.overlay = Overlay.OUTPUT
             state.output = (message.title, message.answer)
         else:
             state.say(*self._told(before, message.answer))
+            state.show_whole(message.title, message.answer, self.size.width)
         self.paint()
 
     def _told(self, before: Snapshot | None, answer: Sequence[str]) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.frontends.tui.answer import answer_rows
 from llmdbg.frontends.tui.bars import help_rows
-from llmdbg.frontends.tui.rows import row
+from llmdbg.frontends.tui.rows import row, wrapped
 from llmdbg.frontends.tui.screen_state import Overlay
 from llmdbg.frontends.visible import visible
 
@@ -31,6 +31,6 @@ def overlay_rows(state: ScreenState, actions: Sequence[Action], width: int) -> S
     if state.overlay is Overlay.HELP:
         return help_rows(actions, width)
     if state.overlay is Overlay.OUTPUT:
-        return [row(visible(line)) for line in state.output[1]]
+        return [row(part) for line in state.output[1] for part in wrapped(visible(line), max(1, width))]
     more = "".join("" if token.special else token.text for token in state.run.tokens)
     return answer_rows(state.snapshot, more, width)

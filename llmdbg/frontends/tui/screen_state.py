@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
+
 from llmdbg.frontends.tui.course import when_hit
 from llmdbg.frontends.tui.order import path_in_layer
 from llmdbg.frontends.tui.panes.stages import StageTree
@@ -132,6 +134,11 @@ class ScreenState:
         """Select a stage, unfolding what it is part of."""
         self._unfolded.update(self.tree.around(address))
         self.selected = address
+
+    def show_whole(self, title: str, lines: tuple[str, ...], width: int) -> None:
+        """Show what was said over the panes as well, where it is too long for the one line of a screen this wide."""
+        if any(cell_len(visible(line)) > width - 2 for line in lines):
+            self.overlay, self.output = Overlay.OUTPUT, (title, lines)
 
     def move_selection(self, by: int) -> None:
         """Select the stage so many lines further down."""

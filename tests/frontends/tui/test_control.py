@@ -112,3 +112,18 @@ async def test_a_forced_token_shows_at_once_how_likely_it_was(tiny_folder):
         await typed(pilot, "force 65")
         await until(pilot, lambda: not app.engine.busy and len(app.state.shown.branches) == 2)
         assert app.state.shown.probabilities[0] == app.state.shown.stop.chosen.prob
+
+
+async def test_what_is_too_long_for_a_line_is_shown_whole(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "t")
+        await typed(pilot, "force 65")
+        await until(pilot, lambda: not app.engine.busy and len(app.state.shown.branches) == 2)
+        await typed(pilot, "verify")
+        await until(pilot, lambda: app.query_one("#text").display)
+        shown = " ".join(row.text.strip() for row in app.row_pane("text").rows)
+        assert "the model's own doing any more" in shown and "verify that" in shown
+        await pilot.press("escape")
+        await until(pilot, lambda: not app.query_one("#text").display)

@@ -23,6 +23,6 @@ def test_what_waits_is_counted_by_one_thread_at_a_time():
 
 def test_no_more_than_a_few_commands_wait():
     engine = EngineThread(LaunchRequest(ModelSpec("none"), "", GenerationSettings()), lambda _: None)
-    taken = [engine.submit("next") for _ in range(20)]
-    assert 1 < sum(taken) < 20
+    taken = [engine.submit("next") for _ in range(200)]
+    assert 1 < sum(taken) < 200
     assert taken == sorted(taken, reverse=True)
