@@ -293,3 +293,19 @@ def test_goto_tokenize_of_a_later_token_is_refused():
     with pytest.raises(CommandError, match="runs once"):
         run(session, "goto tokenize@2")
     assert here(session) == "sample@1"
+
+
+def test_words_inside_quotes_are_text():
+    session = started()
+    run(session, "break 1 if top1 == ' if '")
+    run(session, 'trace 0 top1 == " if ", norm if token > 2')
+    run(session, "watch top1 == ' at '")
+    run(session, 'watch top1 == " at " at 0-1')
+    run(session, 'commands 1 break 0 if top1 == ";"; info stage')
+    points = session.breakpoints.list()
+    assert points[0].condition.text == "top1 == ' if '"
+    assert [each.text for each in points[1].expressions] == ['top1 == " if "', "norm"]
+    assert points[1].condition.text == "token > 2"
+    assert points[2].expressions[0].text == "top1 == ' at '"
+    assert points[3].target.text == "0-1"
+    assert points[0].commands == ('break 0 if top1 == ";"', "info stage")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.debugger.commands.quoting import pieces
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
@@ -163,8 +164,8 @@ COMMANDS = Registry()
 
 def split_condition(text: str) -> tuple[str, str | None]:
     """Split `ADDRESS if CONDITION`."""
-    address, found, condition = f" {text} ".partition(" if ")
-    return address.strip(), condition.strip() if found else None
+    address, *conditions = pieces(f" {text} ", " if ")
+    return address.strip(), " if ".join(conditions).strip() if conditions else None
 
 
 def no_arguments(name: str, arguments: str) -> None:

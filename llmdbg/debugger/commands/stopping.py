@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.addresses import Target
 from llmdbg.debugger.breakpoints import PointKind
+from llmdbg.debugger.commands.quoting import pieces
 from llmdbg.debugger.commands.registry import (
     COMMANDS,
     Answer,
@@ -154,7 +155,7 @@ def _condition(session: Session, arguments: str) -> Outcome:
 )
 def _commands(session: Session, arguments: str) -> Outcome:
     which, _, text = required("commands", arguments, "N").partition(" ")
-    lines = tuple(line.strip() for line in text.split(";") if line.strip())
+    lines = tuple(line.strip() for line in pieces(text, ";") if line.strip())
     if len(lines) > _MOST_LINES or any(len(line) > _MOST_LINE for line in lines):
         raise CommandError(f"commands takes {_MOST_LINES} commands of {_MOST_LINE} characters at most")
     for line in lines:
@@ -164,8 +165,8 @@ def _commands(session: Session, arguments: str) -> Outcome:
 
 def split_watch(text: str) -> tuple[str, str | None]:
     """Split `EXPRESSION at ADDRESS`."""
-    expression, found, address = text.rpartition(" at ")
-    return (expression.strip(), address.strip()) if found and '"' not in address else (text.strip(), None)
+    *expression, address = pieces(text, " at ")
+    return (" at ".join(expression).strip(), address.strip()) if expression else (text.strip(), None)
 
 
 def split_trace(text: str) -> tuple[str, str]:
