@@ -41,6 +41,7 @@ class Stops:
         self._edited: frozenset[str] = frozenset()
         self._editor: Editor = _leave_as_it_is
         self._held = False
+        self._only_watching = True
         self._clock = StageClock(devices)
         self._hooks = Hooks(model, anatomy, self._clock.pre_hook, self._leaving)
 
@@ -66,6 +67,8 @@ class Stops:
         self._hook()
 
     def _hook(self) -> None:
+        # Then every module with a hook is an armed one, and a stop need not ask.
+        self._only_watching = not self._edited and not self._held
         self._hooks.arm(self._edited if self._held else self.armed | self._edited)
 
     def begin(self, run: Suspension[Visit]) -> None:
@@ -147,10 +150,14 @@ class Stops:
         def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             self.last_stage = stage
             visit = Visit(stage, self.phase, self.token, output, args, kwargs)
-            if address in self._edited:
-                self._editor(visit)
-            if not self._held and address in self.armed and (self._visitor(visit) or self.interrupted):
-                self.suspend(visit)
+            if self._only_watching:
+                if self._visitor(visit) or self.interrupted:
+                    self.suspend(visit)
+            else:
+                if address in self._edited:
+                    self._editor(visit)
+                if not self._held and address in self.armed and (self._visitor(visit) or self.interrupted):
+                    self.suspend(visit)
             left = visit.output
             visit.release()
             return None if left is output else left
