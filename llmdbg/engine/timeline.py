@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.random_streams import RandomStreams
     from llmdbg.engine.settings import GenerationSettings
 
+_FEWEST_MARKS = 64
 _CACHE_NAMES = ("past_key_values", "cache_params")
 
 
@@ -47,7 +48,9 @@ class Timeline:
     _kwargs_token: int = 0
     _live: Any = None
     _live_token: int = 0
-    _fingerprints: dict[int, Tensor] = field(default_factory=dict)
+    # One int64 a token, on the device of the logits: a tensor for each would take a hundred times as much.
+    _marks: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    _marked: int = 0
     _doubts: list[tuple[int, Tensor]] = field(default_factory=list)
 
     def length(self, token: int) -> int:
@@ -107,9 +110,14 @@ class Timeline:
     def took(self, token: int, id: int, logits: Tensor) -> None:
         """`id` was chosen as generated token `token` from raw `logits` (1, vocabulary)."""
         fingerprint = fingerprint_of(logits)
-        if token in self._fingerprints:
-            self._doubts.append((token, self._fingerprints[token] != fingerprint))
-        self._fingerprints[token] = fingerprint
+        if token < self._marked:
+            self._doubts.append((token, self._marks[token] != fingerprint))
+        if token >= len(self._marks):
+            grown = fingerprint.new_zeros(max(_FEWEST_MARKS, 2 * token))
+            grown[: self._marked] = self._marks[: self._marked]
+            self._marks = grown
+        self._marks[token] = fingerprint
+        self._marked = max(self._marked, token + 1)
         if token < len(self.ids) and self.ids[token] != id:
             self._forget_after(token)
         if token == len(self.ids):
@@ -122,7 +130,7 @@ class Timeline:
 
     def fingerprints(self) -> dict[int, int]:
         """A hash of the bits of the raw logits of each token that was chosen. Waits for the device."""
-        return {token: int(mark) for token, mark in self._fingerprints.items()}
+        return dict(enumerate(self._marks[: self._marked].tolist()))
 
     def leave(self) -> None:
         """The run is given up: keep what its cache holds."""
@@ -137,7 +145,8 @@ class Timeline:
         other._bank = self._bank.fork(token, self.length(token))
         other._beginnings = self._beginnings[: token + 1]
         other._kwargs, other._kwargs_token = self._kwargs, self._kwargs_token
-        other._fingerprints = {at: mark for at, mark in self._fingerprints.items() if at < token}
+        other._marked = min(token, self._marked)
+        other._marks = self._marks[: other._marked].clone()
         return other
 
     @property
@@ -150,7 +159,7 @@ class Timeline:
         del self.ids[token:]
         del self._beginnings[token + 1 :]
         self._bank.cut(token, self.length(token))
-        self._fingerprints = {at: mark for at, mark in self._fingerprints.items() if at <= token}
+        self._marked = min(self._marked, token + 1)
 
 
 def fingerprint_of(logits: Tensor) -> Tensor:
