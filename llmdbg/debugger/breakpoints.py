@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.conditions import evaluate
+from llmdbg.debugger.limits import MOST_BREAKPOINTS
 from llmdbg.debugger.triggers import READY_MADE
 from llmdbg.errors import CommandError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from llmdbg.engine.visit import Visit
     from llmdbg.probes.quantities import Value
 
-MOST_BREAKPOINTS = 1000
 _MOST_REMEMBERED = 4096  # tokens
 
 

@@ -14,6 +14,7 @@ import torch
 
 from llmdbg.debugger.edit_language import Ground, read_edit
 from llmdbg.debugger.edits import Sleeping
+from llmdbg.debugger.limits import MOST_LINE, MOST_LINES
 from llmdbg.errors import CommandError, EditError
 from llmdbg.models.stages import SAMPLE, StageKind
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from llmdbg.engine.visit import Visit
 
 _SHOWN = 3
-_MOST_EDITS, _MOST_LINE = 200, 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ def make_edit(session: Session, line: str) -> Stop:
         session.visit,
         lambda branch: _values_in(session, branch, line, token),
     )
-    if len(session.edits.list()) >= _MOST_EDITS or len(line) > _MOST_LINE:
-        raise EditError(f"a branch holds {_MOST_EDITS} edits of {_MOST_LINE} characters at most")
+    if len(session.edits.list()) >= MOST_LINES or len(line) > MOST_LINE:
+        raise EditError(f"a branch holds {MOST_LINES} edits of {MOST_LINE} characters at most")
     draft = read_edit(line, ground)
     return _with_other_edits(session, token, draft.text, lambda: session.edits.add(draft, token))
 

@@ -17,6 +17,7 @@ from types import UnionType
 from typing import Any, NoReturn, cast, get_args, get_origin, get_type_hints
 
 from llmdbg.debugger.breakpoints import PointKind
+from llmdbg.debugger.limits import MOST_BREAKPOINTS, MOST_LINE, MOST_LINES
 from llmdbg.debugger.saved import FORMAT, SavedSession
 from llmdbg.errors import SessionFileError, SettingsError
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION
@@ -24,11 +25,8 @@ from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION
 MOST_BYTES = 4 * 2**20
 _MOST_NUMBER = 2**53
 _MOST_PID = 2**31 - 1
-_MOST_BREAKPOINTS = 1000
 _MOST_ADDRESS_CHARACTERS = 300
 _MOST_BRANCHES = 1000
-_MOST_LINES = 200
-_MOST_LINE = 2000  # characters
 _MOST_NAME = 60  # characters
 _DEEPEST_LAYOUT = 20
 
@@ -148,8 +146,8 @@ def _check(saved: SavedSession) -> None:
         _check_time(name, getattr(saved, name))
     if saved.owner.pid > _MOST_PID:
         damaged(f"owner.pid is more than {_MOST_PID}")
-    if len(numbers) > _MOST_BREAKPOINTS or len(set(numbers)) != len(numbers):
-        damaged(f"breakpoints: more than {_MOST_BREAKPOINTS}, or a number twice")
+    if len(numbers) > MOST_BREAKPOINTS or len(set(numbers)) != len(numbers):
+        damaged(f"breakpoints: more than {MOST_BREAKPOINTS}, or a number twice")
     if any(len(each) > _MOST_ADDRESS_CHARACTERS for each in _addresses(saved)):
         damaged(f"an address is longer than {_MOST_ADDRESS_CHARACTERS} characters")
     _check_breakpoints(saved)
@@ -168,10 +166,8 @@ def _check_breakpoints(saved: SavedSession) -> None:
         texts = (each.condition or "", *each.expressions, *each.commands)
         if each.kind not in tuple(PointKind):
             damaged(f"breakpoints[{index}].kind is none of {', '.join(PointKind)}")
-        if max(len(each.commands), len(each.expressions)) > _MOST_LINES or any(len(t) > _MOST_LINE for t in texts):
-            damaged(
-                f"breakpoints[{index}] has more than {_MOST_LINES} lines, or one longer than {_MOST_LINE} characters"
-            )
+        if max(len(each.commands), len(each.expressions)) > MOST_LINES or any(len(t) > MOST_LINE for t in texts):
+            damaged(f"breakpoints[{index}] has more than {MOST_LINES} lines, or one longer than {MOST_LINE} characters")
         if each.kind == PointKind.WATCH and len(each.expressions) != 1:
             damaged(f"breakpoints[{index}] watches {len(each.expressions)} expressions, and a watch has one")
 
@@ -193,8 +189,8 @@ def _check_branches(saved: SavedSession) -> None:
         if not each.settings or each.settings[0].since != 0:
             damaged(f"{name}.settings do not say what holds from token 0 on")
         lines = (each.why, *(edit.line for edit in each.edits))
-        if len(each.edits) > _MOST_LINES or any(len(line) > _MOST_LINE for line in lines):
-            damaged(f"{name} has more than {_MOST_LINES} edits, or a line longer than {_MOST_LINE} characters")
+        if len(each.edits) > MOST_LINES or any(len(line) > MOST_LINE for line in lines):
+            damaged(f"{name} has more than {MOST_LINES} edits, or a line longer than {MOST_LINE} characters")
         seen.add(each.number)
         names.add(each.name)
 

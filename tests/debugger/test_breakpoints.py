@@ -162,15 +162,11 @@ def test_a_jump_of_the_norm():
 
 def test_a_surprising_token():
     seen = {place: stop for place, _, stop in walked(temperature=2.0, seed=3)}
-    probs = {place: stop.candidates.rows[0].path[0].prob for place, stop in seen.items() if place.startswith("logits")}
-    assert probs
     session = started(temperature=2.0, seed=3)
     run(session, "break surprise 0.02")
     found = stops(session)
     for place in [f"sample@{token}" for token in range(8)]:
         chosen = seen[place].chosen
-        raw = torch.softmax(torch.tensor(0.0), 0)
-        assert raw is not None
         assert (place in places(found)) == (_raw_prob(place, chosen.id) < 0.02)
 
 

@@ -20,6 +20,7 @@ from llmdbg.debugger.commands.registry import (
 )
 from llmdbg.debugger.conditions import parse_condition, why_unknown
 from llmdbg.debugger.expressions import parse_expression, parse_expressions
+from llmdbg.debugger.limits import MOST_LINE, MOST_LINES
 from llmdbg.debugger.triggers import ready_made
 from llmdbg.errors import AddressError, CommandError, ConditionError
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from llmdbg.debugger.triggers import Trigger
 
 _PROCESSOR = re.compile(r"sample\.[a-z0-9_]{1,60}")
-_MOST_LINES, _MOST_LINE = 200, 2000
 
 
 @COMMANDS.add(
@@ -156,8 +156,8 @@ def _condition(session: Session, arguments: str) -> Outcome:
 def _commands(session: Session, arguments: str) -> Outcome:
     which, _, text = required("commands", arguments, "N").partition(" ")
     lines = tuple(line.strip() for line in pieces(text, ";") if line.strip())
-    if len(lines) > _MOST_LINES or any(len(line) > _MOST_LINE for line in lines):
-        raise CommandError(f"commands takes {_MOST_LINES} commands of {_MOST_LINE} characters at most")
+    if len(lines) > MOST_LINES or any(len(line) > MOST_LINE for line in lines):
+        raise CommandError(f"commands takes {MOST_LINES} commands of {MOST_LINE} characters at most")
     for line in lines:
         COMMANDS.find(line.partition(" ")[0])
     return Answer(session.breakpoints.change(whole("commands", which), commands=lines))
