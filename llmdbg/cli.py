@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from llmdbg import __version__
+from llmdbg.debugger.limits import MOST_LEFT_PAD
 from llmdbg.errors import LlmdbgError, PromptError, UsageError
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
 
@@ -21,13 +22,14 @@ examples:
   llmdbg smollm2 --chat -p "What is a token?"                       step it on the screen
   llmdbg smollm2 -p "Once upon a time" -n 5 --batch                 trace every layer as text
   llmdbg FOLDER -p "Hi" --batch --json -b 12 -ex continue -ex "info candidates"
+  llmdbg --tour                                             from a prompt to its first token, explained stop by stop
   llmdbg --resume                                           an interrupted session, where it stood
   llmdbg doctor                                             what is installed, set and used here
 """
 
 
 _SAVED = (
-    *("model", "prompt", "prompt_file", "chat", "system"),
+    *("model", "prompt", "prompt_file", "chat", "system", "left_pad"),
     *("max_new_tokens", "greedy", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"),
     *("dtype", "device", "attn", "quantize", "random_weights"),
 )
@@ -64,6 +66,9 @@ def _add_prompt(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--prompt-file", metavar="FILE", type=Path, help="read the prompt from a UTF-8 file")
     group.add_argument("--chat", action="store_true", help="put the prompt through the model's chat template")
     group.add_argument("--system", metavar="TEXT", help="a system message for the chat template (implies --chat)")
+    group.add_argument(
+        "--left-pad", type=int, metavar="N", default=0, help="N masked pad tokens first, as in a batch (default 0)"
+    )
 
 
 def _add_generation(group: argparse._ArgumentGroup) -> None:
@@ -100,6 +105,7 @@ def _add_debugging(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--resume", nargs="?", const="", metavar="ID", help="take up a saved session: the last one interrupted or left"
     )
+    group.add_argument("--tour", action="store_true", help="explain the way from a prompt to its first token, in stops")
     group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")
     group.add_argument("--json", action="store_true", help="with --batch: one JSON object a line")
 
@@ -144,8 +150,14 @@ def _run(options: argparse.Namespace) -> int:
     _refuse_commands_to_come(options.model)
     if options.json and not options.batch:
         raise UsageError("--json goes with --batch: add --batch")
+    if options.tour and options.resume is not None:
+        raise UsageError("--tour begins a run of its own: leave out --resume")
+    if options.tour and options.batch and (options.breakpoints or options.commands):
+        raise UsageError("--tour with --batch goes its own way: leave out -b, -ex and -x")
     if options.resume is not None or _wants_the_interrupted_session(options):
         return _resume(options)
+    if not 0 <= options.left_pad <= MOST_LEFT_PAD:
+        raise UsageError(f"--left-pad takes a number from 0 to {MOST_LEFT_PAD}, not {options.left_pad}")
     settings = GenerationSettings(
         max_new_tokens=options.max_new_tokens,
         greedy=options.greedy,
@@ -166,7 +178,16 @@ def _run(options: argparse.Namespace) -> int:
         trust_remote_code=options.trust_remote_code,
         allow_pickle=options.allow_pickle,
     )
+    if options.tour and options.prompt is None and options.prompt_file is None:
+        _give_tour_a_prompt(options)
     return _launch(options, spec, settings, _prompt_text(options), chat=_is_chat(options), system=options.system)
+
+
+def _give_tour_a_prompt(options: argparse.Namespace) -> None:
+    from llmdbg.explain.tour_prompt import tour_prompt
+
+    options.prompt, chat = tour_prompt(options.model)
+    options.chat = options.chat or chat
 
 
 def _resume(options: argparse.Namespace) -> int:
@@ -206,24 +227,41 @@ def _launch(
     system: str | None,
     resumed: SavedSession | None = None,
 ) -> int:
+    left_pad = options.left_pad if resumed is None else resumed.left_pad
+    if options.tour and options.batch:
+        from llmdbg.frontends.tour import launch as tell
+
+        return tell(spec, prompt, settings, chat=chat, system=system, json=options.json, left_pad=left_pad)
     if options.batch:
         from llmdbg.frontends.batch.launch import launch
 
         commands = (*(f"break {address}" for address in options.breakpoints), *options.commands)
-        return launch(spec, prompt, settings, commands, chat=chat, system=system, json=options.json, resumed=resumed)
+        return launch(
+            spec,
+            prompt,
+            settings,
+            commands,
+            chat=chat,
+            system=system,
+            json=options.json,
+            resumed=resumed,
+            left_pad=left_pad,
+        )
     if not _is_on_a_terminal():
         raise UsageError("the screen needs a terminal: add --batch to run without one")
     from llmdbg.frontends.tui.launch import LaunchRequest
     from llmdbg.frontends.tui.start import run
 
     breakpoints, commands = tuple(options.breakpoints), tuple(options.commands)
-    return run(LaunchRequest(spec, prompt, settings, chat, system, breakpoints, commands, resumed))
+    return run(
+        LaunchRequest(spec, prompt, settings, chat, system, breakpoints, commands, resumed, left_pad, options.tour)
+    )
 
 
 def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
     """Offer a session that was interrupted to someone who asked for nothing in particular."""
     asked = (options.model, options.prompt, options.prompt_file)
-    if options.batch or any(each is not None for each in asked) or not _is_on_a_terminal():
+    if options.batch or options.tour or any(each is not None for each in asked) or not _is_on_a_terminal():
         return False
     from llmdbg.debugger.saved import describe
     from llmdbg.debugger.saved_files import SessionStore

@@ -19,6 +19,7 @@ from llmdbg.debugger.commands.branching import SETTINGS
 from llmdbg.debugger.info import TOPICS
 from llmdbg.debugger.triggers import READY_MADE
 from llmdbg.errors import CommandError
+from llmdbg.explain.glossary import TERM_NAMES
 from llmdbg.probes.quantities import NAMES
 
 if TYPE_CHECKING:
@@ -171,6 +172,18 @@ def _addresses(typed: str, words: Words) -> Sequence[str]:
     return options
 
 
+def _topics(typed: str, words: Words) -> Sequence[str]:
+    """Topics of `info`, and the stage or layer behind those that take one."""
+    name, space, rest = typed.partition(" ")
+    if not space:
+        return _starting(typed, words.topics)
+    takes = TOPICS[name].takes if name in TOPICS else ""
+    if "ADDRESS" in takes:
+        return tuple(f"{name} {each}" for each in _addresses(rest, words))
+    layers = map(str, range(_layer_count(words))) if "LAYER" in takes else ()
+    return tuple(f"{name} {each}" for each in layers if each.startswith(rest))
+
+
 def _layers(typed: str, words: Words) -> Sequence[str]:
     """Addresses after the word `layer`, which stands before a number or a `*`."""
     return tuple(option for option in _parts(typed, words) if option[0].isdecimal() or option[0] == "*")
@@ -248,7 +261,9 @@ _OFFERS: Mapping[Argument, Callable[[str, Words], Sequence[str]]] = {
     Argument.WATCHED: lambda typed, _: _starting(typed, NAMES),
     Argument.BREAKPOINT: lambda typed, words: _starting(typed, words.breakpoints),
     Argument.OF_BREAKPOINT: lambda typed, words: _starting(typed, (f"{each} " for each in words.breakpoints)),
-    Argument.TOPIC: lambda typed, words: _starting(typed, words.topics),
+    Argument.TOPIC: _topics,
+    Argument.VALUES: _addresses,
+    Argument.TERM: lambda typed, words: (*_starting(typed, TERM_NAMES if typed else ()), *_addresses(typed, words)),
     Argument.POSITION: lambda typed, words: (*_starting(typed, ("last",)), *_positions(typed, words.tokens)),
     Argument.COMMAND: lambda typed, _: _names(typed, _command(typed) if typed else None, Words()),
     Argument.SETTING: lambda typed, _: _starting(typed, (f"{name} " for name in SETTINGS)),

@@ -1,6 +1,6 @@
 """Where attention heads meet: the projection whose input is what every head made, side by side.
 
-- An attention is the outermost module in a layer whose class says so; no architecture is named.
+- Which modules are attentions is known to `models/attentions.py`.
 - Its output projection is the last module in it, however deep, that takes so many features as there are heads of some
   width and gives as many as the residual stream has: `o_proj`, `c_proj`, `dense`, `out_proj`.
 - Without some heads is exact: the projection's own `forward` runs again on its input with their slices zero.
@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from llmdbg.debugger.changes import EVERYWHERE, Positions, at, changed_at
 from llmdbg.engine.visit import main_tensor
 from llmdbg.errors import EditError
+from llmdbg.models.attentions import attentions, is_inside
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from llmdbg.engine.visit import Visit
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.models.stages import Stage
-
-_ATTENTION_WORDS = ("attention", "attn")
-_BLOCK_WORDS = ("layer", "block")
-"""`Zamba2AttentionDecoderLayer` holds an attention and an MLP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +90,15 @@ def projections_in(addresses: Collection[str], anatomy: Anatomy, model: PreTrain
     Stages without attention are passed over, unless all are. Raises EditError, saying what would be right.
     """
     count, hidden = _sizes(model)
-    attentions = _outermost([stage for stage in anatomy.stages if _is_attention(stage, anatomy)])
-    if not attentions or not count:
+    found = attentions(anatomy)
+    if not found or not count:
         raise EditError(f"{type(model).__name__} has no attention heads that could be ablated")
     wanted = [anatomy.stage(address) for address in addresses if address in anatomy.modules]
-    chosen = [each for each in attentions if any(_is_inside(each, stage) for stage in wanted)]
+    chosen = [each for each in found if any(is_inside(each, stage) for stage in wanted)]
     if not chosen:
-        raise EditError(_no_attention(addresses, anatomy, attentions))
-    found = [_projection(attention, anatomy, count, hidden) for attention in chosen]
-    return {each.address: each for each in found}
+        raise EditError(_no_attention(addresses, anatomy, found))
+    projections = [_projection(attention, anatomy, count, hidden) for attention in chosen]
+    return {each.address: each for each in projections}
 
 
 def check_heads(heads: Collection[int], projections: Mapping[str, Projection]) -> None:
@@ -119,25 +116,8 @@ def _sizes(model: PreTrainedModel) -> tuple[int, int]:
     return heads, hidden
 
 
-def _is_attention(stage: Stage, anatomy: Anatomy) -> bool:
-    module = anatomy.modules.get(stage.address)
-    name = type(module).__name__.lower()
-    says_so = any(word in name for word in _ATTENTION_WORDS) and not any(word in name for word in _BLOCK_WORDS)
-    return stage.layer is not None and says_so
-
-
-def _outermost(stages: list[Stage]) -> list[Stage]:
-    """Those that stand in no other of them."""
-    return [each for each in stages if not any(each != other and _is_inside(each, other) for other in stages)]
-
-
-def _is_inside(stage: Stage, outer: Stage) -> bool:
-    """Whether a stage is, or stands in, another."""
-    return stage == outer or f"{stage.module}".startswith(f"{outer.module}.")
-
-
 def _projection(attention: Stage, anatomy: Anatomy, heads: int, hidden: int) -> Projection:
-    inside = [stage for stage in anatomy.stages if stage != attention and _is_inside(stage, attention)]
+    inside = [stage for stage in anatomy.stages if stage != attention and is_inside(stage, attention)]
     modules = anatomy.modules
     widths = {stage: _head_width(modules[stage.address], heads, hidden) for stage in inside if stage.address in modules}
     fitting = [stage for stage, width in widths.items() if width]
@@ -164,11 +144,11 @@ def _features(module: nn.Module) -> tuple[int, int]:
     return 0, 0
 
 
-def _no_attention(addresses: Collection[str], anatomy: Anatomy, attentions: list[Stage]) -> str:
+def _no_attention(addresses: Collection[str], anatomy: Anatomy, known: Sequence[Stage]) -> str:
     """What to name instead: the attention around what was named, that of its layer, or the first there is."""
     stages = [anatomy.stage(address) for address in sorted(addresses) if address in anatomy.modules]
-    around = [each for each in attentions if any(_is_inside(stage, each) for stage in stages)]
-    beside = [each for each in attentions if any(stage.layer == each.layer for stage in stages)]
+    around = [each for each in known if any(is_inside(stage, each) for stage in stages)]
+    beside = [each for each in known if any(stage.layer == each.layer for stage in stages)]
     named = sorted(addresses)[0] if len(addresses) == 1 else "what was named"
-    nearest = (around or beside or attentions)[0]
+    nearest = (around or beside or known)[0]
     return f"there is no attention in {named}: name a layer or its attention, as in {nearest.address}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.settings import describe_sampling
@@ -71,14 +72,51 @@ def _effect(session: Session) -> Any:
     return effect(session)
 
 
-TOPICS: dict[str, Callable[[Session], Any]] = {
-    "tokens": _tokens,
-    "stage": lambda session: session.stop,
-    "stats": lambda session: session.stop.tensor,
-    "candidates": lambda session: session.stop.candidates or "no candidates here: they begin at `logits`",
-    "breakpoints": lambda session: session.breakpoints.list(),
-    "branches": lambda session: session.branch_rows(),
-    "edits": lambda session: session.edits.list(),
-    "effect": _effect,
-    "model": model_info,
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One thing that `info` can be asked: `ask(session, arguments)` answers with a frozen value, or a tuple of them.
+
+    `takes` is how what may follow the topic's name is written, empty where nothing may.
+    """
+
+    summary: str
+    ask: Callable[[Session, str], Any]
+    takes: str = ""
+
+
+def _simple(answer: Callable[[Session], Any]) -> Callable[[Session, str], Any]:
+    return lambda session, _: answer(session)
+
+
+def _insight(name: str) -> Callable[[Session, str], Any]:
+    """What a module of `insight` answers. It is imported when it is asked."""
+
+    def ask(session: Session, arguments: str) -> Any:
+        return import_module(f"llmdbg.debugger.insight.{name}").ask(session, arguments)
+
+    return ask
+
+
+def _candidates(session: Session) -> Any:
+    return session.stop.candidates or "no candidates here: they begin at `logits`"
+
+
+TOPICS: dict[str, Topic] = {
+    "tokens": Topic("the sequence so far", _simple(_tokens)),
+    "stage": Topic("where the run stands", _simple(lambda session: session.stop)),
+    "stats": Topic("the tensor here, in numbers", _simple(lambda session: session.stop.tensor)),
+    "candidates": Topic("what may come next", _simple(_candidates)),
+    "lens": Topic("what each layer so far would say", _insight("lens"), "[TOKEN …]"),
+    "attribution": Topic("what each part adds to a token's logit", _insight("attribution"), "[TOKEN]"),
+    "attention": Topic("which tokens each head reads from", _insight("attention"), "[LAYER] [head N]"),
+    "kv": Topic("what the KV cache holds, layer by layer", _insight("kv"), "[LAYER]"),
+    "values": Topic("the numbers themselves", _insight("values"), "[ADDRESS][SLICE] [by magnitude]"),
+    "nonfinite": Topic("where NaN or infinity comes from", _insight("nonfinite")),
+    "cost": Topic("where the time and the memory go", _insight("cost")),
+    "source": Topic("the source of the forward that has run", _simple(lambda session: session.source())),
+    "breakpoints": Topic("breakpoints, tracepoints and watches", _simple(lambda session: session.breakpoints.list())),
+    "branches": Topic("the branches", _simple(lambda session: session.branch_rows())),
+    "edits": Topic("the edits of this branch", _simple(lambda session: session.edits.list())),
+    "effect": Topic("what the edits changed", _simple(_effect)),
+    "model": Topic("the model that runs", _simple(model_info)),
 }

@@ -5,3 +5,5 @@ MOST_LINES = 200
 """Edits of a branch, and commands of a breakpoint."""
 MOST_LINE = 2000
 """Characters of each."""
+MOST_LEFT_PAD = 100_000
+"""Pad tokens before a prompt."""

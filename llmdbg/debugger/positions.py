@@ -24,6 +24,9 @@ def positions(visit: Visit, prompt_length: int) -> tuple[int, int]:
 def focus_in(visit: Visit, tensor: Tensor, prompt_length: int, focus: int | None) -> tuple[int | None, int]:
     """Which dimension of a stage's tensor runs over positions, if one does, and where the focus is in it."""
     first, length = positions(visit, prompt_length)
+    if length == 1 and first > 0 and tensor.dim() == 3 and tensor.shape[:2] == (1, first + 1):
+        # A model without a cache runs over the whole sequence for every token.
+        return 1, first
     inside = focus is not None and first <= focus < first + length
     position = focus - first if inside and focus is not None else length - 1
     return position_axis(tensor, length), position

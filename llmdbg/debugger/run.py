@@ -1,11 +1,11 @@
-"""One run that stands still: going on, going back, and from branch to branch.
+"""One run that stands still: going on, going back, and running a token again.
 
-What is seen of a stop is told in `session.py`.
+From branch to branch it goes in `branched_run.py`; what is seen of a stop is told in `session.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmdbg.debugger.addresses import AddressBook
-from llmdbg.debugger.branches import Branch, Branches
+from llmdbg.debugger.branches import Branches
 from llmdbg.debugger.breakpoints import Breakpoints, Hit, PointKind, Watchman
 from llmdbg.debugger.edits import Edits
 from llmdbg.debugger.motions import Motion
 from llmdbg.debugger.readings import Readings
+from llmdbg.debugger.recording import Recording
 from llmdbg.debugger.route import BEGINNING, Place, Route
 from llmdbg.debugger.stop import End, Reason, Stop, TokenRow
 from llmdbg.engine.engine import Engine
@@ -26,15 +27,11 @@ from llmdbg.engine.timeline import fingerprint_of
 from llmdbg.engine.visit import Visit, main_tensor
 from llmdbg.errors import CommandError, LlmdbgError
 from llmdbg.models.anatomy import dissect
-from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, Phase, Stage, StageKind
+from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, Stage, StageKind
 from llmdbg.models.tokens import Vocabulary
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from llmdbg.debugger.breakpoints import Breakpoint
-    from llmdbg.engine.steering import Steering
-    from llmdbg.engine.timeline import Timeline
     from llmdbg.models.spec import LoadedModel
     from llmdbg.models.tokens import Prompt
     from llmdbg.probes.quantities import Value
@@ -62,6 +59,7 @@ class Run:
         self.vocabulary = Vocabulary(loaded.tokenizer)
         self.breakpoints = Breakpoints()
         self.readings = Readings(self)
+        self.recording = Recording()
         self.on_token: OnToken | None = None
         self.on_layer: OnLayer | None = None
         self.on_trace: OnTrace | None = None
@@ -73,7 +71,12 @@ class Run:
         if hasattr(self, "_stages"):
             self._stages.close()
         self.engine = Engine(
-            self.loaded.model, self.anatomy, self.prompt.ids, self.settings, tokenizer=self.loaded.tokenizer
+            self.loaded.model,
+            self.anatomy,
+            self.prompt.ids,
+            self.settings,
+            tokenizer=self.loaded.tokenizer,
+            padding=self.prompt.padding,
         )
         self._stages: Generator[Visit, None, None] = self.engine.stages()
         self.branches = Branches(self.engine.timeline)
@@ -83,6 +86,7 @@ class Run:
         self._hit: int | None = None
         self._values: tuple[tuple[str, Value], ...] = ()
         self._watchman = Watchman(self.readings)
+        self.recording.forget()
         self._visit = self._next_visit()
         self.stop = self._describe(self._visit)
         return self.stop
@@ -137,8 +141,7 @@ class Run:
         """Go on as `motion` says; return where the run stopped. Raises CommandError when it is over."""
         if self.end is not None:
             raise CommandError("the generation is over: go back with `reverse-step`, or `run` it again")
-        if self._failed:
-            raise CommandError("the forward failed: go back with `reverse-step`, or `run` it again")
+        self.refuse_if_failed()
         self._reason, self._hit, self._values = Reason.END, None, ()
         self._arm(motion)
         self._visit = self._next_visit()
@@ -156,16 +159,17 @@ class Run:
         """Go to the first of some stages that runs while `token` is produced, or else to the token's `sample`."""
         return self._return(token, lambda visit: visit.stage.address in addresses)
 
-    def run_again(self, token: int, look: Callable[[Visit], bool]) -> Visit:
+    def run_again(self, token: int, look: Callable[[Visit], bool], watched: Collection[str] | None = None) -> Visit:
         """Run `token` again from its beginning, asking `look` at every stage, up to where it says True, or to `sample`.
 
-        The session then stands there. No breakpoint stops it and no listener is told. Raises CommandError for a token
-        that has not been reached yet.
+        The session then stands there. No breakpoint stops it and no listener is told. Given `watched`, `look` is only
+        sure to be asked at those stages. Raises CommandError for a token that has not been reached yet.
         """
         if token > len(self.engine.timeline.ids):
             raise CommandError(f"token {token} has not been reached: the newest is {len(self.engine.timeline.ids)}")
 
         def decide(visit: Visit) -> bool:
+            self.recording.passed(visit)
             self.route.passed(visit)
             self.readings.verify(visit)
             self._watchman.remember(self.breakpoints.list(), visit)
@@ -181,138 +185,62 @@ class Run:
             self._visit = self._next_visit()
             if look(self._visit):
                 return self._visit
-        self._arm_everything(decide)
+        self.recording.restart(token)
+        self.engine.listen(self.recording.heard(token))
+        self._arm_to_look(token, decide, watched)
         self._visit = self._next_visit()
         self.route.stopped()
         return self._visit
 
-    def fork(
-        self,
-        why: str,
-        *,
-        name: str | None = None,
-        steering: Steering | None = None,
-        settings: GenerationSettings | None = None,
-    ) -> Stop:
-        """Part from the current branch at the present token, and stand at the same place of a new one.
+    def record_again(self) -> None:
+        """Run the present token again to where the run stands, for what is to be recorded, and stand there as before.
 
-        `steering` is what the user makes of the choice of this token, `settings` hold from it on.
+        Raises CommandError where the forward has failed.
         """
-        place, here = self.place, self.branches.current
-        self.branches.refuse_taken(name)
-        self._leave_branch()
-        timeline = self._forked(place.token)
-        if steering is not None:
-            timeline.steering[place.token] = steering
-        if settings is not None:
-            earlier = [(since, old) for since, old in timeline.settings if since < place.token]
-            timeline.settings = (*earlier, (place.token, settings))
-        new = self.branches.fork(timeline, place.token, why, name)
-        self.engine.timeline = timeline
-        try:
-            return self.return_to(place)
-        except LlmdbgError:
-            self._stages.close()
-            self.branches.drop(new, here)
-            self.engine.timeline = here.timeline
-            self.return_to(place)
-            raise
+        self.refuse_if_failed()
+        place, end = self.place, self.end
+        if place == BEGINNING:
+            return
+        compared = {each for point in self.breakpoints.list() if point.compares for each in point.target.addresses}
+        self.run_again(place.token, lambda visit: self.route.place(visit) == place, {*compared, place.address})
+        self.end = end
+        if self._is_other_than_before():
+            self.stop = replace(self.stop, differs=True)
 
-    def part(self, token: int, why: str) -> None:
-        """Before values are changed from `token` on: leave what lies ahead to the current branch, in a new one.
+    def look_through(self, look: Callable[[Visit], None], watched: Collection[str] | None = None) -> None:
+        """Run the present token whole, showing `look` every stage or those of `watched`, and stand there as before.
 
-        A branch that has come no further than `token` goes on itself. The session stands nowhere until `return_to`.
+        The token is not taken: whatever it was followed by stays. Raises CommandError where the forward has failed.
         """
-        here = self.branches.current
-        ahead = len(self.engine.timeline.ids) > token
-        self._leave_branch()
-        self.engine.timeline = self._forked(token)
-        if ahead:
-            self.branches.fork(self.engine.timeline, token, why)
-        else:
-            here.timeline = self.engine.timeline
-            here.forget_from(token)
+
+        def look_on(visit: Visit) -> bool:
+            look(visit)
+            return False
+
+        with self.elsewhere():
+            self.run_again(self.place.token, look_on, watched)
 
     @contextmanager
-    def left(self) -> Iterator[None]:
-        """The model as it is, with no run under way. `return_to` must follow."""
-        self._leave_branch()
-        yield
+    def elsewhere(self) -> Iterator[None]:
+        """Run anything of this branch meanwhile, and stand here as before at the end of it.
 
-    @contextmanager
-    def without_edits(self) -> Iterator[None]:
-        """Run the present token without its edits, in a timeline that is thrown away. Ends standing nowhere."""
-        branch, token = self.branches.current, self.place.token
-        edits = branch.edits
+        No run is under way when it begins. Raises CommandError where the forward has failed.
+        """
+        self.refuse_if_failed()
+        place, end, stop = self.place, self.end, self.stop
+        why = self._reason, self._hit, self._values
         self._stages.close()
-        self.engine.timeline = branch.timeline.fork(token)
-        branch.edits = Edits()
         try:
             yield
         finally:
-            self._stages.close()
-            branch.edits = edits
-            self.engine.timeline = branch.timeline
-
-    def look_into(self, branch: Branch, token: int, look: Callable[[Visit], bool]) -> None:
-        """Run a token of any branch again, asking `look` at every stage, and come back here."""
-        here, place = self.branches.current, self.place
-        self._leave_branch()
-        self.branches.current, self.engine.timeline = branch, branch.timeline
-        try:
-            self.run_again(token, look)
-        finally:
-            self._stages.close()
-            self.branches.current, self.engine.timeline = here, here.timeline
             self.return_to(place)
+            self._reason, self._hit, self._values = why
+            self.stop, self.end = replace(stop, differs=self.stop.differs or stop.differs), end
 
-    def values_in(self, branch: Branch, token: int, addresses: Collection[str]) -> dict[str, Tensor]:
-        """Copies of what some stages were worth in another branch while `token` was produced. Comes back here."""
-        found: dict[str, Tensor] = {}
-
-        def look(visit: Visit) -> bool:
-            tensor = main_tensor(visit.output) if visit.stage.address in addresses else None
-            if tensor is not None:
-                found[visit.stage.address] = tensor.clone()
-            return False
-
-        self.look_into(branch, token, look)
-        return found
-
-    def switch(self, branch: Branch) -> Stop:
-        """Go to where a branch was left."""
-        if branch is self.branches.current:
-            return self.stop
-        self._leave_branch()
-        self.branches.current = branch
-        self.engine.timeline = branch.timeline
-        return self.return_to(branch.place)
-
-    def adopt(self, branches: Iterable[Branch], current: Branch) -> None:
-        """Have these branches instead of what there is; `begin_again` must follow."""
-        self._stages.close()
-        self.branches.put_back(branches, current)
-        self.engine.timeline = current.timeline
-
-    def begin_again(self) -> Stop:
-        """Stand at the beginning of the current branch, whose tokens may be known and not have been run."""
-        return self.return_to(BEGINNING)
-
-    def _forked(self, token: int) -> Timeline:
-        """A timeline that parts at `token`, whose own choice stays what the user made it."""
-        old = self.engine.timeline
-        timeline = old.fork(token)
-        if token in old.steering:
-            timeline.steering[token] = old.steering[token]
-        return timeline
-
-    def _leave_branch(self) -> None:
-        self.branches.current.place = self.place
-        visit, ids = self._visit, self.engine.timeline.ids
-        if visit.chosen is not None and visit.token == len(ids):
-            # Chosen, and shown, though the run has not gone on from it.
-            ids.append(visit.chosen)
-        self._stages.close()
+    def refuse_if_failed(self) -> None:
+        """Raise CommandError after a forward that failed: the run stands nowhere."""
+        if self._failed:
+            raise CommandError("the forward failed: go back with `reverse-step`, or `run` it again")
 
     def prime(self, point: Breakpoint) -> None:
         """Let a new breakpoint that compares know what is here, as it would had it been there before."""
@@ -330,10 +258,12 @@ class Run:
             self._stopped_by(Hit(breakpoint))
         return self._stand()
 
-    def _arm_everything(self, decide: Callable[[Visit], bool]) -> None:
-        addresses = frozenset(stage.address for stage in (*self.anatomy.stages, ANY_PROCESSOR))
-        self.route.arm(everything=True)
-        self.engine.arm(addresses, decide)
+    def _arm_to_look(self, token: int, decide: Callable[[Visit], bool], watched: Collection[str] | None) -> None:
+        """Arm some stages, what is recorded and the token's end, or every stage."""
+        every = frozenset(stage.address for stage in (*self.anatomy.stages, ANY_PROCESSOR))
+        some = frozenset((*(watched or ()), *self.recording.addresses(token), SAMPLE.address))
+        self.route.arm(everything=watched is None)
+        self.engine.arm(every if watched is None else some, decide)
 
     def _stand(self) -> Stop:
         """Describe where the run now stands."""
@@ -435,20 +365,32 @@ class Run:
         self.route.arm(everything=motion.stages.issuperset(stage.address for stage in self.stages()))
         if self.on_token is not None:
             armed |= {SAMPLE.address}
-        if self.on_layer is None or self._visit.phase is Phase.DECODE or self._visit.trail:
+        self._arm_for_token(self._visit.token, armed, decide)
+
+    def _arm_for_token(self, token: int, armed: frozenset[str], decide: Callable[[Visit], bool]) -> None:
+        """Arm what is needed while `token` is produced: what is recorded, and the layers a prefill's progress tells of.
+
+        Both may end with the token, and only there may hooks change: no module is running.
+        """
+        prefill = self.on_layer is not None and token == 0 and not self._visit.trail
+        layers = frozenset(stage.address for stage in self.anatomy.layers()) if prefill else frozenset()
+        recorded = self.recording.addresses(token)
+        self.engine.listen(self.recording.heard(token))
+        if not recorded and not layers:
             self.engine.arm(armed, decide)
             return
-        layers = frozenset(stage.address for stage in self.anatomy.layers())
+        any_processor = ANY_PROCESSOR.address in armed
 
-        def decide_in_prefill(visit: Visit) -> bool:
+        def decide_here(visit: Visit) -> bool:
+            self.recording.passed(visit)
             if visit.chosen is not None:
-                # Here no module is running, so hooks may change; layers are watched during the prefill alone.
-                self.engine.arm(armed, decide)
-            elif visit.stage.kind is StageKind.LAYER and self.on_layer is not None:
+                self._arm_for_token(visit.token + 1, armed, decide)
+            elif visit.stage.address in layers and self.on_layer is not None:
                 self.on_layer(int(visit.stage.address) + 1, len(layers))
-            return visit.stage.address in armed and decide(visit)
+            is_armed = visit.stage.address in armed or (any_processor and visit.stage.kind is StageKind.PROCESSOR)
+            return is_armed and decide(visit)
 
-        self.engine.arm(armed | layers | {SAMPLE.address}, decide_in_prefill)
+        self.engine.arm(armed | layers | recorded | {SAMPLE.address}, decide_here)
 
     def _tell(self, visit: Visit) -> None:
         """Tell whoever listens that a token has been chosen. Runs inside the token loop: it waits for nothing."""

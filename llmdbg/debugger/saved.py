@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.edits import Edit
     from llmdbg.debugger.session import Session
 
-FORMAT = 2
+FORMAT = 3
 _MOST_STAGES = 2000
 _EXCERPT, _MOST_NAME = 40, 60  # characters
 # A process start is told from the system clock, which may be set; a pid is not given again this soon.
@@ -152,6 +152,7 @@ class SavedSession:
     updated: str
     chat: bool = False
     system: str | None = None
+    left_pad: int = 0
     breakpoints: tuple[SavedBreakpoint, ...] = ()
     place: Place = Place(TOKENIZE.address, 0)
     ended: bool = False
@@ -188,11 +189,19 @@ def _owner(pid: int) -> Owner:
 
 
 def begin(
-    spec: ModelSpec, prompt: str, settings: GenerationSettings, *, chat: bool = False, system: str | None = None
+    spec: ModelSpec,
+    prompt: str,
+    settings: GenerationSettings,
+    *,
+    chat: bool = False,
+    system: str | None = None,
+    left_pad: int = 0,
 ) -> SavedSession:
     """A session of this process that is just beginning, under an id of its own."""
     time = now()
-    return SavedSession(new_id(), spec, prompt, settings, this_process(), time, time, chat=chat, system=system)
+    return SavedSession(
+        new_id(), spec, prompt, settings, this_process(), time, time, chat=chat, system=system, left_pad=left_pad
+    )
 
 
 def new_id() -> str:

@@ -17,7 +17,7 @@ from types import UnionType
 from typing import Any, NoReturn, cast, get_args, get_origin, get_type_hints
 
 from llmdbg.debugger.breakpoints import PointKind
-from llmdbg.debugger.limits import MOST_BREAKPOINTS, MOST_LINE, MOST_LINES
+from llmdbg.debugger.limits import MOST_BREAKPOINTS, MOST_LEFT_PAD, MOST_LINE, MOST_LINES
 from llmdbg.debugger.saved import FORMAT, SavedSession
 from llmdbg.errors import SessionFileError, SettingsError
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION
@@ -155,6 +155,8 @@ def _check(saved: SavedSession) -> None:
     # A replay runs to the place: it can be no further than what was generated.
     if saved.place.token > len(saved.generated):
         damaged(f"place.token is {saved.place.token}, and {len(saved.generated)} tokens were generated")
+    if saved.left_pad > MOST_LEFT_PAD:
+        damaged(f"left_pad is more than {MOST_LEFT_PAD}")
     if not saved.prompt.strip():
         damaged("the prompt is empty")
     if _depth(saved.layout) > _DEEPEST_LAYOUT:

@@ -6,43 +6,53 @@ only `interrupt` may be called from another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
 import torch
 
+from llmdbg.debugger.branched_run import BranchedRun
 from llmdbg.debugger.branches import BranchRow
 from llmdbg.debugger.positions import focus_in, positions
-from llmdbg.debugger.run import Run
 from llmdbg.debugger.source import Source, source_of
 from llmdbg.debugger.stop import Stop, TokenRow
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.visit import Visit, main_tensor
+from llmdbg.errors import CommandError
 from llmdbg.models.stages import StageKind
 from llmdbg.probes.candidates import candidates
 from llmdbg.probes.change import Change, change, input_like
 from llmdbg.probes.histogram import Histogram, histogram
 from llmdbg.probes.statistics import Statistics, statistics
-from llmdbg.probes.values import Values, values
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
     from torch import Tensor
 
     from llmdbg.debugger.commands import Outcome
+    from llmdbg.debugger.insight.values import Values
     from llmdbg.models.spec import LoadedModel
     from llmdbg.models.tokens import Prompt
 
 
-class Session(Run):
+class Session(BranchedRun):
     """A run, and what can be seen of it.
 
     `focus` is the position whose vector the statistics describe, None for the last; `top` is how many candidates a stop
-    lists. Raises PromptError for a prompt that is empty or longer than the model's context.
+    lists; `followed` are the ids the lens follows, none for its prediction. `last_answers` are the newest answers that
+    cost runs of their own, by topic, for panes to show. `exporter(value, path)` is what writes an answer to a file and
+    says so in a sentence; front ends set it. Raises PromptError for a prompt that is empty or
+    longer than the model's context.
     """
 
     def __init__(self, loaded: LoadedModel, prompt: Prompt, settings: GenerationSettings, *, top: int = 10) -> None:
         super().__init__(loaded, prompt, settings)
         self.focus: int | None = None
+        self.followed: tuple[int, ...] = ()
+        self.last_answers: dict[str, Any] = {}
+        self.exporter: Callable[[Any, Path], str] | None = None
         self._top = top
         self._rows = tuple(self._row(index, id, None) for index, id in enumerate(prompt.ids))
         self.restart()
@@ -52,6 +62,37 @@ class Session(Run):
         from llmdbg.debugger.commands import COMMANDS
 
         return COMMANDS.run(self, line)
+
+    def export(self, value: Any, path: Path) -> str:
+        """Write an answer to a file, in the format its name asks for; say so in a sentence. Raises CommandError."""
+        if self.exporter is None:
+            raise CommandError(
+                f"nothing here writes files, so {path} is not written: open the session with open_session"
+            )
+        return self.exporter(value, path)
+
+    def vector(self, visit: Visit) -> Tensor | None:
+        """A copy of the vector (width,) at the focus position of a visit's tensor, None where it has none."""
+        tensor = main_tensor(visit.output)
+        return None if tensor is None else self.vector_of(visit, tensor)
+
+    def vector_of(self, visit: Visit, tensor: Tensor) -> Tensor | None:
+        """The same of any tensor a stage worked with."""
+        if not tensor.is_floating_point():
+            return None
+        axis, position = focus_in(visit, tensor, len(self.prompt.ids), self.focus)
+        return None if axis is None else tensor.select(axis, position).reshape(-1).clone()
+
+    def focus_position(self) -> int:
+        """The position that what is seen of the present token's forward describes: the focus, if it ran over that."""
+        first, length = self.forward_positions()
+        inside = self.focus is not None and first <= self.focus < first + length
+        return self.focus if inside and self.focus is not None else first + length - 1
+
+    def forward_positions(self) -> tuple[int, int]:
+        """The first position the present token's forward runs over, and how many."""
+        prompt, token = len(self.prompt.ids), self._visit.token
+        return (0, prompt) if token == 0 else (prompt + token - 1, 1)
 
     def probabilities(self) -> tuple[float | None, ...]:
         """How likely the model itself, before any logits processor, held each generated token to be.
@@ -87,13 +128,14 @@ class Session(Run):
             return change(before, output)
         return change(before.select(axis, position), output.select(axis, position))
 
-    def focused_values(self) -> Values | None:
-        """The numbers of the vector at the focus position, or of the whole tensor where no axis runs over positions."""
-        output = main_tensor(self._visit.output)
-        if output is None:
-            return None
-        axis, position = focus_in(self._visit, output, len(self.prompt.ids), self.focus)
-        return values(output if axis is None else output.select(axis, position))
+    def focused_values(self, wanted: tuple[int, int] | None = None) -> Values | str:
+        """The numbers `x` was last asked for, those of the vector at the focus position here if it was not.
+
+        `wanted` are the first of them to list and how many. A sentence where there are none. Raises as `x` does.
+        """
+        from llmdbg.debugger.insight import values
+
+        return values.shown(self) if wanted is None else values.fetch(self, wanted)
 
     def source(self) -> Source:
         """The Python source of the forward that has just run."""

@@ -43,8 +43,9 @@ class Engine:
     >>> for visit in engine.stages():
     ...     print(visit.stage.address, visit.token)
 
-    `tokenizer` is needed only where the model's generation config has stop strings. Raises PromptError for a prompt
-    that is empty, longer than the model's context or not of its vocabulary.
+    `tokenizer` is needed only where the model's generation config has stop strings. The first `padding` ids are left
+    padding, which the attention mask hides. Raises PromptError for a prompt that is empty, longer than the model's
+    context or not of its vocabulary, and for padding that nothing could hide.
     """
 
     def __init__(
@@ -55,8 +56,16 @@ class Engine:
         settings: GenerationSettings,
         *,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        padding: int = 0,
     ) -> None:
         check_prompt(prompt_ids, anatomy.context_length, vocabulary_size(model))
+        # Without an argument for it, or one that takes anything, there is no mask.
+        self._takes_mask = "attention_mask" in inspect.signature(model.forward).parameters
+        if padding and not self._takes_mask:
+            raise PromptError(f"{type(model).__name__} takes no attention mask, which is what hides left padding")
+        if not 0 <= padding < len(prompt_ids):
+            raise PromptError(f"the prompt has {len(prompt_ids)} tokens, and {padding} of them cannot be padding")
+        self._padding = padding
         self.anatomy = anatomy
         self.prompt_ids = tuple(prompt_ids)
         self._model = model
@@ -93,6 +102,11 @@ class Engine:
         """`eos`, `length` or `context` once the last token is chosen, else None."""
         return self._loop.ended_by
 
+    @property
+    def cache(self) -> Any:
+        """The KV cache of the run as it is now, None where there is none (yet)."""
+        return self.timeline.cache
+
     def arm(self, addresses: Collection[str], visitor: Visitor = always_suspend) -> None:
         """Call `visitor` at exactly these stages from now on, and suspend where it returns True.
 
@@ -107,6 +121,13 @@ class Engine:
     def interrupt(self) -> None:
         """Suspend at the next stage that carries a hook, or the next of the token loop. Safe from any thread."""
         self._stops.interrupted = True
+
+    def listen(self, addresses: Collection[str]) -> None:
+        """From the next arming on, visits of these attentions carry what their kernels were called with.
+
+        Only those that are armed as well are listened to.
+        """
+        self._stops.listen(addresses)
 
     def edit(self, addresses: Collection[str], editor: Editor) -> None:
         """Let `editor` change the output of these stages from now on, before any visitor sees it.
@@ -182,9 +203,10 @@ class Engine:
         input_ids = torch.tensor([self.prompt_ids], device=self._model.device)
         own = self._model.generation_config
         # Left to itself, generate() takes a pad token in the prompt for padding and hides it from the model.
-        takes_mask = "attention_mask" in inspect.signature(self._model.forward).parameters
+        mask = torch.ones_like(input_ids)
+        mask[:, : self._padding] = 0
         return input_ids, {
-            **({"attention_mask": torch.ones_like(input_ids)} if takes_mask else {}),
+            **({"attention_mask": mask} if self._takes_mask else {}),
             **one_sequence(own),
             **stop_strings(own, self._tokenizer),
             **settings.generate_arguments(),

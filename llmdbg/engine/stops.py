@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.clock import StageClock
 from llmdbg.engine.hooks import Hooks
+from llmdbg.engine.listening import Listening
 from llmdbg.engine.visit import Visit, Visitor, always_suspend
 from llmdbg.models.stages import ANY_PROCESSOR, TOKENIZE, Phase, Stage, StageKind
 
@@ -40,9 +41,11 @@ class Stops:
         self._visitor: Visitor = always_suspend
         self._edited: frozenset[str] = frozenset()
         self._editor: Editor = _leave_as_it_is
+        self._heard: frozenset[str] = frozenset()
         self._held = False
         self._only_watching = True
         self._clock = StageClock(devices)
+        self._listening = Listening(anatomy)
         self._hooks = Hooks(model, anatomy, self._clock.pre_hook, self._leaving)
 
     def arm(self, addresses: Collection[str], visitor: Visitor) -> None:
@@ -55,6 +58,10 @@ class Stops:
         """Show `editor` every visit of these stages before anyone else sees it; what it puts there, the model takes."""
         self._edited, self._editor = frozenset(addresses), editor
         self._hook()
+
+    def listen(self, addresses: Collection[str]) -> None:
+        """Have the visits of these attentions carry what their kernels were called with, where they are armed."""
+        self._heard = frozenset(addresses)
 
     def hold(self) -> None:
         """Stop nowhere and ask nobody until `release`: the past is run again. Edits are made all the same."""
@@ -69,6 +76,7 @@ class Stops:
     def _hook(self) -> None:
         # Then every module with a hook is an armed one, and a stop need not ask.
         self._only_watching = not self._edited and not self._held
+        self._listening.hear(frozenset() if self._held else self._heard & self.armed)
         self._hooks.arm(self._edited if self._held else self.armed | self._edited)
 
     def begin(self, run: Suspension[Visit]) -> None:
@@ -80,11 +88,13 @@ class Stops:
     def end(self, *, for_good: bool = True) -> None:
         """Remove every hook. What is armed is forgotten, unless another run goes on where this one ends."""
         self.run = None
+        self._listening.forget()
         self._hooks.clear()
         if not for_good:
             return
         self.armed, self._visitor = frozenset(), always_suspend
         self._edited, self._editor, self._held = frozenset(), _leave_as_it_is, False
+        self._heard = frozenset()
 
     def milliseconds(self, stage: Stage) -> float | None:
         """What a stage that is being visited has taken. Waits for the device."""
@@ -150,6 +160,8 @@ class Stops:
         def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             self.last_stage = stage
             visit = Visit(stage, self.phase, self.token, output, args, kwargs)
+            if address in self._heard:
+                visit.kernel_calls = self._listening.calls(address)
             if self._only_watching:
                 if self._visitor(visit) or self.interrupted:
                     self.suspend(visit)

@@ -150,6 +150,11 @@ class Timeline:
         return other
 
     @property
+    def cache(self) -> Any:
+        """The cache of the run that is under way, None where there is none (yet)."""
+        return self._live
+
+    @property
     def bytes(self) -> int:
         """Bytes kept for going back, tensors that a running cache holds as well included."""
         states = {id(each.streams): each.streams for each in self._beginnings}

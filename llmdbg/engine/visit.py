@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmdbg.models.attentions import KernelCall
 from llmdbg.models.stages import Phase, Stage
 
 ScoresTrail = tuple[tuple[Stage, "Tensor"], ...]
@@ -23,7 +24,7 @@ class Visit:
     later `trail` is the way of the scores from the raw logits to here. `ms` is the time the stage itself took in
     milliseconds, without the time spent suspended inside it, or None where it was not measured. At `sample`, `chosen`
     is the id that was taken. `ended_by` is `eos` (a stop string included), `length` or `context` at the last visit of a
-    generation, else None.
+    generation, else None. At an attention that is listened to, `kernel_calls` is what its kernels were called with.
     """
 
     stage: Stage
@@ -36,11 +37,13 @@ class Visit:
     ms: float | None = None
     chosen: int | None = None
     ended_by: str | None = None
+    kernel_calls: tuple[KernelCall, ...] = ()
 
     def release(self) -> None:
         """Let go of every tensor, so that whoever kept the visit keeps nothing alive."""
         self.output = None
         self.args, self.kwargs, self.trail = (), {}, ()
+        self.kernel_calls = ()
 
 
 Visitor = Callable[[Visit], bool]

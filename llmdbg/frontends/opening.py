@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 
 
 def opened(
-    spec: ModelSpec, text: str, *, chat: bool, system: str | None, report: Callable[[LoadProgress], None]
+    spec: ModelSpec,
+    text: str,
+    *,
+    chat: bool,
+    system: str | None,
+    report: Callable[[LoadProgress], None],
+    left_pad: int = 0,
 ) -> tuple[LoadedModel, Prompt]:
     """Load a model and cut the prompt into its tokens. Raises LlmdbgError. Imports what is heavy only when called."""
     from llmdbg.models.loading import load
@@ -19,4 +25,7 @@ def opened(
 
     loaded = load(spec, report)
     vocabulary_size = int(loaded.model.get_input_embeddings().weight.shape[0])
-    return loaded, encode_prompt(loaded.tokenizer, text, chat=chat, system=system, vocabulary_size=vocabulary_size)
+    prompt = encode_prompt(
+        loaded.tokenizer, text, chat=chat, system=system, vocabulary_size=vocabulary_size, left_pad=left_pad
+    )
+    return loaded, prompt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.frontends.answers import writers
 from llmdbg.frontends.visible import quoted, visible
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def answer_lines(data: Any) -> list[str]:
         return [visible(line) for line in data.split("\n")]
     if isinstance(data, tuple):
         return [line for item in data for line in answer_lines(item)] or ["none"]
-    lines: list[str] = _WRITERS[type(data).__name__](data)
+    name = type(data).__name__
+    lines: list[str] = (_WRITERS.get(name) or writers()[name])(data)
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 
@@ -52,8 +53,12 @@ def require_quantization(name: str | None, device: torch.device) -> None:
         raise ModelRequestError(
             f"--quantize {name} needs the package bitsandbytes: run `pip install bitsandbytes`, or leave --quantize out"
         )
-    if device.type != "cuda":
-        raise ModelRequestError(f"--quantize {name} needs CUDA, and this run is on the CPU: leave --quantize out")
+    # Its own word on where it works: older versions have none, and need CUDA.
+    supported = getattr(importlib.import_module("bitsandbytes"), "supported_torch_devices", {"cuda"})
+    if device.type not in supported:
+        raise ModelRequestError(
+            f"--quantize {name}: the bitsandbytes here does not run on {device.type}: update it, or leave --quantize out"
+        )
 
 
 def _why_no_cuda() -> str:

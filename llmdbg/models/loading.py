@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError
 from llmdbg.models.checkpoints import check_generation_config, has_tokenizer
 from llmdbg.models.configurations import load_config
 from llmdbg.models.devices import choose_device, require_attention, require_quantization
 from llmdbg.models.sources import find_source
-from llmdbg.models.spec import LoadedModel, LoadProgress, ModelSpec, ProgressCallback
+from llmdbg.models.spec import LoadedModel, Loading, LoadProgress, ModelSpec, ProgressCallback
 from llmdbg.models.weights import load_weights, random_model
 
 if TYPE_CHECKING:
@@ -34,14 +37,16 @@ def load(spec: ModelSpec, progress: ProgressCallback | None = None) -> LoadedMod
     source = find_source(spec, report)
     config = load_config(source, trust_remote_code=spec.trust_remote_code)
     tokenizer, notes = _load_tokenizer(source, spec)
+    watch = _Watch(report)
     if spec.random_weights:
-        model = random_model(source.name, spec, config, device, report)
+        model = random_model(source.name, spec, config, device, watch)
         notes.append("the weights are random: what this model writes means nothing")
     else:
         if source.gguf is None:
             check_generation_config(source.folder)
-        model, more = load_weights(source, spec, config, device, report)
+        model, more = load_weights(source, spec, config, device, watch)
         notes += more
+    seconds = watch.seconds_until_all_of(model)
     model.eval()
     return LoadedModel(
         name=source.name,
@@ -51,6 +56,7 @@ def load(spec: ModelSpec, progress: ProgressCallback | None = None) -> LoadedMod
         notes=tuple(notes),
         device=_devices(model),
         dtype=str(model.dtype).removeprefix("torch."),
+        loading=Loading(_bytes_of(model), seconds, _devices(model), made=spec.random_weights),
     )
 
 
@@ -91,6 +97,31 @@ def _remedy(source: Source) -> str:
     if versioned and not (source.folder / "tokenizer.model").exists():
         return f"transformers reads {versioned[-1].name} only under the name tokenizer.model, so copy it to that"
     return "fetch it again"
+
+
+class _Watch:
+    """Passes progress on, and times the weights from the first bytes reported: what comes before is imports."""
+
+    def __init__(self, report: ProgressCallback) -> None:
+        self._report = report
+        self._began: float | None = None
+        self._made = time.perf_counter()
+
+    def __call__(self, progress: LoadProgress) -> None:
+        """Pass it on."""
+        if self._began is None and progress.total:
+            self._began = time.perf_counter()
+        self._report(progress)
+
+    def seconds_until_all_of(self, model: PreTrainedModel) -> float:
+        """The seconds until now, when every copy to a GPU has arrived."""
+        for device in {each.device for each in model.parameters() if each.device.type == "cuda"}:
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - (self._made if self._began is None else self._began)
+
+
+def _bytes_of(model: PreTrainedModel) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
 
 
 def _devices(model: PreTrainedModel) -> str:

@@ -45,11 +45,22 @@ ProgressCallback = Callable[[LoadProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Loading:
+    """How the weights came to their device: `bytes` there, in `seconds`; `made` at random, or else read from files."""
+
+    bytes: int
+    seconds: float
+    device: str
+    made: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A model ready to run: in eval mode, on its device, with its tokenizer.
 
     `tokenizer` is None only with random weights whose folder has no tokenizer files.
-    `notes` are sentences the user should read (what was substituted or skipped, and why).
+    `notes` are sentences the user should read (what was substituted or skipped, and why). `loading` is what loading the
+    weights took, None for a model that came from elsewhere.
     """
 
     name: str
@@ -61,6 +72,7 @@ class LoadedModel:
     # What a header shows.
     device: Literal["cpu"] | str = "cpu"
     dtype: str = "float32"
+    loading: Loading | None = None
 
 
 __all__ = [
@@ -70,6 +82,7 @@ __all__ = [
     "QUANTIZATION",
     "LoadProgress",
     "LoadedModel",
+    "Loading",
     "ModelSpec",
     "ProgressCallback",
 ]

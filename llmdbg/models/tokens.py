@@ -39,11 +39,15 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model is fed: `ids`, the text they were made from, and what the user should know about the two."""
+    """What the model is fed: `ids`, the text they were made from, and what the user should know about the two.
+
+    The first `padding` ids are pad tokens that the attention mask hides, as in a batch with a longer prompt.
+    """
 
     ids: tuple[int, ...]
     text: str
     notes: tuple[str, ...] = ()
+    padding: int = 0
 
 
 class Vocabulary:
@@ -129,8 +133,9 @@ def encode_prompt(
     chat: bool = False,
     system: str | None = None,
     vocabulary_size: int = 256,
+    left_pad: int = 0,
 ) -> Prompt:
-    """Turn a prompt into ids, through the model's chat template when `chat`.
+    """Turn a prompt into ids, through the model's chat template when `chat`, with `left_pad` pad tokens in front.
 
     Without a tokenizer (random weights from a bare configuration) the text's UTF-8 bytes are the ids.
     Raises PromptError when the text is empty, or when a chat is asked of a tokenizer without a template.
@@ -141,13 +146,24 @@ def encode_prompt(
         if chat:
             raise PromptError("--chat needs a tokenizer with a chat template, and this model has no tokenizer")
         ids = tuple(byte % vocabulary_size for byte in text.encode())
-        return Prompt(ids, text, ("no tokenizer here: the model is fed the prompt's bytes as ids",))
+        return Prompt(
+            (0,) * left_pad + ids, text, ("no tokenizer here: the model is fed the prompt's bytes as ids",), left_pad
+        )
     if chat:
         text = _chat_text(tokenizer, text, system)
     ids = _ids(tokenizer, text, add_special_tokens=not chat)
     if not ids:
         raise PromptError("the tokenizer made no tokens of this prompt: give some more text")
-    return Prompt(ids, text, tuple(_disagreements(tokenizer, text, ids)))
+    padding = (_pad_id(tokenizer),) * left_pad if left_pad else ()
+    return Prompt(padding + ids, text, tuple(_disagreements(tokenizer, text, ids)), left_pad)
+
+
+def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """What a batch is padded with: the pad token, or where there is none, what is used in its place."""
+    for id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if isinstance(id, int):
+            return id
+    return 0
 
 
 def _chat_text(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None) -> str:

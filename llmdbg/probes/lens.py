@@ -79,6 +79,11 @@ class Lens:
                 hidden = _run(module, hidden)
         return self._finished(hidden).to(torch.float32)
 
+    @torch.no_grad()
+    def normed(self, residual: Tensor) -> Tensor:
+        """What the final norm makes of each of n residual vectors (n, width); they themselves where there is none."""
+        return residual if self.norm is None else _run(self.norm, residual)
+
     def verified_against(self, residual: Tensor, logits: Tensor) -> bool:
         """Whether the last layer's output (n, width) gives the model's own logits (n, vocabulary).
 

@@ -1,38 +1,206 @@
-"""A vector's numbers themselves: the first of them, and those of the largest magnitude with their dimension."""
+"""A tensor's numbers themselves, and what stands out among them: extremes, NaN and infinity, outlier dimensions.
+
+- A tensor may be far larger than what is worth copying: everything is computed where it lies, in one pass over it, and
+  only what is returned travels, in one copy. NaN or infinity in it take a second pass and a second copy.
+- Nothing is rounded: a value is the Python number that equals it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from llmdbg.probes.axes import Axes, Index, index_of, whole
+from llmdbg.probes.chunks import Chunks, chunks, pick
+
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
+
+Number = complex | float | int | bool
+
+_FIRST = 4
+_KINDS = ("nan", "inf", "negative_inf")
+_MOST_OUTLIERS, _MOST_DIMENSIONS = 16, 1 << 20
+_OUTLIER, _TIMES_THE_MEDIAN = 6.0, 20.0
+OUTLIER_RULE = "largest magnitude of a dimension at least 6 and at least 20 times the median over dimensions"
+"""6 is the threshold of Dettmers et al. 2022, "LLM.int8()", section 3; the rest leaves out what is wide all over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
-    """`first[i]` is dimension i; `largest` are (dimension, value) pairs by falling magnitude, NaN before all."""
+class Found:
+    """One number, and its index in the whole tensor, dimension by dimension."""
+
+    index: Index
+    value: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """A dimension of the last axis, and the largest magnitude in it."""
+
+    dimension: int
+    absmax: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What stands out among `size` numbers. Every index is that of a number in the whole tensor.
+
+    `min` and `max` leave NaN out and are None where there is no other number; of complex numbers they are those of the
+    least and the greatest magnitude. `largest` are by falling magnitude, without NaN. `first_nan` and the like are the
+    first few. `outliers` are the first few by magnitude of the `outlier_count` dimensions that `outlier_rule` holds
+    for; the count is None where they were not looked for: of integers and complex numbers, and of more than a million
+    dimensions.
+    """
 
     size: int
-    first: tuple[float, ...]
-    largest: tuple[tuple[int, float], ...]
+    min: Found | None = None
+    max: Found | None = None
+    largest: tuple[Found, ...] = ()
+    nan: int = 0
+    inf: int = 0
+    negative_inf: int = 0
+    first_nan: tuple[Index, ...] = ()
+    first_inf: tuple[Index, ...] = ()
+    first_negative_inf: tuple[Index, ...] = ()
+    outliers: tuple[Outlier, ...] = ()
+    outlier_count: int | None = None
+    outlier_rule: str = OUTLIER_RULE
+
+
+def unreadable(tensor: Tensor) -> str:
+    """Why a tensor's numbers cannot be read, empty where they can."""
+    if tensor.is_meta:
+        return "its numbers are not in memory (device meta)"
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        return f"it is not laid out as rows of numbers ({tensor.layout})"
+    return "" if _converts(tensor.dtype) else f"torch turns no {str(tensor.dtype).removeprefix('torch.')} into numbers"
 
 
 @torch.no_grad()
-def values(vector: Tensor, *, first: int = 256, largest: int = 8) -> Values:
-    """Read a vector (n,) or anything flattened to one, in float32. One copy to the host, of what is returned alone."""
-    flat = vector.detach().flatten()
-    flat = (flat.abs() if flat.is_complex() else flat).to(torch.float32)
-    if not flat.numel():
-        return Values(0, (), ())
-    magnitude = torch.where(flat.isnan(), torch.inf, flat.abs())
-    top = magnitude.topk(min(largest, flat.numel())).indices
-    head = flat[:first]
-    # The dimensions travel as bits: float32 could not hold large ones exactly.
-    host = torch.cat((top.view(torch.float32), flat[top], head)).cpu().numpy()
-    count = len(top)
-    dimensions = host[: 2 * count].view("int64").tolist()
-    pairs = zip(dimensions, host[2 * count : 3 * count].tolist(), strict=True)
-    return Values(flat.numel(), tuple(host[3 * count :].tolist()), tuple(pairs))
+def window(tensor: Tensor, offset: int, count: int) -> tuple[Number, ...]:
+    """`count` numbers of a tensor read row by row, from number `offset` on; fewer at its end.
+
+    Copies those to the host and no others, however the tensor lies in memory.
+    """
+    last = min(offset + count, tensor.numel())
+    if not 0 <= offset < last:
+        return ()
+    numbers = to_host(_exact(pick(tensor.detach(), torch.arange(offset, last, device=tensor.device))))
+    return _as_python(numbers, tensor.dtype)
+
+
+@torch.no_grad()
+def summary(tensor: Tensor, axes: Axes | None = None, *, largest: int = 8) -> Summary:
+    """Say what stands out in a tensor, with its `largest` numbers by magnitude.
+
+    Where the tensor is a slice of another, `axes` are what was taken of that: indices are of the other then.
+    """
+    if not tensor.numel():
+        return Summary(0)
+    axes = whole(tensor.shape) if axes is None else axes
+    by_dimension = tensor.is_floating_point() and tensor.dim() > 0 and tensor.shape[-1] <= _MOST_DIMENSIONS
+    found = _told(chunks(tensor.detach(), careful=False, columns=by_dimension), axes, largest)
+    if found is None:
+        found = _told(chunks(tensor.detach(), careful=True, columns=by_dimension), axes, largest)
+    assert found is not None
+    return found
+
+
+def to_host(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """Copy a tensor to the host: whatever this file reads from a device passes here."""
+    return tensor.cpu().numpy()
+
+
+def _told(table: Chunks, axes: Axes, largest: int) -> Summary | None:
+    """What a pass found, in one copy to the host; None where it has to be careful and was not."""
+    places = {"largest": table.largest(largest), "min": table.least(), "max": table.greatest()}
+    places |= {kind: table.first(n, _FIRST) for n, kind in enumerate(_KINDS[: len(table.counts)])}
+    at = torch.cat(list(places.values()))
+    numbers = _exact(pick(table.tensor, at.clamp(min=0)))
+    sent = {
+        "at": at,
+        "numbers": torch.view_as_real(numbers).flatten() if numbers.is_complex() else numbers,
+        "finite": table.all_finite().long().reshape(1),
+        "counts": torch.stack([each.sum() for each in table.counts]) if table.counts else at[:0],
+        **({} if table.columns is None else _outliers(table.columns)),
+    }
+    host = _in_one_copy(sent)
+    if not (host["finite"].all() or table.counts):
+        return None
+    values = host["numbers"].view("complex128") if numbers.is_complex() else host["numbers"]
+    all_found = zip(host["at"].tolist(), _as_python(values, table.tensor.dtype), strict=True)
+    found: dict[str, tuple[Found, ...]] = {}
+    for name, each in places.items():
+        part = [next(all_found) for _ in range(len(each))]
+        found[name] = tuple(Found(index_of(place, axes), value) for place, value in part if place >= 0)
+    counts = dict(zip(_KINDS, host["counts"].tolist(), strict=False))
+    indices = {kind: tuple(each.index for each in found.get(kind, ())) for kind in _KINDS}
+    outliers, outlier_count = _outliers_read(host, axes) if table.columns is not None else ((), None)
+    return Summary(
+        table.tensor.numel(),
+        next(iter(found["min"]), None),
+        next(iter(found["max"]), None),
+        found["largest"],
+        counts.get("nan", 0),
+        counts.get("inf", 0),
+        counts.get("negative_inf", 0),
+        indices["nan"],
+        indices["inf"],
+        indices["negative_inf"],
+        outliers,
+        outlier_count,
+    )
+
+
+def _outliers(columns: Tensor) -> dict[str, Tensor]:
+    """The dimensions OUTLIER_RULE holds for: how many, the largest of them, and their magnitudes."""
+    held = (columns >= _OUTLIER) & (columns >= _TIMES_THE_MEDIAN * columns.median())
+    top = torch.where(held, columns, -1).topk(min(_MOST_OUTLIERS, len(columns)))
+    return {"outlier_count": held.sum().reshape(1), "dimensions": top.indices, "magnitudes": top.values.double()}
+
+
+def _outliers_read(host: dict[str, np.ndarray[Any, Any]], axes: Axes) -> tuple[tuple[Outlier, ...], int]:
+    last = next(each for each in reversed(axes) if isinstance(each, range))
+    pairs = zip(host["dimensions"].tolist(), host["magnitudes"].tolist(), strict=True)
+    outliers = tuple(Outlier(last[dimension], absmax) for dimension, absmax in pairs if absmax >= 0)
+    return outliers, int(host["outlier_count"][0])
+
+
+def _in_one_copy(tensors: dict[str, Tensor]) -> dict[str, np.ndarray[Any, Any]]:
+    """Some tensors (n,) of eight bytes a number, on the host."""
+    host = to_host(torch.cat([each.view(torch.int64) for each in tensors.values()]))
+    read, start = {}, 0
+    for name, each in tensors.items():
+        part = host[start : start + len(each)]
+        read[name] = part.view("float64") if each.dtype is torch.float64 else part
+        start += len(each)
+    return read
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """The same numbers in the eight-byte dtype that holds all of theirs: float64, int64, complex128."""
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
+    return tensor.double() if tensor.is_floating_point() else tensor.long()
+
+
+def _as_python(numbers: np.ndarray[Any, Any], dtype: torch.dtype) -> tuple[Number, ...]:
+    return tuple(map(bool, numbers.tolist())) if dtype is torch.bool else tuple(numbers.tolist())
+
+
+@cache
+def _converts(dtype: torch.dtype) -> bool:
+    try:
+        _exact(torch.zeros(1, dtype=torch.complex64).to(dtype) if dtype.is_complex else _one_zero(dtype))
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
+def _one_zero(dtype: torch.dtype) -> Tensor:
+    return torch.zeros(dtype.itemsize, dtype=torch.uint8).view(dtype)

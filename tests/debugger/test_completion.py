@@ -49,7 +49,7 @@ def filled(line, words):
     [
         ("b", ("break", "ban", "branch")),
         ("  br", ("break", "branch")),
-        ("t", ("token", "tbreak", "trace", "theme")),
+        ("t", ("token", "tbreak", "trace", "tour", "theme")),
         ("z", ("zero", "zoom")),
         ("xyz", ()),
         ("xyz ", ()),
@@ -60,6 +60,10 @@ def filled(line, words):
         ("step ", ()),
         ("info b", ("breakpoints", "branches")),
         ("i sta", ("stage", "stats")),
+        ("info attention ", ("attention 0", "attention 1")),
+        ("info values 1.ml", ("values 1.mlp",)),
+        ("info stats ", ()),
+        ("info nothing 1", ()),
         ("help tb", ("tbreak",)),
         ("h b", ("break", "ban", "branch")),
         ("help zo", ()),
@@ -189,7 +193,8 @@ def test_what_a_command_takes_is_what_its_usage_says():
         Argument.WATCHED: "EXPRESSION [at ADDRESS]",
         Argument.POSITION: "POSITION",
         Argument.COMMAND: "[COMMAND]",
-        Argument.TOPIC: "|".join(Words().topics),
+        Argument.TOPIC: "TOPIC [> FILE]",
+        Argument.TERM: "[TERM]",
     }
     for command in COMMANDS:
         said = command.usage.partition(" ")[2]

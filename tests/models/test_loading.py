@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 
+from llmdbg import open_session
 from llmdbg.errors import (
     DamagedFileError,
     HubUnreachableError,
@@ -402,10 +403,24 @@ def test_attention_that_is_not_available(tiny_folder, tmp_path):
     assert "--attn" in refusal(tmp_path, ModelRequestError, attn="sdpa")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
 @pytest.mark.parametrize("quantize", ["4bit", "8bit"])
-def test_quantisation_that_is_not_available(tiny_folder, quantize):
-    assert f"--quantize {quantize}" in refusal(tiny_folder, ModelRequestError, quantize=quantize)
+def test_quantisation_that_is_not_available(tiny_folder, quantize, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda _: None)
+        assert "pip install bitsandbytes" in refusal(tiny_folder, ModelRequestError, quantize=quantize, device="cpu")
+    monkeypatch.setattr("bitsandbytes.supported_torch_devices", {"cuda"})
+    assert "does not run on cpu" in refusal(tiny_folder, ModelRequestError, quantize=quantize, device="cpu")
+
+
+@pytest.mark.parametrize(("quantize", "kind"), [("4bit", "Linear4bit"), ("8bit", "Linear8bitLt")])
+def test_quantised_weights_generate_what_generate_does(quantize, kind):
+    spec = {"quantize": quantize, "device": "cpu"}
+    session = open_session("smollm2", "The capital of France is", greedy=True, max_new_tokens=4, spec=spec)
+    projection = session.anatomy.modules["12.mlp.down_proj"]
+    assert type(projection).__name__ == kind
+    session.do("goto 12@2")
+    session.do("continue")
+    assert session.do("verify").data.differs is None
 
 
 @pytest.mark.cuda

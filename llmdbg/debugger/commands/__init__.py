@@ -4,7 +4,7 @@ Front ends look commands up here and nowhere else: `-ex`, `-x`, the command line
 Each file of this folder adds its commands to the registry; help lists them in the order of these imports.
 """
 
-from llmdbg.debugger.commands import running, going_back, stopping, branching, editing, looking  # isort: skip
+from llmdbg.debugger.commands import running, going_back, stopping, branching, editing, explaining, looking, examining  # isort: skip
 from llmdbg.debugger.commands.registry import (
     COMMANDS,
     Answer,
@@ -28,6 +28,8 @@ __all__ = [
     "Registry",
     "branching",
     "editing",
+    "examining",
+    "explaining",
     "going_back",
     "looking",
     "running",

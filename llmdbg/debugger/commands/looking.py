@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.commands.quoting import pieces
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Moved, Outcome, Quit, no_arguments, required
-from llmdbg.debugger.info import TOPICS
+from llmdbg.debugger.info import TOPICS, Topic
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
@@ -15,19 +17,41 @@ if TYPE_CHECKING:
 @COMMANDS.add(
     "info",
     "i",
-    usage=f"info {'|'.join(TOPICS)}",
-    summary="Show what is here.",
+    usage="info TOPIC [> FILE]",
+    summary=f"Show what is here: {', '.join(TOPICS)}. `> FILE` writes it as .txt, .csv or .json.",
     example="info candidates",
     takes=Argument.TOPIC,
 )
 def _info(session: Session, arguments: str) -> Outcome:
-    word = required("info", arguments, "TOPIC", f"one of {', '.join(TOPICS)}")
-    matching = [word] if word in TOPICS else [topic for topic in TOPICS if topic.startswith(word)]
+    question, path = split_export(arguments)
+    word, _, rest = question.partition(" ")
+    word = required("info", word, "TOPIC", f"one of {', '.join(TOPICS)}")
+    name, topic = topic_named(word)
+    if rest.strip() and not topic.takes:
+        raise CommandError(f"info {name} takes nothing more, and got {rest.strip()!r}")
+    found = topic.ask(session, rest.strip())
+    return Answer(found if path is None else session.export(found, path))
+
+
+def topic_named(word: str) -> tuple[str, Topic]:
+    """The topic a word names, by itself or as the only one that begins so. Raises CommandError."""
+    matching = [word] if word in TOPICS else [name for name in TOPICS if name.startswith(word)]
     if len(matching) == 1:
-        return Answer(TOPICS[matching[0]](session))
+        return matching[0], TOPICS[matching[0]]
     if matching:
         raise CommandError(f"info {word!r} could be any of: {', '.join(matching)}")
     raise CommandError(f"there is no info {word!r}: it is one of {', '.join(TOPICS)}")
+
+
+def split_export(text: str) -> tuple[str, Path | None]:
+    """Split `QUESTION > FILE`. Raises CommandError where no file is named."""
+    question, *named = pieces(f"{text} ", " > ")
+    if not named:
+        return question.strip(), None
+    name = named[-1].strip().strip("\"'")
+    if not name or len(named) > 1:
+        raise CommandError("name one file behind `>`, as in `info lens > lens.csv`")
+    return question.strip(), Path(name).expanduser()
 
 
 @COMMANDS.add(

@@ -55,6 +55,7 @@ class Argument(StrEnum):
     ADDRESS = "address"
     BREAKPOINT = "breakpoint"
     TOPIC = "topic"
+    TERM = "term"
     POSITION = "position"
     COMMAND = "command"
     TOKEN = "token"
@@ -67,6 +68,7 @@ class Argument(StrEnum):
     WATCHED = "watched"
     EDIT = "edit"
     PYTHON = "python"
+    VALUES = "values"
     SWITCH = "switch"
     OF_BREAKPOINT = "of breakpoint"
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.commands import COMMANDS, Argument, split_condition
+from llmdbg.debugger.commands.looking import split_export, topic_named
 from llmdbg.debugger.commands.stopping import split_trace, split_watch
 from llmdbg.debugger.conditions import parse_condition
 from llmdbg.debugger.expressions import parse_expression, parse_expressions
-from llmdbg.debugger.info import TOPICS
 from llmdbg.debugger.triggers import ready_made
 from llmdbg.errors import CommandError
 
@@ -81,8 +81,12 @@ def _is_count(word: str) -> bool:
     return word.isdecimal() and word.isascii() and len(word) <= 9 and int(word) >= 1
 
 
-def _is_topic(word: str) -> bool:
-    return word in TOPICS or sum(topic.startswith(word) for topic in TOPICS) == 1
+def _is_topic(arguments: str) -> bool:
+    word, _, rest = split_export(arguments)[0].partition(" ")
+    try:
+        return bool(topic_named(word)[1].takes or not rest.strip())
+    except CommandError:
+        return False
 
 
 _FITS: dict[Argument, Callable[[str], bool]] = {
@@ -93,6 +97,8 @@ _FITS: dict[Argument, Callable[[str], bool]] = {
     Argument.TOPIC: lambda arguments: bool(arguments) and _is_topic(arguments),
     Argument.POSITION: lambda arguments: arguments == "last" or arguments.isdecimal(),
     Argument.COMMAND: lambda _: True,
+    Argument.TERM: lambda _: True,
+    Argument.VALUES: lambda _: True,
     Argument.TOKEN: bool,
     Argument.EDIT: bool,
     Argument.PYTHON: bool,

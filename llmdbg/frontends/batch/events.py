@@ -11,6 +11,8 @@ import math
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from llmdbg.probes.statistics import Numbers, Statistics
 
 Event = dict[str, Any]
+
+_MOST_NUMBERS = 100_000
+"""Of an array in one answer: half a megabyte."""
 
 
 def line(event: Event) -> str:
@@ -37,13 +42,31 @@ def plain(value: Any) -> Any:
         return (
             value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
         )
+    if isinstance(value, complex):
+        return [plain(value.real), plain(value.imag)]
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, (set, frozenset)):
         return sorted(plain(item) for item in value)
+    if isinstance(value, np.ndarray):
+        return _array(value)
     return value
+
+
+def _array(value: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Any:
+    """Nested lists, floats to 6 digits. Of an array too large for one line the last columns, and it says so."""
+    if value.size <= _MOST_NUMBERS or value.ndim < 2:
+        return _nested(value.tolist())
+    columns = max(1, _MOST_NUMBERS * value.shape[-1] // value.size)
+    return {"shape": list(value.shape), "last_columns": columns, "values": _nested(value[..., -columns:].tolist())}
+
+
+def _nested(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_nested(item) for item in value]
+    return plain(float(f"{value:.6g}")) if isinstance(value, float) else value
 
 
 def _of_type(value: Any) -> Any:

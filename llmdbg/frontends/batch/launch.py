@@ -12,6 +12,7 @@ from llmdbg.frontends.batch.checks import check_addresses, check_commands, witho
 from llmdbg.frontends.batch.progress import LoadingBar
 from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
 from llmdbg.frontends.log import route_libraries, route_transformers
+from llmdbg.frontends.export import export
 from llmdbg.frontends.opening import opened
 from llmdbg.frontends.visible import visible
 
@@ -31,6 +32,7 @@ def launch(
     system: str | None,
     json: bool,
     resumed: SavedSession | None = None,
+    left_pad: int = 0,
 ) -> int:
     """Load the model, run the commands and return the exit code. Raises LlmdbgError."""
     route_libraries()
@@ -38,9 +40,10 @@ def launch(
     commands = without_comments(commands)
     check_commands(commands)
     with LoadingBar() as bar:
-        loaded, prompt = opened(spec, text, chat=chat, system=system, report=bar.update)
+        loaded, prompt = opened(spec, text, chat=chat, system=system, report=bar.update, left_pad=left_pad)
     _tell((*loaded.notes, *prompt.notes))
     session = Session(loaded, prompt, settings)
+    session.exporter = export
     try:
         check_addresses(commands, session.addresses)
         _tell(session.engine.notes)

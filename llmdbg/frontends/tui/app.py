@@ -18,7 +18,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from llmdbg.frontends.log import LogBook
-from llmdbg.frontends.tui.bars import footer_row, header_row, loading_rows, status_row
+from llmdbg.frontends.tui.bars import footer_row, header_row, loading_rows, status_row, tab_row
 from llmdbg.frontends.tui.doing import COMMAND_OF, Doing
 from llmdbg.frontends.tui.engine_thread import EngineThread
 from llmdbg.frontends.tui.history import History, history_path
@@ -51,6 +51,7 @@ _SECONDS_TO_THE_FIRST_FRAME = 0.05
 _SECONDS_BEFORE_RUNNING_SHOWS = 0.2
 _SECONDS_BETWEEN_LOOKS_AT_THE_LOG = 0.25
 _DEFAULTS = Preferences()
+FIRST_VIEW, TOUR_VIEW = View("stages", "tensor", "explain"), View("explain", "explain", "explain")
 _FULL_LOOK = TerminalLook("truecolor", unicode=True, light=False, multiplexer=None, term="xterm-256color")
 
 
@@ -94,7 +95,8 @@ class LlmdbgApp(App[BaseException]):
         self.engine = EngineThread(request, self.mailbox.put)
         self.state = ScreenState(request.spec.name or DEMO_MODEL, self.book)
         saved = {} if request.resumed is None else request.resumed.layout
-        self.view = view_of(saved, all_panes(), View("stages", "tensor", "explain"))
+        self.view = view_of(saved, all_panes(), TOUR_VIEW if request.tour else FIRST_VIEW)
+        self.state.touring = request.tour
         self.doing = Doing(self)
         self._log_seen = 0
         self._panes: dict[str, Pane] = {pane.name: pane for pane in all_panes()}
@@ -199,6 +201,8 @@ class LlmdbgApp(App[BaseException]):
         """Show where the session stands."""
         state, before, shown = self.state, self.state.shown, message.snapshot
         state.arrive(shown)
+        if before is not None and not before.same_place(shown):
+            self.row_pane("explain").scroll_home(animate=False)
         if message.looked_again:
             self.paint()
             return
@@ -321,6 +325,7 @@ class LlmdbgApp(App[BaseException]):
             self._show(pane.name, lambda width, _: [row((line, "bad")) for line in wrapped(trouble.message, width)])
             return
         self._show(pane.name, lambda width, height: pane.draw(state, width, height))
+        self.engine.fetch(pane, self.row_pane(pane.name).lacking)
         if pane.line is not None and (line := pane.line(state)) is not None:
             self.row_pane(pane.name).keep_in_view(line, margin=pane.place is not Place.TOKENS)
 
@@ -360,14 +365,7 @@ class LlmdbgApp(App[BaseException]):
         return sorted(panes)
 
     def _tab_row(self, width: int) -> Row:
-        tabs = [pane for pane in self._panes.values() if pane.place is Place.TAB]
-        whole = sum(len(pane.name) + 5 for pane in tabs) <= width
-        spans = []
-        for pane in tabs:
-            here = pane.name == self.view.tab
-            label = f" {pane.key} {pane.name} " if here or whole else f" {pane.key} "
-            spans += [(label, "tab-on" if here else "tab", f"show {pane.name}"), ("│", "dim")]
-        return row(*spans[:-1])
+        return tab_row([pane for pane in self._panes.values() if pane.place is Place.TAB], self.view.tab, width)
 
     def _show(self, id: str, rows: Callable[[int, int], Sequence[Row]]) -> None:
         pane = self.row_pane(id)

@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from llmdbg.frontends.tui.actions import Action
+from llmdbg.frontends.tui.actions import Action, shown_key
+from llmdbg.frontends.tui.panes.explain import tour_line
 from llmdbg.frontends.tui.panes.tokens import surprise_mark
 from llmdbg.frontends.tui.rows import Row, Span, bar_of, fitted, row, wrapped
+from llmdbg.frontends.tui.sentences import sentence
 from llmdbg.frontends.visible import in_ascii, visible
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmdbg.frontends.tui.panes.pane import Pane
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.frontends.tui.snapshot import Snapshot
     from llmdbg.models.spec import LoadProgress
@@ -85,6 +88,8 @@ def status_row(state: ScreenState, width: int) -> Row:
             (f" {label} ", "dim"), (bar_of(part, _RUN_BAR_WIDTH), "bar"), (f" {counted} · space stops it", "dim")
         )
     text, style = state.status
+    if state.touring and state.shown is not None and text == visible(sentence(state.shown)):
+        text, style = tour_line(state), "accent"
     return row((fitted(f" {text}", width).rstrip(), style))
 
 
@@ -113,6 +118,23 @@ def _entry(action: Action) -> tuple[Span, Span]:
 
 def _entry_width(action: Action) -> int:
     return sum(cell_len(span.text) for span in _entry(action))
+
+
+def tab_row(tabs: Sequence[Pane], current: str, width: int) -> Row:
+    """The tabs with their keys: all names, the present one's alone, or the keys without a space to spare."""
+    for named, label, between in ((True, " {} ", "│"), (False, " {} ", "│"), (False, "{}", " ")):
+        spans = [_tab(pane, pane.name == current, label, named=named) for pane in tabs]
+        joined = [each for span in spans for each in (span, Span(between, "dim"))][:-1]
+        if sum(cell_len(span.text) for span in joined) <= width:
+            break
+    return row(*joined)
+
+
+def _tab(pane: Pane, here: bool, label: str, *, named: bool) -> Span:
+    key = shown_key(pane.key)
+    if here:
+        return Span(f" {key} {pane.name} ", "tab-on", f"show {pane.name}")
+    return Span(label.format(f"{key} {pane.name}" if named else key), "tab", f"show {pane.name}")
 
 
 def help_rows(actions: Sequence[Action], width: int) -> list[Row]:

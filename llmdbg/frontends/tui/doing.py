@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 COMMAND_OF = {action.name: action.command for action in ACTIONS if action.command}
 
+_ON_TOUR = ("next", "until")
+"""What goes to the next stop of the tour, while there is one."""
+
 _EVERYTHING = 1 << 30  # lines: further than any pane goes
 
 
@@ -39,6 +42,9 @@ class Doing:
 
     def perform(self, name: str, argument: str = "") -> None:
         """Do an action; `argument` is what it was clicked or typed with."""
+        if self._app.state.touring and name in _ON_TOUR and not argument:
+            self._app.submit("tour")
+            return
         if name.startswith("pane_"):
             self.go_to_pane(name.removeprefix("pane_"))
         elif name in COMMAND_OF:
@@ -149,9 +155,15 @@ class Doing:
         self._app.state.next_token_mode()
         self._app.state.say(f"tokens as {self._app.state.token_mode.value}")
 
-    def explain(self, _argument: str) -> None:
-        """Say what has happened."""
-        self.go_to_pane("explain")
+    def explain(self, argument: str) -> None:
+        """Say what has happened, or what a term means; asked again where it is shown, ask which."""
+        if argument and argument != "?":
+            self._app.submit(f"explain {argument}")
+        elif argument or self._app.view.pane == "explain":
+            self._open("explain ")
+            self._app.state.say("a word of the glossary or a stage, e.g. explain residual stream · Tab completes")
+        else:
+            self.go_to_pane("explain")
 
     def search(self, argument: str) -> None:
         """Search for what was named, or ask."""
@@ -239,6 +251,9 @@ class Doing:
             app.state.overlay = None
         elif app.view.zoomed:
             app.view = replace(app.view, zoomed=False)
+        elif app.state.touring:
+            app.state.touring = False
+            app.state.say("the tour is over here: n and Enter are themselves again, and :tour goes on with it")
         else:
             app.state.found = Found()
 

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import LlmdbgError, UsageError
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from llmdbg.models.spec import LoadProgress
 
 SECONDS_BETWEEN_PAINTS = 0.2
-_LOOK_AGAIN = ""
+_LOOK_AGAIN, _FETCH = "", "\n"
 _CANDIDATES = 40
 _MOST_PENDING = 64
 
@@ -51,6 +52,9 @@ class EngineThread(threading.Thread):
         self._fresh: list[TokenRow] = []
         self._painted = 0.0
         self._panes: tuple[Pane, ...] = ()
+        self._latest: Snapshot | None = None
+        self._lacking: dict[str, Any] = {}
+        self._fetched: dict[str, Any] = {}
         self.layout: dict[str, object] = {}
         self._keeper: Keeper | None = None
 
@@ -81,6 +85,20 @@ class EngineThread(threading.Thread):
                 self._pending += 1
             self._lines.put(_LOOK_AGAIN)
 
+    def fetch(self, pane: Pane, lacking: Any) -> None:
+        """Have a pane fetch what it lacks at the present stop, unless it is None. Safe from any thread."""
+        if lacking is None or pane.fetch is None or self._session is None:
+            return
+        with self._counting:
+            # What did not help once would not the next time.
+            if self._fetched.get(pane.name) == lacking:
+                return
+            waits = bool(self._lacking)
+            self._fetched[pane.name] = self._lacking[pane.name] = lacking
+            self._pending += not waits
+        if not waits:
+            self._lines.put(_FETCH)
+
     def interrupt(self) -> None:
         """Stop a run at its next stage."""
         if self._session is not None:
@@ -106,6 +124,8 @@ class EngineThread(threading.Thread):
             while (line := self._lines.get()) is not None:
                 if line == _LOOK_AGAIN:
                     self._post(Arrived(self._snapshot(session), looked_again=True))
+                elif line == _FETCH:
+                    self._post(Arrived(self._with_fetched(session), looked_again=True))
                 else:
                     self._run_line(session, line)
                 with self._counting:
@@ -117,6 +137,7 @@ class EngineThread(threading.Thread):
 
     def _load(self) -> Session:
         from llmdbg.debugger.session import Session
+        from llmdbg.frontends.export import export
         from llmdbg.frontends.log import route_transformers
         from llmdbg.frontends.opening import opened
         from llmdbg.models.spec import LoadProgress
@@ -125,16 +146,38 @@ class EngineThread(threading.Thread):
         route_transformers()
         request = self._request
         loaded, prompt = opened(
-            request.spec, request.prompt, chat=request.chat, system=request.system, report=self._report
+            request.spec,
+            request.prompt,
+            chat=request.chat,
+            system=request.system,
+            report=self._report,
+            left_pad=request.left_pad,
         )
         session = Session(loaded, prompt, request.settings, top=_CANDIDATES)
         session.on_token = self._note_token
         session.on_layer = self._note_layer
         session.on_trace = _note_trace
+        session.exporter = export
         return session
 
     def _snapshot(self, session: Session) -> Snapshot:
-        return snapshot(session, self._memory, {pane.name: _asked(pane, session) for pane in self._panes if pane.ask})
+        with self._counting:
+            self._fetched = {}
+        asked = {pane.name: _asked(pane, pane.ask, session) for pane in self._panes if pane.ask}
+        self._latest = snapshot(session, self._memory, asked)
+        return self._latest
+
+    def _with_fetched(self, session: Session) -> Snapshot:
+        """The latest snapshot, with what panes in view have asked to be fetched."""
+        with self._counting:
+            lacking, self._lacking = self._lacking, {}
+        assert self._latest is not None
+        asked = dict(self._latest.asked)
+        for pane in self._panes:
+            if pane.name in lacking and pane.fetch is not None:
+                asked[pane.name] = _asked(pane, pane.fetch, session, lacking[pane.name])
+        self._latest = replace(self._latest, asked=asked)
+        return self._latest
 
     def _begin(self, session: Session) -> None:
         """Come back to where a resumed session stood, and run what the command line asked for."""
@@ -167,7 +210,9 @@ class EngineThread(threading.Thread):
                     self._post(Left())
                 elif isinstance(outcome, Answer):
                     done = f"{outcome.done} " if outcome.done else ""
-                    answer += tuple(f"{done}{each}" for each in answer_lines(outcome.data))
+                    lines = answer_lines(outcome.data)
+                    told = lines[:1] if self._is_in_view(outcome.data) else lines
+                    answer += tuple(f"{done}{each}" for each in told)
                 elif isinstance(outcome, Moved) and (missed := not_reached(session, command, outcome.stop)):
                     answer += (missed,)
         except UsageError as problem:
@@ -187,6 +232,10 @@ class EngineThread(threading.Thread):
             self._keeper.keep(session)
             if trouble := self._keeper.news():
                 self._post(Arrived(shown, error=trouble))
+
+    def _is_in_view(self, answer: Any) -> bool:
+        """Whether a pane in view shows an answer anyway."""
+        return any(type(answer).__name__ in pane.shows for pane in self._panes)
 
     def _note_token(self, _generated: int, token: TokenRow) -> None:
         """Keep the newest tokens, and show them now and then. Runs inside the forward."""
@@ -223,11 +272,10 @@ def _note_trace(stop: Stop) -> None:
     logging.getLogger("llmdbg.trace").warning("%s", stop_line(stop))
 
 
-def _asked(pane: Pane, session: Session) -> Any:
+def _asked(pane: Pane, ask: Callable[..., Any], session: Session, *lacking: Any) -> Any:
     """What a pane wants to know. A pane that trips must not end the run."""
-    assert pane.ask is not None
     try:
-        return pane.ask(session)
+        return ask(session, *lacking)
     except Exception as error:
         record(error)
         return Trouble(f"{pane.name}: {type(error).__name__}: {' '.join(str(error).split())}")

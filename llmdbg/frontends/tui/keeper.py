@@ -29,7 +29,12 @@ class Keeper:
     def __init__(self, request: LaunchRequest) -> None:
         self._store = SessionStore()
         self._saved: SavedSession = request.resumed or begin(
-            request.spec, request.prompt, request.settings, chat=request.chat, system=request.system
+            request.spec,
+            request.prompt,
+            request.settings,
+            chat=request.chat,
+            system=request.system,
+            left_pad=request.left_pad,
         )
         self.layout: dict[str, object] = dict(self._saved.layout)
         self.trouble = ""

@@ -23,3 +23,5 @@ class LaunchRequest:
     breakpoints: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     resumed: SavedSession | None = None
+    left_pad: int = 0
+    tour: bool = False

@@ -15,6 +15,7 @@ from textual.scroll_view import ScrollView
 from textual.scrollbar import ScrollBarRender
 from textual.strip import Strip
 
+from llmdbg.frontends.tui.fetched_rows import FetchedRows
 from llmdbg.frontends.tui.rows import STYLES, Row, changed_cells
 
 _EMPTY = Row()
@@ -70,6 +71,18 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
     def text(self) -> str:
         """What is shown, as plain lines."""
         return "\n".join(line.text.rstrip() for line in self._rows)
+
+    @property
+    def lacking(self) -> Any:
+        """What has to be fetched for the lines in view, None where all are there."""
+        top = round(self.scroll_offset.y)
+        return self._rows.lacks(range(top, top + self.size.height)) if isinstance(self._rows, FetchedRows) else None
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Ask for rows where there is no more of them."""
+        super().watch_scroll_y(old_value, new_value)
+        if self.lacking is not None:
+            self.post_message(self.LaidOut())
 
     def show(self, rows: Sequence[Row]) -> None:
         """Show `rows`; of the lines in view, only the cells that differ from those drawn before are painted again."""

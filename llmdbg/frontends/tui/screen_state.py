@@ -60,6 +60,7 @@ class ScreenState:
         self.shown: Snapshot | None = None
         self.progress: LoadProgress | None = None
         self.running = False
+        self.touring = False
         self.run = RunProgress()
         self.overlay: Overlay | None = None
         self.output: tuple[str, tuple[str, ...]] = ("", ())

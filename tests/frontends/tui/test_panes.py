@@ -7,13 +7,14 @@ from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.stop import TokenRow
 from llmdbg.frontends.tui.actions import ACTIONS
 from llmdbg.frontends.tui.answer import answer_rows, text_rows
-from llmdbg.frontends.tui.bars import footer_row, header_row, help_rows, loading_rows, status_row
+from llmdbg.frontends.tui.bars import footer_row, header_row, help_rows, loading_rows, status_row, tab_row
 from llmdbg.frontends.tui.layout import View, in_view
 from llmdbg.frontends.tui.panes import all_panes, pane_named
+from llmdbg.frontends.tui.panes.pane import Place
 from llmdbg.frontends.tui.panes.tokens import TokenFlow, TokenMode, described, drawn, surprise
 from llmdbg.frontends.tui.rows import Row, bar_of, changed_cells, column_of, fitted, row, wrapped
 from llmdbg.frontends.tui.screen_state import RunProgress, ScreenState
-from llmdbg.frontends.tui.sentences import about_stage, sentence
+from llmdbg.frontends.tui.sentences import sentence
 from llmdbg.frontends.tui.snapshot import Memory, snapshot
 from llmdbg.models.spec import LoadProgress
 from tests.sessions import tiny_session
@@ -34,6 +35,19 @@ def state_after(*lines, **settings):
 
 def shown_after(*lines, **settings):
     return state_after(*lines, **settings).snapshot
+
+
+def test_tabs_are_named_as_far_as_there_is_room():
+    tabs = [pane for pane in all_panes() if pane.place is Place.TAB]
+    assert [pane.key for pane in tabs[:6]] == ["5", "6", "7", "8", "9", "0"]
+    wide = tab_row(tabs, "attention", 200)
+    assert all(f"{pane.name}" in wide.text for pane in tabs)
+    for width in (80, 48, 36):
+        narrow = tab_row(tabs, "attention", width)
+        assert cell_len(narrow.text) <= width
+        assert " 6 attention " in narrow.text
+        assert {span.do for span in narrow.spans if span.do} == {f"show {pane.name}" for pane in tabs}
+    assert "exclamation_mark" not in wide.text
 
 
 def text(rows):
@@ -161,7 +175,7 @@ def test_candidates_before_and_after_each_processor():
     narrow = text(drawn_pane("candidates", state, 34))
     assert "raw" in narrow
     assert "temp" not in narrow
-    assert "f goes there" in text(drawn_pane("candidates", state_after("next"), 80))
+    assert "f goes there" in text(drawn_pane("candidates", state_after(), 80))
 
 
 def test_the_chosen_candidate_is_marked():
@@ -248,7 +262,7 @@ def test_only_the_cells_that_changed_are_painted(before, after, cells):
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (100, 24), (120, 40), (250, 70)])
 def test_the_pane_that_has_the_keys_is_in_view_at_every_size(size, zoomed):
     panes = all_panes()
-    tabs = {pane.name for pane in panes if pane.key in "056789"}
+    tabs = {pane.name for pane in panes if pane.place is Place.TAB}
     for pane in panes:
         tab = pane.name if pane.name in tabs else "explain"
         side = "tensor" if pane.name in ("tokens", "stages") else pane.name
@@ -330,7 +344,6 @@ def test_loading():
 def test_a_sentence_for_every_stage(lines, words):
     shown = shown_after(*lines, temperature=0.8, top_k=5)
     assert words in sentence(shown)
-    assert about_stage(shown)
 
 
 def test_bars_and_fitting():

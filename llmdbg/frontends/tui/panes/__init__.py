@@ -15,7 +15,12 @@ def all_panes() -> tuple[Pane, ...]:
     """Every pane there is a file for, in the order of their keys."""
     modules = (importlib.import_module(f"{__name__}.{each.name}") for each in pkgutil.iter_modules(__path__))
     found = [module.PANE for module in modules if hasattr(module, "PANE")]
-    return tuple(sorted(found, key=lambda pane: (pane.place, pane.key)))
+    return tuple(sorted(found, key=lambda pane: (pane.place, *_on_the_keyboard(pane.key))))
+
+
+def _on_the_keyboard(key: str) -> tuple[bool, int, str]:
+    """1 … 9, 0, and what is not in that row."""
+    return (False, (int(key) - 1) % 10, key) if key.isdecimal() else (True, 0, key)
 
 
 def keyed_actions() -> tuple[Action, ...]:

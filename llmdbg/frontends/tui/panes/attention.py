@@ -1,22 +1,104 @@
-"""The place of attention."""
+"""Which tokens each head reads from: a map of heads and latest keys, and the tokens read most."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.tui.panes.pane import Pane, Place
-from llmdbg.frontends.tui.rows import Row, row, wrapped
+from llmdbg.frontends.tui.panes.pane import Pane, Place, Trouble
+from llmdbg.frontends.tui.rows import Row, bar_of, column_of, fitted, row, wrapped
+from llmdbg.frontends.visible import quoted, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmdbg.debugger.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.probes.attention import AttentionMap, Head, Read
 
-_NOT_YET = "Which tokens each head reads from. This version does not ask the model for it yet."
+_NOTHING_YET = "Which tokens each head reads from, once an attention has run: f goes on to the end of a layer."
+_HEAD_WIDTH, _NUMBERS_WIDTH = 3, 10
+_BAR_WIDTH, _WIDE, _LEAST_READ = 8, 60, 20
+_READS_WITH_MAP = 3
+_LEAST_DRAWN = 0.005
 
 
-def _draw(_state: ScreenState, width: int, _height: int) -> Sequence[Row]:
-    return [row((line, "dim")) for line in wrapped(_NOT_YET, width)]
+def _ask(session: Session) -> AttentionMap | str:
+    from llmdbg.debugger.insight.attention import shown
+
+    return shown(session)
 
 
-PANE = Pane("attention", "6", Place.TAB, _draw, about="which tokens each head reads from")
+def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
+    found: AttentionMap | Trouble | str | None = state.asked("attention")
+    if found is None or isinstance(found, (str, Trouble)):
+        said = _NOTHING_YET if found is None else found if isinstance(found, str) else found.message
+        return [row((line, "dim")) for line in wrapped(visible(said), width)]
+    rows = [_heading(found, width)]
+    rows += [row((line, "warn")) for note in found.notes for line in wrapped(visible(note), width)]
+    if found.head is not None:
+        head = found.heads[found.head]
+        rows.append(row((_numbers_in_words(head, found), "dim")))
+        rows.append(_map_row(head, found, width))
+        return [*rows, *(_read(read, width) for read in head.reads)]
+    rows += [_read(read, width) for read in found.mean[: _reads_beside(found, height - len(rows))]]
+    rows.append(row((_legend(found, width), "dim")))
+    return [*rows, *(_map_row(head, found, width) for head in found.heads)]
+
+
+def _heading(found: AttentionMap, width: int) -> Row:
+    which = "mean of heads" if found.head is None else f"head {found.head}"
+    where = f" {found.position} {quoted(found.text)} · {found.kernel}"
+    named = f"{found.address} {which}"
+    return row(
+        (fitted(named, min(len(named), width)), "accent"), (fitted(where, max(0, width - len(named))).rstrip(), "dim")
+    )
+
+
+def _reads_beside(found: AttentionMap, room: int) -> int:
+    """How many of the tokens read most are shown above the map: fewer where that leaves more heads in view."""
+    left = room - 1 - len(found.heads)
+    return max(_READS_WITH_MAP, min(left, len(found.mean)))
+
+
+def _legend(found: AttentionMap, width: int) -> str:
+    """What the map's columns are: its last is the latest key."""
+    keys = min(_columns(width), found.keys)
+    last = found.first_key + found.keys - 1
+    return fitted(f"{'':{_HEAD_WIDTH}} keys {last - keys + 1} to {last} · entropy · on {found.first_position}", width)
+
+
+def _columns(width: int) -> int:
+    return max(1, width - _HEAD_WIDTH - 1 - _NUMBERS_WIDTH - 1)
+
+
+def _map_row(head: Head, found: AttentionMap, width: int) -> Row:
+    """One head: a cell for each of the latest keys, its entropy and what it puts on the first token."""
+    shown = found.weights[head.head, -_columns(width) :]
+    # By their roots: beside a head that puts most of itself on one token, the others would be all alike.
+    cells = "".join(column_of(math.sqrt(weight)) if weight >= _LEAST_DRAWN else " " for weight in shown)
+    numbers = f"{head.entropy:5.2f} {_percent(head.first)}"
+    return row((f"{head.head:{_HEAD_WIDTH}} ", "dim"), (cells, "bar"), " ", (numbers, "dim"))
+
+
+def _numbers_in_words(head: Head, found: AttentionMap) -> str:
+    sink = "" if head.sink is None else f" · sink {_percent(head.sink).strip()}"
+    return f"{head.entropy:.2f} nats · on {found.first_position} {_percent(head.first).strip()}{sink}"
+
+
+def _read(read: Read, width: int) -> Row:
+    bar = 3 * _BAR_WIDTH if width >= _WIDE else min(_BAR_WIDTH, max(0, width - _LEAST_READ))
+    place = f"{read.position:5} "
+    room = max(0, width - len(place) - 5 - bar - 1)
+    text = fitted(quoted(read.text), room).rstrip()
+    return row((place, "dim"), (f"{_percent(read.weight)} ", ""), (bar_of(read.weight, bar), "bar"), " ", text)
+
+
+def _percent(weight: float) -> str:
+    """Four cells."""
+    if weight != weight:  # noqa: PLR0124
+        return " NaN"
+    return " <1%" if 0 < weight < _LEAST_DRAWN else f"{100 * weight:3.0f}%"
+
+
+PANE = Pane("attention", "6", Place.TAB, _draw, ask=_ask, about="which tokens each head reads from")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from llmdbg.frontends.tui.panes.lens import latest
 from llmdbg.frontends.tui.panes.pane import Pane, Place
 from llmdbg.frontends.tui.rows import Row, bar_of, fitted, row, wrapped
 from llmdbg.frontends.visible import quoted
@@ -27,7 +28,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     stop = state.snapshot.stop
     found = stop.candidates
     if found is None:
-        return [row((line, "dim")) for line in wrapped(_NOT_YET, width)]
+        return _before_logits(state, width)
     chosen = stop.chosen.id if stop.chosen is not None else None
     columns = _columns(found, width) if stop.stage.kind is not StageKind.LOGITS else []
     left = "" if found.left == found.vocabulary else f"{found.left:,} of "
@@ -37,6 +38,19 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
         heads = "".join(f"{_name(address)[: _STEP_WIDTH - 1]:>{_STEP_WIDTH - 1}} " for address in columns)
         rows.append(row((f"    {heads}   now", "dim")))
     return [*rows, *(_candidate(each, columns, each.id == chosen, width) for each in found.rows)]
+
+
+def _before_logits(state: ScreenState, width: int) -> Sequence[Row]:
+    """What the model would say if it stopped here, where the lens is in view and has been asked already."""
+    here = latest(state.asked("lens"))
+    if here is None:
+        return [row((line, "dim")) for line in wrapped(_NOT_YET, width)]
+    room = max(3, width - 4 - 6 - _BAR_WIDTH - 2)
+    rows = [row((fitted(f"if it stopped after {here.address} (lens) · {here.entropy:.2f} nats", width), "dim"))]
+    for rank, each in enumerate(here.top, 1):
+        told = (_percent(each.prob), " ", (bar_of(each.prob, _BAR_WIDTH), "bar"), " ")
+        rows.append(row((f" {rank:2} ", "dim"), *told, fitted(quoted(each.text), room).rstrip()))
+    return rows
 
 
 def _columns(found: Candidates, width: int) -> list[str]:

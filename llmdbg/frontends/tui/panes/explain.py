@@ -1,29 +1,85 @@
-"""In plain English: what has just happened here."""
+"""In plain English: what has just happened here and why, with this run's words and numbers; the words it uses."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.tui.panes.pane import Pane, Place
-from llmdbg.frontends.tui.rows import Row, row, wrapped
-from llmdbg.frontends.tui.sentences import about_breakpoints, about_phase, about_stage, about_statistics, sentence
+from llmdbg.frontends.tui.rows import Row, Span, fitted, row, wrapped
+from llmdbg.frontends.tui.sentences import about_breakpoints, about_statistics, sentence
+from llmdbg.frontends.visible import token_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.touring import TourPlace
+    from llmdbg.explain.explanation import Explanation
     from llmdbg.frontends.tui.screen_state import ScreenState
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the pane asked for: the explanation, and where this is on the tour."""
+
+    explanation: Explanation
+    tour: TourPlace
+
+
+def _ask(session: Session) -> Told:
+    from llmdbg.debugger.explaining import explain_here
+    from llmdbg.debugger.touring import tour_place
+
+    return Told(explain_here(session, modest=True), tour_place(session))
+
+
+def tour_line(state: ScreenState) -> str:
+    """Where the screen is on the tour, and how to go on and to leave it."""
+    told = state.asked("explain")
+    place = f"stop {told.tour.number} of {told.tour.of}" if isinstance(told, Told) else "the tour"
+    if isinstance(told, Told) and (told.tour.number == told.tour.of or state.snapshot.end is not None):
+        return f"{place}, the last · ↑↓ scroll · Esc ends the tour, and all keys are yours · q quits"
+    return f"{place} · n/Enter goes on · ↑↓ scroll · e looks up words · Esc leaves it"
+
+
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
-    shown = state.snapshot
-    paragraphs = (
-        (sentence(shown), "strong"),
-        (about_stage(shown), ""),
-        (about_phase(shown), ""),
-        (about_statistics(shown), "dim"),
-        (about_breakpoints(shown), "warn"),
-    )
-    return [row((line, style)) for text, style in paragraphs if text for line in wrapped(text, width)]
+    shown, told = state.snapshot, state.asked("explain")
+    rows = [*_tour_title(state, told, width)]
+    rows += [*_paragraph(sentence(shown), "strong", width), *_paragraph(about_breakpoints(shown), "warn", width)]
+    if isinstance(told, Told):
+        explanation = told.explanation
+        rows += [line for text in explanation.plain for line in (row(), *_paragraph(token_text(text), "", width))]
+        rows += [row(), *_terms(explanation.terms, width)]
+        rows += [row(), *(line for text in explanation.engineer for line in _paragraph(token_text(text), "dim", width))]
+    rows += _paragraph(about_statistics(shown), "dim", width)
+    return rows
 
 
-PANE = Pane("explain", "9", Place.TAB, _draw, about="what has just happened, in plain English")
+def _tour_title(state: ScreenState, told: object, width: int) -> Iterator[Row]:
+    if state.touring and isinstance(told, Told) and told.tour.title:
+        yield from _paragraph(f"{told.tour.number} of {told.tour.of}: {told.tour.title}", "accent", width)
+
+
+def _paragraph(text: str, style: str, width: int) -> list[Row]:
+    return [row((line, style)) for line in wrapped(text, width)] if text else []
+
+
+def _terms(terms: Sequence[str], width: int) -> Iterator[Row]:
+    """The words of the glossary, each a link; `e` asks for one by its name."""
+    spans: list[Span] = [Span(fitted(_WORDS, min(len(_WORDS), width)), "dim", "explain ?")]
+    used = len(spans[0].text)
+    for term in terms:
+        if used + 2 + len(term) > width:
+            yield row(*spans)
+            spans, used = [], 0
+        space = Span("  " if spans else "")
+        spans += [space, Span(fitted(term, min(len(term), width)), "link", f"explain {term}")]
+        used += len(space.text) + len(term)
+    if spans:
+        yield row(*spans)
+
+
+_WORDS = "words here, e looks one up:"
+
+PANE = Pane("explain", "9", Place.TAB, _draw, ask=_ask, about="what has just happened, in plain English")

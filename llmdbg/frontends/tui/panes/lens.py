@@ -1,22 +1,161 @@
-"""The place of the lens."""
+"""What each layer so far would say if generation stopped there, the latest first, and what its parts add to a token."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmdbg.errors import LlmdbgError
+from llmdbg.frontends.answers.lens import history
 from llmdbg.frontends.tui.panes.pane import Pane, Place
-from llmdbg.frontends.tui.rows import Row, row, wrapped
+from llmdbg.frontends.tui.rows import Row, bar_of, fitted, row, wrapped
+from llmdbg.frontends.visible import quoted, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from llmdbg.debugger.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.probes.attribution import Attribution
+    from llmdbg.probes.lens_table import LensRow, LensTable
 
-_NOT_YET = "What each layer would say if generation stopped there. This version does not ask the model for it yet."
+_BAR, _PERCENT, _RANK, _ADDED = 4, 5, 8, 7
+_LEAST_TEXT, _MOST_TEXT = 8, 16
+_PARTS = ("attention", "mlp", "other")
+_LEAST_SHOWN = 0.005
 
 
-def _draw(_state: ScreenState, width: int, _height: int) -> Sequence[Row]:
-    return [row((line, "dim")) for line in wrapped(_NOT_YET, width)]
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The lens, or a sentence that says why there is none; the attribution of its prediction where there is one."""
+
+    table: LensTable | str
+    attribution: Attribution | None
 
 
-PANE = Pane("lens", "5", Place.TAB, _draw, about="what each layer would say if generation stopped there")
+def _ask(session: Session) -> Seen:
+    from llmdbg.debugger.insight.attribution import attributed, parts_wish
+    from llmdbg.debugger.insight.lens import shown
+
+    session.recording.expect(session, parts_wish(session))
+    try:
+        table = shown(session)
+    except LlmdbgError as error:
+        return Seen(str(error), None)
+    if isinstance(table, str) or table.prediction is None:
+        return Seen(table, None)
+    try:
+        added = attributed(session, table.prediction.id)
+    except LlmdbgError:
+        return Seen(table, None)
+    return Seen(table, None if isinstance(added, str) else added)
+
+
+def latest(seen: object) -> LensRow | None:
+    """The last row of what the pane was answered, None where it has none."""
+    if not isinstance(seen, Seen) or isinstance(seen.table, str) or not seen.table.rows:
+        return None
+    return seen.table.rows[-1]
+
+
+def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
+    seen: Seen | None = state.asked("lens")
+    if seen is None:
+        return [row(("…", "dim"))]
+    if isinstance(seen.table, str):
+        return [row((line, "dim")) for line in wrapped(visible(seen.table), width)]
+    table = seen.table
+    columns = _Columns.of(table, seen.attribution, width)
+    rows = [row((line, "strong")) for line in wrapped(history(table), width)]
+    rows.append(columns.titles())
+    rows += [columns.line(each) for each in reversed(table.rows)]
+    if columns.added:
+        rows.append(columns.embedding())
+    return [*rows, *(row((line, "dim")) for note in table.notes for line in wrapped(visible(note), width))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """What there is room for: how wide a token's text is, how many candidates, and what each layer's parts add."""
+
+    table: LensTable
+    name: int
+    text: int
+    candidates: int
+    added: Mapping[int | None, Mapping[str, float]]
+    parts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, table: LensTable, attribution: Attribution | None, width: int) -> _Columns:
+        """Fill a width: the likeliest token and the rank come first, then the parts, then more candidates."""
+        name = max(len(each.address) for each in table.rows)
+        added = _added(attribution) if attribution is not None else {}
+        parts = tuple(part for part in _PARTS if any(part in each for each in added.values()))
+        left = width - name - 1 - _BAR - _RANK
+        one = 1 + _PERCENT + 1
+        if left < one + _LEAST_TEXT + _ADDED * len(parts):
+            parts, added = (), {}
+        left -= _ADDED * len(parts)
+        candidates = max(1, min(left // (one + _MOST_TEXT), len(table.rows[0].top)))
+        text = left // candidates - one
+        return cls(table, name, max(3, min(_MOST_TEXT, text)), candidates, added, parts)
+
+    def titles(self) -> Row:
+        """The names of the columns."""
+        told = self.table.prediction
+        rank = "" if told is None else fitted(quoted(told.text), _RANK - 1).rstrip()
+        parts = "".join(f"{'attn' if part == 'attention' else part:>{_ADDED}}" for part in self.parts)
+        candidates = fitted("likeliest", _BAR + 1 + self.candidates * (_PERCENT + 1 + self.text + 1) - 1)
+        return row((f"{'':{self.name}} {candidates}{rank:>{_RANK}}{parts}", "dim"))
+
+    def line(self, each: LensRow) -> Row:
+        """What one layer would say, the rank of the prediction, and what the layer's parts add to it."""
+        best, *others = each.top[: self.candidates]
+        told = each.followed[0]
+        style = "good" if told.rank == 1 else ""
+        more = "".join(f" {_percent(other.prob)} {fitted(quoted(other.text), self.text)}" for other in others)
+        added = self.added.get(each.layer, {}) if each.layer is not None else {}
+        return row(
+            (f"{each.address:>{self.name}} ", "dim"),
+            (bar_of(best.prob, _BAR), "bar"),
+            f" {_percent(best.prob)} ",
+            (fitted(quoted(best.text), self.text), style),
+            (more, "dim"),
+            (f"{_rank(told.rank):>{_RANK}}", style or "dim"),
+            *(_part(added.get(part)) for part in self.parts),
+            do=f"select {each.address}",
+        )
+
+    def embedding(self) -> Row:
+        """What the embedding and the constant add."""
+        first = self.added.get(None, {})
+        told = ", ".join(f"{name} {value:+.2f}" for name, value in first.items())
+        return row((f"{'':{self.name}} and {told}", "dim"))
+
+
+def _added(attribution: Attribution) -> dict[int | None, dict[str, float]]:
+    """What parts of each kind add, by layer; embedding and constant under None."""
+    found: dict[int | None, dict[str, float]] = {}
+    for term in attribution.terms:
+        what = term.what if term.layer is None or term.what in _PARTS else "other"
+        of_layer = found.setdefault(term.layer, {})
+        of_layer[what] = of_layer.get(what, 0.0) + term.value
+    return found
+
+
+def _part(value: float | None) -> tuple[str, str]:
+    if value is None:
+        return " " * _ADDED, ""
+    style = "" if abs(value) < _LEAST_SHOWN else "good" if value > 0 else "bad"
+    return f"{value:>+{_ADDED}.2f}", style
+
+
+def _percent(prob: float) -> str:
+    return f"{100 * prob:>{_PERCENT - 1}.0f}%"
+
+
+def _rank(rank: int) -> str:
+    return f"#{rank:,}"
+
+
+PANE = Pane("lens", "5", Place.TAB, _draw, ask=_ask, about="what each layer would say if generation stopped there")

@@ -1,52 +1,172 @@
-"""The numbers of the vector at the focus position: the largest, and the first."""
+"""The numbers themselves, all of a tensor's: what stands out, then every number, those by magnitude, or a heat map."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmdbg.frontends.answers.values import extremes_line, found_text, heat_legend, nonfinite_lines
+from llmdbg.frontends.number_grid import Grid
+from llmdbg.frontends.shades import shade, shade_style
+from llmdbg.frontends.tui.fetched_rows import FetchedRows
 from llmdbg.frontends.tui.panes.pane import Pane, Place
-from llmdbg.frontends.tui.rows import LazyRows, Row, fitted, row
+from llmdbg.frontends.tui.rows import LazyRows, Row, fitted, row, wrapped
+from llmdbg.frontends.visible import visible
+from llmdbg.probes.digits import digits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmdbg.debugger.insight.values import Values
     from llmdbg.debugger.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
-    from llmdbg.probes.values import Values
+    from llmdbg.probes.heat import Heat
+    from llmdbg.probes.values import Number, Summary
 
-_CELL, _INDEX = 11, 6
-_MOST_IN_FULL = 10_000_000
+_WIDE = 72
+_CELLS = {"float64": 24, "float32": 15, "float16": 11, "bfloat16": 11, "bool": 6}
+_SMALL_FLOAT_CELL, _UNKNOWN_CELL = 10, 24
+_LEAST_LINES = 4
 
 
-def _ask(session: Session) -> Values | None:
+def _ask(session: Session) -> Values | str:
     return session.focused_values()
 
 
-def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
-    found: Values | None = state.asked("values")
-    if found is None or not found.size:
-        return [row(("this stage gives out no numbers", "dim"))]
-    columns = max(1, (width - _INDEX) // _CELL)
-    size = f"{found.size:,} values"
-    largest = [f"[{dimension}] {_number(value)}" for dimension, value in found.largest]
-    head = [
-        row((size, "accent"), ("  largest ", "dim"), fitted("  ".join(largest), max(0, width - len(size) - 10))),
-        row((f"{'':{_INDEX}}" + "".join(f"{f'+{column}':>{_CELL}}" for column in range(columns)), "dim")),
-    ]
+def _fetch(session: Session, lacking: tuple[int, int]) -> Values | str:
+    return session.focused_values(lacking)
+
+
+def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
+    found: Values | str | None = state.asked("values")
+    if found is None:
+        return []
+    if isinstance(found, str):
+        return [row((line, "dim")) for line in wrapped(visible(found), width)]
+    head = _head(found, width)
+    if found.heat is not None:
+        return [*head, *_heat_rows(found.heat, width, max(_LEAST_LINES, height - len(head) - 2))]
+    if found.how == "magnitude":
+        return LazyRows(
+            len(head) + len(found.numbers), lambda y: head[y] if y < len(head) else _ranked(found, y - len(head), width)
+        )
+    return _numbers(found, head, width)
+
+
+def _head(found: Values, width: int) -> list[Row]:
+    """What is shown, and what stands out in it."""
+    name = f"{visible(found.address)}{'.in' if found.part == 'input' else ''}{found.slice}"
+    shape = f" {found.dtype}[{', '.join(map(str, found.shape))}]"
+    rows = [row((fitted(name, min(width, len(name))), "accent"), (fitted(shape, max(0, width - len(name))), "dim"))]
+    if found.note:
+        rows += [row((line, "warn")) for line in wrapped(visible(found.note), width)]
+    known = found.summary
+    size = f"{found.size:,} values" if found.size != 1 else "1 value"
+    if known is None or not known.size:
+        return [*rows, row((size, "dim"))]
+    rows += [row((line, "dim")) for line in wrapped(f"{size} · {_extremes(known, found.dtype, width)}", width)]
+    rows += [row((line, "bad")) for told in nonfinite_lines(known) for line in wrapped(told, width)]
+    return [*rows, *_outliers(known, found.dtype, width)]
+
+
+def _extremes(known: Summary, dtype: str, width: int) -> str:
+    if width >= _WIDE or known.min is None or known.max is None:
+        return extremes_line(known, dtype)
+    largest = found_text(known.largest[0], dtype) if known.largest else ""
+    return f"largest {largest}"
+
+
+def _outliers(known: Summary, dtype: str, width: int) -> list[Row]:
+    if known.outlier_count is None or not (known.outlier_count or width >= _WIDE):
+        return []
+    if not known.outlier_count:
+        return [row(("no outlier dimension", "dim"))]
+    named = " ".join(f"{each.dimension} ({digits(each.absmax, dtype)})" for each in known.outliers)
+    count = f"{known.outlier_count} outlier dimension{'' if known.outlier_count == 1 else 's'} "
+    return [row((count, "warn"), fitted(named, max(0, width - len(count))))]
+
+
+def _numbers(found: Values, head: list[Row], width: int) -> Sequence[Row]:
+    """Every number there is, `…` for those that have not come yet."""
+    gutter, cell = len(_short_index(found, found.size - 1)) + 1 if found.size else 0, _cell(found)
+    length = found.sliced[-1] if found.sliced else 1
+    grid = Grid(found.size, length, max(1, (width - gutter) // cell))
+    end = found.offset + len(found.numbers)
 
     def line(y: int) -> Row:
         if y < len(head):
             return head[y]
-        first = (y - len(head)) * columns
-        numbers = "".join(f"{_number(value):>{_CELL}}" for value in found.first[first : first + columns])
-        return row((f"{first:{_INDEX}}", "dim"), numbers)
+        places = grid.places(y - len(head))
+        told = [
+            _told(found.numbers[n - found.offset], found.dtype, cell) if found.offset <= n < end else "…"
+            for n in places
+        ]
+        return row(
+            (f"{_short_index(found, places.start):>{gutter}}", "dim"), "".join(f"{each:>{cell}}" for each in told)
+        )
 
-    return LazyRows(len(head) + -(-len(found.first) // columns), line)
+    def lacks(lines: range) -> tuple[int, int] | None:
+        shown = range(max(0, lines.start - len(head)), lines.stop - len(head))
+        if not shown:
+            return None
+        first, last = grid.places(shown.start).start, grid.places(shown.stop - 1).stop
+        if found.offset <= first and last <= end:
+            return None
+        # What is just above and below comes along, so that a line further is there already.
+        return max(0, first - (last - first)), 3 * (last - first)
+
+    return FetchedRows(len(head) + grid.lines, line, lacks)
 
 
-def _number(value: float) -> str:
-    """Four digits; a whole number, which may be a token's id, in full."""
-    return f"{value:.0f}" if value.is_integer() and abs(value) < _MOST_IN_FULL else f"{value:.4g}"
+def _ranked(found: Values, rank: int, width: int) -> Row:
+    number = digits(found.numbers[rank], found.dtype)
+    index = ", ".join(map(str, found.indices[rank]))
+    return row(
+        (f"{rank + 1:4} ", "dim"), f"{number:>{_cell(found)}}", (fitted(f"  [{index}]", max(0, width - 20)), "dim")
+    )
 
 
-PANE = Pane("values", "7", Place.TAB, _draw, ask=_ask, about="the numbers themselves")
+def _heat_rows(picture: Heat, width: int, height: int) -> list[Row]:
+    from llmdbg.probes.heat import coarser
+
+    seen = coarser(picture, height, width)
+    rows = []
+    for line in seen.cells.tolist():
+        signs = [shade(each, seen.scale) for each in line]
+        rows.append(row(*((sign, shade_style(sign)) for sign in signs)))
+    return [*rows, *(row((line, "dim")) for told in heat_legend(seen) for line in wrapped(told, width))]
+
+
+def _short_index(found: Values, place: int) -> str:
+    """The index of a number without the dimensions that the slice has taken away."""
+    pairs = zip(found.index(place), found.axes(), strict=True)
+    return ",".join(str(at) for at, axis in pairs if isinstance(axis, range) and len(axis) > 1)
+
+
+def _cell(found: Values) -> int:
+    """How wide a number is, with a space before it: the same wherever the pane is scrolled to."""
+    if found.dtype in _CELLS:
+        return _CELLS[found.dtype]
+    if found.dtype.startswith("float8"):
+        return _SMALL_FLOAT_CELL
+    known = found.summary
+    if known is None or known.min is None or known.max is None or found.dtype.startswith("complex"):
+        return _UNKNOWN_CELL
+    return max(3, *(len(str(each.value)) + 2 for each in (known.min, known.max)))
+
+
+def _told(value: Number, dtype: str, cell: int) -> str:
+    """A number in its cell; the rare one that is wider loses its last digits."""
+    told = digits(value, dtype)
+    return told if len(told) < cell else f"{value:.{max(1, cell - 8)}g}"
+
+
+PANE = Pane(
+    "values",
+    "7",
+    Place.TAB,
+    _draw,
+    ask=_ask,
+    about="the numbers themselves",
+    fetch=_fetch,
+    shows=("Values",),
+)

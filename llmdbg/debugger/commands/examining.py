@@ -1,0 +1,24 @@
+"""`x`: the numbers of any tensor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Outcome
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.session import Session
+
+
+@COMMANDS.add(
+    "x",
+    usage="x [ADDRESS][SLICE] [by magnitude | as heat]",
+    summary="Show numbers: of a stage that has run, `.in` for what went in, a parameter; `x .` follows the run, "
+    "`x` alone goes on.",
+    example="x 12.mlp[0, -1, :8]",
+    takes=Argument.VALUES,
+)
+def _examine(session: Session, arguments: str) -> Outcome:
+    from llmdbg.debugger.insight import values
+
+    return Answer(values.ask(session, arguments) if arguments else values.go_on(session))

@@ -1,0 +1,63 @@
+"""Explanations: of where the run stands, of any stage, and of the words they use; and the tour from one to the next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Moved, Outcome, no_arguments
+from llmdbg.errors import AddressError, CommandError
+from llmdbg.explain.glossary import nearest_names, term
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.session import Session
+
+
+@COMMANDS.add(
+    "explain",
+    usage="explain [TERM]",
+    summary="Say in plain English what has happened here and why; or what a term means, or what a stage is for.",
+    example="explain residual stream",
+    takes=Argument.TERM,
+)
+def _explain(session: Session, arguments: str) -> Outcome:
+    from llmdbg.debugger.explaining import explain_here, explain_stage
+
+    if not arguments:
+        return Answer(explain_here(session))
+    entry = term(arguments)
+    try:
+        target = session.addresses.resolve(arguments)
+    except AddressError as error:
+        if entry is None:
+            raise CommandError(_nothing_called(arguments, str(error))) from error
+        return Answer(entry)
+    # Of several, the first stands for them all.
+    stage = next(each for each in session.stages() if each.address in target.addresses)
+    found = explain_stage(session, stage)
+    return Answer(found if entry is None else (entry, found))
+
+
+def _nothing_called(word: str, otherwise: str) -> str:
+    near = nearest_names(word)
+    looks_like_an_address = any(character in ".@*" or character.isdecimal() for character in word)
+    if near and not looks_like_an_address:
+        return f"there is no term {word!r}: did you mean {' or '.join(map(repr, near))}?"
+    return f"there is no term {word!r} in the glossary, and {otherwise}"
+
+
+@COMMANDS.add(
+    "tour",
+    usage="tour",
+    summary="Go to the next stop of the tour: from the prompt to the first token, and what comes after.",
+    example="tour",
+)
+def _tour(session: Session, arguments: str) -> Outcome:
+    from llmdbg.debugger.touring import go_on
+
+    no_arguments("tour", arguments)
+    stop = go_on(session)
+    return (
+        Answer("that was the last stop of the tour: the run is yours, and `help` lists what you can do")
+        if (stop is None)
+        else Moved(stop)
+    )

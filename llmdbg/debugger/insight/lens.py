@@ -1,0 +1,96 @@
+"""`info lens [TOKEN …]`: what each layer so far would say, and where the tokens one follows stand in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.commands.branching import token_id
+from llmdbg.debugger.commands.quoting import pieces
+from llmdbg.debugger.recording import Wish
+from llmdbg.errors import CommandError, LensError
+from llmdbg.models.stages import StageKind
+from llmdbg.probes.lens_table import LensTable, lens_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.debugger.session import Session
+    from llmdbg.probes.lens import Lens
+
+_TOP = 5
+_BEFORE_PROCESSORS = "temperature, penalties and cuts come after this: it is the model's own prediction"
+
+
+def ask(session: Session, arguments: str) -> LensTable | str:
+    """Answer `info lens`, and have the pane follow the same tokens; without any, it follows the prediction.
+
+    Raises LensError where this model has no lens, CommandError for a token there is not.
+    """
+    session.followed = tuple(token_id(session, word) for word in pieces(arguments, " ") if word)
+    return shown(session)
+
+
+def shown(session: Session) -> LensTable | str:
+    """What the pane shows: the lens, with the tokens the user last asked about. Raises LensError."""
+    follow = list(session.followed)
+    if session.visit.stage.kind is StageKind.TOKENIZE:
+        return f"nothing has run yet: the lens reads what `embed` and each of {_layers(session)} layers give"
+    if not follow and session.visit.chosen is not None:
+        follow = [session.visit.chosen]
+    lens = usable_lens(session)
+    residuals = _residuals(session, lens)
+    own = _own(session)
+    layers = {stage.address: stage.layer for stage in session.anatomy.layers()}
+    return lens_table(
+        lens,
+        residuals,
+        layers,
+        session.vocabulary.text,
+        position=session.focus_position(),
+        own=own,
+        top=_TOP,
+        follow=follow,
+        notes=(_BEFORE_PROCESSORS,) if len(session.visit.trail) > 1 else (),
+    )
+
+
+def usable_lens(session: Session) -> Lens:
+    """The model's lens, held against a whole forward of the model once. Raises LensError, saying why there is none."""
+    lens = session.readings.lens()
+    if lens is not None and (unseen := session.readings.unverified()):
+        session.look_through(lambda _: None, unseen)
+        lens = session.readings.lens()
+    if lens is None:
+        raise LensError(session.readings.no_lens)
+    return lens
+
+
+def _residuals(session: Session, lens: Lens) -> dict[str, Tensor]:
+    """The residual stream at the focus after each stage of the outline that has run for this token."""
+    outline = [stage.address for stage in session.anatomy.stages if stage.kind in (StageKind.EMBED, StageKind.LAYER)]
+    found = session.recording.get(session, Wish("residuals", frozenset(outline), session.vector, about=session.focus))
+    if not found:
+        raise CommandError("no stage of the residual stream has run yet for this token: go on to `embed`")
+    layers = {address: vector for address, vector in found.items() if address != "embed"}
+    unlike = [address for address, vector in layers.items() if vector is None or len(vector) != lens.width]
+    if unlike:
+        raise LensError(
+            f"layer {unlike[0]} gives out no vector of {lens.width} numbers at this position: there is no residual "
+            "stream to read from"
+        )
+    # An embedding may be narrower, and be projected before the first layer.
+    return {address: vector for address, vector in found.items() if vector is not None and len(vector) == lens.width}
+
+
+def _own(session: Session) -> tuple[str, Tensor] | None:
+    """The model's own logits, where it has come to them and they are about the focus."""
+    visit = session.visit
+    first, length = session.forward_positions()
+    if not visit.trail or session.focus_position() != first + length - 1:
+        return None
+    stage, logits = visit.trail[0]
+    return stage.address, logits
+
+
+def _layers(session: Session) -> int:
+    return len(session.anatomy.layers())

@@ -1,0 +1,1 @@
+"""The plain-English texts, and what fills them with numbers."""

@@ -1,0 +1,110 @@
+"""The explanation of any stage, from its facts; and what has just happened, in one sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.explain import beginning, choosing, parts
+from llmdbg.explain.explanation import Explanation
+from llmdbg.explain.facts import Role
+from llmdbg.explain.glossary import terms_in
+from llmdbg.explain.telling import count, word
+from llmdbg.models.stages import Stage, StageKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from llmdbg.explain.facts import Facts
+    from llmdbg.probes.candidates import Candidates, Chosen
+
+_ABOUT: dict[StageKind, Callable[[Facts], Iterator[str]]] = {
+    StageKind.TOKENIZE: beginning.about_tokenize,
+    StageKind.EMBED: beginning.about_embed,
+    StageKind.LAYER: parts.about_layer,
+    StageKind.MODULE: parts.about_module,
+    StageKind.NORM: choosing.about_norm,
+    StageKind.LOGITS: choosing.about_logits,
+    StageKind.PROCESSOR: choosing.about_processor,
+    StageKind.SAMPLE: choosing.about_choice,
+}
+
+
+_GIVE_VECTORS = (Role.ATTENTION, Role.MLP, Role.MIXTURE, Role.STATE_SPACE, Role.RECURRENT, Role.NORM)
+
+
+def explained(facts: Facts) -> Explanation:
+    """Explain a stage. What the facts do not hold is not spoken of."""
+    texts = [*_ABOUT[facts.stage.kind](facts)]
+    tells = facts.stage.kind in (StageKind.LAYER, StageKind.NORM) or (facts.part and facts.part.role in _GIVE_VECTORS)
+    texts += [choosing.about_guess(facts), beginning.about_vector(facts) if tells else ""]
+    texts += [beginning.about_broken(facts), beginning.about_phase(facts)]
+    plain = tuple(text for text in texts if text)
+    return Explanation(title_of(facts), plain, tuple(_engineer(facts)), terms_in(" ".join(plain)), facts)
+
+
+def title_of(facts: Facts) -> str:
+    """What a stage is called, for people."""
+    stage = facts.stage
+    names = {
+        StageKind.TOKENIZE: "tokenize: text becomes tokens",
+        StageKind.EMBED: "embed: tokens become vectors",
+        StageKind.LAYER: f"layer {stage.layer} of {facts.model.layers}",
+        StageKind.NORM: "the final norm",
+        StageKind.LOGITS: "logits: a score for every token",
+        StageKind.SAMPLE: "sample: a token is chosen",
+    }
+    if stage.kind in names:
+        return names[stage.kind]
+    if stage.kind is StageKind.PROCESSOR:
+        return f"{stage.address}: the scores are changed"
+    role = "" if facts.part is None or facts.part.role is Role.OTHER else f", {facts.part.role}"
+    return f"{stage.address}{role}"
+
+
+def _engineer(facts: Facts) -> Iterator[str]:
+    if facts.shape is not None:
+        timed = "" if facts.ms is None else f", {facts.ms:.2f} ms"
+        yield f"output {list(facts.shape)} {facts.model.dtype if facts.dtype is None else facts.dtype}{timed}"
+    yield from beginning.engineer_beginning(facts)
+    if facts.stage.kind in (StageKind.LAYER, StageKind.MODULE, StageKind.NORM):
+        yield from parts.engineer_part(facts)
+    yield from choosing.engineer_choosing(facts)
+
+
+def happened(stage: Stage, *, size: int, prompt_length: int, found: Candidates | None, chosen: Chosen | None) -> str:
+    """What the stage that has just run did, in a sentence. `size` is the length of the vectors that came out."""
+    if chosen is not None:
+        rank = "the likeliest" if chosen.rank == 1 else f"number {chosen.rank} in likelihood"
+        return f"the next token is chosen: {word(chosen.text)}, {rank} at {100 * chosen.prob:.1f} %"
+    sentences = {
+        StageKind.TOKENIZE: f"the prompt is cut into {count(prompt_length, 'token')}, each a number the model knows",
+        StageKind.EMBED: f"each token's number is looked up and becomes a vector of {size} numbers",
+        StageKind.LAYER: f"layer {stage.layer} has added what it found to the vector of each position",
+        StageKind.MODULE: f"{last_name(stage.address)} has run, a part of {_whole(stage.address, stage.layer)}",
+        StageKind.NORM: "the vectors are scaled to a common size before they are read out",
+        StageKind.LOGITS: "the last position's vector is compared with every token: these are the scores",
+        StageKind.PROCESSOR: _processed(stage, found),
+    }
+    return sentences.get(stage.kind, "")
+
+
+def _processed(stage: Stage, found: Candidates | None) -> str:
+    name = last_name(stage.address)
+    if found is None:
+        return f"{name} has changed the scores"
+    cut = dict(found.cuts).get(found.address, 0)
+    if cut:
+        return f"{name} has cut {cut:,} tokens: {found.left:,} may still be chosen"
+    return f"{name} has changed the scores: {found.left:,} tokens may be chosen"
+
+
+def last_name(address: str) -> str:
+    """The last part of an address."""
+    return address.rpartition(".")[2]
+
+
+def _whole(address: str, layer: int | None) -> str:
+    outer = address.rpartition(".")[0]
+    if layer is None:
+        return "the model" if outer in ("", "model") else outer
+    return f"layer {layer}" if outer == str(layer) else outer.partition(".")[2] + f" in layer {layer}"

@@ -1,0 +1,77 @@
+"""An attention's weights as lines of text and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.frontends.tables import Column, Table, aligned
+from llmdbg.frontends.visible import quoted, visible
+
+if TYPE_CHECKING:
+    from llmdbg.probes.attention import AttentionMap, Read
+
+_LEAST_SHOWN = 0.0005
+
+
+def percent(weight: float) -> str:
+    """A weight in percent; one that would be 0.0 says that it is not nothing."""
+    return "<0.1 %" if 0 < weight < _LEAST_SHOWN else f"{100 * weight:.1f} %"
+
+
+def heading(value: AttentionMap) -> str:
+    """Of which position and which attention the weights are."""
+    keys = f"positions {value.first_key} to {value.first_key + value.keys - 1}"
+    return f"{value.address}: what position {value.position} {quoted(value.text)} reads from, by head ({keys})"
+
+
+def _lines(value: AttentionMap) -> list[str]:
+    lines = [visible(heading(value)), f"kernel {visible(value.kernel)}{_checked(value)}"]
+    lines += [f"! {visible(note)}" for note in value.notes]
+    if value.head is not None:
+        head = value.heads[value.head]
+        sink = "" if head.sink is None else f", {percent(head.sink)} on a learned sink"
+        lines.append(f"head {head.head}: entropy {head.entropy:.2f} nats, {percent(head.first)} on the first{sink}")
+        return [*lines, *(f"  {_read(read)}" for read in head.reads)]
+    has_sink = any(head.sink is not None for head in value.heads)
+    columns = (
+        Column("head"),
+        Column("entropy", "{:.2f}".format),
+        Column(f"on {value.first_position}", percent),
+        *((Column("sink", percent),) if has_sink else ()),
+        Column("reads most from", left=True),
+    )
+    rows = tuple(
+        (head.head, head.entropy, head.first, *((head.sink,) if has_sink else ()), _reads(head.reads[:3]))
+        for head in value.heads
+    )
+    return [*lines, *aligned(Table(columns, rows)), f"mean of the heads: {_reads(value.mean)}"]
+
+
+def _checked(value: AttentionMap) -> str:
+    if value.difference is None:
+        return ""
+    return f"; weights · values is what it gave, to {value.difference:.1g} of the largest"
+
+
+def _reads(reads: Sequence[Read]) -> str:
+    return ", ".join(map(_read, reads)) or "nothing"
+
+
+def _read(read: Read) -> str:
+    return f"{read.position} {quoted(read.text)} {percent(read.weight)}"
+
+
+def _tables(value: AttentionMap) -> Sequence[Table]:
+    """A row for each key, a column for each head."""
+    columns = (Column("position"), Column("text", left=True), *(Column(f"head {head.head}") for head in value.heads))
+    texts = (*(None,) * (value.keys - len(value.texts)), *value.texts)
+    rows = tuple(
+        (value.first_key + key, texts[key], *(float(weight) for weight in value.weights[:, key]))
+        for key in range(value.keys)
+    )
+    return [Table(columns, rows)]
+
+
+WRITERS: dict[str, Callable[[Any], list[str]]] = {"AttentionMap": _lines}
+TABLES: dict[str, Callable[[Any], Sequence[Table]]] = {"AttentionMap": _tables}

@@ -1,0 +1,66 @@
+"""Direct attribution as lines and as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.frontends.tables import Column, Table, aligned
+from llmdbg.frontends.visible import quoted, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmdbg.probes.attribution import Attribution, Term
+
+_LARGEST = 5
+_BAR = 12
+
+
+def attribution_lines(value: Attribution) -> list[str]:
+    """A line for each part in the order they run, and the largest of them."""
+    widest = max((abs(each.value) for each in value.terms), default=0.0)
+    columns = (
+        Column("part", left=True),
+        Column("what", left=True),
+        Column("adds", lambda value: f"{value:+.3f}"),
+        Column("", left=True),
+    )
+    rows = tuple((each.address, each.what, each.value, _bar(each.value, widest)) for each in value.terms)
+    return [
+        f"what each part adds to the logit of {quoted(value.text)} at position {value.position}, read after {value.after}",
+        *aligned(Table(columns, rows)),
+        _sum(value),
+        f"largest: {', '.join(f'{each.address} {each.value:+.2f}' for each in largest(value))}",
+        *([f"as one term, for their modules do not add up: layers {', '.join(value.whole)}"] if value.whole else []),
+        *(f"note: {visible(note)}" for note in value.notes),
+    ]
+
+
+def largest(value: Attribution, count: int = _LARGEST) -> list[Term]:
+    """The terms that move the logit most."""
+    return sorted(value.terms, key=lambda each: -abs(each.value))[:count]
+
+
+def _sum(value: Attribution) -> str:
+    told = f"sum {value.sum:.4f}, the lens's logit {value.logit:.4f} (difference {value.sum - value.logit:+.1e})"
+    return told if value.capped is None else f"{told}, {value.capped:.4f} behind the soft cap"
+
+
+def _bar(value: float, widest: float) -> str:
+    """A bar from the middle, to the left for less and to the right for more."""
+    cells = round(abs(value) / widest * _BAR) if widest > 0 and value == value else 0  # noqa: PLR0124
+    return f"{'█' * cells:>{_BAR}}│" if value < 0 else f"{'':{_BAR}}│{'█' * cells}"
+
+
+def _tables(value: Attribution) -> Sequence[Table]:
+    columns = tuple(Column(title) for title in ("part", "what", "layer", "adds", "token_id", "token"))
+    return (
+        Table(
+            columns,
+            tuple((each.address, each.what, each.layer, each.value, value.id, value.text) for each in value.terms),
+        ),
+    )
+
+
+WRITERS = {"Attribution": attribution_lines}
+TABLES = {"Attribution": _tables}

@@ -1,0 +1,119 @@
+"""What the KV cache holds, as lines of text and as tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.frontends.tables import Column, Table, aligned
+from llmdbg.frontends.visible import quoted, visible
+
+if TYPE_CHECKING:
+    from llmdbg.probes.kv import CacheMap, LayerCache, LayerMap, Rotation
+
+_ANGLES_SHOWN = 8
+
+
+def size(number: int | None) -> str:
+    """A number of bytes, for people."""
+    if number is None:
+        return "?"
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("kiB", 2**10)):
+        if number >= scale:
+            return f"{number / scale:.1f} {unit}"
+    return f"{number} B"
+
+
+def span(first: int | None, last: int | None) -> str:
+    """Which positions, from the first to the last."""
+    return "nothing" if first is None else f"{first} to {last}"
+
+
+def rotation_text(value: Rotation) -> str:
+    """By which angles a position is turned, frequency by frequency, in parts of a whole turn."""
+    angles = " ".join(f"{angle / (2 * math.pi):+.3f}" for angle in value.angles[:_ANGLES_SHOWN])
+    more = "" if len(value.angles) <= _ANGLES_SHOWN else f" … ({len(value.angles)} frequencies)"
+    place = "" if value.position_id is None else f"position id {value.position_id}, "
+    return f"{place}turned by {angles}{more} of a turn (heard at {value.heard_at})"
+
+
+def _cache_lines(value: CacheMap) -> list[str]:
+    growth = "?" if value.growth is None else size(value.growth)
+    kept = f", {size(value.storage)} of memory behind it" if value.storage > value.bytes else ""
+    lines = [f"{visible(value.cache)}: {size(value.bytes)} in {len(value.layers)} layers{kept}; +{growth} a token"]
+    lines.append(f"seen from position {value.position} {quoted(value.text)}")
+    if value.padding:
+        lines.append(f"the first {value.padding} positions are padding, and hidden")
+    lines.append(f"positions: {visible(value.positions)}")
+    if value.rotation is not None:
+        lines.append(rotation_text(value.rotation))
+    return [*lines, *aligned(_without_empty(_layers(value.layers)))]
+
+
+def _layers(layers: Sequence[LayerCache]) -> Table:
+    columns = (
+        Column("layer"),
+        Column("kind", left=True),
+        Column("holds", left=True),
+        Column("in sight", left=True),
+        Column("dropped"),
+        Column("drops next"),
+        Column("bytes", size),
+        Column("a token", size),
+        Column("keys", left=True),
+    )
+    return Table(columns, tuple(map(_layer_row, layers)))
+
+
+def _without_empty(table: Table) -> Table:
+    """Without the columns that have nothing in them."""
+    filled = [index for index in range(len(table.columns)) if any(each[index] is not None for each in table.rows)]
+    columns = tuple(table.columns[index] for index in filled)
+    return Table(columns, tuple(tuple(each[index] for index in filled) for each in table.rows))
+
+
+def _layer_row(layer: LayerCache) -> tuple[Any, ...]:
+    sight = None if layer.sees_from is None else f"from {layer.sees_from}"
+    first = layer.tensors[0] if layer.tensors else None
+    shape = None if first is None else f"{first.name} {first.dtype}{list(first.shape)}"
+    holds = None if layer.kind in ("state", "none") else span(layer.first, layer.last)
+    numbers = (layer.dropped or None, layer.drops_next, layer.bytes, layer.growth)
+    return (layer.layer, layer.kind, holds, sight, *numbers, shape)
+
+
+def _layer_lines(value: LayerMap) -> list[str]:
+    layer = value.layer
+    lines = [f"layer {layer.layer} of {visible(value.cache)}: {layer.kind}, {size(layer.bytes)}"]
+    if layer.first is not None:
+        lines.append(f"holds positions {span(layer.first, layer.last)}; +{size(layer.growth)} a token")
+    if layer.capacity is not None:
+        lines.append(f"has room for {layer.capacity} positions")
+    if layer.window is not None:
+        drops = "none" if layer.drops_next is None else f"position {layer.drops_next}"
+        lines.append(f"window of {layer.window}: {layer.dropped} positions have left it, the next token drops {drops}")
+    if layer.sees_from is not None:
+        padding = f", {layer.padding} of those held are padding" if layer.padding else ""
+        lines.append(f"position {value.position} {quoted(value.text)} can see from {layer.sees_from} on{padding}")
+    lines += [f"{each.name} {each.dtype}{list(each.shape)} {each.device}, {size(each.bytes)}" for each in layer.tensors]
+    lines.append(f"positions: {visible(value.positions)}")
+    if value.rotation is not None:
+        lines.append(rotation_text(value.rotation))
+    return [*lines, *(aligned(_norms(value)) if len(value.key_norms) else ())]
+
+
+def _norms(value: LayerMap) -> Table:
+    told = "{:.4g}".format
+    first = value.layer.first or 0
+    rows = tuple(
+        (first + index, float(key), float(each))
+        for index, (key, each) in enumerate(zip(value.key_norms, value.value_norms, strict=True))
+    )
+    return Table((Column("position"), Column("norm of keys", told), Column("norm of values", told)), rows)
+
+
+WRITERS: dict[str, Callable[[Any], list[str]]] = {"CacheMap": _cache_lines, "LayerMap": _layer_lines}
+TABLES: dict[str, Callable[[Any], Sequence[Table]]] = {
+    "CacheMap": lambda value: [_layers(value.layers)],
+    "LayerMap": lambda value: [_norms(value)],
+}

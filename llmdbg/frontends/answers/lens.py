@@ -1,0 +1,88 @@
+"""The lens as lines and as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.frontends.tables import Column, Table, aligned
+from llmdbg.frontends.visible import quoted, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from llmdbg.probes.lens_table import LensRow, LensTable
+
+_SHOWN = 3
+
+
+def lens_lines(value: LensTable) -> list[str]:
+    """A line for each layer: its likeliest tokens, and the rank of those that are followed."""
+    if not value.rows:
+        return ["nothing has run that the lens could read"]
+    followed = value.rows[0].followed
+    columns = (
+        Column("after"),
+        Column("entropy", lambda entropy: f"{entropy:.2f}"),
+        *(Column(_title(rank), left=True) for rank in range(1, _SHOWN + 1)),
+        *(Column(quoted(each.text)) for each in followed),
+    )
+    rows = tuple(
+        (row.address, row.entropy, *_likeliest(row), *(f"{each.rank:,} {_percent(each.prob)}" for each in row.followed))
+        for row in value.rows
+    )
+    lines = [f"what the model would say behind position {value.position} if it stopped there (lens)"]
+    lines += aligned(Table(columns, rows))
+    return [*lines, history(value), *(f"note: {visible(note)}" for note in value.notes)]
+
+
+def history(value: LensTable) -> str:
+    """Where the prediction first leads and from where on it stays, in a sentence."""
+    told = value.prediction
+    if told is None:
+        return ""
+    name = quoted(told.text)
+    if value.first is None:
+        return f"{name} leads in no row: at the last it has rank {told.rank:,}"
+    if value.stays is None:
+        return f"{name} leads after {value.first} for the first time, and not at the end: there it has rank {told.rank:,}"
+    stays = "and stays" if value.first == value.stays else f"and from {value.stays} on it stays"
+    return f"{name} leads after {value.first} for the first time, {stays}"
+
+
+def _title(rank: int) -> str:
+    return "likeliest" if rank == 1 else f"{rank}."
+
+
+def _likeliest(row: LensRow) -> list[str]:
+    texts = [f"{_percent(each.prob):>6} {quoted(each.text)}" for each in row.top[:_SHOWN]]
+    return texts + [""] * (_SHOWN - len(texts))
+
+
+def _percent(prob: float) -> str:
+    return f"{100 * prob:.1f}%"
+
+
+def _tables(value: LensTable) -> Sequence[Table]:
+    whole: Callable[[object], str] = str
+    columns = tuple(
+        Column(title, whole)
+        for title in ("position", "after", "layer", "rank", "id", "text", "logit", "prob", "entropy", "followed")
+    )
+    rows = tuple(cells for row in value.rows for cells in _cells(value.position, row))
+    return (Table(columns, rows),)
+
+
+def _cells(position: int, row: LensRow) -> list[tuple[object, ...]]:
+    listed = [
+        (position, row.address, row.layer, rank, each.id, each.text, each.logit, each.prob, row.entropy, False)
+        for rank, each in enumerate(row.top, 1)
+    ]
+    followed = [
+        (position, row.address, row.layer, each.rank, each.id, each.text, each.logit, each.prob, row.entropy, True)
+        for each in row.followed
+    ]
+    return [*listed, *followed]
+
+
+WRITERS = {"LensTable": lens_lines}
+TABLES = {"LensTable": _tables}

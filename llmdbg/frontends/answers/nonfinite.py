@@ -1,0 +1,145 @@
+"""Where NaN or infinity began, as lines of text and as tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.frontends.tables import Column, Table, aligned
+from llmdbg.frontends.visible import quoted, visible
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.insight.nonfinite import BadWeight, Find, NonfiniteHunt, StageExtent
+
+_LEAST_SHARE = 0.001  # percent
+_FLOAT16_LARGEST = 65504.0
+
+
+def number_name(value: float) -> str:
+    """NaN, +inf, -inf."""
+    return "NaN" if math.isnan(value) else f"{value:+}"
+
+
+def share(part: float) -> str:
+    """A part of a whole for people: however small, what is not nothing does not read as nothing."""
+    percent = 100 * part
+    return "0%" if part == 0 else f"<{_LEAST_SHARE}%" if percent < _LEAST_SHARE else f"{percent:.3g}%"
+
+
+def headroom(part: float) -> str:
+    """How far towards overflow: in percent, or as a power of two where there are many doublings to go."""
+    return f"{100 * part:.3g}%" if part >= 0.001 else "0" if part == 0 else f"2^{math.log2(part):.0f}"
+
+
+def where(found: Find) -> str:
+    """`0.mlp.down_proj, token 3 (decode), position 15 " the", dimension 7`."""
+    position = "" if found.position is None else f", position {found.position} {quoted(found.text)}"
+    dimension = "" if found.dimension is None else f", dimension {found.dimension}"
+    return f"{visible(found.address)}, token {found.token} ({found.phase}){position}{dimension}"
+
+
+def causes(found: Find) -> list[str]:
+    """What is known of why, a sentence each."""
+    lines = []
+    if found.input_is_finite is not None:
+        lines.append(f"what went into it was {'finite' if found.input_is_finite else 'not finite'}")
+    lines += map(_weight_line, found.weights)
+    if not found.weights and found.weights_are_read is not None:
+        read = (
+            "its weights are finite"
+            if found.weights_are_read
+            else "some of its weights are packed or elsewhere: not looked into"
+        )
+        lines.append(read)
+    if found.from_cache is not None:
+        lines.append(f"the KV cache it could read is not finite at position {found.from_cache}")
+    if found.edits:
+        lines.append(_edit_line(found))
+    elif found.earlier_edits:
+        lines.append(f"{_edits(found.earlier_edits)} changed stages before it")
+    return lines
+
+
+def _weight_line(weight: BadWeight) -> str:
+    place = ", ".join(map(str, weight.index))
+    counts = f"{weight.nan} NaN, {weight.inf} infinite"
+    return f"its weight {visible(weight.name)}[{place}] is {number_name(weight.value)} ({counts})"
+
+
+def _edit_line(found: Find) -> str:
+    named, one = _edits(found.edits), len(found.edits) == 1
+    if found.finite_without_edits:
+        return f"your {named} put{'s' if one else ''} it there: without your edits this stage is finite"
+    return f"your {named} change{'s' if one else ''} this stage, which is not finite without {'it' if one else 'them'}"
+
+
+def _edits(numbers: Sequence[int]) -> str:
+    return f"edit{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))}"
+
+
+def _lines(value: NonfiniteHunt) -> list[str]:
+    found = value.found
+    lines = [f"note: {visible(note)}" for note in value.notes]
+    if found is None:
+        lines.append(f"all {value.stages} stage ends of token {value.token} ({value.phase}) are finite")
+    else:
+        lines.append(f"first not finite: {where(found)}: {number_name(found.value)}")
+        tensor = f"{visible(found.output)} {found.dtype}{list(found.shape)}"
+        lines.append(f"  {found.nan} NaN, {found.inf} infinite of {found.size:,} values in its {tensor}")
+        lines += [f"  {each}" for each in causes(found)]
+        if value.asked_at != value.token:
+            lines.append(f"  you stand at token {value.asked_at}, which is not finite either")
+        lines += ["the stages before it, as they ended; absmax is of the finite values", *aligned(_table(value.before))]
+    lines.append(f"found by running {value.tokens_run} forward{'' if value.tokens_run == 1 else 's'}")
+    lines += [
+        "nearest to overflow: absmax as a part of the dtype's largest finite value",
+        *aligned(_table(value.nearest)),
+    ]
+    lines += _in_float16(value.nearest)
+    if value.least is not None:
+        least = value.least
+        lines.append(
+            f"smallest values: {share(least.subnormal)} of {visible(least.address)} are subnormal in {least.dtype}"
+        )
+    return lines
+
+
+def _in_float16(nearest: Sequence[StageExtent]) -> list[str]:
+    """What the largest value of another dtype would be in float16."""
+    row = nearest[0] if nearest else None
+    if row is None or row.dtype == "float16" or row.output_absmax is None:
+        return []
+    part = row.output_absmax / _FLOAT16_LARGEST
+    return [f"the first of these would be at {headroom(part)} of float16's largest, {_FLOAT16_LARGEST:.0f}"]
+
+
+def _table(rows: Sequence[StageExtent]) -> Table:
+    told = "{:.4g}".format
+    columns = (
+        Column("stage", left=True),
+        Column("dtype", left=True),
+        Column("input absmax", told),
+        Column("output absmax", told),
+        Column("weights absmax", told),
+        Column("of the largest", headroom),
+        Column("NaN"),
+        Column("inf"),
+        Column("zeros", share),
+        Column("subnormal", share),
+    )
+    return Table(columns, tuple(map(_row, rows)))
+
+
+def _row(each: StageExtent) -> tuple[Any, ...]:
+    absmaxes = (each.input_absmax, each.output_absmax, each.weight_absmax)
+    return (each.address, each.dtype, *absmaxes, each.headroom, each.nan, each.inf, each.zeros, each.subnormal)
+
+
+WRITERS: dict[str, Callable[[Any], list[str]]] = {"NonfiniteHunt": _lines}
+TABLES: dict[str, Callable[[Any], Sequence[Table]]] = {
+    "NonfiniteHunt": lambda value: [
+        *((_table(value.before),) if value.before else ()),
+        _table(value.nearest),
+    ]
+}

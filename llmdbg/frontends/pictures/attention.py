@@ -1,0 +1,32 @@
+"""The picture of an attention's weights: a row for each head, a column for each of the latest keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.frontends.answers.attention import heading
+from llmdbg.frontends.pictures.heatmap import draw
+from llmdbg.frontends.visible import marked, visible
+
+if TYPE_CHECKING:
+    from llmdbg.probes.attention import AttentionMap
+
+_MOST_COLUMNS = 64
+
+
+def _draw(value: AttentionMap, format: str) -> bytes:
+    shown = min(_MOST_COLUMNS, value.keys)
+    left_out = f"; the last {shown} of {value.keys} keys are shown" if shown < value.keys else ""
+    return draw(
+        value.weights[:, -shown:],
+        rows=[f"head {head.head}" for head in value.heads],
+        columns=[marked(text) for text in value.texts[-shown:]],
+        title=visible(heading(value)),
+        subtitle=visible(f"kernel {value.kernel}; each row is a head's weights, from 0 to 1{left_out}"),
+        format=format,
+        low=0.0,
+        high=1.0,
+    )
+
+
+PICTURES = {"AttentionMap": _draw}

@@ -1,0 +1,84 @@
+"""The tour without a screen: every stop explained, as text or as JSON Lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from llmdbg.debugger.explaining import explain_here
+from llmdbg.debugger.session import Session
+from llmdbg.debugger.touring import TourPlace, go_on, tour_place
+from llmdbg.frontends.answers.explanation import explanation_lines
+from llmdbg.frontends.batch.events import end_event, line, plain
+from llmdbg.frontends.batch.progress import LoadingBar
+from llmdbg.frontends.log import route_libraries, route_transformers
+from llmdbg.frontends.opening import opened
+from llmdbg.frontends.text import end_lines
+from llmdbg.frontends.visible import visible
+
+if TYPE_CHECKING:
+    from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.explain.explanation import Explanation
+    from llmdbg.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    place: TourPlace
+    explanation: Explanation
+
+
+def launch(
+    spec: ModelSpec,
+    text: str,
+    settings: GenerationSettings,
+    *,
+    chat: bool,
+    system: str | None,
+    json: bool,
+    left_pad: int = 0,
+) -> int:
+    """Load the model, tell every stop and return the exit code. Raises LlmdbgError."""
+    route_libraries()
+    route_transformers()
+    with LoadingBar() as bar:
+        loaded, prompt = opened(spec, text, chat=chat, system=system, report=bar.update, left_pad=left_pad)
+    for note in (*loaded.notes, *prompt.notes):
+        sys.stderr.write(f"note: {visible(note)}\n")
+    session = Session(loaded, prompt, settings)
+    try:
+        walk(session, sys.stdout, json=json)
+    finally:
+        ended = session.close()
+    _write([line(end_event(ended))] if json else end_lines(ended), sys.stdout)
+    return 0
+
+
+def walk(session: Session, out: IO[str], *, json: bool = False) -> int:
+    """Tell every stop of the tour on `out`. Returns how many there were. Raises LlmdbgError."""
+    stops = 0
+    while True:
+        stops += 1
+        told = _Told(tour_place(session), explain_here(session))
+        _write([_json(told)] if json else _lines(told), out)
+        if go_on(session) is None:
+            return stops
+
+
+def _json(told: _Told) -> str:
+    place = told.place
+    event = {"event": "tour", "stop": place.number, "of": place.of, "title": place.title}
+    return line({**event, "explanation": plain(told.explanation)})
+
+
+def _lines(told: _Told) -> list[str]:
+    place = told.place
+    return [f"stop {place.number} of {place.of}: {place.title}", *explanation_lines(told.explanation), ""]
+
+
+def _write(lines: Iterable[str], out: IO[str]) -> None:
+    for each in lines:
+        out.write(each.encode("utf-8", "backslashreplace").decode() + "\n")
+    out.flush()

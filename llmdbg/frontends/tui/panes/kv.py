@@ -1,0 +1,81 @@
+"""What the KV cache holds: in all, and a row for each layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.frontends.answers.kv import size
+from llmdbg.frontends.tui.panes.pane import Pane, Place, Trouble
+from llmdbg.frontends.tui.rows import LazyRows, Row, fitted, row, wrapped
+from llmdbg.frontends.visible import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmdbg.debugger.session import Session
+    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.probes.kv import CacheMap, LayerCache
+
+_NOTHING_YET = "What the KV cache holds, layer by layer, once the first forward has begun."
+_WIDE = 60
+_LAYER, _HOLDS, _SEES, _BYTES = 3, 11, 6, 9
+
+
+def _ask(session: Session) -> CacheMap | str:
+    from llmdbg.debugger.insight import kv
+    from llmdbg.probes.kv import CacheMap
+
+    found = kv.ask(session, "")
+    assert isinstance(found, (CacheMap, str))
+    return found
+
+
+def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
+    found: CacheMap | Trouble | str | None = state.asked("kv")
+    if found is None or isinstance(found, (str, Trouble)):
+        said = _NOTHING_YET if found is None else found if isinstance(found, str) else found.message
+        return [row((line, "dim")) for line in wrapped(visible(said), width)]
+    growth = "" if found.growth is None else f" +{size(found.growth)} a token"
+    whole = size(found.bytes)
+    about = fitted(f"{growth} · {visible(found.cache)}", max(0, width - len(whole))).rstrip()
+    rows = [row((whole, "accent"), (about, "dim"))]
+    if found.storage > found.bytes:
+        rows.append(row((fitted(f"{size(found.storage)} of memory behind it", width).rstrip(), "dim")))
+    if found.padding:
+        rows.append(row((fitted(f"positions 0 to {found.padding - 1} are padding", width).rstrip(), "warn")))
+    rows += [row((line, "dim")) for line in wrapped(_positions(found), width)]
+    rows.append(row((fitted(f"{'':{_LAYER}} {'holds':<{_HOLDS}} {'sees':>{_SEES}} {'bytes':>{_BYTES}}", width), "dim")))
+    head = tuple(rows)
+    return LazyRows(
+        len(head) + len(found.layers),
+        lambda y: head[y] if y < len(head) else _layer(found.layers[y - len(head)], width),
+    )
+
+
+def _positions(found: CacheMap) -> str:
+    if found.rotation is None:
+        return visible(found.positions)
+    angles = " ".join(f"{angle:+.2f}" for angle in found.rotation.angles[:4])
+    place = "" if found.rotation.position_id is None else f"id {found.rotation.position_id} "
+    return f"rotary: {place}by {angles} … rad"
+
+
+def _layer(layer: LayerCache, width: int) -> Row:
+    holds = layer.kind if layer.first is None else f"{layer.first}-{layer.last}"
+    sees = "" if layer.sees_from is None else f"{layer.sees_from}-"
+    line = fitted(
+        f"{holds:<{_HOLDS}} {sees:>{_SEES}} {size(layer.bytes):>{_BYTES}}",
+        min(_HOLDS + _SEES + _BYTES + 2, max(0, width - _LAYER - 1)),
+    )
+    drops = "" if layer.drops_next is None else f" ✂{layer.drops_next}"
+    more = f" {layer.kind}" if width >= _WIDE and layer.first is not None else ""
+    number = f"{layer.layer:{_LAYER}} "
+    room = max(0, width - len(number) - len(line))
+    return row(
+        (number, "dim"),
+        line,
+        (fitted(f"{drops}{more}", room).rstrip(), "dim"),
+    )
+
+
+PANE = Pane("kv", "k", Place.TAB, _draw, ask=_ask, about="what the KV cache holds, layer by layer")

@@ -1,0 +1,268 @@
+"""What each part of a model adds to one token's logit: direct logit attribution (Elhage et al. 2021).
+
+The residual stream is a sum: the embedding, and what each layer's attention and MLP added to it. With the final norm's
+scale frozen at what it was, the way from there to a logit is linear, so the logit is a sum of what each part is worth.
+
+- How the norm maps is found from the norm itself, not from its class: y = b + s·w·(x − µ) with b its value at zero,
+  w its gain, s its scale at this vector (least squares) and µ the mean, if it takes that away. Where the norm's own
+  output is not met within the dtype's tolerance, nothing is attributed.
+- Which of a layer's modules are its parts is found from the numbers: those whose outputs add up to what the layer
+  added, at this very stop. Scaled parts (a residual multiplier) are found by least squares; modules that are given the
+  residual and return a sum (BLOOM) by what they were given. Where nothing adds up, the layer is one part.
+- A soft cap behind the head is not linear: the parts add up to the logit before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from llmdbg.errors import LensError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from llmdbg.probes.lens import Lens
+
+    Vector = NDArray[np.float64]
+
+_PROBE = 64.0
+_MOST_PARTS = 3
+_ROUNDINGS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What one part adds to the logit. `what` is `embedding`, `attention`, `mlp`, `other`, `layer` or `constant`."""
+
+    address: str
+    what: str
+    layer: int | None
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """The logit of token `id` at `position`, read after stage `after`, as a sum.
+
+    `terms` add up to `sum`; `logit` is what the lens has there before a soft cap, and `capped` after it, None where the
+    model has none. `whole` are the layers that are one term since their modules do not add up to what they added.
+    """
+
+    id: int
+    text: str
+    position: int
+    after: str
+    terms: tuple[Term, ...]
+    sum: float
+    logit: float
+    capped: float | None
+    whole: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """What a module in a layer gave at the focus, and the vectors of the same width that it was given."""
+
+    address: str
+    what: str
+    output: Vector
+    inputs: tuple[Vector, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer at the focus: the residual stream before and after it, and its modules in the order they ran."""
+
+    address: str
+    layer: int | None
+    before: Vector
+    after: Vector
+    modules: tuple[Module, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the vectors that a layer's change is the sum of."""
+
+    address: str
+    what: str
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Readout:
+    """From a residual vector to one token's logit, with the norm's scale frozen: `direction` · vector + `constant`."""
+
+    direction: Vector
+    constant: float
+    logit: float
+    capped: float | None
+
+
+def parts_of(layer: Layer, epsilon: float) -> tuple[Part, ...] | None:
+    """The parts whose sum is what a layer added, None where no modules of it add up to that. `epsilon` is the dtype's.
+
+    Sums of up to three modules are tried first, each with what it gave, or that less something it was given.
+    """
+    change = layer.after - layer.before
+    ran = {module.address: index for index, module in enumerate(layer.modules)}
+    for choice in _sums(layer.modules):
+        if _is_met(change, [each.vector for each in choice], layer, epsilon):
+            return tuple(sorted(choice, key=lambda each: ran[each.address]))
+    return _scaled(layer, change, epsilon)
+
+
+def readout(lens: Lens, residual: Tensor, id: int) -> Readout:
+    """How a residual vector (width,) becomes the logit of token `id`. Raises LensError where that is not linear.
+
+    Waits for the device.
+    """
+    head = _plain(lens.head, "head")
+    row = _numbers(head.weight[id])
+    constant = 0.0 if head.bias is None else float(head.bias.detach()[id])
+    if lens.projection is not None:
+        projection = _plain(lens.projection, "projection to the head")
+        constant += 0.0 if projection.bias is None else float(row @ _numbers(projection.bias))
+        row = row @ _numbers(projection.weight)
+    if lens.norm is not None:
+        gain, offset = _frozen_norm(lens, residual)
+        constant += float(row @ offset)
+        row = gain(row)
+    factor = lens.factor / lens.divisor
+    shown = float(lens.logits(residual[None])[0, id])
+    direction, constant = row * factor, constant * factor
+    if lens.soft_cap is None:
+        return Readout(direction, constant, shown, None)
+    return Readout(direction, constant, float(direction @ _numbers(residual) + constant), shown)
+
+
+def attribution(read: Readout, layers: Sequence[Layer], epsilon: float) -> tuple[tuple[Term, ...], tuple[str, ...]]:
+    """The terms of a logit, and the layers that are one term each. `layers` are those up to where it is read."""
+    terms = [Term("embed", "embedding", None, float(read.direction @ layers[0].before))]
+    whole = []
+    at = layers[0].before
+    for layer in layers:
+        between = layer.before - at
+        if np.any(np.abs(between) > _ROUNDINGS * epsilon * (np.abs(layer.before) + np.abs(at))):
+            terms.append(Term(f"before {layer.address}", "other", None, float(read.direction @ between)))
+        parts = parts_of(layer, epsilon)
+        if parts is None:
+            whole.append(layer.address)
+            parts = (Part(layer.address, "layer", layer.after - layer.before),)
+        terms += [Term(each.address, each.what, layer.layer, float(read.direction @ each.vector)) for each in parts]
+        at = layer.after
+    terms.append(Term("norm and head", "constant", None, read.constant))
+    return tuple(terms), tuple(whole)
+
+
+def _sums(modules: Sequence[Module]) -> Iterator[tuple[Part, ...]]:
+    """Every choice of up to three modules, each with one of the ways it may be meant, the likeliest first."""
+    # What a dropout behind an attention gives is the attention's own.
+    modules = sorted(modules, key=lambda each: each.what == "other")
+    ways = [[Part(each.address, each.what, each.output)] for each in modules]
+    given = [
+        [*way, *(Part(each.address, each.what, each.output - one) for one in each.inputs)]
+        for way, each in zip(ways, modules, strict=True)
+    ]
+    for options in (ways, given):
+        for count in range(1, _MOST_PARTS + 1):
+            for chosen in combinations(options, count):
+                yield from product(*chosen)
+
+
+def _is_met(change: Vector, vectors: Sequence[Vector], layer: Layer, epsilon: float) -> bool:
+    """Whether vectors add up to a change, but for what rounding leaves at each number."""
+    left = np.abs(change - sum(vectors))
+    size = np.abs(layer.before) + np.abs(layer.after) + sum(np.abs(each) for each in vectors)
+    return bool(np.all(left <= _ROUNDINGS * epsilon * size))
+
+
+def _scaled(layer: Layer, change: Vector, epsilon: float) -> tuple[Part, ...] | None:
+    """The parts where what modules gave is added with a factor, if there is exactly one way to see it so."""
+    if not layer.modules:
+        return None
+    outputs = np.stack([each.output for each in layer.modules], axis=1)
+    # Of very different sizes, columns look dependent that are not.
+    sizes = np.linalg.norm(outputs, axis=0)
+    known = sizes > 0
+    outputs, modules = (
+        outputs[:, known] / sizes[known],
+        [m for m, is_known in zip(layer.modules, known, strict=True) if is_known],
+    )
+    if not modules or np.linalg.matrix_rank(outputs, tol=1e-3) < len(modules):
+        return None
+    factors = np.linalg.lstsq(outputs, change, rcond=None)[0]
+    vectors = [outputs[:, index] * factor for index, factor in enumerate(factors)]
+    if not _is_met(change, vectors, layer, epsilon):
+        return None
+    least = _ROUNDINGS * epsilon * float(np.linalg.norm(np.abs(layer.before) + np.abs(layer.after)))
+    return tuple(
+        Part(module.address, module.what, vector)
+        for module, vector, factor in zip(modules, vectors, factors, strict=True)
+        if abs(factor) > least
+    )
+
+
+def _frozen_norm(lens: Lens, residual: Tensor) -> tuple[_Gain, Vector]:
+    """The final norm at one vector as a linear map and an offset. Raises LensError where it is nothing of the kind."""
+    assert lens.norm is not None
+    width, like = residual.shape[-1], residual
+    signs = torch.ones(width, dtype=like.dtype, device=like.device)
+    signs[1::2] = -1
+    shift = residual.abs().mean()
+    probes = torch.stack([torch.zeros_like(residual), _PROBE * signs, residual, residual + shift])
+    zero, gained, normed, shifted = (_numbers(each) for each in lens.normed(probes))
+    weights = (gained - zero) * _numbers(signs)
+    vector = _numbers(residual)
+    tolerance = max(8 * torch.finfo(like.dtype).eps, 1e-5) * float(np.abs(normed).max())
+    centred = bool(np.all(np.abs(shifted - normed) <= tolerance))
+    inside = weights * (vector - vector.mean() if centred else vector)
+    scale = float((normed - zero) @ inside / (inside @ inside)) if inside.any() else 0.0
+    if not np.all(np.abs(zero + scale * inside - normed) <= tolerance):
+        raise LensError(
+            "this model's final norm is not linear with its scale frozen: nothing can be attributed through it"
+        )
+    return _Gain(scale * weights, centred), zero
+
+
+@dataclass(frozen=True, slots=True)
+class _Gain:
+    """The linear part of a frozen norm, as it acts on a direction behind it."""
+
+    weights: Vector
+    centred: bool
+
+    def __call__(self, row: Vector) -> Vector:
+        direction = row * self.weights
+        return direction - direction.mean() if self.centred else direction
+
+
+def _plain(module: nn.Module, what: str) -> nn.Linear:
+    weight = getattr(module, "weight", None)
+    plain = isinstance(module, nn.Linear) and isinstance(weight, torch.Tensor) and weight.is_floating_point()
+    if not plain or weight.device.type == "meta":
+        raise LensError(
+            f"this model's {what} is a {type(module).__name__} whose weights cannot be read as they are: nothing can be "
+            "attributed through it"
+        )
+    assert isinstance(module, nn.Linear)
+    return module
+
+
+def _numbers(tensor: Tensor) -> Vector:
+    return (
+        tensor.detach()
+        .to(torch.float64 if tensor.device.type != "mps" else torch.float32)
+        .cpu()
+        .numpy()
+        .astype(np.float64)
+    )

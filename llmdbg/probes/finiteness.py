@@ -1,0 +1,203 @@
+"""Where NaN and infinity are in a tensor, and how far its largest value is from the end of its dtype.
+
+- Everything is computed on the tensor's own device into one small buffer, without waiting: it may be done in a hook.
+- Reading buffers is one device-to-host copy, however many there are.
+- Extremes are taken in the tensor's own dtype; float8 is widened to float32 first, which is exact, and of complex
+  numbers it is the magnitude.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmdbg.probes.statistics import dtype_name
+
+_WIDTH = 9  # absmax, nan, +inf, -inf, index, value there, zeros, subnormal, least
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far the values of a tensor reach.
+
+    `absmax` is the largest magnitude among the finite values, 0 where there are none, `least` the smallest that is not
+    zero (0 where there is none), and `headroom` is `absmax` over the largest finite value of the dtype, as
+    `torch.finfo` has it: at 1 the next doubling overflows. `nan`, `plus_inf`, `minus_inf`, `zeros` and `subnormal`
+    (not zero, but below `finfo.smallest_normal`) count values, of `size`. `first` is the index of the first value that
+    is not finite, that of the earliest position where a dimension runs over positions, and `value` what stands there.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    size: int
+    absmax: float
+    least: float
+    headroom: float
+    nan: int
+    plus_inf: int
+    minus_inf: int
+    zeros: int
+    subnormal: int
+    first: tuple[int, ...] | None
+    value: float | None
+
+    @property
+    def inf(self) -> int:
+        """How many values are infinite."""
+        return self.plus_inf + self.minus_inf
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every value is finite."""
+        return self.first is None
+
+
+def can_be_measured(value: Any) -> bool:
+    """Whether a value is a tensor of numbers that could be NaN or infinite, and is there to be read."""
+    if not isinstance(value, Tensor) or value.is_meta or value.is_quantized or value.is_sparse:
+        return False
+    return value.is_floating_point() or value.is_complex()
+
+
+def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of numbers in what a module was given or gave, and its place: `[0]`, `['logits']`, `[1][0]`."""
+    if can_be_measured(value):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from tensors_in(item, f"{name}[{key!r}]")
+    elif isinstance(value, (tuple, list)):
+        for index, item in enumerate(value):
+            yield from tensors_in(item, f"{name}[{index}]")
+
+
+@torch.no_grad()
+def measure(tensor: Tensor, axis: int | None = None) -> Tensor:
+    """Measure a tensor on its device without waiting; `axis` is the dimension that runs over positions.
+
+    Returns a buffer (9,) float64 for `read`, which is empty for a tensor with nothing in it.
+    """
+    values = _magnitudes(tensor) if tensor.is_complex() else _widened(tensor.detach())
+    if not values.numel():
+        return torch.zeros(0, dtype=torch.float64, device=values.device)
+    finite = values.isfinite()
+    sizes = torch.where(finite, values.abs(), 0)
+    tiny = torch.finfo(tensor.dtype).smallest_normal
+    zeros = torch.count_nonzero(values == 0)
+    not_finite = _ordered(~finite, axis)
+    index = not_finite.to(torch.uint8).argmax()
+    nan, infinite = torch.count_nonzero(values.isnan()), torch.count_nonzero(values == math.inf)
+    minus = torch.count_nonzero(values == -math.inf)
+    found = (
+        *(sizes.amax(), nan, infinite, minus, index),
+        # Not `[index]`, which would wait for the index.
+        _ordered(values, axis).index_select(0, index.reshape(1))[0],
+        *(zeros, torch.count_nonzero(sizes < tiny) - zeros - nan - infinite - minus),
+        torch.where(sizes > 0, sizes, math.inf).amin(),
+    )
+    return torch.stack([each.to(torch.float64) for each in found])
+
+
+def _widened(values: Tensor) -> Tensor:
+    return values.to(torch.float32) if values.element_size() == 1 else values
+
+
+def _magnitudes(tensor: Tensor) -> Tensor:
+    return tensor.detach().resolve_conj().abs()
+
+
+def _ordered(values: Tensor, axis: int | None) -> Tensor:
+    """The values in a row, those of the earliest position first."""
+    return (values if axis is None else values.movedim(axis, 0)).reshape(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A tensor that was measured: what is known of it without looking at its values."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    axis: int | None
+    buffer: Tensor
+
+
+class FinitenessRecorder:
+    """Extents of many tensors, left on the device until they are asked for. It keeps none of the tensors."""
+
+    def __init__(self) -> None:
+        self._measured: list[_Measured] = []
+
+    def record(self, tensor: Tensor, axis: int | None = None) -> int:
+        """Measure a tensor; what is returned is its number in `collect`. May be called inside a forward."""
+        self._measured.append(_Measured(tuple(tensor.shape), tensor.dtype, axis, measure(tensor, axis)))
+        return len(self._measured) - 1
+
+    def collect(self) -> list[Extent]:
+        """Every extent so far, in one copy to the host."""
+        rows = iter(_on_host([each.buffer for each in self._measured if each.buffer.numel()]))
+        return [_extent(each, next(rows) if each.buffer.numel() else None) for each in self._measured]
+
+
+def extents(tensors: list[tuple[Tensor, int | None]]) -> list[Extent]:
+    """The extents of some tensors, each with the dimension that runs over positions, in one copy to the host."""
+    recorder = FinitenessRecorder()
+    for tensor, axis in tensors:
+        recorder.record(tensor, axis)
+    return recorder.collect()
+
+
+def first_position(tensor: Tensor, axis: int) -> Tensor:
+    """The first index along `axis` at which something is not finite, or that axis's length: int64 on its device."""
+    bad = ~_widened(tensor.detach()).isfinite().movedim(axis, 0).reshape(tensor.shape[axis], -1).all(dim=1)
+    return torch.where(bad.any(), bad.to(torch.uint8).argmax(), bad.shape[0])
+
+
+def _on_host(buffers: list[Tensor]) -> list[list[float]]:
+    if not buffers:
+        return []
+    # The layers of a model may be on several devices, and only one that is not the host is waited for.
+    home = next((each.device for each in buffers if each.device.type != "cpu"), buffers[0].device)
+    host: list[list[float]] = torch.stack([each.to(home) for each in buffers]).cpu().tolist()
+    return host
+
+
+def _extent(measured: _Measured, row: list[float] | None) -> Extent:
+    size, dtype = math.prod(measured.shape), dtype_name(measured.dtype)
+    if row is None:
+        return Extent(measured.shape, dtype, size, 0.0, 0.0, 0.0, 0, 0, 0, 0, 0, None, None)
+    absmax, nan, plus, minus, index, value, zeros, subnormal, least = row
+    bad = nan + plus + minus > 0
+    return Extent(
+        shape=measured.shape,
+        dtype=dtype,
+        size=size,
+        absmax=absmax,
+        least=least if math.isfinite(least) else 0.0,
+        headroom=absmax / torch.finfo(measured.dtype).max,
+        nan=int(nan),
+        plus_inf=int(plus),
+        minus_inf=int(minus),
+        zeros=int(zeros),
+        subnormal=int(subnormal),
+        first=_unravelled(int(index), measured.shape, measured.axis) if bad else None,
+        value=value if bad else None,
+    )
+
+
+def _unravelled(index: int, shape: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
+    """An index into `_ordered` as an index into the tensor."""
+    sizes = list(shape)
+    if axis is not None:
+        sizes.insert(0, sizes.pop(axis))
+    found: list[int] = []
+    for size in reversed(sizes):
+        index, each = divmod(index, size)
+        found.insert(0, each)
+    if axis is not None:
+        found.insert(axis, found.pop(0))
+    return tuple(found)

@@ -1,0 +1,236 @@
+"""Holding the numbers and words of an explanation against the live session, worked out here on their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+import torch
+
+from llmdbg.debugger.session import Session
+from llmdbg.engine.visit import main_tensor
+from llmdbg.explain.explanation import Explanation
+from llmdbg.explain.facts import Facts
+from llmdbg.models.attentions import attentions
+from llmdbg.models.stages import StageKind
+
+_QUOTED = re.compile(r'"((?:[^"]|"(?=[^ .,;:?)]))*)"')
+_NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
+_SAYINGS = {"100 %", "0", "1"}
+"""`make up 100 % together`, `counted from 0`, `below 1`: what is said of every run."""
+
+
+def numbers_of(text: str) -> list[str]:
+    """The numbers a paragraph speaks of, as written; those inside a model's words are not its own."""
+    return [match[0] for match in _NUMBER.finditer(_QUOTED.sub('""', text))]
+
+
+def words_of(text: str) -> list[str]:
+    """The quoted words of a paragraph."""
+    return _QUOTED.findall(text)
+
+
+def check(session: Session, explanation: Explanation) -> None:
+    """Assert that every number and every word of the plain text is one of this run's."""
+    values, words = set(_told(_numbers(session))), set(_words(session))
+    for paragraph in explanation.plain:
+        for number in numbers_of(paragraph):
+            known = number in values or number.replace(",", "") in values or number in _SAYINGS or number == "100"
+            assert known, (number, paragraph)
+        for word in words_of(paragraph):
+            assert word in words, (word, paragraph)
+        _check_pairs(session, paragraph)
+
+
+_SAID = re.compile(r'(?:would say|or else|likeliest is|then|runner-up was) "(.*?)" (?:\(|with )([\d.]+) %')
+_READ = re.compile(r'"([^"]*)" at (?:position )?(\d+)(?:: | \()([\d.]+) %')
+
+
+def _check_pairs(session: Session, paragraph: str) -> None:
+    """Assert that a token stands beside its own probability, and a position beside its own token and share."""
+    probs = [scores[0].double().softmax(-1) for _, scores in session.visit.trail[-1:]] or [*_lens_probs_here(session)]
+    for word, percent in _SAID.findall(paragraph):
+        likely = [float(each[id]) for each in probs for id in each.topk(3).indices if _text(session, id) == word]
+        assert any(percent in set(_told([prob])) for prob in likely), (word, percent, paragraph)
+    for word, position, percent in _READ.findall(paragraph):
+        assert session.tokens()[int(position)].text == word, paragraph
+        share = [*_of_attention(session)][int(position)]
+        assert percent in set(_told([share])), (position, percent, paragraph)
+
+
+def _text(session: Session, id: torch.Tensor) -> str:
+    return session.vocabulary.text(int(id))
+
+
+def _lens_probs_here(session: Session) -> Iterator[torch.Tensor]:
+    if session.visit.stage.kind in (StageKind.EMBED, StageKind.LAYER, StageKind.NORM):
+        yield from _lens_probs(session)
+
+
+def _told(values: Iterable[float]) -> Iterator[str]:
+    """Every way in which the texts may write these values."""
+    for value in values:
+        whole = float(value).is_integer()
+        yield f"{value:.3g}"
+        yield f"{value:.2f}"
+        yield f"{value:.1f}"
+        yield f"{value:.0f}"
+        if whole:
+            yield str(int(value))
+        for percent in (100 * value,):
+            yield f"{percent:.0f}"
+            yield f"{percent:.1f}"
+            if 0 < percent < 0.1:
+                yield "0.1"
+            if 99 < percent < 100:
+                yield "99.9"
+
+
+def _numbers(session: Session) -> Iterator[float]:
+    """What can be counted or computed where the session stands, without the explanations' own code."""
+    model, visit, prompt = session.loaded.model, session.visit, session.prompt
+    config = model.config.get_text_config(decoder=True)
+    yield len(session.anatomy.layers())
+    yield sum(parameter.numel() for parameter in model.parameters())
+    stored = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    yield from (stored, stored / 1e3, stored / 1e6, stored / 1e9)
+    yield model.get_input_embeddings().weight.shape[0]
+    yield from (len(prompt.ids), prompt.padding, sum(session.vocabulary.token(id).special for id in prompt.ids))
+    loading = session.loaded.loading
+    yield from () if loading is None else (loading.seconds,)
+    length = len(prompt.ids) + visit.token
+    yield from range(length)
+    for name in ("num_attention_heads", "num_key_value_heads", "num_local_experts", "num_experts_per_tok"):
+        value = getattr(config, name, None)
+        yield from (value,) if isinstance(value, int) else ()
+    yield from (config.temperature,) if getattr(config, "temperature", None) else ()
+    for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"):
+        value = getattr(session.engine.config, name, None)
+        yield from (value,) if isinstance(value, (int, float)) else ()
+    module = session.anatomy.modules.get(visit.stage.address)
+    if module is not None:
+        yield sum(parameter.numel() for parameter in module.parameters())
+        yield from (size for parameter in module.parameters() for size in parameter.shape)
+    yield from _of_output(session)
+    yield from _of_choice(session)
+    yield from _of_lens(session)
+    yield from _of_attention(session)
+
+
+def _of_output(session: Session) -> Iterator[float]:
+    output = main_tensor(session.visit.output)
+    if output is None or not output.is_floating_point() or session.visit.trail:
+        return
+    yield from output.shape
+    vector = session.vector(session.visit)
+    if vector is None:
+        return
+    yield float(vector.double().norm())
+    first, _ = session.forward_positions()
+    for each in session.visit.args:
+        if isinstance(each, torch.Tensor) and each.shape == output.shape:
+            before = each[0, session.focus_position() - first].double()
+            yield float((vector.double() - before).norm() / before.norm())
+            yield float(torch.nn.functional.cosine_similarity(vector.double(), before, dim=0))
+
+
+def _of_choice(session: Session) -> Iterator[float]:
+    trail = [scores[0].double() for _, scores in session.visit.trail]
+    probs = [scores.softmax(-1) for scores in trail]
+    for before, after in zip((probs[:1] + probs)[: len(probs)], probs, strict=True):
+        leader = int(after.argmax())
+        yield from (float(before[leader]), float(after[leader]))
+    left = [int((scores != -torch.inf).sum()) for scores in trail]
+    yield from left
+    yield from (before - after for before, after in pairwise(left))
+    if not probs:
+        return
+    last = probs[-1]
+    yield from last.topk(2).values.tolist()
+    yield float(torch.special.entr(last).sum())
+    chosen = session.visit.chosen
+    if chosen is not None:
+        other = last.clone()
+        other[chosen] = 0
+        yield from (float(probs[0][chosen]), float(last[chosen]), float(other.max()), float(last[chosen] - other.max()))
+        yield int((trail[-1] > trail[-1][chosen]).sum()) + 1
+
+
+def _of_lens(session: Session) -> Iterator[float]:
+    """The two likeliest tokens of this vector, by the model's own final norm and head called here."""
+    for probs in _lens_probs_here(session):
+        yield from probs.topk(2).values.tolist()
+
+
+def _lens_probs(session: Session) -> Iterator[torch.Tensor]:
+    vector, model = session.vector(session.visit), session.loaded.model
+    norm, head = session.anatomy.modules["norm"], model.get_output_embeddings()
+    with torch.no_grad():
+        assert vector is not None
+        normed = vector if session.visit.stage.kind is StageKind.NORM else norm.forward(vector[None])[0]
+        yield head.forward(normed[None])[0].float().softmax(-1)
+
+
+def _of_attention(session: Session) -> Iterator[float]:
+    """The mean over the heads of this layer's weights, as an eager copy of the model gives them out."""
+    layer = session.visit.stage.layer
+    if layer is None:
+        return
+    weights = eager_weights(session)
+    if weights is None:
+        return
+    first, _ = session.forward_positions()
+    if len(weights) != len(session.anatomy.layers()):
+        weights = dict(zip((each.layer for each in attentions(session.anatomy)), weights, strict=True))
+        if layer not in weights:
+            return
+    row = weights[layer][0, :, session.focus_position() - first].double().mean(0)
+    yield from row.tolist()
+    yield weights[layer].shape[1]
+
+
+def eager_weights(session: Session) -> tuple[torch.Tensor, ...] | dict[int | None, torch.Tensor] | None:
+    """Every layer's attention weights (1, heads, queries, keys) in the present token's forward, None where none are."""
+    import copy
+
+    model = copy.deepcopy(session.loaded.model)
+    try:
+        model.set_attn_implementation("eager")
+    except (ValueError, KeyError, AttributeError):
+        return None
+    ids = torch.tensor([[*session.prompt.ids, *session.generated_ids()[: session.visit.token]]])
+    with torch.no_grad():
+        try:
+            found = model(ids, output_attentions=True, use_cache=False).attentions
+        except (AttributeError, TypeError, ValueError):
+            return None
+    if not found:
+        return None
+    first, length = session.forward_positions()
+    return tuple(each[:, :, first : first + length, : first + length] for each in found)
+
+
+def _words(session: Session) -> Iterator[str]:
+    """Every word the text may quote: the sequence's, the likeliest ones', names of parts."""
+    visit = session.visit
+    rows = session.tokens()
+    yield from (row.text for row in rows)
+    pieces = [row.text.strip() for row in rows]
+    yield from ("".join(pieces[i:j]) for i in range(len(pieces)) for j in range(i + 2, min(len(pieces), i + 8) + 1))
+    for _, scores in visit.trail:
+        yield from map(session.vocabulary.text, scores[0].topk(2).indices.tolist())
+    if visit.chosen is not None:
+        yield session.vocabulary.text(visit.chosen)
+    for probs in _lens_probs_here(session):
+        yield from map(session.vocabulary.text, probs.topk(2).indices.tolist())
+    module = session.anatomy.modules.get(visit.stage.address)
+    if module is not None:
+        yield from (name for name, _ in module.named_children())
+        yield type(module).__name__
+    yield visit.stage.address.rpartition(".")[2]
+
+
+def run_numbers(facts: Facts) -> tuple[object, ...]:
+    """What another prompt or another layer has to change."""
+    return (facts.norm, facts.moved, facts.guesses, facts.entropy, facts.choice, facts.prompt, facts.reads)

@@ -1,0 +1,95 @@
+"""The tour without a screen, as text and as JSON Lines; what the command line makes of `--tour`."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from llmdbg.cli import main
+from llmdbg.explain.tour_prompt import PROMPT, tour_prompt
+from llmdbg.frontends.tour import walk
+from tests.sessions import tiny_session
+
+
+def test_text_tells_every_stop(capsys, tiny_folder) -> None:
+    assert main([str(tiny_folder), "--tour", "-p", "The quick fox", "--batch", "-n", "3"]) == 0
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.startswith("stop ")] == [
+        f"stop {number} of 11: {title}"
+        for number, title in enumerate(
+            [
+                "your text becomes tokens",
+                "tokens become vectors",
+                "a position reads from others",
+                "each position is worked on by itself",
+                "the first layer is done",
+                "half way through",
+                "the last layer is done",
+                "the last vector is made ready",
+                "every token gets a score",
+                "the first token is chosen",
+                "the second token: one position alone",
+            ],
+            1,
+        )
+    ]
+    assert "Prefill: all" in out
+    assert "Decode: only the newest token" in out
+
+
+def test_json_has_an_event_for_every_stop(capsys, tiny_folder) -> None:
+    arguments = [str(tiny_folder), "--tour", "-p", "The quick fox", "--batch", "--json", "-n", "3"]
+    arguments += ["--temperature", "0.7"]
+    assert main(arguments) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    stops = [event for event in events if event["event"] == "tour"]
+    assert [event["stop"] for event in stops] == list(range(1, stops[0]["of"] + 1))
+    assert events[-1]["event"] == "end"
+    for event in stops:
+        assert event["title"]
+        assert event["explanation"]["plain"]
+        assert event["explanation"]["facts"]["stage"]["address"]
+
+
+@pytest.mark.parametrize("name", ["mamba", "gpt2", "mixtral", "opt"])
+def test_other_architectures_have_their_own_stops(name: str) -> None:
+    out = io.StringIO()
+    session = tiny_session(name)
+    assert walk(session, out) == out.getvalue().count("\nstop ") + 1
+    has_attention = "a position reads from others" in out.getvalue()
+    assert has_attention == (name != "mamba")
+
+
+def test_a_hostile_token_is_shown_and_not_obeyed() -> None:
+    out = io.StringIO()
+    walk(tiny_session("llama", text="a\x1b[31m\x07b"), out)
+    assert "\x1b" not in out.getvalue()
+    assert "\x07" not in out.getvalue()
+
+
+def test_the_prompt_that_is_given_when_none_is() -> None:
+    assert tour_prompt(None) == tour_prompt("smollm2") == (PROMPT, True)
+    assert tour_prompt("gpt2") == (PROMPT, False)
+
+
+def test_without_a_prompt_a_folder_is_asked_the_default_question(capsys, tiny_folder) -> None:
+    assert main([str(tiny_folder), "--tour", "--batch", "-n", "3"]) == 0
+    assert "your text becomes tokens" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["--tour"], "terminal"), (["--tour", "--resume"], "leave out --resume"), (["--tour", "--batch", "-b", "0"], "leave out -b")]
+)
+def test_bad_usage_is_one_line(capsys, arguments, words) -> None:
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_tour_is_a_command_too(capsys, tiny_folder) -> None:
+    arguments = [str(tiny_folder), "-p", "The quick fox", "--batch", "-n", "1"]
+    assert main([*arguments, *(["-ex", "tour"] * 11), "-ex", "explain"]) == 0
+    out = capsys.readouterr().out
+    assert "that was the last stop of the tour" in out
+    assert "sample: a token is chosen" in out
