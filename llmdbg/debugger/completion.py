@@ -184,6 +184,17 @@ def _topics(typed: str, words: Words) -> Sequence[str]:
     return tuple(f"{name} {each}" for each in layers if each.startswith(rest))
 
 
+def _saved(typed: str, words: Words) -> Sequence[str]:
+    """The stage behind `tensor`, and a name for the file behind that."""
+    name, space, rest = typed.partition(" ")
+    if not space or name != "tensor":
+        return _starting(typed, ("tensor ",))
+    address, whole, _ = rest.partition(" ")
+    if whole and _names_stages(address, words):
+        return _starting(typed, (f"tensor {address} {re.sub('[^0-9A-Za-z_.-]', '-', address)}.safetensors",))
+    return tuple(f"tensor {each}" if each[-1] in ". " else f"tensor {each} " for each in _parts(rest, words))
+
+
 def _layers(typed: str, words: Words) -> Sequence[str]:
     """Addresses after the word `layer`, which stands before a number or a `*`."""
     return tuple(option for option in _parts(typed, words) if option[0].isdecimal() or option[0] == "*")
@@ -263,6 +274,7 @@ _OFFERS: Mapping[Argument, Callable[[str, Words], Sequence[str]]] = {
     Argument.OF_BREAKPOINT: lambda typed, words: _starting(typed, (f"{each} " for each in words.breakpoints)),
     Argument.TOPIC: _topics,
     Argument.VALUES: _addresses,
+    Argument.SAVED: _saved,
     Argument.TERM: lambda typed, words: (*_starting(typed, TERM_NAMES if typed else ()), *_addresses(typed, words)),
     Argument.POSITION: lambda typed, words: (*_starting(typed, ("last",)), *_positions(typed, words.tokens)),
     Argument.COMMAND: lambda typed, _: _names(typed, _command(typed) if typed else None, Words()),

@@ -59,6 +59,11 @@ def _readable(name: str, tensor: Tensor, module: nn.Module) -> Stored:
     try:
         if kind == "Params4bit" and getattr(tensor, "quant_state", None) is not None:
             state: Any = getattr(tensor, "quant_state")  # noqa: B009
+            if getattr(state, "packing_format_for_cpu", False):
+                raise CommandError(
+                    f"{name} is 4-bit, and its layer has packed it for this CPU as it first ran, beyond unpacking: "
+                    "before that, or on a GPU, it can be read"
+                )
             numbers = import_module("bitsandbytes.functional").dequantize_4bit(tensor.data, state)
             note = f"4-bit weights ({state.quant_type}), shown as the layer uses them: {dtype_name(numbers.dtype)}"
             return Stored(name, numbers, note)

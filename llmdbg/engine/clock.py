@@ -21,6 +21,7 @@ class StageClock:
         self._gpus = [device for device in devices if device.type == "cuda"]
         self._suspended_total = 0.0
         self._suspended_since = 0.0
+        self._token_began = 0.0
         # What the host's clock showed less the time suspended until then; with a GPU, an event and that time.
         self._entered: dict[str, float] = {}
         self._queued: dict[str, tuple[torch.cuda.Event, float]] = {}
@@ -65,15 +66,47 @@ class StageClock:
         now = self._suspended_since = perf_counter()
         return None if began is None else (now - self._suspended_total - began) * 1e3
 
+    def lap(self, address: str) -> Callable[[], float | None]:
+        """Note that a stage that began is over, waiting for nothing.
+
+        What is returned tells the milliseconds it took, and waits for the device then.
+        """
+        if self._gpus:
+            queued = self._queued.pop(address, None)
+            return (lambda: None) if queued is None else self._device_lap(*queued)
+        began = self._entered.pop(address, None)
+        milliseconds = None if began is None else (perf_counter() - self._suspended_total - began) * 1e3
+        return lambda: milliseconds
+
+    def begin_token(self) -> None:
+        """Note that a token's forward comes next, on the host's clock: the choice of a token waits for the device."""
+        self._suspended_since = 0.0
+        self._token_began = perf_counter() - self._suspended_total
+
+    def token_milliseconds(self) -> float:
+        """Milliseconds from the beginning of the present token's forward to now, or to where it is suspended."""
+        now = self._suspended_since or perf_counter()
+        return (now - self._suspended_total - self._token_began) * 1e3
+
     def resume(self) -> None:
         """Go on counting."""
         self._suspended_total += perf_counter() - self._suspended_since
+        self._suspended_since = 0.0
 
     def _device_milliseconds(self, began: torch.cuda.Event, suspended: float) -> float:
         ended = self._event()
         ended.synchronize()
         milliseconds: float = began.elapsed_time(ended)
         return max(0.0, milliseconds - (self._suspended_total - suspended) * 1e3)
+
+    def _device_lap(self, began: torch.cuda.Event, suspended: float) -> Callable[[], float | None]:
+        ended, meanwhile = self._event(), (self._suspended_total - suspended) * 1e3
+
+        def milliseconds() -> float:
+            ended.synchronize()
+            return max(0.0, float(began.elapsed_time(ended)) - meanwhile)
+
+        return milliseconds
 
     def _event(self) -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -117,6 +117,17 @@ class Engine:
     def milliseconds(self, visit: Visit) -> float | None:
         """What the stage of the visit being made has taken; for a visitor, whose visits have no `ms` yet."""
         return visit.ms if visit.ms is not None else self._stops.milliseconds(visit.stage)
+
+    def lap(self, visit: Visit) -> Callable[[], float | None]:
+        """For a visitor: note that the stage being visited is over, waiting for nothing.
+
+        What is returned tells the milliseconds it took, None where they are not known, and waits for the device then.
+        """
+        return self._stops.lap(visit.stage.address)
+
+    def token_milliseconds(self) -> float:
+        """Milliseconds from the beginning of the present token's forward to now, or to where the run stands."""
+        return self._stops.token_milliseconds()
 
     def interrupt(self) -> None:
         """Suspend at the next stage that carries a hook, or the next of the token loop. Safe from any thread."""

@@ -141,6 +141,7 @@ class DecodeLoop:
         if token == self._start:
             self._stops.release()
         self._timeline.begin(token, model_kwargs, self._past.streams, self._past.modules)
+        self._stops.begin_token()
 
     def _at(self, token: int) -> None:
         self._stops.token = token

@@ -100,6 +100,18 @@ class Stops:
         """What a stage that is being visited has taken. Waits for the device."""
         return self._clock.elapsed(stage.address)
 
+    def lap(self, address: str) -> Callable[[], float | None]:
+        """Note that a stage is over, waiting for nothing. What is returned tells its milliseconds, and waits then."""
+        return self._clock.lap(address)
+
+    def begin_token(self) -> None:
+        """A token's forward comes next."""
+        self._clock.begin_token()
+
+    def token_milliseconds(self) -> float:
+        """Milliseconds from the beginning of the present token's forward to now, or to where it is suspended."""
+        return self._clock.token_milliseconds()
+
     def enter(self, stage: Stage) -> None:
         """A stage of the token loop begins."""
         self._clock.enter(stage.address)

@@ -6,20 +6,18 @@ import math
 
 POSITIVE, NEGATIVE = "░▒▓█", ",-=X"
 NAN, INFINITE, NEGATIVE_INFINITE = "?", "∞", "!"
-_STEPS = len(POSITIVE)
+_FROM = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
+LEGEND = "from 1/8, 1/4, 1/2 and 3/4"
 
 
 def shade(value: float, scale: float) -> str:
-    """The sign for `value` where `scale` is the largest magnitude there is: a quarter of it each; less is a space."""
+    """The sign for `value` where `scale` is the largest magnitude there is; a space below an eighth of that."""
     if math.isnan(value):
         return NAN
     if math.isinf(value):
         return INFINITE if value > 0 else NEGATIVE_INFINITE
-    # A hundredth above the quarters, so that what is as large as all the others is not empty beside an outlier.
-    step = min(_STEPS, math.ceil(abs(value) / scale * _STEPS - 0.01)) if scale > 0 else 0
-    if step <= 0:
-        return " "
-    return (POSITIVE if value > 0 else NEGATIVE)[step - 1]
+    step = sum(abs(value) >= part * scale for part in _FROM) if scale > 0 else 0
+    return (POSITIVE if value > 0 else NEGATIVE)[step - 1] if step else " "
 
 
 def shade_style(sign: str) -> str:

@@ -57,7 +57,7 @@ def require_quantization(name: str | None, device: torch.device) -> None:
     supported = getattr(importlib.import_module("bitsandbytes"), "supported_torch_devices", {"cuda"})
     if device.type not in supported:
         raise ModelRequestError(
-            f"--quantize {name}: the bitsandbytes here does not run on {device.type}: update it, or leave --quantize out"
+            f"--quantize {name}: the bitsandbytes here does not run on {device.type}: update it, or leave it out"
         )
 
 

@@ -247,22 +247,14 @@ class _Gain:
 
 
 def _plain(module: nn.Module, what: str) -> nn.Linear:
-    weight = getattr(module, "weight", None)
-    plain = isinstance(module, nn.Linear) and isinstance(weight, torch.Tensor) and weight.is_floating_point()
-    if not plain or weight.device.type == "meta":
-        raise LensError(
-            f"this model's {what} is a {type(module).__name__} whose weights cannot be read as they are: nothing can be "
-            "attributed through it"
-        )
-    assert isinstance(module, nn.Linear)
-    return module
+    if isinstance(module, nn.Linear) and module.weight.is_floating_point() and module.weight.device.type != "meta":
+        return module
+    raise LensError(
+        f"this model's {what} is a {type(module).__name__} whose weights cannot be read as they are: nothing can be "
+        "attributed through it"
+    )
 
 
 def _numbers(tensor: Tensor) -> Vector:
-    return (
-        tensor.detach()
-        .to(torch.float64 if tensor.device.type != "mps" else torch.float32)
-        .cpu()
-        .numpy()
-        .astype(np.float64)
-    )
+    wide = torch.float32 if tensor.device.type == "mps" else torch.float64
+    return tensor.detach().to(wide).cpu().numpy().astype(np.float64)

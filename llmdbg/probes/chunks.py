@@ -42,16 +42,17 @@ class Chunks:
         count = min(count, self.tensor.numel())
         reach = torch.maximum(-self.low.double(), self.high.double())
         places, numbers = self._inside(reach.topk(min(count, len(reach))).indices)
-        top = torch.where(places < 0, -1.0, numbers.abs().double()).nan_to_num(-1.0, posinf=torch.inf).topk(count)
+        # Double first: the least int64 has no magnitude among its own.
+        top = torch.where(places < 0, -1.0, numbers.double().abs()).nan_to_num(-1.0, posinf=torch.inf).topk(count)
         return torch.where(top.values < 0, -1, places[top.indices])
 
     def least(self) -> Tensor:
         """Where the least number is that is no NaN: an index (1,), or -1."""
-        return self._extreme(self.low.argmin(), 1)
+        return self._extreme(self.low, -1)
 
     def greatest(self) -> Tensor:
         """Where the greatest number is that is no NaN: an index (1,), or -1."""
-        return self._extreme(self.high.argmax(), -1)
+        return self._extreme(self.high, 1)
 
     def first(self, kind: int, count: int) -> Tensor:
         """Where the first of NaN (0), infinity (1) or negative infinity (2) are: indices (count,), then -1."""
@@ -61,13 +62,18 @@ class Chunks:
         found = torch.nonzero_static(fits, size=count, fill_value=-1).flatten()
         return torch.where(found < 0, -1, places[found])
 
-    def _extreme(self, chunk: Tensor, sign: int) -> Tensor:
+    def _extreme(self, reach: Tensor, sign: int) -> Tensor:
+        """Where a number is as far on one side as any chunk reaches."""
+        furthest = reach.amax() if sign > 0 else reach.amin()
+        # A chunk of nothing but NaN reaches as far as an infinity, and has none.
+        chunk = ((reach == furthest) & self._usable()).byte().argmax()
         places, numbers = self._inside(chunk.reshape(1))
-        usable = (places >= 0) & ~numbers.isnan()
-        best = (numbers.double() * sign).masked_fill(~usable, torch.inf)
-        # Of infinities all are alike, and one that is not usable must not be taken for one that is.
-        found = torch.where(usable & (best == best.min()), places, self.tensor.numel()).min()
-        return torch.where(usable.any(), found, -1).reshape(1)
+        found = torch.where((places >= 0) & (numbers == furthest), places, self.tensor.numel()).min()
+        return torch.where(found < self.tensor.numel(), found, -1).reshape(1)
+
+    def _usable(self) -> Tensor:
+        """Which chunks have a number that is no NaN."""
+        return self.ends - self.starts > (self.counts[0] if self.counts else 0)
 
     def _inside(self, chunks: Tensor) -> tuple[Tensor, Tensor]:
         """The places in some chunks, -1 behind the end of one, and the numbers there, as they are compared."""
@@ -99,12 +105,20 @@ def pick(tensor: Tensor, places: Tensor) -> Tensor:
 
 
 def compared(tensor: Tensor) -> Tensor:
-    """Numbers as they are compared: float32 or float64, int64, and the magnitude of complex ones."""
+    """Numbers as they are compared: in float32 or float64, or int64, which hold them all; of complex ones the size."""
     if tensor.is_complex():
         return (tensor.to(torch.complex64) if tensor.dtype is torch.complex32 else tensor).abs()
-    if not tensor.is_floating_point():
+    if not tensor.is_floating_point() and tensor.element_size() > 2:
         return tensor.long()
     return tensor if tensor.dtype is torch.float64 else tensor.float()
+
+
+def extremes(numbers: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """The least and the greatest along a dimension; both are NaN where there is one."""
+    # On a CPU the two apart are six times as fast as torch.aminmax for floats, and a third as fast for integers.
+    if numbers.is_floating_point():
+        return numbers.amin(dim), numbers.amax(dim)
+    return torch.aminmax(numbers, dim=dim)
 
 
 @dataclass(slots=True)
@@ -130,7 +144,7 @@ class _Making:
 def _measured(numbers: Tensor, *, careful: bool) -> tuple[Tensor, ...]:
     """The extremes of each row; with `careful` without its NaN, and how much of it is not finite."""
     if not careful:
-        return torch.aminmax(numbers, dim=1)
+        return extremes(numbers, 1)
     kinds = _kinds(numbers)
     low = numbers.masked_fill(kinds[0], torch.inf).amin(1)
     high = numbers.masked_fill(kinds[0], -torch.inf).amax(1)
@@ -144,7 +158,7 @@ def _kinds(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _wider(so_far: Tensor | None, numbers: Tensor, *, careful: bool) -> Tensor:
     """The largest magnitude of each column, these rows included."""
     rows = numbers.reshape(-1, numbers.shape[-1])
-    low, high = torch.aminmax(rows.nan_to_num(0.0, torch.inf, -torch.inf) if careful else rows, dim=0)
+    low, high = extremes(rows.nan_to_num(0.0, torch.inf, -torch.inf) if careful else rows, 0)
     columns = torch.maximum(-low, high)
     return columns if so_far is None else torch.maximum(so_far, columns)
 

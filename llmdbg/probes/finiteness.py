@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,16 +64,18 @@ def can_be_measured(value: Any) -> bool:
     return value.is_floating_point() or value.is_complex()
 
 
-def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of numbers in what a module was given or gave, and its place: `[0]`, `['logits']`, `[1][0]`."""
-    if can_be_measured(value):
+def tensors_in(
+    value: Any, name: str = "", wanted: Callable[[Any], bool] = can_be_measured
+) -> Iterator[tuple[str, Tensor]]:
+    """Every wanted tensor in what a module was given or gave, and its place: `[0]`, `['logits']`, `[1][0]`."""
+    if wanted(value):
         yield name, value
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from tensors_in(item, f"{name}[{key!r}]")
+            yield from tensors_in(item, f"{name}[{key!r}]", wanted)
     elif isinstance(value, (tuple, list)):
         for index, item in enumerate(value):
-            yield from tensors_in(item, f"{name}[{index}]")
+            yield from tensors_in(item, f"{name}[{index}]", wanted)
 
 
 @torch.no_grad()

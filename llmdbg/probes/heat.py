@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from llmdbg.probes.chunks import compared
+from llmdbg.probes.chunks import compared, extremes
 from llmdbg.probes.values import to_host
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ class Heat:
     """Cells (rows, columns) float32, each of a block of a matrix that is `height` x `width` numbers.
 
     `of` is `largest` for the number of the largest magnitude in the block with its sign, or `mean`. A block with NaN in
-    it is NaN. Row r of the cells is of the matrix's rows from r * height // rows on, and so with columns. `scale` is
-    the largest finite magnitude of a cell. `folded`: the tensor is one row of numbers, read on from line to line.
+    it is NaN. Row r of the cells is of the matrix's rows from r * height // rows on, and so with columns. `largest` is
+    the largest finite magnitude of a cell. Shades are parts of `scale`: the same, or, where that is more than 8 times
+    the median magnitude, 3 times the median, so that outliers do not hide all others; `beyond` cells are finite and
+    larger. `folded`: the tensor is one row of numbers, read on from line to line.
     """
 
     cells: np.ndarray[Any, Any]
@@ -30,6 +32,8 @@ class Heat:
     width: int
     of: str
     scale: float
+    largest: float
+    beyond: int
     folded: bool
 
 
@@ -49,7 +53,7 @@ def heat(tensor: Tensor, *, rows: int = 24, columns: int = 64, mean: bool = Fals
     if folded:
         across = min(columns, *(band.shape[1] for band in bands))
     cells = to_host(torch.stack([_cells(band, across, mean=mean) for band in bands]))
-    return Heat(cells, height, width, "mean" if mean else "largest", _scale(cells), folded)
+    return Heat(cells, height, width, "mean" if mean else "largest", *_scale(cells), folded)
 
 
 def coarser(found: Heat, rows: int, columns: int) -> Heat:
@@ -58,7 +62,7 @@ def coarser(found: Heat, rows: int, columns: int) -> Heat:
     cells = np.stack(
         [_merged(cells[:, first:last], 1, found.of) for first, last in _blocks(cells.shape[1], columns)], 1
     )
-    return Heat(cells, found.height, found.width, found.of, _scale(cells), found.folded)
+    return Heat(cells, found.height, found.width, found.of, *_scale(cells), found.folded)
 
 
 def _bands(matrix: Tensor, rows: int, columns: int) -> Iterator[Tensor]:
@@ -81,7 +85,7 @@ def _cells(band: Tensor, columns: int, *, mean: bool) -> Tensor:
     if mean:
         parts = numbers.double().mean(0)[places].masked_fill(~inside, 0.0)
         return (parts.sum(1) / inside.sum(1)).float()
-    low, high = torch.aminmax(numbers, dim=0)
+    low, high = extremes(numbers, 0)
     low, high = low[places].amin(1), high[places].amax(1)
     return torch.where(high < -low, low, high).float()
 
@@ -99,6 +103,11 @@ def _blocks(length: int, most: int) -> list[tuple[int, int]]:
     return [(n * length // count, (n + 1) * length // count) for n in range(count)]
 
 
-def _scale(cells: np.ndarray[Any, Any]) -> float:
-    finite = np.abs(cells[np.isfinite(cells)])
-    return float(finite.max()) if finite.size else 0.0
+def _scale(cells: np.ndarray[Any, Any]) -> tuple[float, float, int]:
+    """The scale of the shades, the largest magnitude, and how many cells are beyond the scale."""
+    magnitudes = np.abs(cells[np.isfinite(cells)])
+    if not magnitudes.size:
+        return 0.0, 0.0, 0
+    median, largest = float(np.median(magnitudes)), float(magnitudes.max())
+    scale = 3 * median if 0 < 8 * median < largest else largest
+    return scale, largest, int((magnitudes > scale).sum())

@@ -114,27 +114,38 @@ def lens_table(
 
 
 def _read(scores: Tensor, top: int, follow: Sequence[int]) -> list[list[float]]:
-    """For each row of scores (n, vocabulary): entropy, the top's ids, logits and logarithms of probability, and the same
-    with ranks for the followed. Float32 holds every id and rank below 2**24 exactly.
+    """For each row of scores (n, vocabulary): entropy, the top's ids, logits and probabilities, and for those followed
+    id, rank, logit and probability. Float32 holds every id and rank below 2**24 exactly.
     """
     ids = scores.new_tensor(list(follow), dtype=torch.int64) if follow else scores[-1].argmax().reshape(1)
-    logs = scores - torch.logsumexp(scores, dim=-1, keepdim=True)
-    entropy = torch.special.entr(logs.exp()).sum(dim=-1, keepdim=True)
-    best = logs.topk(top, dim=-1)
+    probs = torch.softmax(scores, dim=-1)
+    best = scores.topk(top, dim=-1)
     followed = scores[:, ids]
     ranks = torch.stack([(scores > each[:, None]).sum(dim=-1) for each in followed.unbind(dim=1)], dim=1) + 1
     packed = [
-        entropy,
+        _entropy(scores, probs, best.values[:, 0]),
         best.indices.to(torch.float32),
-        scores.gather(1, best.indices),
-        best.values.exp(),
+        best.values,
+        probs.gather(1, best.indices),
         ids.to(torch.float32).expand(len(scores), -1),
         ranks.to(torch.float32),
         followed,
-        logs[:, ids].exp(),
+        probs[:, ids],
     ]
     numbers: list[list[float]] = torch.cat(packed, dim=1).tolist()
     return numbers
+
+
+def _entropy(scores: Tensor, probs: Tensor, largest: Tensor) -> Tensor:
+    """Entropies (n, 1) in nats: log Σ exp(s) − Σ p·s, one pass where −Σ p·log p takes a logarithm of every probability.
+
+    Scores are taken from the largest, so that one of minus infinity, which has no share, is the only trouble: it is
+    left out.
+    """
+    lowest = torch.finfo(scores.dtype).min
+    below = (scores - largest[:, None]).clamp_(min=lowest)
+    shared = torch.einsum("nv,nv->n", probs, below)
+    return (below.exp_().sum(dim=-1).log() - shared)[:, None]
 
 
 def _row(address: str, layer: int | None, numbers: list[float], top: int, text_of: Callable[[int], str]) -> LensRow:

@@ -78,6 +78,8 @@ def unreadable(tensor: Tensor) -> str:
         return "its numbers are not in memory (device meta)"
     if tensor.layout is not torch.strided or tensor.is_nested:
         return f"it is not laid out as rows of numbers ({tensor.layout})"
+    if tensor.dtype is torch.uint64:
+        return "torch does not compare uint64"
     return "" if _converts(tensor.dtype) else f"torch turns no {str(tensor.dtype).removeprefix('torch.')} into numbers"
 
 

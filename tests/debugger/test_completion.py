@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from llmdbg.debugger import completion
 from llmdbg.debugger.addresses import AddressBook
 from llmdbg.debugger.commands import COMMANDS, Argument, Quit, Registry
+from llmdbg.debugger.commands.saving import split_saved
 from llmdbg.debugger.completion import Words, common, complete
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.stages import Stage, StageKind
@@ -62,6 +63,7 @@ def filled(line, words):
         ("i sta", ("stage", "stats")),
         ("info attention ", ("attention 0", "attention 1")),
         ("info values 1.ml", ("values 1.mlp",)),
+        ("x 1.ml", ("1.mlp",)),
         ("info stats ", ()),
         ("info nothing 1", ()),
         ("help tb", ("tbreak",)),
@@ -195,6 +197,8 @@ def test_what_a_command_takes_is_what_its_usage_says():
         Argument.COMMAND: "[COMMAND]",
         Argument.TOPIC: "TOPIC [> FILE]",
         Argument.TERM: "[TERM]",
+        Argument.VALUES: "[ADDRESS][SLICE] [by magnitude | as heat]",
+        Argument.SAVED: "tensor ADDRESS FILE",
     }
     for command in COMMANDS:
         said = command.usage.partition(" ")[2]
@@ -245,6 +249,8 @@ def _accept(session, line):
     command = COMMANDS.find(name)
     if command.takes is Argument.ADDRESS and argument:
         assert session.addresses.resolve(argument).addresses
+    elif command.takes is Argument.SAVED and argument:
+        assert session.addresses.resolve(split_saved(argument)[0]).addresses
     elif command.takes is Argument.BREAKPOINT and argument:
         assert int(argument) in [each.number for each in session.breakpoints.list()]
     elif argument:

@@ -63,7 +63,10 @@ def test_all_of_a_prompt_cannot_be_padding() -> None:
 
 def test_a_model_without_a_mask_refuses_padding() -> None:
     model = tiny_model("llama")
-    forward = model.forward
-    model.forward = lambda input_ids, **kwargs: forward(input_ids, **kwargs)
+
+    def forward(input_ids, **kwargs):
+        return type(model).forward(model, input_ids, **kwargs)
+
+    model.forward = forward
     with pytest.raises(PromptError, match="takes no attention mask"):
         Engine(model, dissect(model), [0, 0, 1], GREEDY, padding=2)

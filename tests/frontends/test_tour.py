@@ -80,7 +80,12 @@ def test_without_a_prompt_a_folder_is_asked_the_default_question(capsys, tiny_fo
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), [(["--tour"], "terminal"), (["--tour", "--resume"], "leave out --resume"), (["--tour", "--batch", "-b", "0"], "leave out -b")]
+    ("arguments", "words"),
+    [
+        (["--tour"], "terminal"),
+        (["--tour", "--resume"], "leave out --resume"),
+        (["--tour", "--batch", "-b", "0"], "leave out -b"),
+    ],
 )
 def test_bad_usage_is_one_line(capsys, arguments, words) -> None:
     assert main(arguments) == 2

@@ -4,7 +4,8 @@ Front ends look commands up here and nowhere else: `-ex`, `-x`, the command line
 Each file of this folder adds its commands to the registry; help lists them in the order of these imports.
 """
 
-from llmdbg.debugger.commands import running, going_back, stopping, branching, editing, explaining, looking, examining  # isort: skip
+from llmdbg.debugger.commands import running, going_back, stopping, branching, editing  # isort: skip
+from llmdbg.debugger.commands import explaining, looking, examining, saving  # isort: skip
 from llmdbg.debugger.commands.registry import (
     COMMANDS,
     Answer,
@@ -33,6 +34,7 @@ __all__ = [
     "going_back",
     "looking",
     "running",
+    "saving",
     "split_condition",
     "stopping",
 ]

@@ -67,6 +67,7 @@ class Argument(StrEnum):
     TRACED = "traced"
     WATCHED = "watched"
     EDIT = "edit"
+    SAVED = "saved"
     PYTHON = "python"
     VALUES = "values"
     SWITCH = "switch"

@@ -10,7 +10,7 @@ import torch
 from llmdbg.debugger.commands.branching import token_id
 from llmdbg.debugger.insight.lens import usable_lens
 from llmdbg.debugger.recording import Wish
-from llmdbg.errors import CommandError, LensError
+from llmdbg.errors import LensError
 from llmdbg.models.attentions import attentions
 from llmdbg.models.stages import StageKind
 from llmdbg.probes.attribution import Attribution, Layer, Module, attribution, readout

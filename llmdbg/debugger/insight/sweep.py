@@ -16,6 +16,8 @@ from llmdbg.models.stages import ANY_PROCESSOR, Stage, StageKind
 from llmdbg.probes.finiteness import Extent, FinitenessRecorder, first_position, tensors_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from llmdbg.debugger.session import Session
@@ -171,7 +173,7 @@ class _Place:
 def _inputs(session: Session, visit: Visit) -> list[tuple[str, Tensor]]:
     """The tensors of numbers that a stage was given, by their names. Masks are left out: they may be -inf."""
     module = session.anatomy.modules.get(visit.stage.address)
-    names = _argument_names(type(module)) if module is not None else ()
+    names = _argument_names(type(module).forward) if module is not None else ()
     named: dict[str, Any] = {}
     for index, value in enumerate(visit.args):
         named[names[index] if index < len(names) else f"input {index}"] = value
@@ -180,11 +182,8 @@ def _inputs(session: Session, visit: Visit) -> list[tuple[str, Tensor]]:
 
 
 @cache
-def _argument_names(kind: type) -> tuple[str, ...]:
+def _argument_names(forward: Callable[..., Any]) -> tuple[str, ...]:
     """What the forward of a class of modules calls its positional arguments."""
-    forward = getattr(kind, "forward", None)
-    if forward is None:
-        return ()
     few = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return tuple(name for name, each in inspect.signature(forward).parameters.items() if each.kind in few)[1:]
 

@@ -59,13 +59,15 @@ class Choice:
 class Values:
     """The numbers of one slice of one tensor.
 
-    `part` is output, input or parameter; `token` is which token's, None for a parameter. `sliced` is the slice's own
+    `asked` is what they were asked for by, empty where they follow the run. `part` is output, input or parameter;
+    `token` is which token's, None for a parameter. `sliced` is the slice's own
     shape and `slice` how it is written, with every index counted from the front; `size` is how many numbers it has.
     `numbers` are those from number `offset` on, row by row, or by falling magnitude where `how` is magnitude: then
     `indices` says where each is. `heat` is there where `how` asks for it. `summary` is left out of an answer that goes
     on with an earlier one.
     """
 
+    asked: str
     address: str
     part: str
     token: int | None
@@ -147,7 +149,7 @@ def shown(session: Session) -> Values | str:
     if isinstance(source, str):
         return source
     most = _PANE_LARGEST if asked.choice.how == "magnitude" else _LARGEST
-    found = _values(source, asked.choice.how, summary(source.tensor, source.axes, largest=most), _PANE_CELLS)
+    found = _values(source, asked.choice, summary(source.tensor, source.axes, largest=most), _PANE_CELLS)
     asked.pane = _in_window(found, source, asked.pane_window)
     return asked.pane
 
@@ -194,17 +196,18 @@ def _answer(session: Session, asked: _Asked, choice: Choice, offset: int) -> Val
     by_magnitude = choice.how == "magnitude"
     most = offset + COUNT if by_magnitude else _LARGEST
     known = summary(source.tensor, source.axes, largest=most) if by_magnitude or not offset else None
-    found = _at(_values(source, choice.how, known, _ANSWER_CELLS), source, offset, COUNT)
-    asked.next = offset + len(found.numbers)
+    found = _at(_values(source, choice, known, _ANSWER_CELLS), source, offset, COUNT)
     if offset and not found.numbers:
         return f"that was the last of {found.size:,} values of {found.address}{found.slice}"
+    asked.next = offset + len(found.numbers)
     return replace(found, summary=None) if offset else found
 
 
-def _values(source: _Source, how: str, known: Summary | None, cells: tuple[int, int]) -> Values:
-    tensor, heated = source.tensor, how in ("heat", "mean heat")
-    picture = heat(tensor, rows=cells[0], columns=cells[1], mean=how == "mean heat") if heated else None
+def _values(source: _Source, choice: Choice, known: Summary | None, cells: tuple[int, int]) -> Values:
+    tensor, heated = source.tensor, choice.how in ("heat", "mean heat")
+    picture = heat(tensor, rows=cells[0], columns=cells[1], mean=choice.how == "mean heat") if heated else None
     return Values(
+        f"{choice.name}{choice.slice}",
         source.address,
         source.part,
         source.token,
@@ -214,7 +217,7 @@ def _values(source: _Source, how: str, known: Summary | None, cells: tuple[int, 
         slice_text(source.axes, source.shape),
         tuple(tensor.shape),
         tensor.numel(),
-        how,
+        choice.how,
         0,
         (),
         summary=known,

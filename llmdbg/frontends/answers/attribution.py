@@ -27,7 +27,7 @@ def attribution_lines(value: Attribution) -> list[str]:
     )
     rows = tuple((each.address, each.what, each.value, _bar(each.value, widest)) for each in value.terms)
     return [
-        f"what each part adds to the logit of {quoted(value.text)} at position {value.position}, read after {value.after}",
+        f"what each part adds to the logit of {quoted(value.text)} (position {value.position}, after {value.after})",
         *aligned(Table(columns, rows)),
         _sum(value),
         f"largest: {', '.join(f'{each.address} {each.value:+.2f}' for each in largest(value))}",

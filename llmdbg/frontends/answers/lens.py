@@ -44,7 +44,7 @@ def history(value: LensTable) -> str:
     if value.first is None:
         return f"{name} leads in no row: at the last it has rank {told.rank:,}"
     if value.stays is None:
-        return f"{name} leads after {value.first} for the first time, and not at the end: there it has rank {told.rank:,}"
+        return f"{name} leads after {value.first} for the first time, and at the end it has rank {told.rank:,}"
     stays = "and stays" if value.first == value.stays else f"and from {value.stays} on it stays"
     return f"{name} leads after {value.first} for the first time, {stays}"
 

@@ -90,11 +90,11 @@ def _lines(value: NonfiniteHunt) -> list[str]:
         lines += [f"  {each}" for each in causes(found)]
         if value.asked_at != value.token:
             lines.append(f"  you stand at token {value.asked_at}, which is not finite either")
-        lines += ["the stages before it, as they ended; absmax is of the finite values", *aligned(_table(value.before))]
+        lines += ["the stages before it, as they ended; absmax is of the finite values", *_shown(value.before)]
     lines.append(f"found by running {value.tokens_run} forward{'' if value.tokens_run == 1 else 's'}")
     lines += [
-        "nearest to overflow: absmax as a part of the dtype's largest finite value",
-        *aligned(_table(value.nearest)),
+        "nearest to overflow: absmax, and as a part of the dtype's largest",
+        *_shown(value.nearest),
     ]
     lines += _in_float16(value.nearest)
     if value.least is not None:
@@ -114,15 +114,27 @@ def _in_float16(nearest: Sequence[StageExtent]) -> list[str]:
     return [f"the first of these would be at {headroom(part)} of float16's largest, {_FLOAT16_LARGEST:.0f}"]
 
 
+def _shown(rows: Sequence[StageExtent]) -> list[str]:
+    """The table without the columns that tell nothing apart, so that it fits a narrow screen."""
+    table = _table(rows)
+    dtypes = {each.dtype for each in rows}
+    dull = {index for index in range(1, len(table.columns)) if not any(each[index] for each in table.rows)}
+    dull |= {1} if len(dtypes) == 1 else set()
+    kept = [index for index in range(len(table.columns)) if index not in dull]
+    columns = tuple(table.columns[index] for index in kept)
+    narrow = Table(columns, tuple(tuple(each[index] for index in kept) for each in table.rows))
+    return [*([f"all in {next(iter(dtypes))}"] if len(dtypes) == 1 else []), *aligned(narrow)]
+
+
 def _table(rows: Sequence[StageExtent]) -> Table:
     told = "{:.4g}".format
     columns = (
         Column("stage", left=True),
         Column("dtype", left=True),
-        Column("input absmax", told),
-        Column("output absmax", told),
-        Column("weights absmax", told),
-        Column("of the largest", headroom),
+        Column("input", told),
+        Column("output", told),
+        Column("weights", told),
+        Column("of max", headroom),
         Column("NaN"),
         Column("inf"),
         Column("zeros", share),

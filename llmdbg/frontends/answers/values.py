@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.frontends.number_grid import Grid
-from llmdbg.frontends.shades import NEGATIVE, POSITIVE, shade
+from llmdbg.frontends.shades import INFINITE, LEGEND, NAN, NEGATIVE, NEGATIVE_INFINITE, POSITIVE, shade
 from llmdbg.frontends.tables import Column, Table
 from llmdbg.frontends.visible import visible
 from llmdbg.probes.digits import digits
@@ -103,11 +103,13 @@ def heat_legend(picture: Heat) -> list[str]:
     """What the signs mean, and what a cell is."""
     scale = f"{picture.scale:.4g}"
     of = "mean" if picture.of == "mean" else "number of the largest magnitude"
-    matrix = f"{picture.width:,} numbers, read on from line to line" if picture.folded else (
+    matrix = f"{count_text(picture.width)}, read on from line to line" if picture.folded else (
         f"{picture.height:,} rows (down) x {picture.width:,} (across)"
     )  # fmt: skip
+    beyond = f"{picture.beyond:,} cells are beyond it, up to {picture.largest:.4g}" if picture.beyond else ""
     return [
-        f"{POSITIVE} up to {scale}   {NEGATIVE} down to -{scale}, in quarters   ? NaN  ∞ inf  ! -inf",
+        f"{POSITIVE} {LEGEND} of {scale}, {NEGATIVE} of -{scale}; {NAN} NaN, {INFINITE} inf, {NEGATIVE_INFINITE} -inf",
+        *([beyond] if beyond else []),
         f"a cell is the {of} of its part of {matrix}",
     ]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.commands import COMMANDS, Argument, split_condition
 from llmdbg.debugger.commands.looking import split_export, topic_named
+from llmdbg.debugger.commands.saving import split_saved
 from llmdbg.debugger.commands.stopping import split_trace, split_watch
 from llmdbg.debugger.conditions import parse_condition
 from llmdbg.debugger.expressions import parse_expression, parse_expressions
@@ -59,6 +60,8 @@ def _address(command: Command, arguments: str) -> str | None:
             return split_trace(before)[0]
         case Argument.WATCHED:
             return split_watch(arguments)[1]
+        case Argument.SAVED:
+            return split_saved(arguments)[0]
     return None
 
 
@@ -101,6 +104,7 @@ _FITS: dict[Argument, Callable[[str], bool]] = {
     Argument.VALUES: lambda _: True,
     Argument.TOKEN: bool,
     Argument.EDIT: bool,
+    Argument.SAVED: lambda arguments: bool(split_saved(arguments)),
     Argument.PYTHON: bool,
     Argument.SWITCH: lambda arguments: not arguments or arguments.split()[0] in ("on", "off"),
     Argument.WHERE: lambda arguments: bool(split_condition(arguments)[0]),

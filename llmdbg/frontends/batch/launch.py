@@ -11,8 +11,8 @@ from llmdbg.debugger.session import Session
 from llmdbg.frontends.batch.checks import check_addresses, check_commands, without_comments
 from llmdbg.frontends.batch.progress import LoadingBar
 from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
-from llmdbg.frontends.log import route_libraries, route_transformers
 from llmdbg.frontends.export import export
+from llmdbg.frontends.log import route_libraries, route_transformers
 from llmdbg.frontends.opening import opened
 from llmdbg.frontends.visible import visible
 

@@ -29,6 +29,8 @@ class Action:
 
 _SHOWN = {
     "question_mark": "?",
+    "exclamation_mark": "!",
+    "dollar_sign": "$",
     "colon": ":",
     "slash": "/",
     "space": "space",

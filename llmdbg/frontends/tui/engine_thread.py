@@ -210,8 +210,7 @@ class EngineThread(threading.Thread):
                     self._post(Left())
                 elif isinstance(outcome, Answer):
                     done = f"{outcome.done} " if outcome.done else ""
-                    lines = answer_lines(outcome.data)
-                    told = lines[:1] if self._is_in_view(outcome.data) else lines
+                    told = [] if self._is_in_view(outcome.data) else answer_lines(outcome.data)
                     answer += tuple(f"{done}{each}" for each in told)
                 elif isinstance(outcome, Moved) and (missed := not_reached(session, command, outcome.stop)):
                     answer += (missed,)
@@ -235,7 +234,7 @@ class EngineThread(threading.Thread):
 
     def _is_in_view(self, answer: Any) -> bool:
         """Whether a pane in view shows an answer anyway."""
-        return any(type(answer).__name__ in pane.shows for pane in self._panes)
+        return any(pane.shows is not None and pane.shows(answer) for pane in self._panes)
 
     def _note_token(self, _generated: int, token: TokenRow) -> None:
         """Keep the newest tokens, and show them now and then. Runs inside the forward."""

@@ -14,8 +14,10 @@ class FetchedRows(LazyRows):
     `lacks(lines)` is what the pane's `fetch` is given for a range of lines, None where nothing is missing.
     """
 
-    def __init__(self, count: int, make: Callable[[int], Row], lacks: Callable[[range], Any]) -> None:
-        super().__init__(count, make)
+    def __init__(
+        self, count: int, make: Callable[[int], Row], lacks: Callable[[range], Any], about: object = None
+    ) -> None:
+        super().__init__(count, make, about)
         self._lacks = lacks
 
     def lacks(self, lines: range) -> Any:

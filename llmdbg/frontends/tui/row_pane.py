@@ -16,7 +16,7 @@ from textual.scrollbar import ScrollBarRender
 from textual.strip import Strip
 
 from llmdbg.frontends.tui.fetched_rows import FetchedRows
-from llmdbg.frontends.tui.rows import STYLES, Row, changed_cells
+from llmdbg.frontends.tui.rows import STYLES, LazyRows, Row, changed_cells
 
 _EMPTY = Row()
 _STEP = 32
@@ -42,6 +42,7 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         self._rows: Sequence[Row] = ()
         self._drawn: dict[int, Row] = {}
         self._thumb = (0, 0)
+        self._about: object = None
 
     def on_mount(self) -> None:
         """Have the scrollbar drawn by the true length."""
@@ -93,8 +94,9 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         if self.virtual_size.height != room:
             self.virtual_size = Size(1, room)
         self._move_thumb()
-        if top > self.max_scroll_y:
-            self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True)
+        last = 0 if self._is_about_something_else(rows) else self.max_scroll_y
+        if top > last:
+            self.scroll_to(y=last, animate=False, immediate=True)
             top = round(self.scroll_offset.y)
         self._drawn = {y: drawn for y, drawn in self._drawn.items() if top <= y < top + height}
         for y in range(top, top + height):
@@ -103,6 +105,11 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
             if cells is not None and cells[0] < width:
                 first, end = cells[0], min(cells[1], width)
                 self.refresh(Region(first, y - top, max(1, end - first), 1))
+
+    def _is_about_something_else(self, rows: Sequence[Row]) -> bool:
+        before, now = self._about, rows.about if isinstance(rows, LazyRows) else None
+        self._about = before if now is None else now
+        return before is not None and self._about != before
 
     @property
     def max_scroll_y(self) -> int:

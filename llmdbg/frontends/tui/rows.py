@@ -52,10 +52,13 @@ def row(*spans: tuple[str, ...] | str, fill: str = "", do: str = "") -> Row:
 
 
 class LazyRows(Sequence[Row]):
-    """Rows that are only made when they are looked at: a pane may have as many as the prompt has tokens."""
+    """Rows that are only made when they are looked at: a pane may have as many as the prompt has tokens.
 
-    def __init__(self, count: int, make: Callable[[int], Row]) -> None:
-        self._count, self._make = count, make
+    Where `about` differs from what rows shown earlier were about, they are shown from the first one on.
+    """
+
+    def __init__(self, count: int, make: Callable[[int], Row], about: object = None) -> None:
+        self._count, self._make, self.about = count, make, about
 
     def __len__(self) -> int:
         """How many there are."""

@@ -271,7 +271,7 @@ async def test_the_mouse_does_what_keys_do(tiny_folder):
         await until(pilot, lambda: here(app).startswith("0."))
         await pilot.click("#tokens", offset=(1, 1))
         await until(pilot, lambda: app.state.shown.focus == 0)
-        await pilot.click("#tabbar", offset=(pane(app, "tabbar").index("values"), 0))
+        await pilot.click("#tabbar", offset=(pane(app, "tabbar").index("7"), 0))
         await until(pilot, lambda: app.row_pane("values").display)
         footer = line(app, "footer")
         await pilot.click("#footer", offset=(footer.index("over"), 0))

@@ -31,8 +31,7 @@ class Pane:
     plain Python: no tensor leaves that thread. `draw(state, width, height)` makes the rows, at least as many as there
     are to see; it finds what was asked for in `state.asked(name)`, None where nothing was asked yet.
     `fetch(session, lacking)` runs there when lines come into view that its `FetchedRows` lack; what it returns takes
-    the place of what was asked for. Of an answer of a type in `shows` only the first line is told while this one is in
-    view.
+    the place of what was asked for. An answer that it `shows` anyway is not told as well while it is in view.
     `line` says which of its rows should stay in view. A `TAB` shares its room with the other tabs.
     """
 
@@ -44,7 +43,7 @@ class Pane:
     line: Callable[[ScreenState], int | None] | None = None
     about: str = ""
     fetch: Callable[[Session, Any], Any] | None = None
-    shows: tuple[str, ...] = ()
+    shows: Callable[[Any], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from llmdbg.frontends.answers.values import extremes_line, found_text, heat_legend, nonfinite_lines
+from llmdbg.frontends.answers.values import extremes_line, heat_legend, nonfinite_lines
 from llmdbg.frontends.number_grid import Grid
-from llmdbg.frontends.shades import shade, shade_style
+from llmdbg.frontends.shades import NEGATIVE, POSITIVE, shade, shade_style
 from llmdbg.frontends.tui.fetched_rows import FetchedRows
 from llmdbg.frontends.tui.panes.pane import Pane, Place
 from llmdbg.frontends.tui.rows import LazyRows, Row, fitted, row, wrapped
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from llmdbg.debugger.insight.values import Values
     from llmdbg.debugger.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.probes.axes import Index
     from llmdbg.probes.heat import Heat
     from llmdbg.probes.values import Number, Summary
 
-_WIDE = 72
+_WIDE = 64
 _CELLS = {"float64": 24, "float32": 15, "float16": 11, "bfloat16": 11, "bool": 6}
 _SMALL_FLOAT_CELL, _UNKNOWN_CELL = 10, 24
 _LEAST_LINES = 4
@@ -36,19 +37,24 @@ def _fetch(session: Session, lacking: tuple[int, int]) -> Values | str:
     return session.focused_values(lacking)
 
 
+def _is_shown(answer: Any) -> bool:
+    """What `x` answers, but for what `x` alone goes on with."""
+    return type(answer).__name__ == "Values" and answer.summary is not None
+
+
 def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
     found: Values | str | None = state.asked("values")
     if found is None:
         return []
     if isinstance(found, str):
         return [row((line, "dim")) for line in wrapped(visible(found), width)]
-    head = _head(found, width)
+    head, about = _head(found, width), (found.asked, found.how)
     if found.heat is not None:
-        return [*head, *_heat_rows(found.heat, width, max(_LEAST_LINES, height - len(head) - 2))]
+        rows = [*head, *_heat_rows(found.heat, width, max(_LEAST_LINES, height - len(head) - 1))]
+        return LazyRows(len(rows), rows.__getitem__, about)
     if found.how == "magnitude":
-        return LazyRows(
-            len(head) + len(found.numbers), lambda y: head[y] if y < len(head) else _ranked(found, y - len(head), width)
-        )
+        count = len(head) + len(found.numbers)
+        return LazyRows(count, lambda y: head[y] if y < len(head) else _ranked(found, y - len(head), width), about)
     return _numbers(found, head, width)
 
 
@@ -56,31 +62,33 @@ def _head(found: Values, width: int) -> list[Row]:
     """What is shown, and what stands out in it."""
     name = f"{visible(found.address)}{'.in' if found.part == 'input' else ''}{found.slice}"
     shape = f" {found.dtype}[{', '.join(map(str, found.shape))}]"
-    rows = [row((fitted(name, min(width, len(name))), "accent"), (fitted(shape, max(0, width - len(name))), "dim"))]
+    rows = [
+        row((fitted(name, min(width, len(name))), "accent"), (fitted(shape, max(0, width - len(name))).rstrip(), "dim"))
+    ]
     if found.note:
         rows += [row((line, "warn")) for line in wrapped(visible(found.note), width)]
     known = found.summary
     size = f"{found.size:,} values" if found.size != 1 else "1 value"
     if known is None or not known.size:
         return [*rows, row((size, "dim"))]
-    rows += [row((line, "dim")) for line in wrapped(f"{size} · {_extremes(known, found.dtype, width)}", width)]
+    rows += [row((line, "dim")) for line in wrapped(f"{size}, {_extremes(found, known, width)}", width)]
     rows += [row((line, "bad")) for told in nonfinite_lines(known) for line in wrapped(told, width)]
-    return [*rows, *_outliers(known, found.dtype, width)]
+    return [*rows, *_outliers(known, width)]
 
 
-def _extremes(known: Summary, dtype: str, width: int) -> str:
-    if width >= _WIDE or known.min is None or known.max is None:
-        return extremes_line(known, dtype)
-    largest = found_text(known.largest[0], dtype) if known.largest else ""
-    return f"largest {largest}"
+def _extremes(found: Values, known: Summary, width: int) -> str:
+    if width >= _WIDE or not known.largest:
+        return extremes_line(known, found.dtype)
+    largest = known.largest[0]
+    return f"top {digits(largest.value, found.dtype)} at {_varying(found, largest.index)}"
 
 
-def _outliers(known: Summary, dtype: str, width: int) -> list[Row]:
+def _outliers(known: Summary, width: int) -> list[Row]:
     if known.outlier_count is None or not (known.outlier_count or width >= _WIDE):
         return []
     if not known.outlier_count:
         return [row(("no outlier dimension", "dim"))]
-    named = " ".join(f"{each.dimension} ({digits(each.absmax, dtype)})" for each in known.outliers)
+    named = " ".join(f"{each.dimension} ({each.absmax:.4g})" for each in known.outliers)
     count = f"{known.outlier_count} outlier dimension{'' if known.outlier_count == 1 else 's'} "
     return [row((count, "warn"), fitted(named, max(0, width - len(count))))]
 
@@ -114,7 +122,7 @@ def _numbers(found: Values, head: list[Row], width: int) -> Sequence[Row]:
         # What is just above and below comes along, so that a line further is there already.
         return max(0, first - (last - first)), 3 * (last - first)
 
-    return FetchedRows(len(head) + grid.lines, line, lacks)
+    return FetchedRows(len(head) + grid.lines, line, lacks, (found.asked, found.how))
 
 
 def _ranked(found: Values, rank: int, width: int) -> Row:
@@ -129,16 +137,19 @@ def _heat_rows(picture: Heat, width: int, height: int) -> list[Row]:
     from llmdbg.probes.heat import coarser
 
     seen = coarser(picture, height, width)
-    rows = []
+    rows = [row((fitted(f"{POSITIVE} to {seen.scale:.4g}  {NEGATIVE} to -{seen.scale:.4g}", width), "dim"))]
     for line in seen.cells.tolist():
-        signs = [shade(each, seen.scale) for each in line]
-        rows.append(row(*((sign, shade_style(sign)) for sign in signs)))
+        rows.append(row(*((sign, shade_style(sign)) for sign in (shade(each, seen.scale) for each in line))))
     return [*rows, *(row((line, "dim")) for told in heat_legend(seen) for line in wrapped(told, width))]
 
 
 def _short_index(found: Values, place: int) -> str:
-    """The index of a number without the dimensions that the slice has taken away."""
-    pairs = zip(found.index(place), found.axes(), strict=True)
+    return _varying(found, found.index(place))
+
+
+def _varying(found: Values, index: Index) -> str:
+    """An index without the dimensions that the slice has taken away."""
+    pairs = zip(index, found.axes(), strict=True)
     return ",".join(str(at) for at, axis in pairs if isinstance(axis, range) and len(axis) > 1)
 
 
@@ -168,5 +179,5 @@ PANE = Pane(
     ask=_ask,
     about="the numbers themselves",
     fetch=_fetch,
-    shows=("Values",),
+    shows=_is_shown,
 )

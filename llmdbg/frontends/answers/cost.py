@@ -1,0 +1,76 @@
+"""What a forward costs, as lines of text and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.frontends.answers.kv import size
+from llmdbg.frontends.tables import Column, Table, aligned
+from llmdbg.frontends.visible import visible
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.insight.cost import Added, Cost, Timed, TimeRow
+    from llmdbg.debugger.insight.memory import MemoryRow
+
+
+def timed_line(value: Timed) -> str:
+    """`decode of token 3: 25.1 ms (24.0 to 27.3, 5 runs), 39.8 tokens/s`."""
+    what = f"decode of token {value.token}" if value.token else f"prefill of {value.positions} tokens"
+    between = f"{value.fastest:.1f} to {value.slowest:.1f}, {value.runs} runs" if value.runs > 1 else "1 run"
+    return f"{what}: {value.ms:.1f} ms ({between}), {value.tokens_per_second:.1f} tokens/s"
+
+
+def added_line(value: Added) -> str:
+    """What watching adds, or that it is too little to be told."""
+    stages = f"{value.watching} ({value.stages} stages)"
+    if value.noise is None:
+        return f"watching {stages} took {abs(value.ms):.1f} ms {'more' if value.ms > 0 else 'less'}, in one run of each"
+    if value.ms <= value.noise:
+        return f"watching {stages} adds less than runs differ by anyway, {value.noise:.1f} ms"
+    return f"watching {stages} adds {value.ms:.1f} ms, {value.us_per_stage:.0f} µs a stage"
+
+
+def _lines(value: Cost) -> list[str]:
+    lines = [f"note: {visible(note)}" for note in value.notes]
+    lines += [f"the model alone, {value.dtype} on {visible(value.device)}", f"  {timed_line(value.alone)}"]
+    if value.other is not None:
+        lines.append(f"  {timed_line(value.other)}")
+    if value.outline:
+        lines += ["where the time goes (watched, so a little slower)", *aligned(_times(value.outline, value.parts))]
+        slowest = max(range(len(value.layers)), key=value.layers.__getitem__, default=None)
+        if slowest is not None:
+            typical = sorted(value.layers)[len(value.layers) // 2]
+            lines.append(f"a layer: {typical:.2f} ms, the slowest is {slowest} with {value.layers[slowest]:.2f} ms")
+    lines += ["what llmdbg adds", *(f"  {added_line(each)}" for each in value.added)]
+    lines += ["memory", *aligned(_memory(value.memory))]
+    if value.kv_growth is not None:
+        lines.append(f"the KV cache grows by {size(value.kv_growth)} a token")
+    return lines
+
+
+def _times(outline: Sequence[TimeRow], parts: Sequence[TimeRow]) -> Table:
+    """Both tables in one; the parts are of the layers, and from runs of their own."""
+    columns = (
+        Column("stage", left=True),
+        Column("count"),
+        Column("ms", "{:.2f}".format),
+        Column("of its run", lambda part: f"{100 * part:.1f}%"),
+    )
+    rows = [("between them", None, each.ms, each.share) if not each.count else _row(each, "") for each in outline]
+    return Table(columns, (*rows, *(_row(each, "in layers: ") for each in parts)))
+
+
+def _row(each: TimeRow, before: str) -> tuple[Any, ...]:
+    return f"{before}{each.name}", each.count, each.ms, each.share
+
+
+def _memory(rows: Sequence[MemoryRow]) -> Table:
+    columns = (Column("what", left=True), Column("device", left=True), Column("bytes", size))
+    return Table(columns, tuple((each.what, each.device, each.bytes) for each in rows))
+
+
+WRITERS: dict[str, Callable[[Any], list[str]]] = {"Cost": _lines}
+TABLES: dict[str, Callable[[Any], Sequence[Table]]] = {
+    "Cost": lambda value: [_times(value.outline, value.parts), _memory(value.memory)]
+}

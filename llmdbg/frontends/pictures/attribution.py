@@ -1,0 +1,45 @@
+"""The picture of an attribution: a bar for each part, to the right for what it adds, to the left for what it takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.frontends.pictures.canvas import caption, drawn, shown
+from llmdbg.frontends.visible import quoted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from llmdbg.probes.attribution import Attribution
+
+_BAR, _MARGIN, _WIDTH = 0.16, 1.4, 8.0  # inches
+_COLOURS = {"attention": "#1f77b4", "mlp": "#ff7f0e", "embedding": "#2ca02c", "constant": "#7f7f7f"}
+_OTHER = "#9467bd"
+
+
+def _draw(value: Attribution, format: str) -> bytes:
+    return drawn(_WIDTH, _MARGIN + _BAR * len(value.terms), lambda made, axes: _fill(value, made, axes), format)
+
+
+def _fill(value: Attribution, made: Figure, axes: Axes) -> None:
+    terms = list(reversed(value.terms))
+    axes.barh(range(len(terms)), [each.value for each in terms], color=[_colour(each.what) for each in terms])
+    axes.set_yticks(range(len(terms)), [shown(each.address) for each in terms])
+    axes.set_ylim(-0.7, len(terms) - 0.3)
+    axes.axvline(0, color="black", linewidth=0.6)
+    axes.margins(x=0.05)
+    for what in dict.fromkeys(each.what for each in value.terms):
+        axes.barh([0], [0], color=_colour(what), label=what)
+    axes.legend(loc="lower right")
+    title = f"what each part adds to the logit of {quoted(value.text)}"
+    made.suptitle(caption(title, _WIDTH), x=0.01, ha="left", fontsize=10)
+    told = f"position {value.position}, read after {value.after}: the sum is {value.sum:.3f}"
+    axes.set_xlabel(caption(told, _WIDTH), loc="left")
+
+
+def _colour(what: str) -> str:
+    return _COLOURS.get(what, _OTHER)
+
+
+PICTURES = {"Attribution": _draw}

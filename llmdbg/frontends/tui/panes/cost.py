@@ -1,0 +1,98 @@
+"""What this stage took and what is held now; and what the last `info cost` measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmdbg.frontends.answers.cost import added_line
+from llmdbg.frontends.answers.kv import size
+from llmdbg.frontends.tui.panes.pane import Pane, Place, Trouble
+from llmdbg.frontends.tui.rows import Row, bar_of, fitted, row, wrapped
+from llmdbg.frontends.visible import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmdbg.debugger.insight.cost import Cost, TimeRow
+    from llmdbg.debugger.insight.memory import MemoryRow
+    from llmdbg.debugger.session import Session
+    from llmdbg.frontends.tui.screen_state import ScreenState
+
+_BAR = 8
+_MEASURES = "`:info cost` measures the model by itself, and what llmdbg adds"
+_RESIDENT = "resident"
+
+
+@dataclass(frozen=True, slots=True)
+class CostHere:
+    """What is known at a stop without measuring anything, and what was measured last."""
+
+    memory: tuple[MemoryRow, ...]
+    kv_bytes: int | None
+    kv_growth: int | None
+    measured: Cost | None
+
+
+def _ask(session: Session) -> CostHere:
+    from llmdbg.debugger.insight.memory import cache_size, memory
+
+    held = cache_size(session)
+    kv_bytes, kv_growth = (None, None) if held is None else held
+    return CostHere(memory(session), kv_bytes, kv_growth, session.last_answers.get("cost"))
+
+
+def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
+    found: CostHere | Trouble | None = state.asked("cost")
+    rows = [*_here(state, width)]
+    if isinstance(found, Trouble):
+        return [*rows, *(row((line, "warn")) for line in wrapped(visible(found.message), width))]
+    if found is None:
+        return rows
+    rows += [row((fitted(line, width).rstrip(), "dim")) for line in _held(found)]
+    if found.measured is None:
+        return [*rows, *(row((line, "dim")) for line in wrapped(_MEASURES, width)), *_seen(state, width)]
+    return [*rows, *_measured(found.measured, width)]
+
+
+def _here(state: ScreenState, width: int) -> Sequence[Row]:
+    stop = state.snapshot.stop
+    took = "no time" if stop.ms is None else f"{stop.ms:.2f} ms"
+    name = fitted(visible(stop.stage.address), max(0, width - len(took) - 2)).rstrip()
+    return [row((took, "accent"), (f"  {name}", "dim"))]
+
+
+def _held(found: CostHere) -> list[str]:
+    growth = "" if found.kv_growth is None else f" +{size(found.kv_growth)} a token"
+    lines = [] if found.kv_bytes is None else [f"KV cache {size(found.kv_bytes)}{growth}"]
+    parameters = sum(each.bytes for each in found.memory if each.what == "parameters")
+    process = sum(each.bytes for each in found.memory if each.what.startswith(_RESIDENT))
+    return [*lines, f"weights {size(parameters)} · process {size(process)}"]
+
+
+def _seen(state: ScreenState, width: int) -> list[Row]:
+    """The stages seen during this token that took longest, as long as nothing better is known."""
+    times = sorted(((each.ms, address) for address, each in state.snapshot.seen.items() if each.ms), reverse=True)
+    head = [row((fitted("seen during this token, watched", width).rstrip(), "dim"))] if times else []
+    return [*head, *(row(f"{ms:8.2f} ms ", (fitted(visible(name), max(0, width - 12)), "dim")) for ms, name in times)]
+
+
+def _measured(cost: Cost, width: int) -> list[Row]:
+    alone = cost.alone
+    what = f"decode, token {alone.token}" if alone.token else f"prefill of {alone.positions}"
+    rate = f"{alone.tokens_per_second:.1f} tok/s"
+    rows = [row((f"{alone.ms:.1f} ms", "accent"), (fitted(f" {rate} · {what}, alone", max(0, width - 9)), "dim"))]
+    if cost.other is not None:
+        phase = f"{cost.other.phase} {cost.other.ms:.1f} ms · {cost.other.tokens_per_second:.1f} tok/s"
+        rows.append(row((fitted(phase, width).rstrip(), "dim")))
+    rows += [_time(each, width) for each in cost.outline if each.share >= 0.01]
+    rows += [_time(each, width, "· ") for each in cost.parts]
+    return [*rows, *(row((line, "dim")) for each in cost.added for line in wrapped(added_line(each), width))]
+
+
+def _time(each: TimeRow, width: int, before: str = "") -> Row:
+    name = fitted(f"{before}{visible(each.name)}", max(4, width - _BAR - 16))
+    return row(f"{each.ms:8.2f} ", (f"{100 * each.share:3.0f}% ", "dim"), (bar_of(each.share, _BAR), "bar"), f" {name}")
+
+
+PANE = Pane("cost", "dollar_sign", Place.TAB, _draw, ask=_ask, about="what this took, and what is held")

@@ -1,0 +1,92 @@
+"""Whether what this stage gave is finite and how near to overflow it is; and what the last hunt found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmdbg.frontends.answers.nonfinite import causes, headroom, number_name, share, where
+from llmdbg.frontends.tui.panes.pane import Pane, Place, Trouble
+from llmdbg.frontends.tui.rows import Row, fitted, row, wrapped
+from llmdbg.frontends.visible import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmdbg.debugger.insight.nonfinite import NonfiniteHunt
+    from llmdbg.debugger.session import Session
+    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.probes.finiteness import Extent
+
+_HUNTS = "`:info nonfinite` runs this token again and hunts for the first"
+
+
+@dataclass(frozen=True, slots=True)
+class FinitenessHere:
+    """Every tensor of numbers that this stage gave, by its name there, and what the last hunt found."""
+
+    outputs: tuple[tuple[str, Extent], ...]
+    cuts_scores: bool
+    hunt: NonfiniteHunt | None
+
+
+def _ask(session: Session) -> FinitenessHere:
+    from llmdbg.models.stages import StageKind
+    from llmdbg.probes.finiteness import extents, tensors_in
+
+    named = list(tensors_in(session.visit.output, "output"))
+    found = extents([(tensor, None) for _, tensor in named])
+    outputs = tuple((name, extent) for (name, _), extent in zip(named, found, strict=True))
+    cuts = session.visit.stage.kind is StageKind.PROCESSOR
+    return FinitenessHere(outputs, cuts, session.last_answers.get("nonfinite"))
+
+
+def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
+    found: FinitenessHere | Trouble | None = state.asked("nonfinite")
+    if isinstance(found, Trouble):
+        return [row((line, "warn")) for line in wrapped(visible(found.message), width)]
+    rows = [line for name, extent in found.outputs for line in _output(name, extent, found, width)] if found else []
+    if not rows:
+        rows.append(row(("this stage gives out no numbers", "dim")))
+    rows += _seen(state, width)
+    if found is None or found.hunt is None:
+        return [*rows, *(row((line, "dim")) for line in wrapped(_HUNTS, width))]
+    return [*rows, *_hunt(found.hunt, width), *(row((line, "dim")) for line in wrapped(_HUNTS, width))]
+
+
+def _output(name: str, extent: Extent, here: FinitenessHere, width: int) -> list[Row]:
+    bad = extent.nan + (extent.plus_inf if here.cuts_scores else extent.inf)
+    cut = f", {extent.minus_inf} cut" if here.cuts_scores else ""
+    said = f"{extent.nan} NaN, {extent.plus_inf if here.cuts_scores else extent.inf} infinite{cut}"
+    lines = [(f"{name} {said}", "bad" if bad else "good")]
+    lines.append((f"absmax {extent.absmax:.4g} · {headroom(extent.headroom)} of {extent.dtype} max", ""))
+    if extent.subnormal:
+        lines.append((f"{share(extent.subnormal / extent.size)} are subnormal", "warn"))
+    return [row((fitted(text, width).rstrip(), style)) for text, style in lines]
+
+
+def _seen(state: ScreenState, width: int) -> list[Row]:
+    """The first stop of this token at which something was not finite. Scores that were cut do not count."""
+    shown = state.snapshot
+    cut = {stage.address for stage in shown.stages if stage.address.startswith("sample")}
+    first = next((address for address, each in shown.seen.items() if each.not_finite and address not in cut), None)
+    if first is None:
+        return []
+    return [
+        row((line, "warn")) for line in wrapped(f"first seen not finite during this token: {visible(first)}", width)
+    ]
+
+
+def _hunt(hunt: NonfiniteHunt, width: int) -> list[Row]:
+    if hunt.found is None:
+        nearest = hunt.nearest[0] if hunt.nearest else None
+        said = [f"last hunt: all {hunt.stages} stage ends of token {hunt.token} ({hunt.phase}) are finite"]
+        if nearest is not None and nearest.headroom is not None:
+            said.append(f"nearest to overflow: {visible(nearest.address)}, {headroom(nearest.headroom)}")
+        return [row((line, "dim")) for each in said for line in wrapped(each, width)]
+    head = f"last hunt: {number_name(hunt.found.value)} first at {where(hunt.found)}"
+    rows = [row((line, "bad")) for line in wrapped(head, width)]
+    return [*rows, *(row((line, "dim")) for each in causes(hunt.found) for line in wrapped(each, width))]
+
+
+PANE = Pane("nonfinite", "exclamation_mark", Place.TAB, _draw, ask=_ask, about="NaN, infinity, and how near they are")

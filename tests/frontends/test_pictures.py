@@ -1,0 +1,118 @@
+"""Pictures of answers: what is larger is darker, texts are shown and never parsed, equal answers give equal bytes."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from llmdbg.errors import CommandError
+from llmdbg.frontends.export import export
+from llmdbg.frontends.pictures import picture
+from llmdbg.frontends.pictures.canvas import shown
+from llmdbg.frontends.pictures.heatmap import draw
+from tests.sessions import tiny_session
+
+HOSTILE = ("$x_1$", "<script>&", "\x1b[31m", "\u202e", "日本", "🦊", "\\frac{1}{2}", "")
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("L"), dtype=float)
+
+
+def texts(data: bytes) -> str:
+    return "\n".join(each.text or "" for each in ElementTree.fromstring(data.decode()).iter() if each.text)
+
+
+def of(values: list[list[float | None]], format: str = "png", **more: object) -> bytes:
+    names = {"rows": [str(y) for y in range(len(values))], "columns": [str(x) for x in range(len(values[0]))]}
+    return draw(values, **{**names, "title": "a title", "format": format, **more})  # type: ignore[arg-type]
+
+
+def test_the_larger_is_the_darker() -> None:
+    light, dark = (pixels(of([[value] * 20] * 10, low=0, high=1)) for value in (0.1, 0.9))
+    middle = tuple(each // 2 for each in light.shape)
+    assert dark[middle] < light[middle] - 50
+
+
+def test_what_is_no_number_is_grey() -> None:
+    image = pixels(of([[None] * 20] * 10, low=0, high=1))
+    assert image[image.shape[0] // 2, image.shape[1] // 2] == 0xDD
+    assert np.array_equal(image, pixels(of([[float("nan")] * 20] * 10, low=0, high=1)))
+
+
+@pytest.mark.parametrize("format", ["png", "svg"])
+def test_equal_answers_give_equal_bytes(format: str) -> None:
+    assert of([[0.1, 0.9]], format) == of([[0.1, 0.9]], format)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("format", ["png", "svg"])
+def test_any_text_is_drawn_and_none_is_obeyed(text: str, format: str) -> None:
+    data = of([[0.5]], format, rows=[text], columns=[text], cells=[[text]], title=text, subtitle=text)
+    if format == "svg":
+        found = texts(data)
+        assert found.count(shown(text)) >= 3 or not text
+        assert "\x1b" not in found
+        assert "<script" not in data.decode()
+
+
+def test_what_the_font_cannot_draw_is_spelled() -> None:
+    assert shown("a🦊") == "a‹U+1F98A›"
+    assert shown(" café ⏎") == " café ⏎"
+
+
+def test_the_lens_has_its_layers_tokens_and_ranks() -> None:
+    session = tiny_session()
+    session.do("goto sample@1")
+    table = session.do("info lens").data  # type: ignore[union-attr]
+    found = texts(picture(table, "svg"))
+    for row in table.rows:
+        assert row.address in found
+        assert f"#{row.followed[0].rank:,}" in found
+    assert "logit lens" in found
+
+
+def test_an_attribution_has_a_bar_for_each_part() -> None:
+    session = tiny_session()
+    session.do("goto sample@1")
+    value = session.do("info attribution").data  # type: ignore[union-attr]
+    found = texts(picture(value, "svg"))
+    assert all(each.address in found for each in value.terms)
+    assert f"{value.sum:.3f}" in found
+
+
+def test_attention_has_its_heads_and_tokens() -> None:
+    session = tiny_session(text="Hello")
+    session.do("goto 1")
+    found = texts(picture(session.do("info attention").data, "svg"))  # type: ignore[union-attr]
+    assert all(f"head {head}" in found for head in range(4))
+    assert all(letter in found for letter in "Helo")
+
+
+def test_from_a_command_into_a_file(tmp_path: Path) -> None:
+    session = tiny_session()
+    session.exporter = export
+    session.do("goto 1")
+    for topic in ("lens", "attention", "attribution"):
+        session.do(f"info {topic} > {tmp_path}/{topic}.png")
+        session.do(f"info {topic} > {tmp_path}/{topic}.svg")
+        assert min(pixels((tmp_path / f"{topic}.png").read_bytes()).shape) > 100
+        ElementTree.parse(tmp_path / f"{topic}.svg")
+
+
+@pytest.mark.parametrize("value", ["a sentence", (), 3])
+def test_what_has_no_picture_is_said(value: object) -> None:
+    with pytest.raises(CommandError, match="no picture"):
+        picture(value, "svg")
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(CommandError, match=r"pip install 'llmdbg\[pictures\]'"):
+        picture("anything", "svg")

@@ -1,0 +1,276 @@
+"""The lens as a table, against the model's own norm and head run by hand on its own hidden states."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from llmdbg import open_session
+from llmdbg.debugger.info import TOPICS
+from llmdbg.debugger.session import Session
+from llmdbg.errors import CommandError, LensError
+from llmdbg.probes.lens import Lens
+from llmdbg.probes.lens_table import LensTable, lens_table
+from tests.sessions import tiny_session
+
+ARCHITECTURES = [
+    *("llama", "mistral", "gemma2", "gemma3", "gpt2", "gpt_neox", "opt", "phi3", "mixtral", "falcon"),
+    *("bloom", "cohere", "granite", "olmo2", "mamba", "mpt", "deepseek_v3"),
+]
+# A product over many rows may add up in another order than one over a single row.
+TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 3e-2}
+
+
+def asked(session: Session, arguments: str = "") -> LensTable:
+    found = TOPICS["lens"].ask(session, arguments)
+    assert isinstance(found, LensTable)
+    return found
+
+
+def residuals(session: Session, position: int) -> dict[str, torch.Tensor]:
+    """What a forward over the whole sequence, with hooks of our own, has after each layer at a position."""
+    model, found = session.loaded.model, {}
+    ids = [*session.prompt.ids, *session.engine.generated[: session.stop.token]]
+
+    def keep(name: str):
+        def hook(_module, _args, output):
+            output = output[0] if isinstance(output, tuple) else output
+            found[name] = output.reshape(1, len(ids), -1)[0, position].clone()
+
+        return hook
+
+    handles = [
+        session.anatomy.modules[stage.address].register_forward_hook(keep(stage.address))
+        for stage in session.anatomy.layers()
+    ]
+    with torch.no_grad():
+        model(torch.tensor([ids], device=model.device), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def by_hand(session: Session, residual: torch.Tensor) -> torch.Tensor:
+    """Scores (vocabulary,) float32 by the modules of the architectures above, written out."""
+    model, config = session.loaded.model, session.loaded.model.config
+    hidden = residual[None]
+    if (norm := session.anatomy.modules.get("norm")) is not None:
+        hidden = norm(hidden)
+    if hasattr(model.get_decoder(), "project_out") and model.get_decoder().project_out is not None:
+        hidden = model.get_decoder().project_out(hidden)
+    scores = model.get_output_embeddings()(hidden)
+    if (scale := getattr(config, "logit_scale", None)) is not None:
+        scores = scores * scale
+    if (scaling := getattr(config, "logits_scaling", None)) is not None:
+        scores = scores / scaling
+    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
+        scores = torch.tanh(scores / cap) * cap
+    return scores[0].float()
+
+
+def check(session: Session, table: LensTable, position: int, tolerance: float) -> None:
+    expected = residuals(session, position)
+    assert {row.address for row in table.rows} >= set(expected) & {row.address for row in table.rows}
+    with torch.no_grad():
+        for row in table.rows:
+            if row.address not in expected:
+                continue
+            scores = by_hand(session, expected[row.address])
+            probs = torch.softmax(scores, dim=-1)
+            scale = float(scores.abs().max())
+            assert row.layer == int(row.address)
+            assert [each.logit for each in row.top] == pytest.approx(
+                scores.topk(len(row.top)).values.tolist(), abs=tolerance * max(1.0, scale)
+            )
+            for each in row.top:
+                assert each.prob == pytest.approx(float(probs[each.id]), abs=4 * tolerance * max(1.0, scale))
+            entropy = float(torch.special.entr(probs).sum())
+            assert row.entropy == pytest.approx(entropy, abs=20 * tolerance * max(1.0, scale))
+            for told in row.followed:
+                near = tolerance * max(1.0, scale)
+                least, most = int((scores > scores[told.id] + near).sum()), int((scores > scores[told.id] - near).sum())
+                assert least + 1 <= told.rank <= most + 1
+
+
+@pytest.mark.parametrize("where", ["logits", "sample@2"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_it_is_the_models_own_norm_and_head_on_its_own_hidden_states(name: str, where: str) -> None:
+    session = tiny_session(name)
+    session.do(f"goto {where}")
+    table = asked(session)
+    layers = [stage.address for stage in session.anatomy.layers()]
+    assert [row.address for row in table.rows if row.address in layers] == layers
+    check(session, table, table.position, TOLERANCE[torch.float32])
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
+def test_in_bfloat16_too(name: str) -> None:
+    session = tiny_session(name)
+    session.loaded.model.to(torch.bfloat16)
+    try:
+        session.do("run")
+        session.do("goto logits@1")
+        table = asked(session)
+        check(session, table, table.position, TOLERANCE[torch.bfloat16])
+    finally:
+        session.close()
+        session.loaded.model.to(torch.float32)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "opt", "bloom"])
+def test_the_last_row_is_bitwise_the_models_logits(name: str) -> None:
+    session = tiny_session(name)
+    session.do("goto logits@1")
+    logits = session.visit.trail[0][1][0]
+    last = asked(session).rows[-1]
+    assert asked(session).model
+    assert last.address == "logits"
+    assert [each.logit for each in last.top] == logits.topk(len(last.top)).values.tolist()
+    assert [each.id for each in last.top] == logits.topk(len(last.top)).indices.tolist()
+
+
+def test_an_earlier_position_of_the_prompt_is_read_where_the_focus_is() -> None:
+    session = tiny_session()
+    session.do("goto logits")
+    session.do("focus 3")
+    table = asked(session)
+    assert table.position == 3
+    assert not table.model
+    assert table.rows[-1].address == "1"
+    check(session, table, 3, TOLERANCE[torch.float32])
+
+
+def test_inside_the_stack_there_is_what_has_run() -> None:
+    session = tiny_session()
+    session.do("goto 1.mlp@1")
+    assert [row.address for row in asked(session).rows] == ["embed", "0"]
+    session.do("step")
+    session.do("goto 1@1")
+    assert [row.address for row in asked(session).rows] == ["embed", "0", "1"]
+
+
+def test_the_prediction_and_its_history() -> None:
+    session = tiny_session()
+    session.do("goto sample@2")
+    table = asked(session)
+    assert session.stop.chosen is not None
+    assert table.prediction is not None
+    assert table.prediction.id == session.stop.chosen.id
+    ranks = [(row.address, row.followed[0].rank) for row in table.rows]
+    leads = [address for address, rank in ranks if rank == 1]
+    assert table.first == leads[0]
+    behind = [address for address, rank in ranks if rank != 1]
+    after = [address for address, _ in ranks]
+    stays = after[after.index(behind[-1]) + 1 :] if behind else after
+    assert table.stays == (stays[0] if stays else None)
+
+
+@pytest.mark.parametrize(
+    ("leaders", "first", "stays"),
+    [
+        ([2, 2, 2, 2], "0", "0"),
+        ([0, 2, 1, 2], "1", "3"),
+        ([0, 1, 2, 2], "2", "2"),
+        ([0, 1, 0, 2], "3", "3"),
+        ([2, 2, 0, 1], None, None),
+    ],
+)
+def test_where_it_first_leads_and_from_where_it_stays(leaders: list[int], first: str | None, stays: str | None) -> None:
+    head = torch.nn.Linear(3, 3, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(3))
+    # The second is close behind in every row: only rank 1 leads.
+    vectors = {
+        str(row): torch.eye(3)[leader] * 2 + torch.eye(3)[(leader + 1) % 3] for row, leader in enumerate(leaders)
+    }
+    table = lens_table(Lens(3, None, None, head), vectors, {}, str, position=0, top=2)
+    assert table.prediction is not None
+    assert table.prediction.id == leaders[-1]
+    if leaders[-1] == 2:
+        assert (table.first, table.stays) == (first, stays)
+    followed = lens_table(Lens(3, None, None, head), vectors, {}, str, position=0, top=2, follow=[2])
+    expected = [row for row, leader in zip("0123", leaders, strict=True) if leader == 2]
+    assert followed.first == (expected[0] if expected else None)
+    assert followed.stays == (stays if leaders[-1] == 2 else None)
+
+
+def test_tokens_that_are_followed() -> None:
+    session = tiny_session()
+    session.do("goto logits@1")
+    table = asked(session, '"a" 98')
+    logits = session.visit.trail[0][1][0]
+    assert [each.id for each in table.rows[0].followed] == [97, 98]
+    for each in table.rows[-1].followed:
+        assert each.rank == int((logits > logits[each.id]).sum()) + 1
+        assert each.logit == float(logits[each.id])
+    with pytest.raises(CommandError):
+        asked(session, "4711")
+
+
+def test_what_sampling_does_is_no_part_of_it() -> None:
+    session = tiny_session(temperature=0.5, top_k=3)
+    session.do("goto sample@1")
+    raw = session.visit.trail[0][1][0]
+    table = asked(session)
+    assert [each.logit for each in table.rows[-1].top] == raw.topk(len(table.rows[-1].top)).values.tolist()
+    assert "temperature" in table.notes[0]
+
+
+def test_asking_leaves_the_run_as_it_was() -> None:
+    asking, quiet = tiny_session(), tiny_session()
+    for line in ("goto 0.mlp", "goto 1@1", "goto logits@2"):
+        asking.do(line)
+        asked(asking)
+        TOPICS["attribution"].ask(asking, "")
+    for session in (asking, quiet):
+        session.do("continue")
+    assert asking.generated_ids() == quiet.generated_ids()
+    assert asking.engine.timeline.fingerprints() == quiet.engine.timeline.fingerprints()
+    assert asking.do("verify").data.differs is None  # type: ignore[union-attr]
+
+
+def test_an_edit_changes_it() -> None:
+    session = tiny_session()
+    session.do("goto logits@1")
+    before = asked(session)
+    session.do("zero 0.mlp")
+    assert asked(session).rows[-2] != before.rows[-2]
+
+
+def test_a_model_that_does_more_behind_its_layers_has_none() -> None:
+    session = tiny_session("modernbert_decoder")
+    session.do("goto 0")
+    with pytest.raises(LensError, match="no lens") as refused:
+        asked(session)
+    assert "\n" not in str(refused.value)
+
+
+def test_left_padding_is_hidden_from_it() -> None:
+    for padding in (0, 6):
+        session = open_session("smollm2", "The capital of France is", greedy=True, max_new_tokens=2, left_pad=padding)
+        session.do("goto logits")
+        table = asked(session)
+        assert table.position == len(session.prompt.ids) - 1
+        assert table.prediction is not None
+        assert table.prediction.text == " Paris"
+        check_row = next(row for row in table.rows if row.address == "29")
+        assert check_row.top[0].text == " Paris"
+
+
+@pytest.mark.parametrize("quantize", ["4bit", "8bit"])
+def test_quantised_weights_have_a_lens_and_an_attribution(quantize: str) -> None:
+    spec = {"quantize": quantize, "device": "cpu"}
+    session = open_session("smollm2", "The capital of France is", greedy=True, max_new_tokens=2, spec=spec)
+    session.do("goto logits")
+    table = asked(session)
+    assert table.rows[-1].top[0].text == " Paris"
+    added = TOPICS["attribution"].ask(session, "")
+    assert added.sum == pytest.approx(added.logit, abs=1e-3 * abs(added.logit))
+
+
+def test_the_demo_model_against_its_own_modules() -> None:
+    session = open_session("smollm2", "The capital of France is", greedy=True, max_new_tokens=3)
+    session.do("goto logits")
+    table = asked(session)
+    assert len(table.rows) == 32
+    check(session, table, table.position, TOLERANCE[torch.float32])
