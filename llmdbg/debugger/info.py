@@ -110,7 +110,7 @@ TOPICS: dict[str, Topic] = {
     "attribution": Topic("what each part adds to a token's logit", _insight("attribution"), "[TOKEN]"),
     "attention": Topic("which tokens each head reads from", _insight("attention"), "[LAYER] [head N]"),
     "kv": Topic("what the KV cache holds, layer by layer", _insight("kv"), "[LAYER]"),
-    "values": Topic("the numbers themselves", _insight("values"), "[ADDRESS][SLICE] [by magnitude]"),
+    "values": Topic("the numbers themselves", _insight("values"), "[ADDRESS][SLICE] [by magnitude | as heat]"),
     "nonfinite": Topic("where NaN or infinity comes from", _insight("nonfinite")),
     "cost": Topic("where the time and the memory go", _insight("cost")),
     "source": Topic("the source of the forward that has run", _simple(lambda session: session.source())),

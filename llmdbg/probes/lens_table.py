@@ -92,7 +92,7 @@ def lens_table(
     if own is not None:
         addresses.append(own[0])
         last = own[1].to(torch.float32)
-        scores = last if scores is None else torch.cat([scores, last.to(scores.device)])
+        scores = last.clone() if scores is None else torch.cat([scores, last.to(scores.device)])
     if scores is None:
         return LensTable(position, (), None, None, None, model=False, notes=notes)
     top = min(top, scores.shape[-1])
@@ -114,38 +114,33 @@ def lens_table(
 
 
 def _read(scores: Tensor, top: int, follow: Sequence[int]) -> list[list[float]]:
-    """For each row of scores (n, vocabulary): entropy, the top's ids, logits and probabilities, and for those followed
-    id, rank, logit and probability. Float32 holds every id and rank below 2**24 exactly.
+    """For each row of scores (n, vocabulary): entropy in nats, the top's ids, logits and probabilities, and the same
+    with ranks for the followed. Float32 holds every id and rank below 2**24 exactly. Overwrites `scores`.
+
+    Each pass over all scores costs as much as the next, and memory for a new tensor more: hence two of them at most,
+    and log Σ exp(s) − Σ p·s for −Σ p·log p, which would take a logarithm of every probability.
     """
     ids = scores.new_tensor(list(follow), dtype=torch.int64) if follow else scores[-1].argmax().reshape(1)
-    probs = torch.softmax(scores, dim=-1)
     best = scores.topk(top, dim=-1)
     followed = scores[:, ids]
-    ranks = torch.stack([(scores > each[:, None]).sum(dim=-1) for each in followed.unbind(dim=1)], dim=1) + 1
+    ranks = torch.stack([(scores > each[:, None]).count_nonzero(dim=-1) for each in followed.unbind(dim=1)], dim=1) + 1
+    largest = best.values[:, :1]
+    # A score of minus infinity has no share, and times that it is no number.
+    below = scores.sub_(largest).clamp_(min=torch.finfo(scores.dtype).min)
+    shares = below.exp()
+    total = shares.sum(dim=-1, keepdim=True)
     packed = [
-        _entropy(scores, probs, best.values[:, 0]),
+        total.log() - torch.einsum("nv,nv->n", shares, below)[:, None] / total,
         best.indices.to(torch.float32),
         best.values,
-        probs.gather(1, best.indices),
+        (best.values - largest).exp() / total,
         ids.to(torch.float32).expand(len(scores), -1),
         ranks.to(torch.float32),
         followed,
-        probs[:, ids],
+        (followed - largest).exp() / total,
     ]
     numbers: list[list[float]] = torch.cat(packed, dim=1).tolist()
     return numbers
-
-
-def _entropy(scores: Tensor, probs: Tensor, largest: Tensor) -> Tensor:
-    """Entropies (n, 1) in nats: log Σ exp(s) − Σ p·s, one pass where −Σ p·log p takes a logarithm of every probability.
-
-    Scores are taken from the largest, so that one of minus infinity, which has no share, is the only trouble: it is
-    left out.
-    """
-    lowest = torch.finfo(scores.dtype).min
-    below = (scores - largest[:, None]).clamp_(min=lowest)
-    shared = torch.einsum("nv,nv->n", probs, below)
-    return (below.exp_().sum(dim=-1).log() - shared)[:, None]
 
 
 def _row(address: str, layer: int | None, numbers: list[float], top: int, text_of: Callable[[int], str]) -> LensRow:

@@ -197,8 +197,9 @@ def test_what_a_command_takes_is_what_its_usage_says():
         Argument.COMMAND: "[COMMAND]",
         Argument.TOPIC: "TOPIC [> FILE]",
         Argument.TERM: "[TERM]",
-        Argument.VALUES: "[ADDRESS][SLICE] [by magnitude | as heat]",
+        Argument.VALUES: "[ADDRESS][SLICE] [by magnitude | as heat] [> FILE]",
         Argument.SAVED: "tensor ADDRESS FILE",
+        Argument.FILE: "FILE",
     }
     for command in COMMANDS:
         said = command.usage.partition(" ")[2]

@@ -11,10 +11,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from llmdbg.debugger import tensor_files
+from llmdbg.debugger.commands import Quit
 from llmdbg.debugger.session import Session
 from llmdbg.engine.visit import Visit
 from llmdbg.errors import AddressError, CommandError, LlmdbgError
 from llmdbg.frontends.batch.checks import check_addresses, check_commands
+from llmdbg.frontends.text import answer_lines
 from tests.sessions import tiny_session
 
 
@@ -202,3 +204,53 @@ def test_a_mistake_is_found_before_anything_runs() -> None:
             check_commands([line])
     with pytest.raises(AddressError):
         check_addresses(["save tensor nowhere x.safetensors"], tiny_session().addresses)
+
+
+def _written_commands(tmp_path: Path, text: str, name: str = "look.txt") -> Path:
+    (tmp_path / name).write_text(text)
+    return tmp_path / name
+
+
+def test_a_file_of_commands_is_run_line_by_line(tmp_path: Path) -> None:
+    path = _written_commands(tmp_path, "# where\nbreak 1.mlp\n\n  continue\ninfo stats\n")
+    session, other = tiny_session(), tiny_session()
+    found = session.do(f"source {path}").data  # type: ignore[union-attr]
+    for line in ("break 1.mlp", "continue"):
+        other.do(line)
+    assert found[-1] == session.stop.tensor == other.stop.tensor
+    assert session.stop.stage.address == "1.mlp" and session.stop.breakpoint == 1
+    assert answer_lines(found)
+
+
+def test_a_mistake_in_a_file_is_told_with_its_line(tmp_path: Path) -> None:
+    path = _written_commands(tmp_path, "goto 0\nfly\ngoto 1\n")
+    session = tiny_session()
+    with pytest.raises(CommandError, match=r"look\.txt, line 2: there is no command 'fly'"):
+        session.do(f"source {path}")
+    assert session.stop.stage.address == "0"
+
+
+def test_files_that_read_each_other_end(tmp_path: Path) -> None:
+    one = _written_commands(tmp_path, f"source {tmp_path}/two.txt\n", "one.txt")
+    _written_commands(tmp_path, f"source {one}\n", "two.txt")
+    with pytest.raises(CommandError, match=r"two\.txt, line 1: .*one\.txt is being read already"):
+        tiny_session().do(f"source {one}")
+    for number in range(12):
+        _written_commands(tmp_path, f"source {tmp_path}/{number + 1}.txt", f"{number}.txt")
+    with pytest.raises(CommandError, match="10 deep already"):
+        tiny_session().do(f"source {tmp_path}/0.txt")
+    inner = _written_commands(tmp_path, "goto 1\n", "inner.txt")
+    outer = _written_commands(tmp_path, f"goto 0\nsource {inner}\ninfo stage\n", "outer.txt")
+    session = tiny_session()
+    session.do(f"source {outer}")
+    assert session.stop.stage.address == "1"
+
+
+def test_quit_in_a_file_leaves_and_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    assert isinstance(tiny_session().do(f"source {_written_commands(tmp_path, 'quit')}"), Quit)
+    for name, said in ((tmp_path, "no file"), (tmp_path / "none", "cannot read"), ("", "needs FILE")):
+        with pytest.raises(CommandError, match=said):
+            tiny_session().do(f"source {name}".strip())
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    with pytest.raises(CommandError, match="not UTF-8"):
+        tiny_session().do(f"source {tmp_path}/bytes")

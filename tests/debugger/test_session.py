@@ -223,7 +223,9 @@ def test_aliases_and_unique_prefixes(word):
     assert COMMANDS.find(word)
 
 
-def test_every_command_is_documented_and_its_example_runs():
+def test_every_command_is_documented_and_its_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "look.txt").write_text("step\n")
     for command in COMMANDS:
         assert command.usage.startswith(command.name)
         assert command.summary.endswith(".")

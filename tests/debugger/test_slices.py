@@ -1,5 +1,7 @@
 """Slices as they are typed, against Python's own."""
 
+import random
+
 import pytest
 import torch
 
@@ -65,3 +67,32 @@ def test_slices_are_written_short():
         ("[]", ""),
     ):
         assert slice_text(read_slice(text, SHAPE), SHAPE) == short
+
+
+def test_random_slices_take_what_python_takes_or_are_refused():
+    chance, taken = random.Random(0), 0
+    while taken < 200:
+        shape = tuple(chance.randint(1, 6) for _ in range(chance.randint(1, 4)))
+        text = f"[{', '.join(random_part(chance) for _ in range(chance.randint(1, len(shape))))}]"
+        tensor = torch.arange(torch.Size(shape).numel()).view(shape)
+        try:
+            expected = eval(f"tensor{text}", {"tensor": tensor})
+        except IndexError:
+            expected = torch.empty(0)
+        if not expected.numel():
+            with pytest.raises(CommandError):
+                read_slice(text, shape)
+            continue
+        taken += 1
+        axes = read_slice(text, shape)
+        assert torch.equal(cut(tensor, axes), expected), text
+        assert read_slice(slice_text(axes, shape), shape) == axes
+        places = [tensor[index_of(place, axes)].item() for place in range(expected.numel())]
+        assert places == expected.flatten().tolist()
+
+
+def random_part(chance):
+    if chance.random() < 0.4:
+        return str(chance.randint(-6, 5))
+    first, last = (chance.choice(["", str(chance.randint(-7, 7))]) for _ in range(2))
+    return f"{first}:{last}{chance.choice(['', ':', ':2', ':3'])}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.commands.looking import split_export
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Outcome
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 @COMMANDS.add(
     "x",
-    usage="x [ADDRESS][SLICE] [by magnitude | as heat]",
+    usage="x [ADDRESS][SLICE] [by magnitude | as heat] [> FILE]",
     summary="Show numbers: of a stage that has run, `.in` for what went in, a parameter; `x .` follows the run, "
     "`x` alone goes on.",
     example="x 12.mlp[0, -1, :8]",
@@ -21,4 +22,6 @@ if TYPE_CHECKING:
 def _examine(session: Session, arguments: str) -> Outcome:
     from llmdbg.debugger.insight import values
 
-    return Answer(values.ask(session, arguments) if arguments else values.go_on(session))
+    question, path = split_export(f" {arguments}")
+    found = values.ask(session, question) if question else values.go_on(session)
+    return Answer(found if path is None else session.export(found, path))

@@ -68,6 +68,7 @@ class Argument(StrEnum):
     WATCHED = "watched"
     EDIT = "edit"
     SAVED = "saved"
+    FILE = "file"
     PYTHON = "python"
     VALUES = "values"
     SWITCH = "switch"

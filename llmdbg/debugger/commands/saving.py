@@ -1,16 +1,23 @@
-"""Writing what stages gave to files."""
+"""Files: what stages gave is written to one, and commands are read from one."""
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.commands.quoting import pieces
-from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Outcome
-from llmdbg.errors import CommandError
+from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Moved, Outcome, Quit, required
+from llmdbg.errors import CommandError, LlmdbgError
 
 if TYPE_CHECKING:
     from llmdbg.debugger.session import Session
+
+_MOST_BYTES = 2**20
+_DEEPEST = 10
+
+_READING: ContextVar[tuple[Path, ...]] = ContextVar("reading", default=())
+"""The files that are being read, each because of a line of the one before."""
 
 _USAGE = "save is written `save tensor ADDRESS FILE.safetensors`, as in `save tensor 12.mlp mlp.safetensors`"
 
@@ -38,3 +45,60 @@ def split_saved(arguments: str) -> tuple[str, Path]:
     if path.suffix != ".safetensors":
         raise CommandError(f"{path.name!r} must end in .safetensors, the format tensors are written in")
     return " ".join(words[1:-1]), path
+
+
+@COMMANDS.add(
+    "source",
+    usage="source FILE",
+    summary="Run the commands of a file, one a line; lines that begin with # are passed over.",
+    example="source look.txt",
+    takes=Argument.FILE,
+)
+def _source(session: Session, arguments: str) -> Outcome:
+    path = Path(required("source", arguments, "FILE").strip("\"'")).expanduser()
+    reading = _READING.get()
+    if path.resolve() in reading:
+        raise CommandError(f"{path} is being read already: it would go round in circles")
+    if len(reading) >= _DEEPEST:
+        raise CommandError(f"{path} is not read: files read files {_DEEPEST} deep already")
+    token = _READING.set((*reading, path.resolve()))
+    try:
+        return _run_lines(session, path, _lines(path))
+    finally:
+        _READING.reset(token)
+
+
+def _run_lines(session: Session, path: Path, lines: list[str]) -> Outcome:
+    """Run commands until one fails, leaves or is interrupted. What each found out, and each stop, is the answer."""
+    found: list[Any] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.strip().startswith("#"):
+            continue
+        try:
+            for _, outcome in COMMANDS.run_all(session, line):
+                if isinstance(outcome, Quit):
+                    return outcome
+                found.append(outcome.stop if isinstance(outcome, Moved) else outcome.data)
+        except LlmdbgError as error:
+            error.args = (f"{path}, line {number}: {error}",)
+            raise
+        if session.asked_to_stop:
+            break
+    return Answer(tuple(found))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        # A pipe or a device would never end.
+        if path.exists() and not path.is_file():
+            raise CommandError(f"{path} is no file")
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise CommandError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(data) > _MOST_BYTES:
+        raise CommandError(f"{path} is larger than {_MOST_BYTES >> 20} MB: that is no file of commands")
+    try:
+        return data.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{path} is not UTF-8 (at byte {error.start}): convert it first") from error

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from llmdbg.debugger.commands.branching import token_id
-from llmdbg.debugger.insight.lens import usable_lens
+from llmdbg.debugger.insight.lens import check_scored, usable_lens
 from llmdbg.debugger.recording import Wish
 from llmdbg.errors import LensError
 from llmdbg.models.attentions import attentions
@@ -42,7 +42,9 @@ def attributed(session: Session, id: int | None) -> Attribution | str:
     """The attribution of one token's logit, None for the likeliest here. Raises LensError."""
     if session.visit.stage.kind is StageKind.TOKENIZE:
         return "nothing has run yet: attribution reads what the embedding and each layer add"
+    session.recording.expect(session, parts_wish(session))
     lens = usable_lens(session)
+    check_scored(lens, () if id is None else (id,))
     seen = session.recording.get(session, parts_wish(session))
     done = [stage for stage in session.anatomy.layers() if stage.address in seen]
     if not done:

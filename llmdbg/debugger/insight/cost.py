@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from llmdbg.debugger.session import Session
 
 _ROUNDS = 5
-_SECONDS = 2.0
+_SECONDS = 4.0
 _LONG_MS = 5000.0
 _MOST_MS_FOR_THE_OTHER_PHASE = 5000.0
 _TOKENS_ON = 3
+_TIMES_SLOWER = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def ask(session: Session, _arguments: str = "") -> Cost:
         memory=(*held, *peak),
         kv_bytes=None if size is None else size[0],
         kv_growth=None if size is None else size[1],
-        notes=_notes(session, other, outline),
+        notes=_notes(session, other, rounds),
     )
     session.last_answers["cost"] = answer
     return answer
@@ -192,7 +193,7 @@ def _other_phase(session: Session, token: int, alone: Timed) -> Timed | None:
 
 def _typical(runs: list[TimedRun]) -> TimedRun:
     """The run whose whole time is the median one."""
-    return sorted(runs, key=lambda each: each.ms)[len(runs) // 2]
+    return sorted(runs, key=lambda each: each.ms)[(len(runs) - 1) // 2]
 
 
 def _outline_rows(session: Session, run: TimedRun) -> tuple[TimeRow, ...]:
@@ -226,13 +227,18 @@ def _added(kind: tuple[str, frozenset[str]], runs: list[TimedRun], alone: Timed)
     return Added(kind[0], stages, more, more / max(1, stages) * 1e3, noise)
 
 
-def _notes(session: Session, other: Timed | None, outline: TimedRun) -> tuple[str, ...]:
+def _notes(session: Session, other: Timed | None, rounds: list[list[TimedRun]]) -> tuple[str, ...]:
     notes = []
     if session.edits.addresses():
         notes.append("measured without your edits")
-    if not outline.laps:
+    if not rounds[1][0].laps:
         notes.append("over several GPUs there is no common clock: no times by stage")
     if other is None:
         phase = Phase.PREFILL if session.visit.token else Phase.DECODE
         notes.append(f"the {phase} is not measured from here, which would take long: ask there")
+    # Runs that watch every stage may well be that much slower. The others hardly are.
+    times = [each.ms for runs in rounds[:-1] for each in runs]
+    if max(times) > _TIMES_SLOWER * min(times):
+        between = f"between {min(times):.1f} and {max(times):.1f} ms"
+        notes.append(f"the same forward took {between}: too far apart to be relied on, is the machine busy?")
     return tuple(notes)

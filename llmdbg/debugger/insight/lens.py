@@ -12,6 +12,8 @@ from llmdbg.models.stages import StageKind
 from llmdbg.probes.lens_table import LensTable, lens_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
     from llmdbg.debugger.session import Session
@@ -37,7 +39,9 @@ def shown(session: Session) -> LensTable | str:
         return f"nothing has run yet: the lens reads what `embed` and each of {_layers(session)} layers give"
     if not follow and session.visit.chosen is not None:
         follow = [session.visit.chosen]
+    session.recording.expect(session, _wish(session))
     lens = usable_lens(session)
+    check_scored(lens, follow)
     residuals = _residuals(session, lens)
     own = _own(session)
     layers = {stage.address: stage.layer for stage in session.anatomy.layers()}
@@ -65,10 +69,22 @@ def usable_lens(session: Session) -> Lens:
     return lens
 
 
+def check_scored(lens: Lens, ids: Iterable[int]) -> None:
+    """Raise CommandError for an id that the head has no score for: an embedding may have more rows."""
+    scored = getattr(lens.head, "out_features", None)
+    if isinstance(scored, int) and (beyond := [id for id in ids if id >= scored]):
+        raise CommandError(f"this model's head scores ids 0 to {scored - 1}, and not {beyond[0]}")
+
+
+def _wish(session: Session) -> Wish:
+    """The residual stream at the focus, after the embedding and after each layer."""
+    outline = [stage.address for stage in session.anatomy.stages if stage.kind in (StageKind.EMBED, StageKind.LAYER)]
+    return Wish("residuals", frozenset(outline), session.vector, about=session.focus)
+
+
 def _residuals(session: Session, lens: Lens) -> dict[str, Tensor]:
     """The residual stream at the focus after each stage of the outline that has run for this token."""
-    outline = [stage.address for stage in session.anatomy.stages if stage.kind in (StageKind.EMBED, StageKind.LAYER)]
-    found = session.recording.get(session, Wish("residuals", frozenset(outline), session.vector, about=session.focus))
+    found = session.recording.get(session, _wish(session))
     if not found:
         raise CommandError("no stage of the residual stream has run yet for this token: go on to `embed`")
     layers = {address: vector for address, vector in found.items() if address != "embed"}

@@ -104,6 +104,7 @@ _FITS: dict[Argument, Callable[[str], bool]] = {
     Argument.VALUES: lambda _: True,
     Argument.TOKEN: bool,
     Argument.EDIT: bool,
+    Argument.FILE: bool,
     Argument.SAVED: lambda arguments: bool(split_saved(arguments)),
     Argument.PYTHON: bool,
     Argument.SWITCH: lambda arguments: not arguments or arguments.split()[0] in ("on", "off"),

@@ -189,6 +189,22 @@ def test_a_slow_prefill_is_run_once_for_each_depth(monkeypatch: pytest.MonkeyPat
     assert "decode is not measured" in found.notes[0]
 
 
+@pytest.mark.parametrize("times", [1.9, 2.1])
+def test_times_too_far_apart_are_called_so(monkeypatch: pytest.MonkeyPatch, times: float) -> None:
+    runs: list[int] = []
+
+    def measured(*args: Any, **more: Any) -> running.TimedRun:
+        runs.append(1)
+        run = running.run_to_choice(*args, **more)
+        run.ms = 10.0 * times if len(runs) == 3 else 10.0
+        return run
+
+    monkeypatch.setattr(module, "run_to_choice", measured)
+    notes = [each for each in _asked(tiny_session()).notes if "too far apart" in each]
+    assert notes == (["the same forward took between 10.0 and 21.0 ms: too far apart to be relied on, "
+                      "is the machine busy?"] if times > 2 else [])  # fmt: skip
+
+
 def test_an_interrupt_ends_it_where_it_stood(monkeypatch: pytest.MonkeyPatch) -> None:
     session = tiny_session()
     session.do("goto 0@1")

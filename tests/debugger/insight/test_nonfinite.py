@@ -19,7 +19,8 @@ from llmdbg.errors import CommandError, GenerationError
 from llmdbg.frontends.batch.events import plain
 from llmdbg.frontends.export import export
 from llmdbg.frontends.text import answer_lines
-from llmdbg.models.spec import LoadedModel
+from llmdbg.models.loading import load
+from llmdbg.models.spec import LoadedModel, ModelSpec
 from llmdbg.models.tokens import encode_prompt
 from tests.sessions import tiny_session
 from tests.tiny import tiny_model
@@ -226,6 +227,45 @@ def test_hunting_leaves_the_session_as_it_was(name: str, place: str) -> None:
     assert asked.end == silent.end
     assert asked.engine.timeline.fingerprints() == silent.engine.timeline.fingerprints()
     assert "verified" in answer_lines(asked.do("verify").data)[0]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("attn", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "olmo2", "mistral", "qwen2", "gpt_neox"])
+def test_left_padding_is_no_find_and_what_is_found_stands_behind_it(name: str, attn: str) -> None:
+    model = tiny_model(name, attn=attn)
+    prompt = encode_prompt(None, "Hello there", vocabulary_size=128, left_pad=5)
+    session = Session(LoadedModel("tiny", model, None, attn), prompt, GenerationSettings(max_new_tokens=5, greedy=True))
+    session.do("goto logits@1")
+    assert _hunt(session).found is None
+    _made_infinite(session, "0", 1)
+    session.do("goto sample@2")
+    found = _hunt(session).found
+    assert found is not None and (found.token, found.position) == (1, len(prompt.ids))
+
+
+def test_the_reach_of_every_layer_of_the_demo_model_is_that_of_plain_hooks() -> None:
+    loaded = load(ModelSpec("smollm2"))
+    prompt = encode_prompt(loaded.tokenizer, "What is an LLM?", chat=True)
+    session = Session(loaded, prompt, GenerationSettings(max_new_tokens=3, greedy=True))
+    hunt = _hunt(session)
+    assert hunt.found is None and hunt.stages == len(session.anatomy.stages) - 2
+    reached: dict[nn.Module, torch.Tensor] = {}
+
+    def look(module: nn.Module, _args: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            reached[module] = output.abs().max()
+
+    handles = [each.register_forward_hook(look) for each in loaded.model.modules()]
+    loaded.model.generate(torch.tensor([prompt.ids]), max_new_tokens=1, do_sample=False)
+    for handle in handles:
+        handle.remove()
+    compared = 0
+    for each in hunt.nearest:
+        module = session.anatomy.modules[each.address]
+        if module in reached:
+            assert each.output_absmax == reached[module].item(), each.address
+            compared += 1
+    assert compared >= 5
 
 
 def test_a_breakpoint_stays_the_reason_of_a_stop() -> None:

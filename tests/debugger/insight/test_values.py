@@ -317,3 +317,13 @@ def test_what_is_not_finite_is_told_where_it_is() -> None:
 
 def test_x_is_a_command_like_any_other() -> None:
     assert COMMANDS.find("x").name == "x"
+
+
+def test_x_writes_to_a_file_like_info(tmp_path) -> None:
+    session = tiny_session()
+    session.do("goto 1.mlp")
+    session.exporter = lambda value, path: f"{value.address} from {value.offset} in {path.name}"
+    assert session.do(f"x 0.mlp[0] > {tmp_path / 'a.csv'}").data == "0.mlp from 0 in a.csv"  # type: ignore[union-attr]
+    assert session.do(f"x > {tmp_path / 'b.csv'}").data == "0.mlp from 128 in b.csv"  # type: ignore[union-attr]
+    with pytest.raises(CommandError, match="name one file"):
+        session.do("x 0.mlp >  ")

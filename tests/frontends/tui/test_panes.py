@@ -187,7 +187,7 @@ def test_values_source_and_explain():
     state = state_after("until 0.mlp")
     values = text(drawn_pane("values", state, 100))
     assert values.startswith("0.mlp[0, 10] float32[1, 11, 32]\n32 values, min ")
-    assert len(values.splitlines()) == 4 + 6
+    assert len(values.splitlines()) == 2 + 6
     source = text(drawn_pane("source", state, 100))
     assert source.startswith("LlamaMLP  modeling_llama.py:")
     assert "def forward(self, x)" in source

@@ -245,3 +245,17 @@ async def test_what_is_newly_asked_for_is_shown_from_its_beginning(tiny_folder):
         await until(pilot, lambda: widget.scroll_offset.y > 100)
         await asked("x embed.weight as heat", "heat")
         assert widget.scroll_offset.y == 0
+
+
+def test_the_head_leaves_room_for_the_numbers():
+    session = tiny_session()
+    session.do("goto 1.mlp")
+    tensor = session.visit.output
+    vector = tensor[0, -1]
+    for width, height in ((36, 12), (71, 8), (118, 20)):
+        _, seen = drawn(session, width, height)
+        assert seen[2].split()[0] == "0", "the first numbers"
+    ends = [f"{digits(vector[at].item(), 'float32')} at {at}" for at in (vector.argmin(), vector.argmax())]
+    assert seen[1] == f"32 values, min {ends[0]}, max {ends[1]}"
+    session.do("x [0, -1, 3]")
+    assert drawn(session)[1][1] == f"1 value, top {digits(tensor[0, -1, 3].item(), 'float32')}"

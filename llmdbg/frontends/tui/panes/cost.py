@@ -67,7 +67,7 @@ def _held(found: CostHere) -> list[str]:
     lines = [] if found.kv_bytes is None else [f"KV cache {size(found.kv_bytes)}{growth}"]
     parameters = sum(each.bytes for each in found.memory if each.what == "parameters")
     process = sum(each.bytes for each in found.memory if each.what.startswith(_RESIDENT))
-    return [*lines, f"weights {size(parameters)} · process {size(process)}"]
+    return [*lines, f"weights {size(parameters)} · RSS {size(process)}"]
 
 
 def _seen(state: ScreenState, width: int) -> list[Row]:
@@ -81,10 +81,11 @@ def _measured(cost: Cost, width: int) -> list[Row]:
     alone = cost.alone
     what = f"decode, token {alone.token}" if alone.token else f"prefill of {alone.positions}"
     rate = f"{alone.tokens_per_second:.1f} tok/s"
-    rows = [row((f"{alone.ms:.1f} ms", "accent"), (fitted(f" {rate} · {what}, alone", max(0, width - 9)), "dim"))]
+    rows = [row((line, "accent")) for line in wrapped(f"{alone.ms:.1f} ms · {rate} · {what}, alone", width)]
     if cost.other is not None:
         phase = f"{cost.other.phase} {cost.other.ms:.1f} ms · {cost.other.tokens_per_second:.1f} tok/s"
         rows.append(row((fitted(phase, width).rstrip(), "dim")))
+    rows += [row((line, "warn")) for note in cost.notes for line in wrapped(visible(note), width)]
     rows += [_time(each, width) for each in cost.outline if each.share >= 0.01]
     rows += [_time(each, width, "· ") for each in cost.parts]
     return [*rows, *(row((line, "dim")) for each in cost.added for line in wrapped(added_line(each), width))]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llmdbg.probes.lens_table import LensRow, LensTable
 
 _BAR, _PERCENT, _RANK, _ADDED = 4, 5, 8, 7
-_LEAST_TEXT, _MOST_TEXT = 8, 16
+_LEAST_TEXT, _ENOUGH_TEXT, _MOST_TEXT = 8, 10, 16
 _PARTS = ("attention", "mlp", "other")
 _LEAST_SHOWN = 0.005
 
@@ -96,7 +96,7 @@ class _Columns:
         if left < one + _LEAST_TEXT + _ADDED * len(parts):
             parts, added = (), {}
         left -= _ADDED * len(parts)
-        candidates = max(1, min(left // (one + _MOST_TEXT), len(table.rows[0].top)))
+        candidates = max(1, min(left // (one + _ENOUGH_TEXT), len(table.rows[0].top)))
         text = left // candidates - one
         return cls(table, name, max(3, min(_MOST_TEXT, text)), candidates, added, parts)
 

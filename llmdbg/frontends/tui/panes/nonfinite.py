@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.frontends.answers.nonfinite import causes, headroom, number_name, share, where
 from llmdbg.frontends.tui.panes.pane import Pane, Place, Trouble
-from llmdbg.frontends.tui.rows import Row, fitted, row, wrapped
+from llmdbg.frontends.tui.rows import Row, row, wrapped
 from llmdbg.frontends.visible import visible
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _output(name: str, extent: Extent, here: FinitenessHere, width: int) -> list
     lines.append((f"absmax {extent.absmax:.4g} · {headroom(extent.headroom)} of {extent.dtype} max", ""))
     if extent.subnormal:
         lines.append((f"{share(extent.subnormal / extent.size)} are subnormal", "warn"))
-    return [row((fitted(text, width).rstrip(), style)) for text, style in lines]
+    return [row((line, style)) for text, style in lines for line in wrapped(text, width)]
 
 
 def _seen(state: ScreenState, width: int) -> list[Row]:

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.probes.axes import Index
     from llmdbg.probes.heat import Heat
-    from llmdbg.probes.values import Number, Summary
+    from llmdbg.probes.values import Found, Number, Summary
 
-_WIDE = 64
 _CELLS = {"float64": 24, "float32": 15, "float16": 11, "bfloat16": 11, "bool": 6}
 _SMALL_FLOAT_CELL, _UNKNOWN_CELL = 10, 24
 _LEAST_LINES = 4
@@ -71,23 +70,28 @@ def _head(found: Values, width: int) -> list[Row]:
     size = f"{found.size:,} values" if found.size != 1 else "1 value"
     if known is None or not known.size:
         return [*rows, row((size, "dim"))]
-    rows += [row((line, "dim")) for line in wrapped(f"{size}, {_extremes(found, known, width)}", width)]
+    rows += [row((line, "dim")) for line in wrapped(f"{size}, {_extremes(found, known, width - len(size) - 2)}", width)]
     rows += [row((line, "bad")) for told in nonfinite_lines(known) for line in wrapped(told, width)]
     return [*rows, *_outliers(known, width)]
 
 
 def _extremes(found: Values, known: Summary, width: int) -> str:
-    if width >= _WIDE or not known.largest:
+    """As much as fits of where the least and the greatest number are, and the one of the largest magnitude."""
+    if known.min is None or known.max is None:
         return extremes_line(known, found.dtype)
-    largest = known.largest[0]
-    return f"top {digits(largest.value, found.dtype)} at {_varying(found, largest.index)}"
+    least, greatest, top = (_at(found, each) for each in (known.min, known.max, known.largest[0]))
+    both = f"min {least}, max {greatest}"
+    return both if len(both) <= width else f"top {top}"
+
+
+def _at(found: Values, number: Found) -> str:
+    where = _varying(found, number.index)
+    return digits(number.value, found.dtype) + (f" at {where}" if where else "")
 
 
 def _outliers(known: Summary, width: int) -> list[Row]:
-    if known.outlier_count is None or not (known.outlier_count or width >= _WIDE):
-        return []
     if not known.outlier_count:
-        return [row(("no outlier dimension", "dim"))]
+        return []
     named = " ".join(f"{each.dimension} ({each.absmax:.4g})" for each in known.outliers)
     count = f"{known.outlier_count} outlier dimension{'' if known.outlier_count == 1 else 's'} "
     return [row((count, "warn"), fitted(named, max(0, width - len(count))))]

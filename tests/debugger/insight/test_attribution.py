@@ -1,0 +1,78 @@
+"""Attribution wherever the run stands: it reads the lens there, costs one forward at most, and changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmdbg.debugger.info import TOPICS
+from llmdbg.debugger.session import Session
+from llmdbg.errors import CommandError
+from llmdbg.probes.attribution import Attribution
+from tests.sessions import tiny_session
+
+
+def asked(session: Session, arguments: str = "") -> Attribution:
+    found = TOPICS["attribution"].ask(session, arguments)
+    assert isinstance(found, Attribution)
+    return found
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "bloom", "opt"])
+@pytest.mark.parametrize(("line", "after"), [("goto 0@1", "0"), ("goto norm@1", "1"), ("goto sample@1", "1")])
+def test_it_adds_up_to_the_lenss_logit_where_the_run_stands(name: str, line: str, after: str) -> None:
+    session = tiny_session(name)
+    if line.startswith("goto norm") and "norm" not in session.anatomy.modules:
+        pytest.skip("this model has no final norm")
+    session.do(line)
+    value = asked(session)
+    table = TOPICS["lens"].ask(session, "")
+    row = next(row for row in table.rows if row.address == after)
+    shown = value.logit if value.capped is None else value.capped
+    assert value.after == after
+    assert (value.id, value.position) == (table.prediction.id, table.position)
+    assert shown == pytest.approx(row.followed[0].logit, abs=2e-5)
+    assert value.sum == pytest.approx(sum(each.value for each in value.terms))
+    assert value.sum == pytest.approx(value.logit, abs=2e-5)
+
+
+def test_the_chosen_token_is_what_is_explained_and_another_if_named() -> None:
+    session = tiny_session(temperature=3.0, seed=3)
+    session.do("goto sample@1")
+    assert session.visit.chosen is not None
+    assert asked(session).id == session.visit.chosen
+    assert asked(session, '"b"').id == 98
+    with pytest.raises(CommandError):
+        asked(session, "99999")
+
+
+def test_whoever_goes_on_asking_costs_no_forward() -> None:
+    session = tiny_session(max_new_tokens=8)
+    session.do("goto 0@1")
+    asked(session)
+    runs: list[int] = []
+    original = session.run_again
+    session.run_again = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
+    for _ in range(20):
+        session.do("next")
+        TOPICS["attribution"].ask(session, "")
+    assert runs == []
+
+
+def test_before_a_layer_has_run_a_sentence_says_so() -> None:
+    session = tiny_session()
+    assert "nothing has run yet" in str(TOPICS["attribution"].ask(session, ""))
+    session.do("goto embed")
+    assert "no layer has run yet" in str(TOPICS["attribution"].ask(session, ""))
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral"])
+def test_an_ablated_part_adds_nothing(name: str) -> None:
+    session = tiny_session(name)
+    mlp = next(each.address for each in session.anatomy.stages if each.address.rpartition(".")[2] == "mlp")
+    session.do("goto logits@1")
+    assert any(each.address == mlp and each.value for each in asked(session).terms)
+    session.do(f"zero {mlp}")
+    session.do("goto logits@1")
+    value = asked(session)
+    assert sum(each.value for each in value.terms if each.address == mlp) == 0.0
+    assert value.sum == pytest.approx(value.logit, abs=2e-5)

@@ -1,0 +1,144 @@
+"""What asking for the lens costs, when it is believed, and that it follows the run wherever that goes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from llmdbg.debugger.info import TOPICS
+from llmdbg.debugger.session import Session
+from llmdbg.errors import CommandError, LensError
+from llmdbg.probes.lens import Lens
+from llmdbg.probes.lens_table import LensTable, lens_table
+from tests.sessions import tiny_session
+
+
+def asked(session: Session, arguments: str = "") -> LensTable:
+    found = TOPICS["lens"].ask(session, arguments)
+    assert isinstance(found, LensTable)
+    return found
+
+
+def counted(session: Session) -> list[int]:
+    """A list that grows whenever a token is run again."""
+    runs: list[int] = []
+    original = session.run_again
+    session.run_again = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
+    return runs
+
+
+def test_all_rows_are_one_head_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = tiny_session()
+    session.do("goto logits@1")
+    asked(session)
+    sizes: list[int] = []
+    original = Lens.logits
+    monkeypatch.setattr(
+        Lens, "logits", lambda self, residual, **how: (sizes.append(len(residual)), original(self, residual, **how))[1]
+    )
+    assert len(asked(session).rows) == 4
+    assert sizes == [3]
+
+
+def test_whoever_goes_on_asking_costs_no_forward() -> None:
+    session = tiny_session(max_new_tokens=8)
+    session.do("goto 0@1")
+    asked(session)
+    runs = counted(session)
+    for _ in range(20):
+        session.do("next")
+        asked(session)
+    assert runs == []
+
+
+def test_what_was_not_watched_costs_one_forward() -> None:
+    session = tiny_session()
+    session.do("goto 0@1")
+    asked(session)
+    session.do("goto 0@3")
+    runs = counted(session)
+    asked(session)
+    assert len(runs) <= 1
+
+
+def test_nobody_asking_costs_nothing() -> None:
+    session = tiny_session(max_new_tokens=8)
+    runs = counted(session)
+    session.do("goto sample@5")
+    assert runs == []
+    assert session.recording.addresses(5) == frozenset()
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "opt"])
+def test_it_is_held_against_a_whole_forward_before_the_first_answer(name: str) -> None:
+    session = tiny_session(name)
+    session.do("goto 0")
+    assert session.readings.lens() is not None
+    assert session.readings.unverified()
+    place, stop = session.place, session.stop
+    table = asked(session)
+    assert not session.readings.unverified()
+    assert [row.address for row in table.rows][-1] == "0"
+    assert (session.place, session.stop) == (place, stop)
+
+
+def test_one_that_does_not_give_the_models_logits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lens, "verified_against", lambda *_: False)
+    session = tiny_session()
+    session.do("goto 0")
+    for topic in ("lens", "attribution"):
+        with pytest.raises(LensError) as refused:
+            TOPICS[topic].ask(session, "")
+        assert str(refused.value) == session.readings.no_lens
+        assert "\n" not in str(refused.value)
+    session.do("continue")
+    assert session.end is not None
+
+
+@pytest.mark.parametrize(
+    "line", ["goto embed@1", "goto 0.self_attn@1", "goto norm@1", "goto logits@1", "goto sample@1"]
+)
+def test_every_stage_that_has_run_is_a_row(line: str) -> None:
+    session = tiny_session()
+    session.do(line)
+    ran = {"embed": 1, "0.self_attn": 1, "norm": 3, "logits": 4, "sample": 4}
+    addresses = [row.address for row in asked(session).rows]
+    assert addresses == ["embed", "0", "1", "logits"][: ran[line.split()[1].partition("@")[0]]]
+
+
+def test_at_another_token_and_back_it_says_the_same() -> None:
+    session = tiny_session()
+    session.do("goto 1@1")
+    first = asked(session)
+    session.do("goto logits@3")
+    assert asked(session) != first
+    session.do("goto 1@1")
+    assert asked(session) == first
+
+
+def test_tokenize_has_a_sentence_and_an_unknown_token_an_error() -> None:
+    session = tiny_session()
+    assert isinstance(TOPICS["lens"].ask(session, ""), str)
+    session.do("goto 0")
+    for wrong in ("99999", '"two tokens"', '""'):
+        with pytest.raises(CommandError) as refused:
+            asked(session, wrong)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_the_models_own_logits_stay_what_they_are(layers: int) -> None:
+    lens = Lens(4, None, None, torch.nn.Linear(4, 9))
+    own = torch.randn(1, 9)
+    before = own.clone()
+    vectors = {str(layer): torch.randn(4) for layer in range(layers)}
+    table = lens_table(lens, vectors, {}, str, position=0, own=("logits", own))
+    assert torch.equal(own, before)
+    assert table.rows[-1].top[0].logit == float(before.max())
+
+
+def test_scores_of_minus_infinity_have_no_share() -> None:
+    own = torch.tensor([[0.0, float("-inf"), 0.0, float("-inf")]])
+    row = lens_table(Lens(4, None, None, torch.nn.Linear(4, 4)), {}, {}, str, position=0, own=("logits", own)).rows[0]
+    assert row.entropy == pytest.approx(0.6931472)
+    assert [each.prob for each in row.top] == [0.5, 0.5, 0.0, 0.0]
