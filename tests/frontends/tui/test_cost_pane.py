@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from rich.cells import cell_len
 
@@ -75,3 +77,5 @@ def test_the_last_measurement_says_of_which_token_it_is() -> None:
     layers = next(each for each in cost.outline if each.name == "layers")
     assert any(line.startswith(f"{layers.ms:8.2f}") and line.rstrip().endswith("layers") for line in lines)
     assert any("· mlp" in line for line in lines)
+    session.last_answers["cost"] = replace(cost, notes=("not to be relied on",))
+    assert drawn(session, 36).index("not to be relied on") < 8
