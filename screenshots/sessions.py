@@ -77,6 +77,12 @@ SESSIONS = (
         _SAMPLED,
         (Take("top-p", _typed("until sample.top_p")), Take("sampled", ("n",), drawn=True)),
     ),
+    PhotoSession(
+        "insight",
+        _WIDE,
+        _GREEDY,
+        (Take("lens", (*_typed("until logits"), "5")), Take("attention", ("6", "z"))),
+    ),
     PhotoSession("narrow", _NARROW, _GREEDY, (Take("80x24", tuple("nnnn")), Take("80x24-sampling", tuple("tt")))),
     PhotoSession("light", _WIDE, _GREEDY, (Take("light", tuple("nnnnnst")),), theme="light"),
 )

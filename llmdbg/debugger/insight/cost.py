@@ -235,7 +235,7 @@ def _notes(session: Session, other: Timed | None, rounds: list[list[TimedRun]]) 
         notes.append("over several GPUs there is no common clock: no times by stage")
     if other is None:
         phase = Phase.PREFILL if session.visit.token else Phase.DECODE
-        notes.append(f"the {phase} is not measured from here, which would take long: ask there")
+        notes.append(f"the {phase} is not measured from here: ask there")
     # Runs that watch every stage may well be that much slower. The others hardly are.
     times = [each.ms for runs in rounds[:-1] for each in runs]
     if max(times) > _TIMES_SLOWER * min(times):

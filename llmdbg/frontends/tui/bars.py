@@ -121,8 +121,8 @@ def _entry_width(action: Action) -> int:
 
 
 def tab_row(tabs: Sequence[Pane], current: str, width: int) -> Row:
-    """The tabs with their keys: all names, the present one's alone, or the keys without a space to spare."""
-    for named, label, between in ((True, " {} ", "│"), (False, " {} ", "│"), (False, "{}", " ")):
+    """The tabs with their keys: all names, spaced or close together, or the present one's alone."""
+    for named, label, between in ((True, " {} ", "│"), (True, "{}", " "), (False, " {} ", "│"), (False, "{}", " ")):
         spans = [_tab(pane, pane.name == current, label, named=named) for pane in tabs]
         joined = [each for span in spans for each in (span, Span(between, "dim"))][:-1]
         if sum(cell_len(span.text) for span in joined) <= width:
@@ -131,10 +131,8 @@ def tab_row(tabs: Sequence[Pane], current: str, width: int) -> Row:
 
 
 def _tab(pane: Pane, here: bool, label: str, *, named: bool) -> Span:
-    key = shown_key(pane.key)
-    if here:
-        return Span(f" {key} {pane.name} ", "tab-on", f"show {pane.name}")
-    return Span(label.format(f"{key} {pane.name}" if named else key), "tab", f"show {pane.name}")
+    text = f"{shown_key(pane.key)} {pane.name}" if named or here else shown_key(pane.key)
+    return Span(label.format(text), "tab-on" if here else "tab", f"show {pane.name}")
 
 
 def help_rows(actions: Sequence[Action], width: int) -> list[Row]:

@@ -18,13 +18,13 @@ from llmdbg.frontends.tui.screen_state import ScreenState
 from llmdbg.frontends.tui.snapshot import Memory, snapshot
 from tests.sessions import tiny_session
 
-PANE = pane_named("nonfinite")
+PANE = pane_named("nan")
 
 
 def drawn(session: Session, width: int = 36, memory: Memory | None = None) -> list[str]:
     assert PANE.ask is not None
     state = ScreenState("tiny")
-    state.arrive(snapshot(session, memory or Memory(), {"nonfinite": PANE.ask(session)}))
+    state.arrive(snapshot(session, memory or Memory(), {"nan": PANE.ask(session)}))
     return [row.text for row in PANE.draw(state, width, 12)]
 
 

@@ -42,7 +42,7 @@ def _ask(session: Session) -> FinitenessHere:
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
-    found: FinitenessHere | Trouble | None = state.asked("nonfinite")
+    found: FinitenessHere | Trouble | None = state.asked("nan")
     if isinstance(found, Trouble):
         return [row((line, "warn")) for line in wrapped(visible(found.message), width)]
     rows = [line for name, extent in found.outputs for line in _output(name, extent, found, width)] if found else []
@@ -89,4 +89,4 @@ def _hunt(hunt: NonfiniteHunt, width: int) -> list[Row]:
     return [*rows, *(row((line, "dim")) for each in causes(hunt.found) for line in wrapped(each, width))]
 
 
-PANE = Pane("nonfinite", "exclamation_mark", Place.TAB, _draw, ask=_ask, about="NaN, infinity, and how near they are")
+PANE = Pane("nan", "exclamation_mark", Place.TAB, _draw, ask=_ask, about="NaN, infinity, and how near they are")
