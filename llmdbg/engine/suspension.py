@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextvars
 import sys
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -55,6 +56,7 @@ class Suspension(Generic[Value]):
         streams = streams or RandomStreams()
         self._streams_now, self._restore_streams = streams.states, streams.restore
         self._greenlet: Any = greenlet(function)
+        self._thread = get_ident()
         self._greenlet.gr_context = contextvars.copy_context()
         self._inner_grad = False
         self._inner: _Modes | None = None
@@ -110,9 +112,14 @@ class Suspension(Generic[Value]):
         return None if function.dead else value
 
     def close(self) -> None:
-        """End a suspended function by raising GreenletExit inside it, so that its `finally` blocks run."""
+        """End a suspended function by raising GreenletExit inside it, so that its `finally` blocks run.
+
+        From another thread than its own (the garbage collector may run in any) it is left to greenlet, which ends it
+        in its own.
+        """
         # An interpreter that is going away switches to no greenlet any more, and needs nothing put back.
-        if self._greenlet and not self._greenlet.dead and not sys.is_finalizing():
+        alive = self._greenlet and not self._greenlet.dead and not sys.is_finalizing()
+        if alive and self._thread == get_ident():
             self._closing = True
             self.resume()
 

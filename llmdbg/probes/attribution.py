@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _PROBE = 64.0
 _MOST_PARTS = 3
 _ROUNDINGS = 6
+_WHERE_IT_BEGAN = "nothing can be attributed, and `info nonfinite` finds where it began"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,8 @@ def readout(lens: Lens, residual: Tensor, id: int) -> Readout:
     factor = lens.factor / lens.divisor
     shown = float(lens.logits(residual[None])[0, id])
     direction, constant = row * factor, constant * factor
+    if not (np.all(np.isfinite(direction)) and np.all(np.isfinite((shown, constant)))):
+        raise LensError(f"the score of token {id} is not finite here: {_WHERE_IT_BEGAN}")
     if lens.soft_cap is None:
         return Readout(direction, constant, shown, None)
     return Readout(direction, constant, float(direction @ _numbers(residual) + constant), shown)
@@ -188,12 +191,12 @@ def _is_met(change: Vector, vectors: Sequence[Vector], layer: Layer, epsilon: fl
 
 def _scaled(layer: Layer, change: Vector, epsilon: float) -> tuple[Part, ...] | None:
     """The parts where what modules gave is added with a factor, if there is exactly one way to see it so."""
-    if not layer.modules:
+    if not layer.modules or not np.all(np.isfinite(change)):
         return None
     outputs = np.stack([each.output for each in layer.modules], axis=1)
     # Of very different sizes, columns look dependent that are not.
     sizes = np.linalg.norm(outputs, axis=0)
-    known = sizes > 0
+    known = (sizes > 0) & np.isfinite(sizes)
     outputs, modules = (
         outputs[:, known] / sizes[known],
         [m for m, is_known in zip(layer.modules, known, strict=True) if is_known],
@@ -221,6 +224,8 @@ def _frozen_norm(lens: Lens, residual: Tensor) -> tuple[_Gain, Vector]:
     shift = residual.abs().mean()
     probes = torch.stack([torch.zeros_like(residual), _PROBE * signs, residual, residual + shift])
     zero, gained, normed, shifted = (_numbers(each) for each in lens.normed(probes))
+    if not np.all(np.isfinite(normed)):
+        raise LensError(f"what the final norm gives here is not finite: {_WHERE_IT_BEGAN}")
     weights = (gained - zero) * _numbers(signs)
     vector = _numbers(residual)
     tolerance = max(8 * torch.finfo(like.dtype).eps, 1e-5) * float(np.abs(normed).max())

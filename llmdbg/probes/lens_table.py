@@ -6,6 +6,7 @@ the device, and everything comes to the host in one copy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -56,7 +57,8 @@ class LensTable:
 
     The first of the followed tokens is the `prediction`: the token the user named, the one that was chosen, or else the
     likeliest of the last row. It is at rank 1 for the first time in row `first`, and in every row from `stays` on; both
-    are None where it is not. `model` says that the last row is the model's own logits, bitwise.
+    are None where it is not. `model` says that the last row is the model's own logits, bitwise. A row with a score that
+    is NaN or +inf has no probabilities (NaN), leads to nothing, and is named in `notes`.
     """
 
     position: int
@@ -101,15 +103,14 @@ def lens_table(
         _row(address, layers.get(address), numbers, top, text_of)
         for address, numbers in zip(addresses, read, strict=True)
     )
-    ranks = [row.followed[0].rank for row in table]
     return LensTable(
         position,
         table,
         table[-1].followed[0],
-        next((row.address for row in table if row.followed[0].rank == 1), None),
-        _stays(table, ranks),
+        next((row.address for row in table if _leads(row)), None),
+        _stays(table),
         model=own is not None,
-        notes=notes,
+        notes=(*notes, *_not_finite(table)),
     )
 
 
@@ -159,11 +160,26 @@ def _row(address: str, layer: int | None, numbers: list[float], top: int, text_o
     )
 
 
-def _stays(table: Sequence[LensRow], ranks: Sequence[int]) -> str | None:
+def _leads(row: LensRow) -> bool:
+    """Whether a row has the prediction at rank 1, with a probability."""
+    told = row.followed[0]
+    return told.rank == 1 and math.isfinite(told.prob)
+
+
+def _stays(table: Sequence[LensRow]) -> str | None:
     """The first of the rows at the end that have the prediction at rank 1."""
     stays = None
-    for row, rank in zip(reversed(table), reversed(ranks), strict=True):
-        if rank != 1:
+    for row in reversed(table):
+        if not _leads(row):
             break
         stays = row.address
     return stays
+
+
+def _not_finite(table: Sequence[LensRow]) -> tuple[str, ...]:
+    """A sentence about the rows that say nothing, if there are any."""
+    found = [row.address for row in table if not math.isfinite(row.entropy)]
+    if not found:
+        return ()
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return (f"the scores after {found[0]}{more} are not finite and say nothing: `info nonfinite` finds where it began",)

@@ -1,6 +1,7 @@
 """Suspending, closing, interrupting and ending a run."""
 
 import gc
+import threading
 import time
 import weakref
 
@@ -261,3 +262,31 @@ def test_two_runs_can_be_interleaved():
     assert (
         list(second.generated) == untouched(second_model, PROMPT, GenerationSettings(max_new_tokens=6, greedy=True)).ids
     )
+
+
+def test_another_thread_may_let_go_of_a_suspended_run():
+    """As the garbage collector does, which runs in whichever thread it likes."""
+    model = tiny_model("llama")
+    kept = []
+
+    def suspend():
+        engine = Engine(model, dissect(model), PROMPT, GREEDY)
+        engine.arm(["1.mlp"])
+        stages = engine.stages()
+        next(stages)
+        next(stages)
+        kept.append(stages)
+        done.wait(10)
+
+    done = threading.Event()
+    thread = threading.Thread(target=suspend)
+    thread.start()
+    while not kept:
+        time.sleep(0.01)
+    assert hooks_on(model)
+    kept.pop().close()
+    assert not hooks_on(model)
+    done.set()
+    thread.join()
+    engine = Engine(model, dissect(model), PROMPT, GREEDY)
+    assert [visit.chosen for visit in engine.stages()][-1] is not None

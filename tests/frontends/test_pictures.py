@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import io
 import xml.etree.ElementTree as ElementTree
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from llmdbg.errors import CommandError
@@ -16,6 +18,9 @@ from llmdbg.frontends.export import export
 from llmdbg.frontends.pictures import picture
 from llmdbg.frontends.pictures.canvas import shown
 from llmdbg.frontends.pictures.heatmap import draw
+from llmdbg.probes.attribution import Attribution, Term
+from llmdbg.probes.lens import Lens
+from llmdbg.probes.lens_table import LensTable, lens_table
 from tests.sessions import tiny_session
 
 HOSTILE = ("$x_1$", "<script>&", "\x1b[31m", "\u202e", "日本", "🦊", "\\frac{1}{2}", "")
@@ -104,6 +109,40 @@ def test_from_a_command_into_a_file(tmp_path: Path) -> None:
         session.do(f"info {topic} > {tmp_path}/{topic}.svg")
         assert min(pixels((tmp_path / f"{topic}.png").read_bytes()).shape) > 100
         ElementTree.parse(tmp_path / f"{topic}.svg")
+
+
+def test_many_followed_tokens_are_cut_and_it_is_said() -> None:
+    lens = Lens(4, None, None, torch.nn.Linear(4, 200))
+    vectors = {str(layer): torch.randn(4) for layer in range(80)}
+    table = lens_table(lens, vectors, {}, str, position=0, follow=range(100))
+    data = picture(table, "png")
+    assert max(pixels(data).shape) < 4000
+    assert "of the first 8 of 100 tokens" in " ".join(texts(picture(table, "svg")).split())
+
+
+def test_what_is_not_finite_has_a_picture_and_nothing_at_all_has_none() -> None:
+    lens = Lens(4, None, None, torch.nn.Linear(4, 9))
+    broken = torch.full((1, 9), float("nan"))
+    table = lens_table(lens, {"0": torch.randn(4)}, {}, str, position=0, own=("logits", broken))
+    assert "has no probability" in texts(picture(table, "svg"))
+    values = (float("nan"), float("inf"), -float("inf"), 2.0)
+    terms = tuple(Term(f"{n}.mlp", "mlp", n, value) for n, value in enumerate(values))
+    assert "3.mlp" in texts(picture(Attribution(1, "a", 0, "3", terms, float("nan"), 1.0, None, ()), "svg"))
+    with pytest.raises(CommandError, match="no picture yet"):
+        picture(LensTable(0, (), None, None, None, model=False), "svg")
+
+
+def test_a_longer_bar_is_a_larger_part() -> None:
+    terms = tuple(Term(f"{n}.mlp", "mlp", n, value) for n, value in enumerate((4.0, 2.0, -1.0, 0.0)))
+    image = np.asarray(
+        Image.open(io.BytesIO(picture(Attribution(1, "a", 0, "3", terms, 5.0, 5.0, None, ()), "png"))).convert("RGB")
+    )
+    orange = (image == (0xFF, 0x7F, 0x0E)).all(axis=2).sum(axis=1)
+    bars = [int(max(group)) for filled, group in groupby(orange, lambda row: row > 0) if filled]
+    # The first is the legend's.
+    assert len(bars) == 4
+    assert bars[1] / bars[3] == pytest.approx(4, rel=0.05)
+    assert bars[2] / bars[3] == pytest.approx(2, rel=0.05)
 
 
 @pytest.mark.parametrize("value", ["a sentence", (), 3])

@@ -51,9 +51,9 @@ def residuals(session: Session, position: int) -> dict[str, torch.Tensor]:
 
 
 def by_hand(session: Session, residual: torch.Tensor) -> torch.Tensor:
-    """Scores (vocabulary,) float32 by the modules of the architectures above, written out."""
+    """Scores (n, vocabulary) float32 of residuals (n, width) by the modules of the architectures above, written out."""
     model, config = session.loaded.model, session.loaded.model.config
-    hidden = residual[None]
+    hidden = residual
     if (norm := session.anatomy.modules.get("norm")) is not None:
         hidden = norm(hidden)
     if hasattr(model.get_decoder(), "project_out") and model.get_decoder().project_out is not None:
@@ -65,17 +65,17 @@ def by_hand(session: Session, residual: torch.Tensor) -> torch.Tensor:
         scores = scores / scaling
     if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
         scores = torch.tanh(scores / cap) * cap
-    return scores[0].float()
+    return scores.float()
 
 
 def check(session: Session, table: LensTable, position: int, tolerance: float) -> None:
     expected = residuals(session, position)
-    assert {row.address for row in table.rows} >= set(expected) & {row.address for row in table.rows}
+    assert {row.address for row in table.rows} - {"embed", "logits"} == set(expected)
     with torch.no_grad():
         for row in table.rows:
             if row.address not in expected:
                 continue
-            scores = by_hand(session, expected[row.address])
+            scores = by_hand(session, expected[row.address][None])[0]
             probs = torch.softmax(scores, dim=-1)
             scale = float(scores.abs().max())
             assert row.layer == int(row.address)
@@ -101,6 +101,24 @@ def test_it_is_the_models_own_norm_and_head_on_its_own_hidden_states(name: str, 
     layers = [stage.address for stage in session.anatomy.layers()]
     assert [row.address for row in table.rows if row.address in layers] == layers
     check(session, table, table.position, TOLERANCE[torch.float32])
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_where_the_arithmetic_is_the_same_it_is_bitwise_the_same(name: str) -> None:
+    session = tiny_session(name)
+    session.do("goto logits")
+    rows = [row for row in asked(session, '"a" "b" "z"').rows if row.layer is not None]
+    expected = residuals(session, len(session.prompt.ids) - 1)
+    with torch.no_grad():
+        # A product over as many rows as the lens has, the embedding's among them where it is as wide.
+        lead = [row for row in asked(session).rows if row.address == "embed"]
+        stacked = torch.stack([*([expected["0"]] if lead else []), *expected.values()])
+        scores = by_hand(session, stacked)[len(lead) :]
+    for row, score in zip(rows, scores, strict=True):
+        assert [each.logit for each in row.top] == score.topk(len(row.top)).values.tolist()
+        for told in row.followed:
+            assert told.logit == float(score[told.id])
+            assert told.rank == int((score > score[told.id]).sum()) + 1
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])

@@ -44,6 +44,8 @@ def shown(session: Session) -> LensTable | str:
     check_scored(lens, follow)
     residuals = _residuals(session, lens)
     own = _own(session)
+    if not residuals and own is None:
+        return f"what `embed` gives is no vector of {lens.width} numbers: the lens reads from layer 0 on"
     layers = {stage.address: stage.layer for stage in session.anatomy.layers()}
     return lens_table(
         lens,

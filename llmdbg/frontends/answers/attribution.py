@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.tables import Column, Table, aligned
@@ -48,7 +49,8 @@ def _sum(value: Attribution) -> str:
 
 def _bar(value: float, widest: float) -> str:
     """A bar from the middle, to the left for less and to the right for more."""
-    cells = round(abs(value) / widest * _BAR) if widest > 0 and value == value else 0  # noqa: PLR0124
+    share = abs(value) / widest if widest > 0 else 0.0
+    cells = round(share * _BAR) if math.isfinite(share) else 0
     return f"{'█' * cells:>{_BAR}}│" if value < 0 else f"{'':{_BAR}}│{'█' * cells}"
 
 

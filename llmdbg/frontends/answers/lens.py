@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.tables import Column, Table, aligned
@@ -41,6 +42,8 @@ def history(value: LensTable) -> str:
     if told is None:
         return ""
     name = quoted(told.text)
+    if math.isnan(told.prob):
+        return f"{name} has no probability: the last of the scores are not finite"
     if value.first is None:
         return f"{name} leads in no row: at the last it has rank {told.rank:,}"
     if value.stays is None:

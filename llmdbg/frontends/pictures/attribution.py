@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.pictures.canvas import caption, drawn, shown
@@ -24,14 +25,20 @@ def _draw(value: Attribution, format: str) -> bytes:
 
 def _fill(value: Attribution, made: Figure, axes: Axes) -> None:
     terms = list(reversed(value.terms))
-    axes.barh(range(len(terms)), [each.value for each in terms], color=[_colour(each.what) for each in terms])
+    # What is not finite has no bar.
+    values = [each.value if math.isfinite(each.value) else 0.0 for each in terms]
+    axes.barh(range(len(terms)), values, color=[_colour(each.what) for each in terms])
     axes.set_yticks(range(len(terms)), [shown(each.address) for each in terms])
     axes.set_ylim(-0.7, len(terms) - 0.3)
     axes.axvline(0, color="black", linewidth=0.6)
-    axes.margins(x=0.05)
-    for what in dict.fromkeys(each.what for each in value.terms):
+    lowest, highest = min([0.0, *values]), max([0.0, *values])
+    room = 0.05 * (highest - lowest) or 1.0
+    axes.set_xlim(lowest - room, highest + room)
+    kinds = list(dict.fromkeys(each.what for each in value.terms))
+    for what in kinds:
         axes.barh([0], [0], color=_colour(what), label=what)
-    axes.legend(loc="lower right")
+    if kinds:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(kinds), frameon=False, borderaxespad=0.2)
     title = f"what each part adds to the logit of {quoted(value.text)}"
     made.suptitle(caption(title, _WIDTH), x=0.01, ha="left", fontsize=10)
     told = f"position {value.position}, read after {value.after}: the sum is {value.sum:.3f}"

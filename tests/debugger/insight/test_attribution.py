@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import json
+from pathlib import Path
+
 import pytest
 
+from llmdbg import open_session
 from llmdbg.debugger.info import TOPICS
 from llmdbg.debugger.session import Session
 from llmdbg.errors import CommandError
+from llmdbg.frontends.answers.attribution import attribution_lines
+from llmdbg.frontends.export import export
 from llmdbg.probes.attribution import Attribution
 from tests.sessions import tiny_session
 
@@ -63,6 +70,45 @@ def test_before_a_layer_has_run_a_sentence_says_so() -> None:
     assert "nothing has run yet" in str(TOPICS["attribution"].ask(session, ""))
     session.do("goto embed")
     assert "no layer has run yet" in str(TOPICS["attribution"].ask(session, ""))
+
+
+def test_it_is_written_to_files(tmp_path: Path) -> None:
+    session = tiny_session()
+    session.exporter = export
+    session.do("goto logits@1")
+    value = asked(session)
+    for suffix in ("csv", "json", "txt", "svg", "png"):
+        said = session.do(f"info attribution > {tmp_path}/parts.{suffix}").data
+        assert said.startswith(f"wrote {tmp_path}/parts.{suffix} (")  # type: ignore[union-attr]
+    rows = list(csv.DictReader((tmp_path / "parts.csv").read_text(encoding="utf-8").splitlines()))
+    assert [(each["part"], float(each["adds"])) for each in rows] == [
+        (each.address, each.value) for each in value.terms
+    ]
+    document = json.loads((tmp_path / "parts.json").read_text(encoding="utf-8"))
+    assert [each["value"] for each in document["terms"]] == [each.value for each in value.terms]
+    assert (tmp_path / "parts.txt").read_text(encoding="utf-8").splitlines() == attribution_lines(value)
+
+
+def test_left_padding_changes_no_part() -> None:
+    told = []
+    for padding in (0, 6):
+        session = open_session("smollm2", "The capital of France is", greedy=True, max_new_tokens=2, left_pad=padding)
+        session.do("goto logits")
+        value = asked(session)
+        assert (value.text, value.position) == (" Paris", len(session.prompt.ids) - 1)
+        assert value.whole == ()
+        told.append([each.value for each in value.terms])
+    assert told[0] == pytest.approx(told[1], abs=5e-3)
+
+
+def test_an_edit_that_replaces_a_layer_leaves_its_earlier_parts_out_of_the_sum() -> None:
+    session = tiny_session()
+    session.do("goto logits@1")
+    session.do("zero 0")
+    session.do("goto logits@1")
+    value = asked(session)
+    assert value.whole == ("0",)
+    assert value.sum == pytest.approx(value.logit, abs=2e-5)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral"])

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import math
+from pathlib import Path
+
 import pytest
 import torch
 
 from llmdbg.debugger.info import TOPICS
 from llmdbg.debugger.session import Session
 from llmdbg.errors import CommandError, LensError
+from llmdbg.frontends.answers.lens import history, lens_lines
+from llmdbg.frontends.export import export
 from llmdbg.probes.lens import Lens
 from llmdbg.probes.lens_table import LensTable, lens_table
 from tests.sessions import tiny_session
@@ -124,6 +131,56 @@ def test_tokenize_has_a_sentence_and_an_unknown_token_an_error() -> None:
         with pytest.raises(CommandError) as refused:
             asked(session, wrong)
         assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize(("layer", "good"), [("0", ["embed"]), ("1", ["embed", "0"])])
+def test_what_is_not_finite_leads_to_nothing_and_is_said(bad: float, layer: str, good: list[str]) -> None:
+    session = tiny_session()
+    weight = session.anatomy.modules[f"{layer}.mlp"].down_proj.weight
+    before = weight.detach().clone()
+    try:
+        with torch.no_grad():
+            weight[3, 3] = bad
+        session.do("goto logits")
+        table = asked(session)
+        assert [row.address for row in table.rows if math.isfinite(row.entropy)] == good
+        assert (table.first, table.stays) == (None, None)
+        assert f"the scores after {layer} and" in table.notes[0]
+        assert "has no probability" in history(table)
+        assert lens_lines(table)[-1] == f"note: {table.notes[0]}"
+        with pytest.raises(LensError, match="not finite") as refused:
+            TOPICS["attribution"].ask(session, "")
+        assert "\n" not in str(refused.value)
+    finally:
+        session.close()
+        with torch.no_grad():
+            weight.copy_(before)
+
+
+def test_a_narrower_embedding_has_a_sentence() -> None:
+    session = tiny_session("opt")
+    session.do("goto embed")
+    assert "reads from layer 0 on" in str(TOPICS["lens"].ask(session, ""))
+
+
+def test_it_is_written_to_files(tmp_path: Path) -> None:
+    session = tiny_session()
+    session.exporter = export
+    session.do("goto logits@1")
+    table = asked(session, '"a"')
+    for suffix in ("csv", "json", "txt", "svg", "png"):
+        said = session.do(f'info lens "a" > {tmp_path}/lens.{suffix}').data
+        assert said.startswith(f"wrote {tmp_path}/lens.{suffix} (")  # type: ignore[union-attr]
+    with (tmp_path / "lens.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(len(row.top) + len(row.followed) for row in table.rows)
+    named = [each for each in rows if each["followed"] == "True"]
+    assert [int(each["rank"]) for each in named] == [row.followed[0].rank for row in table.rows]
+    assert [float(each["prob"]) for each in named] == [row.followed[0].prob for row in table.rows]
+    document = json.loads((tmp_path / "lens.json").read_text(encoding="utf-8"))
+    assert [row["entropy"] for row in document["rows"]] == [row.entropy for row in table.rows]
+    assert (tmp_path / "lens.txt").read_text(encoding="utf-8").splitlines() == lens_lines(table)
 
 
 @pytest.mark.parametrize("layers", [0, 2])
