@@ -23,7 +23,7 @@ def _draw(value: LensTable, format: str) -> bytes:
     top = len(rows[0].top)
     followed = rows[0].followed[:_MOST_FOLLOWED]
     return draw(
-        [[each.prob for each in (*row.top, *row.followed[:_MOST_FOLLOWED])] for row in rows],
+        [[*(each.prob for each in row.top), *(each.prob for each in row.followed[:_MOST_FOLLOWED])] for row in rows],
         rows=[row.address for row in rows],
         columns=[*(f"{rank + 1}." for rank in range(top)), *(_short(quoted(each.text)) for each in followed)],
         cells=[

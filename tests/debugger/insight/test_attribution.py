@@ -80,7 +80,8 @@ def test_it_is_written_to_files(tmp_path: Path) -> None:
     for suffix in ("csv", "json", "txt", "svg", "png"):
         said = session.do(f"info attribution > {tmp_path}/parts.{suffix}").data
         assert said.startswith(f"wrote {tmp_path}/parts.{suffix} (")  # type: ignore[union-attr]
-    rows = list(csv.DictReader((tmp_path / "parts.csv").read_text(encoding="utf-8").splitlines()))
+    with (tmp_path / "parts.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     assert [(each["part"], float(each["adds"])) for each in rows] == [
         (each.address, each.value) for each in value.terms
     ]

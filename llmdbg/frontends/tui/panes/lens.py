@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -112,7 +113,7 @@ class _Columns:
         """What one layer would say, the rank of the prediction, and what the layer's parts add to it."""
         best, *others = each.top[: self.candidates]
         told = each.followed[0]
-        style = "good" if told.rank == 1 else ""
+        style = "good" if told.rank == 1 and math.isfinite(told.prob) else ""
         more = "".join(f" {_percent(other.prob)} {fitted(quoted(other.text), self.text)}" for other in others)
         added = self.added.get(each.layer, {}) if each.layer is not None else {}
         return row(
@@ -151,7 +152,7 @@ def _part(value: float | None) -> tuple[str, str]:
 
 
 def _percent(prob: float) -> str:
-    return f"{100 * prob:>{_PERCENT - 1}.0f}%"
+    return f"{100 * prob:>{_PERCENT - 1}.0f}%" if math.isfinite(prob) else f"{'NaN':>{_PERCENT}}"
 
 
 def _rank(rank: int) -> str:
