@@ -5,6 +5,7 @@ Everything is asked of where the session stands; of a stage that it does not sta
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -71,7 +72,6 @@ def facts_here(session: Session, *, modest: bool = False) -> Facts:
     focus = None if tensor is None else tensor.focus
     at = None if tensor is None or tensor.focus_position is None else tensor.focus_position
     moved = session.moved() if stage.kind in (StageKind.LAYER, StageKind.NORM) else None
-    numbers = None if tensor is None else tensor.numbers
     return Facts(
         stage=stage,
         here=True,
@@ -83,20 +83,49 @@ def facts_here(session: Session, *, modest: bool = False) -> Facts:
         at=None if at is None else (at, session.tokens()[at].text),
         shape=None if stop.tensor is None else stop.tensor.shape,
         dtype=None if stop.tensor is None else stop.tensor.dtype,
-        norm=None if focus is None else focus.norm,
-        not_finite=0 if numbers is None or stop.candidates is not None else numbers.nan + numbers.inf,
+        norm=None if focus is None or not math.isfinite(focus.norm) else focus.norm,
+        not_finite=_not_finite(session),
+        edited=tuple(each.number for each in session.edits.list() if each.applies(session.visit)),
+        looked_up=_looked_up(session),
+        padding_here=at is not None and at < session.prompt.padding,
         ms=stop.ms,
         moved=None if moved is None else (moved.relative, moved.cosine),
         part=part,
-        guesses=_guesses(session, spared=spared),
+        guesses=tuple(each for each in _guesses(session, spared=spared) if math.isfinite(each.prob)),
         no_lens=session.readings.no_lens,
-        entropy=None if stop.candidates is None else stop.candidates.entropy,
+        entropy=None
+        if stop.candidates is None or not math.isfinite(stop.candidates.entropy)
+        else stop.candidates.entropy,
         left=None if stop.candidates is None else stop.candidates.left,
         reads=None if spared else _reads(session, part is not None and part.role == Role.ATTENTION),
         processor=steps[-1] if steps and stage.kind is StageKind.PROCESSOR else None,
         steps=steps,
         choice=choice_facts(session, table),
     )
+
+
+def _not_finite(session: Session) -> int:
+    """How many values of the stage's output are NaN or infinite; tokens that a processor cut are no such thing."""
+    stop = session.stop
+    if stop.stage.kind is StageKind.SAMPLE:
+        scores = session.visit.trail[-1][1]
+        return int(scores.isnan().sum())
+    if stop.tensor is None or stop.tensor.numbers is None:
+        return 0
+    numbers = stop.tensor.numbers
+    return numbers.nan if stop.stage.kind is StageKind.PROCESSOR else numbers.nan + numbers.inf
+
+
+def _looked_up(session: Session) -> bool | None:
+    """Whether the embedding gave the row of its table for the token at the focus as it is."""
+    if session.stop.stage.kind is not StageKind.EMBED:
+        return None
+    vector, position = session.vector(session.visit), session.focus_position()
+    weight = session.loaded.model.get_input_embeddings().weight
+    if vector is None or weight.device.type == "meta" or not weight.is_floating_point():
+        return None
+    row = weight[session.tokens()[position].id].to(vector.device)
+    return row.shape == vector.shape and bool(torch.equal(row.to(vector.dtype), vector))
 
 
 def model_facts(session: Session) -> ModelFacts:
@@ -143,9 +172,10 @@ def _part(session: Session, stage: Stage) -> PartFacts | None:
 
 def _prompt_facts(session: Session, *, words: bool) -> PromptFacts:
     prompt = session.prompt
-    rows = session.tokens()[prompt.padding : len(prompt.ids)] if words else ()
+    every = session.tokens()[prompt.padding : len(prompt.ids)]
+    rows = every if words else ()
     split = tuple(_split_words(session, rows[:_SEARCHED]))
-    return PromptFacts(len(prompt.ids), sum(row.special for row in rows), prompt.padding, split)
+    return PromptFacts(len(prompt.ids), sum(row.special for row in every), prompt.padding, split)
 
 
 def _split_words(session: Session, rows: Sequence[TokenRow]) -> Iterator[SplitWord]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.explain.telling import count, number, percent, seconds, size, word, words
+from llmdbg.explain.telling import count, listed, number, percent, seconds, size, word, words
 from llmdbg.models.stages import Phase, StageKind
 
 if TYPE_CHECKING:
@@ -36,10 +36,16 @@ def about_tokenize(facts: Facts) -> Iterator[str]:
 
 def _about_prompt(facts: Facts) -> Iterator[str]:
     prompt = facts.prompt
-    special = f", {prompt.special} of them special tokens, which stand for no text" if prompt.special else ""
-    yield f"Your prompt became {count(prompt.tokens, 'token')}{special}."
+    are = (
+        "1 of them a special token, which stands"
+        if prompt.special == 1
+        else f"{prompt.special} of them special tokens, which stand"
+    )
+    special = f", {are} for no text" if prompt.special else ""
+    yield f"Your prompt became {count(prompt.tokens - prompt.padding, 'token')}{special}."
     if prompt.padding:
-        yield f"The first {count(prompt.padding, 'token')} are left padding, which a mask hides."
+        padded = "token of left padding stands" if prompt.padding == 1 else "tokens of left padding stand"
+        yield f"{prompt.padding:,} {padded} before them, which a mask hides: {prompt.tokens:,} in all."
     for split in prompt.split[:_MOST_SPLIT]:
         yield f"{word(split.word)} is not in the vocabulary as one token, so it became {words(split.pieces)}."
     if len(prompt.split) > _MOST_SPLIT:
@@ -89,8 +95,20 @@ def about_embed(facts: Facts) -> Iterator[str]:
     yield f"The embedding is a table with {rows} for every token of the vocabulary."
     if facts.here and facts.at is not None:
         position, text = facts.at
-        yield f"The token {word(text)} at position {position} was looked up, and its row is now the vector there."
-    yield "From here on the model works with these vectors, one for each position: the residual stream."
+        looked = f"The token {word(text)} at position {position} was looked up"
+        if facts.looked_up:
+            yield f"{looked}, and its row is now the vector there."
+        elif facts.looked_up is False:
+            yield f"{looked}, and what is now the vector there was made of its row."
+        else:
+            yield f"{looked}."
+    if width is None or width == facts.model.width:
+        yield "From here on the model works with vectors, one for each position: the residual stream."
+    else:
+        yield (
+            f"The layers work with vectors of {count(facts.model.width or 0, 'number')}: these are brought to that "
+            "size first."
+        )
     if facts.model.tied:
         yield "This model uses the same table again at the end, to read tokens out of vectors: tied weights."
 
@@ -105,7 +123,10 @@ def engineer_beginning(facts: Facts) -> Iterator[str]:
         if model.loading is not None:
             yield "the seconds are from the first bytes of the weights to the last copy done; imports are not in them"
     elif facts.stage.kind is StageKind.EMBED:
-        yield f"x[t] = E[id[t]], E of {count(model.vocabulary)} rows"
+        if facts.looked_up is not False:
+            yield f"x[t] = E[id[t]], E of {count(model.vocabulary)} rows"
+        else:
+            yield f"E of {count(model.vocabulary)} rows; the output is not E[id[t]] itself: it is scaled or shifted"
         if model.tied:
             yield "the head's weight is this very tensor (Press & Wolf 2017)"
 
@@ -133,7 +154,22 @@ def about_broken(facts: Facts) -> str:
     """A warning where the output has values that are no numbers."""
     if not facts.here or not facts.not_finite:
         return ""
+    if facts.edited:
+        return f"{count(facts.not_finite, 'value')} of the output are NaN or infinite here, where your edit changes it."
     return (
         f"Something is wrong here: {count(facts.not_finite, 'value')} of the output are NaN or infinite, and so will "
         "be what is computed with them."
     )
+
+
+def about_edits(facts: Facts) -> str:
+    """That the user changed what is here; empty where nobody did."""
+    if not facts.here or not facts.edited:
+        return ""
+    which = f"edit {facts.edited[0]} changes" if len(facts.edited) == 1 else f"edits {listed(facts.edited)} change"
+    return f"Your {which} this stage: what is told here is what came of that, and not what the model alone would do."
+
+
+def about_padding(facts: Facts) -> str:
+    """That the position looked at is padding; empty where it is not."""
+    return "This position is left padding, which a mask hides from the others." if facts.padding_here else ""

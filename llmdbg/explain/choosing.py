@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from llmdbg.explain.telling import count, listed, number, percent, word, words
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmdbg.explain.facts import ChoiceFacts, Facts, ProcessorFacts
-
-_SURE, _UNDECIDED = 0.5, 0.1
 
 
 def about_guess(facts: Facts) -> str:
@@ -42,8 +41,11 @@ def about_logits(facts: Facts) -> Iterator[str]:
         told = f"The likeliest is {word(first.text)} with {percent(first.prob)}"
         yield f"{told}, then {word(others[0].text)} with {percent(others[0].prob)}." if others else f"{told}."
         if facts.entropy is not None:
-            mood = "sure" if first.prob >= _SURE else "undecided" if first.prob < _UNDECIDED else "leaning one way"
-            yield f"The entropy is {number(facts.entropy)} nats: the model is {mood} here."
+            equal = number(math.exp(facts.entropy))
+            yield (
+                f"The entropy is {number(facts.entropy)} nats: as undecided as between {equal} tokens that are equally "
+                "likely."
+            )
 
 
 _PROCESSORS = {
@@ -51,7 +53,8 @@ _PROCESSORS = {
     "top_k": "Top-k keeps the likeliest tokens and cuts the rest.",
     "top_p": "Top-p keeps the likeliest tokens until they make up a given share together, and cuts the rest.",
     "min_p": "Min-p cuts the tokens that are far less likely than the likeliest one.",
-    "repetition_penalty": "A repetition penalty lowers the scores of tokens that are in the sequence already.",
+    "repetition_penalty": "A repetition penalty changes the scores of tokens that are in the sequence already: above 1 "
+    "it lowers them, below 1 it raises them.",
 }
 
 _SHOWN_NAMES = {"top_k": "top-k", "top_p": "top-p", "min_p": "min-p", "repetition_penalty": "repetition penalty"}
@@ -73,7 +76,7 @@ def _effect(step: ProcessorFacts) -> str:
     """What a processor did, in one sentence."""
     name = _SHOWN_NAMES.get(step.name, step.name)
     if step.setting is not None:
-        name = f"{name} {number(step.setting)}"
+        name = f"{name} {step.setting:g}"
     name = name[0].upper() + name[1:]
     told = f"{name} cut {count(step.cut, 'token')}, and {count(step.left)} may still be chosen" if step.cut else name
     if percent(step.before) == percent(step.after):
@@ -95,7 +98,7 @@ def about_choice(facts: Facts) -> Iterator[str]:
     yield from _how_chosen(choice)
     for step in facts.steps:
         yield _effect(step)
-    if facts.steps and choice.raw is not None and not choice.forced:
+    if facts.steps and choice.raw is not None and not choice.forced and math.isfinite(choice.prob):
         yield (
             f"Before these settings the model itself held {word(choice.text)} at {percent(choice.raw)}, "
             f"after them at {percent(choice.prob)}."
@@ -119,15 +122,20 @@ def _how_chosen(choice: ChoiceFacts) -> Iterator[str]:
         yield f"You banned {words(choice.banned)} here, so the choice was among the others."
     how = "Greedy decoding took the highest score" if choice.greedy else "Sampling drew one token at random"
     rank = "the likeliest" if choice.rank == 1 else f"number {choice.rank} in likelihood"
+    if not math.isfinite(choice.prob):
+        yield f"The next token is {chosen}, and that means nothing: its score is NaN, no number."
+        return
     yield f"{how}: the next token is {chosen}, {rank} at {percent(choice.prob)}."
     other = choice.runner_up
     if other is None:
         return
     if other.prob <= choice.prob:
-        behind = percent(choice.prob - other.prob).removesuffix(" %")
+        behind = number(100 * (choice.prob - other.prob))
         yield f"The runner-up was {word(other.text)} with {percent(other.prob)}, {behind} points behind."
     else:
-        yield f"The likeliest was {word(other.text)} with {percent(other.prob)}, but a draw may take another."
+        told = f"The likeliest was {word(other.text)} with {percent(other.prob)}"
+        why = "it was banned" if other.text in choice.banned else "a draw may take another"
+        yield f"{told}, but {why}." if other.text in choice.banned or not choice.greedy else f"{told}."
 
 
 def _lens_history(choice: ChoiceFacts) -> Iterator[str]:

@@ -169,7 +169,10 @@ class Facts:
     `at` is the position and text of the token that the numbers are of; `shape` is that of the stage's output; `norm`
     the length of the vector at `at`; `moved` the relative change and cosine of what the stage did to it. `guesses` are
     what comes next by the lens before `logits` and by the scores from there on; `entropy` in nats, `left` the tokens
-    that may still be chosen, both of the scores.
+    that may still be chosen, both of the scores. `edited` are the numbers of the user's edits that change this stage's
+    output or input here, `looked_up` whether the embedding gave its table's own row, None where that is not known;
+    `padding_here` says that the position at `at` is padding. What is not finite (NaN, infinite) is left out, but for
+    `not_finite`, which counts it.
     """
 
     stage: Stage
@@ -184,6 +187,9 @@ class Facts:
     dtype: str | None = None
     norm: float | None = None
     not_finite: int = 0
+    edited: tuple[int, ...] = ()
+    looked_up: bool | None = None
+    padding_here: bool = False
     ms: float | None = None
     moved: tuple[float, float] | None = None
     part: PartFacts | None = None

@@ -61,7 +61,8 @@ def nearest_names(word: str) -> list[str]:
 
 def terms_in(text: str) -> tuple[str, ...]:
     """The names of the entries that a text speaks of, in the order in which it does. Quoted words are not its own."""
-    own_words = re.sub(r'"[^"]*"', '""', text)
+    # A token may be a quotation mark itself.
+    own_words = re.sub(r'"""|"[^"]*"', '""', text)
     found: dict[str, int] = {}
     for match in _pattern().finditer(own_words):
         entry = term(match[0])

@@ -37,7 +37,8 @@ def explained(facts: Facts) -> Explanation:
     texts = [*_ABOUT[facts.stage.kind](facts)]
     tells = facts.stage.kind in (StageKind.LAYER, StageKind.NORM) or (facts.part and facts.part.role in _GIVE_VECTORS)
     texts += [choosing.about_guess(facts), beginning.about_vector(facts) if tells else ""]
-    texts += [beginning.about_broken(facts), beginning.about_phase(facts)]
+    texts += [beginning.about_padding(facts), beginning.about_edits(facts), beginning.about_broken(facts)]
+    texts.append(beginning.about_phase(facts))
     plain = tuple(text for text in texts if text)
     return Explanation(title_of(facts), plain, tuple(_engineer(facts)), terms_in(" ".join(plain)), facts)
 

@@ -2,6 +2,32 @@
 
 DEBUGGING: tuple[tuple[str, str, str, str], ...] = (
     (
+        "rank",
+        "The place of a token when all of them are sorted by their scores: rank 1 is the likeliest.",
+        "Like a place in a race.",
+        "logits|probability",
+    ),
+    (
+        "standard deviation|std",
+        "How far the numbers of a tensor lie from their mean, on the whole. It is written std.",
+        "Like how much the heights of a class differ.",
+        "tensor|vector",
+    ),
+    (
+        "absmax|headroom",
+        "The absmax is the largest size of any number in a tensor, whatever its sign. Headroom is how far that is from the "
+        "largest number that its dtype can hold: beyond it, numbers become infinite.",
+        "Like how near a lorry's load is to the height of a bridge.",
+        "dtype|NaN|bfloat16",
+    ),
+    (
+        "outlier dimension|outlier",
+        "A place in the vectors whose numbers are far larger than those of all the others, at nearly every position. Most "
+        "language models have a few, and quantisation has to spare them.",
+        "Like one voice in a choir that drowns the rest.",
+        "vector|quantisation",
+    ),
+    (
         "stage",
         "A place where llmdbg can stop the model: it has just run, and what came out of it is there to be looked at.",
         "Like a stop of a train, where you may get off and look around.",

@@ -2,6 +2,39 @@
 
 MODELS: tuple[tuple[str, str, str, str], ...] = (
     (
+        "language model|LLM|large language model",
+        "A program whose numbers were learned from a great deal of text, and which does one thing: it says how likely "
+        "each token is to come next. A large one has billions of such numbers.",
+        "Like someone who has read a library and now guesses how any sentence goes on.",
+        "token|weight|probability|forward",
+    ),
+    (
+        "transformer",
+        "The plan that most language models follow (Vaswani et al. 2017): layers one after another, each with attention, "
+        "which carries things between positions, and an MLP, which works on each position by itself.",
+        "Like a row of desks at which a text is worked on, each adding its notes.",
+        "layer|attention|MLP|residual stream",
+    ),
+    (
+        "bias|biases",
+        "Learned numbers that are added to a result, whatever went in. Many models have none.",
+        "Like a scale that always shows a little too much.",
+        "weight|matrix",
+    ),
+    (
+        "soft-capping|soft cap|softcap",
+        "Some models (Gemma 2) keep scores from growing without end: the larger one is, the less it still grows, and it "
+        "never passes a given size.",
+        "Like a spring that gets harder the further it is pressed.",
+        "logits|attention",
+    ),
+    (
+        "safetensors|GGUF",
+        "Two kinds of files that weights are kept in. GGUF files mostly hold quantised ones.",
+        "Like two formats of the same photograph.",
+        "weight|quantisation",
+    ),
+    (
         "vector",
         "A row of numbers. Inside the model each position has one, and its numbers together say what the model has "
         "found out about the token there so far.",

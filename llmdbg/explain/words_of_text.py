@@ -39,7 +39,7 @@ TEXT: tuple[tuple[str, str, str, str], ...] = (
     (
         "special token",
         "A token that stands for no text but for a role: the beginning, the end, or whose turn it is to speak. The "
-        "tokenizer puts them in, and text that a person types does not become one by accident.",
+        "tokenizer and the chat template put them in; many tokenizers make one of it, too, when its name is typed.",
         "Like the stage directions in a play, which are read and not spoken.",
         "token|EOS|chat template",
     ),
@@ -79,8 +79,8 @@ TEXT: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         "position",
-        "The place of a token in the sequence, counted from 0. A model works on one vector for each position, and only "
-        "attention carries anything from one position to another.",
+        "The place of a token in the sequence, counted from 0. A model works on one vector for each position, and "
+        "attention (or, in models without it, a state) carries things from one position to another.",
         "Like seats in a row: what is on a seat changes, the seat does not.",
         "sequence|attention|RoPE|focus",
     ),

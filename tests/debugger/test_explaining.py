@@ -171,7 +171,64 @@ def test_left_padding_is_told() -> None:
     loaded = LoadedModel("tiny llama", tiny_model("llama"), None, "sdpa")
     prompt = encode_prompt(None, "Hello", vocabulary_size=128, left_pad=3)
     session = Session(loaded, prompt, GenerationSettings(max_new_tokens=2, greedy=True))
-    assert "first 3 tokens are left padding" in plain(session)
+    assert "Your prompt became 5 tokens" in plain(session)
+    assert "3 tokens of left padding stand before them" in plain(session)
+    session.do("until 0.self_attn")
+    assert "is left padding" not in plain(session)
+    session.do("focus 1")
+    assert "This position is left padding" in plain(session)
+
+
+def test_what_an_edit_made_is_not_told_as_the_models_own() -> None:
+    session = tiny_session()
+    session.do("zero 0.mlp")
+    session.do("until 0.mlp")
+    assert "Your edit 1 changes this stage" in plain(session)
+    session.do("until 0")
+    assert "edit" not in plain(session)
+
+
+def test_nothing_is_told_of_numbers_that_are_none() -> None:
+    session = tiny_session()
+    session.do("until 1")
+    session.do("edit out * float('nan')")
+    for where in ("1", "logits", "sample"):
+        session.do(f"goto {where}")
+        told = plain(session)
+        assert "nan " not in told, told
+        assert "NaN" in told, told
+        assert "likeliest" not in told, told
+
+
+def test_a_ban_is_why_the_likeliest_was_not_taken() -> None:
+    session = tiny_session()
+    session.do("goto sample")
+    assert session.stop.chosen is not None
+    likeliest = session.stop.chosen
+    session.do(f"ban {likeliest.id}")
+    told = plain(session)
+    assert "but it was banned" in told
+    assert "a draw" not in told
+
+
+@pytest.mark.parametrize(("name", "row"), [("llama", True), ("gemma2", False), ("opt", True)])
+def test_the_embedding_is_its_tables_row_only_where_it_is(name: str, row: bool) -> None:
+    session = tiny_session(name)
+    session.do("until embed")
+    told = plain(session)
+    assert ("its row is now the vector there" in told) is row
+    assert ("residual stream" in told) is (name != "opt")
+    assert ("brought to that size" in told) is (name == "opt")
+
+
+def test_special_tokens_are_counted_everywhere() -> None:
+    session = open_session("smollm2", "The quick", chat=True, greedy=True, max_new_tokens=2)
+    counts = []
+    for line in ("goto tokenize", "until embed"):
+        if session.stop.stage.address != line.split()[1]:
+            session.do(line)
+        counts.append(explain_here(session).facts.prompt.special)
+    assert counts[0] == counts[1] > 0
     for address in ("0.self_attn", "1", "sample"):
         session.do(f"goto {address}")
         assert explain_here(session).plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -73,6 +74,7 @@ def _told(values: Iterable[float]) -> Iterator[str]:
     for value in values:
         whole = float(value).is_integer()
         yield f"{value:.3g}"
+        yield f"{value:g}"
         yield f"{value:.2f}"
         yield f"{value:.1f}"
         yield f"{value:.0f}"
@@ -96,7 +98,12 @@ def _numbers(session: Session) -> Iterator[float]:
     stored = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     yield from (stored, stored / 1e3, stored / 1e6, stored / 1e9)
     yield model.get_input_embeddings().weight.shape[0]
-    yield from (len(prompt.ids), prompt.padding, sum(session.vocabulary.token(id).special for id in prompt.ids))
+    yield from (
+        len(prompt.ids),
+        len(prompt.ids) - prompt.padding,
+        prompt.padding,
+        sum(session.vocabulary.token(id).special for id in prompt.ids),
+    )
     loading = session.loaded.loading
     yield from () if loading is None else (loading.seconds,)
     length = len(prompt.ids) + visit.token
@@ -148,12 +155,14 @@ def _of_choice(session: Session) -> Iterator[float]:
         return
     last = probs[-1]
     yield from last.topk(2).values.tolist()
-    yield float(torch.special.entr(last).sum())
+    entropy = float(torch.special.entr(last).sum())
+    yield from (entropy, math.exp(entropy))
     chosen = session.visit.chosen
     if chosen is not None:
         other = last.clone()
         other[chosen] = 0
-        yield from (float(probs[0][chosen]), float(last[chosen]), float(other.max()), float(last[chosen] - other.max()))
+        lead = float(last[chosen] - other.max())
+        yield from (float(probs[0][chosen]), float(last[chosen]), float(other.max()), lead, 100 * lead)
         yield int((trail[-1] > trail[-1][chosen]).sum()) + 1
 
 

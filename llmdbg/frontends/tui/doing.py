@@ -43,7 +43,9 @@ class Doing:
     def perform(self, name: str, argument: str = "") -> None:
         """Do an action; `argument` is what it was clicked or typed with."""
         if self._app.state.touring and name in _ON_TOUR and not argument:
-            self._app.submit("tour")
+            # A key pressed once more while the run is on its way must not carry anyone past a stop unseen.
+            if not self._app.engine.busy:
+                self._app.submit("tour")
             return
         if name.startswith("pane_"):
             self.go_to_pane(name.removeprefix("pane_"))

@@ -186,7 +186,8 @@ class EngineThread(threading.Thread):
 
         keeper = Keeper(self._request)
         notes = keeper.others()
-        self._post(Arrived(self._snapshot(session), notes[-1:]))
+        # Whoever takes the tour has come to see its first stop, and can hear of other sessions another time.
+        self._post(Arrived(self._snapshot(session), () if self._request.tour else notes[-1:]))
         if self._request.resumed is not None:
             notes = restore(session, self._request.resumed) or ("resumed where it was interrupted",)
             self._post(Arrived(self._snapshot(session), notes, title="resumed"))

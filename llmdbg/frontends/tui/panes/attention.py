@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.probes.attention import AttentionMap, Head, Read
 
-_NOTHING_YET = "Which tokens each head reads from, once an attention has run: f goes on to the end of a layer."
+_WAITING = "…"
 _HEAD_WIDTH, _NUMBERS_WIDTH = 3, 10
 _BAR_WIDTH, _WIDE, _LEAST_READ = 8, 60, 20
 _READS_WITH_MAP = 3
@@ -32,7 +32,7 @@ def _ask(session: Session) -> AttentionMap | str:
 def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
     found: AttentionMap | Trouble | str | None = state.asked("attention")
     if found is None or isinstance(found, (str, Trouble)):
-        said = _NOTHING_YET if found is None else found if isinstance(found, str) else found.message
+        said = _WAITING if found is None else found if isinstance(found, str) else found.message
         return [row((line, "dim")) for line in wrapped(visible(said), width)]
     rows = [_heading(found, width)]
     rows += [row((line, "warn")) for note in found.notes for line in wrapped(visible(note), width)]

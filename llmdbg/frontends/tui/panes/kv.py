@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.probes.kv import CacheMap, LayerCache
 
-_NOTHING_YET = "What the KV cache holds, layer by layer, once the first forward has begun."
+_WAITING = "…"
 _WIDE = 60
 _LAYER, _HOLDS, _SEES, _BYTES = 3, 11, 6, 9
 
@@ -33,7 +33,7 @@ def _ask(session: Session) -> CacheMap | str:
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     found: CacheMap | Trouble | str | None = state.asked("kv")
     if found is None or isinstance(found, (str, Trouble)):
-        said = _NOTHING_YET if found is None else found if isinstance(found, str) else found.message
+        said = _WAITING if found is None else found if isinstance(found, str) else found.message
         return [row((line, "dim")) for line in wrapped(visible(said), width)]
     growth = "" if found.growth is None else f" +{size(found.growth)} a token"
     whole = size(found.bytes)
