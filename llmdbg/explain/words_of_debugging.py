@@ -15,15 +15,15 @@ DEBUGGING: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         "absmax|headroom",
-        "The absmax is the largest size of any number in a tensor, whatever its sign. Headroom is how far that is from the "
-        "largest number that its dtype can hold: beyond it, numbers become infinite.",
+        "The absmax is the largest size of any number in a tensor, whatever its sign. Headroom is how far that is from "
+        "the largest number that its dtype can hold: beyond it, numbers become infinite.",
         "Like how near a lorry's load is to the height of a bridge.",
         "dtype|NaN|bfloat16",
     ),
     (
         "outlier dimension|outlier",
-        "A place in the vectors whose numbers are far larger than those of all the others, at nearly every position. Most "
-        "language models have a few, and quantisation has to spare them.",
+        "A place in the vectors whose numbers are far larger than those of all the others, at nearly every position. "
+        "Most language models have a few, and quantisation has to spare them.",
         "Like one voice in a choir that drowns the rest.",
         "vector|quantisation",
     ),

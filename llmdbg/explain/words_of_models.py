@@ -10,8 +10,8 @@ MODELS: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         "transformer",
-        "The plan that most language models follow (Vaswani et al. 2017): layers one after another, each with attention, "
-        "which carries things between positions, and an MLP, which works on each position by itself.",
+        "The plan that most language models follow (Vaswani et al. 2017): layers one after another, each with "
+        "attention, which carries things between positions, and an MLP, which works on each position by itself.",
         "Like a row of desks at which a text is worked on, each adding its notes.",
         "layer|attention|MLP|residual stream",
     ),
@@ -23,8 +23,8 @@ MODELS: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         "soft-capping|soft cap|softcap",
-        "Some models (Gemma 2) keep scores from growing without end: the larger one is, the less it still grows, and it "
-        "never passes a given size.",
+        "Some models (Gemma 2) keep scores from growing without end: the larger one is, the less it still grows, and "
+        "it never passes a given size.",
         "Like a spring that gets harder the further it is pressed.",
         "logits|attention",
     ),
