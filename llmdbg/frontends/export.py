@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import CommandError
+
+if TYPE_CHECKING:
+    from llmdbg.frontends.tables import Table
 
 _TEXT = (".txt", ".csv", ".json")
 _PICTURES = (".svg", ".png")
@@ -30,7 +33,15 @@ def export(value: Any, path: Path) -> str:
         path.write_bytes(written)
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror or error}") from error
-    return f"wrote {path} ({len(written):,} bytes)"
+    return f"wrote {path} ({len(written):,} bytes){_left_out(value)}"
+
+
+def _left_out(value: Any) -> str:
+    """What an answer that is only a part says of the rest."""
+    size, numbers = getattr(value, "size", 0), getattr(value, "numbers", None)
+    if not isinstance(size, int) or not isinstance(numbers, tuple) or len(numbers) >= size:
+        return ""
+    return f": {len(numbers):,} of {size:,} numbers; `save tensor` writes all of a stage's"
 
 
 def _as_text(value: Any, suffix: str) -> str:
@@ -50,6 +61,30 @@ def _as_csv(value: Any) -> str:
     from llmdbg.frontends.tables import as_csv
 
     make = tables().get(type(value).__name__)
-    if make is None:
+    made = (_fields(value),) if make is None else make(value)
+    if not any(table.columns for table in made):
         raise CommandError("this answer is no table: write it as .txt or .json")
-    return as_csv(make(value))
+    return as_csv(made)
+
+
+def _fields(value: Any) -> Table:
+    """Records of plain values as a table: a column for each field, those of records inside it as `outer.inner`."""
+    from llmdbg.frontends.batch.events import plain
+    from llmdbg.frontends.tables import Column, Table
+
+    records = value if isinstance(value, tuple) else getattr(value, "rows", (value,))
+    flat = [_flat(plain(each)) for each in records]
+    names = list(dict.fromkeys(name for each in flat for name in each))
+    return Table(tuple(Column(name) for name in names), tuple(tuple(each.get(name) for name in names) for each in flat))
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {}
+    found: dict[str, Any] = {}
+    for name, each in value.items():
+        if isinstance(each, dict):
+            found |= _flat(each, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = json.dumps(each, ensure_ascii=False) if isinstance(each, list) else each
+    return found

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from llmdbg import open_session
+from llmdbg.debugger.info import TOPICS
 from llmdbg.errors import CommandError
+from llmdbg.frontends.batch.events import plain
 from llmdbg.frontends.export import export
 from llmdbg.frontends.tables import Column, Table, aligned, as_csv
+from llmdbg.frontends.text import answer_lines
 from tests.sessions import tiny_session
 
 
@@ -41,6 +44,39 @@ def test_a_lens_is_written_as_csv(tmp_path: Path) -> None:
     assert len({len(row) for row in rows}) == 1
 
 
+@pytest.mark.parametrize("topic", ["stats", "tokens", "candidates", "stage", "model", "branches"])
+def test_records_are_written_as_csv_field_by_field(topic: str, tmp_path: Path) -> None:
+    session = _session()
+    session.do("goto logits")
+    session.do(f"info {topic} > {tmp_path}/it.csv")
+    with (tmp_path / "it.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert len(rows) > 1
+    assert len({len(row) for row in rows}) == 1
+    if topic == "candidates":
+        found = session.stop.candidates
+        assert found is not None
+        assert [row[rows[0].index("id")] for row in rows[1:]] == [str(each.id) for each in found.rows]
+
+
+def test_a_part_of_a_tensor_says_that_it_is_one(tmp_path: Path) -> None:
+    session = _session()
+    said = session.do(f"x 1[...] > {tmp_path}/x.csv").data
+    assert "128 of 352 numbers" in said
+    assert "of" not in session.do(f"x 1[0, 0] > {tmp_path}/x.csv").data.partition("bytes)")[2]
+
+
+@pytest.mark.parametrize("where", ["tokenize", "embed", "1.mlp", "1", "logits", "sample"])
+@pytest.mark.parametrize("topic", sorted(TOPICS))
+def test_every_answer_can_be_told_as_text_and_as_json(topic: str, where: str) -> None:
+    session = tiny_session()
+    if where != "tokenize":
+        session.do(f"goto {where}")
+    data = session.do(f"info {topic}").data  # type: ignore[union-attr]
+    assert answer_lines(data)
+    json.dumps(plain(data), allow_nan=False)
+
+
 def test_a_file_name_may_have_spaces_and_a_text_may_have_the_sign(tmp_path: Path) -> None:
     session = _session()
     session.do(f'info stats > "{tmp_path}/my stats.txt"')
@@ -54,7 +90,7 @@ def test_a_file_name_may_have_spaces_and_a_text_may_have_the_sign(tmp_path: Path
         ("info stats > ", "name one file"),
         ("info stats > stats", "says how it is written"),
         ("info stats > /nowhere/at/all.txt", "cannot write"),
-        ("info stats > stats.csv", "no table"),
+        ("info source nonsense > stats.csv", "takes nothing more"),
         ("info stats > a.txt > b.txt", "name one file"),
         ("info stats everything", "takes nothing more"),
         ("info stats > stats.svg", "no picture"),

@@ -134,7 +134,7 @@ def token_id(session: Session, word: str) -> int:
     if len(pieces) < 2:
         raise CommandError(f"no token stands for {word}: `info candidates` lists the likeliest with their ids")
     spelled = " + ".join(f"{_named(session, each)} ({each})" for each in pieces[:6])
-    raise CommandError(f"{word} is {len(pieces)} tokens here, {spelled}: force the first of them")
+    raise CommandError(f"{word} is {len(pieces)} tokens here, {spelled}: name one of them")
 
 
 def changed_settings(before: GenerationSettings, name: str, value: str) -> GenerationSettings:

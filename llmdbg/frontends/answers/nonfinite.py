@@ -91,7 +91,7 @@ def _lines(value: NonfiniteHunt) -> list[str]:
         if value.asked_at != value.token:
             lines.append(f"  you stand at token {value.asked_at}, which is not finite either")
         lines += ["the stages before it, as they ended; absmax is of the finite values", *_shown(value.before)]
-    lines.append(f"found by running {value.tokens_run} forward{'' if value.tokens_run == 1 else 's'}")
+    lines.append(f"found by looking through {value.tokens_run} forward{'' if value.tokens_run == 1 else 's'}")
     lines += [
         "nearest to overflow: absmax, and as a part of the dtype's largest",
         *_shown(value.nearest),
