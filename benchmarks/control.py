@@ -12,6 +12,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +31,31 @@ from llmdbg.models.tokens import encode_prompt
 PROMPT = "Can you write an email explaining what an LLM is?"
 TOKENS = 64
 
+Measurement = Callable[[LoadedModel, argparse.Namespace], dict[str, Any]]
+
 
 def main() -> None:
     """Measure everything."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    measure_all(__doc__, MEASUREMENTS, pairs=9)
+
+
+def measure_all(about: str | None, measurements: dict[str, Measurement], *, pairs: int) -> None:
+    """Read the options, load the model, and write what is measured."""
+    options = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("model", nargs="?", default="smollm2")
     options.add_argument("--device", default="auto")
     options.add_argument("--dtype", default="auto")
     options.add_argument("--random-weights", action="store_true")
-    options.add_argument("--pairs", type=int, default=9)
+    options.add_argument("--pairs", type=int, default=pairs)
     options.add_argument("--back", type=int, default=500, help="how many tokens to go back")
-    options.add_argument("--only", choices=sorted(MEASUREMENTS), action="append")
+    options.add_argument("--only", choices=sorted(measurements), action="append")
     chosen = options.parse_args()
     transformers.logging.set_verbosity_error()
     loaded = load(
         ModelSpec(chosen.model, device=chosen.device, dtype=chosen.dtype, random_weights=chosen.random_weights)
     )
     report: dict[str, Any] = {}
-    for name, measure in MEASUREMENTS.items():
+    for name, measure in measurements.items():
         if chosen.only is None or name in chosen.only:
             print(f"{name} …", file=sys.stderr)
             report[name] = measure(loaded, chosen)

@@ -8,7 +8,6 @@ Writes one JSON object to stdout; progress goes to stderr. Runs that are compare
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -18,14 +17,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-import transformers
 
-from benchmarks.control import quartiles, run, started
+from benchmarks.control import measure_all, quartiles, run, started
 from llmdbg.debugger.info import TOPICS
 from llmdbg.debugger.session import Session
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.models.loading import load
-from llmdbg.models.spec import LoadedModel, ModelSpec
+from llmdbg.models.spec import LoadedModel
 from llmdbg.models.tokens import encode_prompt
 
 LONG = "The quick brown fox jumps over the lazy dog. " * 30
@@ -33,24 +30,7 @@ LONG = "The quick brown fox jumps over the lazy dog. " * 30
 
 def main() -> None:
     """Measure everything."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("model", nargs="?", default="smollm2")
-    options.add_argument("--device", default="auto")
-    options.add_argument("--dtype", default="auto")
-    options.add_argument("--random-weights", action="store_true")
-    options.add_argument("--pairs", type=int, default=20)
-    options.add_argument("--only", choices=sorted(MEASUREMENTS), action="append")
-    chosen = options.parse_args()
-    transformers.logging.set_verbosity_error()
-    loaded = load(
-        ModelSpec(chosen.model, device=chosen.device, dtype=chosen.dtype, random_weights=chosen.random_weights)
-    )
-    report: dict[str, Any] = {}
-    for name, measure in MEASUREMENTS.items():
-        if chosen.only is None or name in chosen.only:
-            print(f"{name} …", file=sys.stderr)
-            report[name] = measure(loaded, chosen)
-    print(json.dumps(report, indent=2))
+    measure_all(__doc__, MEASUREMENTS, pairs=20)
 
 
 def lens(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, Any]:

@@ -119,7 +119,9 @@ def _lines(value: Values) -> list[str]:
     if value.heat is not None:
         return [*lines, *heat_lines(value.heat)]
     lines += _magnitude_lines(value) if value.how == "magnitude" else _number_lines(value)
-    left = value.size - value.offset - len(value.numbers)
+    # What is no number has no magnitude, and is not among those that follow.
+    unranked = value.summary.nan if value.how == "magnitude" and value.summary is not None else 0
+    left = value.size - unranked - value.offset - len(value.numbers)
     return [*lines, f"{left:,} more: `x` goes on"] if left > 0 else lines
 
 

@@ -327,3 +327,11 @@ def test_x_writes_to_a_file_like_info(tmp_path) -> None:
     assert session.do(f"x > {tmp_path / 'b.csv'}").data == "0.mlp from 128 in b.csv"  # type: ignore[union-attr]
     with pytest.raises(CommandError, match="name one file"):
         session.do("x 0.mlp >  ")
+
+
+def test_nothing_but_nan_has_no_magnitudes_to_go_on_with() -> None:
+    session = tiny_session()
+    session.do("goto 1")
+    session.do("edit out * float('nan')")
+    told = answer_lines(session.do("x 1[0, 0] by magnitude").data)  # type: ignore[union-attr]
+    assert not any("goes on" in line for line in told)
