@@ -22,8 +22,8 @@ import torch
 import transformers
 
 from llmdbg.debugger.commands import COMMANDS
-from llmdbg.debugger.session import Session
-from llmdbg.engine.settings import GenerationSettings
+from llmdbg.debugger.execution.session import Session
+from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.models.loading import load
 from llmdbg.models.spec import LoadedModel, ModelSpec
 from llmdbg.models.tokens import encode_prompt

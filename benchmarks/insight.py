@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 
 from benchmarks.control import measure_all, quartiles, run, started
-from llmdbg.debugger.info import TOPICS
-from llmdbg.debugger.session import Session
-from llmdbg.engine.settings import GenerationSettings
+from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.inspection.topics import TOPICS
+from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.tokens import encode_prompt
 
@@ -64,7 +64,7 @@ def attention(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, Any
                 run(session, f"goto {max(0, layer - 1)}@{token}")
                 forward = milliseconds(loaded, lambda session=session, layer=layer: whole_forward(session))
                 run(session, f"goto {layer}@{token}")
-                session.recording.forget()
+                session.recorder.forget()
                 asked = milliseconds(loaded, lambda session=session, layer=layer: ask(session, "attention", str(layer)))
                 ratios.append(asked / forward)
             report[f"{name}, standing after layer {layer}"] = quartiles(ratios)
@@ -73,7 +73,7 @@ def attention(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, Any
     return report
 
 
-def recording(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, Any]:
+def recorder(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, Any]:
     """A decode step with lens and attention recorded in passing, over one with nothing recorded."""
     report = {}
     for topic in ("lens", "attention", "attribution"):
@@ -126,7 +126,7 @@ def interleaved(sides: dict[str, Callable[[], Any]], loaded: LoadedModel, *, swa
     return {name: milliseconds(loaded, sides[name]) for name in (reversed(names) if swap else names)}
 
 
-MEASUREMENTS = {"lens": lens, "attention": attention, "recording": recording}
+MEASUREMENTS = {"lens": lens, "attention": attention, "recording": recorder}
 
 if __name__ == "__main__":
     main()

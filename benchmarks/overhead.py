@@ -29,9 +29,9 @@ import transformers
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.tiny import tiny_llama, toy
-from llmdbg.engine.engine import Engine
-from llmdbg.engine.settings import GenerationSettings
-from llmdbg.engine.visit import Visit, main_tensor
+from llmdbg.engine.generation.engine import Engine
+from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.stage_event import StageEvent, main_tensor
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.loading import load
 from llmdbg.models.spec import ModelSpec
@@ -136,13 +136,13 @@ def layers_recorded(model: Any, prompt: tuple[int, ...], settings: GenerationSet
     anatomy = dissect(model)
     engine, recorder = Engine(model, anatomy, prompt, settings), StatisticsRecorder()
 
-    def note(visit: Visit) -> bool:
-        if visit.chosen is not None:
+    def note(event: StageEvent) -> bool:
+        if event.chosen is not None:
             recorder.collect()
         else:
-            tensor = main_tensor(visit.output)
+            tensor = main_tensor(event.output)
             assert tensor is not None
-            recorder.record(visit.stage.address, tensor)
+            recorder.record(event.stage.address, tensor)
         return False
 
     engine.arm([*(stage.address for stage in anatomy.layers()), "sample"], note)
@@ -233,11 +233,11 @@ def cost_of_a_stop(model: Any, rounds: int, tokens: int = 96) -> dict[str, Any]:
     }
 
 
-def time_of_token(stages: Iterator[Visit]) -> float:
+def time_of_token(stages: Iterator[StageEvent]) -> float:
     """Seconds to the next stop at `sample`, through whatever stops lie before it."""
     started = time.perf_counter()
-    for visit in stages:
-        if visit.chosen is not None:
+    for event in stages:
+        if event.chosen is not None:
             break
     return time.perf_counter() - started
 

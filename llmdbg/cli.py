@@ -14,8 +14,8 @@ from llmdbg.errors import LlmdbgError, PromptError, UsageError
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.saved import SavedSession
-    from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.debugger.persistence.model import SavedSession
+    from llmdbg.engine.generation.settings import GenerationSettings
 
 _EPILOG = """\
 examples:
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.engine.generation.settings import GenerationSettings
 
     _refuse_commands_to_come(options.model)
     if options.json and not options.batch:
@@ -192,7 +192,7 @@ def _give_tour_a_prompt(options: argparse.Namespace) -> None:
 
 def _resume(options: argparse.Namespace) -> int:
     """Take up a saved session: the one named, or else the last that was interrupted or left."""
-    from llmdbg.debugger.saved_files import SessionStore
+    from llmdbg.debugger.persistence.store import SessionStore
 
     if not options.batch and not _is_on_a_terminal():
         raise UsageError("the screen needs a terminal: add --batch to run without one")
@@ -249,8 +249,8 @@ def _launch(
         )
     if not _is_on_a_terminal():
         raise UsageError("the screen needs a terminal: add --batch to run without one")
-    from llmdbg.frontends.tui.launch import LaunchRequest
     from llmdbg.frontends.tui.start import run
+    from llmdbg.frontends.tui.worker.launch import LaunchRequest
 
     breakpoints, commands = tuple(options.breakpoints), tuple(options.commands)
     return run(
@@ -263,21 +263,21 @@ def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
     asked = (options.model, options.prompt, options.prompt_file)
     if options.batch or options.tour or any(each is not None for each in asked) or not _is_on_a_terminal():
         return False
-    from llmdbg.debugger.saved import describe
-    from llmdbg.debugger.saved_files import SessionStore
-    from llmdbg.frontends.visible import visible
+    from llmdbg.debugger.persistence.model import describe
+    from llmdbg.debugger.persistence.store import SessionStore
+    from llmdbg.frontends.sanitize import sanitize
 
     try:
         survey = SessionStore().survey()
     except LlmdbgError as error:
-        print(f"llmdbg: {visible(str(error))}", file=sys.stderr)
+        print(f"llmdbg: {sanitize(str(error))}", file=sys.stderr)
         return False
     for note in survey.notes:
-        print(f"llmdbg: {visible(note)}", file=sys.stderr)
+        print(f"llmdbg: {sanitize(note)}", file=sys.stderr)
     interrupted = survey.interrupted
     if not interrupted:
         return False
-    print(f"llmdbg: a session was interrupted: {visible(describe(interrupted[0]))}", file=sys.stderr)
+    print(f"llmdbg: a session was interrupted: {sanitize(describe(interrupted[0]))}", file=sys.stderr)
     try:
         answer = input("resume it? [Y/n] ").strip().lower()
     except EOFError:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from llmdbg.engine.settings import GenerationSettings
+from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.frontends.tui.app import LlmdbgApp
-from llmdbg.frontends.tui.launch import LaunchRequest
-from llmdbg.frontends.tui.preferences import load_preferences
-from llmdbg.frontends.tui.terminal import look
+from llmdbg.frontends.tui.input.preferences import load_preferences
+from llmdbg.frontends.tui.terminal.terminal import look
+from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import DEMO_MODEL, ModelSpec
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from llmdbg.debugger.session import Session
-from llmdbg.engine.settings import GenerationSettings
+from llmdbg.debugger.execution.session import Session
+from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.tokens import encode_prompt
 from tests.tiny import tiny_model

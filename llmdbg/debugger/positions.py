@@ -10,20 +10,20 @@ from llmdbg.probes.statistics import position_axis
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmdbg.engine.visit import Visit
+    from llmdbg.engine.stage_event import StageEvent
 
 
-def positions(visit: Visit, prompt_length: int) -> tuple[int, int]:
+def positions(event: StageEvent, prompt_length: int) -> tuple[int, int]:
     """The first position a stage ran over, and how many."""
     # Scores are those of the last position alone, in the prefill too.
-    if visit.phase is Phase.PREFILL and not visit.trail:
+    if event.phase is Phase.PREFILL and not event.trail:
         return 0, prompt_length
-    return prompt_length + visit.token - 1, 1
+    return prompt_length + event.token - 1, 1
 
 
-def focus_in(visit: Visit, tensor: Tensor, prompt_length: int, focus: int | None) -> tuple[int | None, int]:
+def focus_in(event: StageEvent, tensor: Tensor, prompt_length: int, focus: int | None) -> tuple[int | None, int]:
     """Which dimension of a stage's tensor runs over positions, if one does, and where the focus is in it."""
-    first, length = positions(visit, prompt_length)
+    first, length = positions(event, prompt_length)
     if length == 1 and first > 0 and tensor.dim() == 3 and tensor.shape[:2] == (1, first + 1):
         # A model without a cache runs over the whole sequence for every token.
         return 1, first

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.engine.shared_places import LeaveHook, PreHook, SharedPlaces
+from llmdbg.engine.shared_modules import LeaveHook, PreHook, SharedModules
 from llmdbg.models.stages import Stage
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Hooks:
         leaving: Callable[[Stage], LeaveHook],
     ) -> None:
         self._anatomy = anatomy
-        self._shared = SharedPlaces(model, anatomy, entering, leaving)
+        self._shared = SharedModules(model, anatomy, entering, leaving)
         self._entering = entering
         self._leaving = leaving
         self._armed: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}

@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.engine.attention_capture import AttentionCapture
 from llmdbg.engine.clock import StageClock
 from llmdbg.engine.hooks import Hooks
-from llmdbg.engine.listening import Listening
-from llmdbg.engine.visit import Visit, Visitor, always_suspend
+from llmdbg.engine.stage_event import EventHandler, StageEvent, always_suspend
 from llmdbg.models.stages import ANY_PROCESSOR, TOKENIZE, Phase, Stage, StageKind
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from llmdbg.engine.shared_places import LeaveHook
+    from llmdbg.engine.shared_modules import LeaveHook
+    from llmdbg.engine.stage_event import ScoresTrail
     from llmdbg.engine.suspension import Suspension
-    from llmdbg.engine.visit import ScoresTrail
     from llmdbg.models.anatomy import Anatomy
 
-Editor = Callable[[Visit], None]
-"""Changes the output of a visit. Runs inside the forward."""
+Editor = Callable[[StageEvent], None]
+"""Changes the output of an event. Runs inside the forward."""
 
 
-def _leave_as_it_is(_: Visit) -> None:
+def _leave_as_it_is(_: StageEvent) -> None:
     """What edits while there is no edit."""
 
 
@@ -36,31 +36,31 @@ class Stops:
         self.token = 0
         self.last_stage = TOKENIZE
         self.armed: frozenset[str] = frozenset()
-        self.run: Suspension[Visit] | None = None
+        self.run: Suspension[StageEvent] | None = None
         self.interrupted = False
-        self._visitor: Visitor = always_suspend
+        self._handler: EventHandler = always_suspend
         self._edited: frozenset[str] = frozenset()
         self._editor: Editor = _leave_as_it_is
         self._heard: frozenset[str] = frozenset()
         self._held = False
         self._only_watching = True
         self._clock = StageClock(devices)
-        self._listening = Listening(anatomy)
+        self._listening = AttentionCapture(anatomy)
         self._hooks = Hooks(model, anatomy, self._clock.pre_hook, self._leaving)
 
-    def arm(self, addresses: Collection[str], visitor: Visitor) -> None:
-        """Make `visitor` decide at exactly these stages."""
+    def arm(self, addresses: Collection[str], handler: EventHandler) -> None:
+        """Make `handler` decide at exactly these stages."""
         self.armed = frozenset(addresses)
-        self._visitor = visitor
+        self._handler = handler
         self._hook()
 
     def edit(self, addresses: Collection[str], editor: Editor) -> None:
-        """Show `editor` every visit of these stages before anyone else sees it; what it puts there, the model takes."""
+        """Show `editor` every event of these stages before anyone else sees it; what it puts there, the model takes."""
         self._edited, self._editor = frozenset(addresses), editor
         self._hook()
 
     def listen(self, addresses: Collection[str]) -> None:
-        """Have the visits of these attentions carry what their kernels were called with, where they are armed."""
+        """Have the events of these attentions carry what their kernels were called with, where they are armed."""
         self._heard = frozenset(addresses)
 
     def hold(self) -> None:
@@ -79,7 +79,7 @@ class Stops:
         self._listening.hear(frozenset() if self._held else self._heard & self.armed)
         self._hooks.arm(self._edited if self._held else self.armed | self._edited)
 
-    def begin(self, run: Suspension[Visit]) -> None:
+    def begin(self, run: Suspension[StageEvent]) -> None:
         """`run` is what is suspended from now on."""
         self.run = run
         self._hooks.begin()
@@ -92,7 +92,7 @@ class Stops:
         self._hooks.clear()
         if not for_good:
             return
-        self.armed, self._visitor = frozenset(), always_suspend
+        self.armed, self._handler = frozenset(), always_suspend
         self._edited, self._editor, self._held = frozenset(), _leave_as_it_is, False
         self._heard = frozenset()
 
@@ -126,7 +126,7 @@ class Stops:
         chosen: int | None = None,
         ended_by: str | None = None,
     ) -> Any:
-        """A stage has run: suspend there if its visitor says so, and at the end or when interrupted in any case.
+        """A stage has run: suspend there if its handler says so, and at the end or when interrupted in any case.
 
         Returns the stage's output, edited or not.
         """
@@ -136,19 +136,19 @@ class Stops:
             # The past is run again; the streams it draws from must come to where they were.
             if not edited:
                 return output
-            visit = Visit(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen, ended_by)
-            self._editor(visit)
-            return visit.output
+            event = StageEvent(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen, ended_by)
+            self._editor(event)
+            return event.output
         armed = self.watches(stage)
         if not (armed or edited or ended_by or self.interrupted):
             return output
-        visit = Visit(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen, ended_by)
+        event = StageEvent(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen, ended_by)
         if edited:
-            self._editor(visit)
-        if (armed and self._visitor(visit)) or ended_by or self.interrupted:
-            self.suspend(visit)
-        output = visit.output
-        visit.release()
+            self._editor(event)
+        if (armed and self._handler(event)) or ended_by or self.interrupted:
+            self.suspend(event)
+        output = event.output
+        event.release()
         return output
 
     def watches(self, stage: Stage) -> bool:
@@ -157,12 +157,12 @@ class Stops:
             stage.kind is StageKind.PROCESSOR and ANY_PROCESSOR.address in self.armed
         )
 
-    def suspend(self, visit: Visit) -> None:
-        """Hand `visit` to whoever runs the engine; return when they go on."""
+    def suspend(self, event: StageEvent) -> None:
+        """Hand `event` to whoever runs the engine; return when they go on."""
         assert self.run is not None
         self.interrupted = False
-        visit.ms = self._clock.suspend(visit.stage.address)
-        self.run.suspend(visit)
+        event.ms = self._clock.suspend(event.stage.address)
+        self.run.suspend(event)
         self._clock.resume()
 
     def _leaving(self, stage: Stage) -> LeaveHook:
@@ -171,19 +171,19 @@ class Stops:
 
         def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             self.last_stage = stage
-            visit = Visit(stage, self.phase, self.token, output, args, kwargs)
+            event = StageEvent(stage, self.phase, self.token, output, args, kwargs)
             if address in self._heard:
-                visit.kernel_calls = self._listening.calls(address)
+                event.kernel_calls = self._listening.calls(address)
             if self._only_watching:
-                if self._visitor(visit) or self.interrupted:
-                    self.suspend(visit)
+                if self._handler(event) or self.interrupted:
+                    self.suspend(event)
             else:
                 if address in self._edited:
-                    self._editor(visit)
-                if not self._held and address in self.armed and (self._visitor(visit) or self.interrupted):
-                    self.suspend(visit)
-            left = visit.output
-            visit.release()
+                    self._editor(event)
+                if not self._held and address in self.armed and (self._handler(event) or self.interrupted):
+                    self.suspend(event)
+            left = event.output
+            event.release()
             return None if left is output else left
 
         return leave

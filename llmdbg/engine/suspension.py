@@ -19,7 +19,7 @@ import torch
 from greenlet import getcurrent, greenlet
 from torch import is_grad_enabled, is_inference_mode_enabled
 
-from llmdbg.engine.private_names import (
+from llmdbg.engine._compat import (
     any_autocast,
     dispatch_modes,
     function_modes,

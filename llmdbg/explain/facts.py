@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from llmdbg.models.spec import Loading
+from llmdbg.models.spec import LoadingFacts
 from llmdbg.models.stages import Phase, Stage
 
 
@@ -57,7 +57,7 @@ class ModelFacts:
     splits_by: str | None
     attends: bool
     cached: bool
-    loading: Loading | None
+    loading: LoadingFacts | None
 
 
 @dataclass(frozen=True, slots=True)

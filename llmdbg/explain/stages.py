@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.explain import beginning, choosing, parts
+from llmdbg.explain import input_text, layer_text, sampling_text
 from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.facts import Role
 from llmdbg.explain.glossary import terms_in
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from llmdbg.probes.candidates import Candidates, Chosen
 
 _ABOUT: dict[StageKind, Callable[[Facts], Iterator[str]]] = {
-    StageKind.TOKENIZE: beginning.about_tokenize,
-    StageKind.EMBED: beginning.about_embed,
-    StageKind.LAYER: parts.about_layer,
-    StageKind.MODULE: parts.about_module,
-    StageKind.NORM: choosing.about_norm,
-    StageKind.LOGITS: choosing.about_logits,
-    StageKind.PROCESSOR: choosing.about_processor,
-    StageKind.SAMPLE: choosing.about_choice,
+    StageKind.TOKENIZE: input_text.about_tokenize,
+    StageKind.EMBED: input_text.about_embed,
+    StageKind.LAYER: layer_text.about_layer,
+    StageKind.MODULE: layer_text.about_module,
+    StageKind.NORM: sampling_text.about_norm,
+    StageKind.LOGITS: sampling_text.about_logits,
+    StageKind.PROCESSOR: sampling_text.about_processor,
+    StageKind.SAMPLE: sampling_text.about_choice,
 }
 
 
@@ -36,9 +36,9 @@ def explained(facts: Facts) -> Explanation:
     """Explain a stage. What the facts do not hold is not spoken of."""
     texts = [*_ABOUT[facts.stage.kind](facts)]
     tells = facts.stage.kind in (StageKind.LAYER, StageKind.NORM) or (facts.part and facts.part.role in _GIVE_VECTORS)
-    texts += [choosing.about_guess(facts), beginning.about_vector(facts) if tells else ""]
-    texts += [beginning.about_padding(facts), beginning.about_edits(facts), beginning.about_broken(facts)]
-    texts.append(beginning.about_phase(facts))
+    texts += [sampling_text.about_guess(facts), input_text.about_vector(facts) if tells else ""]
+    texts += [input_text.about_padding(facts), input_text.about_edits(facts), input_text.about_broken(facts)]
+    texts.append(input_text.about_phase(facts))
     plain = tuple(text for text in texts if text)
     return Explanation(title_of(facts), plain, tuple(_engineer(facts)), terms_in(" ".join(plain)), facts)
 
@@ -66,10 +66,10 @@ def _engineer(facts: Facts) -> Iterator[str]:
     if facts.shape is not None:
         timed = "" if facts.ms is None else f", {facts.ms:.2f} ms"
         yield f"output {list(facts.shape)} {facts.model.dtype if facts.dtype is None else facts.dtype}{timed}"
-    yield from beginning.engineer_beginning(facts)
+    yield from input_text.engineer_beginning(facts)
     if facts.stage.kind in (StageKind.LAYER, StageKind.MODULE, StageKind.NORM):
-        yield from parts.engineer_part(facts)
-    yield from choosing.engineer_choosing(facts)
+        yield from layer_text.engineer_part(facts)
+    yield from sampling_text.engineer_choosing(facts)
 
 
 def happened(stage: Stage, *, size: int, prompt_length: int, found: Candidates | None, chosen: Chosen | None) -> str:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from llmdbg import __version__
 from llmdbg.errors import UsageError
 from llmdbg.frontends.log import log_path, record
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.sanitize import sanitize
 
 if TYPE_CHECKING:
-    from llmdbg.frontends.tui.actions import Action
+    from llmdbg.frontends.tui.input.actions import Action
 
 _PACKAGES = ("torch", "transformers", "accelerate", "greenlet", "textual")
 
@@ -65,7 +65,7 @@ def doctor(arguments: Sequence[str]) -> int:
     """
     options = _parser().parse_args(arguments)
     if options.config_example:
-        from llmdbg.frontends.tui.preferences import example
+        from llmdbg.frontends.tui.input.preferences import example
 
         _write(example(_actions()))
         return 0
@@ -94,9 +94,9 @@ def _write(text: str) -> None:
 
 def examine() -> Report:
     """Look at everything there is to look at."""
-    from llmdbg.frontends.tui.keys import bound, takes_keys, typed_key
-    from llmdbg.frontends.tui.preferences import load_preferences
-    from llmdbg.frontends.tui.terminal import environment_as_started, look, theme_for
+    from llmdbg.frontends.tui.input.keys import bound, takes_keys, typed_key
+    from llmdbg.frontends.tui.input.preferences import load_preferences
+    from llmdbg.frontends.tui.terminal.terminal import environment_as_started, look, theme_for
 
     preferences = load_preferences(actions=(actions := _actions()))
     keyed, key_problems = bound(actions, preferences.keys)
@@ -159,7 +159,7 @@ def _devices() -> tuple[tuple[Device, ...], tuple[str, ...]]:
             found.append(Device(f"cuda:{index}", torch.cuda.get_device_name(index), free, total))
     except Exception as error:
         record(error)
-        message = visible(" ".join(str(error).split()))
+        message = sanitize(" ".join(str(error).split()))
         return (), (f"the devices cannot be looked at: {type(error).__name__}: {message} (more in {log_path()})",)
     return tuple(found), ()
 
@@ -174,9 +174,9 @@ def _demo_model() -> str:
 
 
 def _files() -> dict[str, Path]:
-    from llmdbg.debugger.saved_files import sessions_folder
-    from llmdbg.frontends.tui.history import history_path
-    from llmdbg.frontends.tui.preferences import preferences_path
+    from llmdbg.debugger.persistence.store import sessions_folder
+    from llmdbg.frontends.tui.input.history import history_path
+    from llmdbg.frontends.tui.input.preferences import preferences_path
     from llmdbg.models.demo import cache_folder
 
     return {
@@ -208,7 +208,11 @@ _LABEL = 16
 
 
 def _section(title: str, entries: Any) -> list[str]:
-    return [title, *(f"  {name:{1 if name == '-' else _LABEL}} {visible(text)}".rstrip() for name, text in entries), ""]
+    return [
+        title,
+        *(f"  {name:{1 if name == '-' else _LABEL}} {sanitize(text)}".rstrip() for name, text in entries),
+        "",
+    ]
 
 
 def _device_text(device: Device) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
-    from llmdbg.frontends.tables import Table
+    from llmdbg.frontends.answers.tables import Table
 
 _TEXT = (".txt", ".csv", ".json")
 _PICTURES = (".svg", ".png")
@@ -51,14 +51,14 @@ def _as_text(value: Any, suffix: str) -> str:
         return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     if suffix == ".csv":
         return _as_csv(value)
-    from llmdbg.frontends.text import answer_lines
+    from llmdbg.frontends.answers.text import answer_lines
 
     return "\n".join(answer_lines(value)) + "\n"
 
 
 def _as_csv(value: Any) -> str:
     from llmdbg.frontends.answers import tables
-    from llmdbg.frontends.tables import as_csv
+    from llmdbg.frontends.answers.tables import as_csv
 
     make = tables().get(type(value).__name__)
     made = (_fields(value),) if make is None else make(value)
@@ -69,8 +69,8 @@ def _as_csv(value: Any) -> str:
 
 def _fields(value: Any) -> Table:
     """Records of plain values as a table: a column for each field, those of records inside it as `outer.inner`."""
+    from llmdbg.frontends.answers.tables import Column, Table
     from llmdbg.frontends.batch.events import plain
-    from llmdbg.frontends.tables import Column, Table
 
     records = value if isinstance(value, tuple) else getattr(value, "rows", (value,))
     flat = [_flat(plain(each)) for each in records]

@@ -16,7 +16,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO
 
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.sanitize import sanitize
 
 MOST_LINES = 2_000
 """How many lines a `LogBook` keeps."""
@@ -64,7 +64,7 @@ class LogFile(RotatingFileHandler):
 class _SafeFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """A log file is read in a terminal, which must not obey what a library or a model wrote."""
-        return "\n".join(map(visible, super().format(record).split("\n")))
+        return "\n".join(map(sanitize, super().format(record).split("\n")))
 
 
 @dataclass(frozen=True, slots=True)

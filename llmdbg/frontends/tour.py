@@ -7,19 +7,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from llmdbg.debugger.explaining import explain_here
-from llmdbg.debugger.session import Session
-from llmdbg.debugger.touring import TourPlace, go_on, tour_place
+from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.inspection.explaining import explain_here
+from llmdbg.debugger.inspection.touring import TourPlace, go_on, tour_place
 from llmdbg.frontends.answers.explanation import explanation_lines
+from llmdbg.frontends.answers.text import end_lines
 from llmdbg.frontends.batch.events import end_event, line, plain
 from llmdbg.frontends.batch.progress import LoadingBar
 from llmdbg.frontends.log import route_libraries, route_transformers
 from llmdbg.frontends.opening import opened
-from llmdbg.frontends.text import end_lines
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.sanitize import sanitize
 
 if TYPE_CHECKING:
-    from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.engine.generation.settings import GenerationSettings
     from llmdbg.explain.explanation import Explanation
     from llmdbg.models.spec import ModelSpec
 
@@ -46,7 +46,7 @@ def launch(
     with LoadingBar() as bar:
         loaded, prompt = opened(spec, text, chat=chat, system=system, report=bar.update, left_pad=left_pad)
     for note in (*loaded.notes, *prompt.notes):
-        sys.stderr.write(f"note: {visible(note)}\n")
+        sys.stderr.write(f"note: {sanitize(note)}\n")
     session = Session(loaded, prompt, settings)
     try:
         walk(session, sys.stdout, json=json)

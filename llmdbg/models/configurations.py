@@ -12,12 +12,12 @@ from llmdbg.models.checkpoints import read_config
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-    from llmdbg.models.sources import Source
+    from llmdbg.models.sources import ModelSource
 
 _SIZES = ("num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads", "num_key_value_heads")
 
 
-def load_config(source: Source, *, trust_remote_code: bool) -> PretrainedConfig:
+def load_config(source: ModelSource, *, trust_remote_code: bool) -> PretrainedConfig:
     """The model's configuration.
 
     Raises ModelRequestError for remote code that was not asked for, an architecture transformers does not know and

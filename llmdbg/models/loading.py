@@ -12,13 +12,13 @@ from llmdbg.models.checkpoints import check_generation_config, has_tokenizer
 from llmdbg.models.configurations import load_config
 from llmdbg.models.devices import choose_device, require_attention, require_quantization
 from llmdbg.models.sources import find_source
-from llmdbg.models.spec import LoadedModel, Loading, LoadProgress, ModelSpec, ProgressCallback
+from llmdbg.models.spec import LoadedModel, LoadingFacts, LoadProgress, ModelSpec, ProgressCallback
 from llmdbg.models.weights import load_weights, random_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from llmdbg.models.sources import Source
+    from llmdbg.models.sources import ModelSource
 
 
 def load(spec: ModelSpec, progress: ProgressCallback | None = None) -> LoadedModel:
@@ -56,7 +56,7 @@ def load(spec: ModelSpec, progress: ProgressCallback | None = None) -> LoadedMod
         notes=tuple(notes),
         device=_devices(model),
         dtype=str(model.dtype).removeprefix("torch."),
-        loading=Loading(_bytes_of(model), seconds, _devices(model), made=spec.random_weights),
+        loading=LoadingFacts(_bytes_of(model), seconds, _devices(model), made=spec.random_weights),
     )
 
 
@@ -68,7 +68,7 @@ def attention_of(model: PreTrainedModel) -> str:
     return str(getattr(model.config.get_text_config(decoder=True), "_attn_implementation", None) or "none")
 
 
-def _load_tokenizer(source: Source, spec: ModelSpec) -> tuple[PreTrainedTokenizerBase | None, list[str]]:
+def _load_tokenizer(source: ModelSource, spec: ModelSpec) -> tuple[PreTrainedTokenizerBase | None, list[str]]:
     from transformers import AutoTokenizer
 
     if source.gguf is None and not has_tokenizer(source.folder):
@@ -92,7 +92,7 @@ def _load_tokenizer(source: Source, spec: ModelSpec) -> tuple[PreTrainedTokenize
     return tokenizer, []
 
 
-def _remedy(source: Source) -> str:
+def _remedy(source: ModelSource) -> str:
     versioned = sorted(source.folder.glob("tokenizer.model.v*"))
     if versioned and not (source.folder / "tokenizer.model").exists():
         return f"transformers reads {versioned[-1].name} only under the name tokenizer.model, so copy it to that"

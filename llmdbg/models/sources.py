@@ -13,7 +13,7 @@ from llmdbg.models.spec import DEMO_MODEL, ModelSpec, ProgressCallback
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ModelSource:
     """Where a model's files are. `gguf` is set when it is a single GGUF file in `folder`."""
 
     name: str
@@ -21,7 +21,7 @@ class Source:
     gguf: GgufFile | None = None
 
 
-def find_source(spec: ModelSpec, progress: ProgressCallback) -> Source:
+def find_source(spec: ModelSpec, progress: ProgressCallback) -> ModelSource:
     """Find the model, downloading or converting it when need be.
 
     Raises ModelRequestError, HubUnreachableError, DamagedFileError or LoadError.
@@ -35,9 +35,9 @@ def find_source(spec: ModelSpec, progress: ProgressCallback) -> Source:
         raise ModelRequestError("the model's name is empty: MODEL is a Hub name, a folder or a .gguf file")
     path = Path(name).expanduser()
     if path.is_dir():
-        return Source(path.resolve().name, path.resolve())
+        return ModelSource(path.resolve().name, path.resolve())
     if name == DEMO_MODEL:
-        return Source(demo.NAME, demo.demo_folder(progress))
+        return ModelSource(demo.NAME, demo.demo_folder(progress))
     if path.is_file():
         return _file(path)
     if _is_path(name) or not hub.looks_like_a_hub_name(name):
@@ -49,14 +49,14 @@ def find_source(spec: ModelSpec, progress: ProgressCallback) -> Source:
         allow_pickle=spec.allow_pickle,
         remote_code=spec.trust_remote_code,
     )
-    return Source(name, folder)
+    return ModelSource(name, folder)
 
 
-def _file(path: Path) -> Source:
+def _file(path: Path) -> ModelSource:
     if path.suffix.lower() != ".gguf":
         raise ModelRequestError(f"{path} is a file of another kind: MODEL is a Hub name, a folder or a .gguf file")
     path = path.resolve()
-    return Source(path.stem, path.parent, inspect_gguf(path))
+    return ModelSource(path.stem, path.parent, inspect_gguf(path))
 
 
 def _is_path(name: str) -> bool:

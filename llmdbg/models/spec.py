@@ -45,7 +45,7 @@ ProgressCallback = Callable[[LoadProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Loading:
+class LoadingFacts:
     """How the weights came to their device: `bytes` there, in `seconds`; `made` at random, or else read from files."""
 
     bytes: int
@@ -72,7 +72,7 @@ class LoadedModel:
     # What a header shows.
     device: Literal["cpu"] | str = "cpu"
     dtype: str = "float32"
-    loading: Loading | None = None
+    loading: LoadingFacts | None = None
 
 
 __all__ = [
@@ -82,7 +82,7 @@ __all__ = [
     "QUANTIZATION",
     "LoadProgress",
     "LoadedModel",
-    "Loading",
+    "LoadingFacts",
     "ModelSpec",
     "ProgressCallback",
 ]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from llmdbg.models.sources import Source
+    from llmdbg.models.sources import ModelSource
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _QUANTIZED_BITS = {"4bit": 4.5, "8bit": 8.1}  # the scales take a little too
@@ -44,7 +44,7 @@ def target_dtype(spec: ModelSpec, config: PretrainedConfig) -> torch.dtype:
 
 
 def load_weights(
-    source: Source, spec: ModelSpec, config: PretrainedConfig, device: torch.device, progress: ProgressCallback
+    source: ModelSource, spec: ModelSpec, config: PretrainedConfig, device: torch.device, progress: ProgressCallback
 ) -> tuple[PreTrainedModel, list[str]]:
     """Load the model from its files, straight onto `device` (or over several where `auto` allows and it must be).
 
@@ -109,7 +109,7 @@ def _dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def _needed(source: Source, spec: ModelSpec, config: PretrainedConfig, files: list[Path]) -> int:
+def _needed(source: ModelSource, spec: ModelSpec, config: PretrainedConfig, files: list[Path]) -> int:
     """Bytes the weights will take on their device; 0 where only reading them would tell (pickled weights)."""
     size = target_dtype(spec, config).itemsize
     if spec.quantize is not None:

@@ -16,7 +16,7 @@ import torch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from llmdbg.probes.kernel_rows import Row
+    from llmdbg.probes.kernel_rows import KernelRow
 
 _MOST_READS, _MOST_READS_OF_ONE, _LARGEST = 5, 20, 10
 _MOST_TEXTS = 4096
@@ -102,7 +102,7 @@ class Where:
     text: Callable[[int], str]
 
 
-def attention_map(rows: Sequence[Row], where: Where, *, head: int | None = None) -> AttentionMap | str:
+def attention_map(rows: Sequence[KernelRow], where: Where, *, head: int | None = None) -> AttentionMap | str:
     """Make the map of one attention from its rows, or one line that says why there is none. One copy to the host."""
     found, differences = _on_the_host(rows)
     for row, difference in zip(rows, differences, strict=True):
@@ -182,7 +182,7 @@ def _largest(weights: NDArray[np.float32], first_key: int, text: Callable[[int],
     )
 
 
-def _on_the_host(rows: Sequence[Row]) -> tuple[list[NDArray[np.float32]], list[float | None]]:
+def _on_the_host(rows: Sequence[KernelRow]) -> tuple[list[NDArray[np.float32]], list[float | None]]:
     """Every row (heads, keys + sinks) and difference, in one copy."""
     parts = [row.weights.flatten() for row in rows]
     parts += [row.difference.float().reshape(1) for row in rows if row.difference is not None]

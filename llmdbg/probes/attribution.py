@@ -40,7 +40,7 @@ _WHERE_IT_BEGAN = "nothing can be attributed, and `info nonfinite` finds where i
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class AttributionTerm:
     """What one part adds to the logit. `what` is `embedding`, `attention`, `mlp`, `other`, `layer` or `constant`."""
 
     address: str
@@ -61,7 +61,7 @@ class Attribution:
     text: str
     position: int
     after: str
-    terms: tuple[Term, ...]
+    terms: tuple[AttributionTerm, ...]
     sum: float
     logit: float
     capped: float | None
@@ -148,22 +148,26 @@ def readout(lens: Lens, residual: Tensor, id: int) -> Readout:
     return Readout(direction, constant, float(direction @ _numbers(residual) + constant), shown)
 
 
-def attribution(read: Readout, layers: Sequence[Layer], epsilon: float) -> tuple[tuple[Term, ...], tuple[str, ...]]:
+def attribution(
+    read: Readout, layers: Sequence[Layer], epsilon: float
+) -> tuple[tuple[AttributionTerm, ...], tuple[str, ...]]:
     """The terms of a logit, and the layers that are one term each. `layers` are those up to where it is read."""
-    terms = [Term("embed", "embedding", None, float(read.direction @ layers[0].before))]
+    terms = [AttributionTerm("embed", "embedding", None, float(read.direction @ layers[0].before))]
     whole = []
     at = layers[0].before
     for layer in layers:
         between = layer.before - at
         if np.any(np.abs(between) > _ROUNDINGS * epsilon * (np.abs(layer.before) + np.abs(at))):
-            terms.append(Term(f"before {layer.address}", "other", None, float(read.direction @ between)))
+            terms.append(AttributionTerm(f"before {layer.address}", "other", None, float(read.direction @ between)))
         parts = parts_of(layer, epsilon)
         if parts is None:
             whole.append(layer.address)
             parts = (Part(layer.address, "layer", layer.after - layer.before),)
-        terms += [Term(each.address, each.what, layer.layer, float(read.direction @ each.vector)) for each in parts]
+        terms += [
+            AttributionTerm(each.address, each.what, layer.layer, float(read.direction @ each.vector)) for each in parts
+        ]
         at = layer.after
-    terms.append(Term("norm and head", "constant", None, read.constant))
+    terms.append(AttributionTerm("norm and head", "constant", None, read.constant))
     return tuple(terms), tuple(whole)
 
 

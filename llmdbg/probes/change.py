@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ResidualChange:
     """`relative` is ‖out - in‖ / ‖in‖, `cosine` that of the angle between them; NaN where a vector is zero."""
 
     relative: float
@@ -32,10 +32,10 @@ def input_like(output: Tensor, inputs: Iterable[Any]) -> Tensor | None:
 
 
 @torch.no_grad()
-def change(before: Tensor, after: Tensor) -> Change:
+def change(before: Tensor, after: Tensor) -> ResidualChange:
     """Compare two tensors of one shape as two long vectors. One copy to the host."""
     x, y = (each.detach().to(torch.float32).flatten() for each in (before, after))
     x = x.to(y.device)
     size = x.norm()
     relative, cosine = torch.stack(((y - x).norm() / size, torch.dot(x, y) / (size * y.norm()))).cpu().tolist()
-    return Change(relative, cosine)
+    return ResidualChange(relative, cosine)

@@ -30,7 +30,7 @@ _UNITS, _LEAST_TOLERANCE = 8, 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Row:
+class KernelRow:
     """A query's weights (heads, keys + sinks) float32, on the device.
 
     `difference` is how far weights · values is from what the kernel gave, as a part of the latter's largest value, a
@@ -49,7 +49,7 @@ class _Unreadable(Exception):  # noqa: N818
     """Why a call does not say what is asked; never leaves this file."""
 
 
-def rows(calls: Sequence[KernelCall], index: int, length: int) -> tuple[Row, ...] | str:
+def rows(calls: Sequence[KernelCall], index: int, length: int) -> tuple[KernelRow, ...] | str:
     """The row of query `index` of the `length` an attention ran over, for each call; or one line that says why not.
 
     Waits for nothing, so that it may be called inside the forward.
@@ -69,7 +69,7 @@ def rows(calls: Sequence[KernelCall], index: int, length: int) -> tuple[Row, ...
         return f"what its kernel {calls[0].kernel} was called with is not understood ({text})"
 
 
-def _row(call: KernelCall, index: int, length: int) -> Row:
+def _row(call: KernelCall, index: int, length: int) -> KernelRow:
     if call.weights is not None:
         return _heard_row(call, call.weights, index, length)
     if call.query is None or call.key is None or call.value is None:
@@ -89,10 +89,10 @@ def _row(call: KernelCall, index: int, length: int) -> Row:
     count = 0 if sinks is None else 1
     made = _product(weights[:, : weights.shape[1] - count], value[0].to(wide))
     tolerance = max(_LEAST_TOLERANCE, _UNITS * torch.finfo(query.dtype).eps)
-    return Row(_told(call), weights.float(), count, _difference(made, call, at), tolerance)
+    return KernelRow(_told(call), weights.float(), count, _difference(made, call, at), tolerance)
 
 
-def _heard_row(call: KernelCall, weights: Tensor, index: int, length: int) -> Row:
+def _heard_row(call: KernelCall, weights: Tensor, index: int, length: int) -> KernelRow:
     """Out of a softmax: (1, heads, queries, keys), or (heads, queries, keys)."""
     weights = _with_batch(weights)
     at = _place(weights.shape[2], index, length)
@@ -100,7 +100,7 @@ def _heard_row(call: KernelCall, weights: Tensor, index: int, length: int) -> Ro
         raise _Unreadable(f"its softmax had {weights.shape[2]} rows, and it ran over one position")
     found = weights[0, :, at].float()
     sinks = 1 if call.scores is not None and found.shape[-1] - call.scores == 1 else 0
-    return Row(_told(call), found, sinks, None, 0.0)
+    return KernelRow(_told(call), found, sinks, None, 0.0)
 
 
 def _told(call: KernelCall) -> str:

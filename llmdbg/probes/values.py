@@ -31,7 +31,7 @@ OUTLIER_RULE = "largest magnitude of a dimension at least 6 and at least 20 time
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LocatedNumber:
     """One number, and its index in the whole tensor, dimension by dimension."""
 
     index: Index
@@ -58,9 +58,9 @@ class Summary:
     """
 
     size: int
-    min: Found | None = None
-    max: Found | None = None
-    largest: tuple[Found, ...] = ()
+    min: LocatedNumber | None = None
+    max: LocatedNumber | None = None
+    largest: tuple[LocatedNumber, ...] = ()
     nan: int = 0
     inf: int = 0
     negative_inf: int = 0
@@ -136,10 +136,10 @@ def _told(table: Chunks, axes: Axes, largest: int) -> Summary | None:
         return None
     values = host["numbers"].view("complex128") if numbers.is_complex() else host["numbers"]
     all_found = zip(host["at"].tolist(), _as_python(values, table.tensor.dtype), strict=True)
-    found: dict[str, tuple[Found, ...]] = {}
+    found: dict[str, tuple[LocatedNumber, ...]] = {}
     for name, each in places.items():
         part = [next(all_found) for _ in range(len(each))]
-        found[name] = tuple(Found(index_of(place, axes), value) for place, value in part if place >= 0)
+        found[name] = tuple(LocatedNumber(index_of(place, axes), value) for place, value in part if place >= 0)
     counts = dict(zip(_KINDS, host["counts"].tolist(), strict=False))
     indices = {kind: tuple(each.index for each in found.get(kind, ())) for kind in _KINDS}
     outliers, outlier_count = _outliers_read(host, axes) if table.columns is not None else ((), None)

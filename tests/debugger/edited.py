@@ -2,12 +2,12 @@
 
 import torch
 
-from llmdbg.debugger.addresses import AddressBook
-from llmdbg.debugger.edit_language import Ground, read_edit
-from llmdbg.debugger.edits import Edits
-from llmdbg.engine.engine import Engine
-from llmdbg.engine.settings import GenerationSettings
-from llmdbg.engine.visit import Visit
+from llmdbg.debugger.breakpoints.addresses import AddressBook
+from llmdbg.debugger.editing.edit_language import EditContext, read_edit
+from llmdbg.debugger.editing.edits import Edits
+from llmdbg.engine.generation.engine import Engine
+from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.stage_event import StageEvent
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.stages import Phase, Stage, StageKind
 from tests.engine.runs import PROMPT, hooks_on, untouched
@@ -26,12 +26,12 @@ class Bench:
         self.edits = Edits()
         self.more = more
 
-    def ground(self, token=0, visit=None, **more):
+    def ground(self, token=0, event=None, **more):
         book = AddressBook(self.anatomy)
-        return Ground(book, self.anatomy, self.model, token, len(self.prompt), visit, **(self.more | more))
+        return EditContext(book, self.anatomy, self.model, token, len(self.prompt), event, **(self.more | more))
 
-    def read(self, line, token=0, visit=None, **more):
-        return read_edit(line, self.ground(token, visit, **more))
+    def read(self, line, token=0, event=None, **more):
+        return read_edit(line, self.ground(token, event, **more))
 
     def add(self, *lines, since=0):
         for line in lines:
@@ -46,18 +46,18 @@ class Bench:
     def run(self):
         """Ids and raw logits with the edits."""
         engine, logits = self.engine(), []
-        engine.arm(["logits"], lambda visit: logits.append(visit.output.clone()))
+        engine.arm(["logits"], lambda event: logits.append(event.output.clone()))
         for _ in engine.stages():
             pass
         assert hooks_on(self.model) == 0
         return list(engine.generated), logits
 
     def at(self, address, token=0):
-        """Stand at a stage. Returns the visit and the generator that must be kept and closed."""
+        """Stand at a stage. Returns the event and the generator that must be kept and closed."""
         engine = self.engine()
         stages = engine.stages()
         next(stages)
-        engine.arm([address], lambda visit: visit.token == token)
+        engine.arm([address], lambda event: event.token == token)
         return next(stages), stages
 
     def hooked(self, path, change):
@@ -89,4 +89,4 @@ def different(one, other):
 
 def visit_of(tensor, address="1", token=0, **more):
     phase = Phase.DECODE if token else Phase.PREFILL
-    return Visit(Stage(StageKind.LAYER, address), phase, token, tensor, **more)
+    return StageEvent(Stage(StageKind.LAYER, address), phase, token, tensor, **more)

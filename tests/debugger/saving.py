@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 from llmdbg.debugger.commands import COMMANDS
-from llmdbg.debugger.saved import begin, this_process
-from llmdbg.debugger.saved_format import to_json
-from llmdbg.engine.settings import GenerationSettings
+from llmdbg.debugger.persistence.format import to_json
+from llmdbg.debugger.persistence.model import begin, this_process
+from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.models.spec import ModelSpec
 
 PROMPT = "Hello there"

@@ -10,9 +10,9 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from llmdbg.engine.engine import Engine
-from llmdbg.engine.settings import GenerationSettings
-from llmdbg.engine.visit import Visit
+from llmdbg.engine.generation.engine import Engine
+from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.stage_event import StageEvent
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.stages import StageKind
 
@@ -62,11 +62,11 @@ def under_llmdbg(
     engine = Engine(model, dissect(model), list(prompt), settings)
     run = Run([], [], [])
 
-    def note(visit: Visit) -> bool:
-        if visit.stage.kind is StageKind.LOGITS:
-            run.logits.append(visit.output.clone())
-        if visit.stage.kind is StageKind.SAMPLE:
-            run.scores.append(visit.args[0].clone())
+    def note(event: StageEvent) -> bool:
+        if event.stage.kind is StageKind.LOGITS:
+            run.logits.append(event.output.clone())
+        if event.stage.kind is StageKind.SAMPLE:
+            run.scores.append(event.args[0].clone())
         return everything
 
     stages = engine.stages()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from llmdbg.debugger.session import Session
-from llmdbg.engine.engine import Engine
-from llmdbg.engine.settings import GenerationSettings
+from llmdbg.debugger.execution.session import Session
+from llmdbg.engine.generation.engine import Engine
+from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.errors import PromptError
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.spec import LoadedModel

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, ReformerConfig
 
-from llmdbg.engine.engine import Engine
-from llmdbg.engine.settings import GenerationSettings
+from llmdbg.engine.generation.engine import Engine
+from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.models.anatomy import dissect
 from tests.engine.runs import GREEDY, PROMPT, SAMPLED, under_llmdbg, untouched
 from tests.engine.test_fidelity import assert_bitwise_equal

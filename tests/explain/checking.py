@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import torch
 
-from llmdbg.debugger.session import Session
-from llmdbg.engine.visit import main_tensor
+from llmdbg.debugger.execution.session import Session
+from llmdbg.engine.stage_event import main_tensor
 from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.facts import Facts
 from llmdbg.models.attentions import attentions
@@ -50,7 +50,7 @@ _READ = re.compile(r'"([^"]*)" at (?:position )?(\d+)(?:: | \()([\d.]+) %')
 
 def _check_pairs(session: Session, paragraph: str) -> None:
     """Assert that a token stands beside its own probability, and a position beside its own token and share."""
-    probs = [scores[0].double().softmax(-1) for _, scores in session.visit.trail[-1:]] or [*_lens_probs_here(session)]
+    probs = [scores[0].double().softmax(-1) for _, scores in session.event.trail[-1:]] or [*_lens_probs_here(session)]
     for word, percent in _SAID.findall(paragraph):
         likely = [float(each[id]) for each in probs for id in each.topk(3).indices if _text(session, id) == word]
         assert any(percent in set(_told([prob])) for prob in likely), (word, percent, paragraph)
@@ -65,7 +65,7 @@ def _text(session: Session, id: torch.Tensor) -> str:
 
 
 def _lens_probs_here(session: Session) -> Iterator[torch.Tensor]:
-    if session.visit.stage.kind in (StageKind.EMBED, StageKind.LAYER, StageKind.NORM):
+    if session.event.stage.kind in (StageKind.EMBED, StageKind.LAYER, StageKind.NORM):
         yield from _lens_probs(session)
 
 
@@ -91,7 +91,7 @@ def _told(values: Iterable[float]) -> Iterator[str]:
 
 def _numbers(session: Session) -> Iterator[float]:
     """What can be counted or computed where the session stands, without the explanations' own code."""
-    model, visit, prompt = session.loaded.model, session.visit, session.prompt
+    model, event, prompt = session.loaded.model, session.event, session.prompt
     config = model.config.get_text_config(decoder=True)
     yield len(session.anatomy.layers())
     yield sum(parameter.numel() for parameter in model.parameters())
@@ -106,7 +106,7 @@ def _numbers(session: Session) -> Iterator[float]:
     )
     loading = session.loaded.loading
     yield from () if loading is None else (loading.seconds,)
-    length = len(prompt.ids) + visit.token
+    length = len(prompt.ids) + event.token
     yield from range(length)
     for name in ("num_attention_heads", "num_key_value_heads", "num_local_experts", "num_experts_per_tok"):
         value = getattr(config, name, None)
@@ -115,7 +115,7 @@ def _numbers(session: Session) -> Iterator[float]:
     for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"):
         value = getattr(session.engine.config, name, None)
         yield from (value,) if isinstance(value, (int, float)) else ()
-    module = session.anatomy.modules.get(visit.stage.address)
+    module = session.anatomy.modules.get(event.stage.address)
     if module is not None:
         yield sum(parameter.numel() for parameter in module.parameters())
         yield from (size for parameter in module.parameters() for size in parameter.shape)
@@ -126,16 +126,16 @@ def _numbers(session: Session) -> Iterator[float]:
 
 
 def _of_output(session: Session) -> Iterator[float]:
-    output = main_tensor(session.visit.output)
-    if output is None or not output.is_floating_point() or session.visit.trail:
+    output = main_tensor(session.event.output)
+    if output is None or not output.is_floating_point() or session.event.trail:
         return
     yield from output.shape
-    vector = session.vector(session.visit)
+    vector = session.vector(session.event)
     if vector is None:
         return
     yield float(vector.double().norm())
     first, _ = session.forward_positions()
-    for each in session.visit.args:
+    for each in session.event.args:
         if isinstance(each, torch.Tensor) and each.shape == output.shape:
             before = each[0, session.focus_position() - first].double()
             yield float((vector.double() - before).norm() / before.norm())
@@ -143,7 +143,7 @@ def _of_output(session: Session) -> Iterator[float]:
 
 
 def _of_choice(session: Session) -> Iterator[float]:
-    trail = [scores[0].double() for _, scores in session.visit.trail]
+    trail = [scores[0].double() for _, scores in session.event.trail]
     probs = [scores.softmax(-1) for scores in trail]
     for before, after in zip((probs[:1] + probs)[: len(probs)], probs, strict=True):
         leader = int(after.argmax())
@@ -157,7 +157,7 @@ def _of_choice(session: Session) -> Iterator[float]:
     yield from last.topk(2).values.tolist()
     entropy = float(torch.special.entr(last).sum())
     yield from (entropy, math.exp(entropy))
-    chosen = session.visit.chosen
+    chosen = session.event.chosen
     if chosen is not None:
         other = last.clone()
         other[chosen] = 0
@@ -173,17 +173,17 @@ def _of_lens(session: Session) -> Iterator[float]:
 
 
 def _lens_probs(session: Session) -> Iterator[torch.Tensor]:
-    vector, model = session.vector(session.visit), session.loaded.model
+    vector, model = session.vector(session.event), session.loaded.model
     norm, head = session.anatomy.modules["norm"], model.get_output_embeddings()
     with torch.no_grad():
         assert vector is not None
-        normed = vector if session.visit.stage.kind is StageKind.NORM else norm.forward(vector[None])[0]
+        normed = vector if session.event.stage.kind is StageKind.NORM else norm.forward(vector[None])[0]
         yield head.forward(normed[None])[0].float().softmax(-1)
 
 
 def _of_attention(session: Session) -> Iterator[float]:
     """The mean over the heads of this layer's weights, as an eager copy of the model gives them out."""
-    layer = session.visit.stage.layer
+    layer = session.event.stage.layer
     if layer is None:
         return
     weights = eager_weights(session)
@@ -208,7 +208,7 @@ def eager_weights(session: Session) -> tuple[torch.Tensor, ...] | dict[int | Non
         model.set_attn_implementation("eager")
     except (ValueError, KeyError, AttributeError):
         return None
-    ids = torch.tensor([[*session.prompt.ids, *session.generated_ids()[: session.visit.token]]])
+    ids = torch.tensor([[*session.prompt.ids, *session.generated_ids()[: session.event.token]]])
     with torch.no_grad():
         try:
             found = model(ids, output_attentions=True, use_cache=False).attentions
@@ -222,22 +222,22 @@ def eager_weights(session: Session) -> tuple[torch.Tensor, ...] | dict[int | Non
 
 def _words(session: Session) -> Iterator[str]:
     """Every word the text may quote: the sequence's, the likeliest ones', names of parts."""
-    visit = session.visit
+    event = session.event
     rows = session.tokens()
     yield from (row.text for row in rows)
     pieces = [row.text.strip() for row in rows]
     yield from ("".join(pieces[i:j]) for i in range(len(pieces)) for j in range(i + 2, min(len(pieces), i + 8) + 1))
-    for _, scores in visit.trail:
+    for _, scores in event.trail:
         yield from map(session.vocabulary.text, scores[0].topk(2).indices.tolist())
-    if visit.chosen is not None:
-        yield session.vocabulary.text(visit.chosen)
+    if event.chosen is not None:
+        yield session.vocabulary.text(event.chosen)
     for probs in _lens_probs_here(session):
         yield from map(session.vocabulary.text, probs.topk(2).indices.tolist())
-    module = session.anatomy.modules.get(visit.stage.address)
+    module = session.anatomy.modules.get(event.stage.address)
     if module is not None:
         yield from (name for name, _ in module.named_children())
         yield type(module).__name__
-    yield visit.stage.address.rpartition(".")[2]
+    yield event.stage.address.rpartition(".")[2]
 
 
 def run_numbers(facts: Facts) -> tuple[object, ...]:

@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from llmdbg.debugger.explaining import explain_here, explain_stage
-from llmdbg.debugger.session import Session
+from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.inspection.explaining import explain_here, explain_stage
 from llmdbg.errors import CommandError
 from llmdbg.explain.facts import Role
 from llmdbg.explain.roles import norm_formula
-from llmdbg.frontends.text import answer_lines
+from llmdbg.frontends.answers.text import answer_lines
 from llmdbg.models.stages import StageKind
 from tests.explain.checking import check, numbers_of, run_numbers, words_of
 from tests.sessions import tiny_session

@@ -9,7 +9,7 @@ import pytest
 
 from llmdbg.errors import UsageError
 from llmdbg.frontends.doctor import doctor
-from llmdbg.frontends.tui.preferences import load_preferences
+from llmdbg.frontends.tui.input.preferences import load_preferences
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from llmdbg import open_session
-from llmdbg.debugger.info import TOPICS
+from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import CommandError
+from llmdbg.frontends.answers.tables import Column, Table, aligned, as_csv
+from llmdbg.frontends.answers.text import answer_lines
 from llmdbg.frontends.batch.events import plain
 from llmdbg.frontends.export import export
-from llmdbg.frontends.tables import Column, Table, aligned, as_csv
-from llmdbg.frontends.text import answer_lines
 from tests.sessions import tiny_session
 
 

@@ -18,7 +18,7 @@ from llmdbg.frontends.export import export
 from llmdbg.frontends.pictures import picture
 from llmdbg.frontends.pictures.canvas import shown
 from llmdbg.frontends.pictures.heatmap import draw
-from llmdbg.probes.attribution import Attribution, Term
+from llmdbg.probes.attribution import Attribution, AttributionTerm
 from llmdbg.probes.lens import Lens
 from llmdbg.probes.lens_table import LensTable, lens_table
 from tests.sessions import tiny_session
@@ -126,14 +126,14 @@ def test_what_is_not_finite_has_a_picture_and_nothing_at_all_has_none() -> None:
     table = lens_table(lens, {"0": torch.randn(4)}, {}, str, position=0, own=("logits", broken))
     assert "has no probability" in texts(picture(table, "svg"))
     values = (float("nan"), float("inf"), -float("inf"), 2.0)
-    terms = tuple(Term(f"{n}.mlp", "mlp", n, value) for n, value in enumerate(values))
+    terms = tuple(AttributionTerm(f"{n}.mlp", "mlp", n, value) for n, value in enumerate(values))
     assert "3.mlp" in texts(picture(Attribution(1, "a", 0, "3", terms, float("nan"), 1.0, None, ()), "svg"))
     with pytest.raises(CommandError, match="no picture yet"):
         picture(LensTable(0, (), None, None, None, model=False), "svg")
 
 
 def test_a_longer_bar_is_a_larger_part() -> None:
-    terms = tuple(Term(f"{n}.mlp", "mlp", n, value) for n, value in enumerate((4.0, 2.0, -1.0, 0.0)))
+    terms = tuple(AttributionTerm(f"{n}.mlp", "mlp", n, value) for n, value in enumerate((4.0, 2.0, -1.0, 0.0)))
     image = np.asarray(
         Image.open(io.BytesIO(picture(Attribution(1, "a", 0, "3", terms, 5.0, 5.0, None, ()), "png"))).convert("RGB")
     )

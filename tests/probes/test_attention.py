@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from llmdbg.debugger.session import Session
-from llmdbg.engine.settings import GenerationSettings
+from llmdbg.debugger.execution.session import Session
+from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.models.attentions import KernelCall, attentions
 from llmdbg.models.loading import load
 from llmdbg.models.spec import ModelSpec

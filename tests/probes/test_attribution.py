@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from llmdbg import open_session
-from llmdbg.debugger.info import TOPICS
-from llmdbg.debugger.session import Session
+from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import LensError
 from llmdbg.probes.attribution import Attribution, Layer, Module, attribution, parts_of, readout
 from llmdbg.probes.lens import Lens
@@ -106,7 +106,7 @@ def test_the_parts_add_up_to_the_models_logit(name: str) -> None:
     session = tiny_session(name)
     session.do("goto logits@2")
     value = asked(session)
-    logits = session.visit.trail[0][1][0]
+    logits = session.event.trail[0][1][0]
     assert value.sum == pytest.approx(sum(each.value for each in value.terms))
     shown = value.logit if value.capped is None else value.capped
     assert shown == pytest.approx(float(logits[value.id]), abs=2e-5 * max(1.0, float(logits.abs().max())))

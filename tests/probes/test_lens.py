@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from llmdbg.engine.visit import main_tensor
+from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import LensError, UsageError
 from llmdbg.models.anatomy import dissect
 from llmdbg.probes.lens import build_lens

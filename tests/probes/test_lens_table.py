@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from llmdbg import open_session
-from llmdbg.debugger.info import TOPICS
-from llmdbg.debugger.session import Session
+from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import CommandError, LensError
 from llmdbg.probes.lens import Lens
 from llmdbg.probes.lens_table import LensTable, lens_table
@@ -139,7 +139,7 @@ def test_in_bfloat16_too(name: str) -> None:
 def test_the_last_row_is_bitwise_the_models_logits(name: str) -> None:
     session = tiny_session(name)
     session.do("goto logits@1")
-    logits = session.visit.trail[0][1][0]
+    logits = session.event.trail[0][1][0]
     last = asked(session).rows[-1]
     assert asked(session).model
     assert last.address == "logits"
@@ -216,7 +216,7 @@ def test_tokens_that_are_followed() -> None:
     session = tiny_session()
     session.do("goto logits@1")
     table = asked(session, '"a" 98')
-    logits = session.visit.trail[0][1][0]
+    logits = session.event.trail[0][1][0]
     assert [each.id for each in table.rows[0].followed] == [97, 98]
     for each in table.rows[-1].followed:
         assert each.rank == int((logits > logits[each.id]).sum()) + 1
@@ -228,7 +228,7 @@ def test_tokens_that_are_followed() -> None:
 def test_what_sampling_does_is_no_part_of_it() -> None:
     session = tiny_session(temperature=0.5, top_k=3)
     session.do("goto sample@1")
-    raw = session.visit.trail[0][1][0]
+    raw = session.event.trail[0][1][0]
     table = asked(session)
     assert [each.logit for each in table.rows[-1].top] == raw.topk(len(table.rows[-1].top)).values.tolist()
     assert "temperature" in table.notes[0]

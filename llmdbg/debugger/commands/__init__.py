@@ -5,7 +5,8 @@ Each file of this folder adds its commands to the registry; help lists them in t
 """
 
 from llmdbg.debugger.commands import running, going_back, stopping, branching, editing  # isort: skip
-from llmdbg.debugger.commands import explaining, looking, examining, saving  # isort: skip
+from llmdbg.debugger.commands import explaining, examining, saving  # isort: skip
+from llmdbg.debugger.commands import inspecting  # isort: skip
 from llmdbg.debugger.commands.registry import (
     COMMANDS,
     Answer,
@@ -32,7 +33,7 @@ __all__ = [
     "examining",
     "explaining",
     "going_back",
-    "looking",
+    "inspecting",
     "running",
     "saving",
     "split_condition",

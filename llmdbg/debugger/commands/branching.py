@@ -7,13 +7,13 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Moved, Outcome, required
-from llmdbg.engine.settings import GenerationSettings
-from llmdbg.engine.steering import Steering
+from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.generation.token_overrides import TokenOverrides
 from llmdbg.errors import CommandError
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.execution.session import Session
 
 SETTINGS = tuple(each.name for each in fields(GenerationSettings) if each.name != "seed")
 """What `set` can change."""
@@ -32,7 +32,7 @@ _SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 def _force(session: Session, arguments: str) -> Outcome:
     _at_sample(session, "force")
     id = token_id(session, required("force", arguments, "TOKEN", "an id, or a text in quotes"))
-    return Moved(session.fork(f"force {_named(session, id)}", steering=Steering(force=id)))
+    return Moved(session.fork(f"force {_named(session, id)}", overrides=TokenOverrides(force=id)))
 
 
 @COMMANDS.add(
@@ -45,13 +45,13 @@ def _force(session: Session, arguments: str) -> Outcome:
 def _ban(session: Session, arguments: str) -> Outcome:
     _at_sample(session, "ban")
     id = token_id(session, required("ban", arguments, "TOKEN", "an id, or a text in quotes"))
-    already = session.engine.timeline.steering.get(session.place.token, Steering())
+    already = session.engine.timeline.overrides.get(session.place.token, TokenOverrides())
     if id in already.ban:
         raise CommandError(f"{_named(session, id)} is banned here already")
     found = session.stop.candidates
     if found is not None and len(already.ban) + 1 >= found.left:
         raise CommandError("nothing would be left to choose: `switch` goes back to a branch with fewer bans")
-    return Moved(session.fork(f"ban {_named(session, id)}", steering=Steering(ban=already.ban | {id})))
+    return Moved(session.fork(f"ban {_named(session, id)}", overrides=TokenOverrides(ban=already.ban | {id})))
 
 
 @COMMANDS.add(
@@ -108,7 +108,7 @@ def _switch(session: Session, arguments: str) -> Outcome:
     takes=Argument.COMPARED,
 )
 def _compare(session: Session, arguments: str) -> Outcome:
-    from llmdbg.debugger.comparing import compare
+    from llmdbg.debugger.inspection.comparing import compare
 
     name, _, token = required("compare", arguments, "BRANCH", "a name or number").partition(" ")
     token = token.strip()

@@ -11,7 +11,7 @@ from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Moved,
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.execution.session import Session
 
 
 @COMMANDS.add(
@@ -71,10 +71,10 @@ def _edit(session: Session, arguments: str) -> Outcome:
 
 @COMMANDS.add("undo", usage="undo", summary="Take the newest edit back.", example="undo")
 def _undo(session: Session, arguments: str) -> Outcome:
-    from llmdbg.debugger import editing
+    from llmdbg.debugger.execution import edit_control
 
     no_arguments("undo", arguments)
-    return Moved(editing.undo(session))
+    return Moved(edit_control.undo(session))
 
 
 @COMMANDS.add(
@@ -90,14 +90,14 @@ def _edits(session: Session, arguments: str) -> Outcome:
     word, _, which = arguments.partition(" ")
     if word not in ("on", "off"):
         raise CommandError(f"edits takes on or off and a number, as in `edits off 1`, not {arguments!r}")
-    from llmdbg.debugger import editing
+    from llmdbg.debugger.execution import edit_control
 
     number = whole("edits", which.strip()) if which.strip() else None
-    return Moved(editing.switch_edit(session, number, enabled=word == "on"))
+    return Moved(edit_control.switch_edit(session, number, enabled=word == "on"))
 
 
 def _made(session: Session, word: str, arguments: str) -> Moved:
-    from llmdbg.debugger import editing
+    from llmdbg.debugger.execution import edit_control
 
     required(word, arguments, COMMANDS.find(word).usage.partition(" ")[2])
-    return Moved(editing.make_edit(session, f"{word} {arguments}"))
+    return Moved(edit_control.make_edit(session, f"{word} {arguments}"))

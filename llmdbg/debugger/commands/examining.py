@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.commands.looking import split_export
+from llmdbg.debugger.commands.inspecting import split_export
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Outcome
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.execution.session import Session
 
 
 @COMMANDS.add(
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     takes=Argument.VALUES,
 )
 def _examine(session: Session, arguments: str) -> Outcome:
-    from llmdbg.debugger.insight import values
+    from llmdbg.debugger.inspection import values
 
     question, path = split_export(f" {arguments}")
     found = values.ask(session, question) if question else values.go_on(session)

@@ -9,7 +9,7 @@ from llmdbg.errors import AddressError, CommandError
 from llmdbg.explain.glossary import nearest_names, term
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.execution.session import Session
 
 
 @COMMANDS.add(
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     takes=Argument.TERM,
 )
 def _explain(session: Session, arguments: str) -> Outcome:
-    from llmdbg.debugger.explaining import explain_here, explain_stage
+    from llmdbg.debugger.inspection.explaining import explain_here, explain_stage
 
     if not arguments:
         return Answer(explain_here(session))
@@ -52,7 +52,7 @@ def _nothing_called(word: str, otherwise: str) -> str:
     example="tour",
 )
 def _tour(session: Session, arguments: str) -> Outcome:
-    from llmdbg.debugger.touring import go_on
+    from llmdbg.debugger.inspection.touring import go_on
 
     no_arguments("tour", arguments)
     stop = go_on(session)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger import travel
 from llmdbg.debugger.commands.registry import COMMANDS, Argument, Moved, Outcome, count, required
+from llmdbg.debugger.execution import reverse
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.execution.session import Session
 
 
 @COMMANDS.add(
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     takes=Argument.ADDRESS,
 )
 def _goto(session: Session, arguments: str) -> Outcome:
-    return Moved(travel.goto(session, session.addresses.resolve(required("goto", arguments, "ADDRESS"))))
+    return Moved(reverse.goto(session, session.addresses.resolve(required("goto", arguments, "ADDRESS"))))
 
 
 @COMMANDS.add(
@@ -32,7 +32,7 @@ def _goto(session: Session, arguments: str) -> Outcome:
     takes=Argument.COUNT,
 )
 def _reverse_step(session: Session, arguments: str) -> Outcome:
-    return Moved(travel.reverse_step(session, count("reverse-step", arguments)))
+    return Moved(reverse.reverse_step(session, count("reverse-step", arguments)))
 
 
 @COMMANDS.add(
@@ -44,7 +44,7 @@ def _reverse_step(session: Session, arguments: str) -> Outcome:
     takes=Argument.COUNT,
 )
 def _reverse_next(session: Session, arguments: str) -> Outcome:
-    return Moved(travel.reverse_next(session, count("reverse-next", arguments)))
+    return Moved(reverse.reverse_next(session, count("reverse-next", arguments)))
 
 
 @COMMANDS.add(
@@ -56,7 +56,7 @@ def _reverse_next(session: Session, arguments: str) -> Outcome:
     takes=Argument.COUNT,
 )
 def _reverse_continue(session: Session, arguments: str) -> Outcome:
-    return Moved(travel.reverse_continue(session, count("reverse-continue", arguments)))
+    return Moved(reverse.reverse_continue(session, count("reverse-continue", arguments)))
 
 
 @COMMANDS.add(
@@ -68,4 +68,4 @@ def _reverse_continue(session: Session, arguments: str) -> Outcome:
     takes=Argument.COUNT,
 )
 def _reverse_token(session: Session, arguments: str) -> Outcome:
-    return Moved(travel.reverse_token(session, count("reverse-token", arguments)))
+    return Moved(reverse.reverse_token(session, count("reverse-token", arguments)))

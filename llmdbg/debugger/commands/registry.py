@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.debugger.commands.quoting import pieces
+from llmdbg.debugger.quoting import pieces
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.session import Session
-    from llmdbg.debugger.stop import Stop
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.execution.stop import Stop
 
 _MOST_COMMANDS = 10_000
 

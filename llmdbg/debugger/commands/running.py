@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger import motions
 from llmdbg.debugger.commands.registry import COMMANDS, Argument, Moved, Outcome, count, no_arguments, required
-from llmdbg.debugger.stop import Reason
+from llmdbg.debugger.execution import resume_plans
+from llmdbg.debugger.execution.stop import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from llmdbg.debugger.motions import Motion
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.execution.resume_plans import ResumePlan
+    from llmdbg.debugger.execution.session import Session
     from llmdbg.models.stages import Stage
 
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 def _run(session: Session, arguments: str) -> Outcome:
     no_arguments("run", arguments)
     session.begin_again()
-    return Moved(session.go(motions.onwards()))
+    return Moved(session.go(resume_plans.onwards()))
 
 
 @COMMANDS.add(
     "step", "s", usage="step [N]", summary="Go to the next stage, into modules.", example="step 3", takes=Argument.COUNT
 )
 def _step(session: Session, arguments: str) -> Outcome:
-    return _repeated(session, motions.into, count("step", arguments))
+    return _repeated(session, resume_plans.into, count("step", arguments))
 
 
 @COMMANDS.add(
@@ -41,7 +41,7 @@ def _step(session: Session, arguments: str) -> Outcome:
     takes=Argument.COUNT,
 )
 def _next(session: Session, arguments: str) -> Outcome:
-    return _repeated(session, motions.over, count("next", arguments))
+    return _repeated(session, resume_plans.over, count("next", arguments))
 
 
 @COMMANDS.add(
@@ -49,7 +49,7 @@ def _next(session: Session, arguments: str) -> Outcome:
 )
 def _finish(session: Session, arguments: str) -> Outcome:
     no_arguments("finish", arguments)
-    return Moved(session.go(motions.out(session.stages(), session.stop.stage)))
+    return Moved(session.go(resume_plans.out(session.stages(), session.stop.stage)))
 
 
 @COMMANDS.add(
@@ -62,7 +62,7 @@ def _finish(session: Session, arguments: str) -> Outcome:
     takes=Argument.COUNT,
 )
 def _continue(session: Session, arguments: str) -> Outcome:
-    return Moved(session.go(motions.onwards(count("continue", arguments))))
+    return Moved(session.go(resume_plans.onwards(count("continue", arguments))))
 
 
 @COMMANDS.add(
@@ -74,7 +74,7 @@ def _continue(session: Session, arguments: str) -> Outcome:
     takes=Argument.ADDRESS,
 )
 def _until(session: Session, arguments: str) -> Outcome:
-    return Moved(session.go(motions.until(session.addresses.resolve(required("until", arguments, "ADDRESS")))))
+    return Moved(session.go(resume_plans.until(session.addresses.resolve(required("until", arguments, "ADDRESS")))))
 
 
 @COMMANDS.add(
@@ -86,14 +86,14 @@ def _until(session: Session, arguments: str) -> Outcome:
     takes=Argument.COUNT,
 )
 def _token(session: Session, arguments: str) -> Outcome:
-    return Moved(session.go(motions.token(count("token", arguments))))
+    return Moved(session.go(resume_plans.token(count("token", arguments))))
 
 
-def _repeated(session: Session, motion: Callable[[Sequence[Stage], Stage], Motion], count: int) -> Moved:
+def _repeated(session: Session, plan: Callable[[Sequence[Stage], Stage], ResumePlan], count: int) -> Moved:
     """Do a motion `count` times, each from where the one before led; a breakpoint or the end comes first."""
-    stop = session.go(motion(session.stages(), session.stop.stage))
+    stop = session.go(plan(session.stages(), session.stop.stage))
     for _ in range(count - 1):
         if session.end is not None or stop.reason is Reason.BREAKPOINT:
             break
-        stop = session.go(motion(session.stages(), stop.stage))
+        stop = session.go(plan(session.stages(), stop.stage))
     return Moved(stop)

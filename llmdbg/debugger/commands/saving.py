@@ -6,12 +6,12 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.debugger.commands.quoting import pieces
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Moved, Outcome, Quit, required
+from llmdbg.debugger.quoting import pieces
 from llmdbg.errors import CommandError, LlmdbgError
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.execution.session import Session
 
 _MOST_BYTES = 2**20
 _DEEPEST = 10
@@ -30,7 +30,7 @@ _USAGE = "save is written `save tensor ADDRESS FILE.safetensors`, as in `save te
     takes=Argument.SAVED,
 )
 def _save(session: Session, arguments: str) -> Outcome:
-    from llmdbg.debugger.tensor_files import save_tensors
+    from llmdbg.debugger.inspection.tensor_files import save_tensors
 
     address, path = split_saved(arguments)
     return Answer(save_tensors(session, session.addresses.resolve(address), path))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.addresses import Target
-from llmdbg.debugger.breakpoints import PointKind
-from llmdbg.debugger.commands.quoting import pieces
+from llmdbg.debugger.breakpoints.addresses import Target
+from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
+from llmdbg.debugger.breakpoints.conditions import parse_condition, why_unknown
+from llmdbg.debugger.breakpoints.expressions import parse_expression, parse_expressions
+from llmdbg.debugger.breakpoints.triggers import ready_made
 from llmdbg.debugger.commands.registry import (
     COMMANDS,
     Answer,
@@ -18,18 +20,16 @@ from llmdbg.debugger.commands.registry import (
     split_condition,
     whole,
 )
-from llmdbg.debugger.conditions import parse_condition, why_unknown
-from llmdbg.debugger.expressions import parse_expression, parse_expressions
 from llmdbg.debugger.limits import MOST_LINE, MOST_LINES
-from llmdbg.debugger.triggers import ready_made
+from llmdbg.debugger.quoting import pieces
 from llmdbg.errors import AddressError, CommandError, ConditionError
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.breakpoints import Breakpoint
-    from llmdbg.debugger.conditions import Condition
-    from llmdbg.debugger.expressions import Expression
-    from llmdbg.debugger.session import Session
-    from llmdbg.debugger.triggers import Trigger
+    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
+    from llmdbg.debugger.breakpoints.conditions import Condition
+    from llmdbg.debugger.breakpoints.expressions import Expression
+    from llmdbg.debugger.breakpoints.triggers import Trigger
+    from llmdbg.debugger.execution.session import Session
 
 _PROCESSOR = re.compile(r"sample\.[a-z0-9_]{1,60}")
 
@@ -82,7 +82,9 @@ def _watch(session: Session, arguments: str) -> Outcome:
     expression = parse_expression(text)
     target = session.addresses.resolve(address) if address is not None else _named_stages(session, "layers", "layers")
     _must_be_known(session, target, expression)
-    return Answer(_primed(session, session.breakpoints.add(target, kind=PointKind.WATCH, expressions=(expression,))))
+    return Answer(
+        _primed(session, session.breakpoints.add(target, kind=BreakpointKind.WATCH, expressions=(expression,)))
+    )
 
 
 @COMMANDS.add(
@@ -223,7 +225,7 @@ def _set_tracepoint(session: Session, arguments: str) -> Breakpoint:
     parsed = parse_expressions(expressions) if expressions else ()
     _must_be_known(session, target, *parsed)
     trigger = None if condition is None else _parsed_condition(session, target, condition)
-    return session.breakpoints.add(target, kind=PointKind.TRACE, condition=trigger, expressions=parsed)
+    return session.breakpoints.add(target, kind=BreakpointKind.TRACE, condition=trigger, expressions=parsed)
 
 
 def _parsed_condition(session: Session, target: Target, text: str) -> Condition:
@@ -248,11 +250,11 @@ def _named_stages(session: Session, where: str, text: str) -> Target:
 
 def _must_be_known(session: Session, target: Target, *asked: Trigger | Expression) -> None:
     """Raise CommandError where a value can never be known at these stages, or a token's text is no token."""
-    session.readings.lens()
+    session.metrics.lens()
     kinds = {session.stage(address).kind for address in target.addresses}
     for each in asked:
         for name in sorted(each.names):
-            reasons = [why_unknown(name, kind, no_lens=session.readings.no_lens) for kind in kinds]
+            reasons = [why_unknown(name, kind, no_lens=session.metrics.no_lens) for kind in kinds]
             if reasons and None not in reasons:
                 raise ConditionError(str(reasons[0]))
         for text in sorted(each.tokens):

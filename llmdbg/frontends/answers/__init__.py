@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmdbg.frontends.tables import Table
+    from llmdbg.frontends.answers.tables import Table
 
 
 @cache

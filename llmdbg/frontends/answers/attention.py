@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.frontends.tables import Column, Table, aligned
-from llmdbg.frontends.visible import quoted, visible
+from llmdbg.frontends.answers.tables import Column, Table, aligned
+from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
     from llmdbg.probes.attention import AttentionMap, Read
@@ -26,8 +26,8 @@ def heading(value: AttentionMap) -> str:
 
 
 def _lines(value: AttentionMap) -> list[str]:
-    lines = [visible(heading(value)), f"kernel {visible(value.kernel)}{_checked(value)}"]
-    lines += [f"! {visible(note)}" for note in value.notes]
+    lines = [sanitize(heading(value)), f"kernel {sanitize(value.kernel)}{_checked(value)}"]
+    lines += [f"! {sanitize(note)}" for note in value.notes]
     if value.head is not None:
         head = value.heads[value.head]
         sink = "" if head.sink is None else f", {percent(head.sink)} on a learned sink"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.tables import Column, Table, aligned
-from llmdbg.frontends.visible import quoted, visible
+from llmdbg.frontends.answers.tables import Column, Table, aligned
+from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.probes.attribution import Attribution, Term
+    from llmdbg.probes.attribution import Attribution, AttributionTerm
 
 _LARGEST = 5
 _BAR = 12
@@ -33,11 +33,11 @@ def attribution_lines(value: Attribution) -> list[str]:
         _sum(value),
         f"largest: {', '.join(f'{each.address} {each.value:+.2f}' for each in largest(value))}",
         *([f"as one term, for their modules do not add up: layers {', '.join(value.whole)}"] if value.whole else []),
-        *(f"note: {visible(note)}" for note in value.notes),
+        *(f"note: {sanitize(note)}" for note in value.notes),
     ]
 
 
-def largest(value: Attribution, count: int = _LARGEST) -> list[Term]:
+def largest(value: Attribution, count: int = _LARGEST) -> list[AttributionTerm]:
     """The terms that move the logit most."""
     return sorted(value.terms, key=lambda each: -abs(each.value))[:count]
 

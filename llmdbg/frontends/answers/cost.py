@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.frontends.answers.kv import size
-from llmdbg.frontends.tables import Column, Table, aligned
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.answers.tables import Column, Table, aligned
+from llmdbg.frontends.sanitize import sanitize
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.insight.cost import Added, Cost, Timed, TimeRow
-    from llmdbg.debugger.insight.memory import MemoryRow
+    from llmdbg.debugger.inspection.cost import Added, Cost, Timed, TimeRow
+    from llmdbg.debugger.inspection.memory import MemoryRow
 
 
 def timed_line(value: Timed) -> str:
@@ -32,8 +32,8 @@ def added_line(value: Added) -> str:
 
 
 def _lines(value: Cost) -> list[str]:
-    lines = [f"note: {visible(note)}" for note in value.notes]
-    lines += [f"the model alone, {value.dtype} on {visible(value.device)}", f"  {timed_line(value.alone)}"]
+    lines = [f"note: {sanitize(note)}" for note in value.notes]
+    lines += [f"the model alone, {value.dtype} on {sanitize(value.device)}", f"  {timed_line(value.alone)}"]
     if value.other is not None:
         lines.append(f"  {timed_line(value.other)}")
     if value.outline:

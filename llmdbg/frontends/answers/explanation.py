@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.frontends.visible import token_text
+from llmdbg.frontends.sanitize import token_text
 
 if TYPE_CHECKING:
     from llmdbg.explain.explanation import Explanation
     from llmdbg.explain.glossary import Term
-    from llmdbg.frontends.tables import Table
+    from llmdbg.frontends.answers.tables import Table
 
 
 def explanation_lines(value: Explanation) -> list[str]:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.frontends.tables import Column, Table, aligned
-from llmdbg.frontends.visible import quoted, visible
+from llmdbg.frontends.answers.tables import Column, Table, aligned
+from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
     from llmdbg.probes.kv import CacheMap, LayerCache, LayerMap, Rotation
@@ -41,11 +41,11 @@ def rotation_text(value: Rotation) -> str:
 def _cache_lines(value: CacheMap) -> list[str]:
     growth = "?" if value.growth is None else size(value.growth)
     kept = f", {size(value.storage)} of memory behind it" if value.storage > value.bytes else ""
-    lines = [f"{visible(value.cache)}: {size(value.bytes)} in {len(value.layers)} layers{kept}; +{growth} a token"]
+    lines = [f"{sanitize(value.cache)}: {size(value.bytes)} in {len(value.layers)} layers{kept}; +{growth} a token"]
     lines.append(f"seen from position {value.position} {quoted(value.text)}")
     if value.padding:
         lines.append(f"the first {value.padding} positions are padding, and hidden")
-    lines.append(f"positions: {visible(value.positions)}")
+    lines.append(f"positions: {sanitize(value.positions)}")
     if value.rotation is not None:
         lines.append(rotation_text(value.rotation))
     return [*lines, *aligned(_without_empty(_layers(value.layers)))]
@@ -84,7 +84,7 @@ def _layer_row(layer: LayerCache) -> tuple[Any, ...]:
 
 def _layer_lines(value: LayerMap) -> list[str]:
     layer = value.layer
-    lines = [f"layer {layer.layer} of {visible(value.cache)}: {layer.kind}, {size(layer.bytes)}"]
+    lines = [f"layer {layer.layer} of {sanitize(value.cache)}: {layer.kind}, {size(layer.bytes)}"]
     if layer.first is not None:
         lines.append(f"holds positions {span(layer.first, layer.last)}; +{size(layer.growth)} a token")
     if layer.capacity is not None:
@@ -96,7 +96,7 @@ def _layer_lines(value: LayerMap) -> list[str]:
         padding = f", {layer.padding} of those held are padding" if layer.padding else ""
         lines.append(f"position {value.position} {quoted(value.text)} can see from {layer.sees_from} on{padding}")
     lines += [f"{each.name} {each.dtype}{list(each.shape)} {each.device}, {size(each.bytes)}" for each in layer.tensors]
-    lines.append(f"positions: {visible(value.positions)}")
+    lines.append(f"positions: {sanitize(value.positions)}")
     if value.rotation is not None:
         lines.append(rotation_text(value.rotation))
     return [*lines, *(aligned(_norms(value)) if len(value.key_norms) else ())]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.tables import Column, Table, aligned
-from llmdbg.frontends.visible import quoted, visible
+from llmdbg.frontends.answers.tables import Column, Table, aligned
+from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ def lens_lines(value: LensTable) -> list[str]:
     )
     lines = [f"what the model would say behind position {value.position} if it stopped there (lens)"]
     lines += aligned(Table(columns, rows))
-    return [*lines, history(value), *(f"note: {visible(note)}" for note in value.notes)]
+    return [*lines, history(value), *(f"note: {sanitize(note)}" for note in value.notes)]
 
 
 def history(value: LensTable) -> str:

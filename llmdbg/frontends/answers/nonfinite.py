@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.frontends.tables import Column, Table, aligned
-from llmdbg.frontends.visible import quoted, visible
+from llmdbg.frontends.answers.tables import Column, Table, aligned
+from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.insight.nonfinite import BadWeight, Find, NonfiniteHunt, StageExtent
+    from llmdbg.debugger.inspection.nonfinite import BadWeight, Find, NonfiniteHunt, StageExtent
 
 _LEAST_SHARE = 0.001  # percent
 _FLOAT16_LARGEST = 65504.0
@@ -36,7 +36,7 @@ def where(found: Find) -> str:
     """`0.mlp.down_proj, token 3 (decode), position 15 " the", dimension 7`."""
     position = "" if found.position is None else f", position {found.position} {quoted(found.text)}"
     dimension = "" if found.dimension is None else f", dimension {found.dimension}"
-    return f"{visible(found.address)}, token {found.token} ({found.phase}){position}{dimension}"
+    return f"{sanitize(found.address)}, token {found.token} ({found.phase}){position}{dimension}"
 
 
 def causes(found: Find) -> list[str]:
@@ -64,7 +64,7 @@ def causes(found: Find) -> list[str]:
 def _weight_line(weight: BadWeight) -> str:
     place = ", ".join(map(str, weight.index))
     counts = f"{weight.nan} NaN, {weight.inf} infinite"
-    return f"its weight {visible(weight.name)}[{place}] is {number_name(weight.value)} ({counts})"
+    return f"its weight {sanitize(weight.name)}[{place}] is {number_name(weight.value)} ({counts})"
 
 
 def _edit_line(found: Find) -> str:
@@ -80,12 +80,12 @@ def _edits(numbers: Sequence[int]) -> str:
 
 def _lines(value: NonfiniteHunt) -> list[str]:
     found = value.found
-    lines = [f"note: {visible(note)}" for note in value.notes]
+    lines = [f"note: {sanitize(note)}" for note in value.notes]
     if found is None:
         lines.append(f"all {value.stages} stage ends of token {value.token} ({value.phase}) are finite")
     else:
         lines.append(f"first not finite: {where(found)}: {number_name(found.value)}")
-        tensor = f"{visible(found.output)} {found.dtype}{list(found.shape)}"
+        tensor = f"{sanitize(found.output)} {found.dtype}{list(found.shape)}"
         lines.append(f"  {found.nan} NaN, {found.inf} infinite of {found.size:,} values in its {tensor}")
         lines += [f"  {each}" for each in causes(found)]
         if value.asked_at != value.token:
@@ -100,7 +100,7 @@ def _lines(value: NonfiniteHunt) -> list[str]:
     if value.least is not None:
         least = value.least
         lines.append(
-            f"smallest values: {share(least.subnormal)} of {visible(least.address)} are subnormal in {least.dtype}"
+            f"smallest values: {share(least.subnormal)} of {sanitize(least.address)} are subnormal in {least.dtype}"
         )
     return lines
 

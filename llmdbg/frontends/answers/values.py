@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.frontends.number_grid import Grid
-from llmdbg.frontends.shades import INFINITE, LEGEND, NAN, NEGATIVE, NEGATIVE_INFINITE, POSITIVE, shade
-from llmdbg.frontends.tables import Column, Table
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.answers.number_grid import Grid
+from llmdbg.frontends.answers.tables import Column, Table
+from llmdbg.frontends.heat_glyphs import INFINITE, LEGEND, NAN, NEGATIVE, NEGATIVE_INFINITE, POSITIVE, shade
+from llmdbg.frontends.sanitize import sanitize
 from llmdbg.probes.digits import digits
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.insight.values import Values
+    from llmdbg.debugger.inspection.values import Values
     from llmdbg.probes.axes import Index
     from llmdbg.probes.heat import Heat
-    from llmdbg.probes.values import Found, Summary
+    from llmdbg.probes.values import LocatedNumber, Summary
 
 _WIDTH = 96
 _MOST_NAMED = 4
@@ -26,7 +26,7 @@ def head_line(value: Values) -> str:
     of = value.part if value.token is None else f"{value.part} of token {value.token}"
     shape = ", ".join(map(str, value.shape))
     later = f", from number {value.offset:,} on" if value.offset and value.summary is None else ""
-    name = f"{visible(value.address)}{value.slice} {of}"
+    name = f"{sanitize(value.address)}{value.slice} {of}"
     return f"{name}: {count_text(value.size)} of {value.dtype}[{shape}] on {value.device}{later}"
 
 
@@ -57,7 +57,7 @@ def largest_text(found: Summary, dtype: str, most: int = 3) -> str:
     return ", ".join(found_text(each, dtype) for each in found.largest[:most])
 
 
-def found_text(found: Found, dtype: str) -> str:
+def found_text(found: LocatedNumber, dtype: str) -> str:
     """`-3.25 at [0, 25, 12]`."""
     return f"{digits(found.value, dtype)} at {index_text(found.index)}"
 
@@ -115,7 +115,7 @@ def heat_legend(picture: Heat) -> list[str]:
 
 
 def _lines(value: Values) -> list[str]:
-    lines = [head_line(value), *([f"note: {visible(value.note)}"] if value.note else []), *summary_lines(value)]
+    lines = [head_line(value), *([f"note: {sanitize(value.note)}"] if value.note else []), *summary_lines(value)]
     if value.heat is not None:
         return [*lines, *heat_lines(value.heat)]
     lines += _magnitude_lines(value) if value.how == "magnitude" else _number_lines(value)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.breakpoints.conditions import parse_condition
+from llmdbg.debugger.breakpoints.expressions import parse_expression, parse_expressions
+from llmdbg.debugger.breakpoints.triggers import ready_made
 from llmdbg.debugger.commands import COMMANDS, Argument, split_condition
-from llmdbg.debugger.commands.looking import split_export, topic_named
+from llmdbg.debugger.commands.inspecting import split_export, topic_named
 from llmdbg.debugger.commands.saving import split_saved
 from llmdbg.debugger.commands.stopping import split_trace, split_watch
-from llmdbg.debugger.conditions import parse_condition
-from llmdbg.debugger.expressions import parse_expression, parse_expressions
-from llmdbg.debugger.triggers import ready_made
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.addresses import AddressBook
+    from llmdbg.debugger.breakpoints.addresses import AddressBook
     from llmdbg.debugger.commands import Command
 
 

@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llmdbg.debugger.stop import End, Stop, TokenRow
+    from llmdbg.debugger.execution.stop import End, Stop, TokenRow
     from llmdbg.models.stages import Stage
     from llmdbg.probes.candidates import Candidate, Candidates
     from llmdbg.probes.statistics import Numbers, Statistics

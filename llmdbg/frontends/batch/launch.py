@@ -6,19 +6,19 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.restoring import restore
-from llmdbg.debugger.session import Session
+from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.persistence.restore import restore
 from llmdbg.frontends.batch.checks import check_addresses, check_commands, without_comments
 from llmdbg.frontends.batch.progress import LoadingBar
 from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
 from llmdbg.frontends.export import export
 from llmdbg.frontends.log import route_libraries, route_transformers
 from llmdbg.frontends.opening import opened
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.sanitize import sanitize
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.saved import SavedSession
-    from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.debugger.persistence.model import SavedSession
+    from llmdbg.engine.generation.settings import GenerationSettings
     from llmdbg.models.spec import ModelSpec
 
 
@@ -56,4 +56,4 @@ def launch(
 
 def _tell(notes: Iterable[str]) -> None:
     for note in notes:
-        print(f"note: {visible(note)}", file=sys.stderr)
+        print(f"note: {sanitize(note)}", file=sys.stderr)

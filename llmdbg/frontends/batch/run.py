@@ -9,18 +9,18 @@ import sys
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Protocol
 
-from llmdbg.debugger import motions
 from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
-from llmdbg.frontends import text
+from llmdbg.debugger.execution import resume_plans
+from llmdbg.frontends.answers import text
 from llmdbg.frontends.batch import events
 from llmdbg.frontends.batch.checks import without_comments
-from llmdbg.frontends.missed import never_hit, not_reached
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.unhit_breakpoints import never_hit, unhit_breakpoints
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands import Outcome
-    from llmdbg.debugger.session import Session
-    from llmdbg.debugger.stop import End, Stop
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.execution.stop import End, Stop
 
 
 class Writer(Protocol):
@@ -107,7 +107,7 @@ def run_batch(session: Session, commands: Iterable[str], writer: Writer) -> None
 
 def _trace(session: Session, writer: Writer) -> None:
     writer.stop(session.stop)
-    outline = motions.outline(session.stages())
+    outline = resume_plans.outline(session.stages())
     while session.end is None:
         writer.stop(session.go(outline))
 
@@ -119,12 +119,12 @@ def _run_commands(session: Session, commands: Iterable[str], writer: Writer) -> 
             _write(outcome, command, writer)
             if isinstance(outcome, Quit):
                 return
-            if isinstance(outcome, Moved) and (missed := not_reached(session, command, outcome.stop)):
+            if isinstance(outcome, Moved) and (missed := unhit_breakpoints(session, command, outcome.stop)):
                 _tell(missed)
 
 
 def _tell(note: str) -> None:
-    print(visible(f"note: {note}"), file=sys.stderr)
+    print(sanitize(f"note: {note}"), file=sys.stderr)
 
 
 def _write(outcome: Outcome, command: str, writer: Writer) -> None:

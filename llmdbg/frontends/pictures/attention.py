@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.frontends.answers.attention import heading
 from llmdbg.frontends.pictures.heatmap import draw
-from llmdbg.frontends.visible import marked, visible
+from llmdbg.frontends.sanitize import marked, sanitize
 
 if TYPE_CHECKING:
     from llmdbg.probes.attention import AttentionMap
@@ -21,8 +21,8 @@ def _draw(value: AttentionMap, format: str) -> bytes:
         value.weights[:, -shown:],
         rows=[f"head {head.head}" for head in value.heads],
         columns=[marked(text) for text in value.texts[-shown:]],
-        title=visible(heading(value)),
-        subtitle=visible(f"kernel {value.kernel}; each row is a head's weights, from 0 to 1{left_out}"),
+        title=sanitize(heading(value)),
+        subtitle=sanitize(f"kernel {value.kernel}; each row is a head's weights, from 0 to 1{left_out}"),
         format=format,
         low=0.0,
         high=1.0,

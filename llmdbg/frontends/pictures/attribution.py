@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.pictures.canvas import caption, drawn, shown
-from llmdbg.frontends.visible import quoted
+from llmdbg.frontends.sanitize import quoted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.sanitize import sanitize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ def caption(text: str, width: float) -> str:
 def shown(text: str) -> str:
     """A text made harmless, with an escape for each character that the font has no picture of."""
     known = _characters()
-    return "".join(each if ord(each) in known else f"‹U+{ord(each):04X}›" for each in visible(text))
+    return "".join(each if ord(each) in known else f"‹U+{ord(each):04X}›" for each in sanitize(text))
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llmdbg.errors import CommandError
 from llmdbg.frontends.answers.lens import history
 from llmdbg.frontends.pictures.heatmap import draw
-from llmdbg.frontends.visible import quoted
+from llmdbg.frontends.sanitize import quoted
 
 if TYPE_CHECKING:
     from llmdbg.probes.lens_table import LensTable

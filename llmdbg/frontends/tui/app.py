@@ -18,33 +18,33 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from llmdbg.frontends.log import LogBook
-from llmdbg.frontends.tui.bars import footer_row, header_row, loading_rows, status_row, tab_row
-from llmdbg.frontends.tui.doing import COMMAND_OF, Doing
-from llmdbg.frontends.tui.engine_thread import EngineThread
-from llmdbg.frontends.tui.history import History, history_path
-from llmdbg.frontends.tui.keys import bound
-from llmdbg.frontends.tui.launch import LaunchRequest
+from llmdbg.frontends.tui.input.action_handler import COMMAND_OF, ActionHandler
+from llmdbg.frontends.tui.input.history import History, history_path
+from llmdbg.frontends.tui.input.keys import bound
+from llmdbg.frontends.tui.input.preferences import THEMES as THEME_WORDS
+from llmdbg.frontends.tui.input.preferences import Preferences
+from llmdbg.frontends.tui.input.prompt import CommandLine
 from llmdbg.frontends.tui.layout import NARROW, TALL, WIDE, View, in_view, view_of
-from llmdbg.frontends.tui.mailbox import Mailbox, MailCame
-from llmdbg.frontends.tui.messages import Arrived, BackgroundTold, Failed, Left, Loading, Running
-from llmdbg.frontends.tui.overlay import overlay_rows, overlay_title
 from llmdbg.frontends.tui.panes import all_panes, keyed_actions
-from llmdbg.frontends.tui.panes.pane import Place, Trouble
+from llmdbg.frontends.tui.panes.pane import PaneSlot, Trouble
 from llmdbg.frontends.tui.panes.tokens import described
-from llmdbg.frontends.tui.preferences import THEMES as THEME_WORDS
-from llmdbg.frontends.tui.preferences import Preferences
-from llmdbg.frontends.tui.prompt import Prompt
-from llmdbg.frontends.tui.row_pane import Header, LineBar, RowPane
-from llmdbg.frontends.tui.rows import Row, row, wrapped
 from llmdbg.frontends.tui.screen_state import Overlay, ScreenState
 from llmdbg.frontends.tui.sentences import sentence
-from llmdbg.frontends.tui.terminal import TerminalLook, theme_for
-from llmdbg.frontends.tui.themes import THEMES, VARIABLE_DEFAULTS, line_filters
+from llmdbg.frontends.tui.terminal.terminal import TerminalLook, theme_for
+from llmdbg.frontends.tui.terminal.themes import THEMES, VARIABLE_DEFAULTS, line_filters
+from llmdbg.frontends.tui.widgets.bars import footer_row, header_row, loading_rows, status_row, tab_row
+from llmdbg.frontends.tui.widgets.overlay import overlay_rows, overlay_title
+from llmdbg.frontends.tui.widgets.row_pane import Header, LineBar, RowPane
+from llmdbg.frontends.tui.widgets.rows import Row, row, wrapped
+from llmdbg.frontends.tui.worker.engine_thread import EngineThread
+from llmdbg.frontends.tui.worker.launch import LaunchRequest
+from llmdbg.frontends.tui.worker.mailbox import Mailbox, MailCame
+from llmdbg.frontends.tui.worker.messages import Arrived, BackgroundTold, Failed, Left, Loading, Running
 from llmdbg.models.spec import DEMO_MODEL
 
 if TYPE_CHECKING:
     from llmdbg.frontends.tui.panes.pane import Pane
-    from llmdbg.frontends.tui.snapshot import Snapshot
+    from llmdbg.frontends.tui.worker.snapshot import Snapshot
 
 KEYED_ACTIONS = keyed_actions()
 _SECONDS_TO_THE_FIRST_FRAME = 0.05
@@ -97,30 +97,32 @@ class LlmdbgApp(App[BaseException]):
         saved = {} if request.resumed is None else request.resumed.layout
         self.view = view_of(saved, all_panes(), TOUR_VIEW if request.tour else FIRST_VIEW)
         self.state.touring = request.tour
-        self.doing = Doing(self)
+        self.handler = ActionHandler(self)
         self._log_seen = 0
         self._panes: dict[str, Pane] = {pane.name: pane for pane in all_panes()}
         self._widgets: dict[str, Widget] = {}
 
     def compose(self) -> ComposeResult:
         """Lay out every pane; what is in view is decided when there is something to show."""
-        by_place: dict[Place, list[str]] = {}
+        by_place: dict[PaneSlot, list[str]] = {}
         for pane in self._panes.values():
             by_place.setdefault(pane.place, []).append(pane.name)
         yield Header(id="header")
         yield RowPane(id="loading")
-        yield from (self._pane_widget(name) for name in by_place[Place.TOKENS])
+        yield from (self._pane_widget(name) for name in by_place[PaneSlot.TOKENS])
         with Horizontal(id="lower"):
-            yield from (self._pane_widget(name) for name in by_place[Place.STAGES])
+            yield from (self._pane_widget(name) for name in by_place[PaneSlot.STAGES])
             with Vertical(id="right"):
                 with Horizontal(id="upper"):
-                    yield from (self._pane_widget(name) for name in (*by_place[Place.MIDDLE], *by_place[Place.RIGHT]))
+                    yield from (
+                        self._pane_widget(name) for name in (*by_place[PaneSlot.MIDDLE], *by_place[PaneSlot.RIGHT])
+                    )
                 with Vertical(id="tabs"):
                     yield LineBar(id="tabbar")
-                    yield from (RowPane(id=name) for name in by_place[Place.TAB])
+                    yield from (RowPane(id=name) for name in by_place[PaneSlot.TAB])
         yield RowPane(id="text")
         yield LineBar(id="status")
-        yield Prompt(id="prompt", history=History(history_path()))
+        yield CommandLine(id="prompt", history=History(history_path()))
         yield LineBar(id="footer")
 
     def _pane_widget(self, name: str) -> RowPane:
@@ -147,9 +149,9 @@ class LlmdbgApp(App[BaseException]):
         return self._panes
 
     @property
-    def prompt(self) -> Prompt:
+    def prompt(self) -> CommandLine:
         """The line that is typed into."""
-        return self.query_one("#prompt", Prompt)
+        return self.query_one("#prompt", CommandLine)
 
     def row_pane(self, name: str) -> RowPane:
         """The widget of a pane."""
@@ -164,7 +166,7 @@ class LlmdbgApp(App[BaseException]):
     def on_row_pane_clicked(self, message: RowPane.Clicked) -> None:
         """Do what was clicked; a second click on a stage goes on to it."""
         if message.pane in self._panes and self.state.overlay is None:
-            self.doing.go_to_pane(message.pane)
+            self.handler.go_to_pane(message.pane)
         name, _, argument = message.do.partition(" ")
         if name == "select" and message.chain > 1:
             name = "until"
@@ -210,8 +212,8 @@ class LlmdbgApp(App[BaseException]):
             state.say(f"{self.problems[0]} · `llmdbg doctor` tells more", "warn")
             self.paint()
             return
-        if self.panes[self.view.side].place is not Place.TAB:
-            self.doing.look_beside("tensor" if shown.stop.candidates is None else "candidates")
+        if self.panes[self.view.side].place is not PaneSlot.TAB:
+            self.handler.look_beside("tensor" if shown.stop.candidates is None else "candidates")
         if message.error:
             state.say(message.error, "bad")
             state.show_whole(message.title, (message.error,), self.size.width)
@@ -237,7 +239,7 @@ class LlmdbgApp(App[BaseException]):
     async def on_event(self, event: Event) -> None:
         """Take in what is typed here, in the order of the keys: those behind Enter would overtake it otherwise."""
         is_typed = isinstance(event, Key | Paste) and not event.is_forwarded and self._is_typing_a_line()
-        if is_typed and await self.doing.take(event):
+        if is_typed and await self.handler.take(event):
             self.paint()
         else:
             await super().on_event(event)
@@ -261,7 +263,7 @@ class LlmdbgApp(App[BaseException]):
             self.exit()
         elif self.state.shown is not None:
             self.state.say(sentence(self.state.shown))
-            self.doing.perform(name, argument)
+            self.handler.perform(name, argument)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Bring what is drawn down to the colours and glyphs of the terminal."""
@@ -327,24 +329,24 @@ class LlmdbgApp(App[BaseException]):
         self._show(pane.name, lambda width, height: pane.draw(state, width, height))
         self.engine.fetch(pane, self.row_pane(pane.name).lacking)
         if pane.line is not None and (line := pane.line(state)) is not None:
-            self.row_pane(pane.name).keep_in_view(line, margin=pane.place is not Place.TOKENS)
+            self.row_pane(pane.name).keep_in_view(line, margin=pane.place is not PaneSlot.TOKENS)
 
     def _arrange(self) -> Sequence[str]:
         """Bring the right panes into view and the keys to the right one. Returns the panes in view."""
         state, view = self.state, self.view
         loaded, covered, typing = state.shown is not None, state.overlay is not None, self._is_typing_a_line()
         panes = in_view(tuple(self._panes.values()), view, self.size.width, self.size.height) if loaded else frozenset()
-        tabs = {name for name, pane in self._panes.items() if pane.place is Place.TAB}
-        upper = {name for name, pane in self._panes.items() if pane.place in (Place.MIDDLE, Place.RIGHT)}
+        tabs = {name for name, pane in self._panes.items() if pane.place is PaneSlot.TAB}
+        upper = {name for name, pane in self._panes.items() if pane.place in (PaneSlot.MIDDLE, PaneSlot.RIGHT)}
         if covered:
-            panes &= {name for name, pane in self._panes.items() if pane.place is Place.TOKENS} - {view.pane}
+            panes &= {name for name, pane in self._panes.items() if pane.place is PaneSlot.TOKENS} - {view.pane}
         there = {
             **{name: name in panes for name in self._panes},
             "loading": not loaded,
             "upper": bool(panes & upper),
             "tabs": bool(panes & tabs),
             "right": bool(panes & (upper | tabs)),
-            "lower": any(self._panes[name].place is not Place.TOKENS for name in panes),
+            "lower": any(self._panes[name].place is not PaneSlot.TOKENS for name in panes),
             "text": loaded and covered,
             "prompt": typing,
             "footer": not typing,
@@ -365,7 +367,7 @@ class LlmdbgApp(App[BaseException]):
         return sorted(panes)
 
     def _tab_row(self, width: int) -> Row:
-        return tab_row([pane for pane in self._panes.values() if pane.place is Place.TAB], self.view.tab, width)
+        return tab_row([pane for pane in self._panes.values() if pane.place is PaneSlot.TAB], self.view.tab, width)
 
     def _show(self, id: str, rows: Callable[[int, int], Sequence[Row]]) -> None:
         pane = self.row_pane(id)

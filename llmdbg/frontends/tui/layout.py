@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.tui.panes.pane import Place
+from llmdbg.frontends.tui.panes.pane import PaneSlot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,8 +32,8 @@ class View:
 def view_of(saved: Mapping[str, object], panes: Sequence[Pane], default: View) -> View:
     """The view of a saved session; `default` for what is not there or names no pane."""
     names = {pane.name for pane in panes}
-    tabs = {pane.name for pane in panes if pane.place is Place.TAB}
-    beside = {pane.name for pane in panes if pane.place in (Place.MIDDLE, Place.RIGHT)} | tabs
+    tabs = {pane.name for pane in panes if pane.place is PaneSlot.TAB}
+    beside = {pane.name for pane in panes if pane.place in (PaneSlot.MIDDLE, PaneSlot.RIGHT)} | tabs
 
     def named(field: str, known: set[str], otherwise: str) -> str:
         value = saved.get(field)
@@ -46,12 +46,12 @@ def view_of(saved: Mapping[str, object], panes: Sequence[Pane], default: View) -
 
 def in_view(panes: Sequence[Pane], view: View, width: int, height: int) -> frozenset[str]:
     """The names of the panes there is room for at a size."""
-    tabs = {pane.name for pane in panes if pane.place is Place.TAB}
+    tabs = {pane.name for pane in panes if pane.place is PaneSlot.TAB}
     if view.zoomed:
         return frozenset({view.tab if view.pane in tabs else view.pane})
     tokens, stages, middle, right = (
         next(pane.name for pane in panes if pane.place is place)
-        for place in (Place.TOKENS, Place.STAGES, Place.MIDDLE, Place.RIGHT)
+        for place in (PaneSlot.TOKENS, PaneSlot.STAGES, PaneSlot.MIDDLE, PaneSlot.RIGHT)
     )
     side = view.tab if view.side in tabs else view.side
     if width >= WIDE and height >= TALL:

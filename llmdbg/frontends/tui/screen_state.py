@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 
-from llmdbg.frontends.tui.course import when_hit
-from llmdbg.frontends.tui.order import path_in_layer
+from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.panes.stages import StageTree
 from llmdbg.frontends.tui.panes.tokens import TokenFlow, TokenMode
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.tui.stage_progress import when_hit
+from llmdbg.frontends.tui.worker.execution_order import path_in_layer
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from llmdbg.debugger.stop import TokenRow
+    from llmdbg.debugger.execution.stop import TokenRow
     from llmdbg.frontends.log import LogBook
-    from llmdbg.frontends.tui.snapshot import Snapshot
+    from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.models.spec import LoadProgress
     from llmdbg.models.stages import Stage
 
@@ -43,7 +43,7 @@ class RunProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchHits:
     """What a search found: token positions and stage addresses."""
 
     query: str = ""
@@ -67,7 +67,7 @@ class ScreenState:
         self.selected = "tokenize"
         self.status: tuple[str, str] = ("", "dim")
         self.token_mode = TokenMode.TEXT
-        self.found = Found()
+        self.found = SearchHits()
         self.flow = TokenFlow()
         self.tree = StageTree(())
         self._unfolded: set[str] = set()
@@ -95,7 +95,7 @@ class ScreenState:
 
     def say(self, text: str, style: str = "dim") -> None:
         """Put a sentence on the status line."""
-        self.status = (visible(text), style)
+        self.status = (sanitize(text), style)
 
     def tokens(self) -> tuple[TokenRow, ...]:
         """The whole sequence, with what was chosen since the last stop."""
@@ -138,7 +138,7 @@ class ScreenState:
 
     def show_whole(self, title: str, lines: tuple[str, ...], width: int) -> None:
         """Show what was said over the panes as well, where it is too long for the one line of a screen this wide."""
-        if any(cell_len(visible(line)) > width - 2 for line in lines):
+        if any(cell_len(sanitize(line)) > width - 2 for line in lines):
             self.overlay, self.output = Overlay.OUTPUT, (title, lines)
 
     def move_selection(self, by: int) -> None:

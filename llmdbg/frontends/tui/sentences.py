@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.explain.stages import happened
-from llmdbg.frontends.missed import never_hit
-from llmdbg.frontends.text import value_words
+from llmdbg.frontends.answers.text import value_words
+from llmdbg.frontends.sanitize import token_text
 from llmdbg.frontends.tui.panes.tokens import described
-from llmdbg.frontends.visible import token_text
+from llmdbg.frontends.unhit_breakpoints import never_hit
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
-    from llmdbg.frontends.tui.snapshot import Snapshot
+    from llmdbg.frontends.tui.worker.snapshot import Snapshot
 
 
 def sentence(shown: Snapshot) -> str:

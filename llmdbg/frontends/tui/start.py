@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 
 from llmdbg.errors import LlmdbgError, LoadError
 from llmdbg.frontends.log import LogBook, LogFile, log_path, record, route_libraries
-from llmdbg.frontends.tui.capture import Capture
-from llmdbg.frontends.tui.hangup import ending_with
+from llmdbg.frontends.sanitize import spell_tokens_in_ascii
+from llmdbg.frontends.tui.input.preferences import load_preferences
 from llmdbg.frontends.tui.panes import keyed_actions
-from llmdbg.frontends.tui.preferences import load_preferences
-from llmdbg.frontends.tui.terminal import environment_as_started, look, may_ask_for_background, textual_environment
-from llmdbg.frontends.visible import spell_tokens_in_ascii
+from llmdbg.frontends.tui.terminal.capture import Capture
+from llmdbg.frontends.tui.terminal.hangup import ending_with
+from llmdbg.frontends.tui.terminal.terminal import (
+    environment_as_started,
+    look,
+    may_ask_for_background,
+    textual_environment,
+)
 
 if TYPE_CHECKING:
-    from llmdbg.frontends.tui.launch import LaunchRequest
+    from llmdbg.frontends.tui.worker.launch import LaunchRequest
 
 _SECONDS_TO_CLOSE = 0.5
 
@@ -30,7 +35,7 @@ def run(request: LaunchRequest) -> int:
     os.environ.update(textual_environment(seen))
     spell_tokens_in_ascii(not seen.unicode)
     from llmdbg.frontends.tui.app import LlmdbgApp
-    from llmdbg.frontends.tui.driver import TerminalLine
+    from llmdbg.frontends.tui.terminal.driver import TerminalLine
 
     capture, line = Capture(book), TerminalLine(ask_for_background=may_ask_for_background(seen, preferences))
     with capture, ending_with(capture.terminals, line.give_back):

@@ -5,15 +5,15 @@ import time
 
 import pytest
 
-from llmdbg.debugger.session import Session
-from llmdbg.engine.settings import GenerationSettings
+from llmdbg.debugger.execution.session import Session
+from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.errors import DamagedFileError
+from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.app import LlmdbgApp
-from llmdbg.frontends.tui.launch import LaunchRequest
 from llmdbg.frontends.tui.panes import all_panes
 from llmdbg.frontends.tui.panes.tokens import TokenMode
-from llmdbg.frontends.tui.row_pane import RowPane
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.tui.widgets.row_pane import RowPane
+from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
 from tests.engine.runs import hooks_on
 
@@ -95,7 +95,7 @@ async def test_a_run_ends_with_the_whole_answer_on_screen(tiny_folder, size):
         await press(pilot, app, "c")
         assert app.query_one("#text").display
         text = app.state.shown.end.text
-        assert pane(app, "text").replace("\n", "").replace(" ", "") == visible(text).replace("⏎", "").replace(" ", "")
+        assert pane(app, "text").replace("\n", "").replace(" ", "") == sanitize(text).replace("⏎", "").replace(" ", "")
         assert len(text) > 5
         assert "length asked for" in line(app, "status")
         await press(pilot, app, "a")
@@ -358,9 +358,9 @@ async def test_a_long_prompt_makes_no_step_slower(tiny_folder):
 async def test_the_screen_answers_while_the_model_works(tiny_folder, monkeypatch):
     real = Session.go
 
-    def slow(self, motion):
+    def slow(self, plan):
         time.sleep(1.5)
-        return real(self, motion)
+        return real(self, plan)
 
     monkeypatch.setattr(Session, "go", slow)
     app = LlmdbgApp(request(tiny_folder))

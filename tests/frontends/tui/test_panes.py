@@ -4,25 +4,25 @@ import pytest
 from rich.cells import cell_len
 
 from llmdbg.debugger.commands import COMMANDS
-from llmdbg.debugger.stop import TokenRow
-from llmdbg.frontends.tui.actions import ACTIONS
-from llmdbg.frontends.tui.answer import answer_rows, text_rows
-from llmdbg.frontends.tui.bars import footer_row, header_row, help_rows, loading_rows, status_row, tab_row
+from llmdbg.debugger.execution.stop import TokenRow
+from llmdbg.frontends.tui.input.actions import ACTIONS
 from llmdbg.frontends.tui.layout import View, in_view
 from llmdbg.frontends.tui.panes import all_panes, pane_named
-from llmdbg.frontends.tui.panes.pane import Place
+from llmdbg.frontends.tui.panes.pane import PaneSlot
 from llmdbg.frontends.tui.panes.tokens import TokenFlow, TokenMode, described, drawn, surprise
-from llmdbg.frontends.tui.rows import Row, bar_of, changed_cells, column_of, fitted, row, wrapped
 from llmdbg.frontends.tui.screen_state import RunProgress, ScreenState
 from llmdbg.frontends.tui.sentences import sentence
-from llmdbg.frontends.tui.snapshot import Memory, snapshot
+from llmdbg.frontends.tui.widgets.answer import answer_rows, text_rows
+from llmdbg.frontends.tui.widgets.bars import footer_row, header_row, help_rows, loading_rows, status_row, tab_row
+from llmdbg.frontends.tui.widgets.rows import Row, bar_of, changed_cells, column_of, fitted, row, wrapped
+from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
 from llmdbg.models.spec import LoadProgress
 from tests.sessions import tiny_session
 
 
 def state_after(*lines, **settings):
     """The screen's state after some commands, every stop on the way remembered and every pane asked for."""
-    session, memory = tiny_session(**settings), Memory()
+    session, memory = tiny_session(**settings), SeenStages()
     session.on_token = lambda *_: None
     state = ScreenState("tiny")
     for line in (None, *lines):
@@ -38,7 +38,7 @@ def shown_after(*lines, **settings):
 
 
 def test_tabs_are_named_as_far_as_there_is_room():
-    tabs = [pane for pane in all_panes() if pane.place is Place.TAB]
+    tabs = [pane for pane in all_panes() if pane.place is PaneSlot.TAB]
     assert [pane.key for pane in tabs[:6]] == ["5", "6", "7", "8", "9", "0"]
     wide = tab_row(tabs, "attention", 200)
     assert all(f"{pane.name}" in wide.text for pane in tabs)
@@ -263,7 +263,7 @@ def test_only_the_cells_that_changed_are_painted(before, after, cells):
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (100, 24), (120, 40), (250, 70)])
 def test_the_pane_that_has_the_keys_is_in_view_at_every_size(size, zoomed):
     panes = all_panes()
-    tabs = {pane.name for pane in panes if pane.place is Place.TAB}
+    tabs = {pane.name for pane in panes if pane.place is PaneSlot.TAB}
     for pane in panes:
         tab = pane.name if pane.name in tabs else "explain"
         side = "tensor" if pane.name in ("tokens", "stages") else pane.name

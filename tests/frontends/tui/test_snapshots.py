@@ -2,9 +2,9 @@
 
 import pytest
 
-from llmdbg.engine.settings import GenerationSettings
+from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.frontends.tui.app import LlmdbgApp
-from llmdbg.frontends.tui.launch import LaunchRequest
+from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
 from tests.frontends.tui.test_app import SIZES, loaded, press
 from tests.pictures import assert_snapshot

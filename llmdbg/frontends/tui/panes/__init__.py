@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from functools import cache
 
-from llmdbg.frontends.tui.actions import ACTIONS, Action, pane_action
+from llmdbg.frontends.tui.input.actions import ACTIONS, Action, pane_action
 from llmdbg.frontends.tui.panes.pane import Pane
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.tui.panes.pane import Pane, Place, Trouble
-from llmdbg.frontends.tui.rows import Row, bar_of, column_of, fitted, row, wrapped
-from llmdbg.frontends.visible import quoted, visible
+from llmdbg.frontends.sanitize import quoted, sanitize
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot, Trouble
+from llmdbg.frontends.tui.widgets.rows import Row, bar_of, column_of, fitted, row, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.execution.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.probes.attention import AttentionMap, Head, Read
 
@@ -24,7 +24,7 @@ _LEAST_DRAWN = 0.005
 
 
 def _ask(session: Session) -> AttentionMap | str:
-    from llmdbg.debugger.insight.attention import shown
+    from llmdbg.debugger.inspection.attention import shown
 
     return shown(session)
 
@@ -33,9 +33,9 @@ def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
     found: AttentionMap | Trouble | str | None = state.asked("attention")
     if found is None or isinstance(found, (str, Trouble)):
         said = _WAITING if found is None else found if isinstance(found, str) else found.message
-        return [row((line, "dim")) for line in wrapped(visible(said), width)]
+        return [row((line, "dim")) for line in wrapped(sanitize(said), width)]
     rows = [_heading(found, width)]
-    rows += [row((line, "warn")) for note in found.notes for line in wrapped(visible(note), width)]
+    rows += [row((line, "warn")) for note in found.notes for line in wrapped(sanitize(note), width)]
     if found.head is not None:
         head = found.heads[found.head]
         rows.append(row((_numbers_in_words(head, found), "dim")))
@@ -101,4 +101,4 @@ def _percent(weight: float) -> str:
     return " <1%" if 0 < weight < _LEAST_DRAWN else f"{100 * weight:3.0f}%"
 
 
-PANE = Pane("attention", "6", Place.TAB, _draw, ask=_ask, about="which tokens each head reads from")
+PANE = Pane("attention", "6", PaneSlot.TAB, _draw, ask=_ask, about="which tokens each head reads from")

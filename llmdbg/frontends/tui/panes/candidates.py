@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from llmdbg.frontends.sanitize import quoted
 from llmdbg.frontends.tui.panes.lens import latest
-from llmdbg.frontends.tui.panes.pane import Pane, Place
-from llmdbg.frontends.tui.rows import Row, bar_of, fitted, row, wrapped
-from llmdbg.frontends.visible import quoted
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
+from llmdbg.frontends.tui.widgets.rows import Row, bar_of, fitted, row, wrapped
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
@@ -92,4 +92,4 @@ def _percent(prob: float) -> str:
     return " <0.1%" if 0 < prob < _LEAST_SHOWN else f"{100 * prob:5.1f}%"
 
 
-PANE = Pane("candidates", "4", Place.RIGHT, _draw, about="what may come next, and how likely each is")
+PANE = Pane("candidates", "4", PaneSlot.RIGHT, _draw, about="what may come next, and how likely each is")

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from llmdbg.frontends.answers.cost import added_line
 from llmdbg.frontends.answers.kv import size
-from llmdbg.frontends.tui.panes.pane import Pane, Place, Trouble
-from llmdbg.frontends.tui.rows import Row, bar_of, fitted, row, wrapped
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot, Trouble
+from llmdbg.frontends.tui.widgets.rows import Row, bar_of, fitted, row, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.debugger.insight.cost import Cost, TimeRow
-    from llmdbg.debugger.insight.memory import MemoryRow
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.cost import Cost, TimeRow
+    from llmdbg.debugger.inspection.memory import MemoryRow
     from llmdbg.frontends.tui.screen_state import ScreenState
 
 _BAR = 8
@@ -35,7 +35,7 @@ class CostHere:
 
 
 def _ask(session: Session) -> CostHere:
-    from llmdbg.debugger.insight.memory import cache_size, memory
+    from llmdbg.debugger.inspection.memory import cache_size, memory
 
     held = cache_size(session)
     kv_bytes, kv_growth = (None, None) if held is None else held
@@ -46,7 +46,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     found: CostHere | Trouble | None = state.asked("cost")
     rows = [*_here(state, width)]
     if isinstance(found, Trouble):
-        return [*rows, *(row((line, "warn")) for line in wrapped(visible(found.message), width))]
+        return [*rows, *(row((line, "warn")) for line in wrapped(sanitize(found.message), width))]
     if found is None:
         return rows
     rows += [row((fitted(line, width).rstrip(), "dim")) for line in _held(found)]
@@ -58,7 +58,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
 def _here(state: ScreenState, width: int) -> Sequence[Row]:
     stop = state.snapshot.stop
     took = "no time" if stop.ms is None else f"{stop.ms:.2f} ms"
-    name = fitted(visible(stop.stage.address), max(0, width - len(took) - 2)).rstrip()
+    name = fitted(sanitize(stop.stage.address), max(0, width - len(took) - 2)).rstrip()
     return [row((took, "accent"), (f"  {name}", "dim"))]
 
 
@@ -74,7 +74,7 @@ def _seen(state: ScreenState, width: int) -> list[Row]:
     """The stages seen during this token that took longest, as long as nothing better is known."""
     times = sorted(((each.ms, address) for address, each in state.snapshot.seen.items() if each.ms), reverse=True)
     head = [row((fitted("seen during this token, watched", width).rstrip(), "dim"))] if times else []
-    return [*head, *(row(f"{ms:8.2f} ms ", (fitted(visible(name), max(0, width - 12)), "dim")) for ms, name in times)]
+    return [*head, *(row(f"{ms:8.2f} ms ", (fitted(sanitize(name), max(0, width - 12)), "dim")) for ms, name in times)]
 
 
 def _measured(cost: Cost, width: int) -> list[Row]:
@@ -85,15 +85,15 @@ def _measured(cost: Cost, width: int) -> list[Row]:
     if cost.other is not None:
         phase = f"{cost.other.phase} {cost.other.ms:.1f} ms · {cost.other.tokens_per_second:.1f} tok/s"
         rows.append(row((fitted(phase, width).rstrip(), "dim")))
-    rows += [row((line, "warn")) for note in cost.notes for line in wrapped(visible(note), width)]
+    rows += [row((line, "warn")) for note in cost.notes for line in wrapped(sanitize(note), width)]
     rows += [_time(each, width) for each in cost.outline if each.share >= 0.01]
     rows += [_time(each, width, "· ") for each in cost.parts]
     return [*rows, *(row((line, "dim")) for each in cost.added for line in wrapped(added_line(each), width))]
 
 
 def _time(each: TimeRow, width: int, before: str = "") -> Row:
-    name = fitted(f"{before}{visible(each.name)}", max(4, width - _BAR - 16))
+    name = fitted(f"{before}{sanitize(each.name)}", max(4, width - _BAR - 16))
     return row(f"{each.ms:8.2f} ", (f"{100 * each.share:3.0f}% ", "dim"), (bar_of(each.share, _BAR), "bar"), f" {name}")
 
 
-PANE = Pane("cost", "dollar_sign", Place.TAB, _draw, ask=_ask, about="what this took, and what is held")
+PANE = Pane("cost", "dollar_sign", PaneSlot.TAB, _draw, ask=_ask, about="what this took, and what is held")

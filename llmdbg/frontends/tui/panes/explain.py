@@ -5,40 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.tui.panes.pane import Pane, Place
-from llmdbg.frontends.tui.rows import Row, Span, fitted, row, wrapped
+from llmdbg.frontends.sanitize import token_text
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.sentences import about_breakpoints, about_statistics, sentence
-from llmdbg.frontends.visible import token_text
+from llmdbg.frontends.tui.widgets.rows import Row, Span, fitted, row, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from llmdbg.debugger.session import Session
-    from llmdbg.debugger.touring import TourPlace
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.touring import TourPlace
     from llmdbg.explain.explanation import Explanation
     from llmdbg.frontends.tui.screen_state import ScreenState
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ExplainView:
     """What the pane asked for: the explanation, and where this is on the tour."""
 
     explanation: Explanation
     tour: TourPlace
 
 
-def _ask(session: Session) -> Told:
-    from llmdbg.debugger.explaining import explain_here
-    from llmdbg.debugger.touring import tour_place
+def _ask(session: Session) -> ExplainView:
+    from llmdbg.debugger.inspection.explaining import explain_here
+    from llmdbg.debugger.inspection.touring import tour_place
 
-    return Told(explain_here(session, modest=True), tour_place(session))
+    return ExplainView(explain_here(session, avoid_rerun=True), tour_place(session))
 
 
 def tour_line(state: ScreenState) -> str:
     """Where the screen is on the tour, and how to go on and to leave it."""
     told = state.asked("explain")
-    place = f"stop {told.tour.number} of {told.tour.of}" if isinstance(told, Told) else "the tour"
-    if isinstance(told, Told) and (told.tour.number == told.tour.of or state.snapshot.end is not None):
+    place = f"stop {told.tour.number} of {told.tour.of}" if isinstance(told, ExplainView) else "the tour"
+    if isinstance(told, ExplainView) and (told.tour.number == told.tour.of or state.snapshot.end is not None):
         return f"{place}, the last · ↑↓ scroll · Esc ends the tour, and all keys are yours · q quits"
     return f"{place} · n/Enter goes on · ↑↓ scroll · e looks up words · Esc leaves it"
 
@@ -47,7 +47,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     shown, told = state.snapshot, state.asked("explain")
     rows = [*_tour_title(state, told, width)]
     rows += [*_paragraph(sentence(shown), "strong", width), *_paragraph(about_breakpoints(shown), "warn", width)]
-    if isinstance(told, Told):
+    if isinstance(told, ExplainView):
         explanation = told.explanation
         rows += [line for text in explanation.plain for line in (row(), *_paragraph(token_text(text), "", width))]
         rows += [row(), *_terms(explanation.terms, width)]
@@ -57,7 +57,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
 
 
 def _tour_title(state: ScreenState, told: object, width: int) -> Iterator[Row]:
-    if state.touring and isinstance(told, Told) and told.tour.title:
+    if state.touring and isinstance(told, ExplainView) and told.tour.title:
         yield from _paragraph(f"{told.tour.number} of {told.tour.of}: {told.tour.title}", "accent", width)
 
 
@@ -82,4 +82,4 @@ def _terms(terms: Sequence[str], width: int) -> Iterator[Row]:
 
 _WORDS = "words here, e looks one up:"
 
-PANE = Pane("explain", "9", Place.TAB, _draw, ask=_ask, about="what has just happened, in plain English")
+PANE = Pane("explain", "9", PaneSlot.TAB, _draw, ask=_ask, about="what has just happened, in plain English")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.answers.kv import size
-from llmdbg.frontends.tui.panes.pane import Pane, Place, Trouble
-from llmdbg.frontends.tui.rows import LazyRows, Row, fitted, row, wrapped
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot, Trouble
+from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, fitted, row, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.execution.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.probes.kv import CacheMap, LayerCache
 
@@ -22,7 +22,7 @@ _LAYER, _HOLDS, _SEES, _BYTES = 3, 11, 6, 9
 
 
 def _ask(session: Session) -> CacheMap | str:
-    from llmdbg.debugger.insight import kv
+    from llmdbg.debugger.inspection import kv
     from llmdbg.probes.kv import CacheMap
 
     found = kv.ask(session, "")
@@ -34,10 +34,10 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     found: CacheMap | Trouble | str | None = state.asked("kv")
     if found is None or isinstance(found, (str, Trouble)):
         said = _WAITING if found is None else found if isinstance(found, str) else found.message
-        return [row((line, "dim")) for line in wrapped(visible(said), width)]
+        return [row((line, "dim")) for line in wrapped(sanitize(said), width)]
     growth = "" if found.growth is None else f" +{size(found.growth)} a token"
     whole = size(found.bytes)
-    about = fitted(f"{growth} · {visible(found.cache)}", max(0, width - len(whole))).rstrip()
+    about = fitted(f"{growth} · {sanitize(found.cache)}", max(0, width - len(whole))).rstrip()
     rows = [row((whole, "accent"), (about, "dim"))]
     if found.storage > found.bytes:
         rows.append(row((fitted(f"{size(found.storage)} of memory behind it", width).rstrip(), "dim")))
@@ -54,7 +54,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
 
 def _positions(found: CacheMap) -> str:
     if found.rotation is None:
-        return visible(found.positions)
+        return sanitize(found.positions)
     angles = " ".join(f"{angle:+.2f}" for angle in found.rotation.angles[:4])
     place = "" if found.rotation.position_id is None else f"id {found.rotation.position_id} "
     return f"rotary: {place}by {angles} … rad"
@@ -78,4 +78,4 @@ def _layer(layer: LayerCache, width: int) -> Row:
     )
 
 
-PANE = Pane("kv", "k", Place.TAB, _draw, ask=_ask, about="what the KV cache holds, layer by layer")
+PANE = Pane("kv", "k", PaneSlot.TAB, _draw, ask=_ask, about="what the KV cache holds, layer by layer")

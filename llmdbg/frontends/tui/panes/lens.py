@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from llmdbg.errors import LlmdbgError
 from llmdbg.frontends.answers.lens import history
-from llmdbg.frontends.tui.panes.pane import Pane, Place
-from llmdbg.frontends.tui.rows import Row, bar_of, fitted, row, wrapped
-from llmdbg.frontends.visible import quoted, visible
+from llmdbg.frontends.sanitize import quoted, sanitize
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
+from llmdbg.frontends.tui.widgets.rows import Row, bar_of, fitted, row, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.execution.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.probes.attribution import Attribution
     from llmdbg.probes.lens_table import LensRow, LensTable
@@ -27,44 +27,44 @@ _LEAST_SHOWN = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LensView:
     """The lens, or a sentence that says why there is none; the attribution of its prediction where there is one."""
 
     table: LensTable | str
     attribution: Attribution | None
 
 
-def _ask(session: Session) -> Seen:
-    from llmdbg.debugger.insight.attribution import attributed, parts_wish
-    from llmdbg.debugger.insight.lens import shown
+def _ask(session: Session) -> LensView:
+    from llmdbg.debugger.inspection.attribution import attributed, parts_wish
+    from llmdbg.debugger.inspection.lens import shown
 
-    session.recording.expect(session, parts_wish(session))
+    session.recorder.expect(session, parts_wish(session))
     try:
         table = shown(session)
     except LlmdbgError as error:
-        return Seen(str(error), None)
+        return LensView(str(error), None)
     if isinstance(table, str) or table.prediction is None:
-        return Seen(table, None)
+        return LensView(table, None)
     try:
         added = attributed(session, table.prediction.id)
     except LlmdbgError:
-        return Seen(table, None)
-    return Seen(table, None if isinstance(added, str) else added)
+        return LensView(table, None)
+    return LensView(table, None if isinstance(added, str) else added)
 
 
 def latest(seen: object) -> LensRow | None:
     """The last row of what the pane was answered, None where it has none."""
-    if not isinstance(seen, Seen) or isinstance(seen.table, str) or not seen.table.rows:
+    if not isinstance(seen, LensView) or isinstance(seen.table, str) or not seen.table.rows:
         return None
     return seen.table.rows[-1]
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
-    seen: Seen | None = state.asked("lens")
+    seen: LensView | None = state.asked("lens")
     if seen is None:
         return [row(("…", "dim"))]
     if isinstance(seen.table, str):
-        return [row((line, "dim")) for line in wrapped(visible(seen.table), width)]
+        return [row((line, "dim")) for line in wrapped(sanitize(seen.table), width)]
     table = seen.table
     columns = _Columns.of(table, seen.attribution, width)
     rows = [row((line, "strong")) for line in wrapped(history(table), width)]
@@ -72,7 +72,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     rows += [columns.line(each) for each in reversed(table.rows)]
     if columns.added:
         rows.append(columns.embedding())
-    return [*rows, *(row((line, "dim")) for note in table.notes for line in wrapped(visible(note), width))]
+    return [*rows, *(row((line, "dim")) for note in table.notes for line in wrapped(sanitize(note), width))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,4 +159,4 @@ def _rank(rank: int) -> str:
     return f"#{rank:,}"
 
 
-PANE = Pane("lens", "5", Place.TAB, _draw, ask=_ask, about="what each layer would say if generation stopped there")
+PANE = Pane("lens", "5", PaneSlot.TAB, _draw, ask=_ask, about="what each layer would say if generation stopped there")

@@ -6,9 +6,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.tui.panes.pane import Pane, Place
-from llmdbg.frontends.tui.rows import Row, row, wrapped
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
+from llmdbg.frontends.tui.widgets.rows import Row, row, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +28,9 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
 
 def _wrapped(line: LogLine, width: int) -> list[Row]:
     style = "bad" if line.level >= logging.ERROR else "warn" if line.level >= logging.WARNING else ""
-    head = f"{time.strftime('%H:%M:%S', time.localtime(line.when))} {visible(line.source)} "
-    first, *others = wrapped(visible(line.text), max(10, width - len(head)))
+    head = f"{time.strftime('%H:%M:%S', time.localtime(line.when))} {sanitize(line.source)} "
+    first, *others = wrapped(sanitize(line.text), max(10, width - len(head)))
     return [row((head, "dim"), (first, style)), *(row(" " * len(head), (other, style)) for other in others)]
 
 
-PANE = Pane("log", "0", Place.TAB, _draw, about="what libraries wrote and logged, the newest first")
+PANE = Pane("log", "0", PaneSlot.TAB, _draw, about="what libraries wrote and logged, the newest first")

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.answers.nonfinite import causes, headroom, number_name, share, where
-from llmdbg.frontends.tui.panes.pane import Pane, Place, Trouble
-from llmdbg.frontends.tui.rows import Row, row, wrapped
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot, Trouble
+from llmdbg.frontends.tui.widgets.rows import Row, row, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.debugger.insight.nonfinite import NonfiniteHunt
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.nonfinite import NonfiniteHunt
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.probes.finiteness import Extent
 
@@ -34,17 +34,17 @@ def _ask(session: Session) -> FinitenessHere:
     from llmdbg.models.stages import StageKind
     from llmdbg.probes.finiteness import extents, tensors_in
 
-    named = list(tensors_in(session.visit.output, "output"))
+    named = list(tensors_in(session.event.output, "output"))
     found = extents([(tensor, None) for _, tensor in named])
     outputs = tuple((name, extent) for (name, _), extent in zip(named, found, strict=True))
-    cuts = session.visit.stage.kind is StageKind.PROCESSOR
+    cuts = session.event.stage.kind is StageKind.PROCESSOR
     return FinitenessHere(outputs, cuts, session.last_answers.get("nonfinite"))
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     found: FinitenessHere | Trouble | None = state.asked("nan")
     if isinstance(found, Trouble):
-        return [row((line, "warn")) for line in wrapped(visible(found.message), width)]
+        return [row((line, "warn")) for line in wrapped(sanitize(found.message), width)]
     rows = [line for name, extent in found.outputs for line in _output(name, extent, found, width)] if found else []
     if not rows:
         rows.append(row(("this stage gives out no numbers", "dim")))
@@ -73,7 +73,7 @@ def _seen(state: ScreenState, width: int) -> list[Row]:
     if first is None:
         return []
     return [
-        row((line, "warn")) for line in wrapped(f"first seen not finite during this token: {visible(first)}", width)
+        row((line, "warn")) for line in wrapped(f"first seen not finite during this token: {sanitize(first)}", width)
     ]
 
 
@@ -82,11 +82,11 @@ def _hunt(hunt: NonfiniteHunt, width: int) -> list[Row]:
         nearest = hunt.nearest[0] if hunt.nearest else None
         said = [f"last hunt: all {hunt.stages} stage ends of token {hunt.token} ({hunt.phase}) are finite"]
         if nearest is not None and nearest.headroom is not None:
-            said.append(f"nearest to overflow: {visible(nearest.address)}, {headroom(nearest.headroom)}")
+            said.append(f"nearest to overflow: {sanitize(nearest.address)}, {headroom(nearest.headroom)}")
         return [row((line, "dim")) for each in said for line in wrapped(each, width)]
     head = f"last hunt: {number_name(hunt.found.value)} first at {where(hunt.found)}"
     rows = [row((line, "bad")) for line in wrapped(head, width)]
     return [*rows, *(row((line, "dim")) for each in causes(hunt.found) for line in wrapped(each, width))]
 
 
-PANE = Pane("nan", "exclamation_mark", Place.TAB, _draw, ask=_ask, about="NaN, infinity, and how near they are")
+PANE = Pane("nan", "exclamation_mark", PaneSlot.TAB, _draw, ask=_ask, about="NaN, infinity, and how near they are")

@@ -8,12 +8,12 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.session import Session
-    from llmdbg.frontends.tui.rows import Row
+    from llmdbg.debugger.execution.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.widgets.rows import Row
 
 
-class Place(IntEnum):
+class PaneSlot(IntEnum):
     """Where a pane sits, from the top left to the bottom right."""
 
     TOKENS = 1
@@ -37,7 +37,7 @@ class Pane:
 
     name: str
     key: str
-    place: Place
+    place: PaneSlot
     draw: Callable[[ScreenState, int, int], Sequence[Row]]
     ask: Callable[[Session], Any] | None = None
     line: Callable[[ScreenState], int | None] | None = None

@@ -9,17 +9,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.tui.course import has_run
-from llmdbg.frontends.tui.order import path_in_layer
-from llmdbg.frontends.tui.panes.pane import Pane, Place
-from llmdbg.frontends.tui.rows import LazyRows, Row, Span, column_of, fitted, row
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
+from llmdbg.frontends.tui.stage_progress import has_run
+from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, Span, column_of, fitted, row
+from llmdbg.frontends.tui.worker.execution_order import path_in_layer
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from llmdbg.frontends.tui.screen_state import ScreenState
-    from llmdbg.frontends.tui.snapshot import Seen, Snapshot
+    from llmdbg.frontends.tui.worker.snapshot import Snapshot, StageSummary
     from llmdbg.models.stages import Stage
 
 _NORM_WIDTH, _MS_WIDTH, _ROOMY = 8, 8, 42
@@ -136,7 +136,7 @@ def _values(shown: Snapshot, stage: Stage, width: int) -> tuple[Span, ...]:
     return (*_norm(stage, seen, bars=bars), *_time(seen, bars=bars))
 
 
-def _norm(stage: Stage, seen: Seen, *, bars: bool) -> tuple[Span, ...]:
+def _norm(stage: Stage, seen: StageSummary, *, bars: bool) -> tuple[Span, ...]:
     if seen.not_finite and stage.kind not in _SCORES:
         return (Span(f"{seen.not_finite} bad".rjust(_NORM_WIDTH + 2 * bars), "bad"),)
     known = seen.norm is not None and stage.kind not in (*_SCORES, StageKind.SAMPLE)
@@ -154,7 +154,7 @@ def _short(norm: float) -> str:
     return f"{norm:.0f}" if norm < 9999.5 else f"{norm / 1000:.{0 if norm >= 99_950 else 1}f}k"
 
 
-def _time(seen: Seen, *, bars: bool) -> tuple[Span, ...]:
+def _time(seen: StageSummary, *, bars: bool) -> tuple[Span, ...]:
     ms = seen.ms
     text = "" if ms is None else f"{ms:.{2 if ms < 9.995 else 1 if ms < 99.95 else 0}f} ms"
     # From 10 µs to 100 ms.
@@ -166,4 +166,4 @@ def _line(state: ScreenState) -> int:
     return state.selected_line()
 
 
-PANE = Pane("stages", "2", Place.STAGES, _draw, line=_line, about="where the run is, and where it can stop")
+PANE = Pane("stages", "2", PaneSlot.STAGES, _draw, line=_line, about="where the run is, and where it can stop")

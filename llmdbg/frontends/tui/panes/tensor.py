@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.tui.panes.pane import Pane, Place
+from llmdbg.frontends.sanitize import quoted, sanitize
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.panes.tokens import token_table
-from llmdbg.frontends.tui.rows import LazyRows, Row, column_of, fitted, row, wrapped
-from llmdbg.frontends.visible import quoted, visible
+from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, column_of, fitted, row, wrapped
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.execution.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
-    from llmdbg.frontends.tui.snapshot import Snapshot
-    from llmdbg.probes.change import Change
+    from llmdbg.frontends.tui.worker.snapshot import Snapshot
+    from llmdbg.probes.change import ResidualChange
     from llmdbg.probes.histogram import Histogram
     from llmdbg.probes.statistics import Numbers, Statistics
 
@@ -29,16 +29,16 @@ _WORDS_OF_A_TURN = ((0.999, "hardly turned"), (0.9, "turned a little"), (0.5, "t
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class TensorView:
     """How the values are spread, and what the stage did to the vector that went in."""
 
     spread: Histogram | None
-    change: Change | None
+    change: ResidualChange | None
 
 
-def _ask(session: Session) -> Looked:
+def _ask(session: Session) -> TensorView:
     scores = session.stop.stage.kind in (StageKind.SAMPLE, StageKind.TOKENIZE)
-    return Looked(None if scores else session.spread(), session.moved())
+    return TensorView(None if scores else session.spread(), session.residual_change())
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
@@ -58,7 +58,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     if stage.kind is StageKind.SAMPLE:
         return [*heading, row(), *_chosen(shown)]
     rows = [*heading, row(), *_numbers(tensor, shown, width)]
-    if isinstance(looked, Looked):
+    if isinstance(looked, TensorView):
         rows += [*_spread(looked.spread, width), *_change(looked.change, stage.kind, width)]
     return rows
 
@@ -107,7 +107,7 @@ def _rebinned(counts: Sequence[int], bins: int) -> list[int]:
     return [sum(counts[first:last]) for first, last in pairwise(edges)]
 
 
-def _change(change: Change | None, kind: StageKind, width: int) -> list[Row]:
+def _change(change: ResidualChange | None, kind: StageKind, width: int) -> list[Row]:
     if change is None:
         return []
     label = "Δ residual" if kind is StageKind.LAYER else "Δ in→out"
@@ -134,9 +134,9 @@ def _token_table(state: ScreenState, width: int) -> Sequence[Row]:
     shown = state.snapshot
     rows = [row(("tokenize", "strong"), (f"  {shown.prompt_length} tokens", "dim"))]
     for note in shown.notes:
-        rows += [row((line, "warn")) for line in wrapped(visible(note), width)]
+        rows += [row((line, "warn")) for line in wrapped(sanitize(note), width)]
     table = token_table(state, width, shown.prompt_length)
     return LazyRows(len(rows) + len(table), lambda y: rows[y] if y < len(rows) else table[y - len(rows)])
 
 
-PANE = Pane("tensor", "3", Place.MIDDLE, _draw, ask=_ask, about="what the stage gave out, in numbers")
+PANE = Pane("tensor", "3", PaneSlot.MIDDLE, _draw, ask=_ask, about="what the stage gave out, in numbers")

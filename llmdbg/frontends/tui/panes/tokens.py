@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from llmdbg.frontends.tui.panes.pane import Pane, Place
-from llmdbg.frontends.tui.rows import LazyRows, Row, Span, fitted, row
-from llmdbg.frontends.visible import in_ascii, marked, piece_text, quoted, token_text
+from llmdbg.frontends.sanitize import in_ascii, marked, piece_text, quoted, token_text
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
+from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, Span, fitted, row
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from llmdbg.debugger.stop import TokenRow
+    from llmdbg.debugger.execution.stop import TokenRow
     from llmdbg.frontends.tui.screen_state import ScreenState
 
 _SURPRISE_MARKS = ("", "¹", "²", "³")
@@ -182,4 +182,4 @@ def _line(state: ScreenState) -> int | None:
     return position + 1 if state.token_mode is TokenMode.TABLE else state.flow.line_of(position)
 
 
-PANE = Pane("tokens", "1", Place.TOKENS, _draw, line=_line, about="prompt and answer, token by token")
+PANE = Pane("tokens", "1", PaneSlot.TOKENS, _draw, line=_line, about="prompt and answer, token by token")

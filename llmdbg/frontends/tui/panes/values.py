@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.frontends.answers.number_grid import Grid
 from llmdbg.frontends.answers.values import extremes_line, heat_legend, nonfinite_lines
-from llmdbg.frontends.number_grid import Grid
-from llmdbg.frontends.shades import NEGATIVE, POSITIVE, shade, shade_style
-from llmdbg.frontends.tui.fetched_rows import FetchedRows
-from llmdbg.frontends.tui.panes.pane import Pane, Place
-from llmdbg.frontends.tui.rows import LazyRows, Row, fitted, row, wrapped
-from llmdbg.frontends.visible import visible
+from llmdbg.frontends.heat_glyphs import NEGATIVE, POSITIVE, shade, shade_style
+from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
+from llmdbg.frontends.tui.widgets.fetched_rows import FetchedRows
+from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, fitted, row, wrapped
 from llmdbg.probes.digits import digits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.debugger.insight.values import Values
-    from llmdbg.debugger.session import Session
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.values import Values
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.probes.axes import Index
     from llmdbg.probes.heat import Heat
-    from llmdbg.probes.values import Found, Number, Summary
+    from llmdbg.probes.values import LocatedNumber, Number, Summary
 
 _CELLS = {"float64": 24, "float32": 15, "float16": 11, "bfloat16": 11, "bool": 6}
 _SMALL_FLOAT_CELL, _UNKNOWN_CELL = 10, 24
@@ -46,7 +46,7 @@ def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
     if found is None:
         return []
     if isinstance(found, str):
-        return [row((line, "dim")) for line in wrapped(visible(found), width)]
+        return [row((line, "dim")) for line in wrapped(sanitize(found), width)]
     head, about = _head(found, width), (found.asked, found.how)
     if found.heat is not None:
         rows = [*head, *_heat_rows(found.heat, width, max(_LEAST_LINES, height - len(head) - 1))]
@@ -59,13 +59,13 @@ def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
 
 def _head(found: Values, width: int) -> list[Row]:
     """What is shown, and what stands out in it."""
-    name = f"{visible(found.address)}{'.in' if found.part == 'input' else ''}{found.slice}"
+    name = f"{sanitize(found.address)}{'.in' if found.part == 'input' else ''}{found.slice}"
     shape = f" {found.dtype}[{', '.join(map(str, found.shape))}]"
     rows = [
         row((fitted(name, min(width, len(name))), "accent"), (fitted(shape, max(0, width - len(name))).rstrip(), "dim"))
     ]
     if found.note:
-        rows += [row((line, "warn")) for line in wrapped(visible(found.note), width)]
+        rows += [row((line, "warn")) for line in wrapped(sanitize(found.note), width)]
     known = found.summary
     size = f"{found.size:,} values" if found.size != 1 else "1 value"
     if known is None or not known.size:
@@ -84,7 +84,7 @@ def _extremes(found: Values, known: Summary, width: int) -> str:
     return both if len(both) <= width else f"top {top}"
 
 
-def _at(found: Values, number: Found) -> str:
+def _at(found: Values, number: LocatedNumber) -> str:
     where = _varying(found, number.index)
     return digits(number.value, found.dtype) + (f" at {where}" if where else "")
 
@@ -178,7 +178,7 @@ def _told(value: Number, dtype: str, cell: int) -> str:
 PANE = Pane(
     "values",
     "7",
-    Place.TAB,
+    PaneSlot.TAB,
     _draw,
     ask=_ask,
     about="the numbers themselves",

@@ -1,0 +1,211 @@
+"""What a condition or an expression is worth at a stage, from values that were measured there.
+
+- A value that is not known (not measured, or never known at this stage) is unknown, and so is what is made of it:
+  arithmetic, a comparison, `not`. `and` is false when one part is false and `or` true when one part is true, whatever
+  is unknown beside. A condition holds when it is true: not when it is false, and not when it is unknown.
+- Division by zero, a result beyond what a float holds, and a root of a negative number are unknown.
+- A NaN that was measured is known, and compares as NaN does: `norm < 100` is false and `not norm < 100` is true.
+- A number alone holds when it is not 0: `nan or inf`.
+- `changed(EXPR)` is unknown until EXPR has been known twice. Every `changed` of an expression takes note at each
+  evaluation, whatever stands beside it, and keeps the last known value through those where it is unknown.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, fields
+from typing import Any, assert_never
+
+from llmdbg.debugger.breakpoints.expressions import (
+    Absolute,
+    Arithmetic,
+    Changed,
+    Comparison,
+    Every,
+    Expression,
+    Kind,
+    Name,
+    Negation,
+    Negative,
+    Node,
+    Number,
+    Some,
+    Text,
+    kind_of,
+    parse_expression,
+)
+from llmdbg.errors import ConditionError
+from llmdbg.models.stages import StageKind
+from llmdbg.probes.quantities import OF_PLACE, Value, is_of_prediction
+
+Memory = MutableMapping[int, Value]
+"""What each `changed(…)` of one expression was worth when it was last known, by its slot. Empty at first."""
+
+_MODULES = (StageKind.LAYER, StageKind.MODULE, StageKind.LINE, StageKind.OP)
+_BEFORE_LOGITS = (*_MODULES, StageKind.EMBED, StageKind.NORM)
+
+_ARITHMETIC: Mapping[str, Callable[[float, float], float]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": math.pow,  # in float whatever the operands are: Python's own power of whole numbers has no bound
+}
+_COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition(Expression):
+    """An expression that holds or does not."""
+
+    def holds(self, values: Mapping[str, Value], memory: Memory) -> bool:
+        """Whether it is true with these values: not false, and not unknown. `changed(…)` takes note in `memory`."""
+        return _truth(evaluate(self, values, memory)) is True
+
+    def may_hold(self, known: Mapping[str, Value]) -> bool:
+        """Whether it could still turn out true once what is not in `known` is measured. False saves measuring.
+
+        Always true where nothing tells before, and with a `changed(…)` inside, which wants to see every value.
+        """
+        if self.remembers or self.names.isdisjoint(OF_PLACE):
+            return True
+        return _truth(evaluate(self, known, {})) is not False
+
+    def never_known(self, kinds: Collection[StageKind], *, no_lens: str = "") -> tuple[str, ...]:
+        """For each name that is unknown at stages of all these kinds, a sentence that says why.
+
+        `no_lens` says why predictions cannot be read from inside this model, if they cannot.
+        """
+        return tuple(_nowhere(self.names, kinds, no_lens))
+
+
+def parse_condition(text: str) -> Condition:
+    """Read a condition. Raises ConditionError, which says what is wrong and where."""
+    expression = parse_expression(text)
+    if kind_of(expression.root) is Kind.TEXT:
+        raise ConditionError(
+            f'{expression.text!r} is a text, which is neither true nor false: compare it, as in `top1 == " the"`'
+        )
+    return Condition(*(getattr(expression, each.name) for each in fields(Expression)))
+
+
+def evaluate(expression: Expression, values: Mapping[str, Value], memory: Memory) -> Value:
+    """Work out an expression. None is unknown; nothing that values can hold makes this raise.
+
+    `memory` is that of this one expression at one place: what its `changed(…)` compare with, and where they take note.
+    """
+    noted: dict[int, Value] = {}
+    result = _Evaluation(values, memory, noted).of(expression.root)
+    memory.update(noted)
+    return result
+
+
+def why_unknown(name: str, kind: StageKind, *, no_lens: str = "") -> str | None:
+    """One sentence on why `name` can never be known at stages of this kind, or None where it may be.
+
+    `no_lens` says why predictions cannot be read from inside this model, if they cannot.
+    """
+    if name == "layer" and kind not in _MODULES:
+        return f"`layer` is never known at {kind}, which belongs to no decoder layer"
+    if not is_of_prediction(name):
+        return None
+    if kind is StageKind.TOKENIZE:
+        return f"`{name}` is never known at {kind}: no model has run yet"
+    if no_lens and kind in _BEFORE_LOGITS:
+        return f"`{name}` is known from logits on, and never at a stage of kind {kind}: {no_lens}"
+    return None
+
+
+def _nowhere(names: Iterable[str], kinds: Collection[StageKind], no_lens: str) -> Iterator[str]:
+    for name in sorted(names):
+        reasons = [why_unknown(name, kind, no_lens=no_lens) for kind in kinds]
+        if reasons and (first := reasons[0]) is not None and None not in reasons:
+            yield first
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluation:
+    """One working out. `noted` collects what `changed(…)` saw, so that all of them compare with the time before."""
+
+    values: Mapping[str, Value]
+    memory: Memory
+    noted: dict[int, Value]
+
+    def of(self, node: Node) -> Value:
+        match node:
+            case Number() | Text():
+                return node.value
+            case Name(name):
+                return self.values.get(name)
+            case Comparison(operators, operands):
+                return self._comparison(operators, [self.of(operand) for operand in operands])
+            case Every(parts):
+                return _all([_truth(self.of(part)) for part in parts])
+            case Some(parts):
+                return _not(_all([_not(_truth(self.of(part))) for part in parts]))
+            case Negation(operand):
+                return _not(_truth(self.of(operand)))
+            case Arithmetic(sign, left, right):
+                return _arithmetic(sign, self.of(left), self.of(right))
+            case Negative(operand):
+                return _arithmetic("-", 0, self.of(operand))
+            case Absolute(operand):
+                value = self.of(operand)
+                return abs(value) if isinstance(value, (int, float)) else None
+            case Changed(slot, operand):
+                return self._changed(slot, self.of(operand))
+        assert_never(node)
+
+    def _comparison(self, operators: tuple[str, ...], values: list[Value]) -> bool | None:
+        pairs = zip(operators, values, values[1:], strict=False)
+        return _all([_compared(sign, left, right) for sign, left, right in pairs])
+
+    def _changed(self, slot: int, now: Value) -> bool | None:
+        if now is None:
+            return None
+        self.noted[slot] = now
+        before = self.memory.get(slot)
+        if before is None:
+            return None
+        both_nan = now != now and before != before  # noqa: PLR0124  a NaN that stays a NaN has not changed
+        return now != before and not both_nan
+
+
+def _compared(sign: str, left: Value, right: Value) -> bool | None:
+    if left is None or right is None or isinstance(left, str) is not isinstance(right, str):
+        return None
+    return _COMPARISONS[sign](left, right)
+
+
+def _arithmetic(sign: str, left: Value, right: Value) -> Value:
+    if not isinstance(left, (int, float)) or not isinstance(right, (int, float)):
+        return None
+    try:
+        result = _ARITHMETIC[sign](left, right)
+        overflown = not math.isfinite(result) and math.isfinite(left) and math.isfinite(right)
+    except (ArithmeticError, ValueError):
+        return None
+    return None if overflown else result
+
+
+def _truth(value: Value) -> bool | None:
+    return None if value is None or isinstance(value, str) else bool(value)
+
+
+def _not(truth: bool | None) -> bool | None:
+    return None if truth is None else not truth
+
+
+def _all(truths: list[bool | None]) -> bool | None:
+    return False if False in truths else None if None in truths else True

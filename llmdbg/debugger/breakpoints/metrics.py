@@ -1,0 +1,112 @@
+"""What conditions and expressions are told of an event: measured once for all of them, in one copy to the host."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import torch
+
+from llmdbg.debugger.breakpoints.triggers import CHOSEN_PROB
+from llmdbg.debugger.positions import positions
+from llmdbg.engine.stage_event import main_tensor
+from llmdbg.errors import LensError
+from llmdbg.models.stages import StageKind
+from llmdbg.probes.lens import UNVERIFIED, Lens, build_lens
+from llmdbg.probes.measures import measure, needs_output, needs_scores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.debugger.execution.run import Run
+    from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.probes.quantities import Value
+
+
+class StageMetrics:
+    """Measures events of one session. `no_lens` says why nothing can be predicted before `logits`, if so."""
+
+    def __init__(self, session: Run) -> None:
+        self._session = session
+        self._prompt_length = len(session.prompt.ids)
+        self._lens: Lens | None = None
+        self.no_lens = ""
+        self._ids: dict[str, int] = {}
+        self._built = False
+        self._verified = False
+        self._last: Tensor | None = None
+
+    def place(self, event: StageEvent) -> dict[str, Value]:
+        """What is known without looking at a tensor."""
+        known: dict[str, Value] = {
+            "token": event.token,
+            "phase": event.phase.value,
+            "stage": event.stage.address,
+        }
+        if event.stage.layer is not None:
+            known["layer"] = event.stage.layer
+        return known
+
+    def of(self, event: StageEvent, names: Collection[str], tokens: Collection[str]) -> dict[str, Value]:
+        """Everything of `names` known at an event. `tokens` are the texts in `rank("…")` and `prob("…")`."""
+        values = self.place(event)
+        if "ms" in names:
+            values["ms"] = self._session.engine.milliseconds(event)
+        if CHOSEN_PROB in names and event.chosen is not None:
+            values[CHOSEN_PROB] = float(torch.softmax(event.trail[0][1][0], dim=-1)[event.chosen])
+        output = main_tensor(event.output) if needs_output(names) else None
+        scores = self.scores(event) if needs_scores(names) else None
+        ids = {text: id for text in tokens if (id := self._id_of(text)) is not None}
+        return values | measure(names, output, scores=scores, tokens=ids, text_of=self._session.vocabulary.text)
+
+    def scores(self, event: StageEvent) -> Tensor | None:
+        """The next token's scores (1, vocabulary): the event's own from `logits` on, the lens's before."""
+        if event.trail:
+            return event.trail[-1][1]
+        if event.stage.kind is StageKind.TOKENIZE:
+            return None
+        lens, output = self.lens(), main_tensor(event.output)
+        if lens is None or output is None:
+            return None
+        residual = lens.last_position(output, positions(event, self._prompt_length)[1])
+        return None if residual is None else lens.logits(residual, normed=event.stage.kind is StageKind.NORM)
+
+    def lens(self) -> Lens | None:
+        """The model's lens, None (and `no_lens` says why) where it has none."""
+        if not self._built:
+            self._built = True
+            try:
+                self._lens = build_lens(self._session.loaded.model, self._session.anatomy)
+            except LensError as error:
+                self.no_lens = str(error)
+        return self._lens
+
+    def unverified(self) -> frozenset[str]:
+        """The stages that `verify` still has to see, while a lens is in use that was never held against the model."""
+        layers = self._session.anatomy.layers()
+        if self._lens is None or self._verified or not layers:
+            return frozenset()
+        return frozenset((layers[-1].address, "logits"))
+
+    def verify(self, event: StageEvent) -> None:
+        """Hold the lens against a whole forward, once: what it makes of the last layer's output, and the logits.
+
+        Where they differ there is no lens any more, and `no_lens` says so. Waits for the device.
+        """
+        if self._lens is None or self._verified:
+            return
+        if event.stage.kind is StageKind.LAYER and event.stage.address in self.unverified():
+            output = main_tensor(event.output)
+            length = positions(event, self._prompt_length)[1]
+            self._last = None if output is None else self._lens.last_position(output, length)
+        elif event.stage.kind is StageKind.LOGITS and self._last is not None:
+            self._verified = True
+            if not self._lens.verified_against(self._last, event.trail[0][1]):
+                self._lens, self.no_lens = None, UNVERIFIED
+            self._last = None
+
+    def _id_of(self, text: str) -> int | None:
+        if text not in self._ids:
+            id = self._session.vocabulary.id_of(text)
+            self._ids[text] = -1 if id is None else id
+        return self._ids[text] if self._ids[text] >= 0 else None

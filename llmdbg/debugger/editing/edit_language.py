@@ -1,0 +1,301 @@
+"""From what a person types to an edit.
+
+zero ADDRESS [at POSITIONS]               the output becomes 0
+scale ADDRESS FACTOR [at POSITIONS]       the output times a number
+ablate ADDRESS heads=3,5 [at POSITIONS]   attention without some of its heads
+patch ADDRESS from BRANCH [at POSITIONS]  the value that the stage had in another branch
+edit [@TOKEN] EXPR                        the user's own Python at the present stop, as in pdb
+
+POSITIONS are indices of the sequence: `3`, `3,5-7`, `last` or `-1` (the newest position fed), `all`.
+
+Python is compiled and run only by `edit`, and only with a stop to try it at: whoever reads lines from a file gives no
+stop, and can run nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from types import CodeType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from llmdbg.debugger.editing.changes import (
+    EVERYWHERE,
+    NO_TENSOR,
+    Patch,
+    Positions,
+    Scale,
+    StageValues,
+    ValueChange,
+    Zero,
+    with_main_tensor,
+)
+from llmdbg.debugger.editing.edits import Draft, checked
+from llmdbg.debugger.editing.heads import Ablate, check_heads, projections_in
+from llmdbg.engine.stage_event import main_tensor
+from llmdbg.errors import EditError
+from llmdbg.models.stages import SAMPLE, TOKENIZE
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from llmdbg.debugger.breakpoints.addresses import AddressBook, Target
+    from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.models.anatomy import Anatomy
+
+WORDS = ("zero", "scale", "ablate", "patch", "edit")
+"""The commands that make an edit."""
+
+MADE_AGAIN = ("zero", "scale", "ablate")
+"""Those whose line alone is enough to make the edit again."""
+
+USAGE = {
+    "zero": "zero ADDRESS [at POSITIONS]",
+    "scale": "scale ADDRESS FACTOR [at POSITIONS]",
+    "ablate": "ablate ADDRESS heads=3,5 [at POSITIONS]",
+    "patch": "patch ADDRESS from BRANCH [at POSITIONS]",
+    "edit": "edit EXPR",
+}
+
+_SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
+_FACTOR = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
+_HEADS = re.compile(r"(?P<address>.*?)\s*\bheads\s*=\s*(?P<heads>.*)", re.DOTALL)
+_ONLY_TOKEN = re.compile(r"@\s*(?P<token>\d{1,9})\s+(?P<code>.*)", re.DOTALL | re.ASCII)
+_UNCHANGEABLE = {
+    TOKENIZE.address: "tokenize makes ids of text: change the prompt instead",
+    SAMPLE.address: "sample chooses a token: `force TOKEN` and `ban TOKEN` change that",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EditContext:
+    """What an edit is read against: the stages of a run, and where it stands.
+
+    `token` is the present one. `event` is the present stop, None where no edit is to be tried. `branch_values(name)`
+    finds what stages were worth in a branch, and raises CommandError where there is no such branch.
+    """
+
+    addresses: AddressBook
+    anatomy: Anatomy
+    model: PreTrainedModel
+    token: int
+    prompt_length: int
+    event: StageEvent | None = None
+    branch_values: Callable[[str], StageValues] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Python:
+    """What the user's own code makes of `out`: its value where it is an expression, else what `out` is afterwards."""
+
+    source: str
+    code: CodeType = field(repr=False, compare=False)
+    model: PreTrainedModel = field(repr=False, compare=False)
+    is_expression: bool
+    on_input: ClassVar[bool] = False
+
+    def describe(self) -> str:
+        """The code itself."""
+        return self.source
+
+    def apply(self, event: StageEvent, prompt_length: int) -> Any:
+        """Run it with `out`, `inputs`, `torch` and `model`. Raises EditError for whatever it raises."""
+        tensor = main_tensor(event.output)
+        if tensor is None:
+            raise EditError(NO_TENSOR)
+        names = {"out": tensor.clone(), "torch": torch, "model": self.model}
+        if "inputs" in self.code.co_names:
+            names["inputs"] = tuple(_own(each) for each in (*event.args, *event.kwargs.values()))
+        own = names["out"]
+        try:
+            value = eval(self.code, names)
+        except (Exception, SystemExit) as error:
+            raise EditError(f"{type(error).__name__}: {_one_line(error)}") from error
+        made = value if self.is_expression else names.get("out")
+        if not isinstance(made, Tensor) or made.layout is not torch.strided:
+            given = "the expression gives" if self.is_expression else "`out` becomes"
+            kind = f"a {made.layout} tensor" if isinstance(made, Tensor) else type(made).__name__
+            raise EditError(f"{given} {kind}, not an ordinary tensor, as in `edit out * 2`")
+        # What is not the clone may be the model's own, or overlap itself.
+        return with_main_tensor(event.output, made if made is own else made.detach().contiguous().clone())
+
+
+def _own(value: Any) -> Any:
+    """An input whose tensor the user may write into."""
+    tensor = main_tensor(value)
+    return value if tensor is None else with_main_tensor(value, tensor.clone())
+
+
+def read_edit(line: str, ground: EditContext) -> Draft:
+    """Read a whole command line, and try the edit where the present stop is one of its stages.
+
+    Raises AddressError, EditError, or what `branch_values` raises, saying what would be right; nothing has changed.
+    """
+    word, _, rest = line.strip().partition(" ")
+    if word not in WORDS:
+        raise EditError(f"an edit begins with {', '.join(WORDS[:-1])} or {WORDS[-1]}, not {word!r}")
+    draft = _read_python(line, rest, ground) if word == "edit" else _read_named(line, word, rest, ground)
+    event = ground.event
+    if event is not None and event.stage.address in draft.stages and draft.token in (None, event.token):
+        # An event of its own, since a change may put other inputs into it.
+        checked(draft.change, replace(event), ground.prompt_length)
+    return draft
+
+
+def _read_named(line: str, word: str, rest: str, ground: EditContext) -> Draft:
+    """An edit whose stages are named."""
+    what, positions = _split_positions(word, rest)
+    if "@" in what and what.partition("@")[2].split()[:1] in (["prefill"], ["decode"]):
+        raise EditError("an edit holds at one token, as in 12@5, or from here on: give no phase")
+    target, change = {"zero": _zero, "scale": _scale, "ablate": _ablate, "patch": _patch}[word](what, positions, ground)
+    stages = frozenset(change.projections) if isinstance(change, Ablate) else _changeable(target)
+    return Draft(line.strip(), stages, _token(target.token, target.text, ground), change)
+
+
+def _zero(what: str, positions: Positions, ground: EditContext) -> tuple[Target, ValueChange]:
+    return _resolve("zero", what, ground), Zero(positions)
+
+
+def _scale(what: str, positions: Positions, ground: EditContext) -> tuple[Target, ValueChange]:
+    address, _, factor = what.rpartition(" ")
+    if not address:
+        raise _incomplete("scale", "an address and a number")
+    if not _FACTOR.fullmatch(factor) or not math.isfinite(float(factor)):
+        raise EditError(f"scale multiplies by a number, as in `scale 12 0.5`, not by {factor!r}")
+    return _resolve("scale", address, ground), Scale(float(factor), positions)
+
+
+def _ablate(what: str, positions: Positions, ground: EditContext) -> tuple[Target, ValueChange]:
+    parts = _HEADS.fullmatch(what)
+    if parts is None or not parts["address"]:
+        raise _incomplete("ablate", "an address and heads=…")
+    heads = _read_heads(parts["heads"])
+    target = _resolve("ablate", parts["address"], ground)
+    projections = projections_in(target.addresses, ground.anatomy, ground.model)
+    fewest = min(each.heads for each in projections.values())
+    check_heads([high for _, high in heads or ()], projections)
+    chosen = sorted({head for low, high in heads or [(0, fewest - 1)] for head in range(low, high + 1)})
+    return target, Ablate(tuple(chosen), projections, positions)
+
+
+def _patch(what: str, positions: Positions, ground: EditContext) -> tuple[Target, ValueChange]:
+    address, found, branch = f"{what} ".partition(" from ")
+    branch = branch.strip()
+    if not (address.strip() and found and branch):
+        raise _incomplete("patch", "an address and a branch")
+    target = _resolve("patch", address, ground)
+    if ground.branch_values is None:
+        raise EditError("patch needs another branch, and there is none here")
+    token = ground.token if target.token is None else target.token
+    values = ground.branch_values(branch)
+    if all(values(each, token) is None for each in _changeable(target)):
+        raise EditError(f"branch {branch} has no value of {target.text} at token {token}")
+    return target, Patch(branch, values, positions)
+
+
+def _read_python(line: str, rest: str, ground: EditContext) -> Draft:
+    token, source = None, rest.strip()
+    if only := _ONLY_TOKEN.fullmatch(source):
+        token, source = _token(int(only["token"]), f"@{only['token']}", ground), only["code"].strip()
+    if not source:
+        raise _incomplete("edit", "Python that makes another `out`, as in `edit out * 2`")
+    event = ground.event
+    if event is None:
+        raise EditError("edit runs Python at the present stop, and there is none here")
+    if why := _UNCHANGEABLE.get(event.stage.address):
+        raise EditError(why)
+    code, is_expression = _compiled(source)
+    change = Python(source, code, ground.model, is_expression)
+    # Tried here even where it is for another token, so that no mistake waits inside a forward.
+    checked(change, replace(event), ground.prompt_length)
+    return Draft(line.strip(), frozenset({event.stage.address}), token, change)
+
+
+def _compiled(source: str) -> tuple[CodeType, bool]:
+    """The code, and whether it is an expression."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return compile(source, "<edit>", "eval"), True
+        except SyntaxError:
+            pass
+        except (ValueError, OverflowError, RecursionError, MemoryError) as error:
+            raise EditError(f"this is no Python: {_one_line(error)}") from error
+        try:
+            return compile(source, "<edit>", "exec"), False
+        except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+            said = error.msg if isinstance(error, SyntaxError) else _one_line(error)
+            raise EditError(f"this is no Python: {said}") from error
+
+
+def _resolve(word: str, address: str, ground: EditContext) -> Target:
+    if not address.strip():
+        raise _incomplete(word, "an address")
+    return ground.addresses.resolve(address)
+
+
+def _changeable(target: Target) -> frozenset[str]:
+    """The stages of a target without those that no edit can change, which a pattern may take along."""
+    stages = target.addresses - _UNCHANGEABLE.keys()
+    if not stages:
+        raise EditError(_UNCHANGEABLE[min(target.addresses)])
+    return stages
+
+
+def _token(token: int | None, named: str, ground: EditContext) -> int | None:
+    if token is not None and token < ground.token:
+        raise EditError(
+            f"{named} is over, at token {ground.token}: go back first, with `goto tokenize` or `reverse-token`"
+        )
+    return token
+
+
+def _split_positions(word: str, rest: str) -> tuple[str, Positions]:
+    """Split `… at POSITIONS`."""
+    words = rest.split()
+    if "at" not in words:
+        return " ".join(words), EVERYWHERE
+    where = words.index("at")
+    return " ".join(words[:where]), read_positions(word, "".join(words[where + 1 :]))
+
+
+def read_positions(word: str, text: str) -> Positions:
+    """Read POSITIONS. Raises EditError."""
+    if text == "all":
+        return EVERYWHERE
+    parts = text.split(",")
+    spans = _read_spans([part for part in parts if part not in ("last", "-1")])
+    if spans is None:
+        what = f"not {text!r}" if text else "and got none"
+        raise EditError(f"{word} … at takes positions, as in 3, 3,5-7, last or all, {what}")
+    return Positions(spans, newest=len(spans) < len(parts))
+
+
+def _read_heads(text: str) -> tuple[tuple[int, int], ...] | None:
+    """Read what follows `heads=`; None for all."""
+    text = "".join(text.split())
+    spans = _read_spans(text.split(","))
+    if text != "all" and spans is None:
+        raise EditError(f"heads= takes numbers of heads, as in heads=3,5-7, or all, not {text!r}")
+    return spans
+
+
+def _read_spans(parts: Sequence[str]) -> tuple[tuple[int, int], ...] | None:
+    """`3` and `5-7` as spans, None where one of them is neither."""
+    found = [_SPAN.fullmatch(part) for part in parts]
+    spans = tuple((int(span[1]), int(span[2] or span[1])) for span in found if span)
+    return spans if len(spans) == len(parts) and all(low <= high for low, high in spans) else None
+
+
+def _incomplete(word: str, what: str) -> EditError:
+    return EditError(f"{word} needs {what}: {USAGE[word]}")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or "no message"

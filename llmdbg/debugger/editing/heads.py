@@ -1,0 +1,154 @@
+"""Where attention heads meet: the projection whose input is what every head made, side by side.
+
+- Which modules are attentions is known to `models/attentions.py`.
+- Its output projection is the last module in it, however deep, that takes so many features as there are heads of some
+  width and gives as many as the residual stream has: `o_proj`, `c_proj`, `dense`, `out_proj`.
+- Without some heads is exact: the projection's own `forward` runs again on its input with their slices zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
+
+from llmdbg.debugger.editing.changes import EVERYWHERE, Positions, at, changed_at
+from llmdbg.engine.stage_event import main_tensor
+from llmdbg.errors import EditError
+from llmdbg.models.attentions import attentions, is_inside
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.models.anatomy import Anatomy
+    from llmdbg.models.stages import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """An attention's output projection: its stage's address, and how many heads of which width come in."""
+
+    address: str
+    attention: str
+    heads: int
+    width: int
+    module: nn.Module = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ablate:
+    """Some heads add nothing. `projections` are those whose stages it changes, by address."""
+
+    heads: tuple[int, ...]
+    projections: Mapping[str, Projection]
+    positions: Positions = EVERYWHERE
+    on_input: ClassVar[bool] = True
+
+    def describe(self) -> str:
+        """`without heads 3, 5 at last`."""
+        heads = "head" if len(self.heads) == 1 else "heads"
+        return f"without {heads} {', '.join(map(str, self.heads))}{at(self.positions)}"
+
+    def apply(self, event: StageEvent, prompt_length: int) -> Any:
+        """The projection's output, made again. The event then holds the input that it was made from."""
+        projection = self.projections[event.stage.address]
+        features = main_tensor((event.args, event.kwargs))  # (…, heads * width)
+        if features is None or features.shape[-1] != projection.heads * projection.width:
+            raise EditError(f"{projection.address} was not given {projection.heads} heads side by side")
+        silent = changed_at(
+            self.positions, replace(event, output=features), prompt_length, lambda x: self._silenced(x, projection)
+        )
+        if silent is features:
+            return event.output
+        args, kwargs = _with_input(event, features, silent)
+        # `forward`, not a call: no hook may run a second time. Another edit of heads here goes on from this input.
+        made = projection.module.forward(*args, **kwargs)
+        event.args, event.kwargs = args, kwargs
+        result = main_tensor(made)
+        if result is None:
+            raise EditError(f"{projection.address} made no tensor")
+        return changed_at(self.positions, event, prompt_length, lambda _: result)
+
+    def _silenced(self, features: Tensor, projection: Projection) -> Tensor:
+        silent = features.clone()
+        for head in self.heads:
+            silent[..., head * projection.width : (head + 1) * projection.width] = 0
+        return silent
+
+
+def _with_input(event: StageEvent, old: Tensor, new: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    args = tuple(new if each is old else each for each in event.args)
+    return args, {name: new if each is old else each for name, each in event.kwargs.items()}
+
+
+def projections_in(addresses: Collection[str], anatomy: Anatomy, model: PreTrainedModel) -> dict[str, Projection]:
+    """The output projections of every attention at or inside these stages, by their addresses.
+
+    Stages without attention are passed over, unless all are. Raises EditError, saying what would be right.
+    """
+    count, hidden = _sizes(model)
+    found = attentions(anatomy)
+    if not found or not count:
+        raise EditError(f"{type(model).__name__} has no attention heads that could be ablated")
+    wanted = [anatomy.stage(address) for address in addresses if address in anatomy.modules]
+    chosen = [each for each in found if any(is_inside(each, stage) for stage in wanted)]
+    if not chosen:
+        raise EditError(_no_attention(addresses, anatomy, found))
+    projections = [_projection(attention, anatomy, count, hidden) for attention in chosen]
+    return {each.address: each for each in projections}
+
+
+def check_heads(heads: Collection[int], projections: Mapping[str, Projection]) -> None:
+    """Raise EditError for a head that one of them does not have."""
+    for each in projections.values():
+        if missing := [head for head in heads if head >= each.heads]:
+            raise EditError(f"there is no head {missing[0]}: those of {each.attention} are 0 to {each.heads - 1}")
+
+
+def _sizes(model: PreTrainedModel) -> tuple[int, int]:
+    """How many heads an attention has and how many features the residual stream; 0 where the model does not say."""
+    config = model.config.get_text_config(decoder=True)
+    found = [getattr(config, name, None) for name in ("num_attention_heads", "hidden_size")]
+    heads, hidden = (each if isinstance(each, int) else 0 for each in found)
+    return heads, hidden
+
+
+def _projection(attention: Stage, anatomy: Anatomy, heads: int, hidden: int) -> Projection:
+    inside = [stage for stage in anatomy.stages if stage != attention and is_inside(stage, attention)]
+    modules = anatomy.modules
+    widths = {stage: _head_width(modules[stage.address], heads, hidden) for stage in inside if stage.address in modules}
+    fitting = [stage for stage, width in widths.items() if width]
+    if not fitting:
+        raise EditError(f"{attention.address} has no output projection that takes {heads} heads side by side")
+    # A module comes after what it is made of: the last is an adapter around a projection, not some part of it.
+    last = fitting[-1]
+    return Projection(last.address, attention.address, heads, widths[last], modules[last.address])
+
+
+def _head_width(module: nn.Module, heads: int, hidden: int) -> int:
+    """The width of a head if the module could be an output projection, else 0."""
+    taken, given = _features(module)
+    return taken // heads if given == hidden and taken % heads == 0 else 0
+
+
+def _features(module: nn.Module) -> tuple[int, int]:
+    """How many features a linear module takes and gives, (0, 0) for any other."""
+    # transformers' Conv1D, which GPT-2 is made of, calls them nx and nf.
+    for names in (("in_features", "out_features"), ("nx", "nf")):
+        taken, given = (getattr(module, name, None) for name in names)
+        if isinstance(taken, int) and isinstance(given, int):
+            return taken, given
+    return 0, 0
+
+
+def _no_attention(addresses: Collection[str], anatomy: Anatomy, known: Sequence[Stage]) -> str:
+    """What to name instead: the attention around what was named, that of its layer, or the first there is."""
+    stages = [anatomy.stage(address) for address in sorted(addresses) if address in anatomy.modules]
+    around = [each for each in known if any(is_inside(stage, each) for stage in stages)]
+    beside = [each for each in known if any(stage.layer == each.layer for stage in stages)]
+    named = sorted(addresses)[0] if len(addresses) == 1 else "what was named"
+    nearest = (around or beside or known)[0]
+    return f"there is no attention in {named}: name a layer or its attention, as in {nearest.address}"

@@ -1,0 +1,88 @@
+"""Ways of going on: each says at which stages a run might stop next, and whether it does.
+
+A stage is reached when it has run. `into` therefore goes to the next module that completes, however deep; `over` to
+the next one that is no deeper than here; `out` to the end of what encloses this stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, StageKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from llmdbg.debugger.breakpoints.addresses import Target
+    from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.models.stages import Phase, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePlan:
+    """Stop at the `count`-th stage of `stages` (at generated token `token`, if given).
+
+    Breakpoints stop it earlier, after `passes` of their hits have been let through; `regardless` of them, none does.
+    """
+
+    stages: frozenset[str]
+    count: int = 1
+    token: int | None = None
+    passes: int = 0
+    regardless: bool = False
+    phase: Phase | None = None
+
+    def reaches(self, event: StageEvent) -> bool:
+        """Whether an event is one of the stages."""
+        any_processor = event.stage.kind is StageKind.PROCESSOR and ANY_PROCESSOR.address in self.stages
+        here = event.stage.address in self.stages or any_processor
+        return here and self.token in (None, event.token) and self.phase in (None, event.phase)
+
+
+def into(stages: Iterable[Stage], _here: Stage) -> ResumePlan:
+    """To the next stage, however deep."""
+    return _where(stages, lambda _: True)
+
+
+def over(stages: Iterable[Stage], here: Stage) -> ResumePlan:
+    """To the next stage that is no deeper than this one."""
+    return _where(stages, lambda stage: stage.depth <= here.depth)
+
+
+def outline(stages: Iterable[Stage]) -> ResumePlan:
+    """To the next stage of the outline: tokenize, embed, each layer, norm, logits, each processor, sample."""
+    return _where(stages, lambda stage: stage.depth == 1)
+
+
+def out(stages: Iterable[Stage], here: Stage) -> ResumePlan:
+    """To the end of what this stage is part of: its module, its layer, the forward (logits), or the token (sample)."""
+    if here.depth > 1:
+        return _where(stages, lambda stage: stage.depth < here.depth)
+    beyond_forward = here.kind in (StageKind.LOGITS, StageKind.PROCESSOR, StageKind.SAMPLE)
+    return _where(stages, lambda stage: stage.kind is (StageKind.SAMPLE if beyond_forward else StageKind.LOGITS))
+
+
+def token(count: int = 1) -> ResumePlan:
+    """To where the next token is chosen."""
+    return ResumePlan(frozenset((SAMPLE.address,)), count)
+
+
+def until(target: Target) -> ResumePlan:
+    """To the next stage `target` names."""
+    return ResumePlan(target.addresses, 1, target.token, phase=target.phase)
+
+
+def until_regardless(target: Target) -> ResumePlan:
+    """To the next stage `target` names, whatever breakpoints lie between."""
+    return ResumePlan(target.addresses, 1, target.token, regardless=True, phase=target.phase)
+
+
+def onwards(count: int = 1) -> ResumePlan:
+    """To the `count`-th breakpoint hit from here, or the end."""
+    return ResumePlan(frozenset(), passes=count - 1)
+
+
+def _where(stages: Iterable[Stage], wanted: Callable[[Stage], bool]) -> ResumePlan:
+    return ResumePlan(frozenset(stage.address for stage in (*stages, ANY_PROCESSOR) if wanted(stage)))

@@ -1,0 +1,155 @@
+"""`info attention [LAYER] [head N]`: which tokens each head of one attention reads from.
+
+Without a layer it is the attention that ran last, and the pane follows the run; a layer or a head that is named is
+what the pane shows from then on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeGuard
+from weakref import WeakKeyDictionary
+
+from llmdbg.debugger.execution.recorder import RecordRequest
+from llmdbg.debugger.inspection.focus_row import focus_row
+from llmdbg.engine.stage_event import main_tensor
+from llmdbg.errors import CommandError
+from llmdbg.models.attentions import attentions, is_inside
+from llmdbg.models.stages import StageKind
+from llmdbg.probes.attention import AttentionMap, Where, attention_map
+from llmdbg.probes.kernel_rows import KernelRow, rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.models.stages import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionChoice:
+    """What to show: the attention at `address`, None for the one that ran last; `head` is the one told of in full."""
+
+    address: str | None = None
+    head: int | None = None
+
+
+_LISTENED_FOR_ONE = 2
+_RESIDUAL_AXES = 3
+
+_CHOICES: WeakKeyDictionary[Session, AttentionChoice] = WeakKeyDictionary()
+"""What each session's pane was told to show."""
+
+
+def ask(session: Session, arguments: str) -> AttentionMap | str:
+    """Answer `info attention`, and have the pane show the same.
+
+    Raises CommandError for a layer or a head that there is not.
+    """
+    choice = _read(session, arguments)
+    found = _answer(session, choice, every=False)
+    _CHOICES[session] = choice
+    return found
+
+
+def shown(session: Session) -> AttentionMap | str:
+    """What the pane shows. While it follows the run every attention is listened to, so that a step costs no forward."""
+    return _answer(session, _CHOICES.get(session, AttentionChoice()), every=True)
+
+
+def following(session: Session) -> AttentionMap | str:
+    """The attention that ran last, whatever the pane was told to show."""
+    return _answer(session, AttentionChoice(), every=True)
+
+
+def _answer(session: Session, choice: AttentionChoice, *, every: bool) -> AttentionMap | str:
+    known = attentions(session.anatomy)
+    if not known:
+        return f"no module of {type(session.loaded.model).__name__} is an attention: no head reads from other tokens"
+    if session.event.stage.kind is StageKind.TOKENIZE:
+        return f"no attention has run yet: the first is {known[0].address}"
+    wanted = [each for each in known if each.address == choice.address] if choice.address else known
+    last = _latest(session, wanted)
+    if not last:
+        return f"{wanted[0].address} has not run yet for token {session.event.token}"
+    chosen = wanted if every else last
+    found = _recorded(session, chosen)
+    stage = next((each for each in reversed(chosen) if each.address in found), None)
+    if stage is None:
+        return f"{chosen[0].address} has not run yet for token {session.event.token}"
+    return _map(session, stage, found[stage.address], choice.head)
+
+
+def _latest(session: Session, wanted: tuple[Stage, ...] | list[Stage]) -> list[Stage]:
+    """The one or two of some attentions that can have run last: one that runs is not over yet."""
+    order = {stage.address: index for index, stage in enumerate(session.anatomy.stages)}
+    here = order.get(session.event.stage.address, len(order))
+    return [each for each in wanted if order[each.address] <= here][-_LISTENED_FOR_ONE:]
+
+
+def _recorded(session: Session, wanted: tuple[Stage, ...] | list[Stage]) -> dict[str, tuple[KernelRow, ...] | str]:
+    def take(event: StageEvent) -> tuple[KernelRow, ...] | str:
+        # What it is that was run over is asked anew each time: the same wish is asked at later tokens.
+        made = main_tensor(event.output)
+        return rows(event.kernel_calls, *focus_row(session, event, made.shape[1] if _is_residual(made) else None))
+
+    addresses = frozenset(each.address for each in wanted)
+    name = "attentions" if len(wanted) > _LISTENED_FOR_ONE else "attention"
+    return session.recorder.get(session, RecordRequest(name, addresses, take, about=session.focus, hears=addresses))
+
+
+def _is_residual(tensor: Tensor | None) -> TypeGuard[Tensor]:
+    return tensor is not None and tensor.dim() == _RESIDUAL_AXES
+
+
+def _map(session: Session, stage: Stage, found: tuple[KernelRow, ...] | str, head: int | None) -> AttentionMap | str:
+    if isinstance(found, str):
+        return f"{stage.address} ({type(session.anatomy.modules[stage.address]).__name__}) gives no weights: {found}"
+    first, length = session.forward_positions()
+    tokens = session.tokens()
+    where = Where(
+        stage.address,
+        stage.layer,
+        session.focus_position(),
+        first + length,
+        session.prompt.padding,
+        lambda position: tokens[position].text,
+    )
+    made = attention_map(found, where, head=head)
+    if isinstance(made, AttentionMap) and head is not None and head >= len(made.heads):
+        raise CommandError(f"{stage.address} has no head {head}: they are 0 to {len(made.heads) - 1}")
+    return made
+
+
+def _read(session: Session, arguments: str) -> AttentionChoice:
+    """Read `[LAYER] [head N]`."""
+    before, word, behind = f" {arguments.lower()} ".partition(" head ")
+    head = None
+    if word:
+        if not behind.strip().isdecimal():
+            raise CommandError("name the head by its number, as in `info attention 3 head 5`")
+        head = int(behind)
+    name = before.strip()
+    return AttentionChoice(_attention_in(session, name).address if name else None, head)
+
+
+def _attention_in(session: Session, name: str) -> Stage:
+    """The attention that a layer's number or an address names."""
+    known = attentions(session.anatomy)
+    name = name.removeprefix("layer ").strip()
+    if not session.has_stage(name) or name not in session.anatomy.modules:
+        last = len(session.anatomy.layers()) - 1
+        raise CommandError(f"there is no layer {name!r}: they are 0 to {last}, as in `info attention {last} head 0`")
+    stage = session.anatomy.stage(name)
+    found = [each for each in known if is_inside(each, stage) or is_inside(stage, each)]
+    if found:
+        return found[0]
+    nearest = f"an attention is in {known[0].address}" if known else "there is none in this model"
+    raise CommandError(f"there is no attention in {name} ({_made_of(session, stage)}): {nearest}")
+
+
+def _made_of(session: Session, stage: Stage) -> str:
+    """What a layer is made of instead."""
+    module = session.anatomy.modules[stage.address]
+    return ", ".join(type(each).__name__ for each in module.children()) or type(module).__name__

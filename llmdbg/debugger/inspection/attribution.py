@@ -1,0 +1,138 @@
+"""`info attribution [TOKEN]`: what the embedding and each layer's attention and MLP add to one token's logit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from llmdbg.debugger.commands.branching import token_id
+from llmdbg.debugger.execution.recorder import RecordRequest
+from llmdbg.debugger.inspection.lens import check_scored, usable_lens
+from llmdbg.errors import LensError
+from llmdbg.models.attentions import attentions
+from llmdbg.models.stages import StageKind
+from llmdbg.probes.attribution import Attribution, Layer, Module, attribution, readout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.models.stages import Stage
+    from llmdbg.probes.attribution import Vector
+    from llmdbg.probes.lens import Lens
+
+_MLP_WORDS = ("mlp", "feed_forward", "feedforward", "ffn", "ff_", "fc", "moe", "expert", "dense_")
+_ATTENTION_WORDS = ("attention", "attn")
+
+_Seen = tuple["Tensor", tuple["Tensor", ...]]
+"""What a stage gave at the focus (width,), and the vectors of that width that it was given."""
+
+
+def ask(session: Session, arguments: str) -> Attribution | str:
+    """Answer `info attribution`. Raises LensError where nothing can be attributed, CommandError for no such token."""
+    return attributed(session, token_id(session, arguments) if arguments else session.event.chosen)
+
+
+def attributed(session: Session, id: int | None) -> Attribution | str:
+    """The attribution of one token's logit, None for the likeliest here. Raises LensError."""
+    if session.event.stage.kind is StageKind.TOKENIZE:
+        return "nothing has run yet: attribution reads what the embedding and each layer add"
+    session.recorder.expect(session, parts_wish(session))
+    lens = usable_lens(session)
+    check_scored(lens, () if id is None else (id,))
+    seen = session.recorder.get(session, parts_wish(session))
+    done = [stage for stage in session.anatomy.layers() if stage.address in seen]
+    if not done:
+        return "no layer has run yet for this token"
+    residual = _given(seen[done[-1].address], done[-1], lens)[0]
+    if id is None:
+        id = _likeliest(session, lens, residual)
+    read = readout(lens, residual, id)
+    epsilon = torch.finfo(residual.dtype).eps
+    terms, whole = attribution(read, list(_layers(session, seen, done, lens)), epsilon)
+    return Attribution(
+        id=id,
+        text=session.vocabulary.text(id),
+        position=session.focus_position(),
+        after=done[-1].address,
+        terms=terms,
+        sum=sum(each.value for each in terms),
+        logit=read.logit,
+        capped=read.capped,
+        whole=whole,
+    )
+
+
+def parts_wish(session: Session) -> RecordRequest:
+    """Every layer, and the modules that a layer calls itself."""
+    depths = {stage.layer: stage.depth for stage in session.anatomy.layers()}
+    modules = [
+        stage for stage in session.anatomy.stages if stage.layer is not None and stage.depth <= depths[stage.layer] + 1
+    ]
+    addresses = frozenset(stage.address for stage in modules)
+
+    def take(event: StageEvent) -> _Seen | None:
+        output = session.vector(event)
+        if output is None:
+            return None
+        given = [each for each in (*event.args, *event.kwargs.values()) if isinstance(each, torch.Tensor)]
+        vectors = [vector for each in given if (vector := session.vector_of(event, each)) is not None]
+        return output, tuple(vector for vector in vectors if len(vector) == len(output))
+
+    return RecordRequest("parts", addresses, take, about=session.focus)
+
+
+def _given(seen: _Seen | None, stage: Stage, lens: Lens) -> _Seen:
+    if seen is None or len(seen[0]) != lens.width or not seen[1]:
+        raise LensError(f"layer {stage.address} does not go from a residual stream to a residual stream here")
+    return seen
+
+
+def _likeliest(session: Session, lens: Lens, residual: Tensor) -> int:
+    """What is likeliest here: by the model's own logits where it has come to them."""
+    first, length = session.forward_positions()
+    trail = session.event.trail
+    if trail and session.focus_position() == first + length - 1:
+        return int(trail[0][1][0].argmax())
+    return int(lens.logits(residual[None])[0].argmax())
+
+
+def _layers(session: Session, seen: dict[str, _Seen | None], done: Sequence[Stage], lens: Lens) -> Iterator[Layer]:
+    """The layers that have run, on the host. One copy for each."""
+    attending = {stage.address for stage in attentions(session.anatomy)}
+    stages = [stage for address in seen if (stage := session.anatomy.stage(address)).kind is StageKind.MODULE]
+    for layer in done:
+        output, inputs = _given(seen[layer.address], layer, lens)
+        inside = [stage for stage in stages if stage.layer == layer.layer]
+        wide = [
+            (stage, each)
+            for stage in inside
+            if (each := seen[stage.address]) is not None and len(each[0]) == lens.width
+        ]
+        vectors = [inputs[0], output, *(vector for _, (out, given) in wide for vector in (out, *given))]
+        numbers = iter(_host(vectors))
+        before, after = next(numbers), next(numbers)
+        modules = []
+        for stage, (_, given) in wide:
+            made = next(numbers)
+            what = _what(stage, attending)
+            modules.append(Module(stage.address, what, made, tuple(next(numbers) for _ in given)))
+        yield Layer(layer.address, layer.layer, before, after, tuple(modules))
+
+
+def _host(vectors: list[Tensor]) -> Iterator[Vector]:
+    together = torch.stack([each.to(torch.float32) for each in vectors]).cpu().numpy().astype(np.float64)
+    return iter(together)
+
+
+def _what(stage: Stage, attending: set[str]) -> str:
+    name = stage.address.rpartition(".")[2].lower()
+    if stage.address in attending or any(word in name for word in _ATTENTION_WORDS):
+        # OPT's and BERT's norms before the MLP are called after the attention they follow.
+        return "attention"
+    return "mlp" if any(word in name for word in _MLP_WORDS) else "other"

@@ -1,0 +1,87 @@
+"""Two branches side by side: token by token, and what could have been said where they part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from llmdbg.debugger.execution.edit_control import Likely
+from llmdbg.models.stages import SAMPLE
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.execution.branches import Branch
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.engine.stage_event import StageEvent
+
+_MOST_ROWS = 200
+_CANDIDATES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """The token of the same number in two branches; None where one has not come so far."""
+
+    token: int
+    here: tuple[int, str] | None
+    there: tuple[int, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class BranchComparison:
+    """Two branches from the first token they differ in, and the candidates each had for it, likeliest first."""
+
+    here: str
+    there: str
+    first: int | None
+    tokens: tuple[TokenPair, ...]
+    candidates_here: tuple[Likely, ...] = ()
+    candidates_there: tuple[Likely, ...] = ()
+
+
+def compare(session: Session, name: str, token: int | None = None) -> BranchComparison | str:
+    """Hold the current branch against another. `token` asks for the candidates of that one. Raises CommandError."""
+    here, there = session.branches.current, session.branches.find(name)
+    if here is there:
+        return "this is the branch that runs: `branch` lists the others"
+    ours, theirs = session.generated_ids(), tuple(there.timeline.ids)
+    first = _first_difference(ours, theirs)
+    asked = first if token is None else token
+    rows = range(first, min(first + _MOST_ROWS, max(len(ours), len(theirs)))) if first is not None else ()
+    return BranchComparison(
+        here.name,
+        there.name,
+        first,
+        tuple(TokenPair(at, _token(session, ours, at), _token(session, theirs, at)) for at in rows),
+        _candidates(session, here, asked, len(ours)),
+        _candidates(session, there, asked, len(theirs)),
+    )
+
+
+def _first_difference(ours: tuple[int, ...], theirs: tuple[int, ...]) -> int | None:
+    for at, (one, other) in enumerate(zip(ours, theirs, strict=False)):
+        if one != other:
+            return at
+    return min(len(ours), len(theirs)) if len(ours) != len(theirs) else None
+
+
+def _token(session: Session, ids: tuple[int, ...], at: int) -> tuple[int, str] | None:
+    return (ids[at], session.vocabulary.text(ids[at])) if at < len(ids) else None
+
+
+def _candidates(session: Session, branch: Branch, token: int | None, reached: int) -> tuple[Likely, ...]:
+    """The likeliest tokens a choice was made from, after every logits processor."""
+    if token is None or not 0 <= token < reached:
+        return ()
+    found: list[Likely] = []
+
+    def look(event: StageEvent) -> bool:
+        if event.stage.address == SAMPLE.address:
+            probs, ids = torch.softmax(event.trail[-1][1][0], -1).topk(_CANDIDATES)
+            pairs = zip(ids.tolist(), probs.tolist(), strict=True)
+            found.extend(Likely(id, session.vocabulary.text(id), prob) for id, prob in pairs)
+        return False
+
+    session.look_into(branch, token, look)
+    return tuple(found)

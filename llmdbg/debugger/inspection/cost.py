@@ -1,0 +1,244 @@
+"""`info cost`: what a forward takes, where it goes, what the memory holds, and what llmdbg itself adds.
+
+- The present token is run again and again in a timeline that is thrown away, without the user's edits, each time to the
+  choice of the token: once with no hook on any module, once for each depth with hooks on that depth alone, since a hook
+  makes whatever encloses it slower. The rounds alternate, so that a machine that gets warm is warm for all of them.
+- What is called the model's time is that of the runs without hooks. Times by stage come from the watched runs.
+- A token's time is the host's, from before its inputs are prepared to after it is chosen, which waits for the device.
+  Stages on one GPU are timed with events in its queue; over several GPUs there is no common clock, and no such times.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.inspection.memory import MemoryRow, activations_peak, cache_size, memory
+from llmdbg.debugger.inspection.timed_runs import TimedRun, run_to_choice
+from llmdbg.models.stages import ANY_PROCESSOR, Phase, StageKind
+from llmdbg.probes.statistics import dtype_name
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.execution.session import Session
+
+_ROUNDS = 5
+_SECONDS = 4.0
+_LONG_MS = 5000.0
+_MOST_MS_FOR_THE_OTHER_PHASE = 5000.0
+_TOKENS_ON = 3
+_TIMES_SLOWER = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A token as the model alone takes it: `ms` is the median of `runs`, between `fastest` and `slowest`.
+
+    `positions` are how many the forward ran over, so `tokens_per_second` is of the prompt's in a prefill.
+    """
+
+    phase: Phase
+    token: int
+    positions: int
+    runs: int
+    ms: float
+    fastest: float
+    slowest: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRow:
+    """One kind of stage: `count` of them took `ms` together, `share` of the run they were watched in."""
+
+    name: str
+    count: int
+    ms: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What llmdbg adds when it watches: the fastest run with hooks at `stages` stages less the fastest without any.
+
+    `noise` (ms) is by how much the median run without hooks is slower than the fastest, None where there was one run:
+    what is added below that, or even below zero, is too little to be measured here.
+    """
+
+    watching: str
+    stages: int
+    ms: float
+    us_per_stage: float
+    noise: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the present token costs.
+
+    `alone` is the model's own time, `other` that of the other phase, None where it was not measured. `outline` are the
+    stages of the outline and `parts` what is directly inside the layers, each summed over all layers; `layers` is
+    the time of each layer. All ms are milliseconds. `added` is what llmdbg adds, `memory` who holds how many bytes,
+    `kv_bytes` and `kv_growth` what the KV cache holds and what one more token adds, None where that is not known.
+    """
+
+    token: int
+    device: str
+    dtype: str
+    alone: Timed
+    other: Timed | None
+    outline: tuple[TimeRow, ...]
+    parts: tuple[TimeRow, ...]
+    layers: tuple[float, ...]
+    added: tuple[Added, ...]
+    memory: tuple[MemoryRow, ...]
+    kv_bytes: int | None
+    kv_growth: int | None
+    notes: tuple[str, ...]
+
+
+def ask(session: Session, _arguments: str = "") -> Cost:
+    """Answer `info cost`. Raises CommandError where the forward has failed and the run stands nowhere."""
+    token, held, size = session.event.token, memory(session), cache_size(session)
+    with session.elsewhere():
+        kinds = _kinds(session)
+        rounds, peak = _measured(session, token, kinds)
+        alone = _timed(session, token, [each.ms for each in rounds[0]])
+        other = _other_phase(session, token, alone)
+    outline, parts = _typical(rounds[1]), _typical(rounds[2])
+    answer = Cost(
+        token=token,
+        device=str(session.loaded.model.device),
+        dtype=dtype_name(session.loaded.model.dtype),
+        alone=alone,
+        other=other,
+        outline=_outline_rows(session, outline),
+        parts=_part_rows(session, parts),
+        layers=tuple(sum(outline.laps.get(each.address, [])) for each in session.anatomy.layers()),
+        added=tuple(_added(kind, each, alone) for kind, each in zip(kinds[1:], rounds[1:], strict=True)),
+        memory=(*held, *peak),
+        kv_bytes=None if size is None else size[0],
+        kv_growth=None if size is None else size[1],
+        notes=_notes(session, other, rounds),
+    )
+    session.last_answers["cost"] = answer
+    return answer
+
+
+def _kinds(session: Session) -> tuple[tuple[str, frozenset[str]], ...]:
+    """What is watched in which kind of run."""
+    anatomy = session.anatomy
+    outermost = frozenset(each.address for each in anatomy.stages if not anatomy.enclosing(each))
+    inside = frozenset(
+        each.address
+        for each in anatomy.stages
+        if (around := anatomy.enclosing(each)) and around[0].kind is StageKind.LAYER
+    )
+    every = frozenset(each.address for each in anatomy.stages) | {ANY_PROCESSOR.address}
+    outline = outermost | {ANY_PROCESSOR.address}
+    return (("nothing", frozenset()), ("the outline", outline), ("the parts of layers", inside), ("every stage", every))
+
+
+def _measured(
+    session: Session, token: int, kinds: tuple[tuple[str, frozenset[str]], ...]
+) -> tuple[list[list[TimedRun]], tuple[MemoryRow, ...]]:
+    """Rounds of runs of every kind, and what a run without hooks takes of a GPU's memory.
+
+    The first run fetches what was used long ago, and only counts where there is no time for another.
+    """
+    began = time.perf_counter()
+    with activations_peak(session) as peak:
+        first = run_to_choice(session, token, ())
+    runs: list[list[TimedRun]] = [[] for _ in kinds]
+    if first.ms > _LONG_MS:
+        runs[0].append(first)
+    for number in range(_ROUNDS):
+        if number and time.perf_counter() - began > _SECONDS:
+            break
+        for index, (_, watched) in enumerate(kinds):
+            if index or first.ms <= _LONG_MS:
+                runs[index].append(run_to_choice(session, token, watched))
+    return runs, tuple(peak)
+
+
+def _timed(session: Session, token: int, runs: list[float]) -> Timed:
+    positions = 1 if token else len(session.prompt.ids)
+    typical = median(runs)
+    return Timed(
+        phase=Phase.DECODE if token else Phase.PREFILL,
+        token=token,
+        positions=positions,
+        runs=len(runs),
+        ms=typical,
+        fastest=min(runs),
+        slowest=max(runs),
+        tokens_per_second=positions / typical * 1e3,
+    )
+
+
+def _other_phase(session: Session, token: int, alone: Timed) -> Timed | None:
+    """The phase the run does not stand in, by the model alone. None where that would take long, or is not to be had."""
+    if token:
+        if alone.ms * len(session.prompt.ids) > _MOST_MS_FOR_THE_OTHER_PHASE:
+            return None
+        return _timed(session, 0, [run_to_choice(session, 0, ()).ms for _ in range(2)])
+    if alone.ms * _TOKENS_ON > _MOST_MS_FOR_THE_OTHER_PHASE:
+        return None
+    # No token may be taken in the timeline that is kept, so each of the next is come to from the prompt again.
+    runs = [run_to_choice(session, 0, (), until=last) for last in range(1, _TOKENS_ON + 1)]
+    decodes = [each for each in runs if each.token > 0]
+    return _timed(session, decodes[-1].token, [each.ms for each in decodes]) if decodes else None
+
+
+def _typical(runs: list[TimedRun]) -> TimedRun:
+    """The run whose whole time is the median one."""
+    return sorted(runs, key=lambda each: each.ms)[(len(runs) - 1) // 2]
+
+
+def _outline_rows(session: Session, run: TimedRun) -> tuple[TimeRow, ...]:
+    """The outermost stages in order, the layers as one, and what lies between them."""
+    if not run.laps:
+        return ()
+    layers = {each.address for each in session.anatomy.layers()}
+    grouped: dict[str, list[float]] = {}
+    for address, laps in run.laps.items():
+        grouped.setdefault("layers" if address in layers else address, []).extend(laps)
+    rows = [_row(name, laps, run.ms) for name, laps in grouped.items()]
+    between = run.ms - sum(each.ms for each in rows)
+    return (*rows, TimeRow("between them", 0, between, between / run.ms))
+
+
+def _part_rows(session: Session, run: TimedRun) -> tuple[TimeRow, ...]:
+    """What is directly inside the layers, by its path there, the longest first."""
+    grouped: dict[str, list[float]] = {}
+    for address, laps in run.laps.items():
+        grouped.setdefault(address.partition(".")[2], []).extend(laps)
+    return tuple(sorted((_row(name, laps, run.ms) for name, laps in grouped.items()), key=lambda each: -each.ms))
+
+
+def _row(name: str, laps: list[float], whole: float) -> TimeRow:
+    return TimeRow(name, len(laps), sum(laps), sum(laps) / whole)
+
+
+def _added(kind: tuple[str, frozenset[str]], runs: list[TimedRun], alone: Timed) -> Added:
+    stages, more = runs[0].stages, min(each.ms for each in runs) - alone.fastest
+    noise = alone.ms - alone.fastest if alone.runs > 1 else None
+    return Added(kind[0], stages, more, more / max(1, stages) * 1e3, noise)
+
+
+def _notes(session: Session, other: Timed | None, rounds: list[list[TimedRun]]) -> tuple[str, ...]:
+    notes = []
+    if session.edits.addresses():
+        notes.append("measured without your edits")
+    if not rounds[1][0].laps:
+        notes.append("over several GPUs there is no common clock: no times by stage")
+    if other is None:
+        phase = Phase.PREFILL if session.event.token else Phase.DECODE
+        notes.append(f"the {phase} is not measured from here: ask there")
+    # Runs that watch every stage may well be that much slower. The others hardly are.
+    times = [each.ms for runs in rounds[:-1] for each in runs]
+    if max(times) > _TIMES_SLOWER * min(times):
+        between = f"between {min(times):.1f} and {max(times):.1f} ms"
+        notes.append(f"the same forward took {between}: too far apart to be relied on, is the machine busy?")
+    return tuple(notes)

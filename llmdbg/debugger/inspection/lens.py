@@ -1,0 +1,114 @@
+"""`info lens [TOKEN …]`: what each layer so far would say, and where the tokens one follows stand in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.commands.branching import token_id
+from llmdbg.debugger.execution.recorder import RecordRequest
+from llmdbg.debugger.quoting import pieces
+from llmdbg.errors import CommandError, LensError
+from llmdbg.models.stages import StageKind
+from llmdbg.probes.lens_table import LensTable, lens_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.probes.lens import Lens
+
+_TOP = 5
+_BEFORE_PROCESSORS = "temperature, penalties and cuts come after this: it is the model's own prediction"
+
+
+def ask(session: Session, arguments: str) -> LensTable | str:
+    """Answer `info lens`, and have the pane follow the same tokens; without any, it follows the prediction.
+
+    Raises LensError where this model has no lens, CommandError for a token there is not.
+    """
+    session.followed = tuple(token_id(session, word) for word in pieces(arguments, " ") if word)
+    return shown(session)
+
+
+def shown(session: Session) -> LensTable | str:
+    """What the pane shows: the lens, with the tokens the user last asked about. Raises LensError."""
+    follow = list(session.followed)
+    if session.event.stage.kind is StageKind.TOKENIZE:
+        return f"nothing has run yet: the lens reads what `embed` and each of {_layers(session)} layers give"
+    if not follow and session.event.chosen is not None:
+        follow = [session.event.chosen]
+    session.recorder.expect(session, _wish(session))
+    lens = usable_lens(session)
+    check_scored(lens, follow)
+    residuals = _residuals(session, lens)
+    own = _own(session)
+    if not residuals and own is None:
+        return f"what `embed` gives is no vector of {lens.width} numbers: the lens reads from layer 0 on"
+    layers = {stage.address: stage.layer for stage in session.anatomy.layers()}
+    return lens_table(
+        lens,
+        residuals,
+        layers,
+        session.vocabulary.text,
+        position=session.focus_position(),
+        own=own,
+        top=_TOP,
+        follow=follow,
+        notes=(_BEFORE_PROCESSORS,) if len(session.event.trail) > 1 else (),
+    )
+
+
+def usable_lens(session: Session) -> Lens:
+    """The model's lens, held against a whole forward of the model once. Raises LensError, saying why there is none."""
+    lens = session.metrics.lens()
+    if lens is not None and (unseen := session.metrics.unverified()):
+        session.look_through(lambda _: None, unseen)
+        lens = session.metrics.lens()
+    if lens is None:
+        raise LensError(session.metrics.no_lens)
+    return lens
+
+
+def check_scored(lens: Lens, ids: Iterable[int]) -> None:
+    """Raise CommandError for an id that the head has no score for: an embedding may have more rows."""
+    scored = getattr(lens.head, "out_features", None)
+    if isinstance(scored, int) and (beyond := [id for id in ids if id >= scored]):
+        raise CommandError(f"this model's head scores ids 0 to {scored - 1}, and not {beyond[0]}")
+
+
+def _wish(session: Session) -> RecordRequest:
+    """The residual stream at the focus, after the embedding and after each layer."""
+    outline = [stage.address for stage in session.anatomy.stages if stage.kind in (StageKind.EMBED, StageKind.LAYER)]
+    return RecordRequest("residuals", frozenset(outline), session.vector, about=session.focus)
+
+
+def _residuals(session: Session, lens: Lens) -> dict[str, Tensor]:
+    """The residual stream at the focus after each stage of the outline that has run for this token."""
+    found = session.recorder.get(session, _wish(session))
+    if not found:
+        raise CommandError("no stage of the residual stream has run yet for this token: go on to `embed`")
+    layers = {address: vector for address, vector in found.items() if address != "embed"}
+    unlike = [address for address, vector in layers.items() if vector is None or len(vector) != lens.width]
+    if unlike:
+        raise LensError(
+            f"layer {unlike[0]} gives out no vector of {lens.width} numbers at this position: there is no residual "
+            "stream to read from"
+        )
+    # An embedding may be narrower, and be projected before the first layer.
+    return {address: vector for address, vector in found.items() if vector is not None and len(vector) == lens.width}
+
+
+def _own(session: Session) -> tuple[str, Tensor] | None:
+    """The model's own logits, where it has come to them and they are about the focus."""
+    event = session.event
+    first, length = session.forward_positions()
+    if not event.trail or session.focus_position() != first + length - 1:
+        return None
+    stage, logits = event.trail[0]
+    return stage.address, logits
+
+
+def _layers(session: Session) -> int:
+    return len(session.anatomy.layers())

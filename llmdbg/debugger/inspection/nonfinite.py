@@ -1,0 +1,327 @@
+"""`info nonfinite`: the first stage whose output is NaN or infinite, and how near every stage is to overflow.
+
+- A token is run again whole, with every stage measured; at `tokenize` that is the prefill, which is not kept.
+- What the KV cache brought is traced to the token that put it there; what it cannot have brought is looked for in the
+  token before, and in ever earlier ones by halving while those are not finite either.
+- Only what stages give out is seen. What overflows inside a module and is finite again at its end is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.inspection.sweep import Measured, PassedStage, Sweep, sweep
+from llmdbg.models.stages import Phase, StageKind
+from llmdbg.probes.finiteness import Extent, can_be_measured, extents
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.execution.stop import TokenRow
+    from llmdbg.models.stages import Stage
+
+_ROWS_BEFORE = 8
+_NEAREST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class StageExtent:
+    """How far a stage's values reach: absmax of the finite ones that went in, came out, and of its own weights.
+
+    None stands where there are none to measure. `headroom` is the output's absmax over the largest finite value of its
+    dtype, `zeros` and `subnormal` are shares of the output's values.
+    """
+
+    address: str
+    dtype: str
+    shape: tuple[int, ...]
+    input_absmax: float | None
+    output_absmax: float | None
+    weight_absmax: float | None
+    headroom: float | None
+    nan: int
+    inf: int
+    zeros: float
+    subnormal: float
+
+
+@dataclass(frozen=True, slots=True)
+class BadWeight:
+    """A parameter of the stage's that is not finite: its name in the module, and where its first such value is."""
+
+    name: str
+    index: tuple[int, ...]
+    value: float
+    nan: int
+    inf: int
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """The first stage with something that is not finite.
+
+    `output` names the tensor among what the stage gave (`output`, `output[1]`), `index` its first such value, `value`
+    what stands there, `position` the place in the sequence and `dimension` the last number of `index`. `nan` and `inf`
+    count that tensor's values. `weights_are_read` is None where it has no weights, and False where some are packed or
+    elsewhere. `from_cache` is the first position that was not finite in the KV cache before. `edits` are the user's
+    that change this stage and `finite_without_edits` whether it was finite when the token ran without any;
+    `earlier_edits` change stages that ran before it.
+    """
+
+    address: str
+    module: str | None
+    token: int
+    phase: Phase
+    output: str
+    dtype: str
+    shape: tuple[int, ...]
+    size: int
+    index: tuple[int, ...]
+    position: int | None
+    text: str
+    dimension: int | None
+    value: float
+    nan: int
+    inf: int
+    input_is_finite: bool | None
+    weights: tuple[BadWeight, ...]
+    weights_are_read: bool | None
+    from_cache: int | None
+    edits: tuple[int, ...]
+    finite_without_edits: bool | None
+    earlier_edits: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NonfiniteHunt:
+    """What a hunt found.
+
+    `asked_at` is the token it was asked at, `token` the one it is about, `tokens_run` how many forwards it took and
+    `stages` how many stage ends were measured in that one. `before` are the last stages before the find, which is its
+    last row; `nearest` those nearest to overflow, nearest first, and `least` the one with the largest share of
+    subnormal values, None where there are none at all. `notes` say what else is to be known.
+    """
+
+    asked_at: int
+    token: int
+    phase: Phase
+    tokens_run: int
+    stages: int
+    found: Find | None
+    before: tuple[StageExtent, ...]
+    nearest: tuple[StageExtent, ...]
+    least: StageExtent | None
+    notes: tuple[str, ...]
+
+
+def ask(session: Session, _arguments: str = "") -> NonfiniteHunt:
+    """Answer `info nonfinite`. Raises CommandError where the forward has failed and the run stands nowhere."""
+    at_tokenize = session.event.stage.kind is StageKind.TOKENIZE
+    asked_at, tokens = session.event.token, session.tokens()
+    with session.elsewhere():
+        hunted = _Hunted(session, asked_at)
+        found = None if hunted.at.first_bad is None else _find(session, hunted, tokens)
+    notes = list(hunted.notes)
+    if at_tokenize:
+        notes.insert(0, "nothing had run yet: the prefill was run for this, and is not kept")
+    if hunted.at.trouble:
+        notes.append(f"measured as far as the forward came: {hunted.at.trouble}")
+    if found is None and hunted.at.from_cache is not None:
+        notes.append(f"the KV cache is not finite at position {hunted.at.from_cache}, which nothing here read")
+    passed = hunted.at.passed
+    answer = NonfiniteHunt(
+        asked_at=asked_at,
+        token=hunted.at.token,
+        phase=_phase(hunted.at.token),
+        tokens_run=hunted.run,
+        stages=len(passed),
+        found=found,
+        before=_before(session, hunted.at),
+        nearest=_nearest(session, passed),
+        least=_least(passed),
+        notes=tuple(notes),
+    )
+    session.last_answers["nonfinite"] = answer
+    return answer
+
+
+class _Hunted:
+    """The token in which it began, `at`, how many forwards finding it took, and what to say of the way there."""
+
+    def __init__(self, session: Session, token: int) -> None:
+        self._session = session
+        self.run = 0
+        self.notes: tuple[str, ...] = ()
+        self.at = self._sweep(token)
+        while self.at.first_bad is not None and (earlier := self._brought_by_cache()) is not None:
+            self.at = earlier
+        if self.at.first_bad is not None and self.at.token > 0 and not self.notes:
+            self.at = self._earliest()
+
+    def _sweep(self, token: int) -> Sweep:
+        self.run += 1
+        return sweep(self._session, token)
+
+    def _brought_by_cache(self) -> Sweep | None:
+        """The token that put what is not finite into the cache, run again. None where none did."""
+        if self.at.from_cache is None:
+            return None
+        there = self._sweep(max(0, self.at.from_cache - len(self._session.prompt.ids) + 1))
+        if there.first_bad is None:
+            self.notes = (
+                f"position {self.at.from_cache} of the KV cache is not finite, and token {there.token}, which fed it, "
+                "is finite when it is run again",
+            )
+            return None
+        return there
+
+    def _earliest(self) -> Sweep:
+        """The token where it began, as far as halving tells: its own one before is finite, or there is none."""
+        latest = self.at
+        before = self._sweep(latest.token - 1)
+        if before.first_bad is None:
+            return latest
+        latest, low = before, 0
+        while low < latest.token:
+            middle = self._sweep((low + latest.token) // 2)
+            if middle.first_bad is None:
+                low = middle.token + 1
+            else:
+                latest = middle
+        return latest
+
+
+def _find(session: Session, hunted: _Hunted, tokens: tuple[TokenRow, ...]) -> Find:
+    """Describe the first stage that is not finite. May run the token once more, without the user's edits."""
+    at = hunted.at
+    assert at.first_bad is not None
+    passed = at.passed[at.first_bad]
+    bad = passed.bad
+    assert bad is not None and bad.extent.first is not None and bad.extent.value is not None
+    module = session.anatomy.modules.get(passed.stage.address)
+    edits = _edits_of(session, at.token, [passed.stage.address])
+    return Find(
+        address=passed.stage.address,
+        module=passed.stage.module,
+        token=at.token,
+        phase=_phase(at.token),
+        output=bad.name,
+        dtype=bad.extent.dtype,
+        shape=bad.extent.shape,
+        size=bad.extent.size,
+        index=bad.extent.first,
+        position=bad.position,
+        text="" if bad.position is None or bad.position >= len(tokens) else tokens[bad.position].text,
+        dimension=bad.extent.first[-1] if bad.extent.first else None,
+        value=bad.extent.value,
+        nan=bad.extent.nan,
+        inf=bad.extent.inf,
+        input_is_finite=passed.input_is_finite,
+        weights=_bad_weights(module),
+        weights_are_read=_weights_are_read(module),
+        from_cache=at.from_cache,
+        edits=edits,
+        finite_without_edits=_finite_without_edits(session, hunted, passed.stage) if edits else None,
+        earlier_edits=_edits_of(session, at.token, [each.stage.address for each in at.passed[: at.first_bad]]),
+    )
+
+
+def _finite_without_edits(session: Session, hunted: _Hunted, stage: Stage) -> bool:
+    """Whether a stage is finite when the token runs without the user's edits."""
+    with session.without_edits():
+        hunted.run += 1
+        bare = sweep(session, hunted.at.token)
+    return all(each.bad is None for each in bare.passed if each.stage.address == stage.address)
+
+
+def _edits_of(session: Session, token: int, addresses: list[str]) -> tuple[int, ...]:
+    """The numbers of the edits that change any of these stages while `token` is produced."""
+    return tuple(
+        each.number
+        for each in session.edits.list()
+        if each.enabled
+        and token >= each.since
+        and each.token in (None, token)
+        and not each.stages.isdisjoint(addresses)
+    )
+
+
+def _bad_weights(module: nn.Module | None) -> tuple[BadWeight, ...]:
+    """The parameters and buffers of a module, and of what is inside it, that are not finite."""
+    if module is None:
+        return ()
+    named = [each for each in (*module.named_parameters(), *module.named_buffers()) if can_be_measured(each[1])]
+    measured = extents([(tensor, None) for _, tensor in named])
+    return tuple(
+        BadWeight(name, extent.first, extent.value, extent.nan, extent.inf)
+        for (name, _), extent in zip(named, measured, strict=True)
+        if extent.first is not None and extent.value is not None
+    )
+
+
+def _weights_are_read(module: nn.Module | None) -> bool | None:
+    parameters = () if module is None else tuple(module.parameters())
+    return all(map(can_be_measured, parameters)) if parameters else None
+
+
+def _before(session: Session, at: Sweep) -> tuple[StageExtent, ...]:
+    """The last stages before the first that is not finite, and that one, with what their weights reach."""
+    if at.first_bad is None:
+        return ()
+    return _with_weights(session, at.passed[max(0, at.first_bad - _ROWS_BEFORE) : at.first_bad + 1])
+
+
+def _with_weights(session: Session, rows: list[PassedStage]) -> tuple[StageExtent, ...]:
+    """What stages reach, their own weights too. One copy to the host."""
+    owned = [_own_weights(session, each.stage) for each in rows]
+    measured = iter(extents([(tensor, None) for each in owned for tensor in each]))
+    reaches = [[next(measured) for _ in each] for each in owned]
+    return tuple(_stage_extent(each, weights) for each, weights in zip(rows, reaches, strict=True))
+
+
+def _own_weights(session: Session, stage: Stage) -> list[Tensor]:
+    module = session.anatomy.modules.get(stage.address)
+    return [] if module is None else [each for each in module.parameters(recurse=False) if can_be_measured(each)]
+
+
+def _nearest(session: Session, passed: list[PassedStage]) -> tuple[StageExtent, ...]:
+    """The stages nearest to overflow. A logits processor's scores are no activations."""
+    rows = [each for each in passed if each.outputs and each.stage.kind is not StageKind.PROCESSOR]
+    rows.sort(key=lambda each: -max(extent.headroom for extent in _extents(each.outputs)))
+    return _with_weights(session, rows[:_NEAREST])
+
+
+def _least(passed: list[PassedStage]) -> StageExtent | None:
+    """The stage with the largest share of values below what its dtype holds in full precision."""
+    rows = [_stage_extent(each) for each in passed if each.outputs]
+    found = max(rows, key=lambda each: each.subnormal, default=None)
+    return found if found is not None and found.subnormal else None
+
+
+def _stage_extent(passed: PassedStage, weights: list[Extent] | None = None) -> StageExtent:
+    outputs, inputs = _extents(passed.outputs), _extents(passed.inputs)
+    furthest = max(outputs, key=lambda each: each.headroom, default=None)
+    size = sum(each.size for each in outputs) or 1
+    return StageExtent(
+        address=passed.stage.address,
+        dtype=furthest.dtype if furthest is not None else "",
+        shape=furthest.shape if furthest is not None else (),
+        input_absmax=max((each.absmax for each in inputs), default=None),
+        output_absmax=furthest.absmax if furthest is not None else None,
+        weight_absmax=max((each.absmax for each in weights or ()), default=None),
+        headroom=furthest.headroom if furthest is not None else None,
+        nan=sum(each.nan for each in outputs),
+        inf=sum(each.inf for each in outputs),
+        zeros=sum(each.zeros for each in outputs) / size,
+        subnormal=sum(each.subnormal for each in outputs) / size,
+    )
+
+
+def _extents(measured: tuple[Measured, ...]) -> list[Extent]:
+    return [each.extent for each in measured]
+
+
+def _phase(token: int) -> Phase:
+    return Phase.DECODE if token else Phase.PREFILL

@@ -1,0 +1,33 @@
+"""The source of a module's forward."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCode:
+    """Where the forward of `name` is written, and its lines; none where it is not Python, or nothing has run."""
+
+    name: str
+    file: str = ""
+    first_line: int = 0
+    lines: tuple[str, ...] = ()
+
+
+def source_of(module: nn.Module | None) -> SourceCode:
+    """The source of a module's own forward."""
+    if module is None:
+        return SourceCode("")
+    kind = type(module)
+    try:
+        lines, first = inspect.getsourcelines(inspect.unwrap(kind.forward))
+        file = inspect.getsourcefile(kind.forward) or ""
+    except (OSError, TypeError):
+        return SourceCode(kind.__name__)
+    return SourceCode(kind.__name__, file, first, tuple(line.rstrip() for line in lines))

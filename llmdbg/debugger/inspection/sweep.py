@@ -1,0 +1,216 @@
+"""One forward run again with every stage measured: where it is not finite, and how near to the end of its dtype."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from llmdbg.debugger.inspection.timed_runs import forward_of
+from llmdbg.debugger.positions import focus_in, positions
+from llmdbg.errors import LlmdbgError
+from llmdbg.models.stages import ANY_PROCESSOR, Stage, StageKind
+from llmdbg.probes.finiteness import Extent, FinitenessRecorder, first_position, tensors_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.engine.stage_event import StageEvent
+
+_UNSEEN = (StageKind.TOKENIZE, StageKind.SAMPLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One tensor that a stage was given or gave: its name there, and the dimension over positions, if one is.
+
+    `first_position` is the position of the sequence that stands first along `axis`.
+    """
+
+    name: str
+    axis: int | None
+    first_position: int
+    extent: Extent
+
+    @property
+    def position(self) -> int | None:
+        """The position in the sequence of the first value that is not finite, None where that cannot be told."""
+        if self.extent.first is None or self.axis is None:
+            return None
+        return self.first_position + self.extent.first[self.axis]
+
+
+@dataclass(frozen=True, slots=True)
+class PassedStage:
+    """A stage that has run, with all that went in and came out. `name` is what the tensor is called there."""
+
+    stage: Stage
+    inputs: tuple[Measured, ...]
+    outputs: tuple[Measured, ...]
+
+    @property
+    def bad(self) -> Measured | None:
+        """The first of its outputs that should be finite and is not."""
+        return next((each for each in self.outputs if is_bad(self.stage, each.extent)), None)
+
+    @property
+    def input_is_finite(self) -> bool | None:
+        """Whether what went in was finite, None where nothing of the kind went in."""
+        return all(not is_bad(self.stage, each.extent) for each in self.inputs) if self.inputs else None
+
+
+@dataclass(slots=True)
+class Sweep:
+    """What a token's forward went through, stage by stage as they ended.
+
+    `from_cache` is the earliest position, fed before this token, whose keys or values in the KV cache are not finite;
+    `cache_is_read` says whether the cache could be looked into. `trouble` is why the forward did not come to its end.
+    """
+
+    token: int
+    passed: list[PassedStage] = field(default_factory=list)
+    from_cache: int | None = None
+    cache_is_read: bool = False
+    trouble: str = ""
+
+    @property
+    def first_bad(self) -> int | None:
+        """Which of `passed` is the first with something that is not finite. Parts end before what they are part of."""
+        return next((index for index, each in enumerate(self.passed) if each.bad is not None), None)
+
+
+def is_bad(stage: Stage, extent: Extent) -> bool:
+    """Whether this should not be. A logits processor cuts a token by making its score -inf."""
+    if stage.kind is StageKind.PROCESSOR:
+        return extent.nan + extent.plus_inf > 0
+    return not extent.is_finite
+
+
+def sweep(session: Session, token: int) -> Sweep:
+    """Run `token`'s forward up to where the token would be chosen, measuring every stage. Within `elsewhere()`.
+
+    A forward that fails on the way gives what was measured until then.
+    """
+    watched = {stage.address for stage in session.anatomy.stages} | {ANY_PROCESSOR.address}
+    taking, found = _Taking(session), Sweep(token)
+    with forward_of(session, token, watched, taking.handler) as events:
+        try:
+            for event in events:
+                if event.stage.kind is StageKind.TOKENIZE:
+                    continue
+                if taking.at_end:
+                    break
+                if taking.at_beginning:
+                    _look_into_cache(session, found)
+                    continue
+                found.trouble = "it was interrupted"
+                break
+        except LlmdbgError as error:
+            found.trouble = str(error)
+    found.passed = taking.passed()
+    return found
+
+
+class _Taking:
+    """Measures the events of one forward. Nothing is waited for inside it."""
+
+    def __init__(self, session: Session) -> None:
+        self.at_beginning = self.at_end = False
+        self._session = session
+        self._recorder = FinitenessRecorder()
+        self._stages: list[tuple[Stage, list[_Place], list[_Place]]] = []
+
+    def handler(self, event: StageEvent) -> bool:
+        """Note an event; suspend at the first, to look into the cache, and at the last before the token is chosen."""
+        self.at_beginning = False
+        if event.stage.kind is StageKind.TOKENIZE:
+            return False
+        if event.stage.kind not in _UNSEEN:
+            given = self._record(event, _inputs(self._session, event))
+            gave = self._record(event, list(tensors_in(event.output, "output")))
+            self._stages.append((event.stage, given, gave))
+        self.at_beginning = len(self._stages) == 1
+        last = event.trail and event.stage.address == self._session.choosing_stages()[-2].address
+        self.at_end = bool(last) or event.stage.kind is StageKind.SAMPLE
+        return self.at_beginning or self.at_end
+
+    def passed(self) -> list[PassedStage]:
+        """Everything noted, in one copy to the host."""
+        found = self._recorder.collect()
+
+        def measured(places: list[_Place]) -> tuple[Measured, ...]:
+            return tuple(Measured(each.name, each.axis, each.first, found[each.number]) for each in places)
+
+        return [PassedStage(stage, measured(given), measured(gave)) for stage, given, gave in self._stages]
+
+    def _record(self, event: StageEvent, tensors: list[tuple[str, Tensor]]) -> list[_Place]:
+        prompt = len(self._session.prompt.ids)
+        first, length = positions(event, prompt)
+        noted = []
+        for name, tensor in tensors:
+            axis, _ = focus_in(event, tensor, prompt, None)
+            whole = axis is not None and tensor.shape[axis] > length
+            noted.append(_Place(name, axis, 0 if whole else first, self._recorder.record(tensor, axis)))
+        return noted
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a tensor was, and its number in the recorder."""
+
+    name: str
+    axis: int | None
+    first: int
+    number: int
+
+
+def _inputs(session: Session, event: StageEvent) -> list[tuple[str, Tensor]]:
+    """The tensors of numbers that a stage was given, by their names. Masks are left out: they may be -inf."""
+    module = session.anatomy.modules.get(event.stage.address)
+    names = _argument_names(type(module).forward) if module is not None else ()
+    named: dict[str, Any] = {}
+    for index, value in enumerate(event.args):
+        named[names[index] if index < len(names) else f"input {index}"] = value
+    named |= event.kwargs
+    return [found for name, value in named.items() if "mask" not in name for found in tensors_in(value, name)]
+
+
+@cache
+def _argument_names(forward: Callable[..., Any]) -> tuple[str, ...]:
+    """What the forward of a class of modules calls its positional arguments."""
+    few = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(name for name, each in inspect.signature(forward).parameters.items() if each.kind in few)[1:]
+
+
+@torch.no_grad()
+def _look_into_cache(session: Session, found: Sweep) -> None:
+    """Find the earliest position in the KV cache that is not finite. One copy to the host.
+
+    The forward stands at its first stage: no layer has added to the cache yet.
+    """
+    fed = session.engine.timeline.length(found.token)
+    firsts, offsets = [], []
+    layers = getattr(session.engine.cache, "layers", None) or ()
+    for layer in layers:
+        for name in ("keys", "values"):
+            tensor = getattr(layer, name, None)
+            readable = isinstance(tensor, torch.Tensor) and tensor.dim() == 4 and tensor.is_floating_point()
+            if not readable or "quantized" in type(layer).__name__.lower():
+                continue
+            assert isinstance(tensor, torch.Tensor)
+            if tensor.shape[-2]:
+                firsts.append(first_position(tensor, 2))
+                offsets.append((max(0, fed - tensor.shape[-2]), tensor.shape[-2]))
+    found.cache_is_read = bool(firsts) and len(firsts) == 2 * len(layers)
+    if not firsts:
+        return
+    home = firsts[0].device
+    rows = zip(torch.stack([each.to(home) for each in firsts]).tolist(), offsets, strict=True)
+    bad = [offset + first for first, (offset, length) in rows if first < length and offset + first < fed]
+    found.from_cache = min(bad, default=None)

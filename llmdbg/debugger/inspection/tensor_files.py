@@ -1,0 +1,128 @@
+"""What stages gave for the present token, written to a safetensors file: exact bits, and where they come from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from llmdbg.debugger.execution.trace import BEGINNING
+from llmdbg.debugger.inspection.timed_runs import forward_of
+from llmdbg.errors import CommandError
+from llmdbg.probes.finiteness import tensors_in
+from llmdbg.probes.statistics import dtype_name
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.breakpoints.addresses import Target
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.engine.stage_event import StageEvent
+
+_SHOWN = 3
+
+
+def save_tensors(session: Session, target: Target, path: Path) -> str:
+    """Write every tensor that the stages of `target` gave for the present token, replacing the file; say so in a line.
+
+    A single tensor is called by its stage's address, one of several by its place as well: `12.self_attn[1]`. Of a stage
+    that has run more than once it is the last. A file that is there is replaced only once the new one is whole. Runs
+    the token again (up to two forwards) unless the run stands at the only stage asked for. Raises CommandError for a
+    stage that has not run yet for this token, for tensors the format cannot hold, and where the file cannot be written.
+    """
+    token = session.event.token
+    if not target.at(token):
+        raise CommandError(f"{target.text} is not of token {token}, where you stand: `goto {target.text}` first")
+    found = _found(session, target.addresses)
+    missing = sorted(target.addresses - found.keys())
+    if missing:
+        raise CommandError(f"{missing[0]} has not run yet for token {token}: `goto {missing[0]}` first")
+    named = {name: tensor for tensors in found.values() for name, tensor in tensors.items()}
+    if not named:
+        raise CommandError(f"{target.text} gave no tensor")
+    replaced = path.exists()
+    _write(path, named, _metadata(session, target))
+    return f"wrote {path}{' (replaced)' if replaced else ''}: {_described(named)}"
+
+
+def _found(session: Session, addresses: frozenset[str]) -> dict[str, dict[str, Tensor]]:
+    """Copies of what these stages gave until here, by address and name."""
+    place = session.place
+    if addresses == {place.address}:
+        return {place.address: _copies(session.event)}
+    if place == BEGINNING:
+        return {}
+    found: dict[str, dict[str, Tensor]] = {}
+    left = place.occurrence
+
+    def look(event: StageEvent) -> bool:
+        nonlocal left
+        if event.stage.address in addresses:
+            found[event.stage.address] = _copies(event)
+        left -= event.stage.address == place.address
+        return left < 0
+
+    with session.elsewhere(), forward_of(session, place.token, {*addresses, place.address}, look) as events:
+        for event in events:
+            if left < 0 or event.stage.address != "tokenize":
+                break
+    return found
+
+
+@torch.no_grad()
+def _copies(event: StageEvent) -> dict[str, Tensor]:
+    """Every tensor a stage gave, with memory of its own, in order. Waits for nothing."""
+    named = list(tensors_in(event.output, event.stage.address, lambda value: isinstance(value, Tensor)))
+    if len(named) == 1:
+        named = [(event.stage.address, named[0][1])]
+    return {name: _own(name, tensor) for name, tensor in named}
+
+
+def _own(name: str, tensor: Tensor) -> Tensor:
+    if tensor.is_sparse or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
+        kind = "sparse" if tensor.is_sparse else "quantised" if tensor.is_quantized else "no plain"
+        raise CommandError(f"{name} is a {kind} tensor, which a .safetensors file cannot hold")
+    plain = tensor.detach().resolve_conj().resolve_neg()
+    return plain.clone(memory_format=torch.contiguous_format)
+
+
+def _metadata(session: Session, target: Target) -> dict[str, str]:
+    """Where the tensors come from. The format holds text alone."""
+    first, length = session.forward_positions()
+    return {
+        "format": "pt",
+        "written_by": "llmdbg",
+        "model": session.loaded.name,
+        "address": target.text,
+        "token": str(session.event.token),
+        "phase": session.event.phase.value,
+        "positions": f"{first}-{first + length - 1}",
+        "prompt_length": str(len(session.prompt.ids)),
+    }
+
+
+def _write(path: Path, named: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write beside the file first, so that what was there stays until the new one is whole."""
+    from safetensors.torch import save_file
+
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    held: dict[str, Any] = {name: tensor.cpu() for name, tensor in named.items()}
+    try:
+        save_file(held, new, metadata)
+        new.replace(path)
+    except KeyError as error:
+        dtypes = ", ".join(sorted({dtype_name(each.dtype) for each in held.values()}))
+        raise CommandError(f"a .safetensors file cannot hold {dtypes}") from error
+    except Exception as error:  # safetensors has errors of its own for a file that cannot be written
+        reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+        raise CommandError(f"cannot write {path}: {reason}") from error
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _described(named: dict[str, Tensor]) -> str:
+    """`12.mlp float32[1, 13, 576], 29,952 bytes`."""
+    shown = [f"{name} {dtype_name(each.dtype)}{list(each.shape)}" for name, each in list(named.items())[:_SHOWN]]
+    more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
+    return f"{', '.join(shown)}{more}, {sum(each.nbytes for each in named.values()):,} bytes"

@@ -1,0 +1,84 @@
+"""Running tokens again for a question that the kept timeline must not notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from llmdbg.errors import CommandError
+from llmdbg.models.stages import StageKind
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.engine.stage_event import EventHandler, StageEvent
+
+
+@contextmanager
+def forward_of(
+    session: Session, token: int, watched: Collection[str], handler: EventHandler
+) -> Iterator[Generator[StageEvent, None, None]]:
+    """The events of a run that begins with `token`'s forward, with the edits of this branch and nothing else armed.
+
+    Only within `session.elsewhere()`. Leave it before `token`'s `sample` has been passed, and the token is not taken.
+    """
+    session.engine.edit(session.edits.addresses(), session.edits.editor(len(session.prompt.ids)))
+    session.engine.arm(watched, handler)
+    stages = session.engine.stages(token)
+    try:
+        yield stages
+    finally:
+        stages.close()
+
+
+@dataclass(slots=True)
+class TimedRun:
+    """One run: the token it ended with, that token's whole time, and what each watched stage took, in milliseconds.
+
+    `stages` is how many stage ends were watched. A stage whose time is not known is not among `laps`.
+    """
+
+    token: int = 0
+    ms: float = 0.0
+    stages: int = 0
+    laps: dict[str, list[float]] = field(default_factory=dict)
+
+
+def run_to_choice(session: Session, token: int, watched: Collection[str], *, until: int | None = None) -> TimedRun:
+    """Run from `token`'s forward to where the token `until` is chosen (itself without one), timing some stages.
+
+    Only within `session.elsewhere()`, in a timeline that is thrown away and has no edits. With nothing watched, no
+    module carries a hook and nothing is suspended before the end. Raises CommandError when interrupted.
+    """
+    found, pending = TimedRun(), list[tuple[str, Callable[[], float | None]]]()
+    engine = session.engine
+
+    def note(event: StageEvent) -> bool:
+        pending.append((event.stage.address, engine.lap(event)))
+        return False
+
+    with (
+        _thrown_away(session, token, token if until is None else until),
+        forward_of(session, token, watched, note) as run,
+    ):
+        for event in run:
+            if event.stage.kind is StageKind.SAMPLE:
+                found.token, found.ms = event.token, engine.token_milliseconds()
+                break
+            if event.stage.kind is not StageKind.TOKENIZE:
+                raise CommandError("interrupted: nothing was measured to its end")
+    found.stages = len(pending)
+    for address, lap in pending:
+        if (milliseconds := lap()) is not None:
+            found.laps.setdefault(address, []).append(milliseconds)
+    return found
+
+
+@contextmanager
+def _thrown_away(session: Session, token: int, last: int) -> Iterator[None]:
+    """A timeline of its own that ends by itself with token `last`: nothing has to be armed to stop there."""
+    with session.without_edits():
+        timeline = session.engine.timeline
+        timeline.settings = ((0, replace(timeline.settings_at(token), max_new_tokens=last + 1)),)
+        yield

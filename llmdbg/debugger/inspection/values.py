@@ -1,0 +1,328 @@
+"""`info values [ADDRESS][SLICE] [by magnitude | as heat | as mean heat]`: the numbers themselves; `x` is the same.
+
+ADDRESS is a stage that has run for this token, `.in` behind it for what went into it (`in` alone for the stage here),
+or a parameter: `model.embed_tokens.weight`, `12.mlp.down_proj.weight`. Without one, or with `.`, it is where the run
+stands, and the pane follows. SLICE is Python's; without one it is the vector at the focus, where a dimension runs over
+positions.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from llmdbg.debugger.execution.recorder import RecordRequest
+from llmdbg.debugger.inspection.parameters import ParameterFacts, stored
+from llmdbg.debugger.inspection.slices import read_slice, slice_text
+from llmdbg.debugger.positions import focus_in
+from llmdbg.engine.stage_event import main_tensor
+from llmdbg.errors import AddressError, CommandError
+from llmdbg.probes.axes import Axes, Index, cut, index_of, whole
+from llmdbg.probes.heat import Heat, heat
+from llmdbg.probes.statistics import dtype_name
+from llmdbg.probes.values import Number, Summary, summary, unreadable, window
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.execution.trace import TimelinePosition
+    from llmdbg.engine.stage_event import StageEvent
+
+COUNT = 128
+"""How many numbers an answer lists."""
+_LARGEST = 8
+_PANE_COUNT, _PANE_LARGEST = 1024, 1000
+_ANSWER_CELLS, _PANE_CELLS = (24, 72), (64, 160)
+_WORDS = re.compile(
+    r"(?P<name>(?:layers?\s+)?[^\[\s]*)\s*(?P<slice>\[[^\]]*\])?\s*"
+    r"(?:\bby\s+(?P<magnitude>magnitude)|\bas\s+(?P<mean>mean\s+)?(?P<heat>heat))?",
+    re.IGNORECASE,
+)
+_USAGE = (
+    "it is written [ADDRESS][SLICE] and `by magnitude`, `as heat` or `as mean heat`, as in 12.mlp[0, -1] by magnitude"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesQuestion:
+    """What to show: `name` is empty for where the run stands; `how` is numbers, magnitude, heat or mean heat."""
+
+    name: str = ""
+    slice: str = ""
+    how: str = "numbers"
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The numbers of one slice of one tensor.
+
+    `asked` is what they were asked for by, empty where they follow the run. `part` is output, input or parameter;
+    `token` is which token's, None for a parameter. `sliced` is the slice's own
+    shape and `slice` how it is written, with every index counted from the front; `size` is how many numbers it has.
+    `numbers` are those from number `offset` on, row by row, or by falling magnitude where `how` is magnitude: then
+    `indices` says where each is. `heat` is there where `how` asks for it. `summary` is left out of an answer that goes
+    on with an earlier one.
+    """
+
+    asked: str
+    address: str
+    part: str
+    token: int | None
+    shape: tuple[int, ...]
+    dtype: str
+    device: str
+    slice: str
+    sliced: tuple[int, ...]
+    size: int
+    how: str
+    offset: int
+    numbers: tuple[Number, ...]
+    indices: tuple[Index, ...] = ()
+    summary: Summary | None = None
+    heat: Heat | None = None
+    note: str = ""
+
+    def index(self, place: int) -> Index:
+        """The index in the whole tensor of number `place` of the slice."""
+        return index_of(place, self.axes())
+
+    def axes(self) -> Axes:
+        """What the slice takes of each dimension."""
+        return read_slice(self.slice, self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A slice, and where it comes from. `tensor` is the slice; `shape` and `dtype` are of what it was taken of."""
+
+    tensor: Tensor
+    axes: Axes
+    shape: tuple[int, ...]
+    address: str = ""
+    part: str = "output"
+    token: int | None = None
+    note: str = ""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What a session was last asked: by a command, where `next` is what it goes on with, and by the pane."""
+
+    choice: ValuesQuestion = ValuesQuestion()
+    at: tuple[TimelinePosition, int | None] | None = None
+    next: int = 0
+    pane_window: tuple[int, int] = (0, _PANE_COUNT)
+    pane: Values | None = None
+
+
+_ASKED: WeakKeyDictionary[Session, _Asked] = WeakKeyDictionary()
+
+
+def ask(session: Session, arguments: str) -> Values | str:
+    """Answer `info values` and `x ADDRESS[SLICE]`, and have the pane show the same.
+
+    Raises AddressError for what names neither a stage nor a parameter, CommandError for what cannot be shown.
+    """
+    choice = _read(arguments)
+    return _answer(session, _asked(session), choice, 0)
+
+
+def go_on(session: Session) -> Values | str:
+    """Answer `x` alone: the numbers behind those it listed last, or the first ones where the run has moved since."""
+    asked = _asked(session)
+    moved = asked.at != (session.place, session.focus)
+    return _answer(session, asked, asked.choice, 0 if moved else asked.next)
+
+
+def shown(session: Session) -> Values | str:
+    """What the pane shows at a stop: what was asked for last, where the pane was scrolled to."""
+    asked = _asked(session)
+    asked.pane = None
+    try:
+        source = _source(session, asked.choice)
+    except CommandError as error:
+        # A slice that fits the prefill need not fit what comes later.
+        return str(error)
+    if isinstance(source, str):
+        return source
+    most = _PANE_LARGEST if asked.choice.how == "magnitude" else _LARGEST
+    found = _values(source, asked.choice, summary(source.tensor, source.axes, largest=most), _PANE_CELLS)
+    asked.pane = _in_window(found, source, asked.pane_window)
+    return asked.pane
+
+
+def fetch(session: Session, wanted: tuple[int, int]) -> Values | str:
+    """The same from number `wanted[0]` on, `wanted[1]` of them: copies those and computes nothing else."""
+    asked = _asked(session)
+    asked.pane_window = wanted
+    source = _source(session, asked.choice) if asked.pane is not None else None
+    if asked.pane is None or source is None or isinstance(source, str):
+        return shown(session)
+    asked.pane = _in_window(asked.pane, source, wanted)
+    return asked.pane
+
+
+def _in_window(found: Values, source: _Source, wanted: tuple[int, int]) -> Values:
+    """With the numbers in a window; of those by magnitude, and of a tensor that ends before it, with the first."""
+    beginning = found.how == "magnitude" or wanted[0] >= found.size
+    return _at(found, source, *((0, _PANE_COUNT) if beginning else wanted))
+
+
+def _asked(session: Session) -> _Asked:
+    return _ASKED.setdefault(session, _Asked())
+
+
+def _read(arguments: str) -> ValuesQuestion:
+    words = _WORDS.fullmatch(arguments.strip())
+    if words is None:
+        raise CommandError(f"{arguments.strip()!r} cannot be read: {_USAGE}")
+    how = "magnitude" if words["magnitude"] else "numbers"
+    if words["heat"]:
+        how = "mean heat" if words["mean"] else "heat"
+    name = words["name"].strip()
+    return ValuesQuestion("" if name == "." else name, words["slice"] or "", how)
+
+
+def _answer(session: Session, asked: _Asked, choice: ValuesQuestion, offset: int) -> Values | str:
+    source = _source(session, choice)
+    if choice != asked.choice:
+        asked.pane_window = (0, _PANE_COUNT)
+    asked.choice, asked.at, asked.next = choice, (session.place, session.focus), 0
+    if isinstance(source, str):
+        return source
+    by_magnitude = choice.how == "magnitude"
+    most = offset + COUNT if by_magnitude else _LARGEST
+    known = summary(source.tensor, source.axes, largest=most) if by_magnitude or not offset else None
+    found = _at(_values(source, choice, known, _ANSWER_CELLS), source, offset, COUNT)
+    if offset and not found.numbers:
+        return f"that was the last of {found.size:,} values of {found.address}{found.slice}"
+    asked.next = offset + len(found.numbers)
+    return replace(found, summary=None) if offset else found
+
+
+def _values(source: _Source, choice: ValuesQuestion, known: Summary | None, cells: tuple[int, int]) -> Values:
+    tensor, heated = source.tensor, choice.how in ("heat", "mean heat")
+    picture = heat(tensor, rows=cells[0], columns=cells[1], mean=choice.how == "mean heat") if heated else None
+    return Values(
+        f"{choice.name}{choice.slice}",
+        source.address,
+        source.part,
+        source.token,
+        source.shape,
+        dtype_name(tensor.dtype),
+        str(tensor.device),
+        slice_text(source.axes, source.shape),
+        tuple(tensor.shape),
+        tensor.numel(),
+        choice.how,
+        0,
+        (),
+        summary=known,
+        heat=picture,
+        note=source.note,
+    )
+
+
+def _at(found: Values, source: _Source, offset: int, count: int) -> Values:
+    """With the numbers from `offset` on."""
+    if found.heat is not None:
+        return found
+    if found.how == "magnitude":
+        largest = () if found.summary is None else found.summary.largest[offset : offset + count]
+        numbers, indices = tuple(each.value for each in largest), tuple(each.index for each in largest)
+        return replace(found, offset=offset, numbers=numbers, indices=indices)
+    return replace(found, offset=offset, numbers=window(source.tensor, offset, count))
+
+
+def _source(session: Session, choice: ValuesQuestion) -> _Source | str:
+    """The slice that was asked for, or a sentence that says why there is none yet."""
+    name, is_input = _without_in(choice.name)
+    if not name:
+        taken = _taken(session, session.event, choice, is_input=is_input)
+    else:
+        named = _named(session, name)
+        if isinstance(named, ParameterFacts):
+            return _parameter(named, choice)
+        taken = _recorded(session, named, choice, is_input=is_input)
+    if isinstance(taken, CommandError):
+        raise taken
+    return taken
+
+
+def _without_in(name: str) -> tuple[str, bool]:
+    """`12.mlp.in` is the input of `12.mlp`: no module can be called `in`, which is Python's own word."""
+    return (name.removesuffix("in").removesuffix("."), True) if f".{name}".endswith(".in") else (name, False)
+
+
+def _named(session: Session, name: str) -> str | ParameterFacts:
+    """The address of the one stage that a name means, or else the parameter."""
+    try:
+        target = session.addresses.resolve(name)
+    except AddressError as error:
+        if (found := stored(session, name)) is not None:
+            return found
+        raise AddressError(str(error).replace("no stage is", "no stage and no parameter is", 1)) from error
+    if len(target.addresses) > 1:
+        raise CommandError(f"{name} names {len(target.addresses)} stages: the values shown are those of one")
+    if not target.at(session.event.token):
+        raise CommandError(f"the values shown are those of token {session.event.token}: `goto {name}` goes there first")
+    return next(iter(target.addresses))
+
+
+def _recorded(
+    session: Session, address: str, choice: ValuesQuestion, *, is_input: bool
+) -> _Source | str | CommandError:
+    if address == "tokenize" != session.event.stage.address:
+        return "tokenize runs once, before the forward: `info tokens` shows the ids it gave"
+    if address == session.event.stage.address:
+        return _taken(session, session.event, choice, is_input=is_input)
+
+    def take(event: StageEvent) -> _Source | str | CommandError:
+        taken = _taken(session, event, choice, is_input=is_input)
+        return replace(taken, tensor=taken.tensor.detach().clone()) if isinstance(taken, _Source) else taken
+
+    about = (is_input, choice.slice, session.focus)
+    found = session.recorder.get(session, RecordRequest("values", frozenset([address]), take, about=about))
+    default = f"{address} has not run yet for token {session.event.token}"
+    taken: _Source | str | CommandError = found.get(address, default)
+    return taken
+
+
+def _taken(
+    session: Session, event: StageEvent, choice: ValuesQuestion, *, is_input: bool
+) -> _Source | str | CommandError:
+    """The slice of what a stage gave out or took in. Called inside the forward: it raises nothing and does not wait."""
+    address = event.stage.address
+    tensor = main_tensor((*event.args, *event.kwargs.values()) if is_input else event.output)
+    if tensor is None:
+        return f"{address} {'takes in' if is_input else 'gives out'} no numbers"
+    if why := unreadable(tensor):
+        return CommandError(f"{address} cannot be shown: {why}")
+    try:
+        axes = read_slice(choice.slice, tensor.shape) if choice.slice else _at_focus(session, event, tensor)
+    except CommandError as error:
+        return error
+    part = "input" if is_input else "output"
+    return _Source(cut(tensor, axes), axes, tuple(tensor.shape), address, part, event.token)
+
+
+def _at_focus(session: Session, event: StageEvent, tensor: Tensor) -> Axes:
+    """The vector at the focus; everything where no dimension runs over positions."""
+    axis, position = focus_in(event, tensor, len(session.prompt.ids), session.focus)
+    if axis is None:
+        return whole(tensor.shape)
+    last = tensor.dim() - 1
+    return tuple(
+        position if n == axis else 0 if size == 1 and n < last else range(size) for n, size in enumerate(tensor.shape)
+    )
+
+
+def _parameter(found: ParameterFacts, choice: ValuesQuestion) -> _Source:
+    if why := unreadable(found.tensor):
+        raise CommandError(f"{found.name} cannot be shown: {why}")
+    shape = tuple(found.tensor.shape)
+    axes = read_slice(choice.slice, shape)
+    return _Source(cut(found.tensor.detach(), axes), axes, shape, found.name, "parameter", note=found.note)

@@ -1,0 +1,274 @@
+"""Saved sessions as files: each written whole or not at all, and open in one process at a time.
+
+sessions/ID/session.json   everything but the prompt, one field a line
+sessions/ID/prompt.txt     the prompt, written once: it may be long, and `session.json` is written after every command
+sessions/ID.damaged-N      a session that could not be read, kept aside
+sessions/.lock             held for the moment in which a session is taken or old ones are removed
+
+A session belongs to the process named in it. A process that is killed leaves it open and in nobody's hands.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from llmdbg.debugger.persistence.format import MOST_BYTES, damaged, from_json, to_json
+from llmdbg.debugger.persistence.model import SavedSession, new_id, now, this_process
+from llmdbg.errors import SessionFileError
+
+_DOCUMENT, _PROMPT = "session.json", "prompt.txt"
+_MOST_PROMPT_BYTES = 64 * 2**20
+_KEPT = {"closed": 20, "interrupted": 50, "damaged": 20}
+_SECONDS_FOR_LOCK = 5.0
+_ID = re.compile(r"[0-9a-z][0-9a-z-]{0,39}")
+_ASIDE = re.compile(r".+\.damaged-\d+")
+
+
+def sessions_folder() -> Path:
+    """Where saved sessions are."""
+    import platformdirs
+
+    return platformdirs.user_state_path("llmdbg") / "sessions"
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The saved sessions there are, newest first.
+
+    `interrupted` were open in a process of this host that is gone; `running` are open in one that lives;
+    `elsewhere` are open on another host; `closed` were left by their user. `notes` tell of files that cannot be read.
+    """
+
+    interrupted: tuple[SavedSession, ...]
+    closed: tuple[SavedSession, ...]
+    running: tuple[SavedSession, ...]
+    elsewhere: tuple[SavedSession, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def latest(self) -> SavedSession | None:
+        """What `--resume` without an id means: the last interrupted session, or else the last that was closed."""
+        return next(iter((*self.interrupted, *self.closed)), None)
+
+
+class SessionStore:
+    """The saved sessions of a folder. Every method raises SessionFileError when files cannot be read or written.
+
+    May be used from several threads and processes at once.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = sessions_folder() if folder is None else folder
+        self._mine: dict[str, SavedSession] = {}
+        self._threads = threading.RLock()
+
+    def save(self, saved: SavedSession) -> None:
+        """Write a session of this process as it is now, whole or not at all.
+
+        Not forced to the disk: it outlives the process, however that ends, but not always the machine.
+        """
+        with self._threads, _told():
+            if saved.id not in self._mine:
+                self._take(saved)
+            else:
+                self._write(saved)
+
+    def load(self, id: str) -> SavedSession:
+        """Read a session, whoever has it open."""
+        if not _ID.fullmatch(id):
+            raise SessionFileError(f"{id!r} is no session's id: it looks like 20260131-093000-1f2e")
+        folder = self._folder / id
+        with _told():
+            if not folder.is_dir():
+                raise SessionFileError(f"there is no saved session {id}")
+            try:
+                saved = from_json(_read(folder / _DOCUMENT, MOST_BYTES), _read(folder / _PROMPT, _MOST_PROMPT_BYTES))
+                if saved.id != id:
+                    damaged(f"id is another than its folder's: {saved.id[:40]!a}")
+            except SessionFileError as error:
+                state = "is damaged" if error.damaged else "cannot be read"
+                raise SessionFileError(f"the saved session {id} {state}: {error}", damaged=error.damaged) from error
+        return saved
+
+    def resume(self, id: str) -> SavedSession:
+        """Take a session over: from now on it is this process's.
+
+        One that is open on another host is taken as a copy with an id of its own, since nobody here can tell whether
+        it still runs. Raises SessionFileError for one that is open in a process of this host.
+        """
+        with self._threads, self._locked():
+            saved = self.load(id)
+            if saved.open and saved.owner.is_alive():
+                raise SessionFileError(f"the session {id} is open in process {saved.owner.pid}: leave that one first")
+            copy = saved.open and not saved.owner.is_here
+            mine = replace(saved, id=new_id() if copy else id, owner=this_process(), open=True)
+            if copy:
+                self._write_prompt(mine)
+            self._write(mine)
+            return mine
+
+    def close(self, id: str) -> None:
+        """Mark a session of this process as left by its user, and forget those that are too old to keep."""
+        with self._threads, self._locked():
+            if id in self._mine:
+                self._write(replace(self._mine[id], open=False, updated=now()))
+                del self._mine[id]
+            self._prune()
+
+    def survey(self) -> Survey:
+        """Read every session there is. A damaged one is set aside, and its note is given this once: show the notes."""
+        return self._surveyed(set_aside=True)
+
+    def interrupted(self) -> tuple[SavedSession, ...]:
+        """The sessions whose process on this host ended without closing them, newest first. Sets nothing aside."""
+        return self._surveyed(set_aside=False).interrupted
+
+    def latest(self) -> SavedSession | None:
+        """The session that `--resume` without an id means, if there is one. Sets nothing aside."""
+        return self._surveyed(set_aside=False).latest
+
+    def _surveyed(self, *, set_aside: bool) -> Survey:
+        with self._threads, _told():
+            if not self._folder.is_dir():
+                return Survey((), (), (), (), ())
+            with self._locked():
+                return self._survey(set_aside=set_aside)
+
+    def _survey(self, *, set_aside: bool) -> Survey:
+        found: list[SavedSession] = []
+        notes: list[str] = []
+        for name in self._ids():
+            try:
+                found.append(self.load(name))
+            except SessionFileError as error:
+                kept = f" (kept as {self._set_aside(name).name})" if error.damaged and set_aside else ""
+                notes.append(f"{error}{kept}")
+        found.sort(key=lambda each: datetime.fromisoformat(each.updated), reverse=True)
+        opened = [each for each in found if each.open]
+        here = [(each, each.owner.is_alive()) for each in opened if each.owner.is_here]
+        return Survey(
+            interrupted=tuple(each for each, alive in here if not alive),
+            closed=tuple(each for each in found if not each.open),
+            running=tuple(each for each, alive in here if alive),
+            elsewhere=tuple(each for each in opened if not each.owner.is_here),
+            notes=tuple(notes),
+        )
+
+    def _ids(self) -> list[str]:
+        folders = sorted(each for each in self._folder.iterdir() if _is_session(each))
+        return [each.name for each in folders if not _is_unfinished(each)]
+
+    def _take(self, saved: SavedSession) -> None:
+        """Save for the first time: nothing that is there already, readable or not, is written over."""
+        with self._locked():
+            if (self._folder / saved.id).exists():
+                try:
+                    there = self.load(saved.id)
+                except SessionFileError as error:
+                    if not error.damaged:
+                        raise
+                    self._set_aside(saved.id)
+                else:
+                    if there.owner != saved.owner:
+                        raise SessionFileError(f"the session {saved.id} belongs to process {there.owner.pid}")
+            self._write_prompt(saved)
+            self._write(saved)
+            self._prune()
+
+    def _write_prompt(self, saved: SavedSession) -> None:
+        try:
+            data = saved.prompt.encode()
+        except UnicodeEncodeError as error:
+            raise SessionFileError("a prompt that is not UTF-8 is not saved") from error
+        if len(data) > _MOST_PROMPT_BYTES:
+            raise SessionFileError(f"a prompt of more than {_MOST_PROMPT_BYTES >> 20} MB is not saved")
+        (self._folder / saved.id).mkdir(mode=0o700, exist_ok=True)
+        _write(self._folder / saved.id / _PROMPT, data)
+
+    def _write(self, saved: SavedSession) -> None:
+        data = to_json(saved).encode()
+        if len(data) > MOST_BYTES:
+            raise SessionFileError(f"a session of more than {MOST_BYTES >> 20} MB is not saved")
+        _write(self._folder / saved.id / _DOCUMENT, data)
+        self._mine[saved.id] = saved
+
+    def _set_aside(self, id: str) -> Path:
+        names = (self._folder / f"{id}.damaged-{number}" for number in range(1, 10**6))
+        aside = next(each for each in names if not each.exists())
+        (self._folder / id).rename(aside)
+        return aside
+
+    def _prune(self) -> None:
+        """Keep the newest of each sort, so that the number of files is bounded."""
+        survey = self._survey(set_aside=False)
+        old = [*survey.closed[_KEPT["closed"] :], *survey.interrupted[_KEPT["interrupted"] :]]
+        old += survey.elsewhere[_KEPT["interrupted"] :]
+        aside = [each for each in self._folder.iterdir() if _ASIDE.fullmatch(each.name)]
+        aside.sort(key=lambda each: each.stat().st_ctime, reverse=True)
+        unfinished = [each for each in self._folder.iterdir() if _is_session(each) and _is_unfinished(each)]
+        for folder in (*(self._folder / each.id for each in old), *aside[_KEPT["damaged"] :], *unfinished):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        with _told():
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = FileLock(self._folder / ".lock", timeout=_SECONDS_FOR_LOCK)
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise SessionFileError("another llmdbg holds the saved sessions: try again") from error
+            try:
+                yield
+            finally:
+                lock.release()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what the file system says into one line."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise SessionFileError(f"saved sessions: {error.strerror or error}{where}") from error
+
+
+def _is_session(folder: Path) -> bool:
+    return bool(_ID.fullmatch(folder.name)) and folder.is_dir()
+
+
+def _is_unfinished(folder: Path) -> bool:
+    """Whether its process was killed before the first save was complete, and left nothing to come back to."""
+    return {each.name for each in folder.iterdir()} <= {_PROMPT, f"{_PROMPT}.new", f"{_DOCUMENT}.new"}
+
+
+def _write(path: Path, data: bytes) -> None:
+    new = path.with_name(f"{path.name}.new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+    new.replace(path)
+
+
+def _read(path: Path, most: int) -> str:
+    # A pipe or a device would never end.
+    if not path.is_file():
+        damaged(f"there is no file {path.name} in it")
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        damaged(f"{path.name} is larger than {most >> 20} MB")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        damaged(f"{path.name} is not UTF-8 (at byte {error.start})")

@@ -1,0 +1,185 @@
+"""The decode loop: `GenerationMixin._sample` for one sequence, with its steps as stages.
+
+`generate()` prepares inputs, cache, logits processors and stopping criteria as ever and then calls this. Every step is
+the one `_sample` takes, in its order and with its dtypes, so that ids and logits are bitwise those of `generate()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import MaxLengthCriteria, MaxTimeCriteria
+
+from llmdbg.engine import _compat
+from llmdbg.engine.generation.decoding import decoding_notes
+from llmdbg.engine.generation.sampling import choose, processor_stages
+from llmdbg.engine.stage_event import StageEvent
+from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase, Stage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import GenerationConfig, PreTrainedModel, StoppingCriteriaList
+
+    from llmdbg.engine.generation.replay_state import ReplayState
+    from llmdbg.engine.generation.timeline import Timeline
+    from llmdbg.engine.generation.token_overrides import TokenOverrides
+    from llmdbg.engine.stage_event import ScoresTrail
+    from llmdbg.engine.stops import Stops
+    from llmdbg.models.anatomy import Anatomy
+
+
+class DecodeLoop:
+    """Generates token after token until EOS, the length asked for, or the end of the model's context.
+
+    A run may begin with any token of its timeline's past: it is run again from the nearest place that can be restored,
+    and stops nowhere before that token. `settings_change` says that it ended because other settings hold from here.
+    `processors` are the stages of the logits processors `generate()` prepared, `config`
+    the generation config it settled on and `notes` where that asks for what is not done here. `ended_by` is `eos`,
+    `length` or `context` once it is over; a stop string of the generation config counts as `eos`.
+    """
+
+    def __init__(self, anatomy: Anatomy, stops: Stops, timeline: Timeline, past: ReplayState, start: int = 0) -> None:
+        self.processors: tuple[Stage, ...] = ()
+        self.config: GenerationConfig | None = None
+        self.notes: tuple[str, ...] = ()
+        self.ended_by: str | None = None
+        self.settings_change = False
+        self._logits_stage = anatomy.stage("logits")
+        self._context_length = anatomy.context_length
+        self._stops = stops
+        self._timeline = timeline
+        self._past = past
+        self._start = start
+
+    def run(
+        self,
+        model: PreTrainedModel,
+        input_ids: Tensor,
+        logits_processor: Any,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        **model_kwargs: Any,
+    ) -> Tensor:
+        """Generate. `input_ids` is (1, prompt); returns (1, prompt + generated). Called by `generate()`."""
+        self.config = generation_config
+        self.notes = decoding_notes(generation_config, model.generation_config)
+        self.processors = processor_stages(logits_processor)
+        if self._start == 0:
+            self._at(0)
+            self._stops.suspend(StageEvent(TOKENIZE, Phase.PREFILL, 0, input_ids))
+        else:
+            self._stops.hold()
+        try:
+            return self._run(model, input_ids, logits_processor, stopping_criteria, model_kwargs)
+        finally:
+            self._timeline.leave()
+
+    def _run(
+        self,
+        model: PreTrainedModel,
+        input_ids: Tensor,
+        processors: Any,
+        criteria: StoppingCriteriaList,
+        model_kwargs: dict[str, Any],
+    ) -> Tensor:
+        token = self._timeline.nearest(self._start)
+        if token == 0:
+            self._begin(0, model_kwargs)
+            outputs = _compat.prefill(model, input_ids, self.config, model_kwargs)
+        with _compat.decoding_kernels(model):
+            if token > 0:
+                input_ids, model_kwargs = self._timeline.resume(token, input_ids, model_kwargs)
+                outputs = self._decode(model, token, input_ids, model_kwargs)
+            change = self._timeline.next_change(self._start)
+            while True:
+                model_kwargs = _compat.updated_kwargs(model, outputs, model_kwargs)
+                if token < self._start and self._timeline.knows(token + 1):
+                    chosen = self._timeline.ids[token]
+                    input_ids = torch.cat([input_ids, input_ids.new_tensor([[chosen]])], dim=-1)
+                else:
+                    # A copy, so that the logits of a whole prompt can go before the next forward.
+                    self._stops.enter(self._logits_stage)
+                    logits = outputs.logits[:, -1].to(copy=True, dtype=torch.float32, device=input_ids.device)
+                    del outputs
+                    input_ids = self._token(token, input_ids, logits, processors, criteria)
+                    del logits
+                token += 1
+                if self.ended_by:
+                    return input_ids
+                if token == change:
+                    # Noted here, so that the run with other settings goes on from exactly this.
+                    self._begin(token, model_kwargs)
+                    self.settings_change = True
+                    return input_ids
+                outputs = self._decode(model, token, input_ids, model_kwargs)
+
+    def _token(
+        self, token: int, input_ids: Tensor, logits: Tensor, processors: Any, criteria: StoppingCriteriaList
+    ) -> Tensor:
+        """From raw logits (1, vocabulary) to one more id behind `input_ids` (1, length)."""
+        trail = self._process(input_ids, logits, processors)
+        next_id = self._choose(trail, self._timeline.overrides.get(token))
+        input_ids = torch.cat([input_ids, next_id[:, None]], dim=-1)
+        self.ended_by = self._end(input_ids, criteria)
+        chosen = int(next_id)
+        self._stops.leave(SAMPLE, (trail[-1][1],), {}, next_id, trail, chosen, self.ended_by)
+        self._timeline.took(token, chosen, logits)
+        return input_ids
+
+    def _decode(self, model: PreTrainedModel, token: int, input_ids: Tensor, model_kwargs: dict[str, Any]) -> Any:
+        """The forward over the newest of `input_ids` (1, length)."""
+        self._begin(token, model_kwargs)
+        inputs = model.prepare_inputs_for_generation(
+            input_ids, next_sequence_length=1 if model_kwargs["use_cache"] else None, **model_kwargs
+        )
+        return model(**inputs, return_dict=True)
+
+    def _begin(self, token: int, model_kwargs: dict[str, Any]) -> None:
+        self._at(token)
+        if token == self._start:
+            self._stops.release()
+        self._timeline.begin(token, model_kwargs, self._past.streams, self._past.modules)
+        self._stops.begin_token()
+
+    def _at(self, token: int) -> None:
+        self._stops.token = token
+        self._stops.phase = Phase.DECODE if token else Phase.PREFILL
+
+    def _process(self, input_ids: Tensor, logits: Tensor, processors: Iterable[Any]) -> ScoresTrail:
+        """Run each logits processor. Returns the scores (1, vocabulary) after the logits and after each processor."""
+        trail: ScoresTrail = ((self._logits_stage, logits),)
+        trail = ((self._logits_stage, self._stops.leave(self._logits_stage, (), {}, logits, trail)),)
+        for stage, processor in zip(self.processors, processors, strict=True):
+            before = trail[-1][1]
+            self._stops.enter(stage)
+            # A processor may write into its argument, and whoever looks wants to see what that was before.
+            after = processor(input_ids, before.clone() if self._is_shown() else before)
+            passed = trail
+            trail = (*passed, (stage, after))
+            trail = (*passed, (stage, self._stops.leave(stage, (input_ids, before), {}, after, trail)))
+        return trail
+
+    def _choose(self, trail: ScoresTrail, overrides: TokenOverrides | None) -> Tensor:
+        """The next id (1,), the model's own choice unless the user steers it."""
+        assert self.config is not None
+        self._stops.enter(SAMPLE)
+        scores = trail[-1][1]
+        if overrides is not None and overrides.ban:
+            scores = scores.index_fill(1, torch.tensor(sorted(overrides.ban), device=scores.device), -torch.inf)
+        chosen = choose(scores, sample=bool(self.config.do_sample))
+        # A forced token takes its random number all the same, so that those after it are drawn as they would have been.
+        return chosen if overrides is None or overrides.force is None else torch.full_like(chosen, overrides.force)
+
+    def _is_shown(self) -> bool:
+        return any(map(self._stops.watches, (*self.processors, SAMPLE)))
+
+    def _end(self, input_ids: Tensor, criteria: StoppingCriteriaList) -> str | None:
+        """Say why generation is over with the newest of `input_ids` (1, length), or None while it is not."""
+        if bool(criteria(input_ids, None).all()):
+            met = [criterion for criterion in criteria if bool(criterion(input_ids, None).all())]
+            return "length" if all(isinstance(each, (MaxLengthCriteria, MaxTimeCriteria)) for each in met) else "eos"
+        # The newest token has not been fed yet; that needs one more position.
+        beyond = self._context_length is not None and input_ids.shape[1] > self._context_length
+        return "context" if beyond else None

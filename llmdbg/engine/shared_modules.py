@@ -1,0 +1,129 @@
+"""Which place in the module tree is running, for modules that stand at several.
+
+A layer may be used twice, or two layers may share an MLP. Torch runs one object then, and only what runs around it
+tells its places apart: a place is recognised by the innermost stage that is running and has it inside, and where that
+stage has the module inside more than once, by how often it has called it. To know what is running, such modules and
+those around them carry hooks for a whole run. Models without any, which are nearly all, carry none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.utils.hooks import RemovableHandle
+
+    from llmdbg.models.anatomy import Anatomy
+    from llmdbg.models.stages import Stage
+
+PreHook = Callable[[Any, Any], None]
+"""A forward pre-hook: called with the module and its positional arguments."""
+
+LeaveHook = Callable[[Any, tuple[Any, ...], dict[str, Any], Any], Any]
+"""A forward hook: called with the module, its arguments and its output; returns another output, or None."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """A module that is running at `address` (None for the whole model), and how often it has called shared ones."""
+
+    module: nn.Module
+    address: str | None
+    calls: dict[nn.Module, int] = field(default_factory=dict)
+
+
+class SharedModules:
+    """The modules of a model that stand at several places. `address in places` says whether one of them is there.
+
+    `entering(address)` and `leaving(stage)` make the hooks of a place, as for any other module.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        anatomy: Anatomy,
+        entering: Callable[[str], PreHook],
+        leaving: Callable[[Stage], LeaveHook],
+    ) -> None:
+        at: dict[nn.Module, list[str]] = {}
+        for address, module in anatomy.modules.items():
+            at.setdefault(module, []).append(address)
+        self._at = {module: addresses for module, addresses in at.items() if len(addresses) > 1}
+        self._model = model
+        self._anatomy = anatomy
+        self._leaving = leaving
+        places = [address for addresses in self._at.values() for address in addresses]
+        self._enter = {address: entering(address) for address in places}
+        self._leave: dict[str, LeaveHook] = {}
+        self._inside: dict[str, str | None] = {}
+        for address in places:
+            around = anatomy.enclosing(anatomy.stage(address))
+            self._inside[address] = around[0].address if around else None
+        self._running = [_Running(model, None)]
+        self._handles: list[RemovableHandle] = []
+
+    def __contains__(self, address: str) -> bool:
+        return address in self._inside
+
+    def attach(self) -> None:
+        """Follow what runs from now on."""
+        if not self._at:
+            return
+        self._handles.append(self._model.register_forward_pre_hook(self._begin))
+        around = {address for address in self._inside.values() if address is not None and address not in self}
+        for address in sorted(around):
+            self._follow(self._anatomy.modules[address], address)
+        for module in self._at:
+            self._follow(module, None)
+
+    def detach(self) -> None:
+        """Remove every hook."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def arm(self, addresses: Collection[str]) -> None:
+        """Call the hooks of exactly these places from now on."""
+        self._leave = {address: self._leaving(self._anatomy.stage(address)) for address in addresses}
+
+    def _follow(self, module: nn.Module, address: str | None) -> None:
+        """Hook a module that stands at `address` alone, or a shared one."""
+
+        def enter(_module: Any, args: Any) -> None:
+            place = address if address is not None else self._place(module)
+            self._running.append(_Running(module, place))
+            if place in self._enter:
+                self._enter[place](module, args)
+
+        def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            place = self._end(module)
+            return self._leave[place](module, args, kwargs, output) if place in self._leave else None
+
+        self._handles.append(module.register_forward_pre_hook(enter))
+        self._handles.append(module.register_forward_hook(leave, with_kwargs=True))
+
+    def _begin(self, _model: Any, _args: Any) -> None:
+        self._running = [_Running(self._model, None)]
+
+    def _place(self, module: nn.Module) -> str:
+        """Where a shared module is running that has just been called."""
+        for caller in reversed(self._running):
+            inside = [address for address in self._at[module] if self._inside[address] == caller.address]
+            if inside:
+                break
+        else:
+            caller, inside = self._running[0], self._at[module]
+        count = caller.calls.get(module, 0)
+        caller.calls[module] = count + 1
+        return inside[count % len(inside)]
+
+    def _end(self, module: nn.Module) -> str | None:
+        # One whose forward failed, where the model caught that, has not said that it ended.
+        while len(self._running) > 1:
+            ended = self._running.pop()
+            if ended.module is module:
+                return ended.address
+        return None

@@ -1,0 +1,64 @@
+"""Taking something away from the screen: to the clipboard, and into files."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from llmdbg.frontends.tui._compat import screen_lines
+
+if TYPE_CHECKING:
+    from llmdbg.frontends.tui.app import LlmdbgApp
+    from llmdbg.frontends.tui.widgets.row_pane import RowPane
+
+# xterm and tmux cut an OSC 52 sequence that is longer off, or ignore it.
+_LONGEST_FOR_A_TERMINAL = 70_000
+
+
+def kept_folder() -> Path:
+    """Where copies and screenshots go."""
+    return platformdirs.user_state_path("llmdbg") / "kept"
+
+
+def copied(app: LlmdbgApp, pane: RowPane) -> str:
+    """Send a pane's text to the terminal's clipboard and into a file. Returns a sentence that says where it is."""
+    text = pane.text
+    try:
+        path = _write("copied.txt", text + "\n")
+    except OSError as error:
+        path = None
+        where = f"could not be written to a file ({error.strerror or error})"
+    else:
+        where = f"is in {path}"
+    count = f"{len(pane.rows):,} line{'' if len(pane.rows) == 1 else 's'}"
+    if len(text) > _LONGEST_FOR_A_TERMINAL:
+        return f"{pane.id}: {count}, too long for the clipboard; it {where}"
+    app.copy_to_clipboard(text)
+    return f"{pane.id}: {count} sent to the clipboard (where the terminal allows it); it {where}"
+
+
+def saved_screen(app: LlmdbgApp) -> str:
+    """Write the screen as SVG and as text. Returns a sentence that says where they are."""
+    stem = time.strftime("llmdbg-%Y%m%d-%H%M%S")
+    try:
+        path = _write(f"{stem}.svg", app.export_screenshot(title="llmdbg"))
+        _write(f"{stem}.txt", screen_text(app))
+    except OSError as error:
+        return f"the screenshot could not be written: {error.strerror or error}"
+    return f"saved {path} and the same as .txt"
+
+
+def screen_text(app: LlmdbgApp) -> str:
+    """The screen as plain lines."""
+    return "".join(f"{line}\n" for line in screen_lines(app))
+
+
+def _write(name: str, text: str) -> Path:
+    folder = kept_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return path

@@ -1,0 +1,206 @@
+"""What a person has set in the configuration file: theme, colours, glyphs, keys and layout. Nothing in it is fatal."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.tui.input.actions import ACTIONS, Action
+from llmdbg.frontends.tui.input.keys import takes_keys, textual_key, typed_key
+
+THEMES = ("auto", "dark", "light", "terminal", "mono")
+COLORS = ("auto", "truecolor", "256", "16", "none")
+GLYPHS = ("auto", "unicode", "ascii")
+_CHOICES = {"theme": THEMES, "colors": COLORS, "glyphs": GLYPHS}
+_WHAT = {
+    "theme": "terminal uses the terminal's own 16 colours, mono none",
+    "colors": "how many colours the terminal has",
+    "glyphs": "ascii where the font or the connection has nothing else",
+    "tokens_height": "lines, the frame included",
+    "stages_width": "columns, the frame included",
+}
+_BOUNDS = {"tokens_height": (3, 40), "stages_width": (20, 120)}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Sizes in cells, the frame included; None leaves one to the screen."""
+
+    tokens_height: int | None = None
+    stages_width: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What was set, the defaults for the rest, and a sentence for each thing in the file that cannot be.
+
+    `keys` holds Textual key names by action.
+    """
+
+    theme: str = "auto"
+    colors: str = "auto"
+    glyphs: str = "auto"
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    layout: Layout = Layout()
+    problems: tuple[str, ...] = ()
+
+
+def preferences_path() -> Path:
+    """Where the configuration file is; on Linux `~/.config/llmdbg/config.toml`, or below `XDG_CONFIG_HOME`."""
+    import platformdirs
+
+    return platformdirs.user_config_path("llmdbg") / "config.toml"
+
+
+def load_preferences(path: Path | None = None, actions: Sequence[Action] = ACTIONS) -> Preferences:
+    """Read the configuration file. Never raises: what cannot be is left at its default and told in `problems`.
+
+    `actions` are those that may be given keys. A file that is not there is no problem.
+    """
+    path = preferences_path() if path is None else path
+    try:
+        table = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        return Preferences()
+    except OSError as error:
+        return _unread(f"{path} cannot be read: {error.strerror or error}")
+    except UnicodeDecodeError as error:
+        return _unread(f"{path} is not UTF-8 (byte {error.start})")
+    except RecursionError:
+        return _unread(f"{path} is not TOML: it is nested too deeply")
+    except ValueError as error:
+        return _unread(f"{path} is not TOML: {error}")
+    return _Reader(table, actions).preferences()
+
+
+def _unread(problem: str) -> Preferences:
+    return Preferences(problems=(sanitize(problem),))
+
+
+class _Reader:
+    """Takes a parsed file apart, and collects what is wrong with it."""
+
+    def __init__(self, table: dict[str, Any], actions: Sequence[Action]) -> None:
+        self._table, self._actions = table, actions
+        self._problems: list[str] = []
+
+    def preferences(self) -> Preferences:
+        for name in self._table:
+            self._known(name, (*_CHOICES, "layout", "keys"), "setting")
+        chosen = {name: self._choice(name, words) for name, words in _CHOICES.items()}
+        layout = Layout(**{size.name: self._size(size.name) for size in fields(Layout)})
+        for name in self._section("layout"):
+            self._known(name, tuple(_BOUNDS), "setting of [layout]")
+        keys = MappingProxyType(self._keys())
+        return Preferences(**chosen, layout=layout, keys=keys, problems=tuple(map(sanitize, self._problems)))
+
+    def _choice(self, name: str, words: Sequence[str]) -> str:
+        value = self._table.get(name, words[0])
+        # `colors = 256` can only mean one thing.
+        word = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+        if word is not None and word in words:
+            return word
+        near = _nearest(word, words) if word is not None else ""
+        self._problems.append(f"{name} = {_toml(value)}: it takes {_listed(words)}{near}")
+        return words[0]
+
+    def _size(self, name: str) -> int | None:
+        value = self._section("layout").get(name)
+        if value is None:
+            return None
+        least, most = _BOUNDS[name]
+        if isinstance(value, int) and least <= value <= most:
+            return value
+        self._problems.append(f"layout.{name} = {_toml(value)}: it takes a number from {least} to {most}")
+        return None
+
+    def _keys(self) -> dict[str, tuple[str, ...]]:
+        names = tuple(action.name for action in self._actions if takes_keys(action))
+        return {
+            name: keys
+            for name, value in self._section("keys").items()
+            if self._known(name, names, "action in [keys]") and (keys := self._keys_of(name, value)) is not None
+        }
+
+    def _keys_of(self, name: str, value: object) -> tuple[str, ...] | None:
+        typed = [value] if isinstance(value, str) else value
+        if not isinstance(typed, list) or not all(isinstance(each, str) for each in typed):
+            self._problems.append(f'keys.{name} = {_toml(value)}: it takes a key or a list of keys, as ["s", "f11"]')
+            return None
+        found = []
+        for each in typed:
+            try:
+                found.append(textual_key(each))
+            except ValueError as error:
+                self._problems.append(f"keys.{name}: {error}")
+        # A list of nothing takes an action's keys away; a list of which nothing can be used leaves it as it was.
+        return tuple(dict.fromkeys(found)) if found or not typed else None
+
+    def _section(self, name: str) -> dict[str, Any]:
+        value = self._table.get(name, {})
+        if isinstance(value, dict):
+            return value
+        problem = f"{name} = {_toml(value)}: it is a section, begun by a line [{name}]"
+        if problem not in self._problems:
+            self._problems.append(problem)
+        return {}
+
+    def _known(self, name: str, names: Sequence[str], what: str) -> bool:
+        if name in names:
+            return True
+        self._problems.append(f"there is no {what} {_toml(name)}{_nearest(name, names)}")
+        return False
+
+
+def _nearest(word: str, words: Sequence[str]) -> str:
+    near = get_close_matches(word.lower(), words, 1, 0.5)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+_LONGEST_SHOWN = 40
+
+
+def _toml(value: object) -> str:
+    text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def example(actions: Sequence[Action] = ACTIONS) -> str:
+    """A configuration file with every setting at its default and commented out, made from what there is to set."""
+    lines = ["# Settings of llmdbg. A line without its # counts; `llmdbg doctor` says what came of it.", ""]
+    lines += [f'#{name} = "{words[0]}"  # {", ".join(words[1:])}: {_WHAT[name]}' for name, words in _CHOICES.items()]
+    lines += ["", "[layout]"]
+    for name, (least, most) in _BOUNDS.items():
+        lines.append(
+            f"#{name} = {_EXAMPLE_SIZES[name]}  # {least} to {most} {_WHAT[name]}; the screen decides otherwise"
+        )
+    lines += ["", "[keys]  # a key or a list of keys for an action; [] for none"]
+    lines += [
+        f"#{action.name} = {keys_in_toml(action.keys)}  # {action.help}" for action in actions if takes_keys(action)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_EXAMPLE_SIZES = {"tokens_height": 7, "stages_width": 47}
+
+
+def keys_in_toml(keys: Sequence[str]) -> str:
+    """Textual key names as they are written in the file: `["s", "f11"]`."""
+    return "[" + ", ".join(_quoted(typed_key(key)) for key in keys) + "]"
+
+
+def _quoted(key: str) -> str:
+    return f"'{key}'" if key in ('"', "\\") else f'"{key}"'
+
+
+DEFAULT_TOML = example()

@@ -1,0 +1,66 @@
+"""Which stages of the present token have run and which are still to come, and when a breakpoint will next be hit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
+from llmdbg.frontends.tui.worker.execution_order import known_first, path_in_layer
+from llmdbg.models.stages import StageKind
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
+    from llmdbg.frontends.tui.panes.stages import StageTree
+    from llmdbg.frontends.tui.worker.snapshot import Snapshot
+    from llmdbg.models.stages import Stage
+
+
+def has_run(shown: Snapshot, tree: StageTree, address: str) -> bool | None:
+    """Whether a stage has run for the present token; None where the order it runs in has not been seen."""
+    here = shown.stop.stage
+    if address == here.address:
+        return True
+    known = _comes_first(shown, tree, address, here)
+    return (True if address in shown.seen else None) if known is None else known
+
+
+def _comes_first(shown: Snapshot, tree: StageTree, address: str, here: Stage) -> bool | None:
+    stage = tree.stage(address)
+    if stage is None or _has_no_place(stage) or _has_no_place(here):
+        return None
+    if stage.kind is here.kind is StageKind.MODULE and stage.layer == here.layer:
+        return known_first(shown.order, path_in_layer(stage), path_in_layer(here))
+    return tree.position(address) < tree.position(here.address)
+
+
+def _has_no_place(stage: Stage) -> bool:
+    """A module outside the layers: where it runs is nowhere written."""
+    return stage.layer is None and stage.kind is StageKind.MODULE
+
+
+def when_hit(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:
+    """When a run that goes on from here will stop at a breakpoint, in words; empty for what waits for no stage."""
+    if point.kind is not BreakpointKind.BREAK:
+        return ""
+    told = _when_there(shown, tree, point)
+    return told if point.condition is None else f"{told}, if its condition holds"
+
+
+def _when_there(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:
+    target, now = point.target, shown.stop.token
+    again = "r starts again and stops there"
+    if shown.end is not None:
+        return f"this run is over; {again}"
+    if target.addresses == {"tokenize"}:
+        return "every run begins there, and none comes back to it"
+    if target.token is not None and target.token > now:
+        return f"hit next at token {target.token + 1}"
+    runs = {has_run(shown, tree, address) for address in target.addresses}
+    if (target.token is None or target.token == now) and False in runs:
+        return "still to come for this token"
+    if runs == {True} or target.token not in (None, now):
+        last = shown.limit is not None and now + 1 >= shown.limit
+        if last or target.token is not None:
+            return f"it has passed and does not come again in this run; {again}"
+        return f"it has passed for this token, hit next at token {now + 2}"
+    return "hit when it runs next"

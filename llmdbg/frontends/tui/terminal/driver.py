@@ -1,0 +1,117 @@
+"""Textual's driver of the terminal, with what it lacks: safe pastes, the background's colour, and a way out at once."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import termios
+import threading
+import time
+from codecs import getincrementaldecoder
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.drivers.linux_driver import LinuxDriver
+
+from llmdbg.frontends.tui._compat import XTermParser
+from llmdbg.frontends.tui.terminal.incoming import ASK_FOR_BACKGROUND, Incoming, is_light
+from llmdbg.frontends.tui.worker.messages import BackgroundTold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from textual.app import App
+    from textual.message import Message
+
+_SECONDS_TO_ANSWER = 2.0
+_SECONDS_BETWEEN_LOOKS = 0.1
+_BYTES_AT_ONCE = 4096
+# In the order of Textual's own: what begins before the other screen is left has to end before.
+_AS_IT_WAS = (
+    "\x1b[?2026l\x1b[?2004l\x1b[?2048l\x1b[?7h\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[0m\x1b[<u"
+    "\x1b[?1049l\x1b[?25h\x1b[?1004l"
+)
+
+
+class TerminalLine:
+    """The line to the terminal: which driver to make, and the driver once Textual has made it."""
+
+    def __init__(self, *, ask_for_background: bool = False) -> None:
+        self.driver: TerminalDriver | None = None
+        self.ask_for_background = ask_for_background
+        self.driver_class: type[TerminalDriver] = type("LineDriver", (TerminalDriver,), {"line": self})
+
+    def give_back(self) -> None:
+        """Leave the terminal as it was found, from any thread, whatever the app does meanwhile."""
+        if self.driver is not None:
+            self.driver.give_back()
+
+
+class TerminalDriver(LinuxDriver):
+    """Textual's own but for how it reads. Made by a `TerminalLine`."""
+
+    line: ClassVar[TerminalLine]
+
+    def __init__(self, app: App[Any], **settings: Any) -> None:
+        super().__init__(app, **settings)
+        self.line.driver = self
+        self._owner: int | None = None
+        # A signal's handler may write in the middle of a write.
+        self._writing = threading.RLock()
+        self._is_open = False
+
+    def start_application_mode(self) -> None:
+        """Take the terminal over, and ask it what is worth knowing; nobody waits for the answer."""
+        super().start_application_mode()  # type: ignore[no-untyped-call]
+        self._is_open = True
+        if self.line.ask_for_background and self.input_tty:
+            self.write(ASK_FOR_BACKGROUND)
+
+    def stop_application_mode(self) -> None:
+        """Give the terminal back as usual."""
+        self._is_open = False
+        super().stop_application_mode()
+
+    def give_back(self) -> None:
+        """Give it back from another thread, which alone may write from then on."""
+        if not self._is_open:
+            return
+        with self._writing:
+            self._owner = threading.get_ident()
+        if self.attrs_before is not None:
+            with suppress(termios.error):
+                termios.tcsetattr(self.fileno, termios.TCSANOW, self.attrs_before)
+        self.write(_AS_IT_WAS)
+        self.close()
+
+    def write(self, data: str) -> None:
+        """Write, unless the terminal has been given back."""
+        with self._writing:
+            if self._owner in (None, threading.get_ident()):
+                super().write(data)
+
+    def run_input_thread(self) -> None:
+        """Read what the terminal sends, until the app leaves."""
+        asked = self.line.ask_for_background
+        incoming, parser = Incoming(self._tell_background, expecting=asked), XTermParser()
+        decode = getincrementaldecoder("utf-8")("replace").decode
+        give_up = time.monotonic() + _SECONDS_TO_ANSWER
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.fileno, selectors.EVENT_READ)
+            while not self.exit_event.is_set():
+                arrived = bool(selector.select(_SECONDS_BETWEEN_LOOKS))
+                text = incoming.take(decode(os.read(self.fileno, _BYTES_AT_ONCE))) if arrived else incoming.waited()
+                # Fed nothing, the parser takes it for the end.
+                if text:
+                    self._pass_on(parser.feed, text)
+                self._pass_on(parser.tick)
+                incoming.expecting = incoming.expecting and time.monotonic() < give_up
+
+    def _pass_on(self, parsed: Callable[..., Iterable[Message]], *text: str) -> None:
+        for message in parsed(*text):
+            self.process_message(message)
+
+    def _tell_background(self, color: str) -> None:
+        light = is_light(color)
+        if light is not None:
+            self.send_message(BackgroundTold(light=light))

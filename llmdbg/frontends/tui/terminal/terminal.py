@@ -1,0 +1,141 @@
+"""What the terminal can show, told from the environment: colours, glyphs, light or dark, and what lies in between.
+
+Imports nothing of Textual, which has to be told before it is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from llmdbg.frontends.tui.input.preferences import Preferences
+
+Colors = Literal["truecolor", "256", "16", "none"]
+
+_LOCALE = ("LC_ALL", "LC_CTYPE", "LANG")
+_NO_COLORS = re.compile(r"dumb|unknown|vt(52|1\d\d|2\d\d)\b.*|.*-(m|mono)")
+_TRUECOLOR = re.compile(r".*-direct|xterm-kitty|alacritty.*|foot.*|(xterm-)?ghostty|wezterm|contour.*")
+# The consoles of Linux and the BSDs have fonts of 256 or 512 glyphs: no eighths of a block, few round corners.
+_FEW_GLYPHS = re.compile(r"linux.*|dumb|unknown|vt\d+.*|cons25.*|wsvt25.*|ansi|pccon.*")
+_LIGHT_BACKGROUNDS = ("7", *(str(number) for number in range(9, 16)))
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalLook:
+    """What there is to draw with. `term` is TERM, `multiplexer` what the terminal is inside of."""
+
+    colors: Colors
+    unicode: bool
+    light: bool
+    multiplexer: Literal["tmux", "screen"] | None
+    term: str
+
+
+def look(environ: Mapping[str, str], preferences: Preferences) -> TerminalLook:
+    """What to draw with: what a person set, and otherwise what the environment says.
+
+    The locale must be that of the shell: see `environment_as_started`.
+    """
+    term, multiplexer = environ.get("TERM", "").strip().lower(), _multiplexer(environ)
+    set_glyphs = None if preferences.glyphs == "auto" else preferences.glyphs == "unicode"
+    set_light = {"light": True, "dark": False}.get(preferences.theme)
+    return TerminalLook(
+        colors=_colors(environ, term, multiplexer, preferences),
+        unicode=_has_unicode(environ, term) if set_glyphs is None else set_glyphs,
+        light=_is_light(environ) if set_light is None else set_light,
+        multiplexer=multiplexer,
+        term=term,
+    )
+
+
+def environment_as_started() -> dict[str, str]:
+    """The environment with the locale the program was started with.
+
+    Under the C locale Python puts LC_CTYPE=C.UTF-8 into its own environment, and then UTF-8 seems to be there.
+    """
+    environ = dict(os.environ)
+    try:
+        block = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        return environ
+    started = dict(entry.partition("=")[::2] for entry in os.fsdecode(block).split("\0") if entry)
+    for name in _LOCALE:
+        environ.pop(name, None)
+        if name in started:
+            environ[name] = started[name]
+    return environ
+
+
+def theme_for(look: TerminalLook, preferences: Preferences) -> str:
+    """The name of the theme a person means, or what comes nearest: painted colours take more than sixteen."""
+    light = {"light": True, "dark": False}.get(preferences.theme, look.light)
+    if look.colors == "none" or preferences.theme == "mono":
+        return "llmdbg-mono"
+    if look.colors == "16" or preferences.theme == "terminal":
+        return "llmdbg-terminal-light" if light else "llmdbg-terminal"
+    return "llmdbg-light" if light else "llmdbg-dark"
+
+
+def may_ask_for_background(look: TerminalLook, preferences: Preferences) -> bool:
+    """Whether the terminal can be asked what lies behind its text, and nobody has said so.
+
+    Consoles and old terminals may print the question, and GNU screen does not pass it on.
+    """
+    knows = not _FEW_GLYPHS.fullmatch(look.term) and look.multiplexer != "screen" and look.term != ""
+    return knows and look.colors != "none" and preferences.theme in ("auto", "terminal")
+
+
+def textual_environment(look: TerminalLook) -> dict[str, str]:
+    """What has to be in the environment before textual is first imported, which is when it reads it."""
+    system = {"16": "standard", "none": "standard"}.get(look.colors, look.colors)
+    settings = {
+        "TEXTUAL_COLOR_SYSTEM": system,
+        # Textual paints on a grid of 1/FPS seconds, and a step paints twice: at the key, and when the stage has run.
+        # Measured on a small app: 37 ms from the key to the last byte at the default of 60, 12 ms at 1000, with the
+        # same bytes. A screen at rest has no timer running at any rate.
+        "TEXTUAL_FPS": "1000",
+        "TEXTUAL_ANIMATIONS": "none",
+        # Otherwise the mouse is reported in pixels, many times a cell, which all travel over SSH.
+        "TEXTUAL_SMOOTH_SCROLL": "0",
+    }
+    if look.multiplexer == "screen" or look.colors in ("16", "none"):
+        # Those that do not know this request may print a part of it.
+        settings["TEXTUAL_DISABLE_KITTY_KEY"] = "1"
+    return settings
+
+
+def _multiplexer(environ: Mapping[str, str]) -> Literal["tmux", "screen"] | None:
+    """What the program runs inside of. Over SSH only TERM comes along, and tmux may call itself screen there."""
+    term = environ.get("TERM", "").lower()
+    if environ.get("TMUX") or term.startswith("tmux"):
+        return "tmux"
+    return "screen" if environ.get("STY") or term.startswith("screen") else None
+
+
+def _colors(environ: Mapping[str, str], term: str, multiplexer: str | None, preferences: Preferences) -> Colors:
+    if preferences.colors != "auto":
+        return cast(Colors, preferences.colors)
+    # https://no-color.org: any value but the empty one. What a person set for this program goes before it.
+    if preferences.theme == "mono" or environ.get("NO_COLOR") or _NO_COLORS.fullmatch(term):
+        return "none"
+    if _TRUECOLOR.fullmatch(term):
+        return "truecolor"
+    # What the outer terminal says of itself is inherited by screen, which cannot pass it on, and by the console.
+    says_truecolor = environ.get("COLORTERM", "").strip().lower() in ("truecolor", "24bit")
+    if says_truecolor and multiplexer != "screen" and not _FEW_GLYPHS.fullmatch(term):
+        return "truecolor"
+    return "256" if term.endswith(("256color", "-256")) else "16"
+
+
+def _has_unicode(environ: Mapping[str, str], term: str) -> bool:
+    locale = next((value for name in _LOCALE if (value := environ.get(name))), "")
+    return re.search(r"utf-?8", locale.lower()) is not None and not _FEW_GLYPHS.fullmatch(term)
+
+
+def _is_light(environ: Mapping[str, str]) -> bool:
+    """Whether the background is light, from `COLORFGBG=FOREGROUND;BACKGROUND`, which some terminals set."""
+    return environ.get("COLORFGBG", "").rpartition(";")[2].strip() in _LIGHT_BACKGROUNDS

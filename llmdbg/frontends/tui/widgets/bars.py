@@ -1,0 +1,181 @@
+"""The lines above and below the panes, the help, and the loading screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+
+from llmdbg.frontends.sanitize import in_ascii, sanitize
+from llmdbg.frontends.tui.input.actions import Action, shown_key
+from llmdbg.frontends.tui.panes.explain import tour_line
+from llmdbg.frontends.tui.panes.tokens import surprise_mark
+from llmdbg.frontends.tui.sentences import sentence
+from llmdbg.frontends.tui.widgets.rows import Row, Span, bar_of, fitted, row, wrapped
+from llmdbg.models.stages import StageKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmdbg.frontends.tui.panes.pane import Pane
+    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.worker.snapshot import Snapshot
+    from llmdbg.models.spec import LoadProgress
+
+_WHAT_A_STAGE_IS = (
+    "A stage is a place where the model can be stopped: it has just run, and the panes show what came out of it. "
+    "▶ is where the run stands, ● is a breakpoint, ○ one that is off; what is dim is still to come for this token."
+)
+_WHAT_PARTS_ARE = (
+    "▸ has parts to unfold. They stand above their stage, between ╭ and ╰, for it is done when they are. "
+    "┊ in place of │ says that they have not been seen to run yet, and stand as the model lists them."
+)
+_HOW_ASCII_READS = (
+    r"In tokens \_ is a space, \n the end of a line, \\ a backslash, \xe9 or \u4e2d a character and "
+    r"\<user> a special token."
+)
+_KEYS_WIDTH = 14
+_LOADING_BAR_WIDTH = 40
+_RUN_BAR_WIDTH = 24
+_WIDE = 100
+
+
+def header_row(state: ScreenState, width: int) -> Row:
+    """Which model, and where the run is."""
+    shown = state.shown
+    if shown is None:
+        return row((" llmdbg  ", "strong"), (sanitize(state.model), "dim"))
+    where = _where(state, shown)
+    points = sum(each.enabled for each in shown.breakpoints)
+    marked = f" · ● {points} breakpoint{'' if points == 1 else 's'}" if width >= _WIDE else f" · ● {points}"
+    brand = " llmdbg  " if width >= _WIDE else " "
+    right = f"{where}{marked if points else ''}{_changed(shown, wide=width >= _WIDE)} "
+    about = f"{sanitize(shown.model)} · {shown.place} · {shown.sampling}"
+    about = fitted(about, max(0, width - len(brand) - cell_len(right) - 2)).rstrip()
+    gap = max(2, width - len(brand) - cell_len(about) - cell_len(right))
+    return row((brand, "strong"), (about, "dim"), " " * gap, (right, "accent"))
+
+
+def _changed(shown: Snapshot, *, wide: bool) -> str:
+    """Which branch runs, where there are several, and how many edits it has."""
+    branch = f" · {'branch ' if wide else ''}{sanitize(shown.branch)}" if len(shown.branches) > 1 else ""
+    edits = f" · {shown.edits} edit{'' if shown.edits == 1 else 's'}" if shown.edits else ""
+    return branch + edits
+
+
+def _where(state: ScreenState, shown: Snapshot) -> str:
+    total = f"/{shown.limit}" if shown.limit else ""
+    if state.running:
+        chosen = len(state.tokens()) - shown.prompt_length
+        return f"running · token {min(chosen + 1, shown.limit or chosen + 1)}{total}"
+    if shown.end is not None:
+        return f"ended · {len(shown.end.ids)} tokens"
+    stage = shown.stop.stage
+    if stage.layer is None:
+        place = stage.address
+    else:
+        place = f"layer {stage.layer} of {shown.layers}" + (
+            f" {stage.address.rpartition('.')[2]}" if stage.kind is StageKind.MODULE else ""
+        )
+    return f"{shown.stop.phase} · token {shown.stop.token + 1}{total} @{shown.stop.token} · {place}"
+
+
+def status_row(state: ScreenState, width: int) -> Row:
+    """What has just happened; while a run goes on, how far it is."""
+    if state.running and state.shown is not None and (progress := _progress(state, state.shown)) is not None:
+        label, part, counted = progress
+        return row(
+            (f" {label} ", "dim"), (bar_of(part, _RUN_BAR_WIDTH), "bar"), (f" {counted} · space stops it", "dim")
+        )
+    text, style = state.status
+    if state.touring and state.shown is not None and text == sanitize(sentence(state.shown)):
+        text, style = tour_line(state), "accent"
+    return row((fitted(f" {text}", width).rstrip(), style))
+
+
+def _progress(state: ScreenState, shown: Snapshot) -> tuple[str, float, str] | None:
+    run = state.run
+    if run.layers and not run.tokens:
+        return "prefill", run.layer / run.layers, f"layer {run.layer} of {run.layers}"
+    if shown.limit:
+        done = len(state.tokens()) - shown.prompt_length
+        return "running", done / shown.limit, f"token {done} of at most {shown.limit}"
+    return None
+
+
+def footer_row(actions: Sequence[Action], width: int) -> Row:
+    """The keys worth knowing; those of least weight go where there is no room."""
+    labelled = [action for action in actions if action.label and action.keys]
+    while sum(map(_entry_width, labelled)) > width and len(labelled) > 1:
+        labelled.remove(min(reversed(labelled), key=lambda action: action.weight))
+    return row(*(span for action in labelled for span in _entry(action)))
+
+
+def _entry(action: Action) -> tuple[Span, Span]:
+    key = action.shown_keys.split()[0]
+    return Span(f" {key} ", "key", action.name), Span(f"{action.label} ", "dim", action.name)
+
+
+def _entry_width(action: Action) -> int:
+    return sum(cell_len(span.text) for span in _entry(action))
+
+
+def tab_row(tabs: Sequence[Pane], current: str, width: int) -> Row:
+    """The tabs with their keys: all names, spaced or close together, or the present one's alone."""
+    for named, label, between in ((True, " {} ", "│"), (True, "{}", " "), (False, " {} ", "│"), (False, "{}", " ")):
+        spans = [_tab(pane, pane.name == current, label, named=named) for pane in tabs]
+        joined = [each for span in spans for each in (span, Span(between, "dim"))][:-1]
+        if sum(cell_len(span.text) for span in joined) <= width:
+            break
+    return row(*joined)
+
+
+def _tab(pane: Pane, here: bool, label: str, *, named: bool) -> Span:
+    text = f"{shown_key(pane.key)} {pane.name}" if named or here else shown_key(pane.key)
+    return Span(label.format(text), "tab-on" if here else "tab", f"show {pane.name}")
+
+
+def help_rows(actions: Sequence[Action], width: int) -> list[Row]:
+    """Every key and what it does."""
+    return [
+        *(row(line) for text in _what_is_shown() for line in wrapped(text, width)),
+        row(),
+        *(line for action in actions if action.keys for line in _help_of(action, width)),
+        row(),
+        row(("A click does what a key does: on a stage, a token, a tab, ▸, or a key below. Esc closes this.", "dim")),
+    ]
+
+
+def _what_is_shown() -> list[str]:
+    little, less, least = (surprise_mark(level) for level in (1, 2, 3))
+    marks = f"Tokens the model itself held unlikely are marked {little} (under 20 %), {less} (5 %) and {least} (1 %)."
+    return [_WHAT_A_STAGE_IS, _WHAT_PARTS_ARE, marks, *([_HOW_ASCII_READS] if in_ascii() else ())]
+
+
+def _help_of(action: Action, width: int) -> list[Row]:
+    first, *others = wrapped(action.help, max(10, width - _KEYS_WIDTH))
+    head = row((f"  {action.shown_keys}".ljust(_KEYS_WIDTH), "key"), first, do=action.name)
+    return [head, *(row(" " * _KEYS_WIDTH, line) for line in others)]
+
+
+def loading_rows(model: str, progress: LoadProgress | None, width: int, height: int) -> list[Row]:
+    """The model's name, the stage of loading, a bar and the bytes, in the middle of the screen."""
+    stage = "starting" if progress is None else progress.stage
+    lines: list[Row] = [row((sanitize(model), "strong")), row(), row((f"{stage} …", ""))]
+    if progress is not None and progress.total:
+        part = progress.done / progress.total
+        lines.append(row((bar_of(part, min(_LOADING_BAR_WIDTH, width)), "bar")))
+        lines.append(row((f"{_megabytes(progress.done)} of {_megabytes(progress.total)}", "dim")))
+    elif progress is not None and progress.done:
+        lines.append(row((_megabytes(progress.done), "dim")))
+    top = max(0, (height - len(lines)) // 2)
+    return [*([row()] * top), *(_centred(line, width) for line in lines)]
+
+
+def _centred(line: Row, width: int) -> Row:
+    space = max(0, (width - cell_len(line.text)) // 2)
+    return Row((Span(" " * space), *line.spans), line.fill)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,91 @@
+"""Keeps the session in a file while it goes on, so that a dropped link or a crash loses nothing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.persistence.model import SavedPosition, SavedSession, begin, capture, describe
+from llmdbg.debugger.persistence.store import SessionStore
+from llmdbg.errors import LlmdbgError
+from llmdbg.frontends.log import record
+from llmdbg.frontends.sanitize import sanitize
+from llmdbg.models.stages import SAMPLE
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.frontends.tui.worker.launch import LaunchRequest
+
+_SECONDS_BETWEEN_SAVES = 1.0
+
+
+class Autosave:
+    """The file of one session. When it cannot be written that is told once, and tried again at the next change.
+
+    `layout` is what the screen wants to have again: JSON values.
+    """
+
+    def __init__(self, request: LaunchRequest) -> None:
+        self._store = SessionStore()
+        self._saved: SavedSession = request.resumed or begin(
+            request.spec,
+            request.prompt,
+            request.settings,
+            chat=request.chat,
+            system=request.system,
+            left_pad=request.left_pad,
+        )
+        self.layout: dict[str, object] = dict(self._saved.layout)
+        self.trouble = ""
+        self._told = False
+        self._last = 0.0
+
+    def keep(self, session: Session) -> None:
+        """Save where the session stands."""
+        self._write(capture(session, self._saved, self.layout))
+
+    def keep_token(self, session: Session, generated: int, id: int) -> None:
+        """Save that a token was chosen in the middle of a run, now and then. Called inside the token loop."""
+        now = time.monotonic()
+        if now - self._last < _SECONDS_BETWEEN_SAVES:
+            return
+        self._last = now
+        ids = (*session.engine.generated, id)
+        self._write(
+            replace(capture(session, self._saved), place=SavedPosition(SAMPLE.address, generated), generated=ids)
+        )
+
+    def close(self) -> None:
+        """The user has left: the session is not offered again."""
+        try:
+            self._store.close(self._saved.id)
+        except LlmdbgError as error:
+            record(error)
+
+    def others(self) -> tuple[str, ...]:
+        """A sentence for the newest session that was interrupted, and for every file that was found damaged."""
+        try:
+            survey = self._store.survey()
+        except LlmdbgError as error:
+            return (str(error),)
+        found = survey.interrupted[:1]
+        return (
+            *survey.notes,
+            *(f"`llmdbg --resume` brings an interrupted session back: {sanitize(describe(each))}" for each in found),
+        )
+
+    def _write(self, saved: SavedSession) -> None:
+        self._saved = saved
+        try:
+            self._store.save(saved)
+        except Exception as error:  # a session that cannot be written must not end the one that runs
+            if not self._told:
+                record(error)
+                self.trouble = f"this session is not being saved: {error}"
+            self._told = True
+
+    def news(self) -> str:
+        """What has gone wrong since this was last asked, if anything has."""
+        told, self.trouble = self.trouble, ""
+        return told

@@ -1,0 +1,281 @@
+"""The thread that owns the model, the session and every tensor. It takes command lines and posts frozen values."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.errors import LlmdbgError, UsageError
+from llmdbg.frontends.log import record
+from llmdbg.frontends.tui.panes.pane import Trouble
+from llmdbg.frontends.tui.screen_state import RunProgress
+from llmdbg.frontends.tui.worker.messages import Arrived, Failed, Left, Loading, Running
+from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
+
+if TYPE_CHECKING:
+    from textual.message import Message
+
+    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.execution.stop import Stop, TokenRow
+    from llmdbg.frontends.tui.panes.pane import Pane
+    from llmdbg.frontends.tui.worker.autosave import Autosave
+    from llmdbg.frontends.tui.worker.launch import LaunchRequest
+    from llmdbg.frontends.tui.worker.snapshot import Snapshot
+    from llmdbg.models.spec import LoadProgress
+
+SECONDS_BETWEEN_PAINTS = 0.2
+_LOOK_AGAIN, _FETCH = "", "\n"
+_CANDIDATES = 40
+_MOST_PENDING = 64
+
+
+class EngineThread(threading.Thread):
+    """Loads what was asked for, then runs one command line after another.
+
+    A daemon: leaving must not wait for a forward. `post` must be safe to call from any thread.
+    """
+
+    def __init__(self, request: LaunchRequest, post: Callable[[Message], object]) -> None:
+        super().__init__(name="llmdbg-engine", daemon=True)
+        self._request = request
+        self._post = post
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._pending, self._counting = 0, threading.Lock()
+        self._running = False
+        self._session: Session | None = None
+        self._memory = SeenStages()
+        self._fresh: list[TokenRow] = []
+        self._painted = 0.0
+        self._panes: tuple[Pane, ...] = ()
+        self._latest: Snapshot | None = None
+        self._lacking: dict[str, Any] = {}
+        self._fetched: dict[str, Any] = {}
+        self.layout: dict[str, object] = {}
+        self._autosave: Autosave | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a command is running or waiting."""
+        return self._pending > 0
+
+    @property
+    def running(self) -> bool:
+        """Whether a command is on its way, and its end not told yet."""
+        return self._running
+
+    def submit(self, line: str) -> bool:
+        """Run a command line after those that wait. Returns False when too many wait already."""
+        with self._counting:
+            if self._pending >= _MOST_PENDING:
+                return False
+            self._pending += 1
+        self._lines.put(line)
+        return True
+
+    def ask(self, panes: tuple[Pane, ...]) -> None:
+        """Ask what these panes want to know, now and after every stop from now on. Safe from any thread."""
+        before, self._panes = self._panes, panes
+        if any(pane.ask is not None and pane not in before for pane in panes) and self._session is not None:
+            with self._counting:
+                self._pending += 1
+            self._lines.put(_LOOK_AGAIN)
+
+    def fetch(self, pane: Pane, lacking: Any) -> None:
+        """Have a pane fetch what it lacks at the present stop, unless it is None. Safe from any thread."""
+        if lacking is None or pane.fetch is None or self._session is None:
+            return
+        with self._counting:
+            # What did not help once would not the next time.
+            if self._fetched.get(pane.name) == lacking:
+                return
+            waits = bool(self._lacking)
+            self._fetched[pane.name] = self._lacking[pane.name] = lacking
+            self._pending += not waits
+        if not waits:
+            self._lines.put(_FETCH)
+
+    def interrupt(self) -> None:
+        """Stop a run at its next stage."""
+        if self._session is not None:
+            self._session.interrupt()
+
+    def leave(self, seconds: float) -> bool:
+        """Ask the thread to close the session and end. Returns whether it did within `seconds`."""
+        self._lines.put(None)
+        self.interrupt()
+        if self.ident is not None:
+            self.join(seconds)
+        return not self.is_alive()
+
+    def run(self) -> None:
+        """Load, then serve."""
+        try:
+            session = self._session = self._load()
+        except Exception as error:
+            self._post(Failed(error))
+            return
+        try:
+            self._begin(session)
+            while (line := self._lines.get()) is not None:
+                if line == _LOOK_AGAIN:
+                    self._post(Arrived(self._snapshot(session), looked_again=True))
+                elif line == _FETCH:
+                    self._post(Arrived(self._with_fetched(session), looked_again=True))
+                else:
+                    self._run_line(session, line)
+                with self._counting:
+                    self._pending -= 1
+            if self._autosave is not None:
+                self._autosave.close()
+        finally:
+            session.close()
+
+    def _load(self) -> Session:
+        from llmdbg.debugger.execution.session import Session
+        from llmdbg.frontends.export import export
+        from llmdbg.frontends.log import route_transformers
+        from llmdbg.frontends.opening import opened
+        from llmdbg.models.spec import LoadProgress
+
+        self._post(Loading(LoadProgress("starting", 0, None)))
+        route_transformers()
+        request = self._request
+        loaded, prompt = opened(
+            request.spec,
+            request.prompt,
+            chat=request.chat,
+            system=request.system,
+            report=self._report,
+            left_pad=request.left_pad,
+        )
+        session = Session(loaded, prompt, request.settings, top=_CANDIDATES)
+        session.on_token = self._note_token
+        session.on_layer = self._note_layer
+        session.on_trace = _note_trace
+        session.exporter = export
+        return session
+
+    def _snapshot(self, session: Session) -> Snapshot:
+        with self._counting:
+            self._fetched = {}
+        asked = {pane.name: _asked(pane, pane.ask, session) for pane in self._panes if pane.ask}
+        self._latest = snapshot(session, self._memory, asked)
+        return self._latest
+
+    def _with_fetched(self, session: Session) -> Snapshot:
+        """The latest snapshot, with what panes in view have asked to be fetched."""
+        with self._counting:
+            lacking, self._lacking = self._lacking, {}
+        assert self._latest is not None
+        asked = dict(self._latest.asked)
+        for pane in self._panes:
+            if pane.name in lacking and pane.fetch is not None:
+                asked[pane.name] = _asked(pane, pane.fetch, session, lacking[pane.name])
+        self._latest = replace(self._latest, asked=asked)
+        return self._latest
+
+    def _begin(self, session: Session) -> None:
+        """Come back to where a resumed session stood, and run what the command line asked for."""
+        from llmdbg.debugger.persistence.restore import restore
+        from llmdbg.frontends.tui.worker.autosave import Autosave
+
+        autosave = Autosave(self._request)
+        notes = autosave.others()
+        # Whoever takes the tour has come to see its first stop, and can hear of other sessions another time.
+        self._post(Arrived(self._snapshot(session), () if self._request.tour else notes[-1:]))
+        if self._request.resumed is not None:
+            notes = restore(session, self._request.resumed) or ("resumed where it was interrupted",)
+            self._post(Arrived(self._snapshot(session), notes, title="resumed"))
+        self._autosave = autosave
+        autosave.keep(session)
+        for line in (*(f"break {address}" for address in self._request.breakpoints), *self._request.commands):
+            if line.strip() and not line.strip().startswith("#"):
+                self._run_line(session, line)
+
+    def _run_line(self, session: Session, line: str) -> None:
+        from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
+        from llmdbg.frontends.answers.text import answer_lines
+        from llmdbg.frontends.unhit_breakpoints import unhit_breakpoints
+
+        self._running, self._fresh, self._painted = True, [], time.monotonic()
+        answer: tuple[str, ...] = ()
+        error = ""
+        try:
+            for command, outcome in COMMANDS.run_all(session, line):
+                if isinstance(outcome, Quit):
+                    self._post(Left())
+                elif isinstance(outcome, Answer):
+                    done = f"{outcome.done} " if outcome.done else ""
+                    told = [] if self._is_in_view(outcome.data) else answer_lines(outcome.data)
+                    answer += tuple(f"{done}{each}" for each in told)
+                elif isinstance(outcome, Moved) and (missed := unhit_breakpoints(session, command, outcome.stop)):
+                    answer += (missed,)
+        except UsageError as problem:
+            error = str(problem)
+        except LlmdbgError as problem:
+            record(problem)
+            error = str(problem)
+        except Exception as problem:
+            record(problem)
+            error = f"{type(problem).__name__}: {problem} (the traceback is in the log)"
+        shown = self._snapshot(session)
+        # Before the end is told: whoever has heard of it must not find the command still on its way.
+        self._running = False
+        self._post(Arrived(shown, answer, error, line))
+        if self._autosave is not None:
+            self._autosave.layout = self.layout
+            self._autosave.keep(session)
+            if trouble := self._autosave.news():
+                self._post(Arrived(shown, error=trouble))
+
+    def _is_in_view(self, answer: Any) -> bool:
+        """Whether a pane in view shows an answer anyway."""
+        return any(pane.shows is not None and pane.shows(answer) for pane in self._panes)
+
+    def _note_token(self, _generated: int, token: TokenRow) -> None:
+        """Keep the newest tokens, and show them now and then. Runs inside the forward."""
+        self._fresh.append(token)
+        if self._autosave is not None and self._session is not None and token.generated is not None:
+            self._autosave.keep_token(self._session, token.generated, token.id)
+        if self._may_paint() and self._session is not None:
+            probabilities = self._session.probabilities_of(each.generated for each in self._fresh)
+            self._post(Running(RunProgress(tuple(self._fresh), probabilities)))
+
+    def _note_layer(self, done: int, layers: int) -> None:
+        """Show how far a prefill is. Runs inside the forward."""
+        if self._may_paint():
+            self._post(Running(RunProgress(layer=done, layers=layers)))
+
+    def _may_paint(self) -> bool:
+        now = time.monotonic()
+        if now - self._painted < SECONDS_BETWEEN_PAINTS:
+            return False
+        self._painted = now
+        return True
+
+    def _report(self, progress: LoadProgress) -> None:
+        now = time.monotonic()
+        if progress.done in (0, progress.total) or now - self._painted >= SECONDS_BETWEEN_PAINTS:
+            self._painted = now
+            self._post(Loading(progress))
+
+
+def _note_trace(stop: Stop) -> None:
+    """What a tracepoint logs goes to the log. Runs inside the forward."""
+    from llmdbg.frontends.answers.text import stop_line
+
+    logging.getLogger("llmdbg.trace").warning("%s", stop_line(stop))
+
+
+def _asked(pane: Pane, ask: Callable[..., Any], session: Session, *lacking: Any) -> Any:
+    """What a pane wants to know. A pane that trips must not end the run."""
+    try:
+        return ask(session, *lacking)
+    except Exception as error:
+        record(error)
+        return Trouble(f"{pane.name}: {type(error).__name__}: {' '.join(str(error).split())}")

@@ -1,0 +1,307 @@
+"""Breakpoints with conditions, tracepoints, watches and ready-made ones, on real forwards."""
+
+import pytest
+import torch
+
+from llmdbg.debugger.commands import COMMANDS
+from llmdbg.engine.stage_event import main_tensor
+from llmdbg.errors import CommandError, UsageError
+from tests.sessions import tiny_session
+
+
+def run(session, line):
+    return COMMANDS.run(session, line)
+
+
+def here(session):
+    return f"{session.stop.stage.address}@{session.stop.token}"
+
+
+def started(name="llama", text="The quick fox", **settings):
+    return tiny_session(name, text, **{"max_new_tokens": 8, **settings})
+
+
+def walked(name="llama", **settings):
+    """The norm, the next token and its probability at every stage, worked out by plain PyTorch."""
+    session, seen = started(name, **settings), []
+    while session.end is None:
+        run(session, "step")
+        tensor = main_tensor(session._event.output)
+        seen.append((here(session), float(tensor.to(torch.float32).square().sum().sqrt()), session.stop))
+    return seen
+
+
+def stops(session, line="continue"):
+    found = []
+    while session.end is None:
+        stop = run(session, line).stop
+        if stop.ended_by is None:
+            found.append((here(session), stop.reason, stop.breakpoint, stop.values))
+    return found
+
+
+def places(found):
+    return [each[0] for each in found]
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma2", "gpt2", "mamba"])
+def test_a_condition_stops_where_plain_arithmetic_says(name):
+    norms = {place: norm for place, norm, _ in walked(name) if place.partition("@")[0] in ("0", "1")}
+    middle = sorted(norms.values())[len(norms) // 2]
+    session = started(name)
+    run(session, f"break 0-1 if norm > {middle} and token >= 2")
+    wanted = [place for place, norm in norms.items() if norm > middle and int(place.partition("@")[2]) >= 2]
+    assert places(stops(session)) == wanted != []
+
+
+def test_conditions_on_what_comes_next():
+    seen = {place: stop for place, _, stop in walked(temperature=0.8, top_k=20)}
+    unsure = [place for place, stop in seen.items() if place.startswith("logits") and stop.candidates.entropy > 2.0]
+    session = started(temperature=0.8, top_k=20)
+    run(session, "break logits if entropy > 2.0")
+    assert places(stops(session)) == unsure
+
+
+def test_rank_and_top1_inside_a_layer_are_the_lens():
+    session = started()
+    run(session, "token 3")
+    text = session.vocabulary.text(session.stop.chosen.id)
+    run(session, f'break 1@2 if top1 == "{text}" and rank("{text}") == 1')
+    run(session, "run")
+    assert here(session) == "1@2"
+
+
+def test_hit_and_ignore_counts_and_temporary_ones():
+    session = started()
+    run(session, "break 1")
+    run(session, "ignore 1 2")
+    run(session, "tbreak 0@5")
+    assert places(stops(session)) == ["1@2", "1@3", "1@4", "0@5", "1@5", "1@6", "1@7"]
+    assert [(each.number, each.hits) for each in session.breakpoints.list()] == [(1, 8)]
+
+
+def test_a_condition_is_given_changed_and_taken_away():
+    session = started()
+    run(session, "break 1")
+    run(session, "condition 1 token == 3")
+    run(session, "continue")
+    assert here(session) == "1@3"
+    run(session, "condition 1")
+    run(session, "continue")
+    assert here(session) == "1@4"
+
+
+def test_tracepoints_log_and_go_on():
+    session, told = started(), []
+    session.on_trace = told.append
+    run(session, "trace 0-1 norm, top1 if token > 5")
+    run(session, "continue")
+    assert session.end is not None
+    norms = {place: norm for place, norm, _ in walked()}
+    assert [(f"{stop.stage.address}@{stop.token}", stop.reason) for stop in told] == [
+        ("0@6", "tracepoint"),
+        ("1@6", "tracepoint"),
+        ("0@7", "tracepoint"),
+        ("1@7", "tracepoint"),
+    ]
+    for stop in told:
+        values = dict(stop.values)
+        assert values["norm"] == pytest.approx(norms[f"{stop.stage.address}@{stop.token}"])
+        assert isinstance(values["top1"], str)
+
+
+def test_a_watch_stops_where_a_prediction_flips():
+    session = started()
+    lens = session.metrics
+    tops = {}
+    while session.end is None:
+        run(session, "step")
+        if session.stop.stage.kind == "layer":
+            tops[here(session)] = session.vocabulary.text(int(lens.scores(session._event).argmax()))
+    flips = [f"1@{token}" for token in range(8) if tops[f"0@{token}"] != tops[f"1@{token}"]]
+    session = started()
+    run(session, "watch top1 at 0-1")
+    found = stops(session)
+    assert places(found) == flips != []
+    for place, reason, number, values in found:
+        token = place.partition("@")[2]
+        assert (reason, number) == ("watch", 1)
+        assert dict(values) == {"before": tops[f"0@{token}"], "now": tops[f"1@{token}"]}
+
+
+def test_a_watch_of_one_stage_compares_token_after_token_and_after_going_back():
+    session = started()
+    run(session, "watch top1 at logits")
+    found = places(stops(session))
+    run(session, "goto 0@4")
+    assert places(stops(session)) == [place for place in found if int(place.partition("@")[2]) >= 4]
+
+
+def test_the_first_nan_is_found():
+    session = started()
+    run(session, "token 3")
+    down = session.loaded.model.model.layers[1].mlp.down_proj
+    handle = down.register_forward_hook(lambda _module, _args, out: out.index_fill(-1, torch.tensor([3]), torch.nan))
+    try:
+        run(session, "break nonfinite")
+        run(session, "continue")
+    finally:
+        handle.remove()
+    assert (here(session), session.stop.tensor.numbers.nan) == ("1.mlp.down_proj@3", 1)
+
+
+def test_a_jump_of_the_norm():
+    layers = [(place, norm) for place, norm, _ in walked() if place.partition("@")[0] in ("0", "1")]
+    norms = dict(layers)
+    ratios = {place: norm / norms["0" + place[1:]] for place, norm in layers if place.startswith("1@")}
+    middle = sorted(ratios.values())[4] - 1e-6
+    session = started()
+    run(session, f"break jump {max(middle, 1.000001)}")
+    assert places(stops(session)) == [place for place, ratio in ratios.items() if ratio >= max(middle, 1.000001)]
+
+
+def test_a_surprising_token():
+    seen = {place: stop for place, _, stop in walked(temperature=2.0, seed=3)}
+    session = started(temperature=2.0, seed=3)
+    run(session, "break surprise 0.02")
+    found = stops(session)
+    for place in [f"sample@{token}" for token in range(8)]:
+        chosen = seen[place].chosen
+        assert (place in places(found)) == (_raw_prob(place, chosen.id) < 0.02)
+
+
+def _raw_prob(place, id):
+    session = started(temperature=2.0, seed=3)
+    run(session, f"until logits@{place.partition('@')[2]}")
+    return float(torch.softmax(session._event.trail[0][1][0], -1)[id])
+
+
+def test_going_back_asks_conditions_and_counts_nothing():
+    session = started()
+    run(session, "break 0-1 if token == 2 or token == 5")
+    run(session, "trace 1")
+    run(session, "goto logits@6")
+    seen = []
+    for _ in range(5):
+        run(session, "reverse-continue")
+        seen.append(here(session))
+    assert seen == ["1@5", "0@5", "1@2", "0@2", "tokenize@0"]
+    assert [each.hits for each in session.breakpoints.list()] == [0, 0]
+
+
+def test_commands_run_when_it_stops():
+    session = started()
+    run(session, "break 1 if token < 3")
+    run(session, "commands 1 info stage; continue")
+    done = [(line, type(outcome).__name__) for line, outcome in COMMANDS.run_all(session, "continue")]
+    assert done[:3] == [("continue", "Moved"), ("info stage", "Answer"), ("continue", "Moved")]
+    assert session.end is not None
+    assert len(done) == 1 + 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("break 1 if nrom > 1", "norm"),
+        ("break 1 if", "expression is missing"),
+        ("break sample if layer > 3", "never known"),
+        ("break 1 if __import__('os')", "cannot be called"),
+        ("break jump 0", "greater than 1"),
+        ("break jump many", "number"),
+        ("break surprise 7", "up to 1"),
+        ("break nonfinite 3", "nothing behind"),
+        ('break 1 if rank("no such token") == 1', "no token"),
+        ("watch top1 at nowhere", "no stage"),
+        ("trace 1 norm,, top1", "read"),
+        ("condition 9 norm > 1", "no breakpoint 9"),
+        ("condition 1 norm >", "missing"),
+        ("ignore 1 many", "whole number"),
+        ("commands 1 fly", "no command"),
+    ],
+)
+def test_what_cannot_be_says_why_and_changes_nothing(line, said):
+    session = started()
+    run(session, "break 0")
+    before = session.breakpoints.list()
+    with pytest.raises(UsageError, match=said):
+        run(session, line)
+    assert session.breakpoints.list() == before
+
+
+def test_nothing_is_predicted_before_a_model_has_run():
+    session = started()
+    with pytest.raises(CommandError, match="no model has run"):
+        run(session, "break tokenize if entropy > 1")
+
+
+def test_breakpoints_in_one_phase():
+    session = started()
+    run(session, "break 1@prefill")
+    run(session, "break 0@decode if token < 3")
+    assert places(stops(session)) == ["1@0", "0@1", "0@2"]
+    run(session, "goto 1@decode")
+    assert here(session) == "1@7"
+    run(session, "goto 1@prefill")
+    assert here(session) == "1@0"
+    run(session, "until 1@decode")
+    assert here(session) == "0@1"
+    with pytest.raises(CommandError, match="give no phase"):
+        run(session, "zero 1@decode")
+
+
+def test_a_breakpoint_at_the_last_token_is_told_with_the_end():
+    session = started()
+    run(session, "break sample")
+    run(session, "commands 1 info stage")
+    done = []
+    while session.end is None:
+        done += COMMANDS.run_all(session, "continue")
+    assert (session.stop.reason, session.stop.breakpoint) == ("end", 1)
+    assert [line for line, _ in done] == ["continue", "info stage"] * 8
+    run(session, "rc")
+    assert here(session) == "sample@6"
+
+
+def test_a_nan_that_stays_a_nan_has_not_changed():
+    session = started()
+    run(session, "step 3")
+    run(session, 'edit out * float("nan")')
+    run(session, "watch norm")
+    found = stops(session)
+    assert len(found) <= 1
+
+
+def test_what_compares_knows_the_stage_it_was_set_at():
+    session = started()
+    run(session, "break flip")
+    found = places(stops(session))
+    assert found
+    token = found[0].partition("@")[2]
+    other = started()
+    run(other, f"goto 0@{token}")
+    run(other, "break flip")
+    assert places(stops(other))[0] == found[0]
+
+
+def test_goto_tokenize_of_a_later_token_is_refused():
+    session = started()
+    run(session, "token 2")
+    with pytest.raises(CommandError, match="runs once"):
+        run(session, "goto tokenize@2")
+    assert here(session) == "sample@1"
+
+
+def test_words_inside_quotes_are_text():
+    session = started()
+    run(session, "break 1 if top1 == ' if '")
+    run(session, 'trace 0 top1 == " if ", norm if token > 2')
+    run(session, "watch top1 == ' at '")
+    run(session, 'watch top1 == " at " at 0-1')
+    run(session, 'commands 1 break 0 if top1 == ";"; info stage')
+    points = session.breakpoints.list()
+    assert points[0].condition.text == "top1 == ' if '"
+    assert [each.text for each in points[1].expressions] == ['top1 == " if "', "norm"]
+    assert points[1].condition.text == "token > 2"
+    assert points[2].expressions[0].text == "top1 == ' at '"
+    assert points[3].target.text == "0-1"
+    assert points[0].commands == ('break 0 if top1 == ";"', "info stage")

@@ -1,0 +1,298 @@
+"""What is offered at the cursor, and that no command refuses what was."""
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmdbg.debugger.breakpoints.addresses import AddressBook
+from llmdbg.debugger.commands import COMMANDS, Argument, Quit, Registry, completion
+from llmdbg.debugger.commands.completion import Words, common, complete
+from llmdbg.debugger.commands.saving import split_saved
+from llmdbg.models.anatomy import dissect
+from llmdbg.models.stages import Stage, StageKind
+from tests.sessions import tiny_session
+from tests.tiny import tiny_model
+
+ACTIONS = [("zoom", "give the present pane the whole screen"), ("theme", "choose the colours")]
+PROCESSOR = Stage(StageKind.PROCESSOR, "sample.top_p")
+
+
+def words_of(session):
+    stages, points = session.stages(), session.breakpoints.list()
+    names = [each.name for each in session.branches]
+    return Words.of(stages, points, len(session.tokens()), ACTIONS, {"theme": ("dark", "light")}, names)
+
+
+@pytest.fixture(scope="module")
+def words():
+    session = tiny_session(temperature=0.8, top_p=0.9)
+    for address in ("0", "1", "norm"):
+        COMMANDS.run(session, f"break {address}")
+    return words_of(session)
+
+
+def options(line, words, cursor=None):
+    return complete(line, len(line) if cursor is None else cursor, words).options
+
+
+def filled(line, words):
+    """The lines that come of taking each option."""
+    found = complete(line, len(line), words)
+    return [line[: found.start] + option + line[found.end :] for option in found.options]
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("b", ("break", "ban", "branch")),
+        ("  br", ("break", "branch")),
+        ("t", ("token", "tbreak", "trace", "tour", "theme")),
+        ("z", ("zero", "zoom")),
+        ("xyz", ()),
+        ("xyz ", ()),
+        ("theme ", ("dark", "light")),
+        ("th l", ("light",)),
+        ("zoom ", ()),
+        ("run ", ()),
+        ("step ", ()),
+        ("info b", ("breakpoints", "branches")),
+        ("i sta", ("stage", "stats")),
+        ("info attention ", ("attention 0", "attention 1")),
+        ("info values 1.ml", ("values 1.mlp",)),
+        ("x 1.ml", ("1.mlp",)),
+        ("info stats ", ()),
+        ("info nothing 1", ()),
+        ("help tb", ("tbreak",)),
+        ("h b", ("break", "ban", "branch")),
+        ("help zo", ()),
+        ("delete ", ("1", "2", "3")),
+        ("enable 2", ("2",)),
+        ("d 4", ()),
+        ("focus l", ("last",)),
+        ("focus ", ("last", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9")),
+        ("focus 1", ("1", "10")),
+        ("focus 11", ()),
+        ("focus 01", ()),
+        ("break e", ("embed",)),
+        ("break l", ("lm_head", "logits")),
+        ("break la", ("layer ",)),
+        ("break layer ", ("0", "1")),
+        ("break layer 1.ml", ("1.mlp",)),
+        ("break layers *.ml", ("*.mlp",)),
+        ("break layer e", ()),
+        ("until 1.self_attn.q", ("1.self_attn.q_proj",)),
+        ("break 1.", ("1.self_attn", "1.mlp", "1.input_layernorm", "1.post_attention_layernorm")),
+        ("tbreak *.ml", ("*.mlp",)),
+        ("break [01].ml", ("[01].mlp",)),
+        ("break 0-", ("0-0", "0-1")),
+        ("break 1-", ("1-1",)),
+        ("break 0-1.ml", ("0-1.mlp",)),
+        ("break 0-7.", ()),
+        ("break 1-0.", ()),
+        ("break mo", ("model.",)),
+        ("break model.layers.", ("model.layers.0", "model.layers.1")),
+        ("break model.layers.1.mlp.u", ("model.layers.1.mlp.up_proj",)),
+        ("break sample", ("sample", "sample.temperature", "sample.top_k", "sample.top_p")),
+        ("break 1@", ()),
+        ("break .", ()),
+        ("break 1 ", ()),
+        ("break nothing", ()),
+    ],
+)
+def test_what_is_offered(line, offered, words):
+    assert options(line, words) == offered
+
+
+def test_a_whole_address_is_offered_with_what_is_inside():
+    session = tiny_session()
+    inside = ("1.mlp.gate_proj", "1.mlp.up_proj", "1.mlp.down_proj", "1.mlp.act_fn")
+    assert options("break 1.mlp", words_of(session)) == ("1.mlp", *inside)
+
+
+def test_a_deep_model_is_offered_part_by_part():
+    names = ["self_attn", "self_attn.q_proj", "mlp", "mlp.up_proj"]
+    layers = [address for n in range(30) for address in (*(f"{n}.{name}" for name in names), str(n))]
+    words = Words(addresses=("tokenize", "embed", *layers, "norm", "logits", "sample"), tokens=30_000)
+
+    assert len(options("break ", words)) == 35
+    assert options("break 12", words) == ("12", "12.self_attn", "12.mlp")
+    assert options("break 2", words) == ("2", *(str(n) for n in range(20, 30)))
+    assert options("break 8-1", words) == tuple(f"8-{n}" for n in range(10, 20))
+    assert options("break 8-15.", words) == ("8-15.self_attn", "8-15.mlp")
+    assert len(options("focus ", words)) == 11
+
+
+@pytest.mark.parametrize(
+    ("line", "cursor", "start", "end", "offered"),
+    [
+        ("break 1.mxyz", 9, 6, 12, ("1.mlp",)),
+        ("brxyz  ", 2, 0, 7, ("break", "branch")),
+        ("br 1.mlp", 2, 0, 8, ()),
+        ("focus 1 2", 7, 6, 9, ()),
+        ("break layer 1.m", 15, 12, 15, ("1.mlp",)),
+        ("break e", 99, 6, 7, ("embed",)),
+    ],
+)
+def test_the_last_word_is_replaced_and_no_other(line, cursor, start, end, offered, words):
+    found = complete(line, cursor, words)
+    assert (found.start, found.end, found.options) == (start, end, offered)
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("b", "break ADDRESS [if CONDITION]: Stop whenever a stage has run"),
+        ("t", "token [N]: "),
+        ("until 1.m", "until ADDRESS: "),
+        ("zo", "zoom: give the present pane the whole screen"),
+        ("theme d", "theme: choose the colours"),
+        ("de", "delete [N]: "),
+        ("", ""),
+        ("co 3", "continue [N]: "),
+        ("xyz 3", ""),
+    ],
+)
+def test_the_hint_is_there_once_the_command_is_known(line, hint, words):
+    assert complete(line, len(line), words).hint.startswith(hint)
+    assert bool(complete(line, len(line), words).hint) == bool(hint)
+
+
+def test_the_command_an_alias_means_comes_first(monkeypatch, words):
+    registry = Registry()
+    for names in (("trace",), ("token", "t"), ("kv", "cache")):
+        registry.add(*names, usage=names[0], summary="", example="")(lambda _session, _arguments: Quit())
+    monkeypatch.setattr(completion, "COMMANDS", registry)
+    assert options("t", words) == ("token", "trace", "theme")
+    assert options("cache", words) == ("kv",)
+
+
+def test_what_options_share():
+    assert common(("12.mlp", "12.mlp.up_proj")) == "12.mlp"
+    assert common(("stage", "stats")) == "sta"
+    assert common(("on", "off")) == "o"
+    assert common(("a", "b")) == ""
+    assert common(()) == ""
+
+
+def test_what_a_command_takes_is_what_its_usage_says():
+    written = {
+        Argument.NOTHING: "",
+        Argument.COUNT: "[N]",
+        Argument.ADDRESS: "ADDRESS",
+        Argument.TOKEN: "TOKEN",
+        Argument.SETTING: "NAME VALUE",
+        Argument.NAME: "[NAME]",
+        Argument.BRANCH: "BRANCH",
+        Argument.COMPARED: "BRANCH [T]",
+        Argument.SWITCH: "[on|off [N]]",
+        Argument.BREAKPOINT: "[N]",
+        Argument.WHERE: "ADDRESS [if CONDITION]",
+        Argument.TRACED: "ADDRESS [EXPRESSION, …] [if CONDITION]",
+        Argument.WATCHED: "EXPRESSION [at ADDRESS]",
+        Argument.POSITION: "POSITION",
+        Argument.COMMAND: "[COMMAND]",
+        Argument.TOPIC: "TOPIC [> FILE]",
+        Argument.TERM: "[TERM]",
+        Argument.VALUES: "[ADDRESS][SLICE] [by magnitude | as heat] [> FILE]",
+        Argument.SAVED: "tensor ADDRESS FILE",
+        Argument.FILE: "FILE",
+    }
+    for command in COMMANDS:
+        said = command.usage.partition(" ")[2]
+        if command.takes is Argument.OF_BREAKPOINT:
+            assert said.startswith("N "), command.name
+        elif command.takes in (Argument.EDIT, Argument.PYTHON):
+            assert said.startswith("ADDRESS" if command.takes is Argument.EDIT else "PYTHON"), command.name
+        else:
+            assert said == written[command.takes], command.name
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3_moe", "mamba", "deepseek_v3"])
+def test_whatever_is_offered_is_accepted(name):
+    """Every way of completing, from nothing to whole lines; each whole line is then run."""
+    session = tiny_session(name, temperature=0.8, top_p=0.9)
+    for address in ("0", "1"):
+        COMMANDS.run(session, f"break {address}")
+    words = words_of(session)
+    addressed = {
+        "break ",
+        "break *.",
+        "break 0-1.",
+        "break layer ",
+        "break layers *.",
+        "break 0-",
+        "break *",
+        "break ?.",
+    }
+    lines = {"", *(f"{command.name} " for command in COMMANDS), *addressed}
+    seen = set()
+    while lines:
+        line = lines.pop()
+        for new in set(filled(line, words)) - seen:
+            seen.add(new)
+            if new.endswith((".", " ")):
+                assert options(new, words), f"{new!r} leads nowhere"
+            else:
+                _accept(session, new)
+            lines.add(new if new.endswith((".", " ")) else f"{new}." if " " in new else new)
+    assert len(seen) > 60
+
+
+def _accept(session, line):
+    """Run a line; where it would go on or delete what later lines name, only look at what it is given."""
+    name, _, argument = line.partition(" ")
+    if name in dict(ACTIONS):
+        return
+    command = COMMANDS.find(name)
+    if command.takes is Argument.ADDRESS and argument:
+        assert session.addresses.resolve(argument).addresses
+    elif command.takes is Argument.SAVED and argument:
+        assert session.addresses.resolve(split_saved(argument)[0]).addresses
+    elif command.takes is Argument.BREAKPOINT and argument:
+        assert int(argument) in [each.number for each in session.breakpoints.list()]
+    elif argument:
+        COMMANDS.run(session, line)
+
+
+_ANATOMY = dissect(tiny_model("qwen3_moe"))
+_BOOK = AddressBook(_ANATOMY, [PROCESSOR])
+_WORDS = Words.of((*_ANATOMY.stages, PROCESSOR), (), 20)
+_typed = st.lists(
+    st.sampled_from(
+        [
+            *"0123.-*?[]!@ ",
+            "layer ",
+            "layers  ",
+            "mlp",
+            "exp",
+            "self_attn.",
+            "model.",
+            "model.layers.",
+            "sample",
+            "²",
+            "٣",
+        ]
+    ),
+    max_size=6,
+).map("".join)
+
+
+@given(_typed | st.text(max_size=12))
+def test_nothing_offered_for_an_address_is_refused(typed):
+    for new in filled(f"break {typed}", _WORDS):
+        if not new.endswith((".", " ")):
+            assert _BOOK.resolve(new.removeprefix("break ")).addresses
+
+
+@given(st.text(max_size=30), st.integers(0, 40))
+def test_any_line_can_be_completed(line, cursor):
+    found = complete(line, cursor, _WORDS)
+    assert 0 <= found.start <= found.end == len(line)
+
+
+def test_completing_needs_no_torch():
+    code = "import sys, llmdbg.debugger.commands.completion; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

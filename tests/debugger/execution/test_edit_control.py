@@ -1,0 +1,220 @@
+"""Edits in a session: made, listed, switched, undone, and repeated when the past is run again."""
+
+import pytest
+import torch
+
+from llmdbg.debugger.commands import COMMANDS
+from llmdbg.errors import AddressError, CommandError, EditError
+from tests.engine.runs import hooks_on
+from tests.sessions import tiny_session
+
+
+def run(session, line):
+    return COMMANDS.run(session, line)
+
+
+def here(session):
+    return f"{session.stop.stage.address}@{session.stop.token}"
+
+
+def started(name="llama", text="The quick fox", **settings):
+    return tiny_session(name, text, **{"max_new_tokens": 10, **settings})
+
+
+def with_hook(name, address, change, since, **settings):
+    """The ids that an ordinary hook of PyTorch gives, which changes an output from a token on."""
+    session = started(name, **settings)
+    module, forwards = session.anatomy.modules[address], [0]
+
+    def hook(_module, _args, output):
+        forwards[0] += 1
+        first = output[0] if isinstance(output, tuple) else output
+        if forwards[0] - 1 < since:
+            return None
+        return (change(first), *output[1:]) if isinstance(output, tuple) else change(first)
+
+    handle = module.register_forward_hook(hook)
+    try:
+        run(session, "continue")
+    finally:
+        handle.remove()
+    session.close()
+    return session.end.ids
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gpt2", "gemma3", "mamba"])
+@pytest.mark.parametrize("since", [0, 1, 4])
+def test_an_edit_is_what_a_hook_does_and_is_repeated_on_replay(name, since):
+    session = started(name)
+    run(session, f"until 0@{since}")
+    run(session, "scale 0 -2")
+    assert here(session) == f"0@{since}"
+    run(session, "continue")
+    wanted = with_hook(name, "0", lambda tensor: tensor * -2.0, since)
+    assert session.end.ids == wanted
+    for line in (f"goto 1@{since}", "goto sample@7", "rs 9", "goto tokenize", "goto 0@5"):
+        run(session, line)
+    run(session, "continue")
+    assert session.end.ids == wanted
+    assert session.engine.timeline.differing() == ()
+    session.close()
+    assert hooks_on(session.loaded.model) == 0
+
+
+def test_an_edit_in_the_past_leaves_the_old_future_to_its_branch():
+    session = started()
+    run(session, "continue")
+    plain = session.end.ids
+    run(session, "goto 1.mlp@4")
+    run(session, "zero 1.mlp")
+    assert [each.name for each in session.branches] == ["main", "b2"]
+    run(session, "continue")
+    assert session.end.ids == with_hook("llama", "1.mlp", torch.zeros_like, 4)
+    run(session, "switch main")
+    run(session, "continue")
+    assert session.end.ids == plain
+    assert run(session, "edits").data == ()
+
+
+def test_an_edit_at_the_newest_token_needs_no_branch():
+    session = started()
+    run(session, "until 1@2")
+    run(session, "zero 1.mlp")
+    assert [each.name for each in session.branches] == ["main"]
+    assert here(session) == "1@2"
+
+
+def test_off_on_and_undo():
+    session = started()
+    run(session, "continue")
+    plain = session.end.ids
+    run(session, "goto 0@3")
+    run(session, "scale 0 -2")
+    run(session, "continue")
+    edited = session.end.ids
+    run(session, "edits off 1")
+    assert here(session) == "0@3"
+    run(session, "continue")
+    assert session.end.ids == plain
+    run(session, "edits on")
+    run(session, "continue")
+    assert session.end.ids == edited
+    run(session, "undo")
+    assert (here(session), run(session, "edits").data) == ("0@3", ())
+    run(session, "continue")
+    assert session.end.ids == plain
+
+
+def test_only_at_one_token():
+    session = started()
+    run(session, "until 0@2")
+    run(session, "zero 1.mlp@4")
+    run(session, "goto 1.mlp@3")
+    assert session.stop.tensor.numbers.norm > 0
+    run(session, "goto 1.mlp@4")
+    assert session.stop.tensor.numbers.norm == 0
+    run(session, "goto 1.mlp@5")
+    assert session.stop.tensor.numbers.norm > 0
+
+
+def test_the_users_own_python():
+    session = started()
+    run(session, "until 0@3")
+    before = session.stop.tensor.numbers
+    run(session, "edit out * 2")
+    assert session.stop.tensor.numbers.max == before.max * 2
+    run(session, "edit out[0, -1, 5] = 77.0")
+    assert session.stop.tensor.numbers.max == 77.0
+    assert [each.text for each in run(session, "edits").data] == ["edit out * 2", "edit out[0, -1, 5] = 77.0"]
+
+
+def test_logits_can_be_edited():
+    session = started()
+    run(session, "until logits@3")
+    run(session, "edit out[0, 99] = 1e4")
+    run(session, "token")
+    assert session.stop.chosen.id == 99
+
+
+def test_a_value_from_another_branch():
+    session = started()
+    run(session, "until 0@3")
+    run(session, "scale 0 3")
+    scaled = session.event.output.clone() if torch.is_tensor(session.event.output) else session.event.output[0].clone()
+    run(session, "continue")
+    run(session, "goto 0@3")
+    run(session, "edits off 1")
+    run(session, "patch 0 from main")
+    now = session.event.output if torch.is_tensor(session.event.output) else session.event.output[0]
+    assert torch.equal(now, scaled)
+    assert here(session) == "0@3"
+
+
+def test_the_effect_of_an_edit_layer_by_layer():
+    session = started()
+    assert "no edit holds" in run(session, "info effect").data
+    run(session, "until logits@3")
+    old = session.stop.candidates.rows[0]
+    run(session, "scale 0 -3")
+    effect = run(session, "info effect").data
+    assert [row.address for row in effect.rows] == ["0", "1", "norm", "logits"]
+    assert effect.rows[-1].before[0].id == old.id
+    assert effect.rows[-1].before[0].prob == pytest.approx(old.prob, rel=1e-4)
+    assert effect.rows[-1].after[0].prob == pytest.approx(session.stop.candidates.rows[0].prob, rel=1e-4)
+    assert here(session) == "logits@3"
+    assert session.edits.list()[0].enabled
+    assert session.engine.timeline.differing() == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("zero 9.mlp", AddressError),
+        ("zero", CommandError),
+        ("scale 0 much", EditError),
+        ("ablate 0.mlp heads=1", EditError),
+        ("ablate 0 heads=99", EditError),
+        ("edit out[0]", EditError),
+        ("edit out.to(torch.bfloat16)", EditError),
+        ("edit nonsense(", EditError),
+        ("edit 1 / 0", EditError),
+        ("patch 0 from nowhere", CommandError),
+        ("patch 0 from main", CommandError),
+        ("zero sample", EditError),
+        ("undo", CommandError),
+        ("edits off 3", CommandError),
+    ],
+)
+def test_what_cannot_be_changes_nothing(line, error):
+    session = started()
+    run(session, "until 0@3")
+    tensor = session.event.output
+    tensor = tensor.clone() if torch.is_tensor(tensor) else tensor[0].clone()
+    with pytest.raises(error):
+        run(session, line)
+    assert (here(session), session.edits.list(), len(list(session.branches))) == ("0@3", (), 1)
+    now = session.event.output
+    assert torch.equal(now if torch.is_tensor(now) else now[0], tensor)
+    run(session, "continue")
+
+
+def test_an_edit_that_fails_later_can_be_undone():
+    session = started()
+    run(session, "until 0@3")
+    run(session, "edit out if out.shape[1] < 99 else None")
+    run(session, "edit out[:, -1] = inputs[0][:, -1] if isinstance(inputs, tuple) else 0")
+    run(session, "undo")
+    run(session, "undo")
+    run(session, "continue")
+    assert session.end.ids == with_hook("llama", "0", lambda tensor: tensor, 0)
+
+
+def test_a_token_is_counted_once_after_a_failure():
+    session = started()
+    run(session, "step 3")
+    run(session, "edit out[:, 5] *= 2")
+    run(session, "token")
+    ids = session.generated_ids()
+    with pytest.raises(EditError):
+        run(session, "token")
+    assert session.generated_ids() == ids

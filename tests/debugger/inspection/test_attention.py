@@ -1,0 +1,216 @@
+"""`info attention`: which attention it answers for, what it costs, and that asking changes nothing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.inspection.attention import shown
+from llmdbg.errors import CommandError
+from llmdbg.frontends.answers.text import answer_lines
+from llmdbg.frontends.batch.events import plain
+from llmdbg.frontends.export import export
+from llmdbg.probes.attention import AttentionMap
+from tests.attention_kernels import session_over
+from tests.sessions import tiny_session
+from tests.tiny import tiny_model
+
+
+def _asked(session: Session, line: str = "info attention") -> AttentionMap:
+    found = session.do(line).data  # type: ignore[union-attr]
+    assert isinstance(found, AttentionMap), found
+    return found
+
+
+def _counted(session: Session) -> list[int]:
+    """A list that grows whenever a token is run again."""
+    runs: list[int] = []
+    original = session.run_again
+    session.run_again = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("place", "address"),
+    [
+        ("0", "0.self_attn"),
+        ("1.input_layernorm", "0.self_attn"),
+        ("1.self_attn.o_proj", "0.self_attn"),
+        ("1.self_attn", "1.self_attn"),
+        ("1.mlp", "1.self_attn"),
+        ("logits", "1.self_attn"),
+        ("sample", "1.self_attn"),
+    ],
+)
+def test_it_is_the_attention_that_ran_last(place: str, address: str) -> None:
+    session = tiny_session()
+    session.do(f"goto {place}@1")
+    stop, here = session.stop, session.place
+    runs = _counted(session)
+    assert _asked(session).address == address
+    assert runs == [1]
+    assert (session.stop, session.place) == (stop, here)
+
+
+def test_one_that_was_asked_for_costs_no_second_forward() -> None:
+    session = tiny_session()
+    session.do("goto logits@1")
+    runs = _counted(session)
+    first, second = _asked(session, "info attention 0"), _asked(session, "info attention 0 head 2")
+    assert runs == [1]
+    assert np.array_equal(first.weights, second.weights)
+    assert second.head == 2
+
+
+def test_a_pane_that_follows_the_run_costs_no_forward_at_a_step() -> None:
+    session, other = tiny_session(max_new_tokens=6), tiny_session(max_new_tokens=6)
+    session.do("goto 0@1")
+    assert isinstance(shown(session), AttentionMap)
+    runs = _counted(session)
+    for _ in range(12):
+        session.do("next")
+        found = shown(session)
+        other.do(f"goto {session.stop.stage.address}@{session.stop.token}")
+        expected = other.do("info attention").data  # type: ignore[union-attr]
+        assert isinstance(found, AttentionMap) is isinstance(expected, AttentionMap)
+        if isinstance(found, AttentionMap):
+            assert found.address == expected.address
+            assert np.array_equal(found.weights, expected.weights)
+    assert runs == []
+
+
+def test_a_focus_in_the_prompt_does_not_mislead_later_tokens() -> None:
+    session = tiny_session()
+    session.do("focus 4")
+    session.do("goto 1")
+    early = shown(session)
+    assert isinstance(early, AttentionMap)
+    assert (early.position, early.weights.shape[1]) == (4, 5)
+    assert early.weights.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    session.do("goto 1@1")
+    found = shown(session)
+    assert isinstance(found, AttentionMap)
+    assert found.position == len(session.prompt.ids)
+    assert found.weights.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_what_was_asked_for_is_what_the_pane_shows_until_it_follows_again() -> None:
+    session = tiny_session()
+    session.do("goto logits@1")
+    session.do("info attention 0 head 3")
+    found = shown(session)
+    assert isinstance(found, AttentionMap)
+    assert (found.address, found.head) == ("0.self_attn", 3)
+    session.do("info attention")
+    following = shown(session)
+    assert isinstance(following, AttentionMap)
+    assert (following.address, following.head) == ("1.self_attn", None)
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma2", "gpt2", "gpt_oss"])
+def test_asking_changes_no_logits(name: str) -> None:
+    session, silent = tiny_session(name, max_new_tokens=6), tiny_session(name, max_new_tokens=6)
+    silent.do("continue")
+    session.do("goto 1@1")
+    for _ in range(8):
+        shown(session)
+        session.do("info attention 0")
+        if session.end is None:
+            session.do("next")
+    session.do("focus 3")
+    session.do("info attention")
+    while session.end is None:
+        session.do("continue")
+    assert session.engine.timeline.fingerprints() == silent.engine.timeline.fingerprints()
+    assert session.do("verify").data is not None  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("info attention 7", "they are 0 to 1"),
+        ("info attention 0 head 9", "no head 9"),
+        ("info attention 0 head", "by its number"),
+        ("info attention nowhere", "no layer 'nowhere'"),
+        ("info attention 0.mlp", "no attention in 0.mlp"),
+    ],
+)
+def test_what_there_is_not_is_said(line: str, said: str) -> None:
+    session = tiny_session()
+    session.do("goto logits")
+    with pytest.raises(CommandError, match=said):
+        session.do(line)
+    assert _asked(session).address == "1.self_attn"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("mamba", "no module of MambaForCausalLM is an attention"), ("rwkv", "RwkvSelfAttention")],
+)
+def test_a_model_without_attention_weights_says_so_in_one_line(name: str, said: str) -> None:
+    session = tiny_session(name)
+    session.do("goto logits")
+    (line,) = answer_lines(session.do("info attention").data)  # type: ignore[union-attr]
+    assert said in line
+
+
+def test_a_layer_of_another_kind_says_what_it_is() -> None:
+    session = tiny_session("jamba")
+    session.do("goto logits")
+    with pytest.raises(CommandError, match="JambaMambaMixer"):
+        session.do("info attention 0")
+    assert _asked(session, "info attention 1").address == "1.self_attn"
+
+
+def test_before_any_attention_has_run_it_says_so() -> None:
+    session = tiny_session()
+    assert "no attention has run" in str(session.do("info attention").data)  # type: ignore[union-attr]
+    session.do("goto embed@1")
+    assert "has not run" in str(session.do("info attention").data)  # type: ignore[union-attr]
+
+
+def test_json_carries_the_weights() -> None:
+    session = tiny_session()
+    session.do("goto logits")
+    found = _asked(session, "info attention 1")
+    document = json.loads(json.dumps(plain(found), allow_nan=False))
+    np.testing.assert_allclose(document["weights"], found.weights, rtol=1e-5)
+    assert document["heads"][0]["reads"][0]["position"] == found.heads[0].reads[0].position
+    assert document["kernel"] == "sdpa"
+
+
+def test_json_of_a_very_long_prompt_is_cut_and_says_so() -> None:
+    document = plain(np.zeros((32, 30_000), dtype=np.float32))
+    assert document["shape"] == [32, 30_000]
+    assert document["last_columns"] == len(document["values"][0])
+    assert document["last_columns"] * 32 <= 100_000
+
+
+def test_text_and_tables(tmp_path) -> None:
+    session = tiny_session()
+    session.exporter = export
+    session.do("goto logits")
+    lines = answer_lines(_asked(session, "info attention 1"))
+    assert lines[0].startswith("1.self_attn: what position 10")
+    assert len(lines) >= 8
+    session.do(f"info attention 1 > {tmp_path}/attention.csv")
+    text = (tmp_path / "attention.csv").read_text()
+    assert text.splitlines()[0] == "position,text,head 0,head 1,head 2,head 3"
+    assert len(text.splitlines()) == 12
+
+
+def test_left_padding_is_not_read() -> None:
+    session = session_over(tiny_model("llama"))
+    padded = type(session.prompt)(**{**_fields(session.prompt), "ids": (0, 0, 0, *session.prompt.ids), "padding": 3})
+    session = Session(session.loaded, padded, session.settings)
+    session.do("goto logits@1")
+    found = _asked(session, "info attention 1")
+    assert not found.weights[:, :3].any()
+    assert found.first_position == 3
+
+
+def _fields(value: object) -> dict[str, object]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}  # type: ignore[attr-defined]

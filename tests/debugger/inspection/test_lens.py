@@ -1,0 +1,201 @@
+"""What asking for the lens costs, when it is believed, and that it follows the run wherever that goes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.inspection.topics import TOPICS
+from llmdbg.errors import CommandError, LensError
+from llmdbg.frontends.answers.lens import history, lens_lines
+from llmdbg.frontends.export import export
+from llmdbg.probes.lens import Lens
+from llmdbg.probes.lens_table import LensTable, lens_table
+from tests.sessions import tiny_session
+
+
+def asked(session: Session, arguments: str = "") -> LensTable:
+    found = TOPICS["lens"].ask(session, arguments)
+    assert isinstance(found, LensTable)
+    return found
+
+
+def counted(session: Session) -> list[int]:
+    """A list that grows whenever a token is run again."""
+    runs: list[int] = []
+    original = session.run_again
+    session.run_again = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
+    return runs
+
+
+def test_all_rows_are_one_head_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = tiny_session()
+    session.do("goto logits@1")
+    asked(session)
+    sizes: list[int] = []
+    original = Lens.logits
+    monkeypatch.setattr(
+        Lens, "logits", lambda self, residual, **how: (sizes.append(len(residual)), original(self, residual, **how))[1]
+    )
+    assert len(asked(session).rows) == 4
+    assert sizes == [3]
+
+
+def test_whoever_goes_on_asking_costs_no_forward() -> None:
+    session = tiny_session(max_new_tokens=8)
+    session.do("goto 0@1")
+    asked(session)
+    runs = counted(session)
+    for _ in range(20):
+        session.do("next")
+        asked(session)
+    assert runs == []
+
+
+def test_what_was_not_watched_costs_one_forward() -> None:
+    session = tiny_session()
+    session.do("goto 0@1")
+    asked(session)
+    session.do("goto 0@3")
+    runs = counted(session)
+    asked(session)
+    assert len(runs) <= 1
+
+
+def test_nobody_asking_costs_nothing() -> None:
+    session = tiny_session(max_new_tokens=8)
+    runs = counted(session)
+    session.do("goto sample@5")
+    assert runs == []
+    assert session.recorder.addresses(5) == frozenset()
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "opt"])
+def test_it_is_held_against_a_whole_forward_before_the_first_answer(name: str) -> None:
+    session = tiny_session(name)
+    session.do("goto 0")
+    assert session.metrics.lens() is not None
+    assert session.metrics.unverified()
+    place, stop = session.place, session.stop
+    table = asked(session)
+    assert not session.metrics.unverified()
+    assert [row.address for row in table.rows][-1] == "0"
+    assert (session.place, session.stop) == (place, stop)
+
+
+def test_one_that_does_not_give_the_models_logits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lens, "verified_against", lambda *_: False)
+    session = tiny_session()
+    session.do("goto 0")
+    for topic in ("lens", "attribution"):
+        with pytest.raises(LensError) as refused:
+            TOPICS[topic].ask(session, "")
+        assert str(refused.value) == session.metrics.no_lens
+        assert "\n" not in str(refused.value)
+    session.do("continue")
+    assert session.end is not None
+
+
+@pytest.mark.parametrize(
+    "line", ["goto embed@1", "goto 0.self_attn@1", "goto norm@1", "goto logits@1", "goto sample@1"]
+)
+def test_every_stage_that_has_run_is_a_row(line: str) -> None:
+    session = tiny_session()
+    session.do(line)
+    ran = {"embed": 1, "0.self_attn": 1, "norm": 3, "logits": 4, "sample": 4}
+    addresses = [row.address for row in asked(session).rows]
+    assert addresses == ["embed", "0", "1", "logits"][: ran[line.split()[1].partition("@")[0]]]
+
+
+def test_at_another_token_and_back_it_says_the_same() -> None:
+    session = tiny_session()
+    session.do("goto 1@1")
+    first = asked(session)
+    session.do("goto logits@3")
+    assert asked(session) != first
+    session.do("goto 1@1")
+    assert asked(session) == first
+
+
+def test_tokenize_has_a_sentence_and_an_unknown_token_an_error() -> None:
+    session = tiny_session()
+    assert isinstance(TOPICS["lens"].ask(session, ""), str)
+    session.do("goto 0")
+    for wrong in ("99999", '"two tokens"', '""'):
+        with pytest.raises(CommandError) as refused:
+            asked(session, wrong)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize(("layer", "good"), [("0", ["embed"]), ("1", ["embed", "0"])])
+def test_what_is_not_finite_leads_to_nothing_and_is_said(bad: float, layer: str, good: list[str]) -> None:
+    session = tiny_session()
+    weight = session.anatomy.modules[f"{layer}.mlp"].down_proj.weight
+    before = weight.detach().clone()
+    try:
+        with torch.no_grad():
+            weight[3, 3] = bad
+        session.do("goto logits")
+        table = asked(session)
+        assert [row.address for row in table.rows if math.isfinite(row.entropy)] == good
+        assert (table.first, table.stays) == (None, None)
+        assert f"the scores after {layer} and" in table.notes[0]
+        assert "has no probability" in history(table)
+        assert lens_lines(table)[-1] == f"note: {table.notes[0]}"
+        with pytest.raises(LensError, match="not finite") as refused:
+            TOPICS["attribution"].ask(session, "")
+        assert "\n" not in str(refused.value)
+    finally:
+        session.close()
+        with torch.no_grad():
+            weight.copy_(before)
+
+
+def test_a_narrower_embedding_has_a_sentence() -> None:
+    session = tiny_session("opt")
+    session.do("goto embed")
+    assert "reads from layer 0 on" in str(TOPICS["lens"].ask(session, ""))
+
+
+def test_it_is_written_to_files(tmp_path: Path) -> None:
+    session = tiny_session()
+    session.exporter = export
+    session.do("goto logits@1")
+    table = asked(session, '"a"')
+    for suffix in ("csv", "json", "txt", "svg", "png"):
+        said = session.do(f'info lens "a" > {tmp_path}/lens.{suffix}').data
+        assert said.startswith(f"wrote {tmp_path}/lens.{suffix} (")  # type: ignore[union-attr]
+    with (tmp_path / "lens.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(len(row.top) + len(row.followed) for row in table.rows)
+    named = [each for each in rows if each["followed"] == "True"]
+    assert [int(each["rank"]) for each in named] == [row.followed[0].rank for row in table.rows]
+    assert [float(each["prob"]) for each in named] == [row.followed[0].prob for row in table.rows]
+    document = json.loads((tmp_path / "lens.json").read_text(encoding="utf-8"))
+    assert [row["entropy"] for row in document["rows"]] == [row.entropy for row in table.rows]
+    assert (tmp_path / "lens.txt").read_text(encoding="utf-8").splitlines() == lens_lines(table)
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_the_models_own_logits_stay_what_they_are(layers: int) -> None:
+    lens = Lens(4, None, None, torch.nn.Linear(4, 9))
+    own = torch.randn(1, 9)
+    before = own.clone()
+    vectors = {str(layer): torch.randn(4) for layer in range(layers)}
+    table = lens_table(lens, vectors, {}, str, position=0, own=("logits", own))
+    assert torch.equal(own, before)
+    assert table.rows[-1].top[0].logit == float(before.max())
+
+
+def test_scores_of_minus_infinity_have_no_share() -> None:
+    own = torch.tensor([[0.0, float("-inf"), 0.0, float("-inf")]])
+    row = lens_table(Lens(4, None, None, torch.nn.Linear(4, 4)), {}, {}, str, position=0, own=("logits", own)).rows[0]
+    assert row.entropy == pytest.approx(0.6931472)
+    assert [each.prob for each in row.top] == [0.5, 0.5, 0.0, 0.0]

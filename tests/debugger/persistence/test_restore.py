@@ -1,0 +1,303 @@
+"""Branches, edits and conditions come back through a file, and nothing in a file runs."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmdbg.debugger.commands import COMMANDS
+from llmdbg.debugger.persistence.format import from_json, to_json
+from llmdbg.debugger.persistence.model import begin, capture
+from llmdbg.debugger.persistence.restore import restore
+from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.errors import CommandError, SessionFileError
+from llmdbg.models.spec import ModelSpec
+from tests.sessions import tiny_session
+
+TEXT = "The quick fox drinks tea"
+
+
+def run(session, *lines):
+    for line in lines:
+        COMMANDS.run(session, line)
+    return session
+
+
+def fresh(name="llama", **how):
+    return tiny_session(name, TEXT, **{"max_new_tokens": 10, **how})
+
+
+def through_a_file(session, name="llama", **how):
+    """The session as the next start has it, and what that start says."""
+    asked = GenerationSettings(**{"max_new_tokens": 10, "greedy": not how, **how})
+    saved = capture(session, begin(ModelSpec("tiny"), TEXT, asked))
+    again = fresh(name, **how)
+    notes = restore(again, from_json(to_json(saved), TEXT))
+    return again, notes
+
+
+def known(session):
+    """Everything that must come back."""
+    return (
+        session.place,
+        [(row.number, row.name, row.parent, row.fork, row.why, row.current, row.ids) for row in session.branch_rows()],
+        [(each.number, each.text, each.since, each.enabled) for each in session.edits.list()],
+        [(each.number, each.target.text, each.hits, each.ignore, each.commands) for each in session.breakpoints.list()],
+        [each.condition and each.condition.text for each in session.breakpoints.list()],
+        session.generated_ids(),
+        session.stop.tensor,
+    )
+
+
+LIVES = [
+    ["token 5", "force 50", "token 3", "switch main", "token 2"],
+    ["token 4", "ban 3", "continue"],
+    ["token 3", "set temperature 0.7", "token 2", "goto 1@1"],
+    ["until 0@2", "zero 1.mlp", "token 3", "goto 0@4", "scale 0 -2 at last", "token 2"],
+    ["until 0@2", "ablate 1 heads=1,2", "edits off 1"],
+    ["token 2", "force 60", "token 2", "force 61", "zero 0.mlp", "switch 2", "until 1"],
+    [
+        "break 1 if norm > 1 and token >= 2",
+        "trace 0 norm, top1",
+        "watch top1 at 0-1",
+        "break jump 3",
+        "ignore 1 1",
+        "c",
+    ],
+    ["tbreak 1@4", "commands 1 info stage; continue", "break surprise 0.5", "disable 2", "token 1"],
+]
+
+
+@pytest.mark.parametrize("lines", LIVES, ids=lambda lines: lines[1])
+@pytest.mark.parametrize("how", [{}, {"temperature": 1.1, "seed": 4}], ids=["greedy", "sampled"])
+def test_a_life_comes_back(lines, how):
+    before = run(fresh(**how), *lines)
+    after, notes = through_a_file(before, **how)
+    assert notes == ()
+    assert known(after) == known(before)
+    for session in (before, after):
+        run(session, "delete")
+        for branch in [each.name for each in session.branches]:
+            run(session, f"switch {branch}")
+            if session.end is None:
+                run(session, "continue")
+    assert known(after) == known(before)
+    assert after.engine.timeline.differing() == ()
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma3", "mamba", "recurrent_gemma"])
+def test_other_architectures_come_back_too(name):
+    before = run(fresh(name), "token 8", "rt 3", "force 50", "token 2", "switch main")
+    after, notes = through_a_file(before, name)
+    assert notes == ()
+    assert known(after) == known(before)
+
+
+def test_the_users_own_python_sleeps_until_it_is_switched_on(tmp_path):
+    trap = tmp_path / "trap"
+    line = f"edit (__import__('pathlib').Path({str(trap)!r}).touch(), out * 2)[1]"
+    before = run(fresh(), "until 0@2", line)
+    assert trap.exists()
+    trap.unlink()
+    after, notes = through_a_file(before)
+    assert not trap.exists()
+    assert "is off: read it" in notes[0] and len(notes) == 1
+    assert [(each.text, each.enabled) for each in after.edits.list()] == [(line, False)]
+    run(after, "edits on 1")
+    assert trap.exists()
+    assert after.stop.tensor.numbers == before.stop.tensor.numbers
+
+
+def test_commands_that_run_python_are_left_out(tmp_path):
+    trap = tmp_path / "trap"
+    before = run(fresh(), "break 1", f"commands 1 edit open({str(trap)!r}, 'w'); info stage")
+    after, notes = through_a_file(before)
+    assert "commands that run Python are left out" in notes[0]
+    assert after.breakpoints.list()[0].commands == ("info stage",)
+    assert len(list(COMMANDS.run_all(after, "c"))) == 2
+    assert not trap.exists()
+
+
+def written(change):
+    saved = capture(
+        run(fresh(), "token 4", "force 50", "zero 0.mlp"),
+        begin(ModelSpec("tiny"), TEXT, GenerationSettings(max_new_tokens=10, greedy=True)),
+    )
+    document = json.loads(to_json(saved))
+    change(document)
+    return json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["branches"][1].update(parent=7),
+        lambda d: d["branches"][1].update(parent=2),
+        lambda d: d["branches"][1].update(number=1),
+        lambda d: d["branches"][1].update(name="main"),
+        lambda d: d["branches"][1].update(fork=99),
+        lambda d: d["branches"][1].update(settings=[]),
+        lambda d: d["branches"][1]["settings"][0]["settings"].update(temperature=-1),
+        lambda d: d["branches"][1]["edits"][0].update(line="zero " + "x" * 5000),
+        lambda d: d["branches"][1].update(surprise=True),
+        lambda d: d["branches"][1].pop("why"),
+        lambda d: d["branches"][1]["choices"][0].update(force="50"),
+        lambda d: d.update(branches=d["branches"] * 600),
+    ],
+)
+def test_a_damaged_file_says_where(change):
+    with pytest.raises(SessionFileError) as error:
+        from_json(written(change), TEXT)
+    assert error.value.damaged
+
+
+def test_what_a_stranger_wrote_is_left_out_and_said():
+    def change(document):
+        document["branches"][1]["choices"][0]["force"] = 10**9
+        document["branches"][0]["edits"] = [
+            {"number": 1, "line": "zero 77.mlp", "since": 0, "enabled": True, "stages": []},
+            {"number": 2, "line": "fly away", "since": 0, "enabled": True, "stages": []},
+        ]
+
+    after = fresh()
+    notes = restore(after, from_json(written(change), TEXT))
+    assert any("does not have" in note for note in notes)
+    assert any("zero 77.mlp" in note for note in notes)
+    assert [each.name for each in after.branches] == ["main"]
+    run(after, "token") if after.end is None else None
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**54) | st.floats(allow_nan=False) | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_whatever_stands_in_a_field_nothing_but_a_clear_error_comes_of_it(data):
+    def change(document):
+        target = document
+        for _ in range(data.draw(st.integers(1, 5))):
+            keys = list(target) if isinstance(target, dict) else list(range(len(target)))
+            if not keys:
+                return
+            key = data.draw(st.sampled_from(keys))
+            if not isinstance(target[key], (dict, list)) or data.draw(st.booleans()):
+                target[key] = data.draw(_JSON)
+                return
+            target = target[key]
+
+    try:
+        saved = from_json(_changed(change), TEXT)
+    except SessionFileError:
+        return
+    assert from_json(to_json(saved), TEXT) == saved
+
+
+_WRITTEN = written(lambda _: None)
+
+
+def _changed(change):
+    document = json.loads(_WRITTEN)
+    change(document)
+    return json.dumps(document)
+
+
+def test_an_edit_of_python_is_not_switched_on_with_others():
+    before = run(fresh(), "until 0@2", "edit out * 2", "edit out * 3")
+    after, _ = through_a_file(before)
+    with pytest.raises(CommandError, match="one by one"):
+        run(after, "edits on")
+
+
+def hostile(commands):
+    """A session file of a stranger's whose breakpoints run commands."""
+
+    def change(document):
+        document["breakpoints"] = [
+            {
+                "number": number,
+                "address": "1",
+                "temporary": False,
+                "enabled": True,
+                "hits": 0,
+                "kind": "breakpoint",
+                "condition": None,
+                "expressions": [],
+                "ignore": 0,
+                "commands": lines,
+            }
+            for number, lines in enumerate(commands, 1)
+        ]
+        document["branches"] = []
+        document["branch"] = 1
+        document["place"] = {"address": "tokenize", "token": 0}
+        document["generated"] = []
+
+    return from_json(written(change), TEXT)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [["commands 2 print __import__('pathlib').Path(TRAP).touch()"], []],
+        [["commands 2 commands 1 print __import__('pathlib').Path(TRAP).touch()"], []],
+        [["print __import__('pathlib').Path(TRAP).touch()"]],
+        [["p __import__('pathlib').Path(TRAP).touch()"]],
+        [["edit __import__('pathlib').Path(TRAP).touch()"]],
+        [["edits on 1"]],
+    ],
+)
+def test_no_command_of_a_file_runs_code(tmp_path, lines):
+    trap = tmp_path / "trap"
+    asked = [[line.replace("TRAP", repr(str(trap))) for line in each] for each in lines]
+    session = fresh()
+    notes = restore(session, hostile(asked))
+    assert any("left out" in note for note in notes)
+    for _ in range(4):
+        list(COMMANDS.run_all(session, "continue"))
+    assert not trap.exists()
+
+
+def test_commands_that_go_round_in_circles_end():
+    session = run(fresh(), "break 1", "commands 1 run")
+    done = 0
+    for _ in COMMANDS.run_all(session, "continue"):
+        done += 1
+        if done == 5:
+            session.interrupt()
+    assert done < 8
+
+
+def test_an_edit_of_python_comes_back_where_it_was_made():
+    before = run(fresh(), "token 2", "goto 1@1", "edit out*-3", "token", "token")
+    after, _ = through_a_file(before)
+    run(after, "edits on 1")
+    assert (after.place.address, after.place.token) == ("1", 1)
+    run(after, "token", "token")
+    assert after.generated_ids() == before.generated_ids()
+
+
+def test_a_breakpoint_on_a_processor_that_was_set_later_comes_back():
+    lines = ["token 3", "force 65", "token 2", "set repetition_penalty 1.3", "break sample.repetition_penalty"]
+    before = run(fresh(), *lines, "goto sample.repetition_penalty@4")
+    after, notes = through_a_file(before)
+    assert notes == ()
+    assert known(after) == known(before)
+
+
+def test_what_a_breakpoint_remembers_comes_back():
+    before = run(fresh(), "break 1 if changed(norm)", "c", "c", "goto embed@3")
+    after, _ = through_a_file(before)
+    stops = []
+    for session in (before, after):
+        seen = []
+        while session.end is None:
+            run(session, "continue")
+            seen.append(session.place)
+        stops.append(seen)
+    assert stops[0] == stops[1]
+    assert (stops[0][0].address, stops[0][0].token) == ("1", 3)

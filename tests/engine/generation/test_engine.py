@@ -1,0 +1,292 @@
+"""Suspending, closing, interrupting and ending a run."""
+
+import gc
+import threading
+import time
+import weakref
+
+import pytest
+import torch
+
+from llmdbg.engine.generation.engine import Engine
+from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.stage_event import StageEvent
+from llmdbg.errors import GenerationError, PromptError
+from llmdbg.models.anatomy import dissect
+from tests.engine.runs import GREEDY, PROMPT, hooks_on, untouched
+from tests.tiny import tiny_model
+
+
+def engine_over(name="llama", settings=GREEDY, prompt=PROMPT):
+    model = tiny_model(name)
+    return model, Engine(model, dissect(model), prompt, settings)
+
+
+def every_stage(engine):
+    return [stage.address for stage in (*engine.anatomy.stages, *engine.processors)]
+
+
+def test_stages_come_in_the_order_the_forward_takes():
+    _, engine = engine_over(settings=GenerationSettings(max_new_tokens=2, temperature=0.7, top_k=5))
+    stages = engine.stages()
+    addresses = [next(stages).stage.address]
+    outline = [*(stage.address for stage in engine.anatomy.outline()), *(stage.address for stage in engine.processors)]
+    engine.arm(outline)
+    addresses += [event.stage.address for event in stages]
+
+    one = ["embed", "0", "1", "norm", "logits", "sample.temperature", "sample.top_k", "sample"]
+    assert addresses == ["tokenize", *one, *one]
+
+
+def test_phases_and_tokens_are_counted():
+    _, engine = engine_over(settings=GenerationSettings(max_new_tokens=3, greedy=True))
+    engine.arm(["0"])
+    seen = [(event.stage.address, event.phase.value, event.token) for event in engine.stages()]
+
+    assert seen == [
+        ("tokenize", "prefill", 0),
+        ("0", "prefill", 0),
+        ("0", "decode", 1),
+        ("0", "decode", 2),
+        ("sample", "decode", 2),
+    ]
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 7, 20, 60])
+def test_closing_anywhere_removes_every_hook_and_leaves_the_model_as_it_was(stop_at):
+    model, engine = engine_over("mistral")
+    engine.arm(every_stage(engine))
+    stages = engine.stages()
+    for _ in range(stop_at + 1):
+        next(stages)
+    assert hooks_on(model) > 0
+    stages.close()
+
+    assert hooks_on(model) == 0
+    assert torch.is_grad_enabled()
+    assert not torch.is_inference_mode_enabled()
+    again = Engine(model, dissect(model), PROMPT, GREEDY)
+    list(again.stages())
+    assert list(again.generated) == untouched(model, PROMPT, GREEDY).ids
+
+
+def test_dropping_the_generator_removes_every_hook():
+    model, engine = engine_over()
+    engine.arm(every_stage(engine))
+    stages = engine.stages()
+    next(stages), next(stages)
+    del stages
+    gc.collect()
+
+    assert hooks_on(model) == 0
+
+
+def test_an_unarmed_run_hooks_nothing():
+    model, engine = engine_over()
+    stages = engine.stages()
+    next(stages)
+
+    assert hooks_on(model) == 0
+    assert [event.stage.address for event in stages] == ["sample"]
+
+
+def test_a_suspended_forward_leaks_no_mode_either_way():
+    _, engine = engine_over()
+    engine.arm(["0.mlp"])
+    stages = engine.stages()
+    next(stages), next(stages)
+
+    assert torch.is_grad_enabled(), "generate() runs without grad, and that must stay inside"
+    with torch.inference_mode():
+        event = next(stages)
+        assert torch.is_inference_mode_enabled()
+    assert not event.output.is_inference(), "ours must stay outside"
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        event = next(stages)
+        assert torch.is_autocast_enabled("cpu")
+    assert event.output.dtype is torch.float32
+
+
+def test_stages_can_be_armed_while_standing_inside_a_layer():
+    _, engine = engine_over()
+    engine.arm(["0.self_attn.q_proj"])
+    stages = engine.stages()
+    next(stages), next(stages)
+    engine.arm(["0.self_attn.k_proj", "0.self_attn", "0"])
+
+    assert [next(stages).stage.address for _ in range(3)] == ["0.self_attn.k_proj", "0.self_attn", "0"]
+
+
+def test_time_spent_suspended_is_not_counted():
+    _, engine = engine_over()
+    engine.arm(["0.mlp", "0"])
+    stages = engine.stages()
+    next(stages), next(stages)
+    time.sleep(0.3)
+    layer = next(stages)
+
+    assert layer.stage.address == "0"
+    assert 0 < layer.ms < 250
+
+
+def test_a_layer_is_timed_though_only_a_module_inside_was_armed_when_it_began():
+    _, engine = engine_over()
+    engine.arm(["0.mlp"])
+    stages = engine.stages()
+    next(stages)
+    inner = next(stages)
+    inner_ms = inner.ms
+    engine.arm(["0"])
+
+    assert next(stages).ms > inner_ms > 0
+
+
+def test_an_interrupt_stops_at_the_next_stage_there_is():
+    _, engine = engine_over()
+    engine.arm(["1"], lambda _: False)
+    stages = engine.stages()
+    next(stages)
+    engine.interrupt()
+
+    assert next(stages).stage.address == "1"
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "mamba"])
+def test_no_tensor_of_a_past_stage_is_kept(name):
+    """Outputs of modules are counted as they come and go: none may outlive the stage that follows the layer's end."""
+    _model, engine = engine_over(name)
+    kept: list[tuple[str, weakref.ref]] = []
+
+    def note(event: StageEvent) -> bool:
+        if isinstance(event.output, torch.Tensor):
+            kept.append((event.stage.address, weakref.ref(event.output)))
+        return True
+
+    engine.arm([address for address in every_stage(engine) if address.startswith("0.")], note)
+    stages = engine.stages()
+    next(stages)
+    events = [next(stages) for _ in range(3)]
+    engine.arm(["logits"], note)
+    events.append(next(stages))
+    assert events[-1].stage.address == "logits"
+    alive = [address for address, tensor in kept[:-1] if tensor() is not None]
+
+    # The KV cache is the model's own and holds views of what the projections gave out.
+    owned = {"0.self_attn.k_proj", "0.self_attn.v_proj", "0.attn.c_attn", "0.mixer.in_proj", "0.mixer.conv1d"}
+    assert not set(alive) - owned, "visits that were handed out must not keep tensors alive"
+    assert all(event.output is None for event in events[:-1])
+
+
+def test_nothing_of_a_run_is_alive_after_it():
+    model, engine = engine_over()
+    for _ in Engine(model, dissect(model), PROMPT, GREEDY).stages():
+        pass  # what a model caches at its first forward stays
+    gc.collect()
+    before = sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+    engine.arm(every_stage(engine))
+    for _ in engine.stages():
+        pass
+    del engine  # its generation config holds the pad token as a tensor
+    gc.collect()
+
+    assert sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects()) <= before
+
+
+def test_a_run_ends_at_the_end_of_the_context():
+    model, _ = engine_over()
+    limit = model.config.max_position_embeddings
+    prompt = [7] * (limit - 3)
+    engine = Engine(model, dissect(model), prompt, GenerationSettings(max_new_tokens=50, greedy=True))
+    last = list(engine.stages())[-1]
+
+    # The last token needs no position of its own: it is not fed any more.
+    assert engine.ended_by == last.ended_by == "context"
+    assert len(engine.generated) == 4
+
+
+def test_a_prompt_beyond_the_context_is_refused():
+    model, _ = engine_over()
+    limit = model.config.max_position_embeddings
+    with pytest.raises(PromptError, match=f"{limit + 1} tokens and this model's context holds {limit}"):
+        Engine(model, dissect(model), [7] * (limit + 1), GREEDY)
+
+
+def test_a_failing_forward_is_told_with_its_place_and_unhooks():
+    model, engine = engine_over()
+
+    def fail(*_):
+        raise RuntimeError("kernel exploded")
+
+    handle = model.model.layers[1].mlp.register_forward_pre_hook(fail)
+    engine.arm(["0"])
+    stages = engine.stages()
+    next(stages), next(stages)
+    with pytest.raises(GenerationError, match="token 0, after stage 0: RuntimeError: kernel exploded"):
+        next(stages)
+    handle.remove()
+
+    assert hooks_on(model) == 0
+
+
+def test_a_model_that_takes_no_attention_mask_runs():
+    model, _ = engine_over("llama")
+
+    class Maskless(type(model)):
+        def forward(self, input_ids, past_key_values=None, use_cache=None, return_dict=True):
+            return super().forward(input_ids, past_key_values=past_key_values, use_cache=use_cache)
+
+        def prepare_inputs_for_generation(self, input_ids, **kwargs):
+            inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
+            return {name: inputs.get(name) for name in ("input_ids", "past_key_values", "use_cache")}
+
+    wanted = untouched(model, PROMPT, GREEDY).ids
+    model.__class__ = Maskless
+    engine = Engine(model, dissect(model), PROMPT, GREEDY)
+    list(engine.stages())
+
+    assert list(engine.generated) == wanted
+
+
+def test_two_runs_can_be_interleaved():
+    """A debugger may compare two runs: neither may disturb the other."""
+    _first_model, first = engine_over("llama", settings=GenerationSettings(max_new_tokens=6, temperature=0.9, seed=3))
+    second_model, second = engine_over("qwen2", settings=GenerationSettings(max_new_tokens=6, greedy=True))
+    first.arm(["0", "1"])
+    second.arm(["0.mlp"])
+    pair = [first.stages(), second.stages()]
+    while pair:
+        for stages in list(pair):
+            if next(stages, None) is None:
+                pair.remove(stages)
+
+    assert (
+        list(second.generated) == untouched(second_model, PROMPT, GenerationSettings(max_new_tokens=6, greedy=True)).ids
+    )
+
+
+def test_another_thread_may_let_go_of_a_suspended_run():
+    """As the garbage collector does, which runs in whichever thread it likes."""
+    model = tiny_model("llama")
+    kept = []
+
+    def suspend():
+        engine = Engine(model, dissect(model), PROMPT, GREEDY)
+        engine.arm(["1.mlp"])
+        stages = engine.stages()
+        next(stages)
+        next(stages)
+        kept.append(stages)
+        done.wait(10)
+
+    done = threading.Event()
+    thread = threading.Thread(target=suspend)
+    thread.start()
+    while not kept:
+        time.sleep(0.01)
+    assert hooks_on(model)
+    kept.pop().close()
+    assert not hooks_on(model)
+    done.set()
+    thread.join()
+    engine = Engine(model, dissect(model), PROMPT, GREEDY)
+    assert [event.chosen for event in engine.stages()][-1] is not None

@@ -1,0 +1,93 @@
+"""The lens pane: what each layer would say, readable at any width, and asked for only while it is in view."""
+
+from __future__ import annotations
+
+import pytest
+from rich.cells import cell_len
+
+from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.inspection.topics import TOPICS
+from llmdbg.frontends.tui.panes import pane_named
+from llmdbg.frontends.tui.screen_state import ScreenState
+from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
+from tests.sessions import tiny_session
+
+PANE = pane_named("lens")
+
+
+def drawn(session: Session, width: int = 50) -> list[str]:
+    assert PANE.ask is not None
+    state = ScreenState("tiny")
+    state.arrive(snapshot(session, SeenStages(), {"lens": PANE.ask(session)}))
+    return [row.text for row in PANE.draw(state, width, 20)]
+
+
+def at(line: str, name: str = "llama") -> Session:
+    session = tiny_session(name)
+    session.do(line)
+    return session
+
+
+@pytest.mark.parametrize("width", [20, 36, 50, 80, 118])
+def test_it_fits_any_width(width: int) -> None:
+    lines = drawn(at("goto sample@2"), width)
+    assert all(cell_len(line) <= max(width, 30) for line in lines)
+    assert [line.split()[0] for line in lines if line.strip().startswith(("logits", "1 ", "0 ", "embed"))] == [
+        "logits", "1", "0", "embed"
+    ]  # fmt: skip
+
+
+def test_its_numbers_are_the_answers() -> None:
+    session = at("goto logits@1")
+    table, added = TOPICS["lens"].ask(session, ""), TOPICS["attribution"].ask(session, "")
+    lines = drawn(session, 60)
+    for row in table.rows:
+        line = next(line for line in lines if line.split()[0] == row.address)
+        assert f"{100 * row.top[0].prob:.0f}%" in line
+        assert f"#{row.followed[0].rank:,}" in line
+    for layer in (0, 1):
+        line = next(line for line in lines if line.split()[0] == str(layer))
+        values = {term.what: term.value for term in added.terms if term.layer == layer}
+        assert line.split()[-2:] == [f"{values['attention']:+.2f}", f"{values['mlp']:+.2f}"]
+
+
+def test_a_followed_token_is_followed_until_told_otherwise() -> None:
+    session = at("goto 1@1")
+    session.do('info lens "a"')
+    assert '"a"' in "\n".join(drawn(session)[:2])
+    session.do("goto logits@1")
+    assert '"a"' in "\n".join(drawn(session)[:2])
+    prediction = session.stop.candidates
+    assert prediction is not None
+    session.do("info lens")
+    assert repr(prediction.rows[0].text)[1:-1] in "\n".join(drawn(session)[:2])
+
+
+def test_a_model_without_a_lens_says_so_in_a_sentence() -> None:
+    lines = drawn(at("goto logits", "modernbert_decoder"), 36)
+    assert "no lens" in " ".join(lines)
+
+
+def test_before_anything_has_run_it_says_what_it_will_read() -> None:
+    assert "nothing has run yet" in " ".join(drawn(tiny_session()))
+
+
+def test_a_mixer_has_a_column_of_its_own() -> None:
+    lines = drawn(at("goto logits@1", "mamba"), 60)
+    title = next(line for line in lines if "likeliest" in line)
+    assert "other" in title
+    assert "attn" not in title
+
+
+def test_while_it_is_in_view_the_candidates_before_logits_are_the_lenss() -> None:
+    session = at("goto 1@1")
+    state = ScreenState("tiny")
+    state.arrive(snapshot(session, SeenStages(), {}))
+    candidates = pane_named("candidates")
+    assert "begin at `logits`" in " ".join(row.text for row in candidates.draw(state, 36, 20))
+    assert PANE.ask is not None
+    state.arrive(snapshot(session, SeenStages(), {"lens": PANE.ask(session)}))
+    lines = [row.text for row in candidates.draw(state, 36, 20)]
+    top = TOPICS["lens"].ask(session, "").rows[-1].top
+    assert lines[0].startswith("if it stopped after 1 (lens)")
+    assert [f"{100 * each.prob:.1f}%" in line for each, line in zip(top, lines[1:], strict=True)] == [True] * len(top)

@@ -1,0 +1,93 @@
+"""The widget of rows: its scrollbar, and a row that is drawn reversed."""
+
+import pytest
+from textual.app import App
+from textual.geometry import Region
+
+from llmdbg.frontends.tui.terminal.themes import THEMES
+from llmdbg.frontends.tui.widgets.row_pane import Header, RowPane
+from llmdbg.frontends.tui.widgets.rows import row
+from screenshots.cells import read_svg
+
+
+class Drawn(App):
+    CSS = (
+        "RowPane { height: 1fr; overflow-y: auto; scrollbar-size-vertical: 1; scrollbar-color: red;"
+        " scrollbar-background: black; } Header { height: 1; }"
+        " RowPane > .row--here { color: ansi_cyan; text-style: bold; }"
+        " RowPane > .row--selected { text-style: reverse; } RowPane > .row--dim { text-style: dim; }"
+    )
+
+    def compose(self):
+        yield Header(id="header")
+        yield RowPane(id="rows")
+
+    @property
+    def pane(self):
+        return self.query_one("#rows", RowPane)
+
+
+def thumb(app):
+    """The cells of the scrollbar's thumb."""
+    column = [line[-1] for line in read_svg(app.export_screenshot()).lines[1:]]
+    back = column[-1].look.background
+    return sum(cell.look.background != back or cell.text not in (" ", "") for cell in column)
+
+
+def rows_of(count):
+    return [row(f"line {number}") for number in range(count)]
+
+
+@pytest.mark.parametrize(("count", "cells"), [(33, 8), (40, 7), (64, 4), (65, 4), (256, 1)])
+async def test_the_scrollbar_tells_the_true_length(count, cells):
+    app = Drawn()
+    async with app.run_test(size=(40, 17)) as pilot:
+        app.pane.show(rows_of(count))
+        await pilot.pause()
+        assert thumb(app) in (cells, cells + 1)
+
+
+async def test_the_thumb_reaches_the_end():
+    app = Drawn()
+    async with app.run_test(size=(40, 17)) as pilot:
+        app.pane.show(rows_of(33))
+        await pilot.pause()
+        app.pane.scroll_to(y=17, animate=False, immediate=True)
+        await pilot.pause()
+        lines = read_svg(app.export_screenshot()).lines
+        assert "line 32" in "".join(cell.text for cell in lines[-1])
+        assert lines[-1][-1].look.background != lines[1][-1].look.background
+
+
+async def test_a_line_more_does_not_paint_the_pane_again():
+    app = Drawn()
+    async with app.run_test(size=(40, 17)) as pilot:
+        app.pane.show(rows_of(200))
+        await pilot.pause()
+        painted = []
+        real, bar = app.pane.refresh, app.pane.vertical_scrollbar.refresh
+        app.pane.refresh = lambda *regions, **how: (
+            painted.extend(regions or [Region(0, 0, 40, 16)]) or real(*regions, **how)
+        )
+        app.pane.vertical_scrollbar.refresh = lambda *regions, **how: painted.append(regions) or bar(*regions, **how)
+        app.pane.show(rows_of(201))
+        await pilot.pause()
+        assert painted == []
+        app.pane.show(rows_of(220))
+        await pilot.pause()
+        assert [region.area for regions in painted for region in regions] == [1]
+
+
+async def test_a_selected_row_is_one_bar_where_it_is_reversed():
+    app = Drawn()
+    for theme in THEMES:
+        app.register_theme(theme)
+    async with app.run_test(size=(40, 17)) as pilot:
+        app.theme = "llmdbg-terminal"
+        app.pane.show([row(("▶", "here"), (" a ", "dim"), "plain", fill="selected"), row(("▶", "here"))])
+        await pilot.pause()
+        strip = app.pane.render_line(0)
+        assert {(each.style.reverse, each.style.dim or False, each.style.color) for each in strip} == {
+            (True, False, list(strip)[-1].style.color)
+        }
+        assert next(iter(app.pane.render_line(1))).style.color.number == 6
