@@ -57,10 +57,10 @@ def _as_text(value: Any, suffix: str) -> str:
 
 
 def _as_csv(value: Any) -> str:
-    from llmdbg.frontends.answers import tables
+    from llmdbg.frontends.answers import table_makers
     from llmdbg.frontends.answers.tables import as_csv
 
-    make = tables().get(type(value).__name__)
+    make = table_makers().get(type(value).__name__)
     made = (_fields(value),) if make is None else make(value)
     if not any(table.columns for table in made):
         raise CommandError("this answer is no table: write it as .txt or .json")

@@ -11,7 +11,7 @@ from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.models.loading import load
 from llmdbg.models.spec import ModelSpec
 from llmdbg.models.tokens import encode_prompt
-from tests.debugger.test_branches import Forced
+from tests.debugger.execution.test_branches import Forced
 from tests.engine.runs import hooks_on, untouched
 from tests.engine.test_real_text import QUESTION, as_mistral
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 @cache
 def writers() -> dict[str, Callable[[Any], list[str]]]:
     """What makes lines of text, by type name."""
-    return {name: each for module in _modules() for name, each in module.WRITERS.items()}
+    return {name: each for module in _modules() for name, each in getattr(module, "WRITERS", {}).items()}
 
 
 @cache
-def tables() -> dict[str, Callable[[Any], Sequence[Table]]]:
+def table_makers() -> dict[str, Callable[[Any], Sequence[Table]]]:
     """What makes tables, by type name."""
-    return {name: each for module in _modules() for name, each in module.TABLES.items()}
+    return {name: each for module in _modules() for name, each in getattr(module, "TABLES", {}).items()}
 
 
 def _modules() -> list[Any]:

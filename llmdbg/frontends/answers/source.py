@@ -23,5 +23,5 @@ def source_lines(value: SourceCode) -> list[str]:
     ]
 
 
-WRITERS = {"Source": source_lines}
+WRITERS = {"SourceCode": source_lines}
 TABLES: dict[str, Any] = {}

@@ -22,7 +22,7 @@ from llmdbg.errors import SessionFileError
 from tests.debugger.saving import gone, here, started
 from tests.sessions import tiny_session
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -198,7 +198,7 @@ def drawn_in(**environment):
     settings = textual_environment(
         look({name: value for name, value in environment.items() if value is not None}, Preferences())
     )
-    program = "import tests.frontends.tui.test_themes as t; t.main()"
+    program = "import tests.frontends.tui.terminal.test_themes as t; t.main()"
     names = ("NO_COLOR", "COLORTERM", "COLORFGBG", "TMUX", "STY", "LC_ALL", "LC_CTYPE")
     environment = {**dict.fromkeys(names), "LANG": "C.UTF-8", **environment, **settings}
     seen = Terminal(sys.executable, "-c", program, size=(40, 60), environment=environment)
