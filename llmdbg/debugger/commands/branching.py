@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Moved, Outcome, required
+from llmdbg.debugger.inspection.token_names import quoted_token, token_id
 from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.engine.generation.token_overrides import TokenOverrides
 from llmdbg.errors import CommandError
@@ -32,7 +32,7 @@ _SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 def _force(session: Session, arguments: str) -> Outcome:
     _at_sample(session, "force")
     id = token_id(session, required("force", arguments, "TOKEN", "an id, or a text in quotes"))
-    return Moved(session.fork(f"force {_named(session, id)}", overrides=TokenOverrides(force=id)))
+    return Moved(session.fork(f"force {quoted_token(session, id)}", overrides=TokenOverrides(force=id)))
 
 
 @COMMANDS.add(
@@ -47,11 +47,11 @@ def _ban(session: Session, arguments: str) -> Outcome:
     id = token_id(session, required("ban", arguments, "TOKEN", "an id, or a text in quotes"))
     already = session.engine.timeline.overrides.get(session.place.token, TokenOverrides())
     if id in already.ban:
-        raise CommandError(f"{_named(session, id)} is banned here already")
+        raise CommandError(f"{quoted_token(session, id)} is banned here already")
     found = session.stop.candidates
     if found is not None and len(already.ban) + 1 >= found.left:
         raise CommandError("nothing would be left to choose: `switch` goes back to a branch with fewer bans")
-    return Moved(session.fork(f"ban {_named(session, id)}", overrides=TokenOverrides(ban=already.ban | {id})))
+    return Moved(session.fork(f"ban {quoted_token(session, id)}", overrides=TokenOverrides(ban=already.ban | {id})))
 
 
 @COMMANDS.add(
@@ -117,26 +117,6 @@ def _compare(session: Session, arguments: str) -> Outcome:
     return Answer(compare(session, name, int(token) if token else None))
 
 
-def token_id(session: Session, word: str) -> int:
-    """The id a person means: a number, a text in quotes, or a bare word. Raises CommandError, saying what there is."""
-    size = int(session.loaded.model.get_input_embeddings().weight.shape[0])
-    if word.isdecimal() and word.isascii():
-        if len(word) > 9 or int(word) >= size:
-            raise CommandError(f"the vocabulary has ids 0 to {size - 1}, not {word}")
-        return int(word)
-    text = _unquoted(word)
-    id = session.vocabulary.id_of(text)
-    if id is not None:
-        return id
-    if text == word and (id := session.vocabulary.id_of(f" {text}")) is not None:
-        return id
-    pieces = session.vocabulary.split(text)
-    if len(pieces) < 2:
-        raise CommandError(f"no token stands for {word}: `info candidates` lists the likeliest with their ids")
-    spelled = " + ".join(f"{_named(session, each)} ({each})" for each in pieces[:6])
-    raise CommandError(f"{word} is {len(pieces)} tokens here, {spelled}: name one of them")
-
-
 def changed_settings(before: GenerationSettings, name: str, value: str) -> GenerationSettings:
     """`before` with one setting changed. Raises CommandError, or SettingsError for a value out of range."""
     if name == "greedy":
@@ -157,19 +137,6 @@ def _number(name: str, value: str) -> int | float:
     except ValueError:
         kind = "a whole number" if name in _WHOLE else "a number"
         raise CommandError(f"set {name} takes {kind}, or `default` for the model's own, not {value!r}") from None
-
-
-def _unquoted(word: str) -> str:
-    if len(word) > 1 and word[0] == word[-1] == '"':
-        try:
-            return str(json.loads(word))
-        except ValueError:
-            return word[1:-1]
-    return word[1:-1] if len(word) > 2 and word[0] == word[-1] == "'" else word
-
-
-def _named(session: Session, id: int) -> str:
-    return json.dumps(session.vocabulary.text(id), ensure_ascii=False)
 
 
 def _at_sample(session: Session, name: str) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from llmdbg.debugger.commands.branching import token_id
 from llmdbg.debugger.execution.recorder import RecordRequest
 from llmdbg.debugger.inspection.lens import check_scored, usable_lens
+from llmdbg.debugger.inspection.token_names import token_id
 from llmdbg.errors import LensError
 from llmdbg.models.attentions import attentions
 from llmdbg.models.stages import StageKind

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.commands.branching import token_id
 from llmdbg.debugger.execution.recorder import RecordRequest
+from llmdbg.debugger.inspection.token_names import token_id
 from llmdbg.debugger.quoting import pieces
 from llmdbg.errors import CommandError, LensError
 from llmdbg.models.stages import StageKind
