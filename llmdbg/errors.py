@@ -57,8 +57,11 @@ class PromptError(UsageError):
     """An empty, unreadable or too long prompt."""
 
 
-class SettingsError(UsageError):
-    """Generation settings out of range, or that contradict each other."""
+class SettingsError(UsageError, ValueError):
+    """Generation settings out of range, or that contradict each other.
+
+    A ValueError too, so that whoever reads settings from a file can say in which field they stand.
+    """
 
 
 class ModelRequestError(UsageError):

@@ -2,8 +2,10 @@
 
 Nothing of the model is saved. Generation is repeated from the prompt with the same seed, which gives the same tokens,
 up to the place where the session stood; the ids it had generated are saved to tell whether it did.
-Imports no torch, so that listing saved sessions is quick. As JSON: `saved_format.py`; as files: `saved_files.py`;
-brought back: `restoring.py`.
+Imports no torch, so that listing saved sessions is quick. Filled in by `capture.py`, read and written as JSON by
+`format.py`, kept in files by `store.py`, brought back by `restore.py`.
+
+The annotations are what a file is checked against, bounds included: see `format.py`.
 """
 
 from __future__ import annotations
@@ -11,36 +13,36 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
+from llmdbg.debugger.limits import MOST_BREAKPOINTS, MOST_LEFT_PAD, MOST_LINE, MOST_LINES
 from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.errors import SessionFileError
 from llmdbg.models.spec import DEMO_MODEL, ModelSpec
 from llmdbg.models.stages import TOKENIZE
 
-if TYPE_CHECKING:
-    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
-    from llmdbg.debugger.editing.edits import Edit
-    from llmdbg.debugger.execution.branches import Branch
-    from llmdbg.debugger.execution.session import Session
-
-FORMAT = 3
-_MOST_STAGES = 2000
 _EXCERPT, _MOST_NAME = 40, 60  # characters
+_MOST_BRANCHES = 1000
 # A process start is told from the system clock, which may be set; a pid is not given again this soon.
 _SAME_START_SECONDS = 5.0
+
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Text = Annotated[str, Meta(max_length=MOST_LINE)]
+Lines = Annotated[tuple[Text, ...], Meta(max_length=MOST_LINES)]
+Address = Annotated[str, Meta(max_length=300)]
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
     """The process a session is open in. `started` is in seconds since the epoch, so that a reused pid is not it."""
 
-    pid: int
+    pid: Annotated[int, Meta(ge=0, le=2**31 - 1)]
     host: str
     started: float
 
@@ -67,80 +69,99 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class SavedPosition:
-    """Where a session stood: after stage `address`, while producing generated token `token`."""
+    """Where a session stood: after stage `address`, while producing generated token `token`, counted from 0."""
 
-    address: str
-    token: int
+    address: Address
+    token: Count
 
 
 @dataclass(frozen=True, slots=True)
 class SavedBreakpoint:
-    """A breakpoint as it was set: its address is resolved again on the model it comes back to."""
+    """A breakpoint as it was set: its address is resolved again on the model it comes back to.
 
-    number: int
-    address: str
+    `number` is what the user calls it by, and `hits` how often it was hit so far. A `temporary` one goes at its first
+    hit, and the next `ignore` hits do not stop. `condition` is None where it stops always. `expressions` are what a
+    tracepoint logs, or the one a watch compares; `commands` run when it stops.
+    """
+
+    number: Count
+    address: Address
     temporary: bool
     enabled: bool
-    hits: int
-    kind: str = BreakpointKind.BREAK.value
-    condition: str | None = None
-    expressions: tuple[str, ...] = ()
-    ignore: int = 0
-    commands: tuple[str, ...] = ()
+    hits: Count
+    kind: BreakpointKind = BreakpointKind.BREAK
+    condition: Text | None = None
+    expressions: Lines = ()
+    ignore: Count = 0
+    commands: Lines = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SavedEdit:
-    """An edit as it was typed. `since` is the first token it holds for, `stages` where the line alone does not say."""
+    """An edit as it was typed, in `line`.
 
-    number: int
-    line: str
-    since: int
+    `number` is what the user calls it by, `since` the first token it holds for, `stages` the addresses it changes,
+    empty where `line` says them itself.
+    """
+
+    number: Count
+    line: Text
+    since: Count
     enabled: bool
     stages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SavedChoice:
-    """What the user made of the choice of a token: an id it must be, and ids it must not be."""
+    """What the user made of the choice of generated token `token`.
 
-    token: int
-    force: int | None
-    ban: tuple[int, ...]
+    `force` is the id it must be, None where it is free; `ban` are the ids it must not be.
+    """
+
+    token: Count
+    force: Count | None
+    ban: tuple[Count, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SavedSettings:
-    """Settings that hold from a generated token on."""
+    """Settings that hold from generated token `since` on."""
 
-    since: int
+    since: Count
     settings: GenerationSettings
 
 
 @dataclass(frozen=True, slots=True)
 class SavedBranch:
-    """A branch: its tokens, those before its fork included, where it was left, and what makes it what it is."""
+    """A branch: its tokens, those before its fork included, where it was left, and what makes it what it is.
 
-    number: int
-    name: str
-    parent: int | None
-    fork: int
-    why: str
+    `number` and `name` are its own alone. `parent` is the number of the branch it left, None for the first, `fork` the
+    first token that is its own, `why` what made it part. `place` is where it was left, `generated` the ids it chose.
+    `settings` begin at token 0.
+    """
+
+    number: Count
+    name: Annotated[str, Meta(min_length=1, max_length=_MOST_NAME)]
+    parent: Count | None
+    fork: Count
+    why: Text
     place: SavedPosition
-    generated: tuple[int, ...]
+    generated: tuple[Count, ...]
     settings: tuple[SavedSettings, ...]
     choices: tuple[SavedChoice, ...] = ()
-    edits: tuple[SavedEdit, ...] = ()
+    edits: Annotated[tuple[SavedEdit, ...], Meta(max_length=MOST_LINES)] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SavedSession:
     """All that is kept of a session.
 
-    `generated` are the ids it had chosen, `ended` whether the last of them ended the generation. `branches` are all
-    branches, none before the first was made, and `branch` the number of the one that ran. `layout` is the front
-    end's own: JSON values that nobody else reads. `created` and `updated` are ISO times with an offset. `open` is
-    False once the user has left it.
+    `spec`, `prompt`, `chat`, `system` (None: none was given), `left_pad` (pad tokens before the prompt) and `settings`
+    are how it was begun. `owner` is the process that has it, or had it last; `open` is False once the user has left
+    it. `created` and `updated` are ISO times with an offset. It stood at `place`; `generated` are the ids it had
+    chosen, `ended` whether the last of them ended the generation, `focus` the position the panes described, None for
+    the last one. `branches` are all branches, none before a second was made or the first changed, and `branch` the
+    number of the one that ran. `layout` is the front end's own: JSON values that nobody else reads.
     """
 
     id: str
@@ -152,17 +173,16 @@ class SavedSession:
     updated: str
     chat: bool = False
     system: str | None = None
-    left_pad: int = 0
-    breakpoints: tuple[SavedBreakpoint, ...] = ()
+    left_pad: Annotated[int, Meta(ge=0, le=MOST_LEFT_PAD)] = 0
+    breakpoints: Annotated[tuple[SavedBreakpoint, ...], Meta(max_length=MOST_BREAKPOINTS)] = ()
     place: SavedPosition = SavedPosition(TOKENIZE.address, 0)
     ended: bool = False
-    generated: tuple[int, ...] = ()
-    focus: int | None = None
-    branches: tuple[SavedBranch, ...] = ()
-    branch: int = 1
+    generated: tuple[Count, ...] = ()
+    focus: Count | None = None
+    branches: Annotated[tuple[SavedBranch, ...], Meta(max_length=_MOST_BRANCHES)] = ()
+    branch: Count = 1
     layout: dict[str, Any] = field(default_factory=dict)
     open: bool = True
-    format: int = FORMAT
 
     def spec_to_load(self, *, trust_remote_code: bool = False, allow_pickle: bool = False) -> ModelSpec:
         """The model to load again. Leave to run code is never taken from a file: the user gives it anew.
@@ -214,24 +234,6 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def capture(session: Session, saved: SavedSession, layout: Mapping[str, Any] | None = None) -> SavedSession:
-    """`saved` as the session stands now. `layout` None keeps the one it has. Copies nothing from the device."""
-    stop = session.stop
-    return replace(
-        saved,
-        settings=session.settings,
-        breakpoints=tuple(map(_as_saved, session.breakpoints.list())),
-        place=SavedPosition(stop.stage.address, stop.token),
-        ended=session.end is not None and session.end.stopped_by != "quit",
-        generated=session.generated_ids(),
-        focus=session.focus,
-        branches=_branches(session),
-        branch=session.branches.current.number,
-        layout=saved.layout if layout is None else dict(layout),
-        updated=now(),
-    )
-
-
 def describe(saved: SavedSession) -> str:
     """A saved session in one line. Its text is as in the file: front ends show it through `sanitize`."""
     words = " ".join(saved.prompt[: 4 * _EXCERPT].split())
@@ -245,50 +247,4 @@ def describe(saved: SavedSession) -> str:
             f"{count} breakpoint{'' if count == 1 else 's'}",
             f"{datetime.fromisoformat(saved.updated).astimezone():%Y-%m-%d %H:%M}",
         )
-    )
-
-
-def _as_saved(point: Breakpoint) -> SavedBreakpoint:
-    return SavedBreakpoint(
-        point.number,
-        point.target.text,
-        point.temporary,
-        point.enabled,
-        point.hits,
-        kind=point.kind.value,
-        condition=None if point.condition is None or point.ready_made else point.condition.text,
-        expressions=tuple(each.text for each in point.expressions),
-        ignore=point.ignore,
-        commands=point.commands,
-    )
-
-
-def _edit(edit: Edit) -> SavedEdit:
-    at = tuple(sorted(edit.stages)) if edit.text.partition(" ")[0] in ("edit", "patch") else ()
-    return SavedEdit(edit.number, edit.text, edit.since, edit.enabled, at[:_MOST_STAGES])
-
-
-def _branches(session: Session) -> tuple[SavedBranch, ...]:
-    """All branches; none while there is one that nothing was done to, which the other fields describe."""
-    rows = tuple(_branch(each, session) for each in session.branches)
-    plain = len(rows) == 1 and not rows[0].choices and not rows[0].edits and len(rows[0].settings) == 1
-    return () if plain else rows
-
-
-def _branch(branch: Branch, session: Session) -> SavedBranch:
-    timeline = branch.timeline
-    current = branch is session.branches.current
-    place = SavedPosition(session.stop.stage.address, session.stop.token) if current else branch.place
-    ids = timeline.ids if len(timeline.ids) > len(session.generated_ids()) or not current else session.generated_ids()
-    return SavedBranch(
-        branch.number,
-        branch.name,
-        None if branch.parent is None else branch.parent.number,
-        branch.fork,
-        branch.why,
-        SavedPosition(place.address, place.token),
-        tuple(ids),
-        tuple(SavedSettings(since, settings) for since, settings in timeline.settings),
-        tuple(SavedChoice(at, each.force, tuple(sorted(each.ban))) for at, each in sorted(timeline.overrides.items())),
-        tuple(_edit(each) for each in branch.edits.list()),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.breakpoints.breakpoints import Breakpoint, BreakpointKind
+from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
 from llmdbg.debugger.commands import COMMANDS, Argument
 from llmdbg.debugger.commands.stopping import point_again
 from llmdbg.debugger.editing.edit_language import MADE_AGAIN, EditContext, read_edit
@@ -170,7 +170,7 @@ def _breakpoint_again(session: Session, saved: SavedBreakpoint) -> Breakpoint:
         saved.temporary,
         saved.enabled,
         saved.hits,
-        kind=BreakpointKind(saved.kind),
+        kind=saved.kind,
         condition=condition,
         expressions=expressions,
         ignore=saved.ignore,

@@ -24,10 +24,12 @@ from llmdbg.debugger.persistence.format import MOST_BYTES, damaged, from_json, t
 from llmdbg.debugger.persistence.model import SavedSession, new_id, now, this_process
 from llmdbg.errors import SessionFileError
 
+KEPT = {"closed": 20, "interrupted": 50, "elsewhere": 50, "damaged": 20, "unfinished": 0}
+"""How many of each sort are kept, newest first. What runs on this host is never removed."""
+SECONDS_FOR_LOCK = 5.0
+
 _DOCUMENT, _PROMPT = "session.json", "prompt.txt"
 _MOST_PROMPT_BYTES = 64 * 2**20
-_KEPT = {"closed": 20, "interrupted": 50, "damaged": 20}
-_SECONDS_FOR_LOCK = 5.0
 _ID = re.compile(r"[0-9a-z][0-9a-z-]{0,39}")
 _ASIDE = re.compile(r".+\.damaged-\d+")
 
@@ -44,7 +46,7 @@ class Survey:
     """The saved sessions there are, newest first.
 
     `interrupted` were open in a process of this host that is gone; `running` are open in one that lives;
-    `elsewhere` are open on another host; `closed` were left by their user. `notes` tell of files that cannot be read.
+    `elsewhere` are open on another host; `closed` were left by their user. `notes` name files that cannot be read.
     """
 
     interrupted: tuple[SavedSession, ...]
@@ -75,7 +77,7 @@ class SessionStore:
 
         Not forced to the disk: it outlives the process, however that ends, but not always the machine.
         """
-        with self._threads, _told():
+        with self._threads, _one_line_errors():
             if saved.id not in self._mine:
                 self._take(saved)
             else:
@@ -86,7 +88,7 @@ class SessionStore:
         if not _ID.fullmatch(id):
             raise SessionFileError(f"{id!r} is no session's id: it looks like 20260131-093000-1f2e")
         folder = self._folder / id
-        with _told():
+        with _one_line_errors():
             if not folder.is_dir():
                 raise SessionFileError(f"there is no saved session {id}")
             try:
@@ -136,7 +138,7 @@ class SessionStore:
         return self._surveyed(set_aside=False).latest
 
     def _surveyed(self, *, set_aside: bool) -> Survey:
-        with self._threads, _told():
+        with self._threads, _one_line_errors():
             if not self._folder.is_dir():
                 return Survey((), (), (), (), ())
             with self._locked():
@@ -209,21 +211,25 @@ class SessionStore:
     def _prune(self) -> None:
         """Keep the newest of each sort, so that the number of files is bounded."""
         survey = self._survey(set_aside=False)
-        old = [*survey.closed[_KEPT["closed"] :], *survey.interrupted[_KEPT["interrupted"] :]]
-        old += survey.elsewhere[_KEPT["interrupted"] :]
-        aside = [each for each in self._folder.iterdir() if _ASIDE.fullmatch(each.name)]
-        aside.sort(key=lambda each: each.stat().st_ctime, reverse=True)
-        unfinished = [each for each in self._folder.iterdir() if _is_session(each) and _is_unfinished(each)]
-        for folder in (*(self._folder / each.id for each in old), *aside[_KEPT["damaged"] :], *unfinished):
-            shutil.rmtree(folder, ignore_errors=True)
+        there = sorted(self._folder.iterdir(), key=lambda each: each.lstat().st_ctime, reverse=True)
+        sorts = {
+            "closed": [self._folder / each.id for each in survey.closed],
+            "interrupted": [self._folder / each.id for each in survey.interrupted],
+            "elsewhere": [self._folder / each.id for each in survey.elsewhere],
+            "damaged": [each for each in there if _ASIDE.fullmatch(each.name)],
+            "unfinished": [each for each in there if _is_session(each) and _is_unfinished(each)],
+        }
+        for sort, newest_first in sorts.items():
+            for folder in newest_first[KEPT[sort] :]:
+                shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         from filelock import FileLock, Timeout
 
-        with _told():
+        with _one_line_errors():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = FileLock(self._folder / ".lock", timeout=_SECONDS_FOR_LOCK)
+            lock = FileLock(self._folder / ".lock", timeout=SECONDS_FOR_LOCK)
             try:
                 lock.acquire()
             except Timeout as error:
@@ -235,8 +241,8 @@ class SessionStore:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Turn what the file system says into one line."""
+def _one_line_errors() -> Iterator[None]:
+    """Turn an error of the file system into a SessionFileError of one line."""
     try:
         yield
     except OSError as error:

@@ -7,12 +7,12 @@ import time
 import pytest
 
 from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.persistence.capture import capture
 from llmdbg.debugger.persistence.format import from_json
 from llmdbg.debugger.persistence.model import (
     SavedBreakpoint,
     SavedPosition,
     begin,
-    capture,
     describe,
 )
 from llmdbg.debugger.persistence.restore import restore

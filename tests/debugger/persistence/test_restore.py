@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmdbg.debugger.commands import COMMANDS
+from llmdbg.debugger.persistence.capture import capture
 from llmdbg.debugger.persistence.format import from_json, to_json
-from llmdbg.debugger.persistence.model import begin, capture
+from llmdbg.debugger.persistence.model import begin
 from llmdbg.debugger.persistence.restore import restore
 from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.errors import CommandError, SessionFileError

@@ -17,7 +17,7 @@ from llmdbg.debugger.persistence.model import (
     this_process,
 )
 from llmdbg.debugger.persistence.restore import restore
-from llmdbg.debugger.persistence.store import SessionStore, sessions_folder
+from llmdbg.debugger.persistence.store import KEPT, SessionStore, sessions_folder
 from llmdbg.errors import SessionFileError
 from tests.debugger.saving import gone, here, started
 from tests.sessions import tiny_session
@@ -179,7 +179,7 @@ def test_what_must_not_be_done_twice_waits_for_the_lock(store, tmp_path, monkeyp
     mine, lost = started(), dataclasses.replace(started(), owner=gone())
     store.save(mine)
     store.save(lost)
-    monkeypatch.setattr("llmdbg.debugger.persistence.store._SECONDS_FOR_LOCK", 0.1)
+    monkeypatch.setattr("llmdbg.debugger.persistence.store.SECONDS_FOR_LOCK", 0.1)
     deeds = {
         "resume": lambda: store.resume(lost.id),
         "first save": lambda: store.save(started()),
@@ -198,14 +198,16 @@ def test_what_must_not_be_done_twice_waits_for_the_lock(store, tmp_path, monkeyp
 
 
 def test_the_number_of_files_is_bounded(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("llmdbg.debugger.persistence.store._KEPT", {"closed": 3, "interrupted": 2, "damaged": 2})
+    for sort, most in {"closed": 3, "interrupted": 2, "elsewhere": 1, "damaged": 2}.items():
+        monkeypatch.setitem(KEPT, sort, most)
     folder, owner = tmp_path / "sessions", gone()
     mine = started()
     store.save(mine)
     (folder / "20260101-000009-beef").write_text("a stray file")
     for number in range(5):
         closed, lost, broken = started(), dataclasses.replace(started(), owner=owner), started()
-        for each in (closed, lost, broken):
+        far = dataclasses.replace(started(), owner=Owner(1, "another-host", 1.0))
+        for each in (closed, lost, broken, far):
             store.save(each)
         store.close(closed.id)
         (folder / broken.id / "session.json").write_text("{")
@@ -215,11 +217,11 @@ def test_the_number_of_files_is_bounded(store, tmp_path, monkeypatch):
     last = started()
     store.save(last)
     survey = store.survey()
-    assert (len(survey.closed), len(survey.interrupted)) == (3, 2)
+    assert (len(survey.closed), len(survey.interrupted), [each.id for each in survey.elsewhere]) == (3, 2, [far.id])
     assert {each.id for each in survey.running} == {mine.id, last.id}
     assert closed.id in {each.id for each in survey.closed}
     assert len(list(folder.glob("*.damaged-*"))) == 2
-    assert len(list(folder.iterdir())) <= 3 + 2 + 2 + 2 + 2
+    assert len(list(folder.iterdir())) <= 3 + 2 + 1 + 2 + 2 + 2
 
 
 def test_a_folder_that_cannot_be_written_is_told_in_a_line(tmp_path):
@@ -232,7 +234,8 @@ CHILD = """
 import sys
 from pathlib import Path
 from llmdbg.debugger.commands import COMMANDS
-from llmdbg.debugger.persistence.model import begin, capture
+from llmdbg.debugger.persistence.capture import capture
+from llmdbg.debugger.persistence.model import begin
 from llmdbg.debugger.persistence.store import SessionStore
 from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.models.spec import ModelSpec

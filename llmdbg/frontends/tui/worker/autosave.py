@@ -6,7 +6,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.persistence.model import SavedPosition, SavedSession, begin, capture, describe
+from llmdbg.debugger.persistence.capture import capture
+from llmdbg.debugger.persistence.model import SavedPosition, SavedSession, begin, describe
 from llmdbg.debugger.persistence.store import SessionStore
 from llmdbg.errors import LlmdbgError
 from llmdbg.frontends.log import record
