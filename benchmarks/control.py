@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from llmdbg.models.tokens import encode_prompt
 PROMPT = "Can you write an email explaining what an LLM is?"
 TOKENS = 64
 
-Measurement = Callable[[LoadedModel, argparse.Namespace], dict[str, Any]]
+Measurement = Callable[[LoadedModel, argparse.Namespace], Mapping[str, Any]]
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     measure_all(__doc__, MEASUREMENTS, pairs=9)
 
 
-def measure_all(about: str | None, measurements: dict[str, Measurement], *, pairs: int) -> None:
+def measure_all(about: str | None, measurements: Mapping[str, Measurement], *, pairs: int) -> None:
     """Read the options, load the model, and write what is measured."""
     options = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("model", nargs="?", default="smollm2")

@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,10 @@ def attention(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, Any
             ratios = []
             for _ in range(options.pairs if text is None else 5):
                 run(session, f"goto {max(0, layer - 1)}@{token}")
-                forward = milliseconds(loaded, lambda session=session, layer=layer: whole_forward(session))
+                forward = milliseconds(loaded, partial(whole_forward, session))
                 run(session, f"goto {layer}@{token}")
                 session.recorder.forget()
-                asked = milliseconds(loaded, lambda session=session, layer=layer: ask(session, "attention", str(layer)))
+                asked = milliseconds(loaded, partial(ask, session, "attention", str(layer)))
                 ratios.append(asked / forward)
             report[f"{name}, standing after layer {layer}"] = quartiles(ratios)
             print(f"  {name} {layer}: {quartiles(ratios)}", file=sys.stderr)
@@ -84,8 +85,8 @@ def recorder(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, Any]
         for pair in range(options.pairs):
             ask(session, topic)
             sides = {
-                "recorded": lambda session=session: run(session, "token"),
-                "plain": lambda plain=plain: run(plain, "token"),
+                "recorded": partial(run, session, "token"),
+                "plain": partial(run, plain, "token"),
             }
             times = interleaved(sides, loaded, swap=bool(pair % 2))
             ratios.append(times["recorded"] / times["plain"])
@@ -120,7 +121,7 @@ def milliseconds(loaded: LoadedModel, function: Callable[[], Any]) -> float:
     return (time.perf_counter() - begun) * 1e3
 
 
-def interleaved(sides: dict[str, Callable[[], Any]], loaded: LoadedModel, *, swap: bool) -> dict[str, float]:
+def interleaved(sides: Mapping[str, Callable[[], Any]], loaded: LoadedModel, *, swap: bool) -> dict[str, float]:
     """Milliseconds of each side, one after the other."""
     names = list(sides)
     return {name: milliseconds(loaded, sides[name]) for name in (reversed(names) if swap else names)}

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def compare_generation(options: argparse.Namespace) -> dict[str, Any]:
         untouched_run(model, prompt, settings)
 
     for name, run in (("nothing_armed", nothing_armed), ("every_layer_recorded", layers_recorded)):
-        report[name] = compare(name, untouched, lambda run=run: run(model, prompt, settings), options.pairs)
+        report[name] = compare(name, untouched, partial(run, model, prompt, settings), options.pairs)
     return report
 
 
@@ -150,7 +151,7 @@ def layers_recorded(model: Any, prompt: tuple[int, ...], settings: GenerationSet
         pass
 
 
-def timed(run: Callable[[], None]) -> float:
+def timed(run: Callable[[], object]) -> float:
     """Seconds one run takes, the device's work included."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -163,7 +164,8 @@ def timed(run: Callable[[], None]) -> float:
 
 def compare(name: str, first: Callable[[], None], second: Callable[[], None], pairs: int) -> dict[str, float]:
     """Interleave two runs; the order within a pair alternates. Returns the median of the ratios and of each side."""
-    first(), second()
+    first()
+    second()
     times: list[tuple[float, float]] = []
     for pair in range(pairs):
         if pair % 2:
@@ -273,10 +275,7 @@ def time_of_help(pairs: int) -> dict[str, float]:
     seconds = {}
     for option in ("--help", "--version"):
         command = [sys.executable, "-m", "llmdbg", option]
-        runs = [
-            timed(lambda command=command: subprocess.run(command, capture_output=True, check=True) and None)
-            for _ in range(pairs)
-        ]
+        runs = [timed(partial(subprocess.run, command, capture_output=True, check=True)) for _ in range(pairs)]
         seconds[option] = round(statistics.median(runs), 4)
     return seconds
 

@@ -61,9 +61,13 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def a_copy(tiny_folder: Path, tmp_path: Path) -> Callable[[str], Path]:
+def a_copy(tiny_folder: Path, tmp_path: Path) -> Callable[..., Path]:
     """Makes copies of the model folder to damage."""
-    return lambda name="copy": Path(shutil.copytree(tiny_folder, tmp_path / name))
+
+    def copied(name: str = "copy") -> Path:
+        return Path(shutil.copytree(tiny_folder, tmp_path / name))
+
+    return copied
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from pathlib import Path
 from string import ascii_letters, digits
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -171,7 +172,7 @@ def _plain(line: Iterable[Cell]) -> str:
     return "".join(cell.text for cell in line).rstrip()
 
 
-def assert_snapshot(shown: App[object] | str, name: str) -> None:
+def assert_snapshot(shown: App[Any] | str, name: str) -> None:
     """Compare a running app's screen, or plain text, with the one stored as `name`.
 
     With UPDATE_SNAPSHOTS=1 in the environment what is drawn is stored, where it differs, and the test passes.

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -186,7 +187,7 @@ def _of_attention(session: Session) -> Iterator[float]:
     layer = session.event.stage.layer
     if layer is None:
         return
-    weights = eager_weights(session)
+    weights: Any = eager_weights(session)
     if weights is None:
         return
     first, _ = session.forward_positions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -18,13 +19,13 @@ from tests.sessions import tiny_session
 from tests.tiny import tiny_model
 
 ARCHITECTURES = ("llama", "gpt2", "mamba", "mixtral", "falcon")
-SAMPLING = {"temperature": 0.7, "top_k": 50, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.2}
+SAMPLING: dict[str, Any] = {"temperature": 0.7, "top_k": 50, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.2}
 
 
 def stages_of(name: str) -> list[str]:
     """One stage of every kind and role."""
     session = tiny_session(name, **SAMPLING)
-    found = {}
+    found: dict[Any, Any] = {}
     for stage in session.stages():
         found.setdefault((stage.kind, stage.address.partition(".")[2] if stage.layer is not None else stage), stage)
     session.close()

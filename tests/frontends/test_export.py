@@ -72,7 +72,7 @@ def test_every_answer_can_be_told_as_text_and_as_json(topic: str, where: str) ->
     session = tiny_session()
     if where != "tokenize":
         session.do(f"goto {where}")
-    data = session.do(f"info {topic}").data  # type: ignore[union-attr]
+    data = session.do(f"info {topic}").data
     assert answer_lines(data)
     json.dumps(plain(data), allow_nan=False)
 

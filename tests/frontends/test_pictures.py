@@ -75,7 +75,7 @@ def test_what_the_font_cannot_draw_is_spelled() -> None:
 def test_the_lens_has_its_layers_tokens_and_ranks() -> None:
     session = tiny_session()
     session.do("goto sample@1")
-    table = session.do("info lens").data  # type: ignore[union-attr]
+    table = session.do("info lens").data
     found = texts(picture(table, "svg"))
     for row in table.rows:
         assert row.address in found
@@ -86,7 +86,7 @@ def test_the_lens_has_its_layers_tokens_and_ranks() -> None:
 def test_an_attribution_has_a_bar_for_each_part() -> None:
     session = tiny_session()
     session.do("goto sample@1")
-    value = session.do("info attribution").data  # type: ignore[union-attr]
+    value = session.do("info attribution").data
     found = texts(picture(value, "svg"))
     assert all(each.address in found for each in value.terms)
     assert f"{value.sum:.3f}" in found
@@ -95,7 +95,7 @@ def test_an_attribution_has_a_bar_for_each_part() -> None:
 def test_attention_has_its_heads_and_tokens() -> None:
     session = tiny_session(text="Hello")
     session.do("goto 1")
-    found = texts(picture(session.do("info attention").data, "svg"))  # type: ignore[union-attr]
+    found = texts(picture(session.do("info attention").data, "svg"))
     assert all(f"head {head}" in found for head in range(4))
     assert all(letter in found for letter in "Helo")
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from types import SimpleNamespace
+from typing import Any
 
 import gguf
 import numpy as np
@@ -21,7 +22,7 @@ from llmdbg.errors import (
 )
 from llmdbg.models import demo, memory
 from llmdbg.models.loading import attention_of, load
-from llmdbg.models.spec import ModelSpec
+from llmdbg.models.spec import LoadProgress, ModelSpec
 
 
 def spec(folder, **changes):
@@ -45,7 +46,7 @@ def change_config(folder, **changes):
 
 
 def test_a_folder(tiny_folder):
-    heard = []
+    heard: list[LoadProgress] = []
     loaded = load(spec(tiny_folder), heard.append)
 
     assert (loaded.name, loaded.device, loaded.dtype, loaded.attn) == ("tiny", "cpu", "float32", "sdpa")
@@ -84,7 +85,7 @@ def test_random_weights_need_only_the_configuration(tmp_path):
     transformers.MistralConfig(
         hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=300
     ).save_pretrained(tmp_path)
-    heard = []
+    heard: list[LoadProgress] = []
     loaded = load(spec(tmp_path, random_weights=True, dtype="bfloat16"), heard.append)
     again = load(spec(tmp_path, random_weights=True, dtype="bfloat16"))
 
@@ -92,6 +93,7 @@ def test_random_weights_need_only_the_configuration(tmp_path):
     assert loaded.dtype == "bfloat16"
     assert any("random" in note for note in loaded.notes)
     assert heard[-1].stage == "random weights on cpu"
+    assert heard[-1].total is not None
     assert heard[-1].done >= 0.9 * heard[-1].total
     first = next(loaded.model.parameters())
     assert torch.equal(first, next(again.model.parameters())), "the same command must give the same weights"
@@ -108,18 +110,19 @@ def test_random_weights_leave_the_callers_random_stream_alone(tiny_folder):
 
 
 def test_a_gguf_file():
-    heard = []
+    heard: list[LoadProgress] = []
     loaded = load(spec(demo.demo_file()), heard.append)
 
     assert type(loaded.model).__name__ == "LlamaForCausalLM"
+    assert loaded.tokenizer is not None
     assert loaded.tokenizer.decode(loaded.tokenizer("Hello there")["input_ids"]) == "Hello there"
     converting = [each for each in heard if each.stage == "converting"]
-    assert converting[-1].done == converting[-1].total > 80_000_000
+    assert converting[-1].done == (converting[-1].total or 0) > 80_000_000
 
 
 def test_the_demo_model_is_converted_once_and_is_the_gguf(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "cache_folder", lambda: tmp_path)
-    heard = []
+    heard: list[LoadProgress] = []
     first = load(ModelSpec("smollm2"), heard.append)
     assert "converting" in {each.stage for each in heard}
     heard.clear()
@@ -134,6 +137,7 @@ def test_the_demo_model_is_converted_once_and_is_the_gguf(tmp_path, monkeypatch)
     for loaded in (first, second):
         got = loaded.model.state_dict()
         assert all(torch.equal(got[name], wanted[name]) for name in wanted)
+    assert second.tokenizer is not None
     tokenizer = transformers.AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     chat = [{"role": "user", "content": "Hi ☂"}]
     assert second.tokenizer.apply_chat_template(chat, tokenize=False) == tokenizer.apply_chat_template(
@@ -170,8 +174,10 @@ def test_a_model_the_hub_does_not_know(monkeypatch):
     import huggingface_hub
     from huggingface_hub.errors import RepositoryNotFoundError
 
+    answer: Any = SimpleNamespace(headers={}, request=None, status_code=404)
+
     def unknown(*_arguments, **_settings):
-        raise RepositoryNotFoundError("404", response=SimpleNamespace(headers={}, request=None, status_code=404))
+        raise RepositoryNotFoundError("404", response=answer)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unknown)
     assert "no model 'nobody/nothing'" in refusal("nobody/nothing", ModelRequestError)

@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import transformers.utils.logging as transformers_logging
 
@@ -11,7 +12,7 @@ from llmdbg.models.loading_bars import GGUF_MODULE, reported_bars
 def test_the_gguf_module_still_draws_its_bar_by_this_name():
     module = importlib.import_module(GGUF_MODULE)
     assert callable(module.tqdm)
-    assert "tqdm(reader.tensors" in Path(module.__file__).read_text()
+    assert "tqdm(reader.tensors" in Path(str(module.__file__)).read_text()
 
 
 def test_everything_is_put_back():
@@ -24,7 +25,7 @@ def test_everything_is_put_back():
 
 
 def test_bytes_are_counted_as_items_are_done():
-    heard = []
+    heard: list[Any] = []
     with reported_bars(heard.append, "reading", {"a": 10, "b": 30}):
         bar = transformers_logging.tqdm([("a", 0), ("b", 0)], desc="Loading weights")
         assert [name for name, _ in bar] == ["a", "b"]

@@ -17,7 +17,10 @@ IDS = (1, 2418, 368, 3324, 396, 4927, 20400, 767, 396, 16704, 28755, 349, 28804)
 
 def mistral_file() -> Path:
     """Mistral's own SentencePiece file, as the package mistral-common carries it."""
-    return Path(next(iter(find_spec("mistral_common").submodule_search_locations))) / "data" / "tokenizer.model.v1"
+    package = find_spec("mistral_common")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    return Path(package.submodule_search_locations[0]) / "data" / "tokenizer.model.v1"
 
 
 @pytest.fixture(scope="module")

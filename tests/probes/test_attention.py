@@ -33,7 +33,7 @@ WITH_INTERFACE = ("llama", "mistral", "gemma2", "gpt2", "gpt_oss", "qwen3", "dee
 
 
 def _asked(session: Session, line: str) -> AttentionMap:
-    found = session.do(line).data  # type: ignore[union-attr]
+    found = session.do(line).data
     assert isinstance(found, AttentionMap), found
     return found
 
@@ -91,7 +91,7 @@ def test_a_kernel_that_does_something_else_than_its_arguments_say_is_not_told_wr
     with registered("heated", heated_kernel) as attn:
         session = session_over(tiny_model("llama", attn=attn), attn)
         session.do("goto logits")
-        said = session.do("info attention 1").data  # type: ignore[union-attr]
+        said = session.do("info attention 1").data
         assert isinstance(said, str)
         assert "heated" in said
         assert "not shown" in said

@@ -147,7 +147,8 @@ def test_inside_the_stack_it_is_the_lenss_logit_there() -> None:
     table = TOPICS["lens"].ask(session, "")
     assert value.after == "0"
     assert {each.layer for each in value.terms} == {None, 0}
-    assert (value.id, value.logit) == (table.prediction.id, pytest.approx(table.prediction.logit, abs=1e-5))
+    assert value.id == table.prediction.id
+    assert value.logit == pytest.approx(table.prediction.logit, abs=1e-5)
     assert value.sum == pytest.approx(value.logit, abs=1e-5)
 
 

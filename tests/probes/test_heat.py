@@ -61,9 +61,10 @@ def test_every_dtype_has_a_picture(dtype):
 
 def test_a_picture_made_coarser_is_the_coarser_picture():
     matrix = torch.randn(64, 128)
-    fine = heat(matrix, rows=64, columns=128)
+    fine, means = heat(matrix, rows=64, columns=128), heat(matrix, rows=64, columns=128, mean=True)
+    assert fine is not None
+    assert means is not None
     np.testing.assert_array_equal(coarser(fine, 8, 16).cells, heat(matrix, rows=8, columns=16).cells)
-    means = heat(matrix, rows=64, columns=128, mean=True)
     np.testing.assert_allclose(
         coarser(means, 8, 16).cells, heat(matrix, rows=8, columns=16, mean=True).cells, rtol=0, atol=1e-6
     )
@@ -75,6 +76,7 @@ def test_a_few_outliers_do_not_hide_the_others():
     matrix[0, :] *= 1000
     matrix[:, 50] = -25_000
     found = heat(matrix, rows=24, columns=72)
+    assert found is not None
     magnitudes = np.abs(found.cells)
     assert found.scale == pytest.approx(3 * float(np.median(magnitudes)))
     assert found.largest == 25_000

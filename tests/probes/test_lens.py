@@ -19,10 +19,15 @@ IDS = torch.arange(3, 15)[None]
 
 def run_with(model, anatomy, ids=IDS):
     """Every layer's output (n, width), and the model's logits (n, vocabulary)."""
-    kept = {}
+    kept: dict[str, torch.Tensor] = {}
 
     def keeping(address):
-        return lambda _module, _args, output: kept.__setitem__(address, main_tensor(output)[0])
+        def keep(_module, _args, output):
+            tensor = main_tensor(output)
+            assert tensor is not None
+            kept[address] = tensor[0]
+
+        return keep
 
     handles = [
         anatomy.modules[stage.address].register_forward_hook(keeping(stage.address)) for stage in anatomy.layers()

@@ -244,7 +244,7 @@ def test_asking_leaves_the_run_as_it_was() -> None:
         session.do("continue")
     assert asking.generated_ids() == quiet.generated_ids()
     assert asking.engine.timeline.fingerprints() == quiet.engine.timeline.fingerprints()
-    assert asking.do("verify").data.differs is None  # type: ignore[union-attr]
+    assert asking.do("verify").data.differs is None
 
 
 def test_an_edit_changes_it() -> None:

@@ -1,6 +1,7 @@
 """What conditions measure is what the panes show, for one copy to the host."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -105,7 +106,9 @@ def test_equal_scores_share_the_better_rank():
 
 
 def test_scores_that_are_nan_make_no_token_the_likeliest():
-    got = measure(['rank("a")', 'prob("a")', "entropy"], None, scores=torch.full((1, 9), math.nan), tokens={"a": 3})
+    got: dict[str, Any] = measure(
+        ['rank("a")', 'prob("a")', "entropy"], None, scores=torch.full((1, 9), math.nan), tokens={"a": 3}
+    )
 
     assert got['rank("a")'] > 1
     assert math.isnan(got['prob("a")'])

@@ -139,6 +139,7 @@ def test_what_is_recorded_together_is_what_each_alone_is():
         if alone is None:
             assert numbers is None
         else:
+            assert numbers is not None
             assert astuple(numbers) == pytest.approx(astuple(alone), rel=1e-5, abs=1e-9, nan_ok=True)
 
 

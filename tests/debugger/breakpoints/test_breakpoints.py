@@ -1,5 +1,7 @@
 """Breakpoints with conditions, tracepoints, watches and ready-made ones, on real forwards."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -92,7 +94,8 @@ def test_a_condition_is_given_changed_and_taken_away():
 
 
 def test_tracepoints_log_and_go_on():
-    session, told = started(), []
+    session = started()
+    told: list[Any] = []
     session.on_trace = told.append
     run(session, "trace 0-1 norm, top1 if token > 5")
     run(session, "continue")
@@ -253,7 +256,7 @@ def test_a_breakpoint_at_the_last_token_is_told_with_the_end():
     session = started()
     run(session, "break sample")
     run(session, "commands 1 info stage")
-    done = []
+    done: list[tuple[str, Any]] = []
     while session.end is None:
         done += COMMANDS.run_all(session, "continue")
     assert (session.stop.reason, session.stop.breakpoint) == ("end", 1)

@@ -73,7 +73,7 @@ def test_several_expressions_are_read_at_once():
 def test_every_name_can_be_asked_for(name):
     read = parse_expression(f"  {name} ")
 
-    assert (read.text, read.names) == (name, {name})
+    assert (read.text, read.names) == (name, frozenset({name}))
     assert kind_of(read.root) is (Kind.TEXT if name in TEXTS else Kind.NUMBER)
 
 
@@ -173,7 +173,7 @@ def test_python_does_not_warn_about_texts():
 
 
 def test_reading_runs_nothing(monkeypatch):
-    ran = []
+    ran: list[str] = []
     monkeypatch.setattr(os, "system", ran.append)
     for text in ("__import__('os').system('x')", "().__class__", "abs(__import__('os').system('x'))"):
         with pytest.raises(ConditionError):

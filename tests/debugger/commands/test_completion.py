@@ -228,7 +228,7 @@ def test_whatever_is_offered_is_accepted(name):
         "break ?.",
     }
     lines = {"", *(f"{command.name} " for command in COMMANDS), *addressed}
-    seen = set()
+    seen: set[str] = set()
     while lines:
         line = lines.pop()
         for new in set(filled(line, words)) - seen:

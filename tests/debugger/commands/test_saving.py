@@ -21,7 +21,7 @@ from tests.sessions import tiny_session
 
 
 def _saved(session: Session, line: str) -> str:
-    return session.do(line).data  # type: ignore[union-attr, no-any-return]
+    return session.do(line).data
 
 
 def _given(name: str, address: str, token: int) -> Any:
@@ -214,7 +214,7 @@ def _written_commands(tmp_path: Path, text: str, name: str = "look.txt") -> Path
 def test_a_file_of_commands_is_run_line_by_line(tmp_path: Path) -> None:
     path = _written_commands(tmp_path, "# where\nbreak 1.mlp\n\n  continue\ninfo stats\n")
     session, other = tiny_session(), tiny_session()
-    found = session.do(f"source {path}").data  # type: ignore[union-attr]
+    found = session.do(f"source {path}").data
     for line in ("break 1.mlp", "continue"):
         other.do(line)
     assert found[-1] == session.stop.tensor == other.stop.tensor

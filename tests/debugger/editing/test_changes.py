@@ -22,7 +22,7 @@ from tests.debugger.edited import Bench, visit_of
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_the_models_own_tensors_stay_as_they_were(name, line):
     bench = Bench(name).add(line)
-    seen = []
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     keep = lambda _module, args, output: seen.extend(  # noqa: E731
         (each, each.clone())
         for each in (*args, *(output if isinstance(output, tuple) else (output,)))
@@ -126,7 +126,7 @@ class Leaf:
     def __eq__(self, other):
         return self.value is other.value
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
 
 def test_a_stage_without_a_tensor_is_refused():

@@ -1,6 +1,7 @@
 """From a line to an edit: what it means, what is refused and why, and the user's own Python."""
 
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -232,7 +233,7 @@ zero scale ablate patch edit at from last -1 all heads= heads=1 heads=all 0.5 1e
 0 1 7 12 0-1 *.mlp * layer 0.self_attn 1.mlp norm sample logits 3,5-7 @2 @ , - . \0 é \u202e
 out out[0] = [ ( ] ) inputs torch model
 """
-GROUNDS = {}
+GROUNDS: dict[object, Any] = {}
 
 
 @settings(max_examples=400, deadline=None)

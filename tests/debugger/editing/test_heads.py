@@ -141,7 +141,7 @@ def test_every_architecture_with_attention_heads_has_its_projections_found(name)
         assert each.module is anatomy.modules[address]
         assert address.rpartition(".")[2] in ("o_proj", "c_proj", "dense", "out_proj", "Wo")
         assert each.heads == 4
-        inputs = []
+        inputs: list[torch.Tensor] = []
         handle = each.module.register_forward_pre_hook(lambda _, args, inputs=inputs: inputs.append(args[0]))
         model(torch.tensor([PROMPT]))
         handle.remove()

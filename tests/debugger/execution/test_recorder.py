@@ -42,7 +42,7 @@ def test_what_was_never_watched_is_seen_by_running_the_token_again() -> None:
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[address], expected[address]) for address in expected)
     assert (session.place, session.stop) == (place, stop)
-    assert session.do("continue").stop.ended_by == "length"  # type: ignore[union-attr]
+    assert session.do("continue").stop.ended_by == "length"
     assert session.end is not None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from tests.tiny import tiny_model
 
 
 def _asked(session: Session, line: str = "info attention") -> AttentionMap:
-    found = session.do(line).data  # type: ignore[union-attr]
+    found = session.do(line).data
     assert isinstance(found, AttentionMap), found
     return found
 
@@ -74,7 +75,7 @@ def test_a_pane_that_follows_the_run_costs_no_forward_at_a_step() -> None:
         session.do("next")
         found = shown(session)
         other.do(f"goto {session.stop.stage.address}@{session.stop.token}")
-        expected = other.do("info attention").data  # type: ignore[union-attr]
+        expected = other.do("info attention").data
         assert isinstance(found, AttentionMap) is isinstance(expected, AttentionMap)
         if isinstance(found, AttentionMap):
             assert found.address == expected.address
@@ -125,7 +126,7 @@ def test_asking_changes_no_logits(name: str) -> None:
     while session.end is None:
         session.do("continue")
     assert session.engine.timeline.fingerprints() == silent.engine.timeline.fingerprints()
-    assert session.do("verify").data is not None  # type: ignore[union-attr]
+    assert session.do("verify").data is not None
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_what_there_is_not_is_said(line: str, said: str) -> None:
 def test_a_model_without_attention_weights_says_so_in_one_line(name: str, said: str) -> None:
     session = tiny_session(name)
     session.do("goto logits")
-    (line,) = answer_lines(session.do("info attention").data)  # type: ignore[union-attr]
+    (line,) = answer_lines(session.do("info attention").data)
     assert said in line
 
 
@@ -167,9 +168,9 @@ def test_a_layer_of_another_kind_says_what_it_is() -> None:
 
 def test_before_any_attention_has_run_it_says_so() -> None:
     session = tiny_session()
-    assert "no attention has run" in str(session.do("info attention").data)  # type: ignore[union-attr]
+    assert "no attention has run" in str(session.do("info attention").data)
     session.do("goto embed@1")
-    assert "has not run" in str(session.do("info attention").data)  # type: ignore[union-attr]
+    assert "has not run" in str(session.do("info attention").data)
 
 
 def test_json_carries_the_weights() -> None:
@@ -204,13 +205,9 @@ def test_text_and_tables(tmp_path) -> None:
 
 def test_left_padding_is_not_read() -> None:
     session = session_over(tiny_model("llama"))
-    padded = type(session.prompt)(**{**_fields(session.prompt), "ids": (0, 0, 0, *session.prompt.ids), "padding": 3})
+    padded = replace(session.prompt, ids=(0, 0, 0, *session.prompt.ids), padding=3)
     session = Session(session.loaded, padded, session.settings)
     session.do("goto logits@1")
     found = _asked(session, "info attention 1")
     assert not found.weights[:, :3].any()
     assert found.first_position == 3
-
-
-def _fields(value: object) -> dict[str, object]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}  # type: ignore[attr-defined]

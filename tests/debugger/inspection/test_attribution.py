@@ -79,7 +79,7 @@ def test_it_is_written_to_files(tmp_path: Path) -> None:
     value = asked(session)
     for suffix in ("csv", "json", "txt", "svg", "png"):
         said = session.do(f"info attribution > {tmp_path}/parts.{suffix}").data
-        assert said.startswith(f"wrote {tmp_path}/parts.{suffix} (")  # type: ignore[union-attr]
+        assert said.startswith(f"wrote {tmp_path}/parts.{suffix} (")
     with (tmp_path / "parts.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(each["part"], float(each["adds"])) for each in rows] == [

@@ -27,7 +27,7 @@ NAMES = ["llama", "gpt2", "qwen3_moe", "gemma2", "mamba", "mistral", "falcon"]
 
 
 def _asked(session: Session) -> Cost:
-    found = session.do("info cost").data  # type: ignore[union-attr]
+    found = session.do("info cost").data
     assert isinstance(found, Cost)
     return found
 
@@ -52,7 +52,7 @@ def test_measuring_leaves_the_session_as_it_was(name: str, place: str) -> None:
     _asked(asked)
     assert asked.end == silent.end
     assert asked.engine.timeline.fingerprints() == silent.engine.timeline.fingerprints()
-    assert "verified" in answer_lines(asked.do("verify").data)[0]  # type: ignore[union-attr]
+    assert "verified" in answer_lines(asked.do("verify").data)[0]
 
 
 @pytest.mark.parametrize("name", NAMES)

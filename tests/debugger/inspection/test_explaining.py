@@ -27,7 +27,7 @@ QUESTION = "Can you write an email explaining what an LLM is?"
 
 
 def answer(session: Session, line: str):
-    return session.do(line).data  # type: ignore[union-attr]
+    return session.do(line).data
 
 
 def plain(session: Session) -> str:
@@ -129,7 +129,7 @@ def test_what_the_user_made_of_a_choice() -> None:
 def test_a_forced_token_that_was_cut() -> None:
     session = tiny_session(top_k=1)
     session.do("token")
-    best = session.stop.chosen.id  # type: ignore[union-attr]
+    best = session.stop.chosen.id
     session.do(f"force {(best + 1) % 100}")
     assert "The sampling settings had cut it." in plain(session)
 

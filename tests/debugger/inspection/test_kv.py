@@ -21,13 +21,13 @@ WITH_CACHE = ("llama", "mistral", "gemma2", "gpt2", "falcon", "deepseek_v3", "ma
 
 
 def _asked(session: Session, line: str = "info kv") -> CacheMap:
-    found = session.do(line).data  # type: ignore[union-attr]
+    found = session.do(line).data
     assert isinstance(found, CacheMap), found
     return found
 
 
 def _layer(session: Session, line: str) -> LayerMap:
-    found = session.do(line).data  # type: ignore[union-attr]
+    found = session.do(line).data
     assert isinstance(found, LayerMap), found
     return found
 
@@ -138,7 +138,7 @@ def test_a_static_cache_is_told_by_its_room() -> None:
     assert found.layers[0].capacity == layer.max_cache_len
     assert found.layers[0].last == len(session.prompt.ids) + 1
     assert found.bytes == 2 * (layer.keys.nbytes + layer.values.nbytes)
-    weights = session.do("info attention 1").data.weights  # type: ignore[union-attr]
+    weights = session.do("info attention 1").data.weights
     assert weights.shape[1] == len(session.prompt.ids) + 2
     assert weights.sum(axis=1) == pytest.approx(1, abs=1e-5)
 
@@ -159,12 +159,12 @@ def test_padding_is_seen() -> None:
 def test_a_model_without_a_cache_says_so() -> None:
     session = tiny_session("rwkv")
     session.do("goto logits@1")
-    (line,) = answer_lines(session.do("info kv").data)  # type: ignore[union-attr]
+    (line,) = answer_lines(session.do("info kv").data)
     assert "no cache object" in line
 
 
 def test_before_the_first_forward_there_is_none() -> None:
-    assert "no cache yet" in str(tiny_session().do("info kv").data)  # type: ignore[union-attr]
+    assert "no cache yet" in str(tiny_session().do("info kv").data)
 
 
 def test_a_layer_there_is_not() -> None:
@@ -198,7 +198,7 @@ def test_asking_changes_nothing_and_costs_a_forward_at_most() -> None:
 def test_it_is_written_as_json_and_text(name: str, line: str) -> None:
     session = tiny_session(name)
     session.do("goto logits@1")
-    found = session.do(line).data  # type: ignore[union-attr]
+    found = session.do(line).data
     document = json.loads(json.dumps(plain(found), allow_nan=False))
     assert document["cache"] == "DynamicCache"
     assert len(answer_lines(found)) > 3

@@ -137,7 +137,7 @@ def test_tokenize_has_a_sentence_and_an_unknown_token_an_error() -> None:
 @pytest.mark.parametrize(("layer", "good"), [("0", ["embed"]), ("1", ["embed", "0"])])
 def test_what_is_not_finite_leads_to_nothing_and_is_said(bad: float, layer: str, good: list[str]) -> None:
     session = tiny_session()
-    weight = session.anatomy.modules[f"{layer}.mlp"].down_proj.weight
+    weight = session.anatomy.modules[f"{layer}.mlp"].get_parameter("down_proj.weight")
     before = weight.detach().clone()
     try:
         with torch.no_grad():
@@ -171,7 +171,7 @@ def test_it_is_written_to_files(tmp_path: Path) -> None:
     table = asked(session, '"a"')
     for suffix in ("csv", "json", "txt", "svg", "png"):
         said = session.do(f'info lens "a" > {tmp_path}/lens.{suffix}').data
-        assert said.startswith(f"wrote {tmp_path}/lens.{suffix} (")  # type: ignore[union-attr]
+        assert said.startswith(f"wrote {tmp_path}/lens.{suffix} (")
     with (tmp_path / "lens.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(len(row.top) + len(row.followed) for row in table.rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ NAMES = ("llama", "mistral", "gemma2", "gpt2", "gpt_neox", "qwen3_moe", "falcon"
 
 
 def asked(session: Session, line: str) -> Values:
-    found = session.do(line).data  # type: ignore[union-attr]
+    found = session.do(line).data
     assert isinstance(found, Values), found
     return found
 
@@ -54,7 +55,7 @@ def test_the_numbers_are_those_of_an_untouched_generate(name: str) -> None:
     checked = 0
     for address, tensor in expected.items():
         if session.has_stage(address) and tensor.numel():
-            found = session.do(f"x {address}[...]").data  # type: ignore[union-attr]
+            found = session.do(f"x {address}[...]").data
             if not isinstance(found, Values):
                 # Shared modules and those of another forward have no stage of this token.
                 continue
@@ -75,7 +76,7 @@ def test_the_demo_model(demo: Session) -> None:
     demo.do("goto 13.self_attn")
     found = asked(demo, "x 12.mlp[0] by magnitude")
     wide = expected["12.mlp"][0].double()
-    assert [abs(each) for each in found.numbers] == wide.abs().flatten().sort(descending=True).values[:128].tolist()  # type: ignore[arg-type]
+    assert [abs(each) for each in found.numbers] == wide.abs().flatten().sort(descending=True).values[:128].tolist()
     assert asked(demo, "x embed[0, -1]").numbers == tuple(expected["embed"][0, -1].double().tolist()[:128])
 
 
@@ -144,7 +145,7 @@ def test_parameters_and_buffers(line: str, name: str) -> None:
 def test_quantised_weights_are_shown_as_the_layer_uses_them(quantize: str) -> None:
     pytest.importorskip("bitsandbytes")
     session = llmdbg.open_session("smollm2", "Hello", max_new_tokens=1, spec={"quantize": quantize, "device": "cpu"})
-    layer = session.anatomy.modules["3.self_attn.k_proj"]
+    layer: Any = session.anatomy.modules["3.self_attn.k_proj"]
     for place in ("next", "goto sample@0"):
         session.do(place)
         if layer.weight.dtype is torch.uint8 and getattr(layer.weight.quant_state, "packing_format_for_cpu", False):
@@ -169,7 +170,7 @@ def test_x_alone_goes_on_to_the_end() -> None:
     assert second.offset == insight.COUNT
     assert second.summary is None
     assert list(second.numbers) == weight[insight.COUNT :]
-    assert "that was the last of 160 values" in session.do("x").data  # type: ignore[union-attr]
+    assert "that was the last of 160 values" in session.do("x").data
     assert asked(session, "x").offset == 0, "and begins again"
     ranked = asked(session, "x embed.weight[:5] by magnitude")
     more = asked(session, "x")
@@ -205,7 +206,7 @@ def test_a_stage_that_has_run_costs_one_forward_and_none_while_someone_asks(monk
 def test_what_is_not_there_yet_is_said(line: str, says: str) -> None:
     session = tiny_session()
     session.do("goto 0.mlp")
-    assert says in session.do(line).data  # type: ignore[union-attr]
+    assert says in session.do(line).data
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def test_looking_leaves_the_run_as_it_was() -> None:
         session.do("continue")
     assert looked.generated_ids() == untouched.generated_ids()
     assert torch.equal(looked.event.output, untouched.event.output)
-    assert "NOT" not in " ".join(answer_lines(looked.do("verify").data))  # type: ignore[union-attr]
+    assert "NOT" not in " ".join(answer_lines(looked.do("verify").data))
 
 
 @pytest.mark.parametrize("how", ["", " by magnitude", " as heat", " as mean heat"])
@@ -294,11 +295,11 @@ def test_every_answer_has_text_json_and_a_table(how: str, tmp_path) -> None:
     assert all(len(each) <= 400 and "\n" not in each for each in answer_lines(found))
     told = json.loads(json.dumps(plain(found), allow_nan=False))
     assert told["shape"] == list(found.shape)
-    assert told["summary"]["max"]["value"] == found.summary.max.value  # type: ignore[union-attr]
+    assert told["summary"]["max"]["value"] == found.summary.max.value
     (table,) = TABLES["Values"](found)
     assert table.rows
     session.exporter = lambda value, path: f"{len(TABLES['Values'](value)[0].rows)} rows in {path.name}"
-    assert "rows in v.csv" in str(session.do(f"info values 0.mlp[0]{how} > {tmp_path / 'v.csv'}").data)  # type: ignore[union-attr]
+    assert "rows in v.csv" in str(session.do(f"info values 0.mlp[0]{how} > {tmp_path / 'v.csv'}").data)
 
 
 def test_what_is_not_finite_is_told_where_it_is() -> None:
@@ -323,8 +324,8 @@ def test_x_writes_to_a_file_like_info(tmp_path) -> None:
     session = tiny_session()
     session.do("goto 1.mlp")
     session.exporter = lambda value, path: f"{value.address} from {value.offset} in {path.name}"
-    assert session.do(f"x 0.mlp[0] > {tmp_path / 'a.csv'}").data == "0.mlp from 0 in a.csv"  # type: ignore[union-attr]
-    assert session.do(f"x > {tmp_path / 'b.csv'}").data == "0.mlp from 128 in b.csv"  # type: ignore[union-attr]
+    assert session.do(f"x 0.mlp[0] > {tmp_path / 'a.csv'}").data == "0.mlp from 0 in a.csv"
+    assert session.do(f"x > {tmp_path / 'b.csv'}").data == "0.mlp from 128 in b.csv"
     with pytest.raises(CommandError, match="name one file"):
         session.do("x 0.mlp >  ")
 
@@ -333,5 +334,5 @@ def test_nothing_but_nan_has_no_magnitudes_to_go_on_with() -> None:
     session = tiny_session()
     session.do("goto 1")
     session.do("edit out * float('nan')")
-    told = answer_lines(session.do("x 1[0, 0] by magnitude").data)  # type: ignore[union-attr]
+    told = answer_lines(session.do("x 1[0, 0] by magnitude").data)
     assert not any("goes on" in line for line in told)

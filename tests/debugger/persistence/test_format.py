@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +23,7 @@ from llmdbg.models.spec import ModelSpec
 from tests.debugger.saving import PROMPT, document, started
 from tests.sessions import tiny_session
 
-WRONG = {
+WRONG: dict[str, list[Any]] = {
     "spec": ["tiny", {}, None],
     "spec.name": [3, ["x"]],
     "spec.dtype": ["complex", None],
@@ -100,7 +101,7 @@ def test_a_layout_cannot_be_everything(value):
 
 
 def test_a_layout_too_deep_or_endless_is_not_written():
-    endless: dict = {}
+    endless: dict[str, Any] = {}
     endless["again"] = endless
     with pytest.raises(SessionFileError, match="deeper"):
         to_json(dataclasses.replace(started(), layout=endless))
@@ -126,7 +127,9 @@ def test_anything_at_all_is_read_or_refused(text, prompt):
 @given(st.data())
 def test_a_session_with_anything_in_it_is_read_or_refused(data):
     whole = document(dataclasses.replace(started(), breakpoints=(SavedBreakpoint(1, "0", False, True, 0),)))
-    inner, name = whole, None
+    inner: Any = whole
+    outer: Any = None
+    name: Any = None
     while isinstance(inner, dict | list) and inner:
         outer = inner
         name = data.draw(st.sampled_from(sorted(outer) if isinstance(outer, dict) else range(len(outer))))

@@ -4,6 +4,7 @@ import gc
 import threading
 import time
 import weakref
+from typing import Any
 
 import pytest
 import torch
@@ -155,7 +156,7 @@ def test_an_interrupt_stops_at_the_next_stage_there_is():
 def test_no_tensor_of_a_past_stage_is_kept(name):
     """Outputs of modules are counted as they come and go: none may outlive the stage that follows the layer's end."""
     _model, engine = engine_over(name)
-    kept: list[tuple[str, weakref.ref]] = []
+    kept: list[tuple[str, weakref.ref[Any]]] = []
 
     def note(event: StageEvent) -> bool:
         if isinstance(event.output, torch.Tensor):
@@ -231,7 +232,7 @@ def test_a_failing_forward_is_told_with_its_place_and_unhooks():
 def test_a_model_that_takes_no_attention_mask_runs():
     model, _ = engine_over("llama")
 
-    class Maskless(type(model)):
+    class Maskless(type(model)):  # type: ignore[misc]
         def forward(self, input_ids, past_key_values=None, use_cache=None, return_dict=True):
             return super().forward(input_ids, past_key_values=past_key_values, use_cache=use_cache)
 

@@ -1,6 +1,7 @@
 """Going back: a token that is run again is bitwise what it was, however it was reached."""
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ class Recorded:
 
     def run(self, start=0, until=None):
         """StageEvent everything from a token's forward on; give the run up in the middle of token `until`."""
-        seen = {}
+        seen: dict[int, list[Any]] = {}
         stages = self.engine.stages(start)
 
         def note(event):

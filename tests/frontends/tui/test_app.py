@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
+from textual.geometry import Region
 
 from llmdbg.debugger.execution.session import Session
 from llmdbg.engine.generation.settings import GenerationSettings
@@ -189,15 +191,16 @@ async def test_commands_and_breakpoints_of_the_command_line_come_first(tiny_fold
         await until(pilot, lambda: app.state.shown is not None and here(app) == "2@0")
 
 
-async def test_a_step_repaints_few_cells(tiny_folder):
+async def test_a_step_repaints_few_cells(tiny_folder, monkeypatch):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot, app)
         await press(pilot, app, "n", "n")
-        painted = []
+        painted: list[Region] = []
         for each in app.query(RowPane):
             real = each.refresh
-            each.refresh = lambda *regions, real=real, **how: painted.extend(regions) or real(*regions, **how)
+            spied = lambda *regions, real=real, **how: painted.extend(regions) or real(*regions, **how)  # noqa: E731
+            monkeypatch.setattr(each, "refresh", spied)
         await press(pilot, app, "n")
         assert 0 < sum(region.area for region in painted) < 80 * 24 * 0.35, painted
         painted.clear()
@@ -348,7 +351,7 @@ async def test_a_long_prompt_makes_no_step_slower(tiny_folder):
         table = all_panes()[0].draw(app.state, 78, 4)
         assert len(table) >= 1
         app.state.token_mode = TokenMode.TABLE
-        lines = all_panes()[0].draw(app.state, 78, 4)
+        lines: Any = all_panes()[0].draw(app.state, 78, 4)
         real = lines._make
         lines._make = lambda y: made.append(y) or real(y)
         app.row_pane("tokens").show(lines)

@@ -124,7 +124,7 @@ def test_a_difference_is_shown_where_it_is():
     assert told[2] == "        ^"
 
 
-class Drawn(App):
+class Drawn(App[None]):
     def compose(self):
         yield Static("[bold red]fox[/] [italic on blue]日本 e\u0301[/] [reverse]back[/] [strike]cut[/]", markup=True)
 

@@ -13,7 +13,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -62,7 +64,7 @@ def session(sshd: Sshd) -> Iterator[Session]:
     """Opens a session that runs a command line, in a terminal of its own."""
     opened = []
 
-    def start(remote: str, *, term: str = "xterm-256color", lang: str = "C.UTF-8", **settings: object) -> Terminal:
+    def start(remote: str, *, term: str = "xterm-256color", lang: str = "C.UTF-8", **settings: Any) -> Terminal:
         unset = dict.fromkeys((*ssh_server.ENVIRONMENT, "COLORTERM"))
         environment = {**unset, "TERM": term, "LANG": lang}
         opened.append(Terminal(*sshd.ssh(remote), environment=environment, **settings))
@@ -195,7 +197,11 @@ def play(seen: Terminal, *steps: tuple[str, str]) -> None:
     """Type, and wait for what must then be on the screen, again and again."""
     for keys, pattern in steps:
         seen.send(keys)
-        wait_until(seen, lambda pattern=pattern: re.search(pattern, seen.text), pattern)
+        wait_until(seen, partial(shows, seen, pattern), pattern)
+
+
+def shows(seen: Terminal, pattern: str) -> bool:
+    return re.search(pattern, seen.text) is not None
 
 
 def wait_until(seen: Terminal, holds: Callable[[], object], what: str, seconds: float = 60) -> None:

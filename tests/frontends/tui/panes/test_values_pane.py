@@ -1,5 +1,7 @@
 """The pane of numbers: every number of a tensor can be scrolled to, and only those near the view are fetched."""
 
+from typing import Any
+
 import pytest
 import torch
 from rich.cells import cell_len
@@ -18,17 +20,19 @@ from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
 from llmdbg.models.spec import ModelSpec
 from llmdbg.probes.digits import digits
+from llmdbg.probes.values import window
 from tests.frontends.tui.test_app import loaded, pane, press, until
 from tests.sessions import tiny_session
 
 PANE = pane_named("values")
+ask: Any = PANE.ask
 SIZES = [(36, 12), (78, 14)]
 
 
 def drawn(session, width=36, height=12, asked=None):
     """The rows of the pane, at most a screen of them, and what they lack."""
     state = ScreenState("tiny")
-    state.arrive(snapshot(session, SeenStages(), {"values": PANE.ask(session) if asked is None else asked}))
+    state.arrive(snapshot(session, SeenStages(), {"values": ask(session) if asked is None else asked}))
     rows = PANE.draw(state, width, height)
     seen = [rows[y].text for y in range(min(len(rows), height))]
     assert all(cell_len(each) <= width for each in seen), seen
@@ -88,7 +92,7 @@ def test_rows_lack_what_has_not_come_and_say_so():
     session = tiny_session()
     session.do("next")
     session.do("x embed.weight")
-    PANE.ask(session)
+    ask(session)
     few = session.focused_values((0, 30))
     rows, _ = drawn(session, asked=few)
     assert isinstance(rows, FetchedRows)
@@ -109,7 +113,7 @@ def test_a_hundred_million_numbers_can_be_scrolled_through(monkeypatch):
     huge = torch.arange(100_000_000, dtype=torch.int32).reshape(100_000, 1000)
     monkeypatch.setattr(session.event, "output", huge)
     read = []
-    real = insight.window
+    real = window
     monkeypatch.setattr(
         insight, "window", lambda tensor, offset, count: read.append(count) or real(tensor, offset, count)
     )
@@ -225,7 +229,7 @@ async def test_what_is_newly_asked_for_is_shown_from_its_beginning(tiny_folder):
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot, app)
         await press(pilot, app, "n", "n", "7")
-        widget = app.row_pane("values")
+        widget: Any = app.row_pane("values")
 
         async def asked(line, how):
             app.submit(line)

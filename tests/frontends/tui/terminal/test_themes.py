@@ -172,7 +172,9 @@ async def test_the_focused_pane_shows_without_colour(name):
     async with app.run_test(size=(40, 60)):
         titles = {}
         for pane in app.query("#tokens, #stages").results(RowPane):
-            found = next(segment for segment in pane.render_lines(pane.outer_size.region)[0] if pane.id in segment.text)
+            found = next(
+                segment for segment in pane.render_lines(pane.outer_size.region)[0] if str(pane.id) in segment.text
+            )
             titles[pane.id] = found.style.without_color
         assert titles["tokens"] != titles["stages"]
 

@@ -1,5 +1,7 @@
 """The widget of rows: its scrollbar, and a row that is drawn reversed."""
 
+from typing import Any
+
 import pytest
 from textual.app import App
 from textual.geometry import Region
@@ -10,7 +12,7 @@ from llmdbg.frontends.tui.widgets.rows import row
 from screenshots.cells import read_svg
 
 
-class Drawn(App):
+class Drawn(App[None]):
     CSS = (
         "RowPane { height: 1fr; overflow-y: auto; scrollbar-size-vertical: 1; scrollbar-color: red;"
         " scrollbar-background: black; } Header { height: 1; }"
@@ -64,7 +66,7 @@ async def test_a_line_more_does_not_paint_the_pane_again():
     async with app.run_test(size=(40, 17)) as pilot:
         app.pane.show(rows_of(200))
         await pilot.pause()
-        painted = []
+        painted: list[Any] = []
         real, bar = app.pane.refresh, app.pane.vertical_scrollbar.refresh
         app.pane.refresh = lambda *regions, **how: (
             painted.extend(regions or [Region(0, 0, 40, 16)]) or real(*regions, **how)

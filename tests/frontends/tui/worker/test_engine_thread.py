@@ -54,7 +54,7 @@ def watched(tiny_folder):
 @pytest.mark.parametrize("name", INSIGHT)
 def test_nothing_is_computed_for_a_pane_that_is_not_in_view(watched, monkeypatch, name):
     engine, arrived = watched
-    runs = []
+    runs: list[None] = []
     session = engine._session
     monkeypatch.setattr(session, "record_again", lambda: runs.append(Run.record_again(session)))
 
