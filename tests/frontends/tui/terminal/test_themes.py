@@ -20,7 +20,7 @@ from llmdbg.frontends.tui.widgets.row_pane import Header, RowPane
 from llmdbg.frontends.tui.widgets.rows import STYLES, row
 from tests.terminal import Terminal
 
-COLORS = Path(themes.__file__).with_name("colors.tcss")
+COLORS = Path(themes.__file__).parents[1] / "colors.tcss"
 NAMES = [theme.name for theme in themes.THEMES]
 PAINTED = ["llmdbg-dark", "llmdbg-light"]
 NATIVE = [name for name in NAMES if name not in PAINTED]
