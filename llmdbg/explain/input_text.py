@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.explain.telling import count, listed, number, percent, seconds, size, word, words
+from llmdbg.formatting import byte_count, counted, listed, percent_in_prose, quote, quote_list, seconds, significant
 from llmdbg.models.stages import Phase, StageKind
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ def about_tokenize(facts: Facts) -> Iterator[str]:
     if facts.here:
         yield from _about_prompt(facts)
     yield from about_loading(facts)
-    length = f"all {count(prompt.tokens, 'token')} go" if prompt.tokens > 1 else "the one token goes"
+    length = f"all {counted(prompt.tokens, 'token')} go" if prompt.tokens > 1 else "the one token goes"
     if facts.here:
         yield f"Next comes the prefill: {length} through the model in one forward."
-    yield f"The vocabulary has {count(model.vocabulary, 'token')}, and every token the model writes is one of them."
+    yield f"The vocabulary has {counted(model.vocabulary, 'token')}, and every token the model writes is one of them."
 
 
 def _about_prompt(facts: Facts) -> Iterator[str]:
@@ -42,14 +42,14 @@ def _about_prompt(facts: Facts) -> Iterator[str]:
         else f"{prompt.special} of them special tokens, which stand"
     )
     special = f", {are} for no text" if prompt.special else ""
-    yield f"Your prompt became {count(prompt.tokens - prompt.padding, 'token')}{special}."
+    yield f"Your prompt became {counted(prompt.tokens - prompt.padding, 'token')}{special}."
     if prompt.padding:
         padded = "token of left padding stands" if prompt.padding == 1 else "tokens of left padding stand"
         yield f"{prompt.padding:,} {padded} before them, which a mask hides: {prompt.tokens:,} in all."
     for split in prompt.split[:_MOST_SPLIT]:
-        yield f"{word(split.word)} is not in the vocabulary as one token, so it became {words(split.pieces)}."
+        yield f"{quote(split.word)} is not in the vocabulary as one token, so it became {quote_list(split.pieces)}."
     if len(prompt.split) > _MOST_SPLIT:
-        yield f"In all, {count(len(prompt.split), 'word')} of the prompt became several tokens each."
+        yield f"In all, {counted(len(prompt.split), 'word')} of the prompt became several tokens each."
     if facts.model.splits_by is None:
         yield "There is no tokenizer here: the model is fed the bytes of the text."
 
@@ -57,16 +57,16 @@ def _about_prompt(facts: Facts) -> Iterator[str]:
 def about_loading(facts: Facts) -> Iterator[str]:
     """How the weights came to where they are, as far as it was measured."""
     model, loading = facts.model, facts.model.loading
-    total = f"the model's {count(model.parameters)} weights"
+    total = f"the model's {model.parameters:,} weights"
     if loading is None:
-        yield f"Before this {total} were brought into memory: {size(model.bytes)}."
+        yield f"Before this {total} were brought into memory: {byte_count(model.bytes)}."
         return
     on_gpu = loading.device.startswith("cuda") and "+" not in loading.device
     where = "the GPU's memory" if on_gpu else "memory"
     how = "were drawn at random in" if loading.made else "came from their files into"
     # Main memory may only be given a view of the files, which are read when they are first needed: no speed is known.
-    rate = f", {size(round(loading.bytes / loading.seconds))} a second" if on_gpu and not loading.made else ""
-    yield f"Before this {total} {how} {where}: {size(loading.bytes)} in {seconds(loading.seconds)}{rate}."
+    rate = f", {byte_count(round(loading.bytes / loading.seconds))} a second" if on_gpu and not loading.made else ""
+    yield f"Before this {total} {how} {where}: {byte_count(loading.bytes)} in {seconds(loading.seconds)}{rate}."
     if not on_gpu and not loading.made and loading.bytes > _FASTEST_READ * loading.seconds:
         yield "No file is read that fast: its parts are read when they are first needed."
 
@@ -91,11 +91,11 @@ def about_phase(facts: Facts) -> str:
 def about_embed(facts: Facts) -> Iterator[str]:
     """What looking up a vector is."""
     width = facts.model.width if facts.shape is None else facts.shape[-1]
-    rows = f"a row of {count(width, 'learned number')}" if width else "a row of learned numbers"
+    rows = f"a row of {counted(width, 'learned number')}" if width else "a row of learned numbers"
     yield f"The embedding is a table with {rows} for every token of the vocabulary."
     if facts.here and facts.at is not None:
         position, text = facts.at
-        looked = f"The token {word(text)} at position {position} was looked up"
+        looked = f"The token {quote(text)} at position {position} was looked up"
         if facts.looked_up:
             yield f"{looked}, and its row is now the vector there."
         elif facts.looked_up is False:
@@ -106,7 +106,7 @@ def about_embed(facts: Facts) -> Iterator[str]:
         yield "From here on the model works with vectors, one for each position: the residual stream."
     else:
         yield (
-            f"The layers work with vectors of {count(facts.model.width or 0, 'number')}: these are brought to that "
+            f"The layers work with vectors of {counted(facts.model.width or 0, 'number')}: these are brought to that "
             "size first."
         )
     if facts.model.tied:
@@ -124,9 +124,9 @@ def engineer_beginning(facts: Facts) -> Iterator[str]:
             yield "the seconds are from the first bytes of the weights to the last copy done; imports are not in them"
     elif facts.stage.kind is StageKind.EMBED:
         if facts.looked_up is not False:
-            yield f"x[t] = E[id[t]], E of {count(model.vocabulary)} rows"
+            yield f"x[t] = E[id[t]], E of {model.vocabulary:,} rows"
         else:
-            yield f"E of {count(model.vocabulary)} rows; the output is not E[id[t]] itself: it is scaled or shifted"
+            yield f"E of {model.vocabulary:,} rows; the output is not E[id[t]] itself: it is scaled or shifted"
         if model.tied:
             yield "the head's weight is this very tensor (Press & Wolf 2017)"
 
@@ -142,11 +142,13 @@ def about_vector(facts: Facts) -> str:
         return ""
     position, text = facts.at
     if facts.stage.kind is StageKind.MODULE:
-        return f"For {word(text)} at position {position} it gave a vector that is {number(facts.norm)} long."
-    told = f"The vector of {word(text)} at position {position} is now {number(facts.norm)} long."
+        return f"For {quote(text)} at position {position} it gave a vector that is {significant(facts.norm)} long."
+    told = f"The vector of {quote(text)} at position {position} is now {significant(facts.norm)} long."
     if facts.moved is not None and all(each == each for each in facts.moved):  # noqa: PLR0124
         relative, cosine = facts.moved
-        told += f" This stage moved it by {percent(relative)} of the length it had; the cosine is {cosine:.2f}."
+        told += (
+            f" This stage moved it by {percent_in_prose(relative)} of the length it had; the cosine is {cosine:.2f}."
+        )
     return told
 
 
@@ -155,9 +157,11 @@ def about_broken(facts: Facts) -> str:
     if not facts.here or not facts.not_finite:
         return ""
     if facts.edited:
-        return f"{count(facts.not_finite, 'value')} of the output are NaN or infinite here, where your edit changes it."
+        return (
+            f"{counted(facts.not_finite, 'value')} of the output are NaN or infinite here, where your edit changes it."
+        )
     return (
-        f"Something is wrong here: {count(facts.not_finite, 'value')} of the output are NaN or infinite, and so will "
+        f"Something is wrong here: {counted(facts.not_finite, 'value')} of the output are NaN or infinite, and so will "
         "be what is computed with them."
     )
 

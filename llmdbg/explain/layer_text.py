@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.explain.facts import Role
-from llmdbg.explain.telling import count, percent, word, words
+from llmdbg.formatting import counted, percent_in_prose, quote, quote_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def about_layer(facts: Facts) -> Iterator[str]:
         "stream, works out something, and adds what it found."
     )
     if parts:
-        yield f"This one is made of {words(parts)}."
+        yield f"This one is made of {quote_list(parts)}."
     if facts.reads is not None:
         yield from _about_reads(facts)
 
@@ -74,26 +74,26 @@ def about_module(facts: Facts) -> Iterator[str]:
         yield _PLAIN[Role(part.role)]
         if part.widens is not None:
             narrow, wide = part.widens
-            yield f"This one turns {count(narrow, 'number')} into {count(wide)}, and these into {count(narrow)} again."
+            yield f"This one turns {counted(narrow, 'number')} into {wide:,}, and these into {narrow:,} again."
         if part.experts is not None:
             several, used = part.experts
             yield f"There are {several} experts, and each position uses {used} of them."
     else:
         yield (
-            f"{word(part.name)} is a {word(part.class_name)}, a module that has no text of its own here. "
-            f"It has {count(part.weights, 'weight')}."
+            f"{quote(part.name)} is a {quote(part.class_name)}, a module that has no text of its own here. "
+            f"It has {counted(part.weights, 'weight')}."
         )
         if part.parts:
-            yield f"It is made of {words(part.parts)}: s goes on into them."
+            yield f"It is made of {quote_list(part.parts)}: s goes on into them."
     if part is not None and part.parts and part.role != Role.OTHER:
-        yield f"Its parts are {words(part.parts)}."
+        yield f"Its parts are {quote_list(part.parts)}."
 
 
 def _about_attention(facts: Facts, part: PartFacts) -> Iterator[str]:
     if part.formula is None and facts.reads is None:
         yield (
-            f"{word(part.class_name)} is called an attention. Its parts are not those known here, so how it reads from "
-            "other positions is left to `info source`."
+            f"{quote(part.class_name)} is called an attention. Its parts are not those known here, so how it reads "
+            "from other positions is left to `info source`."
         )
         return
     yield (
@@ -102,10 +102,10 @@ def _about_attention(facts: Facts, part: PartFacts) -> Iterator[str]:
     )
     if part.heads is not None:
         heads, shared = part.heads
-        told = f"The configuration gives this model {count(heads, 'head')} of attention in each such layer"
+        told = f"The configuration gives this model {counted(heads, 'head')} of attention in each such layer"
         yield told + (f", and {shared} for keys and values: grouped-query attention." if shared < heads else ".")
     if part.window is not None:
-        yield f"A sliding window lets it read {count(part.window, 'position')} back at most."
+        yield f"A sliding window lets it read {counted(part.window, 'position')} back at most."
     if facts.reads is not None:
         yield from _about_reads(facts)
 
@@ -118,12 +118,14 @@ def _about_reads(facts: Facts) -> Iterator[str]:
     position, text, share = reads.read[0]
     over = f" on average over {reads.heads} heads" if reads.heads > 1 else ""
     yield (
-        f"Reading for position {reads.position}, attention here took most from {word(text)} at position {position}: "
-        f"{percent(share)}{over}."
+        f"Reading for position {reads.position}, attention here took most from {quote(text)} at position {position}: "
+        f"{percent_in_prose(share)}{over}."
     )
     others = reads.read[1:_MOST_READ]
     if others:
-        told = " and ".join(f"{word(text)} at {position} ({percent(share)})" for position, text, share in others)
+        told = " and ".join(
+            f"{quote(text)} at {position} ({percent_in_prose(share)})" for position, text, share in others
+        )
         yield f"After it came {told}."
     if position == 0 and reads.first >= _LARGE_FIRST and reads.position > 0:
         yield "A large share on the first position is common: heads look there when nothing fits, an attention sink."
@@ -134,8 +136,8 @@ def _about_projection(part: PartFacts) -> str:
         return "A projection multiplies the vector of each position by a learned matrix."
     before, after = part.sizes
     return (
-        f"{word(part.name)} is a projection: it multiplies the vector of each position, {count(before, 'number')}, by "
-        f"a learned matrix and gives {count(after, 'number')}."
+        f"{quote(part.name)} is a projection: it multiplies the vector of each position, {counted(before, 'number')}, "
+        f"by a learned matrix and gives {counted(after, 'number')}."
     )
 
 
@@ -154,7 +156,7 @@ def engineer_part(facts: Facts) -> Iterator[str]:
     if part is None:
         return
     module = f" ({facts.stage.module})" if facts.stage.module else ""
-    yield f"{part.class_name}{module}, {count(part.weights, 'weight')}"
+    yield f"{part.class_name}{module}, {counted(part.weights, 'weight')}"
     if part.heads is not None and (part.formula is not None or facts.reads is not None):
         heads, shared = part.heads
         yield f"num_attention_heads {heads}, num_key_value_heads {shared}" + _sharing(heads, shared)

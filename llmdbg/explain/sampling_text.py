@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from llmdbg.explain.telling import count, listed, number, percent, word, words
+from llmdbg.formatting import counted, listed, percent_in_prose, quote, quote_list, significant
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ def about_guess(facts: Facts) -> str:
     if not facts.guesses or facts.stage.kind not in (StageKind.EMBED, StageKind.LAYER, StageKind.NORM):
         return ""
     first, *others = facts.guesses
-    told = f"If the model stopped here, it would say {word(first.text)} ({percent(first.prob)})"
-    told += f", or else {word(others[0].text)} ({percent(others[0].prob)})." if others else "."
+    told = f"If the model stopped here, it would say {quote(first.text)} ({percent_in_prose(first.prob)})"
+    told += f", or else {quote(others[0].text)} ({percent_in_prose(others[0].prob)})." if others else "."
     return told if facts.stage.kind is StageKind.NORM else f"{told} That is the logit lens."
 
 
@@ -31,20 +31,22 @@ def about_norm(facts: Facts) -> Iterator[str]:
 
 def about_logits(facts: Facts) -> Iterator[str]:
     """What the head made of the last vector."""
-    tokens = count(facts.model.vocabulary, "token")
+    tokens = counted(facts.model.vocabulary, "token")
     yield (
         f"The output head gives every one of the vocabulary's {tokens} a score, its logit: the higher, the likelier it "
-        "comes next. Softmax turns the scores into probabilities that make up 100 % together."
+        "comes next. Softmax turns the scores into probabilities that make up 100% together."
     )
     if facts.guesses:
         first, *others = facts.guesses
-        told = f"The likeliest is {word(first.text)} with {percent(first.prob)}"
-        yield f"{told}, then {word(others[0].text)} with {percent(others[0].prob)}." if others else f"{told}."
+        told = f"The likeliest is {quote(first.text)} with {percent_in_prose(first.prob)}"
+        yield (
+            f"{told}, then {quote(others[0].text)} with {percent_in_prose(others[0].prob)}." if others else f"{told}."
+        )
         if facts.entropy is not None:
-            equal = number(math.exp(facts.entropy))
+            equal = significant(math.exp(facts.entropy))
             yield (
-                f"The entropy is {number(facts.entropy)} nats: as undecided as between {equal} tokens that are equally "
-                "likely."
+                f"The entropy is {significant(facts.entropy)} nats: as undecided as between {equal} tokens that are "
+                "equally likely."
             )
 
 
@@ -65,8 +67,8 @@ def about_processor(facts: Facts) -> Iterator[str]:
     name = facts.stage.address.partition(".")[2]
     yield _PROCESSORS.get(
         name.rstrip("_0123456789") if name not in _PROCESSORS else name,
-        f"{word(name)} is a logits processor: it may change the scores before a token is chosen. It has no text of its "
-        "own here.",
+        f"{quote(name)} is a logits processor: it may change the scores before a token is chosen. It has no text of "
+        "its own here.",
     )
     if facts.processor is not None:
         yield _effect(facts.processor)
@@ -78,11 +80,13 @@ def _effect(step: ProcessorFacts) -> str:
     if step.setting is not None:
         name = f"{name} {step.setting:g}"
     name = name[0].upper() + name[1:]
-    told = f"{name} cut {count(step.cut, 'token')}, and {count(step.left)} may still be chosen" if step.cut else name
-    if percent(step.before) == percent(step.after):
-        return f"{told}." if step.cut else f"{told} left the likeliest token, {word(step.leader)}, as likely as it was."
+    told = f"{name} cut {counted(step.cut, 'token')}, and {step.left:,} may still be chosen" if step.cut else name
+    if percent_in_prose(step.before) == percent_in_prose(step.after):
+        return (
+            f"{told}." if step.cut else f"{told} left the likeliest token, {quote(step.leader)}, as likely as it was."
+        )
     way = "likelier" if step.after > step.before else "less likely"
-    change = f"{word(step.leader)} {way}: {percent(step.before)} became {percent(step.after)}"
+    change = f"{quote(step.leader)} {way}: {percent_in_prose(step.before)} became {percent_in_prose(step.after)}"
     return f"{told}, which made {change}." if step.cut else f"{told} made {change}."
 
 
@@ -100,40 +104,40 @@ def about_choice(facts: Facts) -> Iterator[str]:
         yield _effect(step)
     if facts.steps and choice.raw is not None and not choice.forced and math.isfinite(choice.prob):
         yield (
-            f"Before these settings the model itself held {word(choice.text)} at {percent(choice.raw)}, "
-            f"after them at {percent(choice.prob)}."
+            f"Before these settings the model itself held {quote(choice.text)} at {percent_in_prose(choice.raw)}, "
+            f"after them at {percent_in_prose(choice.prob)}."
         )
     yield from _lens_history(choice)
     yield _what_comes(choice)
 
 
 def _how_chosen(choice: ChoiceFacts) -> Iterator[str]:
-    chosen = word(choice.text)
+    chosen = quote(choice.text)
     if choice.forced:
         yield f"You forced {chosen}."
         if choice.prob == 0:
             yield "The sampling settings had cut it."
         else:
-            yield f"The scores gave it {percent(choice.prob)}, number {choice.rank} in likelihood."
+            yield f"The scores gave it {percent_in_prose(choice.prob)}, number {choice.rank} in likelihood."
         if choice.raw is not None:
-            yield f"Before any setting the model itself held it at {percent(choice.raw)}."
+            yield f"Before any setting the model itself held it at {percent_in_prose(choice.raw)}."
         return
     if choice.banned:
-        yield f"You banned {words(choice.banned)} here, so the choice was among the others."
+        yield f"You banned {quote_list(choice.banned)} here, so the choice was among the others."
     how = "Greedy decoding took the highest score" if choice.greedy else "Sampling drew one token at random"
     rank = "the likeliest" if choice.rank == 1 else f"number {choice.rank} in likelihood"
     if not math.isfinite(choice.prob):
         yield f"The next token is {chosen}, and that means nothing: its score is NaN, no number."
         return
-    yield f"{how}: the next token is {chosen}, {rank} at {percent(choice.prob)}."
+    yield f"{how}: the next token is {chosen}, {rank} at {percent_in_prose(choice.prob)}."
     other = choice.runner_up
     if other is None:
         return
     if other.prob <= choice.prob:
-        behind = number(100 * (choice.prob - other.prob))
-        yield f"The runner-up was {word(other.text)} with {percent(other.prob)}, {behind} points behind."
+        behind = significant(100 * (choice.prob - other.prob))
+        yield f"The runner-up was {quote(other.text)} with {percent_in_prose(other.prob)}, {behind} points behind."
     else:
-        told = f"The likeliest was {word(other.text)} with {percent(other.prob)}"
+        told = f"The likeliest was {quote(other.text)} with {percent_in_prose(other.prob)}"
         why = "it was banned" if other.text in choice.banned else "a draw may take another"
         yield f"{told}, but {why}." if other.text in choice.banned or not choice.greedy else f"{told}."
 
@@ -143,7 +147,7 @@ def _lens_history(choice: ChoiceFacts) -> Iterator[str]:
     if choice.led is None or not choice.asked_layers:
         return
     if not choice.led:
-        yield f"By the logit lens {word(choice.text)} led after none of the layers."
+        yield f"By the logit lens {quote(choice.text)} led after none of the layers."
         return
     stayed = _stayed_from(choice)
     first = choice.led[0]
@@ -185,7 +189,7 @@ def engineer_choosing(facts: Facts) -> Iterator[str]:
     """Formulas and sources of the scores, the processors and the choice."""
     kind, name = facts.stage.kind, facts.stage.address.partition(".")[2]
     if kind is StageKind.LOGITS:
-        yield f"p = softmax(logits) over {count(facts.model.vocabulary)} tokens, in float32, at the last position"
+        yield f"p = softmax(logits) over {facts.model.vocabulary:,} tokens, in float32, at the last position"
         if facts.model.tied:
             yield "tied weights: the head is the embedding's tensor (Press & Wolf 2017)"
     sources = {

@@ -8,7 +8,7 @@ from llmdbg.explain import input_text, layer_text, sampling_text
 from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.facts import Role
 from llmdbg.explain.glossary import terms_in
-from llmdbg.explain.telling import count, word
+from llmdbg.formatting import counted, percent, quote
 from llmdbg.models.stages import Stage, StageKind
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ def happened(stage: Stage, *, size: int, prompt_length: int, found: Candidates |
     """What the stage that has just run did, in a sentence. `size` is the length of the vectors that came out."""
     if chosen is not None:
         rank = "the likeliest" if chosen.rank == 1 else f"number {chosen.rank} in likelihood"
-        return f"the next token is chosen: {word(chosen.text)}, {rank} at {100 * chosen.prob:.1f} %"
+        return f"the next token is chosen: {quote(chosen.text)}, {rank} at {percent(chosen.prob)}"
     sentences = {
-        StageKind.TOKENIZE: f"the prompt is cut into {count(prompt_length, 'token')}, each a number the model knows",
+        StageKind.TOKENIZE: f"the prompt is cut into {counted(prompt_length, 'token')}, each a number the model knows",
         StageKind.EMBED: f"each token's number is looked up and becomes a vector of {size} numbers",
         StageKind.LAYER: f"layer {stage.layer} has added what it found to the vector of each position",
         StageKind.MODULE: f"{last_name(stage.address)} has run, a part of {_whole(stage.address, stage.layer)}",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmdbg import __version__
 from llmdbg.errors import UsageError
+from llmdbg.formatting import byte_count
 from llmdbg.frontends.log import log_path, record
 from llmdbg.frontends.sanitize import sanitize
 
@@ -216,7 +217,7 @@ def _section(title: str, entries: Any) -> list[str]:
 
 
 def _device_text(device: Device) -> str:
-    return f"{device.model}, {device.free / 1e9:.1f} of {device.total / 1e9:.1f} GB free"
+    return f"{device.model}, {byte_count(device.free)} of {byte_count(device.total)} free"
 
 
 def _absent(path: str) -> str:

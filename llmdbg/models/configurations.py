@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError
+from llmdbg.formatting import did_you_mean
 from llmdbg.models.checkpoints import read_config
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def _check_code(folder: Path, config: dict[str, Any], *, trust_remote_code: bool
     if kind is None:
         raise DamagedFileError(f"{folder / 'config.json'} does not say its model_type, so nothing knows how to load it")
     if kind not in CONFIG_MAPPING:
-        near = difflib.get_close_matches(str(kind), list(CONFIG_MAPPING.keys()), n=1, cutoff=0.6)
-        hint = f" (it knows {near[0]!r})" if near else ""
+        hint = did_you_mean(str(kind), CONFIG_MAPPING.keys())
         raise ModelRequestError(
             f"this transformers has no model of type {str(kind)!r}{hint}: upgrade transformers, or use another model"
         )

@@ -8,6 +8,7 @@ import psutil
 import torch
 
 from llmdbg.errors import OutOfMemoryError
+from llmdbg.formatting import byte_count
 
 # What runs beside the weights: activations, KV cache, the allocator's slack. A guess on the small side, since refusing
 # a model that would fit is worse than failing a little later.
@@ -29,17 +30,9 @@ def require(needed: int, device: torch.device, name: str) -> None:
     if needed * _HEADROOM > free:
         where = "memory" if device.type == "cpu" else f"memory on {device}"
         raise OutOfMemoryError(
-            f"{name} needs {in_words(needed)} of {where} for its weights and there are {in_words(free)} free: choose a "
-            "smaller --dtype, --quantize, another --device or a smaller model"
+            f"{name} needs {byte_count(needed)} of {where} for its weights and there are {byte_count(free)} free: "
+            "choose a smaller --dtype, --quantize, another --device or a smaller model"
         )
-
-
-def in_words(count: int) -> str:
-    """Bytes as people say them: `14.5 GB`."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"
 
 
 def _cgroup_free() -> int | None:

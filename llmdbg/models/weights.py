@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llmdbg.errors import DamagedFileError, LlmdbgError, LoadError, ModelRequestError, OutOfMemoryError
+from llmdbg.formatting import byte_count
 from llmdbg.models import memory
 from llmdbg.models.checkpoints import all_tensors, weight_files
 from llmdbg.models.loading_bars import reported_bars
@@ -222,7 +223,7 @@ def _explained(name: str, needed: int | None, error: Exception) -> LlmdbgError:
 
 
 def _too_large(name: str, needed: int | None) -> str:
-    size = "more memory than there is" if not needed else f"{memory.in_words(needed)} of memory, more than there is"
+    size = "more memory than there is" if not needed else f"{byte_count(needed)} of memory, more than there is"
     return f"{name} needs {size}: choose a smaller --dtype, --quantize, another --device or a smaller model"
 
 

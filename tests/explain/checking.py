@@ -19,8 +19,8 @@ from llmdbg.models.stages import StageKind
 
 _QUOTED = re.compile(r'"((?:[^"]|"(?=[^ .,;:?)]))*)"')
 _NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
-_SAYINGS = {"100 %", "0", "1"}
-"""`make up 100 % together`, `counted from 0`, `below 1`: what is said of every run."""
+_SAYINGS = {"100", "0", "1"}
+"""`add up to 100%`, `counted from 0`, `below 1`: what is said of every run."""
 
 
 def numbers_of(text: str) -> list[str]:
@@ -38,15 +38,15 @@ def check(session: Session, explanation: Explanation) -> None:
     values, words = set(_told(_numbers(session))), set(_words(session))
     for paragraph in explanation.plain:
         for number in numbers_of(paragraph):
-            known = number in values or number.replace(",", "") in values or number in _SAYINGS or number == "100"
+            known = number in values or number.replace(",", "") in values or number in _SAYINGS
             assert known, (number, paragraph)
         for word in words_of(paragraph):
             assert word in words, (word, paragraph)
         _check_pairs(session, paragraph)
 
 
-_SAID = re.compile(r'(?:would say|or else|likeliest is|then|runner-up was) "(.*?)" (?:\(|with )([\d.]+) %')
-_READ = re.compile(r'"([^"]*)" at (?:position )?(\d+)(?:: | \()([\d.]+) %')
+_SAID = re.compile(r'(?:would say|or else|likeliest is|then|runner-up was) "(.*?)" (?:\(|with )([\d.]+)%')
+_READ = re.compile(r'"([^"]*)" at (?:position )?(\d+)(?:: | \()([\d.]+)%')
 
 
 def _check_pairs(session: Session, paragraph: str) -> None:
@@ -97,7 +97,7 @@ def _numbers(session: Session) -> Iterator[float]:
     yield len(session.anatomy.layers())
     yield sum(parameter.numel() for parameter in model.parameters())
     stored = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    yield from (stored, stored / 1e3, stored / 1e6, stored / 1e9)
+    yield from (stored, stored / 2**10, stored / 2**20, stored / 2**30)
     yield model.get_input_embeddings().weight.shape[0]
     yield from (
         len(prompt.ids),

@@ -9,7 +9,6 @@ ADDRESS@prefill  only in the prefill, which produces token 0; @decode in every l
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from llmdbg.errors import AddressError
+from llmdbg.formatting import nearest
 from llmdbg.models.stages import Phase
 
 if TYPE_CHECKING:
@@ -95,12 +95,7 @@ class AddressBook:
         if "." not in place:
             # `mpl` is more likely a slip for some `0.mlp` than for `sample`.
             known = {address.rpartition(".")[2]: address for address in reversed(self._by_address)} | known
-        nearest = max(known, key=lambda name: (_likeness(place, name), -abs(len(place) - len(name))))
-        return f"{line}: the nearest is {known[nearest]!r}"
-
-
-def _likeness(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one, other).ratio()
+        return f"{line}: the nearest is {known[nearest(place, known)]!r}"
 
 
 def _matches(address: str, pattern: str) -> bool:

@@ -10,15 +10,15 @@ depth are bounded, what it may contain is translated node by node, and no part o
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from llmdbg.errors import ConditionError
+from llmdbg.formatting import nearest
 from llmdbg.models.stages import Phase
 from llmdbg.probes.quantities import NAMES, OF_TOKEN, TEXTS, of_token
 
@@ -322,7 +322,7 @@ class _Reader:
             raise self.error(tree, f"takes something in parentheses: {_usage(name)}")
         if name in tuple(Phase):
             raise self.error(tree, f'is a text, and needs quotes: phase == "{name}"')
-        raise self.error(tree, f"is no name here: the nearest is {_nearest(name, (*NAMES, *_FUNCTIONS))!r}")
+        raise self.error(tree, f"is no name here: the nearest is {nearest(name, (*NAMES, *_FUNCTIONS))!r}")
 
     def _comparison(self, tree: ast.Compare) -> Comparison:
         if any(type(each) not in _COMPARISONS for each in tree.ops):
@@ -345,15 +345,17 @@ class _Reader:
         if Name("phase") in operands:
             for literal, where in zip(operands, trees, strict=True):
                 if isinstance(literal, Text) and literal.value not in tuple(Phase):
-                    raise self.error(where, f"is no phase: the nearest is {_nearest(literal.value, tuple(Phase))!r}")
+                    raise self.error(
+                        where, f"is no phase: the nearest is {nearest(literal.value, list(map(str, Phase)))!r}"
+                    )
 
     def _call(self, tree: ast.Call) -> Node:
         function = tree.func.id if isinstance(tree.func, ast.Name) else ""
         if function in NAMES:
             raise self.error(tree.func, "stands alone, and takes nothing in parentheses")
         if function not in _FUNCTIONS:
-            nearest = f": the nearest is {_nearest(function, _FUNCTIONS)!r}" if function else ""
-            raise self.error(tree.func, f"cannot be called{nearest}")
+            hint = f": the nearest is {nearest(function, _FUNCTIONS)!r}" if function else ""
+            raise self.error(tree.func, f"cannot be called{hint}")
         if len(tree.args) != 1 or tree.keywords:
             raise self.error(tree, f"should be one thing in parentheses: {_usage(function)}")
         [argument] = tree.args
@@ -388,7 +390,3 @@ def _usage(function: str) -> str:
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…")
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    return str(max(known, key=lambda name: difflib.SequenceMatcher(None, word, name).ratio()))

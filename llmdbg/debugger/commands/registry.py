@@ -5,7 +5,6 @@ A command takes a session and its arguments as text, and answers with an `Outcom
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.quoting import pieces
 from llmdbg.errors import CommandError
+from llmdbg.formatting import nearest
 
 if TYPE_CHECKING:
     from llmdbg.debugger.execution.session import Session
@@ -127,8 +127,8 @@ class Registry:
             return next(iter(matching.values()))
         if matching:
             raise CommandError(f"{word!r} could be any of: {', '.join(matching)}")
-        near = difflib.get_close_matches(word, self._by_name, n=1, cutoff=0.0)
-        raise CommandError(f"there is no command {word!r}: the nearest is {near[0]!r}, and `help` lists all")
+        near = nearest(word, self._by_name)
+        raise CommandError(f"there is no command {word!r}: the nearest is {near!r}, and `help` lists all")
 
     def run(self, session: Session, line: str) -> Outcome:
         """Run one command line. Raises CommandError or AddressError, having changed nothing, when it makes no sense."""

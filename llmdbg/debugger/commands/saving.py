@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Moved, Outcome, Quit, required
 from llmdbg.debugger.quoting import pieces
 from llmdbg.errors import CommandError, LlmdbgError
+from llmdbg.formatting import byte_count
 
 if TYPE_CHECKING:
     from llmdbg.debugger.execution.session import Session
@@ -97,7 +98,7 @@ def _lines(path: Path) -> list[str]:
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) > _MOST_BYTES:
-        raise CommandError(f"{path} is larger than {_MOST_BYTES >> 20} MB: that is no file of commands")
+        raise CommandError(f"{path} is larger than {byte_count(_MOST_BYTES)}: that is no file of commands")
     try:
         return data.decode().splitlines()
     except UnicodeDecodeError as error:

@@ -17,6 +17,7 @@ import msgspec
 from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
 from llmdbg.debugger.persistence.model import SavedSession
 from llmdbg.errors import SessionFileError
+from llmdbg.formatting import byte_count
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION
 
 FORMAT = 3
@@ -47,7 +48,7 @@ def to_json(saved: SavedSession) -> str:
 def from_json(text: str, prompt: str) -> SavedSession:
     """Read what `to_json` wrote, believing nothing. Raises SessionFileError, naming the field."""
     if len(text) > MOST_BYTES:
-        damaged(f"it is larger than {MOST_BYTES >> 20} MB")
+        damaged(f"it is larger than {byte_count(MOST_BYTES)}")
     try:
         document = json.loads(text, parse_constant=_finite, parse_float=_finite)
     except RecursionError:

@@ -24,6 +24,7 @@ from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
 from llmdbg.debugger.limits import MOST_BREAKPOINTS, MOST_LEFT_PAD, MOST_LINE, MOST_LINES
 from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.errors import SessionFileError
+from llmdbg.formatting import counted
 from llmdbg.models.spec import DEMO_MODEL, ModelSpec
 from llmdbg.models.stages import TOKENIZE
 
@@ -238,13 +239,12 @@ def describe(saved: SavedSession) -> str:
     """A saved session in one line. Its text is as in the file: front ends show it through `sanitize`."""
     words = " ".join(saved.prompt[: 4 * _EXCERPT].split())
     excerpt = words if len(words) <= _EXCERPT else f"{words[: _EXCERPT - 1]}…"
-    count = len(saved.breakpoints)
     return " · ".join(
         (
             (saved.spec.name or DEMO_MODEL)[-_MOST_NAME:],
             f'"{excerpt}"',
             "at the end" if saved.ended else f"at {saved.place.address}@{saved.place.token}",
-            f"{count} breakpoint{'' if count == 1 else 's'}",
+            counted(len(saved.breakpoints), "breakpoint"),
             f"{datetime.fromisoformat(saved.updated).astimezone():%Y-%m-%d %H:%M}",
         )
     )

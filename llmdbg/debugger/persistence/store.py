@@ -23,6 +23,7 @@ from pathlib import Path
 from llmdbg.debugger.persistence.format import MOST_BYTES, damaged, from_json, to_json
 from llmdbg.debugger.persistence.model import SavedSession, new_id, now, this_process
 from llmdbg.errors import SessionFileError
+from llmdbg.formatting import byte_count
 
 KEPT = {"closed": 20, "interrupted": 50, "elsewhere": 50, "damaged": 20, "unfinished": 0}
 """How many of each sort are kept, newest first. What runs on this host is never removed."""
@@ -191,14 +192,14 @@ class SessionStore:
         except UnicodeEncodeError as error:
             raise SessionFileError("a prompt that is not UTF-8 is not saved") from error
         if len(data) > _MOST_PROMPT_BYTES:
-            raise SessionFileError(f"a prompt of more than {_MOST_PROMPT_BYTES >> 20} MB is not saved")
+            raise SessionFileError(f"a prompt of more than {byte_count(_MOST_PROMPT_BYTES)} is not saved")
         (self._folder / saved.id).mkdir(mode=0o700, exist_ok=True)
         _write(self._folder / saved.id / _PROMPT, data)
 
     def _write(self, saved: SavedSession) -> None:
         data = to_json(saved).encode()
         if len(data) > MOST_BYTES:
-            raise SessionFileError(f"a session of more than {MOST_BYTES >> 20} MB is not saved")
+            raise SessionFileError(f"a session of more than {byte_count(MOST_BYTES)} is not saved")
         _write(self._folder / saved.id / _DOCUMENT, data)
         self._mine[saved.id] = saved
 
@@ -273,7 +274,7 @@ def _read(path: Path, most: int) -> str:
     with path.open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
-        damaged(f"{path.name} is larger than {most >> 20} MB")
+        damaged(f"{path.name} is larger than {byte_count(most)}")
     try:
         return data.decode()
     except UnicodeDecodeError as error:

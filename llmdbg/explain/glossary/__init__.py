@@ -5,7 +5,6 @@ The entries are in `words_of_text.py`, `words_of_models.py`, `words_of_choosing.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ from llmdbg.explain.glossary.debugging import DEBUGGING
 from llmdbg.explain.glossary.model import MODELS
 from llmdbg.explain.glossary.sampling import CHOOSING
 from llmdbg.explain.glossary.text import TEXT
+from llmdbg.formatting import near_matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,7 @@ def term(word: str) -> Term | None:
 def nearest_names(word: str) -> list[str]:
     """Every way to write an entry's name, the likeliest meant first."""
     names = {_plain(name): name for entry in GLOSSARY for name in (*entry.aliases, entry.name)}
-    near = difflib.get_close_matches(_plain(word), names, n=3, cutoff=0.5)
-    return [names[each] for each in near]
+    return [names[each] for each in near_matches(_plain(word), names, most=3)]
 
 
 def terms_in(text: str) -> tuple[str, ...]:

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.formatting import percent
 from llmdbg.frontends.answers.tables import Column, Table, aligned
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
     from llmdbg.probes.attention import AttentionMap, Read
-
-_LEAST_SHOWN = 0.0005
-
-
-def percent(weight: float) -> str:
-    """A weight in percent; one that would be 0.0 says that it is not nothing."""
-    return "<0.1 %" if 0 < weight < _LEAST_SHOWN else f"{100 * weight:.1f} %"
 
 
 def heading(value: AttentionMap) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.frontends.answers.kv import size
+from llmdbg.formatting import byte_count, milliseconds, percent
 from llmdbg.frontends.answers.tables import Column, Table, aligned
 from llmdbg.frontends.sanitize import sanitize
 
@@ -18,17 +18,18 @@ def timed_line(value: Timed) -> str:
     """`decode of token 3: 25.1 ms (24.0 to 27.3, 5 runs), 39.8 tokens/s`."""
     what = f"decode of token {value.token}" if value.token else f"prefill of {value.positions} tokens"
     between = f"{value.fastest:.1f} to {value.slowest:.1f}, {value.runs} runs" if value.runs > 1 else "1 run"
-    return f"{what}: {value.ms:.1f} ms ({between}), {value.tokens_per_second:.1f} tokens/s"
+    return f"{what}: {milliseconds(value.ms, 1)} ({between}), {value.tokens_per_second:.1f} tokens/s"
 
 
 def added_line(value: Added) -> str:
     """What watching adds, or that it is too little to be told."""
     stages = f"{value.watching} ({value.stages} stages)"
     if value.noise is None:
-        return f"watching {stages} took {abs(value.ms):.1f} ms {'more' if value.ms > 0 else 'less'}, in one run of each"
+        more = f"{milliseconds(abs(value.ms), 1)} {'more' if value.ms > 0 else 'less'}"
+        return f"watching {stages} took {more}, in one run of each"
     if value.ms <= value.noise:
-        return f"watching {stages} adds less than runs differ by anyway, {value.noise:.1f} ms"
-    return f"watching {stages} adds {value.ms:.1f} ms, {value.us_per_stage:.0f} µs a stage"
+        return f"watching {stages} adds less than runs differ by anyway, {milliseconds(value.noise, 1)}"
+    return f"watching {stages} adds {milliseconds(value.ms, 1)}, {value.us_per_stage:.0f} µs a stage"
 
 
 def _lines(value: Cost) -> list[str]:
@@ -41,11 +42,12 @@ def _lines(value: Cost) -> list[str]:
         slowest = max(range(len(value.layers)), key=value.layers.__getitem__, default=None)
         if slowest is not None:
             typical = sorted(value.layers)[len(value.layers) // 2]
-            lines.append(f"a layer: {typical:.2f} ms, the slowest is {slowest} with {value.layers[slowest]:.2f} ms")
+            longest = milliseconds(value.layers[slowest], 2)
+            lines.append(f"a layer: {milliseconds(typical, 2)}, the slowest is {slowest} with {longest}")
     lines += ["what llmdbg adds", *(f"  {added_line(each)}" for each in value.added)]
     lines += ["memory", *aligned(_memory(value.memory))]
     if value.kv_growth is not None:
-        lines.append(f"the KV cache grows by {size(value.kv_growth)} a token")
+        lines.append(f"the KV cache grows by {byte_count(value.kv_growth)} a token")
     return lines
 
 
@@ -55,7 +57,7 @@ def _times(outline: Sequence[TimeRow], parts: Sequence[TimeRow]) -> Table:
         Column("stage", left=True),
         Column("count"),
         Column("ms", "{:.2f}".format),
-        Column("of its run", lambda part: f"{100 * part:.1f}%"),
+        Column("of its run", percent),
     )
     rows = [("between them", None, each.ms, each.share) if not each.count else _row(each, "") for each in outline]
     return Table(columns, (*rows, *(_row(each, "in layers: ") for each in parts)))
@@ -66,7 +68,7 @@ def _row(each: TimeRow, before: str) -> tuple[Any, ...]:
 
 
 def _memory(rows: Sequence[MemoryRow]) -> Table:
-    columns = (Column("what", left=True), Column("device", left=True), Column("bytes", size))
+    columns = (Column("what", left=True), Column("device", left=True), Column("bytes", byte_count))
     return Table(columns, tuple((each.what, each.device, each.bytes) for each in rows))
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.formatting import byte_count
 from llmdbg.frontends.answers.tables import Column, Table, aligned
 from llmdbg.frontends.sanitize import quoted, sanitize
 
@@ -13,16 +14,6 @@ if TYPE_CHECKING:
     from llmdbg.probes.kv import CacheMap, LayerCache, LayerMap, Rotation
 
 _ANGLES_SHOWN = 8
-
-
-def size(number: int | None) -> str:
-    """A number of bytes, for people."""
-    if number is None:
-        return "?"
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("kiB", 2**10)):
-        if number >= scale:
-            return f"{number / scale:.1f} {unit}"
-    return f"{number} B"
 
 
 def span(first: int | None, last: int | None) -> str:
@@ -39,9 +30,11 @@ def rotation_text(value: Rotation) -> str:
 
 
 def _cache_lines(value: CacheMap) -> list[str]:
-    growth = "?" if value.growth is None else size(value.growth)
-    kept = f", {size(value.storage)} of memory behind it" if value.storage > value.bytes else ""
-    lines = [f"{sanitize(value.cache)}: {size(value.bytes)} in {len(value.layers)} layers{kept}; +{growth} a token"]
+    growth = byte_count(value.growth)
+    kept = f", {byte_count(value.storage)} of memory behind it" if value.storage > value.bytes else ""
+    lines = [
+        f"{sanitize(value.cache)}: {byte_count(value.bytes)} in {len(value.layers)} layers{kept}; +{growth} a token"
+    ]
     lines.append(f"seen from position {value.position} {quoted(value.text)}")
     if value.padding:
         lines.append(f"the first {value.padding} positions are padding, and hidden")
@@ -59,8 +52,8 @@ def _layers(layers: Sequence[LayerCache]) -> Table:
         Column("in sight", left=True),
         Column("dropped"),
         Column("drops next"),
-        Column("bytes", size),
-        Column("a token", size),
+        Column("bytes", byte_count),
+        Column("a token", byte_count),
         Column("keys", left=True),
     )
     return Table(columns, tuple(map(_layer_row, layers)))
@@ -84,9 +77,9 @@ def _layer_row(layer: LayerCache) -> tuple[Any, ...]:
 
 def _layer_lines(value: LayerMap) -> list[str]:
     layer = value.layer
-    lines = [f"layer {layer.layer} of {sanitize(value.cache)}: {layer.kind}, {size(layer.bytes)}"]
+    lines = [f"layer {layer.layer} of {sanitize(value.cache)}: {layer.kind}, {byte_count(layer.bytes)}"]
     if layer.first is not None:
-        lines.append(f"holds positions {span(layer.first, layer.last)}; +{size(layer.growth)} a token")
+        lines.append(f"holds positions {span(layer.first, layer.last)}; +{byte_count(layer.growth)} a token")
     if layer.capacity is not None:
         lines.append(f"has room for {layer.capacity} positions")
     if layer.window is not None:
@@ -95,7 +88,9 @@ def _layer_lines(value: LayerMap) -> list[str]:
     if layer.sees_from is not None:
         padding = f", {layer.padding} of those held are padding" if layer.padding else ""
         lines.append(f"position {value.position} {quoted(value.text)} can see from {layer.sees_from} on{padding}")
-    lines += [f"{each.name} {each.dtype}{list(each.shape)} {each.device}, {size(each.bytes)}" for each in layer.tensors]
+    lines += [
+        f"{each.name} {each.dtype}{list(each.shape)} {each.device}, {byte_count(each.bytes)}" for each in layer.tensors
+    ]
     lines.append(f"positions: {sanitize(value.positions)}")
     if value.rotation is not None:
         lines.append(rotation_text(value.rotation))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from llmdbg.formatting import percent
 from llmdbg.frontends.answers.tables import Column, Table, aligned
 from llmdbg.frontends.sanitize import quoted, sanitize
 
@@ -28,7 +29,7 @@ def lens_lines(value: LensTable) -> list[str]:
         *(Column(quoted(each.text)) for each in followed),
     )
     rows = tuple(
-        (row.address, row.entropy, *_likeliest(row), *(f"{each.rank:,} {_percent(each.prob)}" for each in row.followed))
+        (row.address, row.entropy, *_likeliest(row), *(f"{each.rank:,} {percent(each.prob)}" for each in row.followed))
         for row in value.rows
     )
     lines = [f"what the model would say behind position {value.position} if it stopped there (lens)"]
@@ -57,12 +58,8 @@ def _title(rank: int) -> str:
 
 
 def _likeliest(row: LensRow) -> list[str]:
-    texts = [f"{_percent(each.prob):>6} {quoted(each.text)}" for each in row.top[:_SHOWN]]
+    texts = [f"{percent(each.prob):>6} {quoted(each.text)}" for each in row.top[:_SHOWN]]
     return texts + [""] * (_SHOWN - len(texts))
-
-
-def _percent(prob: float) -> str:
-    return f"{100 * prob:.1f}%"
 
 
 def _tables(value: LensTable) -> Sequence[Table]:

@@ -6,25 +6,19 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.formatting import counted, percent_of_many
 from llmdbg.frontends.answers.tables import Column, Table, aligned
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
     from llmdbg.debugger.inspection.nonfinite import BadWeight, Find, NonfiniteHunt, StageExtent
 
-_LEAST_SHARE = 0.001  # percent
 _FLOAT16_LARGEST = 65504.0
 
 
 def number_name(value: float) -> str:
     """NaN, +inf, -inf."""
     return "NaN" if math.isnan(value) else f"{value:+}"
-
-
-def share(part: float) -> str:
-    """A part of a whole for people: however small, what is not nothing does not read as nothing."""
-    percent = 100 * part
-    return "0%" if part == 0 else f"<{_LEAST_SHARE}%" if percent < _LEAST_SHARE else f"{percent:.3g}%"
 
 
 def headroom(part: float) -> str:
@@ -91,17 +85,15 @@ def _lines(value: NonfiniteHunt) -> list[str]:
         if value.asked_at != value.token:
             lines.append(f"  you stand at token {value.asked_at}, which is not finite either")
         lines += ["the stages before it, as they ended; absmax is of the finite values", *_shown(value.before)]
-    lines.append(f"found by looking through {value.tokens_run} forward{'' if value.tokens_run == 1 else 's'}")
+    lines.append(f"found by looking through {counted(value.tokens_run, 'forward')}")
     lines += [
         "nearest to overflow: absmax, and as a part of the dtype's largest",
         *_shown(value.nearest),
     ]
     lines += _in_float16(value.nearest)
     if value.least is not None:
-        least = value.least
-        lines.append(
-            f"smallest values: {share(least.subnormal)} of {sanitize(least.address)} are subnormal in {least.dtype}"
-        )
+        least, part = value.least, percent_of_many(value.least.subnormal)
+        lines.append(f"smallest values: {part} of {sanitize(least.address)} are subnormal in {least.dtype}")
     return lines
 
 
@@ -137,8 +129,8 @@ def _table(rows: Sequence[StageExtent]) -> Table:
         Column("of max", headroom),
         Column("NaN"),
         Column("inf"),
-        Column("zeros", share),
-        Column("subnormal", share),
+        Column("zeros", percent_of_many),
+        Column("subnormal", percent_of_many),
     )
     return Table(columns, tuple(map(_row, rows)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.formatting import byte_count, counted, large_number, milliseconds, percent
 from llmdbg.frontends.answers import writers
 from llmdbg.frontends.sanitize import quoted, sanitize
 
@@ -36,12 +37,12 @@ def stop_line(stop: Stop) -> str:
         parts.append(tensor_line(stop.tensor))
     if stop.chosen is not None:
         chosen = stop.chosen
-        parts.append(f"chose {chosen.id} {quoted(chosen.text)} {_percent(chosen.prob)} rank {chosen.rank}")
+        parts.append(f"chose {chosen.id} {quoted(chosen.text)} {percent(chosen.prob)} rank {chosen.rank}")
     elif stop.candidates is not None:
         likeliest = [row for row in stop.candidates.rows if not row.cut_by][:_CANDIDATES_IN_A_LINE]
-        parts.append(" ".join(f"{quoted(row.text)} {_percent(row.prob)}" for row in likeliest))
+        parts.append(" ".join(f"{quoted(row.text)} {percent(row.prob)}" for row in likeliest))
     if stop.ms is not None:
-        parts.append(f"{stop.ms:.2f} ms")
+        parts.append(milliseconds(stop.ms, 2))
     if stop.values:
         parts.insert(1, value_words(stop.values))
     if stop.differs:
@@ -81,8 +82,10 @@ def end_lines(end: End) -> list[str]:
     """How the generation ended, and the whole answer."""
     why = {"eos": "the model ended its answer", "length": "the length asked for is reached", "quit": "left"}
     reason = "the model's context is full" if end.at_context_end else why.get(end.stopped_by, end.stopped_by)
-    count = f"{len(end.ids)} token{'' if len(end.ids) == 1 else 's'}"
-    return [f"end  {end.stopped_by}  {count}  ({reason})", *(sanitize(line) for line in end.text.split("\n"))]
+    return [
+        f"end  {end.stopped_by}  {counted(len(end.ids), 'token')}  ({reason})",
+        *(sanitize(line) for line in end.text.split("\n")),
+    ]
 
 
 def token_lines(rows: Iterable[TokenRow], notes: Iterable[str] = ()) -> list[str]:
@@ -120,8 +123,8 @@ def _candidate_line(row: Candidate) -> str:
     raw = row.path[0]
     cut = f"  cut by {row.cut_by}" if row.cut_by else ""
     return (
-        f"{row.rank:4}  {row.id:6}  {quoted(row.text):20}  {row.logit:7.3f}  {_percent(row.prob):>6}"
-        f"    {raw.logit:9.3f}  {_percent(raw.prob):>8}{cut}"
+        f"{row.rank:4}  {row.id:6}  {quoted(row.text):20}  {row.logit:7.3f}  {percent(row.prob):>6}"
+        f"    {raw.logit:9.3f}  {percent(raw.prob):>8}{cut}"
     )
 
 
@@ -137,7 +140,7 @@ def _stop_lines(stop: Stop) -> list[str]:
     module = f" ({stage.module})" if stage.module else ""
     lines = [f"{stage.kind} {stage.address}{module}: token {stop.token}, {stop.phase}"]
     lines += _statistics_lines(stop.tensor) if stop.tensor else []
-    return lines if stop.ms is None else [*lines, f"{stop.ms:.3f} ms"]
+    return lines if stop.ms is None else [*lines, milliseconds(stop.ms, 3)]
 
 
 def _breakpoint_lines(value: Breakpoint) -> list[str]:
@@ -150,7 +153,7 @@ def _breakpoint_lines(value: Breakpoint) -> list[str]:
     state = "" if value.enabled else ", off"
     once = ", once" if value.temporary else ""
     ignored = f", the next {value.ignore} pass" if value.ignore else ""
-    hits = f"hit {value.hits} time{'' if value.hits == 1 else 's'}"
+    hits = f"hit {counted(value.hits, 'time')}"
     lines = [f"{value.kind} {value.number}{what} at {value.target.text}{many}{condition}{once}{state}{ignored}, {hits}"]
     return [*lines, *(f"    {sanitize(command)}" for command in value.commands)]
 
@@ -202,14 +205,15 @@ def _proof_lines(value: Proof) -> list[str]:
 
 
 def _likely(tokens: Iterable[Likely]) -> str:
-    return " ".join(f"{quoted(each.text)} {_percent(each.prob)}" for each in tokens)
+    return " ".join(f"{quoted(each.text)} {percent(each.prob)}" for each in tokens)
 
 
 def _model_lines(value: ModelInfo) -> list[str]:
     context = f"{value.context} tokens" if value.context else "no limit"
+    weights = f"{large_number(value.parameters)} weights"
     return [
-        f"{sanitize(value.name)}: {value.architecture}, {value.layers} layers, {_count(value.parameters)} weights",
-        f"{value.dtype} on {value.device}, {value.bytes / 1e6:.0f} MB, attention {value.attention}",
+        f"{sanitize(value.name)}: {value.architecture}, {value.layers} layers, {weights}",
+        f"{value.dtype} on {value.device}, {byte_count(value.bytes)}, attention {value.attention}",
         f"context {context}, vocabulary {value.vocabulary}, {value.sampling}",
         *(f"note: {sanitize(note)}" for note in value.notes),
     ]
@@ -222,17 +226,6 @@ def _command_lines(value: Command) -> list[str]:
 
 def _table_lines(value: TokenTable) -> list[str]:
     return token_lines(value.rows, value.notes)
-
-
-def _count(number: int) -> str:
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.1f} {letter}"
-    return str(number)
-
-
-def _percent(prob: float) -> str:
-    return f"{100 * prob:.1f}%"
 
 
 _WRITERS: dict[str, Any] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.formatting import counted
 from llmdbg.frontends.answers.number_grid import Grid
 from llmdbg.frontends.answers.tables import Column, Table
 from llmdbg.frontends.heat_glyphs import INFINITE, LEGEND, NAN, NEGATIVE, NEGATIVE_INFINITE, POSITIVE, shade
@@ -27,12 +28,7 @@ def head_line(value: Values) -> str:
     shape = ", ".join(map(str, value.shape))
     later = f", from number {value.offset:,} on" if value.offset and value.summary is None else ""
     name = f"{sanitize(value.address)}{value.slice} {of}"
-    return f"{name}: {count_text(value.size)} of {value.dtype}[{shape}] on {value.device}{later}"
-
-
-def count_text(size: int) -> str:
-    """`1 value`, `576 values`."""
-    return f"{size:,} value{'' if size == 1 else 's'}"
+    return f"{name}: {counted(value.size, 'value')} of {value.dtype}[{shape}] on {value.device}{later}"
 
 
 def summary_lines(value: Values) -> list[str]:
@@ -103,7 +99,7 @@ def heat_legend(picture: Heat) -> list[str]:
     """What the signs mean, and what a cell is."""
     scale = f"{picture.scale:.4g}"
     of = "mean" if picture.of == "mean" else "number of the largest magnitude"
-    matrix = f"{count_text(picture.width)}, read on from line to line" if picture.folded else (
+    matrix = f"{counted(picture.width, 'value')}, read on from line to line" if picture.folded else (
         f"{picture.height:,} rows (down) x {picture.width:,} (across)"
     )  # fmt: skip
     beyond = f"{picture.beyond:,} cells are beyond it, up to {picture.largest:.4g}" if picture.beyond else ""

@@ -19,7 +19,7 @@ class LoadingBar:
 
     def __init__(self) -> None:
         console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True))
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._is_terminal = console.is_terminal
         self._task: TaskID | None = None

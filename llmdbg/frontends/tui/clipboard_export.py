@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from llmdbg.formatting import counted
 from llmdbg.frontends.tui._compat import screen_lines
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def copied(app: LlmdbgApp, pane: RowPane) -> str:
         where = f"could not be written to a file ({error.strerror or error})"
     else:
         where = f"is in {path}"
-    count = f"{len(pane.rows):,} line{'' if len(pane.rows) == 1 else 's'}"
+    count = counted(len(pane.rows), "line")
     if len(text) > _LONGEST_FOR_A_TERMINAL:
         return f"{pane.id}: {count}, too long for the clipboard; it {where}"
     app.copy_to_clipboard(text)

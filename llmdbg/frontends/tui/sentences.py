@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.explain.stages import happened
+from llmdbg.formatting import counted
 from llmdbg.frontends.answers.text import value_words
 from llmdbg.frontends.sanitize import token_text
 from llmdbg.frontends.tui.panes.tokens import described
@@ -41,12 +42,11 @@ def _happened(shown: Snapshot) -> str:
 
 def _ending(shown: Snapshot) -> str:
     assert shown.end is not None
-    count = len(shown.end.ids)
     why = {"eos": "the model ended its answer", "length": "the length asked for is reached"}
     reason = "the model's context is full" if shown.end.at_context_end else why.get(shown.end.stopped_by, "left")
     vain = [each.partition(":")[0] for each in never_hit(shown.breakpoints)]
     missed = "" if not vain else f"{vain[0]} · " if len(vain) == 1 else f"{len(vain)} breakpoints were never hit · "
-    return f"{reason}: {count} token{'' if count == 1 else 's'} · {missed}r again · a panes"
+    return f"{reason}: {counted(len(shown.end.ids), 'token')} · {missed}r again · a panes"
 
 
 def about_statistics(shown: Snapshot) -> str:

@@ -312,7 +312,7 @@ def test_the_demo_model_is_told_with_its_own_numbers() -> None:
         session.do(f"goto {address}@0")
         told = explain_here(session)
         check(session, told)
-        other = replace(told, plain=("Nothing had 12.345 %.",))
+        other = replace(told, plain=("Nothing had 12.345%.",))
         with pytest.raises(AssertionError):
             check(session, other)
     session.do("goto 20@1")

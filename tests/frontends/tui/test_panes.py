@@ -322,9 +322,9 @@ def test_help_names_every_action():
 
 
 def test_loading():
-    rows = text(loading_rows("smollm2", LoadProgress("reading", 250_000_000, 500_000_000), 80, 20))
+    rows = text(loading_rows("smollm2", LoadProgress("reading", 250 * 2**20, 500 * 2**20), 80, 20))
     assert "reading …" in rows
-    assert "250.0 MB of 500.0 MB" in rows
+    assert "250 MiB of 500 MiB" in rows
     assert "█" in rows
 
 

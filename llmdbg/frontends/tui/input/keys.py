@@ -6,8 +6,8 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 
+from llmdbg.formatting import did_you_mean
 from llmdbg.frontends.tui.input.actions import Action
 
 # Where Textual's name of a character is not its Unicode name.
@@ -61,7 +61,7 @@ def textual_key(typed: str) -> str:
         word = key.lower()
         name = _ALIASES.get(word, word)
         if name not in _NAMED and not _names_a_character(name):
-            raise ValueError(f'there is no key "{typed}"{_did_you_mean(name)}')
+            raise ValueError(f'there is no key "{typed}"{did_you_mean(name, _NAMED)}')
     return "+".join((*(each for each in sorted(_MODIFIERS) if each in held), name))
 
 
@@ -154,8 +154,3 @@ _CHARACTERS = {
 
 def _names_a_character(name: str) -> bool:
     return name in _CHARACTERS
-
-
-def _did_you_mean(name: str) -> str:
-    near = get_close_matches(name, _NAMED, 1, 0.5)
-    return f" (did you mean {near[0]}?)" if near else ""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from llmdbg.formatting import did_you_mean, listed
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.input.actions import ACTIONS, Action
 from llmdbg.frontends.tui.input.keys import takes_keys, textual_key, typed_key
@@ -106,8 +106,8 @@ class _Reader:
         word = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
         if word is not None and word in words:
             return word
-        near = _nearest(word, words) if word is not None else ""
-        self._problems.append(f"{name} = {_toml(value)}: it takes {_listed(words)}{near}")
+        near = did_you_mean(word.lower(), words) if word is not None else ""
+        self._problems.append(f"{name} = {_toml(value)}: it takes {listed(words, 'or')}{near}")
         return words[0]
 
     def _size(self, name: str) -> int | None:
@@ -154,17 +154,8 @@ class _Reader:
     def _known(self, name: str, names: Sequence[str], what: str) -> bool:
         if name in names:
             return True
-        self._problems.append(f"there is no {what} {_toml(name)}{_nearest(name, names)}")
+        self._problems.append(f"there is no {what} {_toml(name)}{did_you_mean(name.lower(), names)}")
         return False
-
-
-def _nearest(word: str, words: Sequence[str]) -> str:
-    near = get_close_matches(word.lower(), words, 1, 0.5)
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
-def _listed(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 _LONGEST_SHOWN = 40

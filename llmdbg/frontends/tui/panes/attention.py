@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from llmdbg.formatting import percent
 from llmdbg.frontends.sanitize import quoted, sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot, Trouble
 from llmdbg.frontends.tui.widgets.rows import Row, bar_of, column_of, fitted, row, wrapped
@@ -77,13 +78,13 @@ def _map_row(head: Head, found: AttentionMap, width: int) -> Row:
     shown = found.weights[head.head, -_columns(width) :]
     # By their roots: beside a head that puts most of itself on one token, the others would be all alike.
     cells = "".join(column_of(math.sqrt(weight)) if weight >= _LEAST_DRAWN else " " for weight in shown)
-    numbers = f"{head.entropy:5.2f} {_percent(head.first)}"
+    numbers = f"{head.entropy:5.2f} {percent(head.first, 0):>4}"
     return row((f"{head.head:{_HEAD_WIDTH}} ", "dim"), (cells, "bar"), " ", (numbers, "dim"))
 
 
 def _numbers_in_words(head: Head, found: AttentionMap) -> str:
-    sink = "" if head.sink is None else f" · sink {_percent(head.sink).strip()}"
-    return f"{head.entropy:.2f} nats · on {found.first_position} {_percent(head.first).strip()}{sink}"
+    sink = "" if head.sink is None else f" · sink {percent(head.sink, 0)}"
+    return f"{head.entropy:.2f} nats · on {found.first_position} {percent(head.first, 0)}{sink}"
 
 
 def _read(read: Read, width: int) -> Row:
@@ -91,14 +92,7 @@ def _read(read: Read, width: int) -> Row:
     place = f"{read.position:5} "
     room = max(0, width - len(place) - 5 - bar - 1)
     text = fitted(quoted(read.text), room).rstrip()
-    return row((place, "dim"), (f"{_percent(read.weight)} ", ""), (bar_of(read.weight, bar), "bar"), " ", text)
-
-
-def _percent(weight: float) -> str:
-    """Four cells."""
-    if weight != weight:  # noqa: PLR0124
-        return " NaN"
-    return " <1%" if 0 < weight < _LEAST_DRAWN else f"{100 * weight:3.0f}%"
+    return row((place, "dim"), (f"{percent(read.weight, 0):>4} ", ""), (bar_of(read.weight, bar), "bar"), " ", text)
 
 
 PANE = Pane("attention", "6", PaneSlot.TAB, _draw, ask=_ask, about="which tokens each head reads from")

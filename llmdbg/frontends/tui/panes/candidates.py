@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from llmdbg.formatting import percent
 from llmdbg.frontends.sanitize import quoted
 from llmdbg.frontends.tui.panes.lens import latest
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _BAR_WIDTH, _SHORT_BAR_WIDTH = 8, 4
 _STEP_WIDTH, _TEXT_WIDTH = 7, 10
-_LEAST_SHOWN = 0.0005
 _NOT_YET = "Candidates begin at `logits`, where every token of the vocabulary gets a score: f goes there."
 _NAMES = {"logits": "raw", "temperature": "temp", "repetition_penalty": "penalty"}
 
@@ -48,7 +48,7 @@ def _before_logits(state: ScreenState, width: int) -> Sequence[Row]:
     room = max(3, width - 4 - 6 - _BAR_WIDTH - 2)
     rows = [row((fitted(f"if it stopped after {here.address} (lens) · {here.entropy:.2f} nats", width), "dim"))]
     for rank, each in enumerate(here.top, 1):
-        told = (_percent(each.prob), " ", (bar_of(each.prob, _BAR_WIDTH), "bar"), " ")
+        told = (f"{percent(each.prob):>6}", " ", (bar_of(each.prob, _BAR_WIDTH), "bar"), " ")
         rows.append(row((f" {rank:2} ", "dim"), *told, fitted(quoted(each.text), room).rstrip()))
     return rows
 
@@ -75,7 +75,7 @@ def _candidate(candidate: Candidate, columns: Sequence[str], is_chosen: bool, wi
     return row(
         (f"{'▶' if is_chosen else ' '}{candidate.rank:2} ", "good" if is_chosen else "dim"),
         *steps,
-        ("   cut" if candidate.cut_by else _percent(candidate.prob), style),
+        ("   cut" if candidate.cut_by else f"{percent(candidate.prob):>6}", style),
         " ",
         (bar_of(candidate.prob, bar_width), "bar"),
         " ",
@@ -85,11 +85,7 @@ def _candidate(candidate: Candidate, columns: Sequence[str], is_chosen: bool, wi
 
 
 def _step(step: Step) -> str:
-    return "cut" if step.logit == -math.inf else _percent(step.prob).strip()
-
-
-def _percent(prob: float) -> str:
-    return " <0.1%" if 0 < prob < _LEAST_SHOWN else f"{100 * prob:5.1f}%"
+    return "cut" if step.logit == -math.inf else percent(step.prob)
 
 
 PANE = Pane("candidates", "4", PaneSlot.RIGHT, _draw, about="what may come next, and how likely each is")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmdbg.formatting import byte_count, milliseconds, percent
 from llmdbg.frontends.answers.cost import added_line
-from llmdbg.frontends.answers.kv import size
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot, Trouble
 from llmdbg.frontends.tui.widgets.rows import Row, bar_of, fitted, row, wrapped
@@ -57,17 +57,17 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
 
 def _here(state: ScreenState, width: int) -> Sequence[Row]:
     stop = state.snapshot.stop
-    took = "no time" if stop.ms is None else f"{stop.ms:.2f} ms"
+    took = "no time" if stop.ms is None else milliseconds(stop.ms, 2)
     name = fitted(sanitize(stop.stage.address), max(0, width - len(took) - 2)).rstrip()
     return [row((took, "accent"), (f"  {name}", "dim"))]
 
 
 def _held(found: CostHere) -> list[str]:
-    growth = "" if found.kv_growth is None else f" +{size(found.kv_growth)} a token"
-    lines = [] if found.kv_bytes is None else [f"KV cache {size(found.kv_bytes)}{growth}"]
+    growth = "" if found.kv_growth is None else f" +{byte_count(found.kv_growth)} a token"
+    lines = [] if found.kv_bytes is None else [f"KV cache {byte_count(found.kv_bytes)}{growth}"]
     parameters = sum(each.bytes for each in found.memory if each.what == "parameters")
     process = sum(each.bytes for each in found.memory if each.what.startswith(_RESIDENT))
-    return [*lines, f"weights {size(parameters)} · RSS {size(process)}"]
+    return [*lines, f"weights {byte_count(parameters)} · RSS {byte_count(process)}"]
 
 
 def _seen(state: ScreenState, width: int) -> list[Row]:
@@ -81,9 +81,9 @@ def _measured(cost: Cost, width: int) -> list[Row]:
     alone = cost.alone
     what = f"decode, token {alone.token}" if alone.token else f"prefill of {alone.positions}"
     rate = f"{alone.tokens_per_second:.1f} tok/s"
-    rows = [row((line, "accent")) for line in wrapped(f"{alone.ms:.1f} ms · {rate} · {what}, alone", width)]
+    rows = [row((line, "accent")) for line in wrapped(f"{milliseconds(alone.ms, 1)} · {rate} · {what}, alone", width)]
     if cost.other is not None:
-        phase = f"{cost.other.phase} {cost.other.ms:.1f} ms · {cost.other.tokens_per_second:.1f} tok/s"
+        phase = f"{cost.other.phase} {milliseconds(cost.other.ms, 1)} · {cost.other.tokens_per_second:.1f} tok/s"
         rows.append(row((fitted(phase, width).rstrip(), "dim")))
     rows += [row((line, "warn")) for note in cost.notes for line in wrapped(sanitize(note), width)]
     rows += [_time(each, width) for each in cost.outline if each.share >= 0.01]
@@ -93,7 +93,9 @@ def _measured(cost: Cost, width: int) -> list[Row]:
 
 def _time(each: TimeRow, width: int, before: str = "") -> Row:
     name = fitted(f"{before}{sanitize(each.name)}", max(4, width - _BAR - 16))
-    return row(f"{each.ms:8.2f} ", (f"{100 * each.share:3.0f}% ", "dim"), (bar_of(each.share, _BAR), "bar"), f" {name}")
+    return row(
+        f"{each.ms:8.2f} ", (f"{percent(each.share, 0):>4} ", "dim"), (bar_of(each.share, _BAR), "bar"), f" {name}"
+    )
 
 
 PANE = Pane("cost", "dollar_sign", PaneSlot.TAB, _draw, ask=_ask, about="what this took, and what is held")

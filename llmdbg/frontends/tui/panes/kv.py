@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.answers.kv import size
+from llmdbg.formatting import byte_count
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot, Trouble
 from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, fitted, row, wrapped
@@ -35,12 +35,12 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     if found is None or isinstance(found, (str, Trouble)):
         said = _WAITING if found is None else found if isinstance(found, str) else found.message
         return [row((line, "dim")) for line in wrapped(sanitize(said), width)]
-    growth = "" if found.growth is None else f" +{size(found.growth)} a token"
-    whole = size(found.bytes)
+    growth = "" if found.growth is None else f" +{byte_count(found.growth)} a token"
+    whole = byte_count(found.bytes)
     about = fitted(f"{growth} · {sanitize(found.cache)}", max(0, width - len(whole))).rstrip()
     rows = [row((whole, "accent"), (about, "dim"))]
     if found.storage > found.bytes:
-        rows.append(row((fitted(f"{size(found.storage)} of memory behind it", width).rstrip(), "dim")))
+        rows.append(row((fitted(f"{byte_count(found.storage)} of memory behind it", width).rstrip(), "dim")))
     if found.padding:
         rows.append(row((fitted(f"positions 0 to {found.padding - 1} are padding", width).rstrip(), "warn")))
     rows += [row((line, "dim")) for line in wrapped(_positions(found), width)]
@@ -64,7 +64,7 @@ def _layer(layer: LayerCache, width: int) -> Row:
     holds = layer.kind if layer.first is None else f"{layer.first}-{layer.last}"
     sees = "" if layer.sees_from is None else f"{layer.sees_from}-"
     line = fitted(
-        f"{holds:<{_HOLDS}} {sees:>{_SEES}} {size(layer.bytes):>{_BYTES}}",
+        f"{holds:<{_HOLDS}} {sees:>{_SEES}} {byte_count(layer.bytes):>{_BYTES}}",
         min(_HOLDS + _SEES + _BYTES + 2, max(0, width - _LAYER - 1)),
     )
     drops = "" if layer.drops_next is None else f" ✂{layer.drops_next}"

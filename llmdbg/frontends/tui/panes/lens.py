@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.errors import LlmdbgError
+from llmdbg.formatting import percent
 from llmdbg.frontends.answers.lens import history
 from llmdbg.frontends.sanitize import quoted, sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
@@ -114,12 +115,14 @@ class _Columns:
         best, *others = each.top[: self.candidates]
         told = each.followed[0]
         style = "good" if told.rank == 1 and math.isfinite(told.prob) else ""
-        more = "".join(f" {_percent(other.prob)} {fitted(quoted(other.text), self.text)}" for other in others)
+        more = "".join(
+            f" {percent(other.prob, 0):>{_PERCENT}} {fitted(quoted(other.text), self.text)}" for other in others
+        )
         added = self.added.get(each.layer, {}) if each.layer is not None else {}
         return row(
             (f"{each.address:>{self.name}} ", "dim"),
             (bar_of(best.prob, _BAR), "bar"),
-            f" {_percent(best.prob)} ",
+            f" {percent(best.prob, 0):>{_PERCENT}} ",
             (fitted(quoted(best.text), self.text), style),
             (more, "dim"),
             (f"{_rank(told.rank):>{_RANK}}", style or "dim"),
@@ -149,10 +152,6 @@ def _part(value: float | None) -> tuple[str, str]:
         return " " * _ADDED, ""
     style = "" if abs(value) < _LEAST_SHOWN else "good" if value > 0 else "bad"
     return f"{value:>+{_ADDED}.2f}", style
-
-
-def _percent(prob: float) -> str:
-    return f"{100 * prob:>{_PERCENT - 1}.0f}%" if math.isfinite(prob) else f"{'NaN':>{_PERCENT}}"
 
 
 def _rank(rank: int) -> str:

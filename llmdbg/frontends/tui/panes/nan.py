@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.answers.nonfinite import causes, headroom, number_name, share, where
+from llmdbg.formatting import percent_of_many
+from llmdbg.frontends.answers.nonfinite import causes, headroom, number_name, where
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot, Trouble
 from llmdbg.frontends.tui.widgets.rows import Row, row, wrapped
@@ -61,7 +62,7 @@ def _output(name: str, extent: Extent, here: FinitenessHere, width: int) -> list
     lines = [(f"{name} {said}", "bad" if bad else "good")]
     lines.append((f"absmax {extent.absmax:.4g} · {headroom(extent.headroom)} of {extent.dtype} max", ""))
     if extent.subnormal:
-        lines.append((f"{share(extent.subnormal / extent.size)} are subnormal", "warn"))
+        lines.append((f"{percent_of_many(extent.subnormal / extent.size)} are subnormal", "warn"))
     return [row((line, style)) for text, style in lines for line in wrapped(text, width)]
 
 

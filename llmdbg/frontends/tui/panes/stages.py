@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from llmdbg.formatting import milliseconds
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.stage_progress import has_run
 from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, Span, column_of, fitted, row
@@ -156,7 +157,7 @@ def _short(norm: float) -> str:
 
 def _time(seen: StageSummary, *, bars: bool) -> tuple[Span, ...]:
     ms = seen.ms
-    text = "" if ms is None else f"{ms:.{2 if ms < 9.995 else 1 if ms < 99.95 else 0}f} ms"
+    text = "" if ms is None else milliseconds(ms)
     # From 10 µs to 100 ms.
     bar = " " if ms is None else column_of((math.log10(max(ms, 1e-3)) + 2) / 4)
     return (*((Span(f" {bar}", "bar"),) if bars else ()), Span(text.rjust(_MS_WIDTH), "dim"))

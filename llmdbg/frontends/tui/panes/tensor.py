@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from llmdbg.formatting import milliseconds, percent
 from llmdbg.frontends.sanitize import quoted, sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.panes.tokens import token_table
@@ -52,7 +53,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     tensor = shown.stop.tensor
     if tensor is None:
         return [*heading, row(), row(("this stage gives out no tensor", "dim"))]
-    time = "" if shown.stop.ms is None else f"  {shown.stop.ms:.2f} ms"
+    time = "" if shown.stop.ms is None else f"  {milliseconds(shown.stop.ms, 2)}"
     size = "×".join(map(str, tensor.shape)) or "one number"
     heading.append(row((size, "accent"), f" {tensor.dtype} {tensor.device}", (time, "dim")))
     if stage.kind is StageKind.SAMPLE:
@@ -125,7 +126,7 @@ def _chosen(shown: Snapshot) -> list[Row]:
     return [
         row(("chosen   ", "dim"), (quoted(chosen.text), "good")),
         row(("id       ", "dim"), str(chosen.id)),
-        row(("chance   ", "dim"), f"{100 * chosen.prob:.2f} %"),
+        row(("chance   ", "dim"), percent(chosen.prob, 2)),
         row(("rank     ", "dim"), str(chosen.rank)),
     ]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from llmdbg.formatting import percent
 from llmdbg.frontends.sanitize import in_ascii, marked, piece_text, quoted, token_text
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, Span, fitted, row
@@ -32,7 +33,7 @@ class TokenMode(Enum):
 
 
 def surprise(prob: float | None) -> int:
-    """How surprised the model was by a token: 0 not (or unknown), up to 3 where it gave it less than 1 %."""
+    """How surprised the model was by a token: 0 not (or unknown), up to 3 where it gave it less than 1%."""
     return 0 if prob is None else sum(prob < limit for limit in _UNLIKELY)
 
 
@@ -153,7 +154,7 @@ def token_table(state: ScreenState, width: int, count: int | None = None) -> Laz
         token = tokens[y - 1]
         at = token.index - generated
         level = surprise(prob := probabilities[at] if 0 <= at < len(probabilities) else None)
-        chance = "" if prob is None else f"{100 * prob:6.2f}%{_SURPRISE_MARKS[level]}"
+        chance = "" if prob is None else f"{percent(prob, 2):>7}{_SURPRISE_MARKS[level]}"
         style = "token-focus" if token.index == focus else "match" if token.index in matches else ""
         special = "token-special" if token.special and not style else style
         return row(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.formatting import counted
 from llmdbg.frontends.answers.number_grid import Grid
 from llmdbg.frontends.answers.values import extremes_line, heat_legend, nonfinite_lines
 from llmdbg.frontends.heat_glyphs import NEGATIVE, POSITIVE, shade, shade_style
@@ -67,7 +68,7 @@ def _head(found: Values, width: int) -> list[Row]:
     if found.note:
         rows += [row((line, "warn")) for line in wrapped(sanitize(found.note), width)]
     known = found.summary
-    size = f"{found.size:,} values" if found.size != 1 else "1 value"
+    size = counted(found.size, "value")
     if known is None or not known.size:
         return [*rows, row((size, "dim"))]
     rows += [row((line, "dim")) for line in wrapped(f"{size}, {_extremes(found, known, width - len(size) - 2)}", width)]
@@ -93,7 +94,7 @@ def _outliers(known: Summary, width: int) -> list[Row]:
     if not known.outlier_count:
         return []
     named = " ".join(f"{each.dimension} ({each.absmax:.4g})" for each in known.outliers)
-    count = f"{known.outlier_count} outlier dimension{'' if known.outlier_count == 1 else 's'} "
+    count = f"{counted(known.outlier_count, 'outlier dimension')} "
     return [row((count, "warn"), fitted(named, max(0, width - len(count))))]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from llmdbg.formatting import byte_count, counted
 from llmdbg.frontends.sanitize import in_ascii, sanitize
 from llmdbg.frontends.tui.input.actions import Action, shown_key
 from llmdbg.frontends.tui.panes.explain import tour_line
@@ -47,7 +48,7 @@ def header_row(state: ScreenState, width: int) -> Row:
         return row((" llmdbg  ", "strong"), (sanitize(state.model), "dim"))
     where = _where(state, shown)
     points = sum(each.enabled for each in shown.breakpoints)
-    marked = f" · ● {points} breakpoint{'' if points == 1 else 's'}" if width >= _WIDE else f" · ● {points}"
+    marked = f" · ● {counted(points, 'breakpoint')}" if width >= _WIDE else f" · ● {points}"
     brand = " llmdbg  " if width >= _WIDE else " "
     right = f"{where}{marked if points else ''}{_changed(shown, wide=width >= _WIDE)} "
     about = f"{sanitize(shown.model)} · {shown.place} · {shown.sampling}"
@@ -59,7 +60,7 @@ def header_row(state: ScreenState, width: int) -> Row:
 def _changed(shown: Snapshot, *, wide: bool) -> str:
     """Which branch runs, where there are several, and how many edits it has."""
     branch = f" · {'branch ' if wide else ''}{sanitize(shown.branch)}" if len(shown.branches) > 1 else ""
-    edits = f" · {shown.edits} edit{'' if shown.edits == 1 else 's'}" if shown.edits else ""
+    edits = f" · {counted(shown.edits, 'edit')}" if shown.edits else ""
     return branch + edits
 
 
@@ -148,7 +149,7 @@ def help_rows(actions: Sequence[Action], width: int) -> list[Row]:
 
 def _what_is_shown() -> list[str]:
     little, less, least = (surprise_mark(level) for level in (1, 2, 3))
-    marks = f"Tokens the model itself held unlikely are marked {little} (under 20 %), {less} (5 %) and {least} (1 %)."
+    marks = f"Tokens the model itself held unlikely are marked {little} (under 20%), {less} (5%) and {least} (1%)."
     return [_WHAT_A_STAGE_IS, _WHAT_PARTS_ARE, marks, *([_HOW_ASCII_READS] if in_ascii() else ())]
 
 
@@ -165,9 +166,9 @@ def loading_rows(model: str, progress: LoadProgress | None, width: int, height: 
     if progress is not None and progress.total:
         part = progress.done / progress.total
         lines.append(row((bar_of(part, min(_LOADING_BAR_WIDTH, width)), "bar")))
-        lines.append(row((f"{_megabytes(progress.done)} of {_megabytes(progress.total)}", "dim")))
+        lines.append(row((f"{byte_count(progress.done)} of {byte_count(progress.total)}", "dim")))
     elif progress is not None and progress.done:
-        lines.append(row((_megabytes(progress.done), "dim")))
+        lines.append(row((byte_count(progress.done), "dim")))
     top = max(0, (height - len(lines)) // 2)
     return [*([row()] * top), *(_centred(line, width) for line in lines)]
 
@@ -175,7 +176,3 @@ def loading_rows(model: str, progress: LoadProgress | None, width: int, height: 
 def _centred(line: Row, width: int) -> Row:
     space = max(0, (width - cell_len(line.text)) // 2)
     return Row((Span(" " * space), *line.spans), line.fill)
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"

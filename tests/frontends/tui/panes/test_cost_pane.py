@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from llmdbg.debugger.execution.session import Session
 from llmdbg.engine.generation.engine import Engine
-from llmdbg.frontends.answers.kv import size
+from llmdbg.formatting import byte_count
 from llmdbg.frontends.tui.input.actions import shown_key
 from llmdbg.frontends.tui.input.keys import textual_key, typed_key
 from llmdbg.frontends.tui.panes import pane_named
@@ -52,7 +52,7 @@ def test_what_is_cheap_is_this_stops() -> None:
     lines = drawn(session, 60, memory)
     assert lines[0] == f"{session.stop.ms:.2f} ms  1"
     held = sum(each.keys.nbytes + each.values.nbytes for each in session.engine.cache.layers)
-    assert lines[1].startswith(f"KV cache {size(held)} +")
+    assert lines[1].startswith(f"KV cache {byte_count(held)} +")
     assert "seen during this token, watched" in lines and ":info cost" in " ".join(lines)
 
 

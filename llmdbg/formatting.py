@@ -1,0 +1,130 @@
+"""How numbers, sizes, times and lists are written for people, and what to suggest for a misspelt word.
+
+Everything a user reads goes through these functions, so the same quantity looks the same everywhere. They return ASCII
+and import nothing of llmdbg.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+
+_BYTE_UNITS = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+_LARGE_NUMBERS = (("B", 1e9), ("M", 1e6), ("k", 1e3))
+_ROUNDS_TO_ONE = 0.99995
+"""So that a size just below a unit is `1.0 GiB` and not `1024.0 MiB`."""
+
+
+def percent(share: float, decimals: int = 1) -> str:
+    """`41.2%`, with a fixed number of decimals, for tables. A share too small for them is `<0.1%`, never `0.0%`."""
+    if math.isnan(share):
+        return "NaN"
+    smallest = 10.0**-decimals
+    if 0 < 100 * share < smallest / 2:
+        return f"<{smallest:.{decimals}f}%"
+    return f"{100 * share:.{decimals}f}%"
+
+
+def percent_in_prose(share: float) -> str:
+    """`41%`, `3.2%` or `less than 0.1%`: one decimal where it matters, and 0 or 100 only where it is exact."""
+    value = 100 * share
+    if 0 < value < 0.1:
+        return "less than 0.1%"
+    if value < 9.95 or 99 < value < 100:
+        return f"{min(value, 99.9):.1f}%" if value else "0%"
+    return f"{value:.0f}%"
+
+
+def percent_of_many(share: float) -> str:
+    """A share of very many values, to three significant digits: `12.5%`, `0.00123%`, `<0.001%`."""
+    value = 100 * share
+    return "0%" if share == 0 else "<0.001%" if value < 0.001 else f"{value:.3g}%"
+
+
+def byte_count(count: int | None) -> str:
+    """A size in binary units: `812 B`, `45 KiB`, `13.5 GiB`; `?` for None."""
+    if count is None:
+        return "?"
+    for unit, size in _BYTE_UNITS:
+        if count >= _ROUNDS_TO_ONE * size:
+            return f"{count // size} {unit}" if count % size == 0 else f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
+def milliseconds(ms: float, decimals: int | None = None) -> str:
+    """`0.41 ms`; without `decimals`, three significant digits from 1 ms on: `3.20 ms`, `54.9 ms`, `312 ms`."""
+    if decimals is None:
+        decimals = 2 if ms < 9.995 else 1 if ms < 99.95 else 0
+    return f"{ms:.{decimals}f} ms"
+
+
+def seconds(value: float) -> str:
+    """`0.82 s`, `14 s`."""
+    return f"{value:.0f} s" if value >= 10 else f"{value:.2f} s"
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 token`, `49,152 tokens`. `thing` is a noun in the singular whose plural ends in s."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def large_number(number: int) -> str:
+    """`134.5 M`, `7.2 B`, `912`."""
+    for letter, size in _LARGE_NUMBERS:
+        if number >= _ROUNDS_TO_ONE * size:
+            return f"{number / size:.1f} {letter}"
+    return str(number)
+
+
+def significant(value: float) -> str:
+    """At most three significant digits: `0.7`, `41.2`, `1.2e+04`."""
+    return f"{value:.3g}"
+
+
+def listed(items: Sequence[object], last: str = "and") -> str:
+    """`1, 2 and 3`; `last` stands before the last item."""
+    words = [str(each) for each in items]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def quote(text: str) -> str:
+    """A model's word in double quotes, so that its leading space can be seen. The text is not made safe to display."""
+    return f'"{text}"'
+
+
+def quote_list(texts: Sequence[str]) -> str:
+    """`" a", "b" and "c"`, as `quote` writes each."""
+    return listed([quote(text) for text in texts])
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The one of `known` that is most like `word`. Raises ValueError when `known` is empty."""
+    return max(known, key=lambda name: _likeness(word, name))
+
+
+def near_matches(word: str, known: Iterable[str], most: int = 1) -> list[str]:
+    """Up to `most` of `known` that `word` may be a misspelling of, the likeliest first; none when nothing is alike."""
+    matcher = SequenceMatcher()
+    matcher.set_seq2(word)
+    found = []
+    for name in known:
+        matcher.set_seq1(name)
+        # The cheap upper bounds first: `known` may be long.
+        if matcher.real_quick_ratio() >= _ALIKE and matcher.quick_ratio() >= _ALIKE and matcher.ratio() >= _ALIKE:
+            found.append(name)
+    return sorted(found, key=lambda name: _likeness(word, name), reverse=True)[:most]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` (did you mean top_k?)`, or nothing when no known word is alike."""
+    near = near_matches(word, known)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+_ALIKE = 0.5
+"""From which ratio of matching characters on a word may be meant."""
+
+
+def _likeness(word: str, name: str) -> tuple[float, int]:
+    return SequenceMatcher(None, word, name).ratio(), -abs(len(word) - len(name))
