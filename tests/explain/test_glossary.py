@@ -31,11 +31,15 @@ def test_case_hyphens_and_plurals_do_not_matter() -> None:
 
 @pytest.mark.parametrize("entry", GLOSSARY, ids=TERM_NAMES)
 def test_an_entry_is_short_plain_and_leads_on(entry) -> None:
-    text = f"{entry.text} {entry.like}"
-    assert text.isascii()
-    assert "!" not in text
-    assert 2 <= len(re.findall(r"[.?](?= |$|\")", text)) <= 5, text
-    assert entry.like.endswith(".")
+    for text in (entry.text, entry.like):
+        assert text.isascii()
+        assert "!" not in text
+        assert re.fullmatch(r"[A-Z\"].*\.", text), text
+        assert "  " not in text
+    assert len(entry.text) <= 230, "at most three lines on a narrow screen"
+    assert len(entry.like) <= 110
+    assert entry.like.count(". ") == 0, "one sentence"
+    assert entry.see
     for other in entry.see:
         assert term(other) is not None, (entry.name, other)
         assert term(other) != entry

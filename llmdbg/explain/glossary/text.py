@@ -1,118 +1,128 @@
-"""Glossary entries about text and tokens: names (parted by `|`), what it is, an analogy, and what to see also."""
+"""Glossary entries about text and tokens."""
 
-TEXT: tuple[tuple[str, str, str, str], ...] = (
-    (
-        "token",
-        "A piece of text that the model treats as one unit: a word, a part of a word, a mark or a blank. Each has a "
-        "number, its id, and ids are all that goes into the model and all that comes out of it.",
-        "Tokens are to a model what bricks are to a wall: it never handles anything smaller.",
-        "tokenizer|vocabulary|special token",
+from llmdbg.explain.glossary.terms import Term
+
+TEXT_TERMS = (
+    Term(
+        name="token",
+        text="A piece of text that the model treats as one unit: a word, part of a word, a punctuation mark or a "
+        "space. Each token has a number, its id, and ids are all that goes into the model and all that comes out.",
+        like="Tokens are to a model what bricks are to a wall: it never handles anything smaller.",
+        see=("tokenizer", "vocabulary", "special token"),
     ),
-    (
-        "token id|id",
-        "The number of a token in the vocabulary. It says nothing about the token's meaning: it is only the row to "
-        "look up in the embedding.",
-        "Like the number on a locker: neighbouring numbers need not hold similar things.",
-        "token|vocabulary|embedding",
+    Term(
+        name="token id",
+        text="The number of a token in the vocabulary. It says nothing about what the token means: it only tells the "
+        "model which row of the embedding to look up.",
+        like="Like a locker number: lockers with neighbouring numbers need not hold similar things.",
+        see=("token", "vocabulary", "embedding"),
+        aliases=("id",),
     ),
-    (
-        "tokenizer",
-        "The program that cuts text into tokens before the model runs, and puts the text together again behind it. It "
-        "was made before the model was trained and has no weights that training changes.",
-        "Like a typesetter who picks the largest ready-made pieces of type that spell a line.",
-        "token|vocabulary|BPE|chat template",
+    Term(
+        name="tokenizer",
+        text="The program that splits text into tokens before the model runs and joins tokens back into text "
+        "afterwards. It is built before the model is trained, and training does not change it.",
+        like="Like a typesetter who picks the largest ready-made pieces of type that spell a line.",
+        see=("token", "vocabulary", "BPE", "chat template"),
     ),
-    (
-        "vocabulary",
-        "The list of every token a model knows. A word that is not on it is written with several tokens, so nothing is "
-        "ever unreadable.",
-        "Like the keys of a very large keyboard: other words are typed with more strokes.",
-        "token|tokenizer|logits",
+    Term(
+        name="vocabulary",
+        text="The list of every token a model knows. A word that is not on it is spelled with several tokens, so "
+        "almost any text can be written.",
+        like="Like the keys of a very large keyboard: a word without a key of its own takes more keystrokes.",
+        see=("token", "tokenizer", "logits"),
     ),
-    (
-        "BPE|byte pair encoding",
-        "A way to make a vocabulary: begin with single bytes or letters, and again and again join the pair that stands "
-        "side by side most often in a large text. Frequent words become one token, rare ones stay in parts.",
-        "Like shorthand, which grows a sign for each phrase that is written often.",
-        "tokenizer|vocabulary|token",
+    Term(
+        name="BPE",
+        text="A way to build a vocabulary: start with single bytes or letters, and keep merging the pair that occurs "
+        "side by side most often in a large text. Frequent words become one token, rare ones stay in pieces.",
+        like="Like shorthand, which invents a sign for every phrase that is written often.",
+        see=("tokenizer", "vocabulary", "token"),
+        aliases=("byte pair encoding",),
     ),
-    (
-        "special token",
-        "A token that stands for no text but for a role: the beginning, the end, or whose turn it is to speak. The "
-        "tokenizer and the chat template put them in; many tokenizers make one of it, too, when its name is typed.",
-        "Like the stage directions in a play, which are read and not spoken.",
-        "token|EOS|chat template",
+    Term(
+        name="special token",
+        text="A token that stands for a role rather than for text: the beginning, the end, or whose turn it is to "
+        "speak. The tokenizer and the chat template insert them; many tokenizers also produce one when its name is "
+        "typed.",
+        like="Like the stage directions in a play, which are read but not spoken.",
+        see=("token", "EOS", "chat template"),
     ),
-    (
-        "EOS|end of sequence|end-of-sequence",
-        "The special token that says: here the answer ends. When the model chooses it, generation stops. A model has "
-        "learned when to choose it, just as it has learned everything else it writes.",
-        'Like saying "over" on the radio.',
-        "special token|stop string|generation",
+    Term(
+        name="EOS",
+        text="The special token that means: the answer ends here. When the model chooses it, generation stops. Models "
+        "learn when to choose it, just as they learn everything else they write.",
+        like='Like saying "over" on the radio.',
+        see=("special token", "stop string", "generation"),
+        aliases=("end of sequence", "end-of-sequence"),
     ),
-    (
-        "stop string",
-        "A text at which generation ends as soon as the answer contains it. It is a setting of the generation, and no "
-        "part of the model.",
-        "Like a tripwire across the answer.",
-        "EOS|generation",
+    Term(
+        name="stop string",
+        text="A piece of text that ends the generation as soon as the answer contains it. It is a setting of the "
+        "generation, not part of the model.",
+        like="Like a tripwire stretched across the answer.",
+        see=("EOS", "generation"),
     ),
-    (
-        "chat template",
-        "The pattern that turns a conversation into one text: special tokens say where each turn begins and who "
-        "speaks. The model was trained on texts of that pattern, so without it an answer may go astray.",
-        "Like the printed form that a letter is copied into before it is sent.",
-        "special token|prompt|system message",
+    Term(
+        name="chat template",
+        text="The pattern that turns a conversation into one text, with special tokens that mark where each turn "
+        "begins and who is speaking. The model was trained on texts in this pattern, so without it the answers tend "
+        "to be worse.",
+        like="Like a printed form that a letter is copied into before it is sent.",
+        see=("special token", "prompt", "system message"),
     ),
-    (
-        "system message",
-        "A first turn of a chat that tells the model how to behave. It is text like the rest of the prompt, and the "
-        "model reads it in the same way.",
-        "Like the note that an actor is given before the scene.",
-        "chat template|prompt",
+    Term(
+        name="system message",
+        text="The first turn of a chat, which tells the model how to behave. It is text like the rest of the prompt, "
+        "and the model reads it in the same way.",
+        like="Like the instructions an actor is given before a scene.",
+        see=("chat template", "prompt"),
     ),
-    (
-        "prompt",
-        "The text that the model is given to go on from. After the tokenizer it is a row of token ids.",
-        "Like the opening of a story that somebody else is to finish.",
-        "token|prefill|chat template",
+    Term(
+        name="prompt",
+        text="The text that the model is given to continue. The tokenizer turns it into a row of token ids.",
+        like="Like the opening of a story that somebody else is asked to finish.",
+        see=("token", "prefill", "chat template"),
     ),
-    (
-        "position",
-        "The place of a token in the sequence, counted from 0. A model works on one vector for each position, and "
-        "attention (or, in models without it, a state) carries things from one position to another.",
-        "Like seats in a row: what is on a seat changes, the seat does not.",
-        "sequence|attention|RoPE|focus",
+    Term(
+        name="position",
+        text="The place of a token in the sequence, counted from 0. A model works on one vector for each position, and "
+        "attention (or, in models without it, a state) carries information from one position to another.",
+        like="Like seats in a row: whoever sits there changes, the seat does not.",
+        see=("sequence", "attention", "RoPE", "focus"),
     ),
-    (
-        "sequence",
-        "The prompt and everything generated so far, as one row of tokens. Each new token makes it one longer.",
-        "Like a train to which a carriage is added at the end.",
-        "token|position|context length",
+    Term(
+        name="sequence",
+        text="The prompt and everything generated so far, as one row of tokens. Each new token makes it one longer.",
+        like="Like a train that gains a carriage at the end.",
+        see=("token", "position", "context length"),
     ),
-    (
-        "context length|context",
-        "How many positions a model was made for. Prompt and answer must fit into it together.",
-        "Like the length of a blackboard: when it is full, writing stops.",
-        "position|sliding window|KV cache",
+    Term(
+        name="context length",
+        text="How many positions a model was built for. Prompt and answer have to fit into it together.",
+        like="Like the size of a blackboard: when it is full, you have to stop writing.",
+        see=("position", "sliding window", "KV cache"),
+        aliases=("context",),
     ),
-    (
-        "padding|left padding",
-        "Tokens without meaning, put before a short prompt so that it is as long as the others in a batch. A mask "
+    Term(
+        name="padding",
+        text="Meaningless tokens put in front of a short prompt to make it as long as the others in its batch. A mask "
         "keeps attention from reading them.",
-        "Like blank pages that are bound in front to make all books equally thick.",
-        "batch|mask|attention",
+        like="Like blank pages bound into a book to make it as thick as the others.",
+        see=("batch", "mask", "attention"),
+        aliases=("left padding",),
     ),
-    (
-        "batch",
-        "Several sequences that go through the model at the same time. llmdbg follows one.",
-        "Like a tray of loaves in one oven.",
-        "padding|tensor",
+    Term(
+        name="batch",
+        text="Several sequences that go through the model at the same time. llmdbg follows one.",
+        like="Like a tray of loaves in one oven.",
+        see=("padding", "tensor"),
     ),
-    (
-        "generation",
-        "Writing an answer: run the model, choose one token, append it, and run the model again, until it ends.",
-        "Like building a path by laying one stone and stepping onto it to lay the next.",
-        "forward|prefill|decode|sampling",
+    Term(
+        name="generation",
+        text="Writing an answer: run the model, choose one token, append it, and run the model again, until the answer "
+        "ends.",
+        like="Like building a path by laying one stone and stepping onto it to lay the next.",
+        see=("forward", "prefill", "decode", "sampling"),
     ),
 )

@@ -1,0 +1,21 @@
+"""What a glossary entry is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """One glossary entry, for a reader who knows what a token is and little more. All texts are ASCII."""
+
+    name: str
+    """The term as it is usually written."""
+    text: str
+    """What it is, in one to three sentences."""
+    like: str
+    """An analogy, in one sentence."""
+    see: tuple[str, ...]
+    """Names of related entries."""
+    aliases: tuple[str, ...] = ()
+    """Other ways to write the name."""
