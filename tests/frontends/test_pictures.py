@@ -152,5 +152,5 @@ def test_what_has_no_picture_is_said(value: object) -> None:
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(CommandError, match=r"pip install 'llmdbg\[pictures\]'"):
+    with pytest.raises(CommandError, match=r"pip install 'llm-generation-debugger\[pictures\]'"):
         picture("anything", "svg")

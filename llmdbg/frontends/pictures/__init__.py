@@ -15,11 +15,13 @@ from typing import Any
 
 from llmdbg.errors import CommandError
 
+INSTALL = "pip install 'llm-generation-debugger[pictures]'"
+
 
 def picture(value: Any, format: str) -> bytes:
     """An answer as `svg` or `png`. Raises CommandError where it has no picture, or nothing here draws."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise CommandError("pictures need the package matplotlib: run `pip install 'llmdbg[pictures]'`")
+        raise CommandError(f"pictures need the package matplotlib: run `{INSTALL}`")
     draw = _pictures().get(type(value).__name__)
     if draw is None:
         raise CommandError("this answer has no picture: lens, attribution and attention have one")

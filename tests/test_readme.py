@@ -1,0 +1,54 @@
+"""README, as a package index shows it: no address in it may depend on where the page is."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from llmdbg.frontends import pictures
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REPOSITORY = PROJECT["urls"]["Repository"]
+PAGES = f"{REPOSITORY}/blob/main/"
+FILES = REPOSITORY.replace("github.com", "raw.githubusercontent.com") + "/main/"
+
+
+def addresses(kind: str, attribute: str) -> list[str]:
+    """What README's `image` or `link_open` tokens point at."""
+    tokens = MarkdownIt().parse((ROOT / "README.md").read_text())
+    inside = [token for block in tokens for token in block.children or ()]
+    return [str(token.attrs[attribute]) for token in inside if token.type == kind]
+
+
+IMAGES, LINKS = addresses("image", "src"), addresses("link_open", "href")
+
+
+def test_there_are_pictures_and_links():
+    assert len(IMAGES) >= 3
+    assert len(LINKS) >= 3
+
+
+@pytest.mark.parametrize("address", IMAGES)
+def test_a_picture_is_a_file_of_the_repository(address):
+    assert address.startswith(FILES)
+    assert (ROOT / address.removeprefix(FILES)).is_file()
+
+
+@pytest.mark.parametrize("address", LINKS)
+def test_a_link_into_the_repository_leads_to_a_file(address):
+    assert address.startswith("https://")
+    if address.startswith(REPOSITORY):
+        assert address.startswith(PAGES)
+        assert (ROOT / address.removeprefix(PAGES)).is_file()
+
+
+def test_the_name_to_install_is_the_distributions():
+    """Everywhere: `pip install llmdbg` would get another program."""
+    text = (ROOT / "README.md").read_text()
+    assert f"pip install {PROJECT['name']} " in text
+    assert text.count("pip install llmdbg") == 1, "only the warning names it"
+    assert f"pip install '{PROJECT['name']}[pictures]'" == pictures.INSTALL
+    assert pictures.INSTALL in text
+    assert "pictures" in PROJECT["optional-dependencies"]
