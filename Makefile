@@ -1,6 +1,6 @@
 # make demo   open the demo model on the screen
 # make test   run every test
-# make check  lint, types and the arrows between packages
+# make check  lint, types and the arrows between modules
 # make screenshots  draw the pictures in screenshots/ anew
 # make benchmark  what llmdbg costs on this machine
 
