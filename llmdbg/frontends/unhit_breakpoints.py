@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
-from llmdbg.debugger.commands import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from llmdbg.debugger.breakpoints.addresses import Target
     from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
-    from llmdbg.debugger.execution.session import Session
-    from llmdbg.debugger.execution.stop import Stop
+    from llmdbg.debugger.commands import Moved
 
 
 def never_hit(breakpoints: Iterable[Breakpoint]) -> Iterator[str]:
@@ -23,14 +21,12 @@ def never_hit(breakpoints: Iterable[Breakpoint]) -> Iterator[str]:
             yield f"{each.kind} {each.number} ({each.target.text}) was never hit: {_reason(each)}"
 
 
-def unhit_breakpoints(session: Session, command: str, stop: Stop) -> str:
-    """A sentence for an `until` or `goto` that came to the end of the run instead, else nothing."""
-    word, _, address = command.partition(" ")
-    if stop.ended_by is None or COMMANDS.find(word).name not in ("until", "goto"):
+def unhit_breakpoints(command: str, moved: Moved) -> str:
+    """A sentence for a command that came to the end of the run instead of where it was to go, else nothing."""
+    stop, sought = moved.stop, moved.sought
+    if sought is None or stop.ended_by is None or (stop.stage.address in sought.addresses and sought.at(stop.token)):
         return ""
-    target = session.addresses.resolve(address)
-    there = stop.stage.address in target.addresses and target.at(stop.token)
-    return "" if there else f"`{command}` stopped at the end: {_why(target)}"
+    return f"`{command}` stopped at the end: {_why(sought)}"
 
 
 def _reason(point: Breakpoint) -> str:

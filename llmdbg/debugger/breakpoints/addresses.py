@@ -12,21 +12,33 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from llmdbg.errors import AddressError
 from llmdbg.formatting import nearest
-from llmdbg.models.stages import Phase
+from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase
 
 if TYPE_CHECKING:
     from llmdbg.models.anatomy import Anatomy
-    from llmdbg.models.stages import Stage
+    from llmdbg.models.stages import Stage, StageKind
 
 _AT_TOKEN = re.compile(r"(?P<place>.*)@\s*(?P<token>\d{1,9})")
 _AT_PHASE = re.compile(rf"(?P<place>.*)@\s*(?P<phase>{'|'.join(Phase)})")
 _LAYER_WORD = re.compile(r"layers?\s+(?=[\d*])")
 _RANGE = re.compile(r"(?P<first>\d{1,9})-(?P<last>\d{1,9})")
+
+
+class StageGroup(StrEnum):
+    """Stages that belong together on any model, which no address names."""
+
+    EVERYTHING = "everything"
+    """Every stage but `tokenize`, which has no tensor."""
+    LAYERS = "layers"
+    """Every decoder layer."""
+    SAMPLE = "sample"
+    """Where a token is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,8 @@ class AddressBook:
         self._stages = [*anatomy.stages, *processors]
         self._by_address = {stage.address: stage for stage in self._stages}
         self._by_module = {stage.module: stage for stage in self._stages if stage.module}
-        self._layer_count = len(anatomy.layers())
+        self._layers = frozenset(stage.address for stage in anatomy.layers())
+        self._layer_count = len(self._layers)
 
     def resolve(self, text: str) -> Target:
         """Find the stages `text` names. Raises AddressError, naming the nearest that exists, when there is none."""
@@ -67,6 +80,22 @@ class AddressBook:
         if not found:
             raise AddressError(self._nothing_named(place or text))
         return Target(text.strip(), frozenset(stage.address for stage in found), token, phase)
+
+    def group(self, group: StageGroup) -> frozenset[str]:
+        """The addresses of a group. Raises AddressError where a model has no two layers to compare."""
+        if group is StageGroup.SAMPLE:
+            return frozenset((SAMPLE.address,))
+        if group is StageGroup.EVERYTHING:
+            return frozenset(self._by_address) - {TOKENIZE.address}
+        if self._layer_count < 2:
+            raise AddressError(
+                "this model has no layers that could be compared: name a stage, as in `watch norm at norm`"
+            )
+        return self._layers
+
+    def kinds(self, target: Target) -> tuple[StageKind, ...]:
+        """The kinds of a target's stages, each once, in the order of the stages; those not of this run are left out."""
+        return tuple(dict.fromkeys(stage.kind for stage in self._stages if stage.address in target.addresses))
 
     def _find(self, place: str) -> list[Stage]:
         if exact := self._by_address.get(place):

@@ -198,14 +198,6 @@ class Breakpoints:
         self._by_number[number] = changed
         return changed
 
-    def toggle(self, target: Target) -> Breakpoint | None:
-        """Set a breakpoint at `target`, or delete the one that is there. Returns the new one, if any."""
-        for each in self._by_number.values():
-            if replace(each.target, text="") == replace(target, text=""):
-                del self._by_number[each.number]
-                return None
-        return self.add(target)
-
     def delete(self, number: int | None = None) -> tuple[Breakpoint, ...]:
         """Delete one, or all. Returns what was deleted. Raises CommandError for a number that is not there."""
         if number is None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, fields
 from typing import Any, assert_never
 
@@ -82,13 +82,6 @@ class Condition(Expression):
             return True
         return _truth(evaluate(self, known, {})) is not False
 
-    def never_known(self, kinds: Collection[StageKind], *, no_lens: str = "") -> tuple[str, ...]:
-        """For each name that is unknown at stages of all these kinds, a sentence that says why.
-
-        `no_lens` says why predictions cannot be read from inside this model, if they cannot.
-        """
-        return tuple(_nowhere(self.names, kinds, no_lens))
-
 
 def parse_condition(text: str) -> Condition:
     """Read a condition. Raises ConditionError, which says what is wrong and where."""
@@ -111,6 +104,11 @@ def evaluate(expression: Expression, values: Mapping[str, Value], memory: Memory
     return result
 
 
+def needs_lens(name: str, kinds: Collection[StageKind]) -> bool:
+    """Whether `name` is about the next token, and to be known at a stage before the model has scored any."""
+    return is_of_prediction(name) and any(kind in _BEFORE_LOGITS for kind in kinds)
+
+
 def why_unknown(name: str, kind: StageKind, *, no_lens: str = "") -> str | None:
     """One sentence on why `name` can never be known at stages of this kind, or None where it may be.
 
@@ -125,13 +123,6 @@ def why_unknown(name: str, kind: StageKind, *, no_lens: str = "") -> str | None:
     if no_lens and kind in _BEFORE_LOGITS:
         return f"`{name}` is known from logits on, and never at a stage of kind {kind}: {no_lens}"
     return None
-
-
-def _nowhere(names: Iterable[str], kinds: Collection[StageKind], no_lens: str) -> Iterator[str]:
-    for name in sorted(names):
-        reasons = [why_unknown(name, kind, no_lens=no_lens) for kind in kinds]
-        if reasons and (first := reasons[0]) is not None and None not in reasons:
-            yield first
 
 
 @dataclass(frozen=True, slots=True)

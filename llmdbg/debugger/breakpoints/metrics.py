@@ -81,6 +81,11 @@ class StageMetrics:
                 self.no_lens = str(error)
         return self._lens
 
+    def why_no_lens(self) -> str:
+        """Why nothing can be predicted before `logits`, empty where it can. Builds the lens, which takes a while."""
+        self.lens()
+        return self.no_lens
+
     def unverified(self) -> frozenset[str]:
         """The stages that `verify` still has to see, while a lens is in use that was never held against the model."""
         layers = self._session.anatomy.layers()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from llmdbg.debugger.breakpoints.addresses import StageGroup
 from llmdbg.debugger.breakpoints.conditions import Memory, parse_condition
 from llmdbg.errors import ConditionError
 from llmdbg.probes.quantities import Value
@@ -83,9 +84,9 @@ class Surprise:
 
 @dataclass(frozen=True, slots=True)
 class ReadyMade:
-    """A ready-made breakpoint: where it waits (an address), what for, and whether it looks anew at each token."""
+    """A ready-made breakpoint: the stages where it waits, and what for."""
 
-    where: str
+    where: StageGroup
     trigger: Trigger
 
 
@@ -93,13 +94,13 @@ def ready_made(text: str) -> ReadyMade | None:
     """What `nonfinite`, `jump N`, `flip` and `surprise P` stand for; None for anything else. Raises ConditionError."""
     word, _, argument = text.partition(" ")
     if word == "nonfinite":
-        return ReadyMade("everything", _without(argument, word, parse_condition("nan or inf")))
+        return ReadyMade(StageGroup.EVERYTHING, _without(argument, word, parse_condition("nan or inf")))
     if word == "flip":
-        return ReadyMade("layers", _without(argument, word, parse_condition("changed(top1)")))
+        return ReadyMade(StageGroup.LAYERS, _without(argument, word, parse_condition("changed(top1)")))
     if word == "jump":
-        return ReadyMade("layers", Jump(_number(argument or "10", word, least=1)))
+        return ReadyMade(StageGroup.LAYERS, Jump(_number(argument or "10", word, least=1)))
     if word == "surprise":
-        return ReadyMade("sample", Surprise(_number(argument or "0.01", word, most=1)))
+        return ReadyMade(StageGroup.SAMPLE, Surprise(_number(argument or "0.01", word, most=1)))
     return None
 
 

@@ -1,31 +1,24 @@
 """The command language: every command, once.
 
 Front ends look commands up here and nowhere else: `-ex`, `-x`, the command line of the screen, help and completion.
-Each file of this folder adds its commands to the registry; help lists them in the order of these imports.
+Each file of this folder adds its commands to the registry; help lists them in the order of these imports. What a
+command takes is a grammar of `grammar/`.
 """
 
 from llmdbg.debugger.commands import running, going_back, stopping, branching, editing  # isort: skip
-from llmdbg.debugger.commands import explaining, examining, saving  # isort: skip
-from llmdbg.debugger.commands import inspecting  # isort: skip
-from llmdbg.debugger.commands.registry import (
-    COMMANDS,
-    Answer,
-    Argument,
-    Command,
-    Moved,
-    Outcome,
-    Quit,
-    Registry,
-    split_condition,
-)
+from llmdbg.debugger.commands import explaining, inspecting, examining, saving  # isort: skip
+from llmdbg.debugger.commands.command import Answer, Command, Moved, Outcome, ParsedCommand, Quit
+from llmdbg.debugger.commands.effect import Effect
+from llmdbg.debugger.commands.registry import COMMANDS, Registry
 
 __all__ = [
     "COMMANDS",
     "Answer",
-    "Argument",
     "Command",
+    "Effect",
     "Moved",
     "Outcome",
+    "ParsedCommand",
     "Quit",
     "Registry",
     "branching",
@@ -36,6 +29,5 @@ __all__ = [
     "inspecting",
     "running",
     "saving",
-    "split_condition",
     "stopping",
 ]

@@ -2,49 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Moved, Outcome, required
+from llmdbg.debugger.commands.command import Answer, Moved, Outcome
+from llmdbg.debugger.commands.effect import Effect
+from llmdbg.debugger.commands.grammar.choices import (
+    SETTINGS,
+    Branch,
+    BranchAndToken,
+    Compared,
+    NameAndValue,
+    NewBranch,
+    Setting,
+    Token,
+)
+from llmdbg.debugger.commands.registry import COMMANDS
 from llmdbg.debugger.inspection.token_names import quoted_token, token_id
-from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.engine.generation.token_overrides import TokenOverrides
 from llmdbg.errors import CommandError
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
     from llmdbg.debugger.execution.session import Session
+    from llmdbg.engine.generation.settings import GenerationSettings
 
-SETTINGS = tuple(each.name for each in fields(GenerationSettings) if each.name != "seed")
-"""What `set` can change."""
-
-_WHOLE = ("max_new_tokens", "top_k")
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 
 
 @COMMANDS.add(
     "force",
-    usage="force TOKEN",
+    takes=Token(),
+    effect=Effect.CHANGES,
     summary='At `sample`, take another token: its id, or its text in quotes, as in " is".',
     example="force 65",
-    takes=Argument.TOKEN,
 )
-def _force(session: Session, arguments: str) -> Outcome:
+def _force(session: Session, word: str) -> Outcome:
     _at_sample(session, "force")
-    id = token_id(session, required("force", arguments, "TOKEN", "an id, or a text in quotes"))
+    id = token_id(session, word)
     return Moved(session.fork(f"force {quoted_token(session, id)}", overrides=TokenOverrides(force=id)))
 
 
 @COMMANDS.add(
     "ban",
-    usage="ban TOKEN",
+    takes=Token(),
+    effect=Effect.CHANGES,
     summary="At `sample`, choose again, and not this token.",
     example="ban 65",
-    takes=Argument.TOKEN,
 )
-def _ban(session: Session, arguments: str) -> Outcome:
+def _ban(session: Session, word: str) -> Outcome:
     _at_sample(session, "ban")
-    id = token_id(session, required("ban", arguments, "TOKEN", "an id, or a text in quotes"))
+    id = token_id(session, word)
     already = session.engine.timeline.overrides.get(session.place.token, TokenOverrides())
     if id in already.ban:
         raise CommandError(f"{quoted_token(session, id)} is banned here already")
@@ -56,87 +64,67 @@ def _ban(session: Session, arguments: str) -> Outcome:
 
 @COMMANDS.add(
     "set",
-    usage="set NAME VALUE",
+    takes=NameAndValue(),
+    effect=Effect.CHANGES,
     summary=f"Change how tokens are chosen from here on: {', '.join(SETTINGS)}.",
     example="set temperature 0.7",
-    takes=Argument.SETTING,
+    # Other settings bring other logits processors.
+    changes_stages=True,
 )
-def _set(session: Session, arguments: str) -> Outcome:
-    name, _, value = required("set", arguments, "NAME VALUE").partition(" ")
-    name = name.replace("-", "_")
-    if name not in SETTINGS:
-        raise CommandError(f"set knows {', '.join(SETTINGS)}, not {name!r}")
+def _set(session: Session, setting: Setting) -> Outcome:
     before = session.engine.timeline.settings_at(session.place.token)
-    after = changed_settings(before, name, value.strip())
+    after = _changed(before, setting)
     if after == before:
-        raise CommandError(f"{name} is {value.strip()} already")
-    return Moved(session.fork(f"set {name} {value.strip()}", settings=after))
+        raise CommandError(f"{setting.name} is {setting.text} already")
+    return Moved(session.fork(f"set {setting.name} {setting.text}", settings=after))
 
 
 @COMMANDS.add(
     "branch",
     "branches",
-    usage="branch [NAME]",
+    takes=NewBranch(),
+    effect=Effect.CHANGES,
     summary="Begin a branch here; without a name, show all branches.",
     example="branch other",
-    takes=Argument.NAME,
 )
-def _branch(session: Session, arguments: str) -> Outcome:
-    if not arguments:
-        return Answer(session.branch_rows())
-    if not arguments.isidentifier() or len(arguments) > 40:
-        raise CommandError(f"a branch is named by letters, digits and _, beginning with a letter, not {arguments!r}")
-    return Moved(session.fork("branch", name=arguments))
+def _branch(session: Session, name: str | None) -> Outcome:
+    return Answer(session.branch_rows()) if name is None else Moved(session.fork("branch", name=name))
 
 
 @COMMANDS.add(
     "switch",
-    usage="switch BRANCH",
+    takes=Branch(),
+    effect=Effect.MOVES,
     summary="Go to where another branch was left, by its name or number.",
     example="switch main",
-    takes=Argument.BRANCH,
 )
-def _switch(session: Session, arguments: str) -> Outcome:
-    return Moved(session.switch(session.branches.find(required("switch", arguments, "BRANCH", "a name or number"))))
+def _switch(session: Session, branch: str) -> Outcome:
+    return Moved(session.switch(session.branches.find(branch)))
 
 
 @COMMANDS.add(
     "compare",
-    usage="compare BRANCH [T]",
+    takes=BranchAndToken(),
+    effect=Effect.READS,
     summary="Show this branch and another side by side, with the candidates where they part, or of token T.",
     example="compare main",
-    takes=Argument.COMPARED,
 )
-def _compare(session: Session, arguments: str) -> Outcome:
+def _compare(session: Session, asked: Compared) -> Outcome:
     from llmdbg.debugger.inspection.comparing import compare
 
-    name, _, token = required("compare", arguments, "BRANCH", "a name or number").partition(" ")
-    token = token.strip()
-    if token and not (token.isdecimal() and token.isascii() and len(token) < 10):
-        raise CommandError(f"compare takes the number of a token, not {token!r}")
-    return Answer(compare(session, name, int(token) if token else None))
+    return Answer(compare(session, asked.branch, asked.token))
 
 
-def changed_settings(before: GenerationSettings, name: str, value: str) -> GenerationSettings:
-    """`before` with one setting changed. Raises CommandError, or SettingsError for a value out of range."""
-    if name == "greedy":
-        if value not in ("on", "off"):
-            raise CommandError(f"set greedy takes on or off, not {value!r}")
-        if value == "off":
-            return replace(before, greedy=False)
-        return replace(before, greedy=True, temperature=None, top_k=None, top_p=None, min_p=None)
-    change: dict[str, Any] = {name: None if value == "default" else _number(name, value)}
-    if name in _SAMPLING:
+def _changed(before: GenerationSettings, setting: Setting) -> GenerationSettings:
+    """`before` with one setting changed. Raises SettingsError for a value out of range."""
+    if setting.name == "greedy":
+        if setting.value:
+            return replace(before, greedy=True, temperature=None, top_k=None, top_p=None, min_p=None)
+        return replace(before, greedy=False)
+    change: dict[str, Any] = {setting.name: setting.value}
+    if setting.name in _SAMPLING:
         change["greedy"] = False
     return replace(before, **change)
-
-
-def _number(name: str, value: str) -> int | float:
-    try:
-        return int(value) if name in _WHOLE else float(value)
-    except ValueError:
-        kind = "a whole number" if name in _WHOLE else "a number"
-        raise CommandError(f"set {name} takes {kind}, or `default` for the model's own, not {value!r}") from None
 
 
 def _at_sample(session: Session, name: str) -> None:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Moved, Outcome, no_arguments, required, whole
-from llmdbg.errors import CommandError
+from llmdbg.debugger.commands.command import Answer, Moved, Outcome
+from llmdbg.debugger.commands.effect import Effect
+from llmdbg.debugger.commands.grammar.choices import EditSwitch, OnOrOff
+from llmdbg.debugger.commands.grammar.plain import Nothing, Text
+from llmdbg.debugger.commands.registry import COMMANDS
 
 if TYPE_CHECKING:
     from llmdbg.debugger.execution.session import Session
@@ -16,88 +19,83 @@ if TYPE_CHECKING:
 
 @COMMANDS.add(
     "zero",
-    usage="zero ADDRESS [at POSITIONS]",
+    takes=Text("ADDRESS [at POSITIONS]"),
+    effect=Effect.CHANGES,
     summary="Make a stage's output 0 from this token on, or only at ADDRESS@T.",
     example="zero 0.mlp at last",
-    takes=Argument.EDIT,
 )
 def _zero(session: Session, arguments: str) -> Outcome:
-    return _made(session, "zero", arguments)
+    return _made(session, f"zero {arguments}")
 
 
 @COMMANDS.add(
     "scale",
-    usage="scale ADDRESS FACTOR [at POSITIONS]",
+    takes=Text("ADDRESS FACTOR [at POSITIONS]"),
+    effect=Effect.CHANGES,
     summary="Multiply a stage's output.",
     example="scale 0.mlp 0.5",
-    takes=Argument.EDIT,
 )
 def _scale(session: Session, arguments: str) -> Outcome:
-    return _made(session, "scale", arguments)
+    return _made(session, f"scale {arguments}")
 
 
 @COMMANDS.add(
     "ablate",
-    usage="ablate ADDRESS heads=H [at POSITIONS]",
+    takes=Text("ADDRESS heads=H [at POSITIONS]"),
+    effect=Effect.CHANGES,
     summary="Leave attention heads out.",
     example="ablate 0.self_attn heads=1,3",
-    takes=Argument.EDIT,
 )
 def _ablate(session: Session, arguments: str) -> Outcome:
-    return _made(session, "ablate", arguments)
+    return _made(session, f"ablate {arguments}")
 
 
 @COMMANDS.add(
     "patch",
-    usage="patch ADDRESS from BRANCH [at POSITIONS]",
+    takes=Text("ADDRESS from BRANCH [at POSITIONS]"),
+    effect=Effect.CHANGES,
     summary="Put in the value that a stage had in another branch at this token.",
     example="patch 12 from main",
-    takes=Argument.EDIT,
 )
 def _patch(session: Session, arguments: str) -> Outcome:
-    return _made(session, "patch", arguments)
+    return _made(session, f"patch {arguments}")
 
 
 @COMMANDS.add(
     "edit",
-    usage="edit PYTHON",
+    takes=Text("PYTHON"),
+    effect=Effect.CHANGES | Effect.RUNS_PYTHON,
     summary="Make another `out` of this stage's output with your own Python, as in pdb.",
     example="edit out * 2",
-    takes=Argument.PYTHON,
 )
 def _edit(session: Session, arguments: str) -> Outcome:
-    return _made(session, "edit", arguments)
+    return _made(session, f"edit {arguments}")
 
 
-@COMMANDS.add("undo", usage="undo", summary="Take the newest edit back.", example="undo")
-def _undo(session: Session, arguments: str) -> Outcome:
+@COMMANDS.add("undo", takes=Nothing(), effect=Effect.CHANGES, summary="Take the newest edit back.", example="undo")
+def _undo(session: Session, _: None) -> Outcome:
     from llmdbg.debugger.execution import edit_control
 
-    no_arguments("undo", arguments)
     return Moved(edit_control.undo(session))
 
 
 @COMMANDS.add(
     "edits",
-    usage="edits [on|off [N]]",
+    takes=OnOrOff(),
+    # An edit of a saved session that is Python of the user's sleeps until it is switched on.
+    effect=Effect.CHANGES | Effect.RUNS_PYTHON,
     summary="Show the edits, or switch edit N, or all, on or off.",
     example="edits",
-    takes=Argument.SWITCH,
 )
-def _edits(session: Session, arguments: str) -> Outcome:
-    if not arguments:
+def _edits(session: Session, asked: EditSwitch | None) -> Outcome:
+    if asked is None:
         return Answer(session.edits.list())
-    word, _, which = arguments.partition(" ")
-    if word not in ("on", "off"):
-        raise CommandError(f"edits takes on or off and a number, as in `edits off 1`, not {arguments!r}")
     from llmdbg.debugger.execution import edit_control
 
-    number = whole("edits", which.strip()) if which.strip() else None
-    return Moved(edit_control.switch_edit(session, number, enabled=word == "on"))
+    return Moved(edit_control.switch_edit(session, asked.number, enabled=asked.enabled))
 
 
-def _made(session: Session, word: str, arguments: str) -> Moved:
+def _made(session: Session, line: str) -> Moved:
     from llmdbg.debugger.execution import edit_control
 
-    required(word, arguments, COMMANDS.find(word).usage.partition(" ")[2])
-    return Moved(edit_control.make_edit(session, f"{word} {arguments}"))
+    return Moved(edit_control.make_edit(session, line))

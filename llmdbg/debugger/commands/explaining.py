@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Moved, Outcome, no_arguments
+from llmdbg.debugger.commands.command import Answer, Moved, Outcome
+from llmdbg.debugger.commands.effect import Effect
+from llmdbg.debugger.commands.grammar.plain import Nothing
+from llmdbg.debugger.commands.grammar.questions import Term
+from llmdbg.debugger.commands.registry import COMMANDS
 from llmdbg.errors import AddressError, CommandError
 from llmdbg.explain.glossary import nearest_names, term
 
@@ -14,22 +18,22 @@ if TYPE_CHECKING:
 
 @COMMANDS.add(
     "explain",
-    usage="explain [TERM]",
+    takes=Term(),
+    effect=Effect.READS,
     summary="Say in plain English what has happened here and why; or what a term means, or what a stage is for.",
     example="explain residual stream",
-    takes=Argument.TERM,
 )
-def _explain(session: Session, arguments: str) -> Outcome:
+def _explain(session: Session, word: str) -> Outcome:
     from llmdbg.debugger.inspection.explaining import explain_here, explain_stage
 
-    if not arguments:
+    if not word:
         return Answer(explain_here(session))
-    entry = term(arguments)
+    entry = term(word)
     try:
-        target = session.addresses.resolve(arguments)
+        target = session.addresses.resolve(word)
     except AddressError as error:
         if entry is None:
-            raise CommandError(_nothing_called(arguments, str(error))) from error
+            raise CommandError(_nothing_called(word, str(error))) from error
         return Answer(entry)
     # Of several, the first stands for them all.
     stage = next(each for each in session.stages() if each.address in target.addresses)
@@ -47,14 +51,14 @@ def _nothing_called(word: str, otherwise: str) -> str:
 
 @COMMANDS.add(
     "tour",
-    usage="tour",
+    takes=Nothing(),
+    effect=Effect.MOVES,
     summary="Go to the next stop of the tour: from the prompt to the first token, and what comes after.",
     example="tour",
 )
-def _tour(session: Session, arguments: str) -> Outcome:
+def _tour(session: Session, _: None) -> Outcome:
     from llmdbg.debugger.inspection.touring import go_on
 
-    no_arguments("tour", arguments)
     stop = go_on(session)
     return (
         Answer("that was the last stop of the tour: the run is yours, and `help` lists what you can do")

@@ -1,101 +1,33 @@
-"""The command language: what a command is, how one is found, and how its arguments are read.
-
-A command takes a session and its arguments as text, and answers with an `Outcome`.
-"""
+"""The registry: how a command is added, found by its name, read and run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from llmdbg.debugger.quoting import pieces
+from llmdbg.debugger.commands.command import Command, Moved, Outcome, ParsedCommand, Quit
 from llmdbg.errors import CommandError
 from llmdbg.formatting import nearest
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.commands.effect import Effect
+    from llmdbg.debugger.commands.grammar.base import Grammar
     from llmdbg.debugger.execution.session import Session
     from llmdbg.debugger.execution.stop import Stop
 
 _MOST_COMMANDS = 10_000
 
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """The run went on and stands at `stop`."""
-
-    stop: Stop
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a command found out or changed. `data` is a frozen value, a tuple of them, or a sentence.
-
-    `done` is a word for what was done to it, where that is not plain to see.
-    """
-
-    data: Any
-    done: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Quit:
-    """The user wants to leave."""
-
-
-Outcome = Moved | Answer | Quit
-
-
-class Argument(StrEnum):
-    """What a command is given behind its name, so that completion knows what fits there."""
-
-    NOTHING = "nothing"
-    COUNT = "count"
-    ADDRESS = "address"
-    BREAKPOINT = "breakpoint"
-    TOPIC = "topic"
-    TERM = "term"
-    POSITION = "position"
-    COMMAND = "command"
-    TOKEN = "token"
-    SETTING = "setting"
-    NAME = "name"
-    BRANCH = "branch"
-    COMPARED = "compared"
-    WHERE = "where"
-    TRACED = "traced"
-    WATCHED = "watched"
-    EDIT = "edit"
-    SAVED = "saved"
-    FILE = "file"
-    PYTHON = "python"
-    VALUES = "values"
-    SWITCH = "switch"
-    OF_BREAKPOINT = "of breakpoint"
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command: its names, how it is written, what it does in a sentence, an example, the doing, what it takes."""
-
-    name: str
-    aliases: tuple[str, ...]
-    usage: str
-    summary: str
-    example: str
-    run: Callable[[Session, str], Outcome]
-    takes: Argument = Argument.NOTHING
+T = TypeVar("T")
 
 
 class Registry:
     """All commands by name, alias and unique prefix."""
 
     def __init__(self) -> None:
-        self._commands: dict[str, Command] = {}
-        self._by_name: dict[str, Command] = {}
+        self._commands: dict[str, Command[Any]] = {}
+        self._by_name: dict[str, Command[Any]] = {}
 
-    def __iter__(self) -> Iterator[Command]:
+    def __iter__(self) -> Iterator[Command[Any]]:
         """Every command, in the order they were added."""
         return iter(self._commands.values())
 
@@ -103,22 +35,23 @@ class Registry:
         self,
         name: str,
         *aliases: str,
-        usage: str,
+        takes: Grammar[T],
+        effect: Effect,
         summary: str,
         example: str,
-        takes: Argument = Argument.NOTHING,
-    ) -> Callable[[Callable[[Session, str], Outcome]], Callable[[Session, str], Outcome]]:
-        """Decorate a function to make it a command."""
+        changes_stages: bool = False,
+    ) -> Callable[[Callable[[Session, T], Outcome]], Callable[[Session, T], Outcome]]:
+        """Decorate a function of a session and what the grammar reads, to make it a command."""
 
-        def register(run: Callable[[Session, str], Outcome]) -> Callable[[Session, str], Outcome]:
-            command = Command(name, aliases, usage, summary, example, run, takes)
+        def register(run: Callable[[Session, T], Outcome]) -> Callable[[Session, T], Outcome]:
+            command = Command(name, aliases, takes, effect, summary, example, run, changes_stages)
             self._commands[name] = command
             self._by_name |= dict.fromkeys((name, *aliases), command)
             return run
 
         return register
 
-    def find(self, word: str) -> Command:
+    def find(self, word: str) -> Command[Any]:
         """The command `word` names. Raises CommandError for an unknown or ambiguous word."""
         if word in self._by_name:
             return self._by_name[word]
@@ -130,17 +63,28 @@ class Registry:
         near = nearest(word, self._by_name)
         raise CommandError(f"there is no command {word!r}: the nearest is {near!r}, and `help` lists all")
 
-    def run(self, session: Session, line: str) -> Outcome:
-        """Run one command line. Raises CommandError or AddressError, having changed nothing, when it makes no sense."""
-        word, _, arguments = line.strip().partition(" ")
-        return self.find(word).run(session, arguments.strip())
+    def names(self, beginning: str) -> Sequence[str]:
+        """Names that begin so; the one that an alias means comes first."""
+        meant = [self._by_name[beginning].name] if beginning in self._by_name else []
+        return tuple(dict.fromkeys((*meant, *(name for name in self._commands if name.startswith(beginning)))))
 
-    def run_all(self, session: Session, line: str) -> Iterator[tuple[str, Outcome]]:
+    def parse(self, line: str) -> ParsedCommand:
+        """Read one command line, without a session. Raises CommandError where it makes no sense."""
+        word, _, arguments = line.strip().partition(" ")
+        command = self.find(word)
+        return ParsedCommand(line, command, command.parse(arguments))
+
+    def run(self, session: Session, line: str | ParsedCommand) -> Outcome:
+        """Run one command line. Raises CommandError or AddressError, having changed nothing, when it makes no sense."""
+        return (self.parse(line) if isinstance(line, str) else line).run(session)
+
+    def run_all(self, session: Session, line: str | ParsedCommand) -> Iterator[tuple[str, Outcome]]:
         """Run one command line, and the commands of every breakpoint that stops the run on the way.
 
-        Yields each command with its outcome as it is done. Raises as `run` does.
+        Yields each command line with its outcome as it is done. Raises as `run` does.
         """
-        waiting, done = [line], 0
+        waiting: list[str | ParsedCommand] = [line]
+        done = 0
         session.asked_to_stop = False
         while waiting and not session.asked_to_stop:
             done += 1
@@ -150,7 +94,7 @@ class Registry:
                 )
             command = waiting.pop(0)
             outcome = self.run(session, command)
-            yield command, outcome
+            yield command if isinstance(command, str) else command.line, outcome
             if isinstance(outcome, Quit):
                 return
             if isinstance(outcome, Moved):
@@ -164,36 +108,3 @@ def _commands_at(session: Session, stop: Stop) -> tuple[str, ...]:
 
 
 COMMANDS = Registry()
-
-
-def split_condition(text: str) -> tuple[str, str | None]:
-    """Split `ADDRESS if CONDITION`."""
-    address, *conditions = pieces(f" {text} ", " if ")
-    return address.strip(), " if ".join(conditions).strip() if conditions else None
-
-
-def no_arguments(name: str, arguments: str) -> None:
-    if arguments:
-        raise CommandError(f"{name} takes no arguments, and got {arguments!r}")
-
-
-def required(name: str, arguments: str, what: str, hint: str = "") -> str:
-    if not arguments:
-        raise CommandError(
-            f"{name} needs {what}" + (f": {hint}" if hint else f", as in `{COMMANDS.find(name).example}`")
-        )
-    return arguments
-
-
-def number(name: str, arguments: str) -> int | None:
-    return whole(name, arguments) if arguments else None
-
-
-def count(name: str, arguments: str) -> int:
-    return whole(name, arguments) if arguments else 1
-
-
-def whole(name: str, word: str) -> int:
-    if not (word.isdecimal() and word.isascii() and int(word[:10]) >= 1 and len(word) <= 9):
-        raise CommandError(f"{name} takes a whole number of 1 or more, not {word!r}")
-    return int(word)

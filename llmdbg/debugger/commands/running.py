@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.commands.registry import COMMANDS, Argument, Moved, Outcome, count, no_arguments, required
+from llmdbg.debugger.commands.command import Moved, Outcome
+from llmdbg.debugger.commands.effect import Effect
+from llmdbg.debugger.commands.grammar.addresses import Address
+from llmdbg.debugger.commands.grammar.plain import Count, Nothing
+from llmdbg.debugger.commands.registry import COMMANDS
 from llmdbg.debugger.execution import resume_plans
 from llmdbg.debugger.execution.stop import Reason
 
@@ -17,38 +21,51 @@ if TYPE_CHECKING:
 
 
 @COMMANDS.add(
-    "run", "r", usage="run", summary="Start again from the prompt, up to the first breakpoint.", example="run"
+    "run",
+    "r",
+    takes=Nothing(),
+    effect=Effect.MOVES,
+    summary="Start again from the prompt, up to the first breakpoint.",
+    example="run",
 )
-def _run(session: Session, arguments: str) -> Outcome:
-    no_arguments("run", arguments)
+def _run(session: Session, _: None) -> Outcome:
     session.begin_again()
     return Moved(session.go(resume_plans.onwards()))
 
 
 @COMMANDS.add(
-    "step", "s", usage="step [N]", summary="Go to the next stage, into modules.", example="step 3", takes=Argument.COUNT
+    "step",
+    "s",
+    takes=Count(),
+    effect=Effect.MOVES,
+    summary="Go to the next stage, into modules.",
+    example="step 3",
 )
-def _step(session: Session, arguments: str) -> Outcome:
-    return _repeated(session, resume_plans.into, count("step", arguments))
+def _step(session: Session, count: int) -> Outcome:
+    return _repeated(session, resume_plans.into, count)
 
 
 @COMMANDS.add(
     "next",
     "n",
-    usage="next [N]",
+    takes=Count(),
+    effect=Effect.MOVES,
     summary="Go to the next stage, over its modules.",
     example="next 4",
-    takes=Argument.COUNT,
 )
-def _next(session: Session, arguments: str) -> Outcome:
-    return _repeated(session, resume_plans.over, count("next", arguments))
+def _next(session: Session, count: int) -> Outcome:
+    return _repeated(session, resume_plans.over, count)
 
 
 @COMMANDS.add(
-    "finish", "f", usage="finish", summary="Go out: to the end of the module, layer or forward.", example="finish"
+    "finish",
+    "f",
+    takes=Nothing(),
+    effect=Effect.MOVES,
+    summary="Go out: to the end of the module, layer or forward.",
+    example="finish",
 )
-def _finish(session: Session, arguments: str) -> Outcome:
-    no_arguments("finish", arguments)
+def _finish(session: Session, _: None) -> Outcome:
     return Moved(session.go(resume_plans.out(session.stages(), session.stop.stage)))
 
 
@@ -56,41 +73,42 @@ def _finish(session: Session, arguments: str) -> Outcome:
     "continue",
     "c",
     "co",
-    usage="continue [N]",
+    takes=Count(),
+    effect=Effect.MOVES,
     summary="Go on to the next breakpoint, or the Nth.",
     example="continue",
-    takes=Argument.COUNT,
 )
-def _continue(session: Session, arguments: str) -> Outcome:
-    return Moved(session.go(resume_plans.onwards(count("continue", arguments))))
+def _continue(session: Session, count: int) -> Outcome:
+    return Moved(session.go(resume_plans.onwards(count)))
 
 
 @COMMANDS.add(
     "until",
     "u",
-    usage="until ADDRESS",
+    takes=Address(),
+    effect=Effect.MOVES,
     summary="Go on to a stage, whatever lies between.",
     example="until 12.mlp@3",
-    takes=Argument.ADDRESS,
 )
-def _until(session: Session, arguments: str) -> Outcome:
-    return Moved(session.go(resume_plans.until(session.addresses.resolve(required("until", arguments, "ADDRESS")))))
+def _until(session: Session, address: str) -> Outcome:
+    target = session.addresses.resolve(address)
+    return Moved(session.go(resume_plans.until(target)), target)
 
 
 @COMMANDS.add(
     "token",
     "t",
-    usage="token [N]",
+    takes=Count(),
+    effect=Effect.MOVES,
     summary="Go to where the next token is chosen (or the Nth).",
     example="token 10",
-    takes=Argument.COUNT,
 )
-def _token(session: Session, arguments: str) -> Outcome:
-    return Moved(session.go(resume_plans.token(count("token", arguments))))
+def _token(session: Session, count: int) -> Outcome:
+    return Moved(session.go(resume_plans.token(count)))
 
 
 def _repeated(session: Session, plan: Callable[[Sequence[Stage], Stage], ResumePlan], count: int) -> Moved:
-    """Do a motion `count` times, each from where the one before led; a breakpoint or the end comes first."""
+    """Go `count` times, each from where the one before led; a breakpoint or the end comes first."""
     stop = session.go(plan(session.stages(), session.stop.stage))
     for _ in range(count - 1):
         if session.end is not None or stop.reason is Reason.BREAKPOINT:

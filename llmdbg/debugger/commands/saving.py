@@ -6,8 +6,10 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.debugger.commands.registry import COMMANDS, Answer, Argument, Moved, Outcome, Quit, required
-from llmdbg.debugger.quoting import pieces
+from llmdbg.debugger.commands.command import Answer, Moved, Outcome, Quit
+from llmdbg.debugger.commands.effect import Effect
+from llmdbg.debugger.commands.grammar.files import CommandFile, SavedTensor, TensorFile, expanded
+from llmdbg.debugger.commands.registry import COMMANDS
 from llmdbg.errors import CommandError, LlmdbgError
 from llmdbg.formatting import byte_count
 
@@ -20,43 +22,30 @@ _DEEPEST = 10
 _READING: ContextVar[tuple[Path, ...]] = ContextVar("reading", default=())
 """The files that are being read, each because of a line of the one before."""
 
-_USAGE = "save is written `save tensor ADDRESS FILE.safetensors`, as in `save tensor 12.mlp mlp.safetensors`"
-
 
 @COMMANDS.add(
     "save",
-    usage="save tensor ADDRESS FILE",
+    takes=SavedTensor(),
+    effect=Effect.WRITES_FILE,
     summary="Write every tensor a stage gave for this token to a .safetensors file, replacing it.",
     example="save tensor 12.mlp mlp.safetensors",
-    takes=Argument.SAVED,
 )
-def _save(session: Session, arguments: str) -> Outcome:
+def _save(session: Session, asked: TensorFile) -> Outcome:
     from llmdbg.debugger.inspection.tensor_files import save_tensors
 
-    address, path = split_saved(arguments)
-    return Answer(save_tensors(session, session.addresses.resolve(address), path))
-
-
-def split_saved(arguments: str) -> tuple[str, Path]:
-    """Split `tensor ADDRESS FILE`. Raises CommandError where it is not written so."""
-    words = [each for each in pieces(arguments, " ") if each]
-    if len(words) < 3 or words[0] != "tensor":
-        raise CommandError(_USAGE)
-    path = Path(words[-1].strip("\"'")).expanduser()
-    if path.suffix != ".safetensors":
-        raise CommandError(f"{path.name!r} must end in .safetensors, the format tensors are written in")
-    return " ".join(words[1:-1]), path
+    return Answer(save_tensors(session, session.addresses.resolve(asked.address), expanded(asked.path)))
 
 
 @COMMANDS.add(
     "source",
-    usage="source FILE",
+    takes=CommandFile(),
+    # Its lines may be any commands.
+    effect=Effect.READS_FILE | Effect.RUNS_PYTHON,
     summary="Run the commands of a file, one a line; lines that begin with # are passed over.",
     example="source look.txt",
-    takes=Argument.FILE,
 )
-def _source(session: Session, arguments: str) -> Outcome:
-    path = Path(required("source", arguments, "FILE").strip("\"'")).expanduser()
+def _source(session: Session, named: Path) -> Outcome:
+    path = expanded(named)
     reading = _READING.get()
     if path.resolve() in reading:
         raise CommandError(f"{path} is being read already: it would go round in circles")

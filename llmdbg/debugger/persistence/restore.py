@@ -6,11 +6,13 @@ user's own Python and commands that would run some are put to sleep or left out.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.breakpoints.addresses import Target
 from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
-from llmdbg.debugger.commands import COMMANDS, Argument
-from llmdbg.debugger.commands.stopping import point_again
+from llmdbg.debugger.breakpoints.parse import check_answerable, parse_saved
+from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.editing.edit_language import MADE_AGAIN, EditContext, read_edit
 from llmdbg.debugger.editing.edits import DormantEdit, Edit
 from llmdbg.debugger.execution.branches import Branch
@@ -24,7 +26,11 @@ from llmdbg.errors import AddressError, GenerationError, UsageError
 from llmdbg.models.stages import SAMPLE, TOKENIZE
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.breakpoints.addresses import AddressBook
+    from llmdbg.debugger.breakpoints.parse import BreakpointSpec
     from llmdbg.debugger.execution.session import Session
+
+_PROCESSOR = re.compile(r"sample\.[a-z0-9_]{1,60}")
 
 # Looking for the nearest name is slow work; a file full of wrong addresses must not keep anyone waiting.
 _MOST_LOST = 20
@@ -157,36 +163,48 @@ def _set_again(session: Session, breakpoints: tuple[SavedBreakpoint, ...]) -> li
         except UsageError as error:
             notes.append(f"breakpoint {saved.number} is left out: {error}")
             continue
-        if _harmless(saved.commands) != saved.commands:
-            notes.append(f"breakpoint {saved.number}: its commands that run Python are left out")
+        notes += _left_out(saved)
     return notes
 
 
 def _breakpoint_again(session: Session, saved: SavedBreakpoint) -> Breakpoint:
-    target, condition, expressions = point_again(session, saved.address, saved.condition, saved.expressions)
+    spec = parse_saved(saved.kind, saved.address, saved.condition, saved.expressions)
+    target = _target(session.addresses, spec)
+    kinds = session.addresses.kinds(target)
+    check_answerable(spec.asked(), kinds, session.vocabulary, session.metrics.why_no_lens)
     return Breakpoint(
         saved.number,
         target,
         saved.temporary,
         saved.enabled,
         saved.hits,
-        kind=saved.kind,
-        condition=condition,
-        expressions=expressions,
+        kind=spec.kind,
+        condition=spec.condition,
+        expressions=spec.expressions,
         ignore=saved.ignore,
-        commands=_harmless(saved.commands),
+        commands=tuple(line for line in saved.commands if not _beyond_session(line)),
     )
 
 
-def _harmless(commands: tuple[str, ...]) -> tuple[str, ...]:
-    """The commands that run no code of the user's own."""
-    kept = []
-    for line in commands:
-        try:
-            command = COMMANDS.find(line.partition(" ")[0])
-        except UsageError:
-            continue
-        # `commands` could bring Python in a step later, and `edits on` wakes what sleeps: both are the user's to type.
-        if command.takes not in (Argument.PYTHON, Argument.SWITCH) and command.name != "commands":
-            kept.append(line)
-    return tuple(kept)
+def _target(addresses: AddressBook, spec: BreakpointSpec) -> Target:
+    """The stages of a breakpoint. A processor may be there only for the tokens that other settings hold for."""
+    try:
+        return spec.target(addresses)
+    except AddressError:
+        if _PROCESSOR.fullmatch(spec.address):
+            return Target(spec.address, frozenset((spec.address,)))
+        raise
+
+
+def _beyond_session(line: str) -> tuple[str, ...]:
+    """What is wrong with a command of a saved session, in words; nothing where it is taken back."""
+    try:
+        return COMMANDS.parse(line).effect.beyond_session()
+    except UsageError:
+        return ("make no sense",)
+
+
+def _left_out(saved: SavedBreakpoint) -> list[str]:
+    """A sentence on the commands that are not taken back, if any."""
+    words = dict.fromkeys(word for line in saved.commands for word in _beyond_session(line))
+    return [f"breakpoint {saved.number}: its commands that {' or '.join(words)} are left out"] if words else []

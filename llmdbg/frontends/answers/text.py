@@ -219,7 +219,7 @@ def _model_lines(value: ModelInfo) -> list[str]:
     ]
 
 
-def _command_lines(value: Command) -> list[str]:
+def _command_lines(value: Command[Any]) -> list[str]:
     names = f" (or {', '.join(value.aliases)})" if value.aliases else ""
     return [f"{value.usage:24} {value.summary}{names}  e.g. `{value.example}`"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.execution.session import Session
 from llmdbg.debugger.persistence.restore import restore
-from llmdbg.frontends.batch.checks import check_addresses, check_commands, without_comments
+from llmdbg.frontends.batch.checks import check_addresses, parse_commands
 from llmdbg.frontends.batch.progress import LoadingBar
 from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
 from llmdbg.frontends.export import export
@@ -37,18 +37,17 @@ def launch(
     """Load the model, run the commands and return the exit code. Raises LlmdbgError."""
     route_libraries()
     route_transformers()
-    commands = without_comments(commands)
-    check_commands(commands)
+    parsed = parse_commands(commands)
     with LoadingBar() as bar:
         loaded, prompt = opened(spec, text, chat=chat, system=system, report=bar.update, left_pad=left_pad)
     _tell((*loaded.notes, *prompt.notes))
     session = Session(loaded, prompt, settings)
     session.exporter = export
     try:
-        check_addresses(commands, session.addresses)
+        check_addresses(parsed, session.addresses)
         _tell(session.engine.notes)
         _tell(restore(session, resumed) if resumed is not None else ())
-        run_batch(session, commands, JsonWriter(sys.stdout) if json else TextWriter(sys.stdout))
+        run_batch(session, parsed, JsonWriter(sys.stdout) if json else TextWriter(sys.stdout))
     finally:
         session.close()
     return 0

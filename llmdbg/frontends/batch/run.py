@@ -6,19 +6,18 @@ stdout is data and nothing else; what happens meanwhile is told on stderr.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import IO, TYPE_CHECKING, Protocol
 
 from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
 from llmdbg.debugger.execution import resume_plans
 from llmdbg.frontends.answers import text
 from llmdbg.frontends.batch import events
-from llmdbg.frontends.batch.checks import without_comments
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.unhit_breakpoints import never_hit, unhit_breakpoints
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.commands import Outcome
+    from llmdbg.debugger.commands import Outcome, ParsedCommand
     from llmdbg.debugger.execution.session import Session
     from llmdbg.debugger.execution.stop import End, Stop
 
@@ -85,13 +84,12 @@ class JsonWriter:
         print(events.line(event), file=self._out, flush=True)
 
 
-def run_batch(session: Session, commands: Iterable[str], writer: Writer) -> None:
+def run_batch(session: Session, commands: Sequence[ParsedCommand], writer: Writer) -> None:
     """Run `commands`, or without any trace every stage of the outline to the end.
 
     Raises the LlmdbgError of the first command that fails; there is no end to write then.
     """
     writer.tokens(session)
-    commands = without_comments(commands)
     try:
         if commands:
             _run_commands(session, commands, writer)
@@ -112,14 +110,14 @@ def _trace(session: Session, writer: Writer) -> None:
         writer.stop(session.go(outline))
 
 
-def _run_commands(session: Session, commands: Iterable[str], writer: Writer) -> None:
+def _run_commands(session: Session, commands: Sequence[ParsedCommand], writer: Writer) -> None:
     session.on_trace = writer.stop
-    for line in commands:
-        for command, outcome in COMMANDS.run_all(session, line):
+    for each in commands:
+        for command, outcome in COMMANDS.run_all(session, each):
             _write(outcome, command, writer)
             if isinstance(outcome, Quit):
                 return
-            if isinstance(outcome, Moved) and (missed := unhit_breakpoints(session, command, outcome.stop)):
+            if isinstance(outcome, Moved) and (missed := unhit_breakpoints(command, outcome)):
                 _tell(missed)
 
 

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from llmdbg.debugger.breakpoints.conditions import evaluate, parse_condition, why_unknown
 from llmdbg.debugger.breakpoints.expressions import MOST_CHARACTERS, parse_expression
+from llmdbg.debugger.breakpoints.parse import check_answerable
+from llmdbg.errors import ConditionError
 from llmdbg.models.stages import StageKind
+from llmdbg.models.tokens import Vocabulary
 from llmdbg.probes.quantities import NAMES, TEXTS
 from tests.debugger import expression_texts
 
@@ -208,29 +211,37 @@ def test_nothing_measured_makes_it_raise(text, values):
     assert isinstance(evaluate(parse_expression(text), values, {}), (int, float, str, type(None)))
 
 
+def refused(text, kinds, no_lens=""):
+    """Why a condition can never be answered at stages of these kinds, empty where it can."""
+    try:
+        check_answerable([parse_condition(text)], kinds, Vocabulary(None), lambda: no_lens)
+    except ConditionError as error:
+        return str(error)
+    return ""
+
+
 class TestNeverKnown:
     def test_a_name_that_no_such_stage_has_is_pointed_out(self):
-        condition = parse_condition("layer > 3 and norm > 2")
-
-        [line] = condition.never_known([StageKind.LOGITS])
-        assert line == "`layer` is never known at logits, which belongs to no decoder layer"
-        assert condition.never_known([StageKind.LAYER]) == ()
+        line = "`layer` is never known at logits, which belongs to no decoder layer"
+        assert refused("layer > 3 and norm > 2", [StageKind.LOGITS]) == line
+        assert not refused("layer > 3 and norm > 2", [StageKind.LAYER])
 
     def test_one_stage_that_has_it_is_enough(self):
-        assert parse_condition("layer > 3").never_known([StageKind.LOGITS, StageKind.LAYER]) == ()
-        assert parse_condition("layer > 3").never_known([StageKind.LOGITS, StageKind.EMBED]) != ()
-        assert parse_condition("layer > 3").never_known([]) == ()
+        assert not refused("layer > 3", [StageKind.LOGITS, StageKind.LAYER])
+        assert refused("layer > 3", [StageKind.LOGITS, StageKind.EMBED])
+        assert not refused("layer > 3", [])
 
     def test_predictions_need_scores_or_a_lens(self):
-        condition = parse_condition('rank("a") < 3 or entropy < 1')
+        text = 'rank("a") < 3 or entropy < 1'
 
-        assert condition.never_known([StageKind.LAYER]) == ()
-        lines = condition.never_known([StageKind.LAYER], no_lens="it has no head")
-        assert lines[0] == "`entropy` is known from logits on, and never at a stage of kind layer: it has no head"
-        assert lines[1].startswith('`rank("a")` is known from logits on')
+        assert not refused(text, [StageKind.LAYER])
+        line = refused(text, [StageKind.LAYER], "it has no head")
+        assert line == "`entropy` is known from logits on, and never at a stage of kind layer: it has no head"
+        line = refused('rank("a") < 3', [StageKind.LAYER], "it has no head")
+        assert line.startswith('`rank("a")` is known from logits on')
         for kind in (StageKind.LOGITS, StageKind.PROCESSOR, StageKind.SAMPLE):
-            assert condition.never_known([kind], no_lens="it has no head") == ()
-        assert "no model has run" in condition.never_known([StageKind.TOKENIZE])[0]
+            assert not refused(text, [kind], "it has no head")
+        assert "no model has run" in refused(text, [StageKind.TOKENIZE])
 
     @pytest.mark.parametrize("kind", StageKind)
     def test_numbers_of_an_output_may_be_anywhere(self, kind):

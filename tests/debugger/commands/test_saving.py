@@ -16,7 +16,7 @@ from llmdbg.debugger.inspection import tensor_files
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.errors import AddressError, CommandError, LlmdbgError
 from llmdbg.frontends.answers.text import answer_lines
-from llmdbg.frontends.batch.checks import check_addresses, check_commands
+from llmdbg.frontends.batch.checks import check_addresses, parse_commands
 from tests.sessions import tiny_session
 
 
@@ -198,12 +198,12 @@ def test_what_the_format_has_no_room_for_is_refused(tensor: torch.Tensor, said: 
 
 
 def test_a_mistake_is_found_before_anything_runs() -> None:
-    check_commands(["save tensor 12.mlp x.safetensors"])
+    parse_commands(["save tensor 12.mlp x.safetensors"])
     for line in ("save tensor 0 x.bin", "save everything"):
         with pytest.raises(CommandError):
-            check_commands([line])
+            parse_commands([line])
     with pytest.raises(AddressError):
-        check_addresses(["save tensor nowhere x.safetensors"], tiny_session().addresses)
+        check_addresses(parse_commands(["save tensor nowhere x.safetensors"]), tiny_session().addresses)
 
 
 def _written_commands(tmp_path: Path, text: str, name: str = "look.txt") -> Path:

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmdbg.debugger.breakpoints import metrics
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.persistence.capture import capture
 from llmdbg.debugger.persistence.format import from_json, to_json
 from llmdbg.debugger.persistence.model import begin
 from llmdbg.debugger.persistence.restore import restore
 from llmdbg.engine.generation.settings import GenerationSettings
-from llmdbg.errors import CommandError, SessionFileError
+from llmdbg.errors import CommandError, LensError, SessionFileError
 from llmdbg.models.spec import ModelSpec
 from tests.sessions import tiny_session
 
@@ -261,6 +262,44 @@ def test_no_command_of_a_file_runs_code(tmp_path, lines):
     for _ in range(4):
         list(COMMANDS.run_all(session, "continue"))
     assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept", "said"),
+    [
+        (["info stage", "step 2", "zero 0.mlp"], ("info stage", "step 2", "zero 0.mlp"), None),
+        (["source look.txt", "info lens"], ("info lens",), "read a file or run Python"),
+        (["save tensor 1 x.safetensors"], (), "write a file"),
+        (["info lens > lens.csv", "x 1 > x.txt", "x 1"], ("x 1",), "write a file"),
+        (["edits", "edits off 1"], (), "run Python"),
+        (["fly", "until 1 if token > 2", "step many"], (), "make no sense"),
+    ],
+)
+def test_commands_of_a_file_stay_inside_the_session(lines, kept, said):
+    session = fresh()
+    notes = restore(session, hostile([lines]))
+    assert session.breakpoints.list()[0].commands == kept
+    assert notes == (() if said is None else (f"breakpoint 1: its commands that {said} are left out",))
+
+
+def test_what_no_stage_of_this_model_can_answer_is_left_out(monkeypatch):
+    before = run(fresh(), "break flip", "trace 0 top1", "break 1 if norm > 1", "watch top1 at 0-1")
+
+    def build(*_):
+        raise LensError("it has no head")
+
+    monkeypatch.setattr(metrics, "build_lens", build)
+    after, notes = through_a_file(before)
+    assert [each.number for each in after.breakpoints.list()] == [3]
+    assert len(notes) == 3 and all("it has no head" in note for note in notes)
+
+
+def test_a_condition_on_a_processor_that_is_not_here_yet_comes_back():
+    lines = ["token 3", "set repetition_penalty 1.3", "break sample.repetition_penalty if entropy < 9"]
+    before = run(fresh(), *lines, "switch main")
+    after, notes = through_a_file(before)
+    assert notes == ()
+    assert known(after) == known(before)
 
 
 def test_commands_that_go_round_in_circles_end():

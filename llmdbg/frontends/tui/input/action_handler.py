@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from textual.events import Key, Paste
 
 from llmdbg.debugger.commands import COMMANDS
-from llmdbg.debugger.commands.completion import Words
+from llmdbg.debugger.commands.words import Words
 from llmdbg.errors import LlmdbgError
 from llmdbg.frontends.tui.input.actions import ACTIONS
 from llmdbg.frontends.tui.input.preferences import THEMES as THEME_WORDS

@@ -10,7 +10,8 @@ from textual.binding import Binding
 from textual.events import Key, Paste
 from textual.widgets import Input
 
-from llmdbg.debugger.commands.completion import Completion, Words, common, complete
+from llmdbg.debugger.commands.completion import Completion, common, complete
+from llmdbg.debugger.commands.words import Words
 from llmdbg.frontends.sanitize import sanitize
 
 if TYPE_CHECKING:

@@ -213,7 +213,7 @@ class EngineThread(threading.Thread):
                     done = f"{outcome.done} " if outcome.done else ""
                     told = [] if self._is_in_view(outcome.data) else answer_lines(outcome.data)
                     answer += tuple(f"{done}{each}" for each in told)
-                elif isinstance(outcome, Moved) and (missed := unhit_breakpoints(session, command, outcome.stop)):
+                elif isinstance(outcome, Moved) and (missed := unhit_breakpoints(command, outcome)):
                     answer += (missed,)
         except UsageError as problem:
             error = str(problem)

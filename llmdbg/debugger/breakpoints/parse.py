@@ -1,0 +1,139 @@
+"""Breakpoints, tracepoints and watches from their text. Commands, a batch's checks and saved sessions all read it here.
+
+    break ADDRESS [if CONDITION]      ADDRESS or, without a condition, one of nonfinite, jump N, flip, surprise P
+    trace ADDRESS [EXPRESSION, …] [if CONDITION]
+    watch EXPRESSION [at ADDRESS]
+
+Reading needs no model. What the text names is looked up afterwards, in the `AddressBook` of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.breakpoints.addresses import StageGroup, Target
+from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
+from llmdbg.debugger.breakpoints.conditions import needs_lens, parse_condition, why_unknown
+from llmdbg.debugger.breakpoints.expressions import Expression, parse_expression, parse_expressions
+from llmdbg.debugger.breakpoints.triggers import Trigger, ready_made
+from llmdbg.debugger.quoting import pieces
+from llmdbg.errors import CommandError, ConditionError
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.breakpoints.addresses import AddressBook
+    from llmdbg.models.stages import StageKind
+    from llmdbg.models.tokens import Vocabulary
+
+Asked = Trigger | Expression
+"""What is worked out at a stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakpointSpec:
+    """A breakpoint as its text describes it.
+
+    `address` is the text that names its stages: an address, or where `group` is not None another name (`flip`,
+    `layers`) for that group of stages. `condition` is None where it stops, or logs, every time; `expressions` are what
+    a tracepoint logs, or the one that a watch compares.
+    """
+
+    kind: BreakpointKind
+    address: str
+    group: StageGroup | None = None
+    condition: Trigger | None = None
+    expressions: tuple[Expression, ...] = ()
+
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses that its text names, to be looked up."""
+        return () if self.group is not None else (self.address,)
+
+    def target(self, book: AddressBook) -> Target:
+        """Look its stages up. Raises AddressError where there are none."""
+        if self.group is not None:
+            return Target(self.address, book.group(self.group))
+        return book.resolve(self.address)
+
+    def asked(self) -> tuple[Asked, ...]:
+        """What is worked out for it at each of its stages."""
+        return (*(() if self.condition is None else (self.condition,)), *self.expressions)
+
+
+def parse_break(text: str) -> BreakpointSpec:
+    """Read `ADDRESS [if CONDITION]`, or a ready-made breakpoint. Raises ConditionError."""
+    address, condition = split_condition(text)
+    if condition is not None:
+        return BreakpointSpec(BreakpointKind.BREAK, address, condition=parse_condition(condition))
+    if (ready := ready_made(address)) is not None:
+        return BreakpointSpec(BreakpointKind.BREAK, address, ready.where, ready.trigger)
+    return BreakpointSpec(BreakpointKind.BREAK, address)
+
+
+def parse_trace(text: str) -> BreakpointSpec:
+    """Read `ADDRESS [EXPRESSION, …] [if CONDITION]`. Raises ConditionError."""
+    before, condition = split_condition(text)
+    address, expressions = _split_expressions(before)
+    return BreakpointSpec(
+        BreakpointKind.TRACE,
+        address,
+        condition=None if condition is None else parse_condition(condition),
+        expressions=parse_expressions(expressions) if expressions else (),
+    )
+
+
+def parse_watch(text: str) -> BreakpointSpec:
+    """Read `EXPRESSION [at ADDRESS]`; without an address it is every layer. Raises ConditionError."""
+    *parts, last = pieces(text, " at ")
+    if not parts:
+        return BreakpointSpec(
+            BreakpointKind.WATCH, StageGroup.LAYERS, StageGroup.LAYERS, expressions=(parse_expression(text),)
+        )
+    return BreakpointSpec(BreakpointKind.WATCH, last.strip(), expressions=(parse_expression(" at ".join(parts)),))
+
+
+def parse_saved(
+    kind: BreakpointKind, address: str, condition: str | None, expressions: Iterable[str]
+) -> BreakpointSpec:
+    """Read the texts of a breakpoint that was set before. Raises ConditionError."""
+    parsed = tuple(parse_expression(each) for each in expressions)
+    if (ready := ready_made(address)) is not None:
+        return BreakpointSpec(kind, address, ready.where, ready.trigger, parsed)
+    group = StageGroup.LAYERS if address == StageGroup.LAYERS else None
+    trigger = None if condition is None else parse_condition(condition)
+    return BreakpointSpec(kind, address, group, trigger, parsed)
+
+
+def split_condition(text: str) -> tuple[str, str | None]:
+    """Split `… if CONDITION`; None where there is no `if` outside quotes."""
+    before, *conditions = pieces(f" {text} ", " if ")
+    return before.strip(), " if ".join(conditions).strip() if conditions else None
+
+
+def check_answerable(
+    asked: Iterable[Asked], kinds: Collection[StageKind], vocabulary: Vocabulary, why_no_lens: Callable[[], str]
+) -> None:
+    """Raise ConditionError for a name unknown at stages of all these kinds, CommandError for a text that is no token.
+
+    `why_no_lens()` says why nothing can be predicted before `logits`, if so. It is asked only where it matters: to
+    answer, a lens is built.
+    """
+    for each in asked:
+        for name in sorted(each.names):
+            no_lens = why_no_lens() if needs_lens(name, kinds) else ""
+            reasons = [why_unknown(name, kind, no_lens=no_lens) for kind in kinds]
+            if reasons and None not in reasons:
+                raise ConditionError(str(reasons[0]))
+        for text in sorted(each.tokens):
+            if vocabulary.id_of(text) is None:
+                spelled = " + ".join(repr(vocabulary.text(id)) for id in vocabulary.split(text)[:8])
+                raise CommandError(f"{text!r} is no token of this model: it is split into {spelled}")
+
+
+def _split_expressions(text: str) -> tuple[str, str]:
+    """Split `ADDRESS EXPRESSION, …` at the first space that does not follow the word `layer`."""
+    first, *rest = text.split(None, 1) or [""]
+    if first in ("layer", "layers") and rest:
+        number, *rest = rest[0].split(None, 1)
+        first = f"{first} {number}"
+    return first, rest[0] if rest else ""
