@@ -64,9 +64,9 @@ def seconds(value: float) -> str:
     return f"{value:.0f} s" if value >= 10 else f"{value:.2f} s"
 
 
-def counted(number: int, thing: str) -> str:
-    """`1 token`, `49,152 tokens`. `thing` is a noun in the singular whose plural ends in s."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def counted(number: int, singular: str, plural: str | None = None) -> str:
+    """`1 token`, `49,152 tokens`. The plural ends in s unless it is given."""
+    return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"
 
 
 def large_number(number: int) -> str:

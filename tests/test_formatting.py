@@ -125,6 +125,7 @@ def test_counts_and_numbers() -> None:
         "0 tokens",
         "49,152 tokens",
     )
+    assert counted(2, "forward pass", "forward passes") == "2 forward passes"
     assert (large_number(912), large_number(49_152), large_number(134_515_008)) == ("912", "49.2 k", "134.5 M")
     assert (large_number(7_240_000_000), large_number(999_999)) == ("7.2 B", "1.0 M")
     assert (significant(0.7), significant(41.23), significant(12345.0)) == ("0.7", "41.2", "1.23e+04")

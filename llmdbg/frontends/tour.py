@@ -10,9 +10,9 @@ from typing import IO, TYPE_CHECKING
 from llmdbg.debugger.execution.session import Session
 from llmdbg.debugger.inspection.explaining import explain_here
 from llmdbg.debugger.inspection.touring import TourPlace, go_on, tour_place
-from llmdbg.frontends.answers.explanation import explanation_lines
-from llmdbg.frontends.answers.text import end_lines
-from llmdbg.frontends.batch.events import end_event, line, plain
+from llmdbg.frontends.answers import answer_json, answer_lines
+from llmdbg.frontends.answers.stops import end_lines
+from llmdbg.frontends.batch.events import end_event, line
 from llmdbg.frontends.batch.progress import LoadingBar
 from llmdbg.frontends.log import route_libraries, route_transformers
 from llmdbg.frontends.opening import opened
@@ -70,12 +70,12 @@ def walk(session: Session, out: IO[str], *, json: bool = False) -> int:
 def _json(told: _Told) -> str:
     place = told.place
     event = {"event": "tour", "stop": place.number, "of": place.of, "title": place.title}
-    return line({**event, "explanation": plain(told.explanation)})
+    return line({**event, "explanation": answer_json(told.explanation)})
 
 
 def _lines(told: _Told) -> list[str]:
     place = told.place
-    return [f"stop {place.number} of {place.of}: {place.title}", *explanation_lines(told.explanation), ""]
+    return [f"stop {place.number} of {place.of}: {place.title}", *answer_lines(told.explanation), ""]
 
 
 def _write(lines: Iterable[str], out: IO[str]) -> None:

@@ -12,7 +12,7 @@ from llmdbg.debugger.inspection.explaining import explain_here, explain_stage
 from llmdbg.errors import CommandError
 from llmdbg.explain.facts import Role
 from llmdbg.explain.roles import norm_formula
-from llmdbg.frontends.answers.text import answer_lines
+from llmdbg.frontends.answers import answer_lines
 from llmdbg.models.stages import StageKind
 from tests.explain.checking import check, numbers_of, run_numbers, words_of
 from tests.sessions import tiny_session

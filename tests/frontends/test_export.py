@@ -11,9 +11,8 @@ import pytest
 from llmdbg import open_session
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import CommandError
+from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.frontends.answers.tables import Column, Table, aligned, as_csv
-from llmdbg.frontends.answers.text import answer_lines
-from llmdbg.frontends.batch.events import plain
 from llmdbg.frontends.export import export
 from tests.sessions import tiny_session
 
@@ -74,7 +73,7 @@ def test_every_answer_can_be_told_as_text_and_as_json(topic: str, where: str) ->
         session.do(f"goto {where}")
     data = session.do(f"info {topic}").data
     assert answer_lines(data)
-    json.dumps(plain(data), allow_nan=False)
+    json.dumps(answer_json(data), allow_nan=False)
 
 
 def test_a_file_name_may_have_spaces_and_a_text_may_have_the_sign(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from matplotlib.image import imread
 from llmdbg.errors import CommandError
 from llmdbg.frontends.export import export
 from llmdbg.frontends.pictures import picture
-from llmdbg.frontends.pictures.canvas import shown
-from llmdbg.frontends.pictures.heatmap import draw
+from llmdbg.frontends.pictures.canvas import printable
+from llmdbg.frontends.pictures.heatmap import draw_heatmap
 from llmdbg.probes.attribution import Attribution, AttributionTerm
 from llmdbg.probes.lens import Lens
 from llmdbg.probes.lens_table import LensTable, lens_table
@@ -36,7 +36,7 @@ def texts(data: bytes) -> str:
 
 def of(values: list[list[float | None]], format: str = "png", **more: object) -> bytes:
     names = {"rows": [str(y) for y in range(len(values))], "columns": [str(x) for x in range(len(values[0]))]}
-    return draw(values, **{**names, "title": "a title", "format": format, **more})  # type: ignore[arg-type]
+    return draw_heatmap(values, **{**names, "title": "a title", "format": format, **more})  # type: ignore[arg-type]
 
 
 def test_the_larger_is_the_darker() -> None:
@@ -62,14 +62,14 @@ def test_any_text_is_drawn_and_none_is_obeyed(text: str, format: str) -> None:
     data = of([[0.5]], format, rows=[text], columns=[text], cells=[[text]], title=text, subtitle=text)
     if format == "svg":
         found = texts(data)
-        assert found.count(shown(text)) >= 3 or not text
+        assert found.count(printable(text)) >= 3 or not text
         assert "\x1b" not in found
         assert "<script" not in data.decode()
 
 
 def test_what_the_font_cannot_draw_is_spelled() -> None:
-    assert shown("a🦊") == "a‹U+1F98A›"
-    assert shown(" café ⏎") == " café ⏎"
+    assert printable("a🦊") == "a‹U+1F98A›"
+    assert printable(" café ⏎") == " café ⏎"
 
 
 def test_the_lens_has_its_layers_tokens_and_ranks() -> None:
@@ -117,7 +117,7 @@ def test_many_followed_tokens_are_cut_and_it_is_said() -> None:
     table = lens_table(lens, vectors, {}, str, position=0, follow=range(100))
     data = picture(table, "png")
     assert max(pixels(data).shape) < 4000
-    assert "of the first 8 of 100 tokens" in " ".join(texts(picture(table, "svg")).split())
+    assert "of the first 8 of 100 followed tokens" in " ".join(texts(picture(table, "svg")).split())
 
 
 def test_what_is_not_finite_has_a_picture_and_nothing_at_all_has_none() -> None:

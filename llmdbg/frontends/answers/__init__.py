@@ -1,31 +1,39 @@
-"""How each kind of insight is told as lines of text and as tables: a file for each, with `WRITERS` and `TABLES`.
+"""What commands answer, written as lines of text, as tables and as JSON.
 
-`WRITERS` maps the name of a frozen value's type to what makes lines of it, `TABLES` to what makes its tables.
+A command answers with a frozen value. To write a new type of answer:
+
+1. put its functions into a module of this package: one that returns lines, and one that returns tables if it has any;
+2. register them for the type in `writers.py`, the only place where types and writers meet.
+
+A type that is not registered has no text (TypeError), its fields as one table, and its fields as JSON.
+The writers import the types, and with them torch: they are imported when there is something to write.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmdbg.frontends.answers.tables import Table
 
 
-@cache
-def writers() -> dict[str, Callable[[Any], list[str]]]:
-    """What makes lines of text, by type name."""
-    return {name: each for module in _modules() for name, each in getattr(module, "WRITERS", {}).items()}
+def answer_lines(answer: object) -> list[str]:
+    """An answer as lines of text, safe to print. Raises TypeError for a type without a writer."""
+    from llmdbg.frontends.answers.writers import lines
+
+    return lines(answer)
 
 
-@cache
-def table_makers() -> dict[str, Callable[[Any], Sequence[Table]]]:
-    """What makes tables, by type name."""
-    return {name: each for module in _modules() for name, each in getattr(module, "TABLES", {}).items()}
+def answer_tables(answer: object) -> Sequence[Table]:
+    """An answer as tables, for CSV. A table without columns means that the answer is not tabular."""
+    from llmdbg.frontends.answers.writers import tables
+
+    return tables(answer)
 
 
-def _modules() -> list[Any]:
-    return [importlib.import_module(f"{__name__}.{each.name}") for each in pkgutil.iter_modules(__path__)]
+def answer_json(answer: object) -> Any:
+    """An answer as what JSON can hold: dicts, lists, strings, numbers, booleans and None."""
+    from llmdbg.frontends.answers.writers import json_value
+
+    return json_value(answer)

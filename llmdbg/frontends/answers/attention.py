@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from llmdbg.formatting import percent
 from llmdbg.frontends.answers.tables import Column, Table, aligned
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from llmdbg.probes.attention import AttentionMap, Read
 
 
-def heading(value: AttentionMap) -> str:
-    """Of which position and which attention the weights are."""
+def attention_heading(value: AttentionMap) -> str:
+    """Which position and which attention the weights belong to."""
     keys = f"positions {value.first_key} to {value.first_key + value.keys - 1}"
     return f"{value.address}: what position {value.position} {quoted(value.text)} reads from, by head ({keys})"
 
 
-def _lines(value: AttentionMap) -> list[str]:
-    lines = [sanitize(heading(value)), f"kernel {sanitize(value.kernel)}{_checked(value)}"]
+def attention_lines(value: AttentionMap) -> list[str]:
+    """A line for each head; or, where one head was asked for, a line for each token it reads from."""
+    lines = [sanitize(attention_heading(value)), f"kernel {sanitize(value.kernel)}{_checked(value)}"]
     lines += [f"! {sanitize(note)}" for note in value.notes]
     if value.head is not None:
         head = value.heads[value.head]
@@ -45,7 +46,7 @@ def _lines(value: AttentionMap) -> list[str]:
 def _checked(value: AttentionMap) -> str:
     if value.difference is None:
         return ""
-    return f"; weights · values is what it gave, to {value.difference:.1g} of the largest"
+    return f"; weights · values match its output to {value.difference:.1g} of the largest value"
 
 
 def _reads(reads: Sequence[Read]) -> str:
@@ -56,7 +57,7 @@ def _read(read: Read) -> str:
     return f"{read.position} {quoted(read.text)} {percent(read.weight)}"
 
 
-def _tables(value: AttentionMap) -> Sequence[Table]:
+def attention_tables(value: AttentionMap) -> Sequence[Table]:
     """A row for each key, a column for each head."""
     columns = (Column("position"), Column("text", left=True), *(Column(f"head {head.head}") for head in value.heads))
     texts = (*(None,) * (value.keys - len(value.texts)), *value.texts)
@@ -65,7 +66,3 @@ def _tables(value: AttentionMap) -> Sequence[Table]:
         for key in range(value.keys)
     )
     return [Table(columns, rows)]
-
-
-WRITERS: dict[str, Callable[[Any], list[str]]] = {"AttentionMap": _lines}
-TABLES: dict[str, Callable[[Any], Sequence[Table]]] = {"AttentionMap": _tables}

@@ -1,4 +1,4 @@
-"""Direct attribution as lines and as a table."""
+"""Direct logit attribution as lines and as a table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BAR = 12
 
 
 def attribution_lines(value: Attribution) -> list[str]:
-    """A line for each part in the order they run, and the largest of them."""
+    """A line for each part, in the order they run, then the sum and the largest contributions."""
     widest = max((abs(each.value) for each in value.terms), default=0.0)
     columns = (
         Column("part", left=True),
@@ -27,42 +27,35 @@ def attribution_lines(value: Attribution) -> list[str]:
         Column("", left=True),
     )
     rows = tuple((each.address, each.what, each.value, _bar(each.value, widest)) for each in value.terms)
+    whole = f"one term each, since their modules do not add up: layers {', '.join(value.whole)}"
     return [
         f"what each part adds to the logit of {quoted(value.text)} (position {value.position}, after {value.after})",
         *aligned(Table(columns, rows)),
         _sum(value),
-        f"largest: {', '.join(f'{each.address} {each.value:+.2f}' for each in largest(value))}",
-        *([f"as one term, for their modules do not add up: layers {', '.join(value.whole)}"] if value.whole else []),
+        f"largest: {', '.join(f'{each.address} {each.value:+.2f}' for each in _largest(value))}",
+        *([whole] if value.whole else []),
         *(f"note: {sanitize(note)}" for note in value.notes),
     ]
 
 
-def largest(value: Attribution, count: int = _LARGEST) -> list[AttributionTerm]:
-    """The terms that move the logit most."""
-    return sorted(value.terms, key=lambda each: -abs(each.value))[:count]
+def _largest(value: Attribution) -> list[AttributionTerm]:
+    return sorted(value.terms, key=lambda each: -abs(each.value))[:_LARGEST]
 
 
 def _sum(value: Attribution) -> str:
-    told = f"sum {value.sum:.4f}, the lens's logit {value.logit:.4f} (difference {value.sum - value.logit:+.1e})"
-    return told if value.capped is None else f"{told}, {value.capped:.4f} behind the soft cap"
+    line = f"sum {value.sum:.4f}, the lens's logit {value.logit:.4f} (difference {value.sum - value.logit:+.1e})"
+    return line if value.capped is None else f"{line}, {value.capped:.4f} after the soft cap"
 
 
 def _bar(value: float, widest: float) -> str:
-    """A bar from the middle, to the left for less and to the right for more."""
+    """A bar that starts in the middle and goes left for a negative value, right for a positive one."""
     share = abs(value) / widest if widest > 0 else 0.0
     cells = round(share * _BAR) if math.isfinite(share) else 0
     return f"{'█' * cells:>{_BAR}}│" if value < 0 else f"{'':{_BAR}}│{'█' * cells}"
 
 
-def _tables(value: Attribution) -> Sequence[Table]:
+def attribution_tables(value: Attribution) -> Sequence[Table]:
+    """A row for each part."""
     columns = tuple(Column(title) for title in ("part", "what", "layer", "adds", "token_id", "token"))
-    return (
-        Table(
-            columns,
-            tuple((each.address, each.what, each.layer, each.value, value.id, value.text) for each in value.terms),
-        ),
-    )
-
-
-WRITERS = {"Attribution": attribution_lines}
-TABLES = {"Attribution": _tables}
+    rows = tuple((each.address, each.what, each.layer, each.value, value.id, value.text) for each in value.terms)
+    return [Table(columns, rows)]

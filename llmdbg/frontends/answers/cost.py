@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.formatting import byte_count, milliseconds, percent
@@ -22,7 +22,7 @@ def timed_line(value: Timed) -> str:
 
 
 def added_line(value: Added) -> str:
-    """What watching adds, or that it is too little to be told."""
+    """What watching some stages adds to a token, or that it is lost in the noise between runs."""
     stages = f"{value.watching} ({value.stages} stages)"
     if value.noise is None:
         more = f"{milliseconds(abs(value.ms), 1)} {'more' if value.ms > 0 else 'less'}"
@@ -32,7 +32,8 @@ def added_line(value: Added) -> str:
     return f"watching {stages} adds {milliseconds(value.ms, 1)}, {value.us_per_stage:.0f} µs a stage"
 
 
-def _lines(value: Cost) -> list[str]:
+def cost_lines(value: Cost) -> list[str]:
+    """The model's own time, where it goes, what llmdbg adds, and who holds how much memory."""
     lines = [f"note: {sanitize(note)}" for note in value.notes]
     lines += [f"the model alone, {value.dtype} on {sanitize(value.device)}", f"  {timed_line(value.alone)}"]
     if value.other is not None:
@@ -51,8 +52,13 @@ def _lines(value: Cost) -> list[str]:
     return lines
 
 
+def cost_tables(value: Cost) -> Sequence[Table]:
+    """The times, and the memory."""
+    return [_times(value.outline, value.parts), _memory(value.memory)]
+
+
 def _times(outline: Sequence[TimeRow], parts: Sequence[TimeRow]) -> Table:
-    """Both tables in one; the parts are of the layers, and from runs of their own."""
+    """The stages of the outline, then the modules inside the layers, which were timed in runs of their own."""
     columns = (
         Column("stage", left=True),
         Column("count"),
@@ -70,9 +76,3 @@ def _row(each: TimeRow, before: str) -> tuple[Any, ...]:
 def _memory(rows: Sequence[MemoryRow]) -> Table:
     columns = (Column("what", left=True), Column("device", left=True), Column("bytes", byte_count))
     return Table(columns, tuple((each.what, each.device, each.bytes) for each in rows))
-
-
-WRITERS: dict[str, Callable[[Any], list[str]]] = {"Cost": _lines}
-TABLES: dict[str, Callable[[Any], Sequence[Table]]] = {
-    "Cost": lambda value: [_times(value.outline, value.parts), _memory(value.memory)]
-}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.formatting import byte_count
-from llmdbg.frontends.answers.tables import Column, Table, aligned
+from llmdbg.frontends.answers.tables import Column, Table, aligned, with_columns
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
 _ANGLES_SHOWN = 8
 
 
-def span(first: int | None, last: int | None) -> str:
-    """Which positions, from the first to the last."""
+def _span(first: int | None, last: int | None) -> str:
     return "nothing" if first is None else f"{first} to {last}"
 
 
-def rotation_text(value: Rotation) -> str:
-    """By which angles a position is turned, frequency by frequency, in parts of a whole turn."""
+def _rotation_text(value: Rotation) -> str:
+    """The rotary angles of a position, one for each frequency, as fractions of a full turn."""
     angles = " ".join(f"{angle / (2 * math.pi):+.3f}" for angle in value.angles[:_ANGLES_SHOWN])
     more = "" if len(value.angles) <= _ANGLES_SHOWN else f" … ({len(value.angles)} frequencies)"
     place = "" if value.position_id is None else f"position id {value.position_id}, "
-    return f"{place}turned by {angles}{more} of a turn (heard at {value.heard_at})"
+    return f"{place}rotated by {angles}{more} of a turn (read at {value.heard_at})"
 
 
-def _cache_lines(value: CacheMap) -> list[str]:
+def cache_lines(value: CacheMap) -> list[str]:
+    """The whole cache, and a line for each layer."""
     growth = byte_count(value.growth)
-    kept = f", {byte_count(value.storage)} of memory behind it" if value.storage > value.bytes else ""
+    kept = f", which keep {byte_count(value.storage)} of memory allocated" if value.storage > value.bytes else ""
     lines = [
         f"{sanitize(value.cache)}: {byte_count(value.bytes)} in {len(value.layers)} layers{kept}; +{growth} a token"
     ]
     lines.append(f"seen from position {value.position} {quoted(value.text)}")
     if value.padding:
-        lines.append(f"the first {value.padding} positions are padding, and hidden")
+        lines.append(f"the first {value.padding} positions are padding and masked")
     lines.append(f"positions: {sanitize(value.positions)}")
     if value.rotation is not None:
-        lines.append(rotation_text(value.rotation))
+        lines.append(_rotation_text(value.rotation))
     return [*lines, *aligned(_without_empty(_layers(value.layers)))]
 
 
@@ -60,26 +60,30 @@ def _layers(layers: Sequence[LayerCache]) -> Table:
 
 
 def _without_empty(table: Table) -> Table:
-    """Without the columns that have nothing in them."""
-    filled = [index for index in range(len(table.columns)) if any(each[index] is not None for each in table.rows)]
-    columns = tuple(table.columns[index] for index in filled)
-    return Table(columns, tuple(tuple(each[index] for index in filled) for each in table.rows))
+    numbers = range(len(table.columns))
+    return with_columns(table, (n for n in numbers if any(row[n] is not None for row in table.rows)))
+
+
+def cache_tables(value: CacheMap) -> Sequence[Table]:
+    """A row for each layer."""
+    return [_layers(value.layers)]
 
 
 def _layer_row(layer: LayerCache) -> tuple[Any, ...]:
     sight = None if layer.sees_from is None else f"from {layer.sees_from}"
     first = layer.tensors[0] if layer.tensors else None
     shape = None if first is None else f"{first.name} {first.dtype}{list(first.shape)}"
-    holds = None if layer.kind in ("state", "none") else span(layer.first, layer.last)
+    holds = None if layer.kind in ("state", "none") else _span(layer.first, layer.last)
     numbers = (layer.dropped or None, layer.drops_next, layer.bytes, layer.growth)
     return (layer.layer, layer.kind, holds, sight, *numbers, shape)
 
 
-def _layer_lines(value: LayerMap) -> list[str]:
+def layer_lines(value: LayerMap) -> list[str]:
+    """One layer's cache in detail, and the norms of its keys and values."""
     layer = value.layer
     lines = [f"layer {layer.layer} of {sanitize(value.cache)}: {layer.kind}, {byte_count(layer.bytes)}"]
     if layer.first is not None:
-        lines.append(f"holds positions {span(layer.first, layer.last)}; +{byte_count(layer.growth)} a token")
+        lines.append(f"holds positions {_span(layer.first, layer.last)}; +{byte_count(layer.growth)} a token")
     if layer.capacity is not None:
         lines.append(f"has room for {layer.capacity} positions")
     if layer.window is not None:
@@ -93,22 +97,20 @@ def _layer_lines(value: LayerMap) -> list[str]:
     ]
     lines.append(f"positions: {sanitize(value.positions)}")
     if value.rotation is not None:
-        lines.append(rotation_text(value.rotation))
+        lines.append(_rotation_text(value.rotation))
     return [*lines, *(aligned(_norms(value)) if len(value.key_norms) else ())]
 
 
+def layer_tables(value: LayerMap) -> Sequence[Table]:
+    """A row for each position that the layer holds."""
+    return [_norms(value)]
+
+
 def _norms(value: LayerMap) -> Table:
-    told = "{:.4g}".format
+    shown = "{:.4g}".format
     first = value.layer.first or 0
     rows = tuple(
         (first + index, float(key), float(each))
         for index, (key, each) in enumerate(zip(value.key_norms, value.value_norms, strict=True))
     )
-    return Table((Column("position"), Column("norm of keys", told), Column("norm of values", told)), rows)
-
-
-WRITERS: dict[str, Callable[[Any], list[str]]] = {"CacheMap": _cache_lines, "LayerMap": _layer_lines}
-TABLES: dict[str, Callable[[Any], Sequence[Table]]] = {
-    "CacheMap": lambda value: [_layers(value.layers)],
-    "LayerMap": lambda value: [_norms(value)],
-}
+    return Table((Column("position"), Column("norm of keys", shown), Column("norm of values", shown)), rows)

@@ -1,4 +1,4 @@
-"""The lens as lines and as a table."""
+"""The logit lens as lines and as a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmdbg.frontends.answers.tables import Column, Table, aligned
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from llmdbg.probes.lens_table import LensRow, LensTable
 
@@ -18,9 +18,9 @@ _SHOWN = 3
 
 
 def lens_lines(value: LensTable) -> list[str]:
-    """A line for each layer: its likeliest tokens, and the rank of those that are followed."""
+    """A line for each layer: its likeliest tokens, and the rank and probability of each followed token."""
     if not value.rows:
-        return ["nothing has run that the lens could read"]
+        return ["the lens has nothing to read yet: no layer has run"]
     followed = value.rows[0].followed
     columns = (
         Column("after"),
@@ -32,25 +32,25 @@ def lens_lines(value: LensTable) -> list[str]:
         (row.address, row.entropy, *_likeliest(row), *(f"{each.rank:,} {percent(each.prob)}" for each in row.followed))
         for row in value.rows
     )
-    lines = [f"what the model would say behind position {value.position} if it stopped there (lens)"]
+    lines = [f"what the model would say after position {value.position} if it stopped there (lens)"]
     lines += aligned(Table(columns, rows))
-    return [*lines, history(value), *(f"note: {sanitize(note)}" for note in value.notes)]
+    return [*lines, prediction_history(value), *(f"note: {sanitize(note)}" for note in value.notes)]
 
 
-def history(value: LensTable) -> str:
-    """Where the prediction first leads and from where on it stays, in a sentence."""
-    told = value.prediction
-    if told is None:
+def prediction_history(value: LensTable) -> str:
+    """Where the prediction first leads and from where on it stays ahead, in a sentence; empty without a prediction."""
+    prediction = value.prediction
+    if prediction is None:
         return ""
-    name = quoted(told.text)
-    if math.isnan(told.prob):
+    name = quoted(prediction.text)
+    if math.isnan(prediction.prob):
         return f"{name} has no probability: the last of the scores are not finite"
     if value.first is None:
-        return f"{name} leads in no row: at the last it has rank {told.rank:,}"
+        return f"{name} never leads: at the end it has rank {prediction.rank:,}"
     if value.stays is None:
-        return f"{name} leads after {value.first} for the first time, and at the end it has rank {told.rank:,}"
-    stays = "and stays" if value.first == value.stays else f"and from {value.stays} on it stays"
-    return f"{name} leads after {value.first} for the first time, {stays}"
+        return f"{name} first leads after {value.first}, but at the end it has rank {prediction.rank:,}"
+    stays = "and stays ahead" if value.first == value.stays else f"and stays ahead from {value.stays} on"
+    return f"{name} first leads after {value.first} {stays}"
 
 
 def _title(rank: int) -> str:
@@ -62,14 +62,11 @@ def _likeliest(row: LensRow) -> list[str]:
     return texts + [""] * (_SHOWN - len(texts))
 
 
-def _tables(value: LensTable) -> Sequence[Table]:
-    whole: Callable[[object], str] = str
-    columns = tuple(
-        Column(title, whole)
-        for title in ("position", "after", "layer", "rank", "id", "text", "logit", "prob", "entropy", "followed")
-    )
+def lens_tables(value: LensTable) -> Sequence[Table]:
+    """A row for each candidate and each followed token of each layer."""
+    titles = ("position", "after", "layer", "rank", "id", "text", "logit", "prob", "entropy", "followed")
     rows = tuple(cells for row in value.rows for cells in _cells(value.position, row))
-    return (Table(columns, rows),)
+    return [Table(tuple(map(Column, titles)), rows)]
 
 
 def _cells(position: int, row: LensRow) -> list[tuple[object, ...]]:
@@ -82,7 +79,3 @@ def _cells(position: int, row: LensRow) -> list[tuple[object, ...]]:
         for each in row.followed
     ]
     return [*listed, *followed]
-
-
-WRITERS = {"LensTable": lens_lines}
-TABLES = {"LensTable": _tables}

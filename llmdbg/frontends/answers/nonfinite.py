@@ -1,13 +1,13 @@
-"""Where NaN or infinity began, as lines of text and as tables."""
+"""Where NaN or infinity first appeared, as lines of text and as tables."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.formatting import counted, percent_of_many
-from llmdbg.frontends.answers.tables import Column, Table, aligned
+from llmdbg.frontends.answers.tables import Column, Table, aligned, with_columns
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def number_name(value: float) -> str:
 
 
 def headroom(part: float) -> str:
-    """How far towards overflow: in percent, or as a power of two where there are many doublings to go."""
+    """How close to overflow a value is: `12.5%` of the dtype's largest, or `2^-14` if many doublings are left."""
     return f"{100 * part:.3g}%" if part >= 0.001 else "0" if part == 0 else f"2^{math.log2(part):.0f}"
 
 
@@ -34,16 +34,16 @@ def where(found: Find) -> str:
 
 
 def causes(found: Find) -> list[str]:
-    """What is known of why, a sentence each."""
+    """What is known about the cause, a sentence each."""
     lines = []
     if found.input_is_finite is not None:
-        lines.append(f"what went into it was {'finite' if found.input_is_finite else 'not finite'}")
+        lines.append(f"its input was {'finite' if found.input_is_finite else 'not finite'}")
     lines += map(_weight_line, found.weights)
     if not found.weights and found.weights_are_read is not None:
         read = (
             "its weights are finite"
             if found.weights_are_read
-            else "some of its weights are packed or elsewhere: not looked into"
+            else "some of its weights are packed or offloaded, and were not checked"
         )
         lines.append(read)
     if found.from_cache is not None:
@@ -72,11 +72,12 @@ def _edits(numbers: Sequence[int]) -> str:
     return f"edit{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))}"
 
 
-def _lines(value: NonfiniteHunt) -> list[str]:
+def nonfinite_hunt_lines(value: NonfiniteHunt) -> list[str]:
+    """The first stage that is not finite and what is known about the cause, or which stages are nearest to overflow."""
     found = value.found
     lines = [f"note: {sanitize(note)}" for note in value.notes]
     if found is None:
-        lines.append(f"all {value.stages} stage ends of token {value.token} ({value.phase}) are finite")
+        lines.append(f"all {value.stages} stage outputs of token {value.token} ({value.phase}) are finite")
     else:
         lines.append(f"first not finite: {where(found)}: {number_name(found.value)}")
         tensor = f"{sanitize(found.output)} {found.dtype}{list(found.shape)}"
@@ -84,10 +85,10 @@ def _lines(value: NonfiniteHunt) -> list[str]:
         lines += [f"  {each}" for each in causes(found)]
         if value.asked_at != value.token:
             lines.append(f"  you stand at token {value.asked_at}, which is not finite either")
-        lines += ["the stages before it, as they ended; absmax is of the finite values", *_shown(value.before)]
-    lines.append(f"found by looking through {counted(value.tokens_run, 'forward')}")
+        lines += ["the stages before it; absmax is over their finite values", *_shown(value.before)]
+    lines.append(f"found by checking {counted(value.tokens_run, 'forward pass', 'forward passes')}")
     lines += [
-        "nearest to overflow: absmax, and as a part of the dtype's largest",
+        "nearest to overflow: absmax, and its share of the dtype's largest value",
         *_shown(value.nearest),
     ]
     lines += _in_float16(value.nearest)
@@ -97,8 +98,13 @@ def _lines(value: NonfiniteHunt) -> list[str]:
     return lines
 
 
+def nonfinite_hunt_tables(value: NonfiniteHunt) -> Sequence[Table]:
+    """The stages before the first one that is not finite, if there is one, and those nearest to overflow."""
+    return [*((_table(value.before),) if value.before else ()), _table(value.nearest)]
+
+
 def _in_float16(nearest: Sequence[StageExtent]) -> list[str]:
-    """What the largest value of another dtype would be in float16."""
+    """How close the largest value of another dtype would be to overflow in float16."""
     row = nearest[0] if nearest else None
     if row is None or row.dtype == "float16" or row.output_absmax is None:
         return []
@@ -107,25 +113,23 @@ def _in_float16(nearest: Sequence[StageExtent]) -> list[str]:
 
 
 def _shown(rows: Sequence[StageExtent]) -> list[str]:
-    """The table without the columns that tell nothing apart, so that it fits a narrow screen."""
+    """The table without the columns in which all rows are the same, so that it fits a narrow screen."""
     table = _table(rows)
     dtypes = {each.dtype for each in rows}
     dull = {index for index in range(1, len(table.columns)) if not any(each[index] for each in table.rows)}
     dull |= {1} if len(dtypes) == 1 else set()
-    kept = [index for index in range(len(table.columns)) if index not in dull]
-    columns = tuple(table.columns[index] for index in kept)
-    narrow = Table(columns, tuple(tuple(each[index] for index in kept) for each in table.rows))
+    narrow = with_columns(table, (index for index in range(len(table.columns)) if index not in dull))
     return [*([f"all in {next(iter(dtypes))}"] if len(dtypes) == 1 else []), *aligned(narrow)]
 
 
 def _table(rows: Sequence[StageExtent]) -> Table:
-    told = "{:.4g}".format
+    shown = "{:.4g}".format
     columns = (
         Column("stage", left=True),
         Column("dtype", left=True),
-        Column("input", told),
-        Column("output", told),
-        Column("weights", told),
+        Column("input", shown),
+        Column("output", shown),
+        Column("weights", shown),
         Column("of max", headroom),
         Column("NaN"),
         Column("inf"),
@@ -138,12 +142,3 @@ def _table(rows: Sequence[StageExtent]) -> Table:
 def _row(each: StageExtent) -> tuple[Any, ...]:
     absmaxes = (each.input_absmax, each.output_absmax, each.weight_absmax)
     return (each.address, each.dtype, *absmaxes, each.headroom, each.nan, each.inf, each.zeros, each.subnormal)
-
-
-WRITERS: dict[str, Callable[[Any], list[str]]] = {"NonfiniteHunt": _lines}
-TABLES: dict[str, Callable[[Any], Sequence[Table]]] = {
-    "NonfiniteHunt": lambda value: [
-        *((_table(value.before),) if value.before else ()),
-        _table(value.nearest),
-    ]
-}

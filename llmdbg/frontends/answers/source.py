@@ -1,8 +1,8 @@
-"""The source of a forward, as lines."""
+"""The source of a module's forward as lines."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmdbg.frontends.sanitize import sanitize
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def source_lines(value: SourceCode) -> list[str]:
-    """Where it is written, and each line with its number."""
+    """The file and line where it is defined, and each line with its number."""
     if not value.name:
         return ["no module runs this stage"]
     if not value.lines:
@@ -21,7 +21,3 @@ def source_lines(value: SourceCode) -> list[str]:
         f"{sanitize(value.name)}  {sanitize(value.file)}:{value.first_line}",
         *(f"{number:5} {sanitize(line.expandtabs(4))}".rstrip() for number, line in numbered),
     ]
-
-
-WRITERS = {"SourceCode": source_lines}
-TABLES: dict[str, Any] = {}

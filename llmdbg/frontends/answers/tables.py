@@ -1,57 +1,90 @@
-"""A table as a value: told as aligned text, or as CSV."""
+"""A table as a value, which can be written as aligned text or as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.cells import cell_len
 
+from llmdbg.frontends.answers.json_values import json_value
 from llmdbg.frontends.sanitize import sanitize
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its title, and how a value of it is written for people. Numbers stand to the right."""
+    """One column of a table."""
 
     title: str
-    told: Callable[[Any], str] = str
+    """The heading, in text and in CSV."""
+    shown: Callable[[Any], str] = str
+    """How a value is written in aligned text. CSV gets the values themselves."""
     left: bool = False
+    """Whether the text is aligned to the left, as words are; numbers are aligned to the right."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of plain values under columns; `title` is empty for a table that needs none."""
+    """Rows of plain values under columns."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Any, ...], ...]
+    """One value for each column; None is an empty cell."""
     title: str = ""
+    """A line above the table, in text only; empty for none."""
 
 
 def aligned(table: Table) -> list[str]:
-    """A table as lines of text. None is left empty."""
+    """A table as lines of text, safe to print."""
     cells = [[column.title for column in table.columns]]
     for values in table.rows:
-        told = zip(table.columns, values, strict=True)
-        cells.append(["" if value is None else sanitize(column.told(value)) for column, value in told])
+        pairs = zip(table.columns, values, strict=True)
+        cells.append(["" if value is None else sanitize(column.shown(value)) for column, value in pairs])
     widths = [max(map(cell_len, each)) for each in zip(*cells, strict=True)]
     lines = [sanitize(table.title)] if table.title else []
     for line in cells:
         placed = zip(line, widths, table.columns, strict=True)
-        lines.append("  ".join(_placed(text, width, column) for text, width, column in placed).rstrip())
+        lines.append("  ".join(_padded(text, width, column) for text, width, column in placed).rstrip())
     return lines
 
 
-def _placed(text: str, width: int, column: Column) -> str:
+def _padded(text: str, width: int, column: Column) -> str:
     space = " " * (width - cell_len(text))
     return text + space if column.left else space + text
 
 
+def with_columns(table: Table, kept: Iterable[int]) -> Table:
+    """The same table with only some of its columns, given by number."""
+    kept = list(kept)
+    columns = tuple(table.columns[index] for index in kept)
+    return Table(columns, tuple(tuple(row[index] for index in kept) for row in table.rows), table.title)
+
+
+def record_table(records: Sequence[object]) -> Table:
+    """Data classes as a table: a column for each field, those of a record inside another as `outer.inner`."""
+    flat = [_flat(json_value(each)) for each in records]
+    names = list(dict.fromkeys(name for each in flat for name in each))
+    return Table(tuple(map(Column, names)), tuple(tuple(each.get(name) for name in names) for each in flat))
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {}
+    found: dict[str, Any] = {}
+    for name, each in value.items():
+        if isinstance(each, dict):
+            found |= _flat(each, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = json.dumps(each, ensure_ascii=False) if isinstance(each, list) else each
+    return found
+
+
 def as_csv(tables: Sequence[Table]) -> str:
-    """Tables as CSV (RFC 4180), numbers in full. Several are parted by an empty line."""
+    """Tables as CSV (RFC 4180), with numbers in full. An empty line separates one table from the next."""
     out = io.StringIO()
     for index, table in enumerate(tables):
         if index:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
 from llmdbg.debugger.execution import resume_plans
-from llmdbg.frontends.answers import text
+from llmdbg.frontends.answers import answer_lines, stops
 from llmdbg.frontends.batch import events
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.unhit_breakpoints import never_hit, unhit_breakpoints
@@ -39,19 +39,19 @@ class TextWriter:
 
     def tokens(self, session: Session) -> None:
         """Write the token table of the prompt."""
-        self._write(text.token_lines(session.tokens(), session.prompt.notes))
+        self._write(stops.token_lines(session.tokens(), session.prompt.notes))
 
     def stop(self, stop: Stop) -> None:
         """Write a stop in one line."""
-        self._write([text.stop_line(stop)])
+        self._write([stops.stop_line(stop)])
 
     def answer(self, command: str, outcome: Answer) -> None:
         """Write what a command answered."""
-        self._write(text.answer_lines(outcome.data))
+        self._write(answer_lines(outcome.data))
 
     def end(self, end: End) -> None:
         """Write the whole answer."""
-        self._write(text.end_lines(end))
+        self._write(stops.end_lines(end))
 
     def _write(self, lines: Iterable[str]) -> None:
         for line in lines:

@@ -1,34 +1,24 @@
-"""Answers as pictures for a report: a file for each kind, with `PICTURES`.
+"""Answers as pictures for a report: SVG or PNG, drawn by matplotlib.
 
-`PICTURES` maps the name of a frozen value's type to what draws it: `draw(value, format)` returns the bytes of an SVG or
-a PNG file. Equal answers give equal bytes.
+To add one, write its function in a module of this package and register it for the answer's type in `drawings.py`.
 """
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import pkgutil
-from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 from llmdbg.errors import CommandError
 
 INSTALL = "pip install 'llm-generation-debugger[pictures]'"
 
 
-def picture(value: Any, format: str) -> bytes:
-    """An answer as `svg` or `png`. Raises CommandError where it has no picture, or nothing here draws."""
+def picture(answer: object, format: str) -> bytes:
+    """An answer as the bytes of an `svg` or `png` file; equal answers give equal bytes.
+
+    Raises CommandError for an answer without a picture, and where matplotlib is not installed.
+    """
     if importlib.util.find_spec("matplotlib") is None:
         raise CommandError(f"pictures need the package matplotlib: run `{INSTALL}`")
-    draw = _pictures().get(type(value).__name__)
-    if draw is None:
-        raise CommandError("this answer has no picture: lens, attribution and attention have one")
-    return draw(value, format)
+    from llmdbg.frontends.pictures.drawings import draw
 
-
-@cache
-def _pictures() -> dict[str, Callable[[Any, str], bytes]]:
-    modules = (importlib.import_module(f"{__name__}.{each.name}") for each in pkgutil.iter_modules(__path__))
-    return {name: draw for module in modules for name, draw in getattr(module, "PICTURES", {}).items()}
+    return draw(answer, format)

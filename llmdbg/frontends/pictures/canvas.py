@@ -1,4 +1,4 @@
-"""A figure to draw on: text that is shown as it is and never parsed, and bytes that are the same for equal pictures."""
+"""A figure to draw on, whose text is never parsed as markup and whose bytes are the same for equal pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FONT = "DejaVu Sans Mono"
 """Comes with matplotlib, so that a picture is the same on every machine."""
 
-_CHARACTERS_AN_INCH = 13
+_CHARACTERS_PER_INCH = 13
 
 _SETTINGS: dict[str, Any] = {
     "font.family": [FONT],
@@ -35,8 +35,8 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def drawn(width: float, height: float, draw: Callable[[Figure, Axes], None], format: str) -> bytes:
-    """What `draw` makes of a figure of so many inches with one pair of axes, as a file with no date in it."""
+def render(width: float, height: float, draw: Callable[[Figure, Axes], None], format: str) -> bytes:
+    """Call `draw` on a figure of `width` x `height` inches and return the file's bytes, without a date in them."""
     out = io.BytesIO()
     with mpl.rc_context(_SETTINGS):
         made = Figure(figsize=(width, height), layout="constrained")
@@ -46,12 +46,12 @@ def drawn(width: float, height: float, draw: Callable[[Figure, Axes], None], for
 
 
 def caption(text: str, width: float) -> str:
-    """A text made harmless, in lines that fit so many inches."""
-    return "\n".join(textwrap.wrap(shown(text), max(20, int(width * _CHARACTERS_AN_INCH))))
+    """Sanitized text in lines that fit `width` inches."""
+    return "\n".join(textwrap.wrap(printable(text), max(20, int(width * _CHARACTERS_PER_INCH))))
 
 
-def shown(text: str) -> str:
-    """A text made harmless, with an escape for each character that the font has no picture of."""
+def printable(text: str) -> str:
+    """Sanitized text, with an escape for each character that the font has no glyph for."""
     known = _characters()
     return "".join(each if ord(each) in known else f"‹U+{ord(each):04X}›" for each in sanitize(text))
 

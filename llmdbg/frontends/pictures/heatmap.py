@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmdbg.frontends.pictures.canvas import caption, drawn, shown
+from llmdbg.frontends.pictures.canvas import caption, printable, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ _DARK = 0.55
 _NO_VALUE = "#dddddd"
 
 
-def draw(
+def draw_heatmap(
     values: ArrayLike | Sequence[Sequence[float | None]],
     *,
     rows: Sequence[str],
@@ -33,9 +33,10 @@ def draw(
     low: float | None = None,
     high: float | None = None,
 ) -> bytes:
-    """Shade numbers (rows, columns) from `low` to `high`, the darker the larger. None and NaN are grey.
+    """A table of numbers (rows, columns) as the bytes of a picture, from light (`low`) to dark (`high`).
 
-    `cells` are texts to write into the cells. Labels and texts may be anything: they are made harmless.
+    None and NaN are grey. `low` and `high` default to the least and greatest value. `cells` are texts to write into the
+    cells. Labels and texts may be any text: they are sanitized.
     """
     numbers = np.array(
         [[np.nan if each is None else each for each in line] for line in np.asarray(values, dtype=object)]
@@ -46,8 +47,8 @@ def draw(
 
     def fill(made: Figure, axes: Axes) -> None:
         _shade(made, axes, numbers, (low, high))
-        axes.set_yticks(range(len(rows)), [shown(each) for each in rows])
-        axes.set_xticks(range(len(columns)), [shown(each) for each in columns], rotation=0 if cells else 90)
+        axes.set_yticks(range(len(rows)), [printable(each) for each in rows])
+        axes.set_xticks(range(len(columns)), [printable(each) for each in columns], rotation=0 if cells else 90)
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
         if cells is not None:
@@ -55,7 +56,7 @@ def draw(
         made.suptitle(caption(title, width), x=0.01, ha="left", fontsize=10)
         axes.set_xlabel(caption(subtitle, width), loc="left")
 
-    return drawn(width, _MARGIN_HEIGHT + _ROW * len(rows), fill, format)
+    return render(width, _MARGIN_HEIGHT + _ROW * len(rows), fill, format)
 
 
 def _shade(made: Figure, axes: Axes, numbers: Any, limits: tuple[float | None, float | None]) -> None:
@@ -81,4 +82,4 @@ def _write(axes: Axes, numbers: Any, cells: Sequence[Sequence[str]]) -> None:
     for y, line in enumerate(cells):
         for x, text in enumerate(line):
             dark = bool(shade(numbers[y, x]) > _DARK) if np.isfinite(numbers[y, x]) else False
-            axes.text(x, y, shown(text), ha="center", va="center", color="white" if dark else "black", fontsize=7)
+            axes.text(x, y, printable(text), ha="center", va="center", color="white" if dark else "black", fontsize=7)

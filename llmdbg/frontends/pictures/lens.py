@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.errors import CommandError
-from llmdbg.frontends.answers.lens import history
-from llmdbg.frontends.pictures.heatmap import draw
+from llmdbg.frontends.answers.lens import prediction_history
+from llmdbg.frontends.pictures.heatmap import draw_heatmap
 from llmdbg.frontends.sanitize import quoted
 
 if TYPE_CHECKING:
@@ -16,13 +16,14 @@ _MOST_TEXT = 14
 _MOST_FOLLOWED = 8
 
 
-def _draw(value: LensTable, format: str) -> bytes:
+def draw_lens(value: LensTable, format: str) -> bytes:
+    """The likeliest tokens of each layer, the last layer on top. Raises CommandError if no layer has run."""
     if not value.rows:
-        raise CommandError("nothing has run that the lens could read: there is no picture yet")
+        raise CommandError("there is no picture yet: no layer has run that the lens could read")
     rows = list(reversed(value.rows))
     top = len(rows[0].top)
     followed = rows[0].followed[:_MOST_FOLLOWED]
-    return draw(
+    return draw_heatmap(
         [[*(each.prob for each in row.top), *(each.prob for each in row.followed[:_MOST_FOLLOWED])] for row in rows],
         rows=[row.address for row in rows],
         columns=[*(f"{rank + 1}." for rank in range(top)), *(_short(quoted(each.text)) for each in followed)],
@@ -33,23 +34,19 @@ def _draw(value: LensTable, format: str) -> bytes:
             ]
             for row in rows
         ],
-        title=f"what each layer would say behind position {value.position} (logit lens)",
-        subtitle=f"{history(value)}; shaded by probability; {_told(len(rows[0].followed))}",
+        title=f"what each layer would say after position {value.position} (logit lens)",
+        subtitle=f"{prediction_history(value)}; shaded by probability; {_legend(len(rows[0].followed))}",
         format=format,
         low=0.0,
         high=1.0,
     )
 
 
-def _told(followed: int) -> str:
-    """What the last columns are."""
+def _legend(followed: int) -> str:
     if followed > _MOST_FOLLOWED:
-        return f"the last columns are ranks of the first {_MOST_FOLLOWED} of {followed} tokens that are followed"
-    return "the last columns are ranks of tokens that are followed"
+        return f"the last columns are the ranks of the first {_MOST_FOLLOWED} of {followed} followed tokens"
+    return "the last columns are the ranks of the followed tokens"
 
 
 def _short(text: str) -> str:
     return text if len(text) <= _MOST_TEXT else f"{text[: _MOST_TEXT - 1]}…"
-
-
-PICTURES = {"LensTable": _draw}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.explain.stages import happened
 from llmdbg.formatting import counted
-from llmdbg.frontends.answers.text import value_words
+from llmdbg.frontends.answers.stops import value_words
 from llmdbg.frontends.sanitize import token_text
 from llmdbg.frontends.tui.panes.tokens import described
 from llmdbg.frontends.unhit_breakpoints import never_hit

@@ -15,7 +15,7 @@ from llmdbg.debugger.execution.session import Session
 from llmdbg.debugger.inspection import tensor_files
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.errors import AddressError, CommandError, LlmdbgError
-from llmdbg.frontends.answers.text import answer_lines
+from llmdbg.frontends.answers import answer_lines
 from llmdbg.frontends.batch.checks import check_addresses, parse_commands
 from tests.sessions import tiny_session
 

@@ -11,8 +11,7 @@ import pytest
 from llmdbg.debugger.execution.session import Session
 from llmdbg.debugger.inspection.attention import shown
 from llmdbg.errors import CommandError
-from llmdbg.frontends.answers.text import answer_lines
-from llmdbg.frontends.batch.events import plain
+from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.frontends.export import export
 from llmdbg.probes.attention import AttentionMap
 from tests.attention_kernels import session_over
@@ -177,14 +176,14 @@ def test_json_carries_the_weights() -> None:
     session = tiny_session()
     session.do("goto logits")
     found = _asked(session, "info attention 1")
-    document = json.loads(json.dumps(plain(found), allow_nan=False))
+    document = json.loads(json.dumps(answer_json(found), allow_nan=False))
     np.testing.assert_allclose(document["weights"], found.weights, rtol=1e-5)
     assert document["heads"][0]["reads"][0]["position"] == found.heads[0].reads[0].position
     assert document["kernel"] == "sdpa"
 
 
 def test_json_of_a_very_long_prompt_is_cut_and_says_so() -> None:
-    document = plain(np.zeros((32, 30_000), dtype=np.float32))
+    document = answer_json(np.zeros((32, 30_000), dtype=np.float32))
     assert document["shape"] == [32, 30_000]
     assert document["last_columns"] == len(document["values"][0])
     assert document["last_columns"] * 32 <= 100_000

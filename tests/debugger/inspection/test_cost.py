@@ -16,9 +16,8 @@ from llmdbg.debugger.inspection import timed_runs
 from llmdbg.debugger.inspection.cost import Added, Cost
 from llmdbg.engine.generation.engine import Engine
 from llmdbg.errors import CommandError
+from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.frontends.answers.cost import added_line
-from llmdbg.frontends.answers.text import answer_lines
-from llmdbg.frontends.batch.events import plain
 from llmdbg.frontends.export import export
 from tests.sessions import tiny_session
 from tests.tiny import tiny_model
@@ -231,7 +230,7 @@ def test_the_answer_is_text_json_and_csv(tmp_path: Path) -> None:
     found = _asked(session)
     lines = answer_lines(found)
     assert any(line.startswith("  decode of token 1: ") and "tokens/s" in line for line in lines)
-    fields = json.loads(json.dumps(plain(found), allow_nan=False))
+    fields = json.loads(json.dumps(answer_json(found), allow_nan=False))
     assert fields["alone"]["phase"] == "decode" and fields["memory"][0]["what"] == "parameters"
     export(found, tmp_path / "cost.csv")
     assert (tmp_path / "cost.csv").read_text().startswith("stage,count,ms,")

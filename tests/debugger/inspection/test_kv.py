@@ -11,8 +11,7 @@ import torch
 
 from llmdbg.debugger.execution.session import Session
 from llmdbg.errors import CommandError
-from llmdbg.frontends.answers.text import answer_lines
-from llmdbg.frontends.batch.events import plain
+from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.probes.kv import CacheMap, LayerMap
 from tests.sessions import tiny_session
 
@@ -199,6 +198,6 @@ def test_it_is_written_as_json_and_text(name: str, line: str) -> None:
     session = tiny_session(name)
     session.do("goto logits@1")
     found = session.do(line).data
-    document = json.loads(json.dumps(plain(found), allow_nan=False))
+    document = json.loads(json.dumps(answer_json(found), allow_nan=False))
     assert document["cache"] == "DynamicCache"
     assert len(answer_lines(found)) > 3

@@ -13,7 +13,7 @@ import torch
 from llmdbg.debugger.execution.session import Session
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import CommandError, LensError
-from llmdbg.frontends.answers.lens import history, lens_lines
+from llmdbg.frontends.answers.lens import lens_lines, prediction_history
 from llmdbg.frontends.export import export
 from llmdbg.probes.lens import Lens
 from llmdbg.probes.lens_table import LensTable, lens_table
@@ -147,7 +147,7 @@ def test_what_is_not_finite_leads_to_nothing_and_is_said(bad: float, layer: str,
         assert [row.address for row in table.rows if math.isfinite(row.entropy)] == good
         assert (table.first, table.stays) == (None, None)
         assert f"the scores after {layer} and" in table.notes[0]
-        assert "has no probability" in history(table)
+        assert "has no probability" in prediction_history(table)
         assert lens_lines(table)[-1] == f"note: {table.notes[0]}"
         with pytest.raises(LensError, match="not finite") as refused:
             TOPICS["attribution"].ask(session, "")

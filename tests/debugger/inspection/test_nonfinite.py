@@ -16,8 +16,7 @@ from llmdbg.debugger.execution.session import Session
 from llmdbg.debugger.inspection.nonfinite import NonfiniteHunt
 from llmdbg.engine.generation.settings import GenerationSettings
 from llmdbg.errors import CommandError, GenerationError
-from llmdbg.frontends.answers.text import answer_lines
-from llmdbg.frontends.batch.events import plain
+from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.frontends.export import export
 from llmdbg.models.loading import load
 from llmdbg.models.spec import LoadedModel, ModelSpec
@@ -326,7 +325,7 @@ def test_the_answer_is_text_json_and_csv(tmp_path: Any) -> None:
     lines = answer_lines(hunt)
     assert lines[0].startswith("first not finite: 0.mlp, token 1 (decode), position 11")
     assert all("\x1b" not in line for line in lines)
-    fields = json.loads(json.dumps(plain(hunt), allow_nan=False))
+    fields = json.loads(json.dumps(answer_json(hunt), allow_nan=False))
     assert fields["found"]["value"] == "Infinity" and fields["before"][-1]["address"] == "0.mlp"
     export(hunt, tmp_path / "hunt.csv")
     assert (tmp_path / "hunt.csv").read_text().startswith("stage,dtype,")

@@ -15,9 +15,7 @@ from llmdbg.debugger.inspection import values as insight
 from llmdbg.debugger.inspection.values import Values
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import AddressError, CommandError
-from llmdbg.frontends.answers.text import answer_lines
-from llmdbg.frontends.answers.values import TABLES
-from llmdbg.frontends.batch.events import plain
+from llmdbg.frontends.answers import answer_json, answer_lines, answer_tables
 from tests.sessions import tiny_session
 
 NAMES = ("llama", "mistral", "gemma2", "gpt2", "gpt_neox", "qwen3_moe", "falcon", "mamba", "opt")
@@ -293,12 +291,12 @@ def test_every_answer_has_text_json_and_a_table(how: str, tmp_path) -> None:
     session.do("goto 1@0")
     found = asked(session, f"info values 0.mlp[0]{how}")
     assert all(len(each) <= 400 and "\n" not in each for each in answer_lines(found))
-    told = json.loads(json.dumps(plain(found), allow_nan=False))
+    told = json.loads(json.dumps(answer_json(found), allow_nan=False))
     assert told["shape"] == list(found.shape)
     assert told["summary"]["max"]["value"] == found.summary.max.value
-    (table,) = TABLES["Values"](found)
+    (table,) = answer_tables(found)
     assert table.rows
-    session.exporter = lambda value, path: f"{len(TABLES['Values'](value)[0].rows)} rows in {path.name}"
+    session.exporter = lambda value, path: f"{len(answer_tables(value)[0].rows)} rows in {path.name}"
     assert "rows in v.csv" in str(session.do(f"info values 0.mlp[0]{how} > {tmp_path / 'v.csv'}").data)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.errors import LlmdbgError
 from llmdbg.formatting import percent
-from llmdbg.frontends.answers.lens import history
+from llmdbg.frontends.answers.lens import prediction_history
 from llmdbg.frontends.sanitize import quoted, sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.widgets.rows import Row, bar_of, fitted, row, wrapped
@@ -68,7 +68,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
         return [row((line, "dim")) for line in wrapped(sanitize(seen.table), width)]
     table = seen.table
     columns = _Columns.of(table, seen.attribution, width)
-    rows = [row((line, "strong")) for line in wrapped(history(table), width)]
+    rows = [row((line, "strong")) for line in wrapped(prediction_history(table), width)]
     rows.append(columns.titles())
     rows += [columns.line(each) for each in reversed(table.rows)]
     if columns.added:

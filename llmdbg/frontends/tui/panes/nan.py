@@ -81,7 +81,7 @@ def _seen(state: ScreenState, width: int) -> list[Row]:
 def _hunt(hunt: NonfiniteHunt, width: int) -> list[Row]:
     if hunt.found is None:
         nearest = hunt.nearest[0] if hunt.nearest else None
-        said = [f"last hunt: all {hunt.stages} stage ends of token {hunt.token} ({hunt.phase}) are finite"]
+        said = [f"last hunt: all {hunt.stages} stage outputs of token {hunt.token} ({hunt.phase}) are finite"]
         if nearest is not None and nearest.headroom is not None:
             said.append(f"nearest to overflow: {sanitize(nearest.address)}, {headroom(nearest.headroom)}")
         return [row((line, "dim")) for each in said for line in wrapped(each, width)]

@@ -39,7 +39,9 @@ def _fetch(session: Session, lacking: tuple[int, int]) -> Values | str:
 
 def _is_shown(answer: Any) -> bool:
     """What `x` answers, but for what `x` alone goes on with."""
-    return type(answer).__name__ == "Values" and answer.summary is not None
+    from llmdbg.debugger.inspection.values import Values
+
+    return isinstance(answer, Values) and answer.summary is not None
 
 
 def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:

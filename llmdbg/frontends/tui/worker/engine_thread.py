@@ -199,7 +199,7 @@ class EngineThread(threading.Thread):
 
     def _run_line(self, session: Session, line: str) -> None:
         from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
-        from llmdbg.frontends.answers.text import answer_lines
+        from llmdbg.frontends.answers import answer_lines
         from llmdbg.frontends.unhit_breakpoints import unhit_breakpoints
 
         self._running, self._fresh, self._painted = True, [], time.monotonic()
@@ -267,7 +267,7 @@ class EngineThread(threading.Thread):
 
 def _note_trace(stop: Stop) -> None:
     """What a tracepoint logs goes to the log. Runs inside the forward."""
-    from llmdbg.frontends.answers.text import stop_line
+    from llmdbg.frontends.answers.stops import stop_line
 
     logging.getLogger("llmdbg.trace").warning("%s", stop_line(stop))
 

@@ -1,0 +1,111 @@
+"""Breakpoints, edits, branches, comparisons, the model and the commands as lines of text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.formatting import byte_count, counted, large_number, percent
+from llmdbg.frontends.sanitize import quoted, sanitize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
+    from llmdbg.debugger.commands import Command
+    from llmdbg.debugger.editing.edits import Edit
+    from llmdbg.debugger.execution.branches import BranchRow
+    from llmdbg.debugger.execution.edit_control import Effect, Likely
+    from llmdbg.debugger.inspection.comparing import BranchComparison
+    from llmdbg.debugger.inspection.topics import ModelInfo
+    from llmdbg.debugger.inspection.verify import Proof
+
+_MOST_BRANCH_TEXT = 60  # characters
+
+
+def breakpoint_lines(value: Breakpoint) -> list[str]:
+    """A breakpoint in one line, and its commands below it."""
+    many = f" ({len(value.target.addresses)} stages)" if len(value.target.addresses) > 1 else ""
+    what = ", ".join(each.text for each in value.expressions)
+    what = f" {sanitize(what)}" if what else ""
+    # The name of a ready-made one says what its condition is.
+    show_condition = value.condition is not None and not value.ready_made
+    condition = f" if {sanitize(value.condition.text)}" if show_condition and value.condition else ""
+    state = "" if value.enabled else ", off"
+    once = ", once" if value.temporary else ""
+    ignored = f", the next {value.ignore} pass" if value.ignore else ""
+    hits = f"hit {counted(value.hits, 'time')}"
+    lines = [f"{value.kind} {value.number}{what} at {value.target.text}{many}{condition}{once}{state}{ignored}, {hits}"]
+    return [*lines, *(f"    {sanitize(command)}" for command in value.commands)]
+
+
+def branch_lines(value: BranchRow) -> list[str]:
+    """A branch in one line, indented below the one it forked from."""
+    sign, indent = "*" if value.current else " ", "  " * value.depth
+    why = f" from token {value.fork}, {sanitize(value.why)}" if value.why else ""
+    text = sanitize(value.text)
+    text = text if len(text) <= _MOST_BRANCH_TEXT else f"{text[:_MOST_BRANCH_TEXT]}…"
+    name, place = f"{value.number} {sanitize(value.name)}", f"{value.place.address}@{value.place.token}"
+    return [f'{sign} {indent}{name}{why}: "{text}" (at {place})']
+
+
+def edit_lines(value: Edit) -> list[str]:
+    """An edit in one line."""
+    when = f"at token {value.token}" if value.token is not None else f"from token {value.since} on"
+    many = f" ({len(value.stages)} stages)" if len(value.stages) > 1 else ""
+    return [f"edit {value.number}  {sanitize(value.text)}{many}, {when}{'' if value.enabled else ', off'}"]
+
+
+def effect_lines(value: Effect) -> list[str]:
+    """What an edit changed: the likeliest tokens before and after it, stage by stage."""
+    lines = [f"note: {sanitize(value.note)}"] if value.note else []
+    for row in value.rows:
+        lines.append(f"{row.address:>8}  {_likely(row.before)}  →  {_likely(row.after)}")
+    return lines
+
+
+def comparison_lines(value: BranchComparison) -> list[str]:
+    """Two branches side by side, from the first token in which they differ."""
+    if value.first is None:
+        return [f"{sanitize(value.here)} and {sanitize(value.there)} are the same, token by token"]
+    lines = [f"token  {sanitize(value.here):24}  {sanitize(value.there)}"]
+    for pair in value.tokens:
+        lines.append(f"{pair.token:5}  {_paired(pair.here):24}  {_paired(pair.there)}".rstrip())
+    lines.append(f"candidates of token {value.first}")
+    longest = max(len(value.candidates_here), len(value.candidates_there))
+    for rank in range(longest):
+        here, there = (_likely(side[rank : rank + 1]) for side in (value.candidates_here, value.candidates_there))
+        lines.append(f"{rank + 1:5}  {here:24}  {there}".rstrip())
+    return lines
+
+
+def _paired(token: tuple[int, str] | None) -> str:
+    return "" if token is None else f"{quoted(token[1])} {token[0]}"
+
+
+def proof_lines(value: Proof) -> list[str]:
+    """What `verify` found."""
+    if value.differs is None:
+        return [f"verified: generate() gives the same {value.tokens} tokens, and the logits are equal bit by bit"]
+    return [f"NOT the same: at token {value.first} generate() gives different {value.differs}"]
+
+
+def _likely(tokens: Iterable[Likely]) -> str:
+    return " ".join(f"{quoted(each.text)} {percent(each.prob)}" for each in tokens)
+
+
+def model_lines(value: ModelInfo) -> list[str]:
+    """The model's name, sizes, dtype, device, context and sampling settings."""
+    context = f"{value.context} tokens" if value.context else "no limit"
+    weights = f"{large_number(value.parameters)} weights"
+    return [
+        f"{sanitize(value.name)}: {value.architecture}, {value.layers} layers, {weights}",
+        f"{value.dtype} on {value.device}, {byte_count(value.bytes)}, attention {value.attention}",
+        f"context {context}, vocabulary {value.vocabulary}, {value.sampling}",
+        *(f"note: {sanitize(note)}" for note in value.notes),
+    ]
+
+
+def command_lines(value: Command[Any]) -> list[str]:
+    """A command, as `help` lists it."""
+    names = f" (or {', '.join(value.aliases)})" if value.aliases else ""
+    return [f"{value.usage:24} {value.summary}{names}  e.g. `{value.example}`"]

@@ -1,0 +1,164 @@
+"""The fields of the JSON Lines contract: what stops, tokens, candidates, breakpoints, edits and branches hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.frontends.answers.json_values import json_value
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
+    from llmdbg.debugger.commands import Command
+    from llmdbg.debugger.editing.edits import Edit
+    from llmdbg.debugger.execution.branches import BranchRow
+    from llmdbg.debugger.execution.stop import Stop, TokenRow
+    from llmdbg.debugger.inspection.topics import TokenTable
+    from llmdbg.models.stages import Stage
+    from llmdbg.probes.candidates import Candidate, Candidates
+    from llmdbg.probes.statistics import Numbers, Statistics
+
+Fields = dict[str, Any]
+
+_NUMBERS = ("min", "max", "mean", "std", "norm", "nan", "inf")
+
+
+def token_fields(row: TokenRow) -> Fields:
+    """One token: `text` is what it stands for, `piece` how the vocabulary spells it."""
+    return {"index": row.index, "id": row.id, "text": row.text, "piece": row.piece, "special": row.special}
+
+
+def token_table_fields(value: TokenTable) -> Fields:
+    """The sequence, and what there is to note about it."""
+    return {"tokens": [token_fields(row) for row in value.rows], "notes": list(value.notes)}
+
+
+def stop_fields(stop: Stop) -> Fields:
+    """A stop. Candidates and the chosen token are present only at stages that have them."""
+    fields: Fields = {
+        "reason": stop.reason.value,
+        "breakpoint": stop.breakpoint,
+        "token": stop.token,
+        "phase": stop.phase.value,
+        "stage": stage_fields(stop.stage),
+        "tensor": None if stop.tensor is None else tensor_fields(stop.tensor),
+        "ms": stop.ms,
+    }
+    if stop.candidates is not None:
+        fields |= candidates_fields(stop.candidates)
+    if stop.chosen is not None:
+        chosen = stop.chosen
+        fields["chosen"] = {"id": chosen.id, "text": chosen.text, "prob": chosen.prob, "rank": chosen.rank}
+    if stop.values:
+        fields["values"] = dict(stop.values)
+    if stop.differs:
+        fields["differs"] = True
+    return _plain(fields)
+
+
+def stage_fields(value: Stage) -> Fields:
+    """A stage's kind, address, module path, layer and depth."""
+    return {
+        "kind": value.kind.value,
+        "address": value.address,
+        "module": value.module,
+        "layer": value.layer,
+        "depth": value.depth,
+    }
+
+
+def tensor_fields(value: Statistics) -> Fields:
+    """A tensor's statistics, and those of the focus position under `focus`."""
+    focus = None if value.focus is None else {"position": value.focus_position, **_numbers(value.focus)}
+    shown = {"shape": list(value.shape), "dtype": value.dtype, "device": value.device}
+    return _plain({**shown, **_numbers(value.numbers), "focus": focus})
+
+
+def candidates_fields(value: Candidates) -> Fields:
+    """The likeliest tokens at a stage, and what the logits processors did to each."""
+    return _plain(
+        {
+            "candidates": [_candidate(row) for row in value.rows],
+            "entropy": value.entropy,
+            "left": value.left,
+            "cut": dict(value.cuts),
+        }
+    )
+
+
+def _candidate(row: Candidate) -> Fields:
+    path = [{"stage": step.address, "logit": step.logit, "prob": step.prob} for step in row.path]
+    return {
+        "rank": row.rank,
+        "id": row.id,
+        "text": row.text,
+        "logit": row.logit,
+        "prob": row.prob,
+        "cut_by": row.cut_by,
+        "path": path,
+    }
+
+
+def _numbers(value: Numbers | None) -> Fields:
+    return {name: None if value is None else getattr(value, name) for name in _NUMBERS}
+
+
+def breakpoint_fields(value: Breakpoint) -> Fields:
+    """A breakpoint, tracepoint or watch, and how often it was hit."""
+    return {
+        "number": value.number,
+        "address": value.target.text,
+        "stages": sorted(value.target.addresses),
+        "token": value.target.token,
+        "phase": value.target.phase,
+        "temporary": value.temporary,
+        "enabled": value.enabled,
+        "hits": value.hits,
+        "kind": value.kind.value,
+        "condition": None if value.condition is None else value.condition.text,
+        "expressions": [each.text for each in value.expressions],
+        "ignore": value.ignore,
+        "commands": list(value.commands),
+    }
+
+
+def edit_fields(value: Edit) -> Fields:
+    """An edit: as it was typed, what it does, and where and when."""
+    return {
+        "number": value.number,
+        "edit": value.text,
+        "does": value.change.describe(),
+        "stages": sorted(value.stages),
+        "since": value.since,
+        "token": value.token,
+        "enabled": value.enabled,
+    }
+
+
+def branch_fields(value: BranchRow) -> Fields:
+    """A branch: where it forked from which other, where it stands, and its text."""
+    return {
+        "number": value.number,
+        "name": value.name,
+        "parent": value.parent,
+        "fork": value.fork,
+        "why": value.why,
+        "current": value.current,
+        "at": {"address": value.place.address, "token": value.place.token},
+        "ids": list(value.ids),
+        "text": value.text,
+    }
+
+
+def command_fields(value: Command[Any]) -> Fields:
+    """A command, as `help` lists it."""
+    return {
+        "name": value.name,
+        "aliases": list(value.aliases),
+        "usage": value.usage,
+        "summary": value.summary,
+        "example": value.example,
+    }
+
+
+def _plain(fields: Fields) -> Fields:
+    return {name: json_value(each) for name, each in fields.items()}
