@@ -56,7 +56,7 @@ async def test_a_click_on_a_term_and_the_keys_lead_to_its_entry(tiny_folder, siz
         await press(pilot, app, *"softm", "tab")
         assert app.prompt.value == "explain softmax "
         await press(pilot, app, "enter")
-        assert "Turns scores into probabilities" in " ".join(pane(app, "text").split())
+        assert "turns scores into probabilities" in " ".join(pane(app, "text").split())
 
 
 def tour_request(folder):
