@@ -12,57 +12,30 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import operator
 from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, fields
-from typing import Any, assert_never
+from typing import Any, cast
 
 from llmdbg.debugger.breakpoints.expressions import (
-    Absolute,
-    Arithmetic,
-    Changed,
-    Comparison,
-    Every,
+    ARITHMETIC,
+    COMPARISONS,
+    NO_TRUTH,
     Expression,
     Kind,
-    Name,
-    Negation,
-    Negative,
-    Node,
-    Number,
-    Some,
-    Text,
-    kind_of,
     parse_expression,
 )
 from llmdbg.errors import ConditionError
 from llmdbg.models.stages import StageKind
-from llmdbg.probes.quantities import OF_PLACE, Value, is_of_prediction
+from llmdbg.probes.quantities import OF_PLACE, OF_TOKEN, Value, is_of_prediction, of_token
 
 Memory = MutableMapping[int, Value]
-"""What each `changed(…)` of one expression was worth when it was last known, by its slot. Empty at first."""
+"""What each `changed(…)` of one expression was worth when last known, by its place in the text. Empty at first."""
 
 _MODULES = (StageKind.LAYER, StageKind.MODULE, StageKind.LINE, StageKind.OP)
 _BEFORE_LOGITS = (*_MODULES, StageKind.EMBED, StageKind.NORM)
-
-_ARITHMETIC: Mapping[str, Callable[[float, float], float]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-    "//": operator.floordiv,
-    "%": operator.mod,
-    "**": math.pow,  # in float whatever the operands are: Python's own power of whole numbers has no bound
-}
-_COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +59,8 @@ class Condition(Expression):
 def parse_condition(text: str) -> Condition:
     """Read a condition. Raises ConditionError, which says what is wrong and where."""
     expression = parse_expression(text)
-    if kind_of(expression.root) is Kind.TEXT:
-        raise ConditionError(
-            f'{expression.text!r} is a text, which is neither true nor false: compare it, as in `top1 == " the"`'
-        )
+    if expression.kind is Kind.TEXT:
+        raise ConditionError(f"{expression.text!r} is a text, {NO_TRUTH}")
     return Condition(*(getattr(expression, each.name) for each in fields(Expression)))
 
 
@@ -133,57 +104,76 @@ class _Evaluation:
     memory: Memory
     noted: dict[int, Value]
 
-    def of(self, node: Node) -> Value:
-        match node:
-            case Number() | Text():
-                return node.value
-            case Name(name):
-                return self.values.get(name)
-            case Comparison(operators, operands):
-                return self._comparison(operators, [self.of(operand) for operand in operands])
-            case Every(parts):
-                return _all([_truth(self.of(part)) for part in parts])
-            case Some(parts):
-                return _not(_all([_not(_truth(self.of(part))) for part in parts]))
-            case Negation(operand):
-                return _not(_truth(self.of(operand)))
-            case Arithmetic(sign, left, right):
-                return _arithmetic(sign, self.of(left), self.of(right))
-            case Negative(operand):
-                return _arithmetic("-", 0, self.of(operand))
-            case Absolute(operand):
-                value = self.of(operand)
-                return abs(value) if isinstance(value, (int, float)) else None
-            case Changed(slot, operand):
-                return self._changed(slot, self.of(operand))
-        assert_never(node)
+    def of(self, tree: ast.expr) -> Value:
+        return _RULES[type(tree)](self, tree)
 
-    def _comparison(self, operators: tuple[str, ...], values: list[Value]) -> bool | None:
-        pairs = zip(operators, values, values[1:], strict=False)
-        return _all([_compared(sign, left, right) for sign, left, right in pairs])
+    def constant(self, tree: ast.Constant) -> Value:
+        return cast("Value", tree.value)
 
-    def _changed(self, slot: int, now: Value) -> bool | None:
+    def name(self, tree: ast.Name) -> Value:
+        return self.values.get(tree.id)
+
+    def comparison(self, tree: ast.Compare) -> Value:
+        values = [self.of(tree.left), *map(self.of, tree.comparators)]
+        compared = zip(tree.ops, values, values[1:], strict=False)
+        return _all([_compared(COMPARISONS[type(between)][1], left, right) for between, left, right in compared])
+
+    def several(self, tree: ast.BoolOp) -> Value:
+        truths = [_truth(self.of(part)) for part in tree.values]
+        return _all(truths) if isinstance(tree.op, ast.And) else _not(_all([_not(truth) for truth in truths]))
+
+    def signed(self, tree: ast.UnaryOp) -> Value:
+        value = self.of(tree.operand)
+        if isinstance(tree.op, ast.Not):
+            return _not(_truth(value))
+        return _arithmetic(operator.sub, 0, value) if isinstance(tree.op, ast.USub) else value
+
+    def arithmetic(self, tree: ast.BinOp) -> Value:
+        return _arithmetic(ARITHMETIC[type(tree.op)], self.of(tree.left), self.of(tree.right))
+
+    def call(self, tree: ast.Call) -> Value:
+        function, [argument] = cast("ast.Name", tree.func).id, tree.args
+        if function in OF_TOKEN:
+            return self.values.get(of_token(function, cast("ast.Constant", argument).value))
+        value = self.of(argument)
+        if function == "changed":
+            return self._changed(argument.col_offset, value)
+        return abs(value) if isinstance(value, (int, float)) else None
+
+    def _changed(self, place: int, now: Value) -> bool | None:
         if now is None:
             return None
-        self.noted[slot] = now
-        before = self.memory.get(slot)
+        self.noted[place] = now
+        before = self.memory.get(place)
         if before is None:
             return None
         both_nan = now != now and before != before  # noqa: PLR0124  a NaN that stays a NaN has not changed
         return now != before and not both_nan
 
 
-def _compared(sign: str, left: Value, right: Value) -> bool | None:
+_RULES: Mapping[type[ast.expr], Callable[[_Evaluation, Any], Value]] = {
+    ast.Constant: _Evaluation.constant,
+    ast.Name: _Evaluation.name,
+    ast.Compare: _Evaluation.comparison,
+    ast.BoolOp: _Evaluation.several,
+    ast.UnaryOp: _Evaluation.signed,
+    ast.BinOp: _Evaluation.arithmetic,
+    ast.Call: _Evaluation.call,
+}
+"""How each node that an expression may hold is worked out. There is nothing for any other."""
+
+
+def _compared(compare: Callable[[Any, Any], bool], left: Value, right: Value) -> bool | None:
     if left is None or right is None or isinstance(left, str) is not isinstance(right, str):
         return None
-    return _COMPARISONS[sign](left, right)
+    return compare(left, right)
 
 
-def _arithmetic(sign: str, left: Value, right: Value) -> Value:
+def _arithmetic(calculate: Callable[[float, float], float], left: Value, right: Value) -> Value:
     if not isinstance(left, (int, float)) or not isinstance(right, (int, float)):
         return None
     try:
-        result = _ARITHMETIC[sign](left, right)
+        result = calculate(left, right)
         overflown = not math.isfinite(result) and math.isfinite(left) and math.isfinite(right)
     except (ArithmeticError, ValueError):
         return None

@@ -1,21 +1,24 @@
-"""The small language of conditions, tracepoints and watches: from text to a tree.
+"""The small language of conditions, tracepoints and watches: from text to a checked tree.
 
     norm > 100 and layer >= 8        0.5 < top1_prob < 0.9        rank(" Paris") <= 3 or changed(top1)
 
 Numbers, quoted texts, the names of `llmdbg.probes.quantities`, + - * / // % **, comparisons, and/or/not, abs(…),
-rank("…"), prob("…"), changed(…), and nothing else. An expression is data: Python's own parser reads it, its length and
-depth are bounded, what it may contain is translated node by node, and no part of it is ever run as Python.
+rank("…"), prob("…"), changed(…), and nothing else. An expression is data: Python's own parser makes a tree of it, whose
+length and depth are bounded; each node is held against what is allowed here; and no part of it is ever run as Python:
+`conditions` works it out node by node.
 """
 
 from __future__ import annotations
 
 import ast
 import math
+import operator
 import re
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from llmdbg.errors import ConditionError
 from llmdbg.formatting import nearest
@@ -31,16 +34,38 @@ _MOST_SHOWN = 60
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'")
 _UNFIT = re.compile(r"[^\w\s()+\-*/%<>=!.,]|!(?!=)|(?<![=!<>])=(?!=)")
 _INSTEAD = {"&": "and", "|": "or", "!": "not", "^": "**", "=": "=="}
-_ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**"}
-_COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 _FUNCTIONS = (*OF_TOKEN, "changed", "abs")
 _TAKEN = "numbers, quoted texts, names, + - * / // % **, comparisons, and, or, not, and " + ", ".join(
     f"{function}(…)" for function in _FUNCTIONS
 )
 
+NO_TRUTH = 'which is neither true nor false: compare it, as in `top1 == " the"`'
+"""What is said of a text where something has to hold or not."""
+
+ARITHMETIC: Mapping[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: math.pow,  # in float whatever the operands are: Python's own power of whole numbers has no bound
+}
+"""The operators between two numbers, and what works them out."""
+
+COMPARISONS: Mapping[type[ast.cmpop], tuple[str, Callable[[Any, Any], bool]]] = {
+    ast.Lt: ("<", operator.lt),
+    ast.LtE: ("<=", operator.le),
+    ast.Gt: (">", operator.gt),
+    ast.GtE: (">=", operator.ge),
+    ast.Eq: ("==", operator.eq),
+    ast.NotEq: ("!=", operator.ne),
+}
+"""The operators between two numbers or two texts: how each is written, and what works it out."""
+
 
 class Kind(StrEnum):
-    """What sort of value a node has."""
+    """What sort of value an expression, or a part of one, has."""
 
     NUMBER = "number"
     TEXT = "text"
@@ -48,104 +73,20 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
-    """A finite number."""
-
-    value: int | float
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A quoted text, to compare a text with."""
-
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """Something that is measured, or known, at a stage. `rank("…")` and `prob("…")` are names of their own."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Arithmetic:
-    """`left operator right` of two numbers."""
-
-    operator: str
-    left: Node
-    right: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Negative:
-    """The negative of a number."""
-
-    operand: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Absolute:
-    """The magnitude of a number."""
-
-    operand: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """`operands[0] operators[0] operands[1] operators[1] operands[2] …`, true when each pair is."""
-
-    operators: tuple[str, ...]
-    operands: tuple[Node, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Every:
-    """`and`."""
-
-    parts: tuple[Node, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Some:
-    """`or`."""
-
-    parts: tuple[Node, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Negation:
-    """`not`."""
-
-    operand: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """Whether a value is other than it was. `slot` numbers the `changed(…)` of one expression from 0."""
-
-    slot: int
-    operand: Node
-
-
-Node = (
-    Number | Text | Name | Arithmetic | Negative | Absolute | Comparison | Every | Some | Negation | Changed
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
 class Expression:
-    """Something to work out at a stage.
+    """Something to work out at a stage. Two of the same text are the same.
 
-    `text` is what the user wrote and `names` what must be known to work it out, `rank("…")` included. `tokens` are the
-    texts in its `rank` and `prob`. `remembers` says that it contains a `changed(…)`.
+    `text` is what the user wrote and `root` Python's tree of it, of checked nodes only. `names` are what must be known
+    to work it out, `rank("…")` included. `tokens` are the texts in its `rank` and `prob`. `remembers` says that it
+    contains a `changed(…)`. `kind` is the sort of value it has.
     """
 
     text: str
-    root: Node
+    root: ast.expr = field(repr=False, compare=False)
     names: frozenset[str]
     tokens: frozenset[str]
     remembers: bool
+    kind: Kind
 
 
 def parse_expression(text: str) -> Expression:
@@ -158,54 +99,15 @@ def parse_expression(text: str) -> Expression:
 
 def parse_expressions(text: str) -> tuple[Expression, ...]:
     """Read expressions with commas between: `norm, top1`. Raises ConditionError, which says what is wrong and where."""
-    reader = _Reader(text)
-    return tuple(_expression(reader, each) for each in reader.trees())
+    source = _Source(text)
+    return tuple(_Checker(source).expression(tree) for tree in source.trees())
 
 
-def kind_of(node: Node) -> Kind:
-    """What sort of value a node has."""
-    if isinstance(node, Text) or (isinstance(node, Name) and node.name in TEXTS):
-        return Kind.TEXT
-    if isinstance(node, (Comparison, Every, Some, Negation, Changed)):
-        return Kind.TRUTH
-    return Kind.NUMBER
-
-
-def _expression(reader: _Reader, tree: ast.expr) -> Expression:
-    texts: set[str] = set()
-    reader.tokens, reader.slots = texts, 0
-    root = reader.node(tree)
-    if isinstance(root, Text):
-        raise reader.error(tree, "is a text alone, which says nothing of the model")
-    names = frozenset(node.name for node in _walk(root) if isinstance(node, Name))
-    return Expression(reader.source(tree), root, names, frozenset(texts), reader.slots > 0)
-
-
-def _walk(node: Node) -> Iterator[Node]:
-    yield node
-    for inner in _inner(node):
-        yield from _walk(inner)
-
-
-def _inner(node: Node) -> tuple[Node, ...]:
-    match node:
-        case Arithmetic(_, left, right):
-            return left, right
-        case Negative(operand) | Absolute(operand) | Negation(operand) | Changed(_, operand):
-            return (operand,)
-        case Comparison(_, parts) | Every(parts) | Some(parts):
-            return parts
-    return ()
-
-
-class _Reader:
-    """Translates Python's tree into ours, or says where it cannot. `tokens` and `slots` are of one expression."""
+class _Source:
+    """The text, and where in it something is wrong."""
 
     def __init__(self, text: str) -> None:
-        self.tokens: set[str] = set()
-        self.slots = 0
         self._text = text.strip()
-        self._depth = 0
 
     def trees(self) -> list[ast.expr]:
         """Python's trees of the expressions between top-level commas."""
@@ -223,23 +125,22 @@ class _Reader:
             raise ConditionError(f"{_shown(self._text)} cannot be read") from None
         return list(tree.elts) if isinstance(tree, ast.Tuple) and tree.elts else [tree]
 
-    def source(self, tree: ast.expr) -> str:
+    def of(self, tree: ast.expr) -> str:
         """What the user wrote for a node."""
         return ast.get_source_segment(self._text, tree) or self._text
 
     def error(self, tree: ast.expr, what: str) -> ConditionError:
         """The error for a node: it `what`."""
-        return self._error_at(self._column(tree), f"{_shown(self.source(tree))} {what}")
+        return self.error_here(tree, f"{_shown(self.of(tree))} {what}")
 
-    def node(self, tree: ast.expr) -> Node:
-        """Translate one node and what is inside it."""
-        if self._depth >= MOST_DEPTH:
-            raise self._error_at(self._column(tree), f"it is nested more than {MOST_DEPTH} deep")
-        self._depth += 1
-        try:
-            return self._translated(tree)
-        finally:
-            self._depth -= 1
+    def error_here(self, tree: ast.expr, what: str) -> ConditionError:
+        """An error at the place of a node."""
+        # Python counts columns in bytes of UTF-8.
+        column = len(self._text.encode()[: tree.col_offset].decode(errors="ignore"))
+        return self._error_at(column, what)
+
+    def _error_at(self, column: int, what: str) -> ConditionError:
+        return ConditionError(f"at character {min(column, len(self._text)) + 1} of {_shown(self._text)}: {what}")
 
     def _check_characters(self) -> None:
         text = self._text
@@ -261,50 +162,78 @@ class _Reader:
             if depth > _MOST_PARENTHESES:
                 raise self._error_at(column, f"more than {_MOST_PARENTHESES} parentheses are open")
 
-    def _translated(self, tree: ast.expr) -> Node:
+
+class _Checker:
+    """Holds one expression's tree against what is allowed, and takes note of what it asks for."""
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+        self._error = source.error
+        self._names: set[str] = set()
+        self._tokens: set[str] = set()
+        self._remembers = False
+        self._depth = 0
+
+    def expression(self, tree: ast.expr) -> Expression:
+        """The expression. Raises ConditionError for the first node that is not allowed where it is."""
+        kind = self._kind(tree)
+        if isinstance(tree, ast.Constant) and kind is Kind.TEXT:
+            raise self._error(tree, "is a text alone, which says nothing of the model")
+        names, tokens = frozenset(self._names), frozenset(self._tokens)
+        return Expression(self._source.of(tree), tree, names, tokens, self._remembers, kind)
+
+    def _kind(self, tree: ast.expr) -> Kind:
+        """Check a node and what is inside it. Returns the sort of value it has."""
+        if self._depth >= MOST_DEPTH:
+            raise self._source.error_here(tree, f"it is nested more than {MOST_DEPTH} deep")
+        self._depth += 1
+        try:
+            return self._kind_of_node(tree)
+        finally:
+            self._depth -= 1
+
+    def _kind_of_node(self, tree: ast.expr) -> Kind:
         match tree:
-            case ast.Constant(value):
-                return self._constant(tree, value)
+            case ast.Constant():
+                return self._constant(tree)
             case ast.Name(name):
                 return self._name(tree, name)
-            case ast.BinOp(left, operator, right) if type(operator) in _ARITHMETIC:
-                return Arithmetic(_ARITHMETIC[type(operator)], self._number(left), self._number(right))
-            case ast.UnaryOp(ast.USub(), operand):
-                return Negative(self._number(operand))
-            case ast.UnaryOp(ast.UAdd(), operand):
-                return self._number(operand)
+            case ast.BinOp(left, between, right) if type(between) in ARITHMETIC:
+                return self._numbers(left, right)
+            case ast.UnaryOp(ast.USub() | ast.UAdd(), operand):
+                return self._numbers(operand)
             case ast.UnaryOp(ast.Not(), operand):
-                return Negation(self.truth(operand))
-            case ast.BoolOp(joined, parts):
-                truths = tuple(self.truth(part) for part in parts)
-                return Every(truths) if isinstance(joined, ast.And) else Some(truths)
+                return self._truths(operand)
+            case ast.BoolOp(_, parts):
+                return self._truths(*parts)
             case ast.Compare():
                 return self._comparison(tree)
             case ast.Call():
                 return self._call(tree)
-        raise self.error(tree, f"has no place in an expression: it is made of {_TAKEN}")
+        raise self._error(tree, f"has no place in an expression: it is made of {_TAKEN}")
 
-    def truth(self, tree: ast.expr) -> Node:
-        """A node that holds or does not: a truth value, or a number, which holds when it is not 0."""
-        node = self.node(tree)
-        if kind_of(node) is Kind.TEXT:
-            raise self.error(tree, 'is a text, which is neither true nor false: compare it, as in `top1 == " the"`')
-        return node
+    def _truths(self, *trees: ast.expr) -> Kind:
+        """Nodes that hold or do not: truth values, or numbers, which hold when they are not 0."""
+        for tree in trees:
+            if self._kind(tree) is Kind.TEXT:
+                raise self._error(tree, f"is a text, {NO_TRUTH}")
+        return Kind.TRUTH
 
-    def _number(self, tree: ast.expr) -> Node:
-        node = self.node(tree)
-        if (kind := kind_of(node)) is not Kind.NUMBER:
-            raise self.error(tree, f"is a {kind}, where a number is needed")
-        return node
+    def _numbers(self, *trees: ast.expr) -> Kind:
+        for tree in trees:
+            if (kind := self._kind(tree)) is not Kind.NUMBER:
+                raise self._error(tree, f"is a {kind}, where a number is needed")
+        return Kind.NUMBER
 
-    def _constant(self, tree: ast.expr, value: object) -> Node:
+    def _constant(self, tree: ast.Constant) -> Kind:
+        value = tree.value
         if isinstance(value, str):
-            return Text(value)
-        if type(value) is int:
-            return Number(value if value <= _MOST_WHOLE_NUMBER else self._finite(tree, value))
-        if type(value) is float:
-            return Number(self._finite(tree, value))
-        raise self.error(tree, "is neither a number nor a text")
+            return Kind.TEXT
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._error(tree, "is neither a number nor a text")
+        if isinstance(value, float) or value > _MOST_WHOLE_NUMBER:
+            tree.value = self._finite(tree, value)
+        return Kind.NUMBER
 
     def _finite(self, tree: ast.expr, value: int | float) -> float:
         try:
@@ -312,76 +241,71 @@ class _Reader:
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            raise self.error(tree, "is too large a number")
+            raise self._error(tree, "is too large a number")
         return number
 
-    def _name(self, tree: ast.expr, name: str) -> Name:
+    def _name(self, tree: ast.expr, name: str) -> Kind:
         if name in NAMES:
-            return Name(name)
+            self._names.add(name)
+            return Kind.TEXT if name in TEXTS else Kind.NUMBER
         if name in _FUNCTIONS:
-            raise self.error(tree, f"takes something in parentheses: {_usage(name)}")
+            raise self._error(tree, f"takes something in parentheses: {_usage(name)}")
         if name in tuple(Phase):
-            raise self.error(tree, f'is a text, and needs quotes: phase == "{name}"')
-        raise self.error(tree, f"is no name here: the nearest is {nearest(name, (*NAMES, *_FUNCTIONS))!r}")
+            raise self._error(tree, f'is a text, and needs quotes: phase == "{name}"')
+        raise self._error(tree, f"is no name here: the nearest is {nearest(name, (*NAMES, *_FUNCTIONS))!r}")
 
-    def _comparison(self, tree: ast.Compare) -> Comparison:
-        if any(type(each) not in _COMPARISONS for each in tree.ops):
-            raise self.error(tree, f"does not compare with any of {' '.join(_COMPARISONS.values())}")
-        operators = tuple(_COMPARISONS[type(each)] for each in tree.ops)
+    def _comparison(self, tree: ast.Compare) -> Kind:
+        if any(type(each) not in COMPARISONS for each in tree.ops):
+            signs = " ".join(sign for sign, _ in COMPARISONS.values())
+            raise self._error(tree, f"does not compare with any of {signs}")
         trees = (tree.left, *tree.comparators)
-        operands = tuple(self.node(each) for each in trees)
-        for index, operator in enumerate(operators):
-            self._check_pair(operator, trees[index : index + 2], operands[index : index + 2])
-        return Comparison(operators, operands)
+        kinds = [self._kind(each) for each in trees]
+        for index, between in enumerate(tree.ops):
+            sign, _ = COMPARISONS[type(between)]
+            self._check_pair(sign, trees[index : index + 2], kinds[index : index + 2])
+        return Kind.TRUTH
 
-    def _check_pair(self, operator: str, trees: tuple[ast.expr, ...], operands: tuple[Node, ...]) -> None:
-        left, right = (kind_of(operand) for operand in operands)
-        if Kind.TRUTH in (left, right):
-            raise self.error(trees[left is not Kind.TRUTH], "is true or false already, and is not compared")
+    def _check_pair(self, sign: str, trees: tuple[ast.expr, ...], kinds: list[Kind]) -> None:
+        left, right = kinds
+        if Kind.TRUTH in kinds:
+            raise self._error(trees[left is not Kind.TRUTH], "is true or false already, and is not compared")
         if left is not right:
-            raise self.error(trees[1], f"is a {right}, and is compared with a {left}")
-        if left is Kind.TEXT and operator not in ("==", "!="):
-            raise self.error(trees[0], f"is a text: it is compared with == and !=, not with {operator}")
-        if Name("phase") in operands:
-            for literal, where in zip(operands, trees, strict=True):
-                if isinstance(literal, Text) and literal.value not in tuple(Phase):
-                    raise self.error(
-                        where, f"is no phase: the nearest is {nearest(literal.value, list(map(str, Phase)))!r}"
-                    )
+            raise self._error(trees[1], f"is a {right}, and is compared with a {left}")
+        if left is Kind.TEXT and sign not in ("==", "!="):
+            raise self._error(trees[0], f"is a text: it is compared with == and !=, not with {sign}")
+        if any(isinstance(each, ast.Name) and each.id == "phase" for each in trees):
+            for each in trees:
+                if isinstance(each, ast.Constant) and each.value not in tuple(Phase):
+                    near = nearest(str(each.value), list(map(str, Phase)))
+                    raise self._error(each, f"is no phase: the nearest is {near!r}")
 
-    def _call(self, tree: ast.Call) -> Node:
+    def _call(self, tree: ast.Call) -> Kind:
         function = tree.func.id if isinstance(tree.func, ast.Name) else ""
         if function in NAMES:
-            raise self.error(tree.func, "stands alone, and takes nothing in parentheses")
+            raise self._error(tree.func, "stands alone, and takes nothing in parentheses")
         if function not in _FUNCTIONS:
             hint = f": the nearest is {nearest(function, _FUNCTIONS)!r}" if function else ""
-            raise self.error(tree.func, f"cannot be called{hint}")
+            raise self._error(tree.func, f"cannot be called{hint}")
         if len(tree.args) != 1 or tree.keywords:
-            raise self.error(tree, f"should be one thing in parentheses: {_usage(function)}")
+            raise self._error(tree, f"should be one thing in parentheses: {_usage(function)}")
         [argument] = tree.args
         if function in OF_TOKEN:
             return self._of_token(function, argument)
         if function == "abs":
-            return Absolute(self._number(argument))
-        slot, self.slots = self.slots, self.slots + 1
-        operand = self.node(argument)
-        if isinstance(operand, (Number, Text)):
-            raise self.error(argument, "never changes")
-        return Changed(slot, operand)
+            return self._numbers(argument)
+        self._remembers = True
+        self._kind(argument)
+        if isinstance(argument, ast.Constant):
+            raise self._error(argument, "never changes")
+        return Kind.TRUTH
 
-    def _of_token(self, function: str, tree: ast.expr) -> Name:
+    def _of_token(self, function: str, tree: ast.expr) -> Kind:
         text = tree.value if isinstance(tree, ast.Constant) else None
         if not isinstance(text, str) or not text:
-            raise self.error(tree, f"is no quoted text of a token: {_usage(function)}")
-        self.tokens.add(text)
-        return Name(of_token(function, text))
-
-    def _column(self, tree: ast.expr) -> int:
-        # Python counts columns in bytes of UTF-8.
-        return len(self._text.encode()[: tree.col_offset].decode(errors="ignore"))
-
-    def _error_at(self, column: int, what: str) -> ConditionError:
-        return ConditionError(f"at character {min(column, len(self._text)) + 1} of {_shown(self._text)}: {what}")
+            raise self._error(tree, f"is no quoted text of a token: {_usage(function)}")
+        self._tokens.add(text)
+        self._names.add(of_token(function, text))
+        return Kind.NUMBER
 
 
 def _usage(function: str) -> str:
