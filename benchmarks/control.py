@@ -22,8 +22,9 @@ import torch
 import transformers
 
 from llmdbg.debugger.commands import COMMANDS
-from llmdbg.debugger.execution.session import Session
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.debugger.debugger import Debugger
+from llmdbg.engine.generation.generation import Generation
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.loading import load
 from llmdbg.models.spec import LoadedModel, ModelSpec
 from llmdbg.models.tokens import encode_prompt
@@ -84,7 +85,7 @@ def going_back(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, An
         session = started(loaded, options.back + 20)
         run(session, f"token {options.back + 10}")
         decode = [timed(session, "token") for _ in range(8)]
-        layers = len(session.anatomy.layers())
+        layers = len(session.debuggee.anatomy.layers())
         steps = []
         for layer in range(1, layers, max(1, layers // 10)):
             at = session.stop.token
@@ -110,29 +111,29 @@ def memory(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, float]
     """Bytes a token that going back keeps: going forward only, and after having gone back and forth."""
     session = started(loaded, 120)
     run(session, "token 60")
-    first = session.engine.timeline.bytes
+    first = session.debuggee.timeline.bytes
     run(session, "token 50")
-    forward = (session.engine.timeline.bytes - first) / 50
+    forward = (session.debuggee.timeline.bytes - first) / 50
     run(session, "rt 30")
     run(session, "token 30")
-    after = session.engine.timeline.bytes / (len(session.prompt.ids) + 110)
+    after = session.debuggee.timeline.bytes / (len(session.debuggee.prompt.ids) + 110)
     session.close()
     return {"forward_bytes_a_token": round(forward), "after_going_back_bytes_a_token": round(after)}
 
 
-def started(loaded: LoadedModel, tokens: int) -> Session:
+def started(loaded: LoadedModel, tokens: int) -> Debugger:
     """A session that goes on for as long as asked, whatever the model would end."""
     loaded.model.generation_config.eos_token_id = None
     prompt = encode_prompt(loaded.tokenizer, PROMPT, chat=bool(getattr(loaded.tokenizer, "chat_template", None)))
-    return Session(loaded, prompt, GenerationSettings(max_new_tokens=tokens, greedy=True))
+    return Debugger(Generation(loaded, prompt, GenerationSettings(max_new_tokens=tokens, greedy=True)))
 
 
-def run(session: Session, line: str) -> None:
+def run(session: Debugger, line: str) -> None:
     """One command."""
     COMMANDS.run(session, line)
 
 
-def timed(session: Session, line: str) -> float:
+def timed(session: Debugger, line: str) -> float:
     """Milliseconds of one command."""
     begun = time.perf_counter()
     run(session, line)

@@ -20,9 +20,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 
 from benchmarks.control import measure_all, quartiles, run, started
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.topics import TOPICS
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.generation.generation import Generation
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.tokens import encode_prompt
 
@@ -39,7 +40,7 @@ def lens(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, Any]:
     session = started(loaded, 60)
     run(session, "goto logits@20")
     ask(session, "lens")
-    layers = len(session.anatomy.layers())
+    layers = len(session.debuggee.anatomy.layers())
     head = loaded.model.get_output_embeddings()
     residual = torch.randn(1, head.weight.shape[1], dtype=head.weight.dtype, device=head.weight.device)
     ratios, products = [], []
@@ -58,14 +59,14 @@ def attention(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, Any
     report = {}
     for name, text, token in (("decode", None, 20), ("prefill", LONG, 0)):
         session = started(loaded, 60) if text is None else prompted(loaded, text)
-        last = len(session.anatomy.layers()) - 1
+        last = len(session.debuggee.anatomy.layers()) - 1
         for layer in (0, last // 2, last):
             ratios = []
             for _ in range(options.pairs if text is None else 5):
                 run(session, f"goto {max(0, layer - 1)}@{token}")
                 forward = milliseconds(loaded, partial(whole_forward, session))
                 run(session, f"goto {layer}@{token}")
-                session.recorder.forget()
+                session.run.recorder.forget()
                 asked = milliseconds(loaded, partial(ask, session, "attention", str(layer)))
                 ratios.append(asked / forward)
             report[f"{name}, standing after layer {layer}"] = quartiles(ratios)
@@ -97,19 +98,21 @@ def recorder(loaded: LoadedModel, options: argparse.Namespace) -> dict[str, Any]
     return report
 
 
-def prompted(loaded: LoadedModel, text: str) -> Session:
+def prompted(loaded: LoadedModel, text: str) -> Debugger:
     """A session with a prompt of its own."""
-    return Session(loaded, encode_prompt(loaded.tokenizer, text), GenerationSettings(max_new_tokens=4, greedy=True))
+    return Debugger(
+        Generation(loaded, encode_prompt(loaded.tokenizer, text), GenerationSettings(max_new_tokens=4, greedy=True))
+    )
 
 
-def ask(session: Session, topic: str, arguments: str = "") -> Any:
+def ask(session: Debugger, topic: str, arguments: str = "") -> Any:
     """What `info TOPIC` answers."""
-    return TOPICS[topic].ask(session, arguments)
+    return TOPICS[topic].ask(session.inspector, arguments)
 
 
-def whole_forward(session: Session) -> None:
+def whole_forward(session: Debugger) -> None:
     """The present token's forward from beginning to end, with nothing watched on the way."""
-    session.run_again(session.stop.token, lambda _: False, ())
+    session.replay.run_token(session.stop.token, lambda _: False, ())
 
 
 def milliseconds(loaded: LoadedModel, function: Callable[[], Any]) -> float:

@@ -30,14 +30,14 @@ import transformers
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.tiny import tiny_llama, toy
-from llmdbg.engine.generation.engine import Engine
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.stage_event import StageEvent, main_tensor
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.loading import load
 from llmdbg.models.spec import ModelSpec
 from llmdbg.models.tokens import encode_prompt
 from llmdbg.probes.statistics import StatisticsRecorder
+from tests.engine.runs import generation
 
 PROMPT = "Can you write an email explaining what an LLM is?"
 _MICROSECONDS = 1e6
@@ -128,14 +128,14 @@ def untouched_run(model: Any, prompt: tuple[int, ...], settings: GenerationSetti
 
 def nothing_armed(model: Any, prompt: tuple[int, ...], settings: GenerationSettings) -> None:
     """The engine, with nothing armed."""
-    for _ in Engine(model, dissect(model), prompt, settings).stages():
+    for _ in generation(model, prompt, settings).events():
         pass
 
 
 def layers_recorded(model: Any, prompt: tuple[int, ...], settings: GenerationSettings) -> None:
     """The engine, with statistics of every layer's output recorded and read once a token."""
     anatomy = dissect(model)
-    engine, recorder = Engine(model, anatomy, prompt, settings), StatisticsRecorder()
+    engine, recorder = generation(model, prompt, settings, anatomy=anatomy), StatisticsRecorder()
 
     def note(event: StageEvent) -> bool:
         if event.chosen is not None:
@@ -146,8 +146,8 @@ def layers_recorded(model: Any, prompt: tuple[int, ...], settings: GenerationSet
             recorder.record(event.stage.address, tensor)
         return False
 
-    engine.arm([*(stage.address for stage in anatomy.layers()), "sample"], note)
-    for _ in engine.stages():
+    engine.stops.arm([*(stage.address for stage in anatomy.layers()), "sample"], note)
+    for _ in engine.events():
         pass
 
 
@@ -211,9 +211,9 @@ def cost_of_a_stop(model: Any, rounds: int, tokens: int = 96) -> dict[str, Any]:
 
     stops, hooks = [], []
     for turn in range(rounds):
-        engine = Engine(model, anatomy, (1, 2, 3), settings)
-        engine.arm(["sample"])
-        stages = engine.stages()
+        engine = generation(model, (1, 2, 3), settings, anatomy=anatomy)
+        engine.stops.arm(["sample"])
+        stages = engine.events()
         next(stages), next(stages)
         for _ in range(tokens):
             nothing = time_of_token(stages)
@@ -221,9 +221,9 @@ def cost_of_a_stop(model: Any, rounds: int, tokens: int = 96) -> dict[str, Any]:
             hooked = time_of_token(stages)
             for handle in handles:
                 handle.remove()
-            engine.arm([*layers, "sample"])
+            engine.stops.arm([*layers, "sample"])
             stopped = time_of_token(stages)
-            engine.arm(["sample"])
+            engine.stops.arm(["sample"])
             hooks.append((hooked - nothing) / len(layers) * _MICROSECONDS)
             stops.append((stopped - hooked) / len(layers) * _MICROSECONDS)
         stages.close()

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from llmdbg.debugger.commands import Answer as Answer
     from llmdbg.debugger.commands import Moved as Moved
     from llmdbg.debugger.commands import Quit as Quit
-    from llmdbg.debugger.execution.session import Session as Session
     from llmdbg.errors import LlmdbgError as LlmdbgError
+    from llmdbg.frontends.script import Session as Session
     from llmdbg.frontends.script import open_session as open_session
 
 __version__ = "0.1.0"
@@ -29,7 +29,7 @@ _WHERE = {
     "LlmdbgError": "llmdbg.errors",
     "Moved": "llmdbg.debugger.commands",
     "Quit": "llmdbg.debugger.commands",
-    "Session": "llmdbg.debugger.execution.session",
+    "Session": "llmdbg.frontends.script",
     "open_session": "llmdbg.frontends.script",
 }
 

@@ -15,7 +15,7 @@ from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
 
 if TYPE_CHECKING:
     from llmdbg.debugger.persistence.model import SavedSession
-    from llmdbg.engine.generation.settings import GenerationSettings
+    from llmdbg.engine.settings import GenerationSettings
 
 _EPILOG = """\
 examples:
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from llmdbg.engine.generation.settings import GenerationSettings
+    from llmdbg.engine.settings import GenerationSettings
 
     _refuse_commands_to_come(options.model)
     if options.json and not options.batch:

@@ -11,8 +11,9 @@ from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
-from llmdbg.debugger.execution.session import Session
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.debugger.debugger import Debugger
+from llmdbg.engine.generation.generation import Generation
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.tokens import encode_prompt
 from tests.tiny import tiny_model
@@ -64,11 +65,11 @@ def registered(name: str, kernel: Any, *, with_mask: bool = True) -> Iterator[st
         AttentionMaskInterface._global_mapping.pop(name, None)
 
 
-def session_over(model: PreTrainedModel, attn: str = "sdpa", *, text: str = TEXT, tokens: int = 5) -> Session:
+def session_over(model: PreTrainedModel, attn: str = "sdpa", *, text: str = TEXT, tokens: int = 5) -> Debugger:
     """A greedy session over a model, fed the bytes of `text`."""
     loaded = LoadedModel("tiny", model, None, attn)
     settings = GenerationSettings(max_new_tokens=tokens, greedy=True)
-    return Session(loaded, encode_prompt(None, text, vocabulary_size=128), settings)
+    return Debugger(Generation(loaded, encode_prompt(None, text, vocabulary_size=128), settings))
 
 
 def eager_weights(name: str, ids: Sequence[int], prompt: int, **changes: Any) -> list[list[Tensor]]:

@@ -9,8 +9,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from llmdbg.debugger.execution.session import Session
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg import open_session
+from llmdbg.debugger.commands import COMMANDS, Outcome
+from llmdbg.debugger.debugger import Debugger
+from llmdbg.debugger.inspection.standing_questions import STANDING_QUESTIONS
+from llmdbg.engine.generation.generation import Generation
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.tokens import encode_prompt
 from tests.tiny import tiny_model
@@ -22,13 +26,28 @@ TEMPLATE = (
 )
 
 
-def tiny_session(name: str = "llama", text: str = "Hello there", **settings: Any) -> Session:
+def tiny_session(name: str = "llama", text: str = "Hello there", **settings: Any) -> Debugger:
     """A session over a tiny model that is fed the bytes of `text`."""
     settings = {"max_new_tokens": 4, "greedy": True, **settings}
     if any(key in settings for key in ("temperature", "top_k", "top_p", "min_p")):
         settings["greedy"] = False
     loaded = LoadedModel(f"tiny {name}", tiny_model(name), None, "sdpa")
-    return Session(loaded, encode_prompt(None, text, vocabulary_size=128), GenerationSettings(**settings))
+    return Debugger(Generation(loaded, encode_prompt(None, text, vocabulary_size=128), GenerationSettings(**settings)))
+
+
+def opened(*arguments: Any, **more: Any) -> Debugger:
+    """The debugger behind `llmdbg.open_session`."""
+    return open_session(*arguments, **more).debugger
+
+
+def do(debugger: Debugger, line: str) -> Outcome:
+    """Run one command line."""
+    return COMMANDS.run(debugger, line)
+
+
+def answered(question: str, debugger: Debugger) -> Any:
+    """What a pane gets for a standing question, such as `lens`."""
+    return STANDING_QUESTIONS[question].ask(debugger.inspector)
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:

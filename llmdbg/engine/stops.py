@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.attention_capture import AttentionCapture
 from llmdbg.engine.clock import StageClock
+from llmdbg.engine.debuggee import Editor
 from llmdbg.engine.hooks import Hooks
 from llmdbg.engine.stage_event import EventHandler, StageEvent, always_suspend
 from llmdbg.models.stages import ANY_PROCESSOR, TOKENIZE, Phase, Stage, StageKind
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from llmdbg.engine.stage_event import ScoresTrail
     from llmdbg.engine.suspension import Suspension
     from llmdbg.models.anatomy import Anatomy
-
-Editor = Callable[[StageEvent], None]
-"""Changes the output of an event. Runs inside the forward."""
 
 
 def _leave_as_it_is(_: StageEvent) -> None:
@@ -44,11 +42,11 @@ class Stops:
         self._heard: frozenset[str] = frozenset()
         self._held = False
         self._only_watching = True
-        self._clock = StageClock(devices)
+        self.clock = StageClock(devices)
         self._listening = AttentionCapture(anatomy)
-        self._hooks = Hooks(model, anatomy, self._clock.pre_hook, self._leaving)
+        self._hooks = Hooks(model, anatomy, self.clock.pre_hook, self._leaving)
 
-    def arm(self, addresses: Collection[str], handler: EventHandler) -> None:
+    def arm(self, addresses: Collection[str], handler: EventHandler = always_suspend) -> None:
         """Make `handler` decide at exactly these stages."""
         self.armed = frozenset(addresses)
         self._handler = handler
@@ -59,7 +57,7 @@ class Stops:
         self._edited, self._editor = frozenset(addresses), editor
         self._hook()
 
-    def listen(self, addresses: Collection[str]) -> None:
+    def capture_kernels(self, addresses: Collection[str]) -> None:
         """Have the events of these attentions carry what their kernels were called with, where they are armed."""
         self._heard = frozenset(addresses)
 
@@ -96,25 +94,13 @@ class Stops:
         self._edited, self._editor, self._held = frozenset(), _leave_as_it_is, False
         self._heard = frozenset()
 
-    def milliseconds(self, stage: Stage) -> float | None:
-        """What a stage that is being visited has taken. Waits for the device."""
-        return self._clock.elapsed(stage.address)
-
-    def lap(self, address: str) -> Callable[[], float | None]:
-        """Note that a stage is over, waiting for nothing. What is returned tells its milliseconds, and waits then."""
-        return self._clock.lap(address)
-
-    def begin_token(self) -> None:
-        """A token's forward comes next."""
-        self._clock.begin_token()
-
-    def token_milliseconds(self) -> float:
-        """Milliseconds from the beginning of the present token's forward to now, or to where it is suspended."""
-        return self._clock.token_milliseconds()
+    def interrupt(self) -> None:
+        """Suspend at the next stage that carries a hook, or the next of the token loop. Safe from any thread."""
+        self.interrupted = True
 
     def enter(self, stage: Stage) -> None:
         """A stage of the token loop begins."""
-        self._clock.enter(stage.address)
+        self.clock.enter(stage.address)
 
     def leave(
         self,
@@ -161,9 +147,9 @@ class Stops:
         """Hand `event` to whoever runs the engine; return when they go on."""
         assert self.run is not None
         self.interrupted = False
-        event.ms = self._clock.suspend(event.stage.address)
+        event.ms = self.clock.suspend(event.stage.address)
         self.run.suspend(event)
-        self._clock.resume()
+        self.clock.resume()
 
     def _leaving(self, stage: Stage) -> LeaveHook:
         """The hook of an armed module: it has run. One flat function, since it runs at every armed stage."""

@@ -39,7 +39,7 @@ def export(value: object, path: Path) -> str:
 
 def _what_is_missing(value: object) -> str:
     """What to say of an answer that holds only some of a tensor's values; empty for any other."""
-    from llmdbg.debugger.inspection.values import Values
+    from llmdbg.debugger.inspection.values_answer import Values
 
     if not isinstance(value, Values) or len(value.numbers) >= value.size:
         return ""

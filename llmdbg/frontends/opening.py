@@ -1,4 +1,4 @@
-"""What every front end begins with: the model, and the prompt as the tokens it is fed."""
+"""What every front end begins with: a debuggee, made from a model and a prompt."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmdbg.models.spec import LoadedModel, LoadProgress, ModelSpec
-    from llmdbg.models.tokens import Prompt
+    from llmdbg.engine.debuggee import Debuggee
+    from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.models.spec import LoadProgress, ModelSpec
 
 
-def opened(
+def open_generation(
     spec: ModelSpec,
     text: str,
+    settings: GenerationSettings,
     *,
     chat: bool,
     system: str | None,
     report: Callable[[LoadProgress], None],
     left_pad: int = 0,
-) -> tuple[LoadedModel, Prompt]:
-    """Load a model and cut the prompt into its tokens. Raises LlmdbgError. Imports what is heavy only when called."""
+) -> Debuggee:
+    """Load a model, cut the prompt into its tokens, and prepare their generation; nothing runs yet.
+
+    Raises LlmdbgError. Imports what is heavy only when called.
+    """
+    from llmdbg.engine.generation.generation import Generation
     from llmdbg.models.loading import load
     from llmdbg.models.tokens import encode_prompt
 
@@ -28,4 +34,9 @@ def opened(
     prompt = encode_prompt(
         loaded.tokenizer, text, chat=chat, system=system, vocabulary_size=vocabulary_size, left_pad=left_pad
     )
-    return loaded, prompt
+    return Generation(loaded, prompt, settings)
+
+
+def opening_notes(debuggee: Debuggee) -> tuple[str, ...]:
+    """What the user should know of the model and the prompt before anything runs."""
+    return (*(debuggee.loaded.notes if debuggee.loaded is not None else ()), *debuggee.prompt.notes)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.explaining import explain_here
 from llmdbg.debugger.inspection.touring import TourPlace, go_on, tour_place
 from llmdbg.frontends.answers import answer_json, answer_lines
@@ -15,11 +15,11 @@ from llmdbg.frontends.answers.stops import end_lines
 from llmdbg.frontends.batch.events import end_event, line
 from llmdbg.frontends.batch.progress import LoadingBar
 from llmdbg.frontends.log import route_libraries, route_transformers
-from llmdbg.frontends.opening import opened
+from llmdbg.frontends.opening import open_generation, opening_notes
 from llmdbg.frontends.sanitize import sanitize
 
 if TYPE_CHECKING:
-    from llmdbg.engine.generation.settings import GenerationSettings
+    from llmdbg.engine.settings import GenerationSettings
     from llmdbg.explain.explanation import Explanation
     from llmdbg.models.spec import ModelSpec
 
@@ -44,26 +44,26 @@ def launch(
     route_libraries()
     route_transformers()
     with LoadingBar() as bar:
-        loaded, prompt = opened(spec, text, chat=chat, system=system, report=bar.update, left_pad=left_pad)
-    for note in (*loaded.notes, *prompt.notes):
+        debuggee = open_generation(spec, text, settings, chat=chat, system=system, report=bar.update, left_pad=left_pad)
+    for note in opening_notes(debuggee):
         sys.stderr.write(f"note: {sanitize(note)}\n")
-    session = Session(loaded, prompt, settings)
+    debugger = Debugger(debuggee)
     try:
-        walk(session, sys.stdout, json=json)
+        walk(debugger, sys.stdout, json=json)
     finally:
-        ended = session.close()
+        ended = debugger.close()
     _write([line(end_event(ended))] if json else end_lines(ended), sys.stdout)
     return 0
 
 
-def walk(session: Session, out: IO[str], *, json: bool = False) -> int:
+def walk(debugger: Debugger, out: IO[str], *, json: bool = False) -> int:
     """Tell every stop of the tour on `out`. Returns how many there were. Raises LlmdbgError."""
     stops = 0
     while True:
         stops += 1
-        told = _Told(tour_place(session), explain_here(session))
+        told = _Told(tour_place(debugger.inspector), explain_here(debugger.inspector))
         _write([_json(told)] if json else _lines(told), out)
-        if go_on(session) is None:
+        if go_on(debugger.inspector) is None:
             return stops
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from llmdbg.models.stages import SAMPLE, TOKENIZE, Stage, StageKind
 
@@ -90,6 +90,12 @@ def dissect(model: PreTrainedModel) -> Anatomy:
         modules[address] = places[path]
     every = (TOKENIZE, *stages, Stage(StageKind.LOGITS, "logits", head), SAMPLE)
     return Anatomy(every, modules, _context_length(model), {stage.address: stage for stage in every})
+
+
+def vocabulary_size(model: PreTrainedModel) -> int | None:
+    """How many ids the model has embeddings for, None where its input embedding is no table."""
+    weight = getattr(model.get_input_embeddings(), "weight", None)
+    return int(weight.shape[0]) if isinstance(weight, Tensor) and weight.dim() == 2 else None
 
 
 def _places(model: PreTrainedModel, layers: nn.Module | None) -> dict[str, nn.Module]:

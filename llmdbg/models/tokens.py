@@ -50,7 +50,7 @@ class Prompt:
     padding: int = 0
 
 
-class Vocabulary:
+class TokenizerVocabulary:
     """What each id of a model stands for. Without a tokenizer, ids are the bytes of the text."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase | None) -> None:

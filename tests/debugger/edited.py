@@ -5,12 +5,11 @@ import torch
 from llmdbg.debugger.breakpoints.addresses import AddressBook
 from llmdbg.debugger.editing.edit_language import EditContext, read_edit
 from llmdbg.debugger.editing.edits import Edits
-from llmdbg.engine.generation.engine import Engine
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.stages import Phase, Stage, StageKind
-from tests.engine.runs import PROMPT, hooks_on, untouched
+from tests.engine.runs import PROMPT, generation, hooks_on, untouched
 from tests.tiny import tiny_model
 
 SETTINGS = GenerationSettings(max_new_tokens=6, greedy=True)
@@ -39,15 +38,15 @@ class Bench:
         return self
 
     def engine(self):
-        engine = Engine(self.model, self.anatomy, list(self.prompt), SETTINGS)
-        engine.edit(self.edits.addresses(), self.edits.editor(len(self.prompt)))
+        engine = generation(self.model, self.prompt, SETTINGS, anatomy=self.anatomy)
+        engine.stops.edit(self.edits.addresses(), self.edits.editor(len(self.prompt)))
         return engine
 
     def run(self):
         """Ids and raw logits with the edits."""
         engine, logits = self.engine(), []
-        engine.arm(["logits"], lambda event: logits.append(event.output.clone()))
-        for _ in engine.stages():
+        engine.stops.arm(["logits"], lambda event: logits.append(event.output.clone()))
+        for _ in engine.events():
             pass
         assert hooks_on(self.model) == 0
         return list(engine.generated), logits
@@ -55,9 +54,9 @@ class Bench:
     def at(self, address, token=0):
         """Stand at a stage. Returns the event and the generator that must be kept and closed."""
         engine = self.engine()
-        stages = engine.stages()
+        stages = engine.events()
         next(stages)
-        engine.arm([address], lambda event: event.token == token)
+        engine.stops.arm([address], lambda event: event.token == token)
         return next(stages), stages
 
     def hooked(self, path, change):

@@ -10,7 +10,7 @@ import sys
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.persistence.format import to_json
 from llmdbg.debugger.persistence.model import begin, this_process
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.spec import ModelSpec
 
 PROMPT = "Hello there"

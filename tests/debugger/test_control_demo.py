@@ -6,8 +6,9 @@ import pytest
 import transformers
 
 from llmdbg.debugger.commands import COMMANDS
-from llmdbg.debugger.execution.session import Session
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.debugger.debugger import Debugger
+from llmdbg.engine.generation.generation import Generation
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.loading import load
 from llmdbg.models.spec import ModelSpec
 from llmdbg.models.tokens import encode_prompt
@@ -27,7 +28,7 @@ def smollm2():
 def test_break_under_a_condition_go_back_force_continue_switch_back(smollm2, window):
     loaded = smollm2 if window is None else dataclasses.replace(smollm2, model=as_mistral(smollm2.model, window))
     prompt = encode_prompt(loaded.tokenizer, QUESTION, chat=True)
-    session = Session(loaded, prompt, SETTINGS)
+    session = Debugger(Generation(loaded, prompt, SETTINGS))
     for line in ("break 20 if token >= 8 and norm > 1", "continue", "reverse-token 3"):
         COMMANDS.run(session, line)
     assert (session.stop.stage.address, session.stop.token) == ("sample", 5)
@@ -40,6 +41,6 @@ def test_break_under_a_condition_go_back_force_continue_switch_back(smollm2, win
     for line in ("switch main", "continue"):
         COMMANDS.run(session, line)
     assert list(session.end.ids) == untouched(loaded.model, prompt.ids, SETTINGS).ids
-    assert session.engine.timeline.differing() == ()
+    assert session.debuggee.timeline.differing() == ()
     session.close()
     assert hooks_on(loaded.model) == 0

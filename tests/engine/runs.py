@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llmdbg.engine.generation.engine import Engine
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.generation.generation import Generation
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.stage_event import StageEvent
-from llmdbg.models.anatomy import dissect
+from llmdbg.models.anatomy import Anatomy
+from llmdbg.models.spec import LoadedModel
 from llmdbg.models.stages import StageKind
+from llmdbg.models.tokens import Prompt
 
 PROMPT = (5, 17, 33, 2, 9, 80, 41, 7, 63, 22, 90, 14)
 GREEDY = GenerationSettings(max_new_tokens=24, greedy=True)
@@ -29,6 +31,20 @@ class Run:
     logits: list[torch.Tensor]
     scores: list[torch.Tensor]
     stops: int = 0
+
+
+def generation(
+    model: PreTrainedModel,
+    prompt: Collection[int],
+    settings: GenerationSettings,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    padding: int = 0,
+    anatomy: Anatomy | None = None,
+) -> Generation:
+    """The generation of a model that is already in memory."""
+    loaded = LoadedModel(type(model).__name__, model, tokenizer, "sdpa")
+    return Generation(loaded, Prompt(tuple(prompt), "", padding=padding), settings, anatomy)
 
 
 def untouched(model: PreTrainedModel, prompt: Collection[int], settings: GenerationSettings, **more: Any) -> Run:
@@ -59,7 +75,7 @@ def under_llmdbg(
 
     `at_stop` is called at every suspension.
     """
-    engine = Engine(model, dissect(model), list(prompt), settings)
+    engine = generation(model, list(prompt), settings)
     run = Run([], [], [])
 
     def note(event: StageEvent) -> bool:
@@ -69,10 +85,10 @@ def under_llmdbg(
             run.scores.append(event.args[0].clone())
         return everything
 
-    stages = engine.stages()
+    stages = engine.events()
     next(stages)
     every = [stage.address for stage in (*engine.anatomy.stages, *engine.processors)]
-    engine.arm(every if everything else ["logits", "sample"], note)
+    engine.stops.arm(every if everything else ["logits", "sample"], note)
     for _ in stages:
         run.stops += 1
         at_stop()

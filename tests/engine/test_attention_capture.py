@@ -12,13 +12,13 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from llmdbg.engine._compat import function_modes
 from llmdbg.engine.attention_capture import AttentionCapture
-from llmdbg.engine.generation.engine import Engine
+from llmdbg.engine.generation.generation import Generation
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.errors import GenerationError
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.attentions import KernelCall, attentions
 from tests.attention_kernels import opaque_kernel, registered
-from tests.engine.runs import GREEDY, PROMPT
+from tests.engine.runs import GREEDY, PROMPT, generation
 from tests.tiny import tiny_model
 
 
@@ -38,8 +38,8 @@ def _hooks(model: nn.Module) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
-def _engine(model: PreTrainedModel) -> Engine:
-    return Engine(model, dissect(model), PROMPT, GREEDY)
+def _engine(model: PreTrainedModel) -> Generation:
+    return generation(model, PROMPT, GREEDY)
 
 
 def _run(model: PreTrainedModel, heard: bool) -> tuple[dict[int, int], list[tuple[KernelCall, ...]]]:
@@ -53,11 +53,11 @@ def _run(model: PreTrainedModel, heard: bool) -> tuple[dict[int, int], list[tupl
             assert function_modes() == 0, "listening ends with the attention"
         return False
 
-    stages = engine.stages()
+    stages = engine.events()
     next(stages)
     if heard:
-        engine.listen(addresses)
-    engine.arm([*addresses, "sample"], look)
+        engine.stops.capture_kernels(addresses)
+    engine.stops.arm([*addresses, "sample"], look)
     for _ in stages:
         pass
     return engine.timeline.fingerprints(), calls
@@ -108,10 +108,10 @@ def test_a_kernel_that_calls_sdpa_is_heard_there() -> None:
 def test_a_forward_that_fails_inside_an_attention_leaves_nothing(attn: str) -> None:
     model = tiny_model("llama", attn=attn)
     engine = _engine(model)
-    stages = engine.stages()
+    stages = engine.events()
     next(stages)
-    engine.listen(["0.self_attn"])
-    engine.arm(["0.self_attn"])
+    engine.stops.capture_kernels(["0.self_attn"])
+    engine.stops.arm(["0.self_attn"])
 
     def fail(*_: object) -> None:
         raise RuntimeError("as if")
@@ -138,10 +138,10 @@ def test_an_attention_whose_failure_the_model_catches_leaves_nothing() -> None:
 def test_a_run_that_is_given_up_inside_an_attention_leaves_nothing() -> None:
     model = tiny_model("llama")
     engine = _engine(model)
-    stages = engine.stages()
+    stages = engine.events()
     next(stages)
-    engine.listen(["0.self_attn"])
-    engine.arm(["0.self_attn", "0.self_attn.o_proj"])
+    engine.stops.capture_kernels(["0.self_attn"])
+    engine.stops.arm(["0.self_attn", "0.self_attn.o_proj"])
     assert next(stages).stage.address == "0.self_attn.o_proj"
     assert function_modes() == 0, "a suspended forward keeps its modes to itself"
     stages.close()
@@ -151,13 +151,13 @@ def test_a_run_that_is_given_up_inside_an_attention_leaves_nothing() -> None:
 def test_listening_may_end_while_the_attention_runs() -> None:
     model = tiny_model("llama")
     engine = _engine(model)
-    stages = engine.stages()
+    stages = engine.events()
     next(stages)
-    engine.listen(["0.self_attn"])
-    engine.arm(["0.self_attn", "0.self_attn.o_proj"])
+    engine.stops.capture_kernels(["0.self_attn"])
+    engine.stops.arm(["0.self_attn", "0.self_attn.o_proj"])
     next(stages)
-    engine.listen(["1.self_attn"])
-    engine.arm(["0.self_attn", "1.self_attn"])
+    engine.stops.capture_kernels(["1.self_attn"])
+    engine.stops.arm(["0.self_attn", "1.self_attn"])
     first = next(stages)
     assert (first.stage.address, first.kernel_calls) == ("0.self_attn", ())
     second = next(stages)
@@ -171,10 +171,10 @@ def test_another_models_attention_is_not_heard() -> None:
     with registered("opaque", opaque_kernel) as attn:
         model, other = tiny_model("llama", attn=attn), tiny_model("llama", attn=attn)
         engine = _engine(model)
-        stages = engine.stages()
+        stages = engine.events()
         next(stages)
-        engine.listen(["0.self_attn"])
-        engine.arm(["0.self_attn.q_proj", "0.self_attn"])
+        engine.stops.capture_kernels(["0.self_attn"])
+        engine.stops.arm(["0.self_attn.q_proj", "0.self_attn"])
         next(stages)
         with torch.no_grad():
             other(torch.tensor([PROMPT]))
@@ -185,10 +185,10 @@ def test_another_models_attention_is_not_heard() -> None:
 
 def test_a_visit_lets_go_of_what_was_heard() -> None:
     engine = _engine(tiny_model("llama"))
-    stages = engine.stages()
+    stages = engine.events()
     next(stages)
-    engine.listen(["0.self_attn"])
-    engine.arm(["0.self_attn"])
+    engine.stops.capture_kernels(["0.self_attn"])
+    engine.stops.arm(["0.self_attn"])
     event = next(stages)
     assert event.kernel_calls
     next(stages)

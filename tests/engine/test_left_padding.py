@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from llmdbg.debugger.execution.session import Session
-from llmdbg.engine.generation.engine import Engine
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.debugger.debugger import Debugger
+from llmdbg.engine.generation.generation import Generation
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import PromptError
-from llmdbg.models.anatomy import dissect
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.tokens import encode_prompt
-from tests.sessions import tiny_tokenizer
+from tests.engine.runs import generation
+from tests.sessions import do, tiny_tokenizer
 from tests.tiny import tiny_model
 
 GREEDY = GenerationSettings(max_new_tokens=5, greedy=True)
@@ -22,17 +22,17 @@ GREEDY = GenerationSettings(max_new_tokens=5, greedy=True)
 def test_a_padded_prompt_is_what_generate_is_given_with_a_mask(name: str) -> None:
     model = tiny_model(name)
     prompt = encode_prompt(None, "Hello there", vocabulary_size=128, left_pad=5)
-    session = Session(LoadedModel(name, model, None, "sdpa"), prompt, GREEDY)
+    session = Debugger(Generation(LoadedModel(name, model, None, "sdpa"), prompt, GREEDY))
     ids = torch.tensor([prompt.ids])
     mask = torch.ones_like(ids)
     mask[:, :5] = 0
     expected = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=5)
-    session.do("continue")
+    do(session, "continue")
     assert session.end is not None
     assert list(session.end.ids) == expected[0, ids.shape[1] :].tolist()
-    assert session.do("verify").data.differs is None
-    session.do("goto 1@2")
-    session.do("continue")
+    assert do(session, "verify").data.differs is None
+    do(session, "goto 1@2")
+    do(session, "continue")
     assert session.end.ids == tuple(expected[0, ids.shape[1] :].tolist())
 
 
@@ -41,8 +41,8 @@ def test_padding_that_is_not_hidden_would_say_something_else() -> None:
     prompt = encode_prompt(None, "Hello there", vocabulary_size=128, left_pad=5)
     ends = []
     for padding in (0, 5):
-        engine = Engine(model, dissect(model), prompt.ids, GREEDY, padding=padding)
-        list(engine.stages())
+        engine = generation(model, prompt.ids, GREEDY, padding=padding)
+        list(engine.events())
         ends.append(engine.generated)
     assert ends[0] != ends[1]
 
@@ -58,7 +58,7 @@ def test_pads_are_the_tokenizers_own() -> None:
 def test_all_of_a_prompt_cannot_be_padding() -> None:
     model = tiny_model("llama")
     with pytest.raises(PromptError, match="cannot be padding"):
-        Engine(model, dissect(model), [0, 0], GREEDY, padding=2)
+        generation(model, [0, 0], GREEDY, padding=2)
 
 
 def test_a_model_without_a_mask_refuses_padding() -> None:
@@ -69,4 +69,4 @@ def test_a_model_without_a_mask_refuses_padding() -> None:
 
     model.forward = forward
     with pytest.raises(PromptError, match="takes no attention mask"):
-        Engine(model, dissect(model), [0, 0, 1], GREEDY, padding=2)
+        generation(model, [0, 0, 1], GREEDY, padding=2)

@@ -7,10 +7,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, ReformerConfig
 
-from llmdbg.engine.generation.engine import Engine
-from llmdbg.engine.generation.settings import GenerationSettings
-from llmdbg.models.anatomy import dissect
-from tests.engine.runs import GREEDY, PROMPT, SAMPLED, under_llmdbg, untouched
+from llmdbg.engine.settings import GenerationSettings
+from tests.engine.runs import GREEDY, PROMPT, SAMPLED, generation, under_llmdbg, untouched
 from tests.engine.test_fidelity import assert_bitwise_equal
 from tests.tiny import tiny_model
 
@@ -98,9 +96,9 @@ def test_reformer_is_that_of_generate(settings):
 def test_drawing_at_one_stage_alone_changes_nothing(address):
     settings = GenerationSettings(max_new_tokens=8, temperature=0.9, seed=3)
     model = tiny_model("llama")
-    engine = Engine(model, dissect(model), PROMPT, settings)
-    engine.arm([address])
-    for _ in engine.stages():
+    engine = generation(model, PROMPT, settings)
+    engine.stops.arm([address])
+    for _ in engine.events():
         draw()
 
     assert list(engine.generated) == untouched(model, PROMPT, settings).ids
@@ -112,8 +110,8 @@ def test_the_stream_moves_on_as_generate_leaves_it():
     model = noisy_model("model.layers.1.mlp", PHASES["both"])
     untouched(model, PROMPT, settings)
     after = torch.get_rng_state()
-    engine = Engine(model, dissect(model), PROMPT, settings)
-    stages = engine.stages()
+    engine = generation(model, PROMPT, settings)
+    stages = engine.events()
     while next(stages).ended_by is None:
         pass
     assert next(stages, None) is None

@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers
 
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.loading import load
 from llmdbg.models.spec import ModelSpec
 from llmdbg.models.tokens import encode_prompt

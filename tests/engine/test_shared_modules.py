@@ -4,10 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from llmdbg.engine.generation.engine import Engine
-from llmdbg.engine.generation.settings import GenerationSettings
-from llmdbg.models.anatomy import dissect
-from tests.engine.runs import GREEDY, PROMPT, SAMPLED, hooks_on, under_llmdbg, untouched
+from llmdbg.engine.settings import GenerationSettings
+from tests.engine.runs import GREEDY, PROMPT, SAMPLED, generation, hooks_on, under_llmdbg, untouched
 from tests.engine.test_fidelity import assert_bitwise_equal
 from tests.tiny import tiny_model
 
@@ -57,7 +55,7 @@ SHARING = (share_layer, share_mlp, share_deep, share_norm, share_norms_of_a_laye
 def engine_over(share, settings=TWO_TOKENS):
     model = tiny_model("llama")
     share(model)
-    return model, Engine(model, dissect(model), PROMPT, settings)
+    return model, generation(model, PROMPT, settings)
 
 
 def every_address(engine):
@@ -81,16 +79,16 @@ def test_stages_come_as_in_a_model_that_shares_nothing(share):
     _, plain = engine_over(lambda _: None)
     plain.arm(every_address(plain))
     _, engine = engine_over(share)
-    engine.arm(every_address(engine))
+    engine.stops.arm(every_address(engine))
 
-    assert [event.stage.address for event in engine.stages()] == [event.stage.address for event in plain.stages()]
+    assert [event.stage.address for event in engine.events()] == [event.stage.address for event in plain.stages()]
 
 
 def test_two_names_in_one_module_come_in_turn():
     _, engine = engine_over(twice_in_a_layer)
-    engine.arm([address for address in every_address(engine) if address.startswith("0.mlp")])
+    engine.stops.arm([address for address in every_address(engine) if address.startswith("0.mlp")])
     one = ["0.mlp.first", "0.mlp.second"]
-    found = [event.stage.address for event in engine.stages() if event.stage.address in (*one, "0.mlp")]
+    found = [event.stage.address for event in engine.events() if event.stage.address in (*one, "0.mlp")]
 
     assert found == [*one, "0.mlp"] * 2
 
@@ -111,25 +109,25 @@ def test_two_names_in_one_module_come_in_turn():
 )
 def test_only_the_places_that_are_armed_are_stopped_at(share, armed):
     _, engine = engine_over(share)
-    engine.arm([*armed, "sample"])
+    engine.stops.arm([*armed, "sample"])
 
-    assert [event.stage.address for event in engine.stages()] == ["tokenize", *[*armed, "sample"] * 2]
+    assert [event.stage.address for event in engine.events()] == ["tokenize", *[*armed, "sample"] * 2]
 
 
 def test_a_place_can_be_armed_while_another_of_the_same_module_stands():
     _, engine = engine_over(share_layer)
-    engine.arm(["0.self_attn.q_proj"])
-    stages = engine.stages()
+    engine.stops.arm(["0.self_attn.q_proj"])
+    stages = engine.events()
     next(stages), next(stages)
-    engine.arm(["0.mlp", "0", "1.mlp", "1"])
+    engine.stops.arm(["0.mlp", "0", "1.mlp", "1"])
 
     assert [next(stages).stage.address for _ in range(4)] == ["0.mlp", "0", "1.mlp", "1"]
 
 
 def test_the_time_of_each_place_is_its_own():
     _, engine = engine_over(share_layer)
-    engine.arm(["0", "1"])
-    events = [(event.stage.address, event.ms) for event in engine.stages() if event.stage.address in "01"]
+    engine.stops.arm(["0", "1"])
+    events = [(event.stage.address, event.ms) for event in engine.events() if event.stage.address in "01"]
 
     assert all(0 < ms < 1000 for _, ms in events)
 
@@ -139,10 +137,10 @@ def test_each_forward_begins_at_the_first_place():
     model.model.layers.extend([model.model.layers[0], model.model.layers[0]])
     model.model.layers[1] = model.model.layers[0]
     model.config.num_hidden_layers = 3  # the fourth is never run
-    engine = Engine(model, dissect(model), PROMPT, GenerationSettings(max_new_tokens=3, greedy=True))
-    engine.arm(["0", "1", "2", "3"])
+    engine = generation(model, PROMPT, GenerationSettings(max_new_tokens=3, greedy=True))
+    engine.stops.arm(["0", "1", "2", "3"])
 
-    assert [event.stage.address for event in engine.stages()] == ["tokenize", *["0", "1", "2"] * 3, "sample"]
+    assert [event.stage.address for event in engine.events()] == ["tokenize", *["0", "1", "2"] * 3, "sample"]
 
 
 class Stubborn(nn.Module):
@@ -162,17 +160,17 @@ class Stubborn(nn.Module):
 def test_a_failure_that_the_model_catches_does_not_lose_the_place():
     model = tiny_model("llama")
     model.model.layers[1].mlp = Stubborn(model.model.norm)
-    engine = Engine(model, dissect(model), PROMPT, TWO_TOKENS)
-    engine.arm(["1.mlp.inner", "1.mlp", "norm"])
+    engine = generation(model, PROMPT, TWO_TOKENS)
+    engine.stops.arm(["1.mlp.inner", "1.mlp", "norm"])
 
-    assert [event.stage.address for event in engine.stages()] == ["tokenize", *["1.mlp", "norm"] * 2, "sample"]
+    assert [event.stage.address for event in engine.events()] == ["tokenize", *["1.mlp", "norm"] * 2, "sample"]
 
 
 @pytest.mark.parametrize("stop_at", [0, 1, 9, 30])
 def test_closing_anywhere_removes_every_hook(stop_at):
     model, engine = engine_over(share_layer)
-    engine.arm(every_address(engine))
-    stages = engine.stages()
+    engine.stops.arm(every_address(engine))
+    stages = engine.events()
     for _ in range(stop_at + 1):
         next(stages)
     stages.close()
@@ -183,7 +181,7 @@ def test_closing_anywhere_removes_every_hook(stop_at):
 
 def test_a_model_that_shares_nothing_carries_no_hook_for_it():
     model, engine = engine_over(lambda _: None)
-    stages = engine.stages()
+    stages = engine.events()
     next(stages)
 
     assert hooks_on(model) == 0

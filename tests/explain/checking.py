@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.facts import Facts
@@ -33,7 +33,7 @@ def words_of(text: str) -> list[str]:
     return _QUOTED.findall(text)
 
 
-def check(session: Session, explanation: Explanation) -> None:
+def check(session: Debugger, explanation: Explanation) -> None:
     """Assert that every number and every word of the plain text is one of this run's."""
     values, words = set(_told(_numbers(session))), set(_words(session))
     for paragraph in explanation.plain:
@@ -49,24 +49,26 @@ _SAID = re.compile(r'(?:would say|or else|likeliest is|then|runner-up was) "(.*?
 _READ = re.compile(r'"([^"]*)" at (?:position )?(\d+)(?:: | \()([\d.]+)%')
 
 
-def _check_pairs(session: Session, paragraph: str) -> None:
+def _check_pairs(session: Debugger, paragraph: str) -> None:
     """Assert that a token stands beside its own probability, and a position beside its own token and share."""
-    probs = [scores[0].double().softmax(-1) for _, scores in session.event.trail[-1:]] or [*_lens_probs_here(session)]
+    probs = [scores[0].double().softmax(-1) for _, scores in session.run.event.trail[-1:]] or [
+        *_lens_probs_here(session)
+    ]
     for word, percent in _SAID.findall(paragraph):
         likely = [float(each[id]) for each in probs for id in each.topk(3).indices if _text(session, id) == word]
         assert any(percent in set(_told([prob])) for prob in likely), (word, percent, paragraph)
     for word, position, percent in _READ.findall(paragraph):
-        assert session.tokens()[int(position)].text == word, paragraph
+        assert session.run.tokens()[int(position)].text == word, paragraph
         share = [*_of_attention(session)][int(position)]
         assert percent in set(_told([share])), (position, percent, paragraph)
 
 
-def _text(session: Session, id: torch.Tensor) -> str:
-    return session.vocabulary.text(int(id))
+def _text(session: Debugger, id: torch.Tensor) -> str:
+    return session.debuggee.vocabulary.text(int(id))
 
 
-def _lens_probs_here(session: Session) -> Iterator[torch.Tensor]:
-    if session.event.stage.kind in (StageKind.EMBED, StageKind.LAYER, StageKind.NORM):
+def _lens_probs_here(session: Debugger) -> Iterator[torch.Tensor]:
+    if session.run.event.stage.kind in (StageKind.EMBED, StageKind.LAYER, StageKind.NORM):
         yield from _lens_probs(session)
 
 
@@ -90,11 +92,11 @@ def _told(values: Iterable[float]) -> Iterator[str]:
                 yield "99.9"
 
 
-def _numbers(session: Session) -> Iterator[float]:
+def _numbers(session: Debugger) -> Iterator[float]:
     """What can be counted or computed where the session stands, without the explanations' own code."""
-    model, event, prompt = session.loaded.model, session.event, session.prompt
+    model, event, prompt = session.inspector.model, session.run.event, session.debuggee.prompt
     config = model.config.get_text_config(decoder=True)
-    yield len(session.anatomy.layers())
+    yield len(session.debuggee.anatomy.layers())
     yield sum(parameter.numel() for parameter in model.parameters())
     stored = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     yield from (stored, stored / 2**10, stored / 2**20, stored / 2**30)
@@ -103,9 +105,9 @@ def _numbers(session: Session) -> Iterator[float]:
         len(prompt.ids),
         len(prompt.ids) - prompt.padding,
         prompt.padding,
-        sum(session.vocabulary.token(id).special for id in prompt.ids),
+        sum(session.debuggee.vocabulary.token(id).special for id in prompt.ids),
     )
-    loading = session.loaded.loading
+    loading = session.inspector.loaded.loading
     yield from () if loading is None else (loading.seconds,)
     length = len(prompt.ids) + event.token
     yield from range(length)
@@ -114,9 +116,9 @@ def _numbers(session: Session) -> Iterator[float]:
         yield from (value,) if isinstance(value, int) else ()
     yield from (config.temperature,) if getattr(config, "temperature", None) else ()
     for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"):
-        value = getattr(session.engine.config, name, None)
+        value = getattr(session.debuggee.sampling, name, None)
         yield from (value,) if isinstance(value, (int, float)) else ()
-    module = session.anatomy.modules.get(event.stage.address)
+    module = session.debuggee.anatomy.modules.get(event.stage.address)
     if module is not None:
         yield sum(parameter.numel() for parameter in module.parameters())
         yield from (size for parameter in module.parameters() for size in parameter.shape)
@@ -126,25 +128,25 @@ def _numbers(session: Session) -> Iterator[float]:
     yield from _of_attention(session)
 
 
-def _of_output(session: Session) -> Iterator[float]:
-    output = main_tensor(session.event.output)
-    if output is None or not output.is_floating_point() or session.event.trail:
+def _of_output(session: Debugger) -> Iterator[float]:
+    output = main_tensor(session.run.event.output)
+    if output is None or not output.is_floating_point() or session.run.event.trail:
         return
     yield from output.shape
-    vector = session.vector(session.event)
+    vector = session.focus.vector(session.run.event)
     if vector is None:
         return
     yield float(vector.double().norm())
-    first, _ = session.forward_positions()
-    for each in session.event.args:
+    first, _ = session.inspector.forward_positions()
+    for each in session.run.event.args:
         if isinstance(each, torch.Tensor) and each.shape == output.shape:
-            before = each[0, session.focus_position() - first].double()
+            before = each[0, session.inspector.focus_position() - first].double()
             yield float((vector.double() - before).norm() / before.norm())
             yield float(torch.nn.functional.cosine_similarity(vector.double(), before, dim=0))
 
 
-def _of_choice(session: Session) -> Iterator[float]:
-    trail = [scores[0].double() for _, scores in session.event.trail]
+def _of_choice(session: Debugger) -> Iterator[float]:
+    trail = [scores[0].double() for _, scores in session.run.event.trail]
     probs = [scores.softmax(-1) for scores in trail]
     for before, after in zip((probs[:1] + probs)[: len(probs)], probs, strict=True):
         leader = int(after.argmax())
@@ -158,7 +160,7 @@ def _of_choice(session: Session) -> Iterator[float]:
     yield from last.topk(2).values.tolist()
     entropy = float(torch.special.entr(last).sum())
     yield from (entropy, math.exp(entropy))
-    chosen = session.event.chosen
+    chosen = session.run.event.chosen
     if chosen is not None:
         other = last.clone()
         other[chosen] = 0
@@ -167,49 +169,49 @@ def _of_choice(session: Session) -> Iterator[float]:
         yield int((trail[-1] > trail[-1][chosen]).sum()) + 1
 
 
-def _of_lens(session: Session) -> Iterator[float]:
+def _of_lens(session: Debugger) -> Iterator[float]:
     """The two likeliest tokens of this vector, by the model's own final norm and head called here."""
     for probs in _lens_probs_here(session):
         yield from probs.topk(2).values.tolist()
 
 
-def _lens_probs(session: Session) -> Iterator[torch.Tensor]:
-    vector, model = session.vector(session.event), session.loaded.model
-    norm, head = session.anatomy.modules["norm"], model.get_output_embeddings()
+def _lens_probs(session: Debugger) -> Iterator[torch.Tensor]:
+    vector, model = session.focus.vector(session.run.event), session.inspector.model
+    norm, head = session.debuggee.anatomy.modules["norm"], model.get_output_embeddings()
     with torch.no_grad():
         assert vector is not None
-        normed = vector if session.event.stage.kind is StageKind.NORM else norm.forward(vector[None])[0]
+        normed = vector if session.run.event.stage.kind is StageKind.NORM else norm.forward(vector[None])[0]
         yield head.forward(normed[None])[0].float().softmax(-1)
 
 
-def _of_attention(session: Session) -> Iterator[float]:
+def _of_attention(session: Debugger) -> Iterator[float]:
     """The mean over the heads of this layer's weights, as an eager copy of the model gives them out."""
-    layer = session.event.stage.layer
+    layer = session.run.event.stage.layer
     if layer is None:
         return
     weights: Any = eager_weights(session)
     if weights is None:
         return
-    first, _ = session.forward_positions()
-    if len(weights) != len(session.anatomy.layers()):
-        weights = dict(zip((each.layer for each in attentions(session.anatomy)), weights, strict=True))
+    first, _ = session.inspector.forward_positions()
+    if len(weights) != len(session.debuggee.anatomy.layers()):
+        weights = dict(zip((each.layer for each in attentions(session.debuggee.anatomy)), weights, strict=True))
         if layer not in weights:
             return
-    row = weights[layer][0, :, session.focus_position() - first].double().mean(0)
+    row = weights[layer][0, :, session.inspector.focus_position() - first].double().mean(0)
     yield from row.tolist()
     yield weights[layer].shape[1]
 
 
-def eager_weights(session: Session) -> tuple[torch.Tensor, ...] | dict[int | None, torch.Tensor] | None:
+def eager_weights(session: Debugger) -> tuple[torch.Tensor, ...] | dict[int | None, torch.Tensor] | None:
     """Every layer's attention weights (1, heads, queries, keys) in the present token's forward, None where none are."""
     import copy
 
-    model = copy.deepcopy(session.loaded.model)
+    model = copy.deepcopy(session.inspector.model)
     try:
         model.set_attn_implementation("eager")
     except (ValueError, KeyError, AttributeError):
         return None
-    ids = torch.tensor([[*session.prompt.ids, *session.generated_ids()[: session.event.token]]])
+    ids = torch.tensor([[*session.debuggee.prompt.ids, *session.run.generated_ids()[: session.run.event.token]]])
     with torch.no_grad():
         try:
             found = model(ids, output_attentions=True, use_cache=False).attentions
@@ -217,24 +219,24 @@ def eager_weights(session: Session) -> tuple[torch.Tensor, ...] | dict[int | Non
             return None
     if not found:
         return None
-    first, length = session.forward_positions()
+    first, length = session.inspector.forward_positions()
     return tuple(each[:, :, first : first + length, : first + length] for each in found)
 
 
-def _words(session: Session) -> Iterator[str]:
+def _words(session: Debugger) -> Iterator[str]:
     """Every word the text may quote: the sequence's, the likeliest ones', names of parts."""
-    event = session.event
-    rows = session.tokens()
+    event = session.run.event
+    rows = session.run.tokens()
     yield from (row.text for row in rows)
     pieces = [row.text.strip() for row in rows]
     yield from ("".join(pieces[i:j]) for i in range(len(pieces)) for j in range(i + 2, min(len(pieces), i + 8) + 1))
     for _, scores in event.trail:
-        yield from map(session.vocabulary.text, scores[0].topk(2).indices.tolist())
+        yield from map(session.debuggee.vocabulary.text, scores[0].topk(2).indices.tolist())
     if event.chosen is not None:
-        yield session.vocabulary.text(event.chosen)
+        yield session.debuggee.vocabulary.text(event.chosen)
     for probs in _lens_probs_here(session):
-        yield from map(session.vocabulary.text, probs.topk(2).indices.tolist())
-    module = session.anatomy.modules.get(event.stage.address)
+        yield from map(session.debuggee.vocabulary.text, probs.topk(2).indices.tolist())
+    module = session.debuggee.anatomy.modules.get(event.stage.address)
     if module is not None:
         yield from (name for name, _ in module.named_children())
         yield type(module).__name__

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.explaining import explain_here, explain_stage
 from llmdbg.errors import CommandError
 from llmdbg.explain.facts import Role
@@ -15,7 +15,7 @@ from llmdbg.explain.roles import norm_formula
 from llmdbg.frontends.answers import answer_lines
 from llmdbg.models.stages import StageKind
 from tests.explain.checking import check, numbers_of, run_numbers, words_of
-from tests.sessions import tiny_session
+from tests.sessions import do, tiny_session
 from tests.tiny import tiny_model
 
 ARCHITECTURES = ("llama", "gpt2", "mamba", "mixtral", "falcon")
@@ -26,16 +26,16 @@ def stages_of(name: str) -> list[str]:
     """One stage of every kind and role."""
     session = tiny_session(name, **SAMPLING)
     found: dict[Any, Any] = {}
-    for stage in session.stages():
+    for stage in session.run.stages.all():
         found.setdefault((stage.kind, stage.address.partition(".")[2] if stage.layer is not None else stage), stage)
     session.close()
     return [stage.address for stage in found.values()]
 
 
-def at(session: Session, address: str, token: int = 0) -> bool:
+def at(session: Debugger, address: str, token: int = 0) -> bool:
     """Go to a stage; False where the model never runs it."""
     try:
-        session.do(f"goto {address}@{token}")
+        do(session, f"goto {address}@{token}")
     except CommandError:
         return address == "tokenize"
     return True
@@ -45,12 +45,12 @@ def at(session: Session, address: str, token: int = 0) -> bool:
 @pytest.mark.parametrize("token", [0, 2])
 def test_every_stage_is_told_with_this_runs_numbers(name: str, token: int) -> None:
     session = tiny_session(name, **SAMPLING)
-    session.do("token 3")
+    do(session, "token 3")
     seen = set()
     for address in stages_of(name):
         if not at(session, address, token):
             continue
-        explanation = explain_here(session)
+        explanation = explain_here(session.inspector)
         seen.add(explanation.facts.stage.kind)
         assert explanation.plain
         assert all(text.strip().endswith((".", "?")) for text in explanation.plain)
@@ -65,8 +65,8 @@ def test_every_stage_is_told_with_this_runs_numbers(name: str, token: int) -> No
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_stage_where_the_run_does_not_stand_is_told_without_this_runs_numbers(name: str) -> None:
     session = tiny_session(name, **SAMPLING)
-    for stage in session.stages():
-        explanation = explain_stage(session, stage)
+    for stage in session.run.stages.all():
+        explanation = explain_stage(session.inspector, stage)
         if stage.kind is StageKind.TOKENIZE:
             continue
         assert explanation.plain
@@ -79,21 +79,26 @@ def test_another_prompt_or_another_token_changes_what_is_told(address: str) -> N
     told = []
     for text, token in (("Hello there", 0), ("Something else", 0), ("Hello there", 2)):
         session = tiny_session("llama", text=text, **SAMPLING)
-        session.do("token 3")
+        do(session, "token 3")
         if address == "tokenize":
-            session.do("goto tokenize")
+            do(session, "goto tokenize")
         elif not at(session, address, token):
             continue
-        told.append((run_numbers(explain_here(session).facts), explain_here(session).plain))
+        told.append(
+            (
+                run_numbers(explain_here(session.inspector).facts),
+                explain_here(session.inspector).plain,
+            )
+        )
     assert len({repr(each) for each in told}) == (2 if address == "tokenize" else 3)
 
 
 def test_another_layer_changes_what_is_told() -> None:
     session = tiny_session("llama")
-    session.do("goto 0")
-    first = explain_here(session)
-    session.do("goto 1")
-    second = explain_here(session)
+    do(session, "goto 0")
+    first = explain_here(session.inspector)
+    do(session, "goto 1")
+    second = explain_here(session.inspector)
     assert first.plain != second.plain
     with pytest.raises(AssertionError):
         check(session, first)
@@ -101,8 +106,8 @@ def test_another_layer_changes_what_is_told() -> None:
 
 def test_the_checker_finds_a_number_and_a_word_that_are_not_this_runs() -> None:
     session = tiny_session("llama")
-    session.do("goto sample")
-    explanation = explain_here(session)
+    do(session, "goto sample")
+    explanation = explain_here(session.inspector)
     check(session, explanation)
     for wrong in ("It had 12.34%.", 'It was "nonsense".'):
         changed = type(explanation)(explanation.title, (wrong,), (), (), explanation.facts)
@@ -130,8 +135,8 @@ def test_numbers_and_words_are_found_in_texts() -> None:
 )
 def test_a_formula_is_claimed_where_the_module_answers_by_it(name: str, address: str, formula: str) -> None:
     session = tiny_session(name)
-    stage = session.stage(address)
-    explanation = explain_stage(session, stage)
+    stage = session.run.stages.find(address)
+    explanation = explain_stage(session.inspector, stage)
     assert any(line.startswith(formula) for line in explanation.engineer), explanation.engineer
 
 
@@ -165,14 +170,14 @@ def test_a_norm_that_does_something_else_is_given_no_formula() -> None:
 )
 def test_what_a_module_is_for(name: str, address: str, role: Role) -> None:
     session = tiny_session(name)
-    part = explain_stage(session, session.stage(address)).facts.part
+    part = explain_stage(session.inspector, session.run.stages.find(address)).facts.part
     assert part is not None
     assert part.role is role
 
 
 def test_a_part_of_no_known_kind_says_so() -> None:
     session = tiny_session("rwkv")
-    explanation = explain_stage(session, session.stage("0.feed_forward"))
+    explanation = explain_stage(session.inspector, session.run.stages.find("0.feed_forward"))
     assert "has no text of its own here" in explanation.plain[0]
 
 
@@ -181,8 +186,12 @@ def test_a_part_of_no_known_kind_says_so() -> None:
 )
 def test_every_stage_of_other_architectures_has_a_text(name: str) -> None:
     session = tiny_session(name)
-    for stage in session.stages():
-        assert explain_stage(session, stage).plain
+    for stage in session.run.stages.all():
+        assert explain_stage(session.inspector, stage).plain
     for address in ("embed", "0", "1", "norm", "logits", "sample"):
-        if session.has_stage(address) and at(session, address):
-            check(session, explain_here(session)) if name not in ("rwkv", "opt", "bloom") else explain_here(session)
+        if session.run.stages.has(address) and at(session, address):
+            check(session, explain_here(session.inspector)) if name not in (
+                "rwkv",
+                "opt",
+                "bloom",
+            ) else explain_here(session.inspector)

@@ -8,28 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from llmdbg import open_session
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import CommandError
 from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.frontends.answers.tables import Column, Table, aligned, as_csv
 from llmdbg.frontends.export import export
-from tests.sessions import tiny_session
+from tests.sessions import do, opened, tiny_session
 
 
 def _session():
     session = tiny_session()
     session.exporter = export
-    session.do("goto 1")
+    do(session, "goto 1")
     return session
 
 
 def test_an_answer_is_written_as_text_and_json(tmp_path: Path) -> None:
     session = _session()
-    said = session.do(f"info stats > {tmp_path}/stats.txt").data
+    said = do(session, f"info stats > {tmp_path}/stats.txt").data
     assert said == f"wrote {tmp_path}/stats.txt ({(tmp_path / 'stats.txt').stat().st_size:,} bytes)"
     assert (tmp_path / "stats.txt").read_text().startswith("float32[1, 11, 32] ≈")
-    session.do(f"info stats > {tmp_path}/stats.json")
+    do(session, f"info stats > {tmp_path}/stats.json")
     document = json.loads((tmp_path / "stats.json").read_text())
     assert document["shape"] == [1, 11, 32]
     assert document["max"] == session.stop.tensor.numbers.max
@@ -37,7 +36,7 @@ def test_an_answer_is_written_as_text_and_json(tmp_path: Path) -> None:
 
 def test_a_lens_is_written_as_csv(tmp_path: Path) -> None:
     session = _session()
-    session.do(f"info lens > {tmp_path}/lens.csv")
+    do(session, f"info lens > {tmp_path}/lens.csv")
     rows = list(csv.reader((tmp_path / "lens.csv").read_text().splitlines()))
     assert len(rows) > 3
     assert len({len(row) for row in rows}) == 1
@@ -46,8 +45,8 @@ def test_a_lens_is_written_as_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize("topic", ["stats", "tokens", "candidates", "stage", "model", "branches"])
 def test_records_are_written_as_csv_field_by_field(topic: str, tmp_path: Path) -> None:
     session = _session()
-    session.do("goto logits")
-    session.do(f"info {topic} > {tmp_path}/it.csv")
+    do(session, "goto logits")
+    do(session, f"info {topic} > {tmp_path}/it.csv")
     with (tmp_path / "it.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert len(rows) > 1
@@ -60,9 +59,9 @@ def test_records_are_written_as_csv_field_by_field(topic: str, tmp_path: Path) -
 
 def test_a_part_of_a_tensor_says_that_it_is_one(tmp_path: Path) -> None:
     session = _session()
-    said = session.do(f"x 1[...] > {tmp_path}/x.csv").data
+    said = do(session, f"x 1[...] > {tmp_path}/x.csv").data
     assert "128 of 352 numbers" in said
-    assert "of" not in session.do(f"x 1[0, 0] > {tmp_path}/x.csv").data.partition("bytes)")[2]
+    assert "of" not in do(session, f"x 1[0, 0] > {tmp_path}/x.csv").data.partition("bytes)")[2]
 
 
 @pytest.mark.parametrize("where", ["tokenize", "embed", "1.mlp", "1", "logits", "sample"])
@@ -70,15 +69,15 @@ def test_a_part_of_a_tensor_says_that_it_is_one(tmp_path: Path) -> None:
 def test_every_answer_can_be_told_as_text_and_as_json(topic: str, where: str) -> None:
     session = tiny_session()
     if where != "tokenize":
-        session.do(f"goto {where}")
-    data = session.do(f"info {topic}").data
+        do(session, f"goto {where}")
+    data = do(session, f"info {topic}").data
     assert answer_lines(data)
     json.dumps(answer_json(data), allow_nan=False)
 
 
 def test_a_file_name_may_have_spaces_and_a_text_may_have_the_sign(tmp_path: Path) -> None:
     session = _session()
-    session.do(f'info stats > "{tmp_path}/my stats.txt"')
+    do(session, f'info stats > "{tmp_path}/my stats.txt"')
     assert (tmp_path / "my stats.txt").exists()
 
 
@@ -98,18 +97,18 @@ def test_a_file_name_may_have_spaces_and_a_text_may_have_the_sign(tmp_path: Path
 def test_what_cannot_be_written_is_said(line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CommandError, match=said):
-        _session().do(line)
+        do(_session(), line)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_session_that_no_front_end_opened_says_so(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="open_session"):
-        tiny_session().do(f"info stats > {tmp_path}/stats.txt")
+        do(tiny_session(), f"info stats > {tmp_path}/stats.txt")
 
 
 def test_the_python_api_writes_files(tmp_path: Path, tiny_folder: Path) -> None:
-    session = open_session(str(tiny_folder), "The quick", max_new_tokens=2)
-    session.do(f"info tokens > {tmp_path}/tokens.txt")
+    session = opened(str(tiny_folder), "The quick", max_new_tokens=2)
+    do(session, f"info tokens > {tmp_path}/tokens.txt")
     assert "ick" in (tmp_path / "tokens.txt").read_text()
 
 

@@ -21,7 +21,7 @@ from llmdbg.frontends.pictures.heatmap import draw_heatmap
 from llmdbg.probes.attribution import Attribution, AttributionTerm
 from llmdbg.probes.lens import Lens
 from llmdbg.probes.lens_table import LensTable, lens_table
-from tests.sessions import tiny_session
+from tests.sessions import do, tiny_session
 
 HOSTILE = ("$x_1$", "<script>&", "\x1b[31m", "\u202e", "日本", "🦊", "\\frac{1}{2}", "")
 
@@ -74,8 +74,8 @@ def test_what_the_font_cannot_draw_is_spelled() -> None:
 
 def test_the_lens_has_its_layers_tokens_and_ranks() -> None:
     session = tiny_session()
-    session.do("goto sample@1")
-    table = session.do("info lens").data
+    do(session, "goto sample@1")
+    table = do(session, "info lens").data
     found = texts(picture(table, "svg"))
     for row in table.rows:
         assert row.address in found
@@ -85,8 +85,8 @@ def test_the_lens_has_its_layers_tokens_and_ranks() -> None:
 
 def test_an_attribution_has_a_bar_for_each_part() -> None:
     session = tiny_session()
-    session.do("goto sample@1")
-    value = session.do("info attribution").data
+    do(session, "goto sample@1")
+    value = do(session, "info attribution").data
     found = texts(picture(value, "svg"))
     assert all(each.address in found for each in value.terms)
     assert f"{value.sum:.3f}" in found
@@ -94,8 +94,8 @@ def test_an_attribution_has_a_bar_for_each_part() -> None:
 
 def test_attention_has_its_heads_and_tokens() -> None:
     session = tiny_session(text="Hello")
-    session.do("goto 1")
-    found = texts(picture(session.do("info attention").data, "svg"))
+    do(session, "goto 1")
+    found = texts(picture(do(session, "info attention").data, "svg"))
     assert all(f"head {head}" in found for head in range(4))
     assert all(letter in found for letter in "Helo")
 
@@ -103,10 +103,10 @@ def test_attention_has_its_heads_and_tokens() -> None:
 def test_from_a_command_into_a_file(tmp_path: Path) -> None:
     session = tiny_session()
     session.exporter = export
-    session.do("goto 1")
+    do(session, "goto 1")
     for topic in ("lens", "attention", "attribution"):
-        session.do(f"info {topic} > {tmp_path}/{topic}.png")
-        session.do(f"info {topic} > {tmp_path}/{topic}.svg")
+        do(session, f"info {topic} > {tmp_path}/{topic}.png")
+        do(session, f"info {topic} > {tmp_path}/{topic}.svg")
         assert min(pixels((tmp_path / f"{topic}.png").read_bytes()).shape) > 100
         ElementTree.parse(tmp_path / f"{topic}.svg")
 

@@ -422,7 +422,7 @@ def test_quantisation_that_is_not_available(tiny_folder, quantize, monkeypatch):
 def test_quantised_weights_generate_what_generate_does(quantize, kind):
     spec = {"quantize": quantize, "device": "cpu"}
     session = open_session("smollm2", "The capital of France is", greedy=True, max_new_tokens=4, spec=spec)
-    projection = session.anatomy.modules["12.mlp.down_proj"]
+    projection = session.debugger.debuggee.anatomy.modules["12.mlp.down_proj"]
     assert type(projection).__name__ == kind
     session.do("goto 12@2")
     session.do("continue")

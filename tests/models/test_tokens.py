@@ -8,7 +8,7 @@ import pytest
 import transformers
 
 from llmdbg.errors import PromptError
-from llmdbg.models.tokens import Vocabulary, encode_prompt
+from llmdbg.models.tokens import TokenizerVocabulary, encode_prompt
 from tests.sessions import tiny_tokenizer
 
 QUESTION = "Can you write an email explaining what an LLM is?"
@@ -49,7 +49,7 @@ def mistral(bare_folder, tmp_path_factory):
 
 def test_the_walk_through(mistral):
     prompt = encode_prompt(mistral, QUESTION)
-    tokens = [Vocabulary(mistral).token(id) for id in prompt.ids]
+    tokens = [TokenizerVocabulary(mistral).token(id) for id in prompt.ids]
 
     assert prompt.ids == IDS
     assert prompt.notes == ()
@@ -78,7 +78,7 @@ def test_mistral_commons_own_library_agrees(mistral):
 
 def test_a_byte_level_vocabulary_shows_spaces_and_spells_half_characters():
     tokenizer = tiny_tokenizer()
-    vocabulary = Vocabulary(tokenizer)
+    vocabulary = TokenizerVocabulary(tokenizer)
     prompt = encode_prompt(tokenizer, "The quick ☂")
     tokens = [vocabulary.token(id) for id in prompt.ids]
 
@@ -92,7 +92,7 @@ def test_a_chat_goes_through_the_template_once():
     prompt = encode_prompt(tokenizer, "Hi", chat=True, system="Be kind.")
 
     assert prompt.text == "<|system|>Be kind.<|user|>Hi<|assistant|>"
-    specials = [id for id in prompt.ids if Vocabulary(tokenizer).token(id).special]
+    specials = [id for id in prompt.ids if TokenizerVocabulary(tokenizer).token(id).special]
     assert len(specials) == 0 or tokenizer.convert_ids_to_tokens(specials)[0] == "<|system|>"
 
 
@@ -117,7 +117,7 @@ def test_a_template_that_refuses_is_told():
 
 
 def test_an_id_beyond_the_vocabulary_has_a_name():
-    assert Vocabulary(tiny_tokenizer()).token(100_000).text == "<id 100000>"
+    assert TokenizerVocabulary(tiny_tokenizer()).token(100_000).text == "<id 100000>"
 
 
 def test_without_a_tokenizer_bytes_are_fed_and_that_is_said():
@@ -125,4 +125,4 @@ def test_without_a_tokenizer_bytes_are_fed_and_that_is_said():
 
     assert prompt.ids == tuple("Hé".encode())
     assert "bytes" in prompt.notes[0]
-    assert Vocabulary(None).decode(prompt.ids) == "Hé"
+    assert TokenizerVocabulary(None).decode(prompt.ids) == "Hé"

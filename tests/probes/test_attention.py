@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from llmdbg.debugger.execution.session import Session
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.debugger.debugger import Debugger
+from llmdbg.engine.generation.generation import Generation
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.attentions import KernelCall, attentions
 from llmdbg.models.loading import load
 from llmdbg.models.spec import ModelSpec
@@ -23,6 +24,7 @@ from llmdbg.probes.attention import AttentionMap, Where, attention_map
 from llmdbg.probes.kernel_rows import rows
 from tests.attention_kernels import eager_weights, heated_kernel, opaque_kernel, registered, session_over
 from tests.engine.test_real_text import as_mistral
+from tests.sessions import do
 from tests.tiny import tiny_model
 
 # Grouped queries, window, alternating layers, soft-cap, multi-query, sinks, latent attention, learned positions,
@@ -32,22 +34,22 @@ EAGER_ALONE = ("gemma2", "gpt_oss", "bloom", "gptj", "gpt_neo")
 WITH_INTERFACE = ("llama", "mistral", "gemma2", "gpt2", "gpt_oss", "qwen3", "deepseek_v3", "phi3")
 
 
-def _asked(session: Session, line: str) -> AttentionMap:
-    found = session.do(line).data
+def _asked(session: Debugger, line: str) -> AttentionMap:
+    found = do(session, line).data
     assert isinstance(found, AttentionMap), found
     return found
 
 
-def _check(session: Session, name: str, tolerance: float = 2e-5, **changes: Any) -> None:
+def _check(session: Debugger, name: str, tolerance: float = 2e-5, **changes: Any) -> None:
     """Every layer's weights at the last position, the prompt's and a later token's, and at an earlier focus."""
-    prompt = len(session.prompt.ids)
-    session.do("goto logits@3")
-    ids = [*session.prompt.ids, *session.generated_ids()[:3]]
+    prompt = len(session.debuggee.prompt.ids)
+    do(session, "goto logits@3")
+    ids = [*session.debuggee.prompt.ids, *session.run.generated_ids()[:3]]
     expected = eager_weights(name, ids, prompt, **changes)
     for token, focus in ((3, None), (0, None), (0, 9), (0, 0)):
-        session.do(f"goto logits@{token}")
-        session.do(f"focus {'last' if focus is None else focus}")
-        for stage, whole in zip(attentions(session.anatomy), expected[token], strict=True):
+        do(session, f"goto logits@{token}")
+        do(session, f"focus {'last' if focus is None else focus}")
+        for stage, whole in zip(attentions(session.debuggee.anatomy), expected[token], strict=True):
             found = _asked(session, f"info attention {stage.layer}")
             row = whole[:, -1 if focus is None else focus]
             shown = row[:, : found.keys]
@@ -90,8 +92,8 @@ def test_a_kernel_that_gets_no_mask_is_causal_and_as_wide_as_its_window(name: st
 def test_a_kernel_that_does_something_else_than_its_arguments_say_is_not_told_wrong() -> None:
     with registered("heated", heated_kernel) as attn:
         session = session_over(tiny_model("llama", attn=attn), attn)
-        session.do("goto logits")
-        said = session.do("info attention 1").data
+        do(session, "goto logits")
+        said = do(session, "info attention 1").data
         assert isinstance(said, str)
         assert "heated" in said
         assert "not shown" in said
@@ -105,7 +107,7 @@ def test_bfloat16(name: str) -> None:
 
 def test_a_learned_sink_has_a_share_of_its_own() -> None:
     session = session_over(tiny_model("gpt_oss"))
-    session.do("goto logits@2")
+    do(session, "goto logits@2")
     found = _asked(session, "info attention 1")
     for head in found.heads:
         assert head.sink is not None
@@ -115,11 +117,11 @@ def test_a_learned_sink_has_a_share_of_its_own() -> None:
 
 def test_flex_attentions_block_mask_is_asked_for_the_row() -> None:
     session = session_over(tiny_model("mistral"))
-    session.do("goto logits")
+    do(session, "goto logits")
     expected = _asked(session, "info attention 0").weights
     flex = session_over(tiny_model("mistral", attn="flex_attention"), "flex_attention")
     try:
-        flex.do("goto logits")
+        do(flex, "goto logits")
     except Exception as error:
         pytest.skip(f"flex attention cannot be compiled here: {type(error).__name__}")
     found = _asked(flex, "info attention 0")
@@ -228,9 +230,9 @@ def test_the_demo_models_weights_are_eager_attentions(smollm2: Any, window: int 
     model = smollm2.model if window is None else as_mistral(smollm2.model, window)
     loaded = dataclasses.replace(smollm2, model=model)
     prompt = encode_prompt(loaded.tokenizer, "Can you write an email explaining what an LLM is?", chat=True)
-    session = Session(loaded, prompt, GenerationSettings(max_new_tokens=3, greedy=True))
-    session.do("goto logits@2")
-    ids = [*prompt.ids, *session.generated_ids()[:2]]
+    session = Debugger(Generation(loaded, prompt, GenerationSettings(max_new_tokens=3, greedy=True)))
+    do(session, "goto logits@2")
+    ids = [*prompt.ids, *session.run.generated_ids()[:2]]
     eager = copy.deepcopy(model)
     eager.set_attn_implementation("eager")
     with torch.no_grad():
@@ -241,7 +243,7 @@ def test_the_demo_models_weights_are_eager_attentions(smollm2: Any, window: int 
         np.testing.assert_allclose(found.weights, row[:, found.first_key :].numpy(), atol=2e-5, rtol=0)
         assert found.first_key == (0 if window is None else len(ids) - window)
         assert not row[:, : found.first_key].any()
-    session.do("goto logits@0")
-    session.do("focus 20")
+    do(session, "goto logits@0")
+    do(session, "focus 20")
     found = _asked(session, "info attention 12")
     np.testing.assert_allclose(found.weights, expected[12][0, :, 20, : found.keys].numpy(), atol=2e-5, rtol=0)

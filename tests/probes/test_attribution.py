@@ -7,13 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from llmdbg import open_session
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import LensError
 from llmdbg.probes.attribution import Attribution, Layer, Module, attribution, parts_of, readout
 from llmdbg.probes.lens import Lens
-from tests.sessions import tiny_session
+from tests.sessions import do, opened, tiny_session
 from tests.tiny import EXTRA, REQUIRED
 
 PARTS = {
@@ -33,16 +32,16 @@ PARTS = {
 RNG = np.random.default_rng(0)
 
 
-def asked(session: Session, arguments: str = "") -> Attribution:
-    found = TOPICS["attribution"].ask(session, arguments)
+def asked(session: Debugger, arguments: str = "") -> Attribution:
+    found = TOPICS["attribution"].ask(session.inspector, arguments)
     assert isinstance(found, Attribution)
     return found
 
 
-def seen(session: Session, addresses: list[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+def seen(session: Debugger, addresses: list[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
     """By hooks of our own, at the last position: modules' outputs, what goes into layer 0, and the logits."""
-    model, found = session.loaded.model, {}
-    ids = [*session.prompt.ids, *session.engine.generated[: session.stop.token]]
+    model, found = session.inspector.model, {}
+    ids = [*session.debuggee.prompt.ids, *session.debuggee.generated[: session.stop.token]]
 
     def at_last(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.reshape(len(ids), -1)[-1].clone()
@@ -56,8 +55,8 @@ def seen(session: Session, addresses: list[str]) -> tuple[dict[str, torch.Tensor
     def first(_module, args, kwargs):
         found["entering"] = at_last(args[0] if args else kwargs["hidden_states"])
 
-    handles = [session.anatomy.modules[each].register_forward_hook(keep(each)) for each in addresses]
-    handles.append(session.anatomy.modules["0"].register_forward_pre_hook(first, with_kwargs=True))
+    handles = [session.debuggee.anatomy.modules[each].register_forward_hook(keep(each)) for each in addresses]
+    handles.append(session.debuggee.anatomy.modules["0"].register_forward_pre_hook(first, with_kwargs=True))
     with torch.no_grad():
         logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1]
     for handle in handles:
@@ -65,9 +64,9 @@ def seen(session: Session, addresses: list[str]) -> tuple[dict[str, torch.Tensor
     return found, found["entering"], logits
 
 
-def derivative(session: Session, residual: torch.Tensor, id: int) -> torch.Tensor:
+def derivative(session: Debugger, residual: torch.Tensor, id: int) -> torch.Tensor:
     """The direction from residual to logit with the norm's scale held, by autograd."""
-    norm = session.anatomy.modules.get("norm")
+    norm = session.debuggee.anatomy.modules.get("norm")
     hidden = residual.clone().requires_grad_()
     if isinstance(norm, nn.LayerNorm):
         centred = hidden - hidden.mean()
@@ -78,17 +77,17 @@ def derivative(session: Session, residual: torch.Tensor, id: int) -> torch.Tenso
         normed = hidden * torch.where(residual == 0, 0, plain / residual)
     else:
         normed = hidden
-    decoder = session.loaded.model.get_decoder()
+    decoder = session.inspector.model.get_decoder()
     if getattr(decoder, "project_out", None) is not None:
         normed = decoder.project_out(normed)
-    score = session.loaded.model.get_output_embeddings()(normed)[id]
+    score = session.inspector.model.get_output_embeddings()(normed)[id]
     return torch.autograd.grad(score, hidden)[0]
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_each_part_is_the_modules_own_output_along_the_tokens_direction(name: str) -> None:
     session = tiny_session(name)
-    session.do("goto logits@1")
+    do(session, "goto logits@1")
     value = asked(session)
     names = [f"{layer}.{part}" for layer in (0, 1) for part in PARTS[name]]
     found, entering, _ = seen(session, [*names, "1"])
@@ -104,9 +103,9 @@ def test_each_part_is_the_modules_own_output_along_the_tokens_direction(name: st
 @pytest.mark.parametrize("name", sorted({*REQUIRED, *EXTRA} - {"modernbert_decoder"}))
 def test_the_parts_add_up_to_the_models_logit(name: str) -> None:
     session = tiny_session(name)
-    session.do("goto logits@2")
+    do(session, "goto logits@2")
     value = asked(session)
-    logits = session.event.trail[0][1][0]
+    logits = session.run.event.trail[0][1][0]
     assert value.sum == pytest.approx(sum(each.value for each in value.terms))
     shown = value.logit if value.capped is None else value.capped
     assert shown == pytest.approx(float(logits[value.id]), abs=2e-5 * max(1.0, float(logits.abs().max())))
@@ -116,9 +115,9 @@ def test_the_parts_add_up_to_the_models_logit(name: str) -> None:
 
 def test_a_soft_cap_is_applied_to_the_sum() -> None:
     session = tiny_session("gemma2")
-    session.do("goto logits@1")
+    do(session, "goto logits@1")
     value = asked(session)
-    cap = session.loaded.model.config.final_logit_softcapping
+    cap = session.inspector.model.config.final_logit_softcapping
     assert value.capped == pytest.approx(float(np.tanh(value.logit / cap) * cap), abs=1e-5)
     assert value.capped != value.logit
 
@@ -126,10 +125,10 @@ def test_a_soft_cap_is_applied_to_the_sum() -> None:
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
 def test_in_bfloat16_within_its_roundings(name: str) -> None:
     session = tiny_session(name)
-    session.loaded.model.to(torch.bfloat16)
+    session.inspector.model.to(torch.bfloat16)
     try:
-        session.do("run")
-        session.do("goto logits@1")
+        do(session, "run")
+        do(session, "goto logits@1")
         value = asked(session)
         assert value.whole == ()
         assert value.sum == pytest.approx(
@@ -137,14 +136,14 @@ def test_in_bfloat16_within_its_roundings(name: str) -> None:
         )
     finally:
         session.close()
-        session.loaded.model.to(torch.float32)
+        session.inspector.model.to(torch.float32)
 
 
 def test_inside_the_stack_it_is_the_lenss_logit_there() -> None:
     session = tiny_session()
-    session.do("goto 0@1")
+    do(session, "goto 0@1")
     value = asked(session)
-    table = TOPICS["lens"].ask(session, "")
+    table = TOPICS["lens"].ask(session.inspector, "")
     assert value.after == "0"
     assert {each.layer for each in value.terms} == {None, 0}
     assert value.id == table.prediction.id
@@ -154,21 +153,21 @@ def test_inside_the_stack_it_is_the_lenss_logit_there() -> None:
 
 def test_of_another_token_and_another_position() -> None:
     session = tiny_session()
-    session.do("goto logits")
-    session.do("focus 2")
+    do(session, "goto logits")
+    do(session, "focus 2")
     value = asked(session, '"a"')
     assert (value.id, value.position) == (97, 2)
     assert value.sum == pytest.approx(value.logit, abs=1e-5)
-    session.do("focus last")
+    do(session, "focus last")
     assert asked(session, '"a"').terms != value.terms
 
 
 def test_tied_and_untied_heads() -> None:
     for tied in (True, False):
         session = tiny_session("gpt2" if tied else "llama")
-        head, table = session.loaded.model.get_output_embeddings(), session.loaded.model.get_input_embeddings()
+        head, table = session.inspector.model.get_output_embeddings(), session.inspector.model.get_input_embeddings()
         assert (head.weight is table.weight) is tied
-        session.do("goto logits")
+        do(session, "goto logits")
         value = asked(session)
         assert value.sum == pytest.approx(value.logit, abs=1e-5)
 
@@ -260,8 +259,8 @@ def test_a_layer_norm_takes_its_mean_and_its_bias_along(bias: bool) -> None:
 
 
 def test_the_demo_model_says_what_its_hooks_say() -> None:
-    session = open_session("smollm2", "The capital of France is", greedy=True, max_new_tokens=2)
-    session.do("goto logits")
+    session = opened("smollm2", "The capital of France is", greedy=True, max_new_tokens=2)
+    do(session, "goto logits")
     value = asked(session)
     assert value.text == " Paris"
     names = [f"{layer}.{part}" for layer in range(30) for part in ("self_attn", "mlp")]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from llmdbg import open_session
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import CommandError, LensError
 from llmdbg.probes.lens import Lens
 from llmdbg.probes.lens_table import LensTable, lens_table
-from tests.sessions import tiny_session
+from tests.sessions import do, opened, tiny_session
 
 ARCHITECTURES = [
     *("llama", "mistral", "gemma2", "gemma3", "gpt2", "gpt_neox", "opt", "phi3", "mixtral", "falcon"),
@@ -21,16 +20,16 @@ ARCHITECTURES = [
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 3e-2}
 
 
-def asked(session: Session, arguments: str = "") -> LensTable:
-    found = TOPICS["lens"].ask(session, arguments)
+def asked(session: Debugger, arguments: str = "") -> LensTable:
+    found = TOPICS["lens"].ask(session.inspector, arguments)
     assert isinstance(found, LensTable)
     return found
 
 
-def residuals(session: Session, position: int) -> dict[str, torch.Tensor]:
+def residuals(session: Debugger, position: int) -> dict[str, torch.Tensor]:
     """What a forward over the whole sequence, with hooks of our own, has after each layer at a position."""
-    model, found = session.loaded.model, {}
-    ids = [*session.prompt.ids, *session.engine.generated[: session.stop.token]]
+    model, found = session.inspector.model, {}
+    ids = [*session.debuggee.prompt.ids, *session.debuggee.generated[: session.stop.token]]
 
     def keep(name: str):
         def hook(_module, _args, output):
@@ -40,8 +39,8 @@ def residuals(session: Session, position: int) -> dict[str, torch.Tensor]:
         return hook
 
     handles = [
-        session.anatomy.modules[stage.address].register_forward_hook(keep(stage.address))
-        for stage in session.anatomy.layers()
+        session.debuggee.anatomy.modules[stage.address].register_forward_hook(keep(stage.address))
+        for stage in session.debuggee.anatomy.layers()
     ]
     with torch.no_grad():
         model(torch.tensor([ids], device=model.device), use_cache=False)
@@ -50,11 +49,11 @@ def residuals(session: Session, position: int) -> dict[str, torch.Tensor]:
     return found
 
 
-def by_hand(session: Session, residual: torch.Tensor) -> torch.Tensor:
+def by_hand(session: Debugger, residual: torch.Tensor) -> torch.Tensor:
     """Scores (n, vocabulary) float32 of residuals (n, width) by the modules of the architectures above, written out."""
-    model, config = session.loaded.model, session.loaded.model.config
+    model, config = session.inspector.model, session.inspector.model.config
     hidden = residual
-    if (norm := session.anatomy.modules.get("norm")) is not None:
+    if (norm := session.debuggee.anatomy.modules.get("norm")) is not None:
         hidden = norm(hidden)
     if hasattr(model.get_decoder(), "project_out") and model.get_decoder().project_out is not None:
         hidden = model.get_decoder().project_out(hidden)
@@ -68,7 +67,7 @@ def by_hand(session: Session, residual: torch.Tensor) -> torch.Tensor:
     return scores.float()
 
 
-def check(session: Session, table: LensTable, position: int, tolerance: float) -> None:
+def check(session: Debugger, table: LensTable, position: int, tolerance: float) -> None:
     expected = residuals(session, position)
     assert {row.address for row in table.rows} - {"embed", "logits"} == set(expected)
     with torch.no_grad():
@@ -96,9 +95,9 @@ def check(session: Session, table: LensTable, position: int, tolerance: float) -
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_it_is_the_models_own_norm_and_head_on_its_own_hidden_states(name: str, where: str) -> None:
     session = tiny_session(name)
-    session.do(f"goto {where}")
+    do(session, f"goto {where}")
     table = asked(session)
-    layers = [stage.address for stage in session.anatomy.layers()]
+    layers = [stage.address for stage in session.debuggee.anatomy.layers()]
     assert [row.address for row in table.rows if row.address in layers] == layers
     check(session, table, table.position, TOLERANCE[torch.float32])
 
@@ -106,9 +105,9 @@ def test_it_is_the_models_own_norm_and_head_on_its_own_hidden_states(name: str, 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_where_the_arithmetic_is_the_same_it_is_bitwise_the_same(name: str) -> None:
     session = tiny_session(name)
-    session.do("goto logits")
+    do(session, "goto logits")
     rows = [row for row in asked(session, '"a" "b" "z"').rows if row.layer is not None]
-    expected = residuals(session, len(session.prompt.ids) - 1)
+    expected = residuals(session, len(session.debuggee.prompt.ids) - 1)
     with torch.no_grad():
         # A product over as many rows as the lens has, the embedding's among them where it is as wide.
         lead = [row for row in asked(session).rows if row.address == "embed"]
@@ -124,22 +123,22 @@ def test_where_the_arithmetic_is_the_same_it_is_bitwise_the_same(name: str) -> N
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
 def test_in_bfloat16_too(name: str) -> None:
     session = tiny_session(name)
-    session.loaded.model.to(torch.bfloat16)
+    session.inspector.model.to(torch.bfloat16)
     try:
-        session.do("run")
-        session.do("goto logits@1")
+        do(session, "run")
+        do(session, "goto logits@1")
         table = asked(session)
         check(session, table, table.position, TOLERANCE[torch.bfloat16])
     finally:
         session.close()
-        session.loaded.model.to(torch.float32)
+        session.inspector.model.to(torch.float32)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "opt", "bloom"])
 def test_the_last_row_is_bitwise_the_models_logits(name: str) -> None:
     session = tiny_session(name)
-    session.do("goto logits@1")
-    logits = session.event.trail[0][1][0]
+    do(session, "goto logits@1")
+    logits = session.run.event.trail[0][1][0]
     last = asked(session).rows[-1]
     assert asked(session).model
     assert last.address == "logits"
@@ -149,8 +148,8 @@ def test_the_last_row_is_bitwise_the_models_logits(name: str) -> None:
 
 def test_an_earlier_position_of_the_prompt_is_read_where_the_focus_is() -> None:
     session = tiny_session()
-    session.do("goto logits")
-    session.do("focus 3")
+    do(session, "goto logits")
+    do(session, "focus 3")
     table = asked(session)
     assert table.position == 3
     assert not table.model
@@ -160,16 +159,16 @@ def test_an_earlier_position_of_the_prompt_is_read_where_the_focus_is() -> None:
 
 def test_inside_the_stack_there_is_what_has_run() -> None:
     session = tiny_session()
-    session.do("goto 1.mlp@1")
+    do(session, "goto 1.mlp@1")
     assert [row.address for row in asked(session).rows] == ["embed", "0"]
-    session.do("step")
-    session.do("goto 1@1")
+    do(session, "step")
+    do(session, "goto 1@1")
     assert [row.address for row in asked(session).rows] == ["embed", "0", "1"]
 
 
 def test_the_prediction_and_its_history() -> None:
     session = tiny_session()
-    session.do("goto sample@2")
+    do(session, "goto sample@2")
     table = asked(session)
     assert session.stop.chosen is not None
     assert table.prediction is not None
@@ -214,9 +213,9 @@ def test_where_it_first_leads_and_from_where_it_stays(leaders: list[int], first:
 
 def test_tokens_that_are_followed() -> None:
     session = tiny_session()
-    session.do("goto logits@1")
+    do(session, "goto logits@1")
     table = asked(session, '"a" 98')
-    logits = session.event.trail[0][1][0]
+    logits = session.run.event.trail[0][1][0]
     assert [each.id for each in table.rows[0].followed] == [97, 98]
     for each in table.rows[-1].followed:
         assert each.rank == int((logits > logits[each.id]).sum()) + 1
@@ -227,8 +226,8 @@ def test_tokens_that_are_followed() -> None:
 
 def test_what_sampling_does_is_no_part_of_it() -> None:
     session = tiny_session(temperature=0.5, top_k=3)
-    session.do("goto sample@1")
-    raw = session.event.trail[0][1][0]
+    do(session, "goto sample@1")
+    raw = session.run.event.trail[0][1][0]
     table = asked(session)
     assert [each.logit for each in table.rows[-1].top] == raw.topk(len(table.rows[-1].top)).values.tolist()
     assert "temperature" in table.notes[0]
@@ -237,27 +236,27 @@ def test_what_sampling_does_is_no_part_of_it() -> None:
 def test_asking_leaves_the_run_as_it_was() -> None:
     asking, quiet = tiny_session(), tiny_session()
     for line in ("goto 0.mlp", "goto 1@1", "goto logits@2"):
-        asking.do(line)
+        do(asking, line)
         asked(asking)
-        TOPICS["attribution"].ask(asking, "")
+        TOPICS["attribution"].ask(asking.inspector, "")
     for session in (asking, quiet):
-        session.do("continue")
-    assert asking.generated_ids() == quiet.generated_ids()
-    assert asking.engine.timeline.fingerprints() == quiet.engine.timeline.fingerprints()
-    assert asking.do("verify").data.differs is None
+        do(session, "continue")
+    assert asking.run.generated_ids() == quiet.run.generated_ids()
+    assert asking.debuggee.timeline.fingerprints() == quiet.debuggee.timeline.fingerprints()
+    assert do(asking, "verify").data.differs is None
 
 
 def test_an_edit_changes_it() -> None:
     session = tiny_session()
-    session.do("goto logits@1")
+    do(session, "goto logits@1")
     before = asked(session)
-    session.do("zero 0.mlp")
+    do(session, "zero 0.mlp")
     assert asked(session).rows[-2] != before.rows[-2]
 
 
 def test_a_model_that_does_more_behind_its_layers_has_none() -> None:
     session = tiny_session("modernbert_decoder")
-    session.do("goto 0")
+    do(session, "goto 0")
     with pytest.raises(LensError, match="no lens") as refused:
         asked(session)
     assert "\n" not in str(refused.value)
@@ -265,10 +264,10 @@ def test_a_model_that_does_more_behind_its_layers_has_none() -> None:
 
 def test_left_padding_is_hidden_from_it() -> None:
     for padding in (0, 6):
-        session = open_session("smollm2", "The capital of France is", greedy=True, max_new_tokens=2, left_pad=padding)
-        session.do("goto logits")
+        session = opened("smollm2", "The capital of France is", greedy=True, max_new_tokens=2, left_pad=padding)
+        do(session, "goto logits")
         table = asked(session)
-        assert table.position == len(session.prompt.ids) - 1
+        assert table.position == len(session.debuggee.prompt.ids) - 1
         assert table.prediction is not None
         assert table.prediction.text == " Paris"
         check_row = next(row for row in table.rows if row.address == "29")
@@ -278,17 +277,17 @@ def test_left_padding_is_hidden_from_it() -> None:
 @pytest.mark.parametrize("quantize", ["4bit", "8bit"])
 def test_quantised_weights_have_a_lens_and_an_attribution(quantize: str) -> None:
     spec = {"quantize": quantize, "device": "cpu"}
-    session = open_session("smollm2", "The capital of France is", greedy=True, max_new_tokens=2, spec=spec)
-    session.do("goto logits")
+    session = opened("smollm2", "The capital of France is", greedy=True, max_new_tokens=2, spec=spec)
+    do(session, "goto logits")
     table = asked(session)
     assert table.rows[-1].top[0].text == " Paris"
-    added = TOPICS["attribution"].ask(session, "")
+    added = TOPICS["attribution"].ask(session.inspector, "")
     assert added.sum == pytest.approx(added.logit, abs=1e-3 * abs(added.logit))
 
 
 def test_the_demo_model_against_its_own_modules() -> None:
-    session = open_session("smollm2", "The capital of France is", greedy=True, max_new_tokens=3)
-    session.do("goto logits")
+    session = opened("smollm2", "The capital of France is", greedy=True, max_new_tokens=3)
+    do(session, "goto logits")
     table = asked(session)
     assert len(table.rows) == 32
     check(session, table, table.position, TOLERANCE[torch.float32])

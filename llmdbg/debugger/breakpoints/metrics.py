@@ -17,18 +17,42 @@ from llmdbg.probes.measures import measure, needs_output, needs_scores
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
-    from llmdbg.debugger.execution.run import Run
+    from llmdbg.engine.debuggee import Clock, Vocabulary
     from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.models.anatomy import Anatomy
     from llmdbg.probes.quantities import Value
 
 
-class StageMetrics:
-    """Measures events of one session. `no_lens` says why nothing can be predicted before `logits`, if so."""
+def known_place(event: StageEvent) -> dict[str, Value]:
+    """What is known of an event without looking at a tensor: token, phase, stage and layer."""
+    known: dict[str, Value] = {
+        "token": event.token,
+        "phase": event.phase.value,
+        "stage": event.stage.address,
+    }
+    if event.stage.layer is not None:
+        known["layer"] = event.stage.layer
+    return known
 
-    def __init__(self, session: Run) -> None:
-        self._session = session
-        self._prompt_length = len(session.prompt.ids)
+
+class StageMetrics:
+    """Measures stage events of one debuggee. `no_lens` says why nothing can be predicted before `logits`, if so."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel | None,
+        anatomy: Anatomy,
+        vocabulary: Vocabulary,
+        prompt_length: int,
+        clock: Clock,
+    ) -> None:
+        self._model = model
+        self._anatomy = anatomy
+        self._vocabulary = vocabulary
+        self._prompt_length = prompt_length
+        self._clock = clock
         self._lens: Lens | None = None
         self.no_lens = ""
         self._ids: dict[str, int] = {}
@@ -36,28 +60,17 @@ class StageMetrics:
         self._verified = False
         self._last: Tensor | None = None
 
-    def place(self, event: StageEvent) -> dict[str, Value]:
-        """What is known without looking at a tensor."""
-        known: dict[str, Value] = {
-            "token": event.token,
-            "phase": event.phase.value,
-            "stage": event.stage.address,
-        }
-        if event.stage.layer is not None:
-            known["layer"] = event.stage.layer
-        return known
-
-    def of(self, event: StageEvent, names: Collection[str], tokens: Collection[str]) -> dict[str, Value]:
+    def measure(self, event: StageEvent, names: Collection[str], tokens: Collection[str]) -> dict[str, Value]:
         """Everything of `names` known at an event. `tokens` are the texts in `rank("…")` and `prob("…")`."""
-        values = self.place(event)
+        values = known_place(event)
         if "ms" in names:
-            values["ms"] = self._session.engine.milliseconds(event)
+            values["ms"] = event.ms if event.ms is not None else self._clock.elapsed(event.stage.address)
         if CHOSEN_PROB in names and event.chosen is not None:
             values[CHOSEN_PROB] = float(torch.softmax(event.trail[0][1][0], dim=-1)[event.chosen])
         output = main_tensor(event.output) if needs_output(names) else None
         scores = self.scores(event) if needs_scores(names) else None
         ids = {text: id for text in tokens if (id := self._id_of(text)) is not None}
-        return values | measure(names, output, scores=scores, tokens=ids, text_of=self._session.vocabulary.text)
+        return values | measure(names, output, scores=scores, tokens=ids, text_of=self._vocabulary.text)
 
     def scores(self, event: StageEvent) -> Tensor | None:
         """The next token's scores (1, vocabulary): the event's own from `logits` on, the lens's before."""
@@ -76,7 +89,7 @@ class StageMetrics:
         if not self._built:
             self._built = True
             try:
-                self._lens = build_lens(self._session.loaded.model, self._session.anatomy)
+                self._lens = self._build_lens()
             except LensError as error:
                 self.no_lens = str(error)
         return self._lens
@@ -86,9 +99,14 @@ class StageMetrics:
         self.lens()
         return self.no_lens
 
+    def _build_lens(self) -> Lens:
+        if self._model is None:
+            raise LensError("there is no model here whose head could read a prediction before the logits")
+        return build_lens(self._model, self._anatomy)
+
     def unverified(self) -> frozenset[str]:
         """The stages that `verify` still has to see, while a lens is in use that was never held against the model."""
-        layers = self._session.anatomy.layers()
+        layers = self._anatomy.layers()
         if self._lens is None or self._verified or not layers:
             return frozenset()
         return frozenset((layers[-1].address, "logits"))
@@ -112,6 +130,6 @@ class StageMetrics:
 
     def _id_of(self, text: str) -> int | None:
         if text not in self._ids:
-            id = self._session.vocabulary.id_of(text)
+            id = self._vocabulary.id_of(text)
             self._ids[text] = -1 if id is None else id
         return self._ids[text] if self._ids[text] >= 0 else None

@@ -19,13 +19,13 @@ from llmdbg.debugger.commands.grammar.choices import (
 )
 from llmdbg.debugger.commands.registry import COMMANDS
 from llmdbg.debugger.inspection.token_names import quoted_token, token_id
-from llmdbg.engine.generation.token_overrides import TokenOverrides
+from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.errors import CommandError
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
-    from llmdbg.engine.generation.settings import GenerationSettings
+    from llmdbg.debugger.debugger import Debugger
+    from llmdbg.engine.settings import GenerationSettings
 
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 
@@ -37,10 +37,12 @@ _SAMPLING = ("temperature", "top_k", "top_p", "min_p")
     summary='At `sample`, take another token: its id, or its text in quotes, as in " is".',
     example="force 65",
 )
-def _force(session: Session, word: str) -> Outcome:
-    _at_sample(session, "force")
-    id = token_id(session, word)
-    return Moved(session.fork(f"force {quoted_token(session, id)}", overrides=TokenOverrides(force=id)))
+def _force(debugger: Debugger, word: str) -> Outcome:
+    _at_sample(debugger, "force")
+    id = token_id(debugger.inspector, word)
+    return Moved(
+        debugger.branching.fork(f"force {quoted_token(debugger.inspector, id)}", overrides=TokenOverrides(force=id))
+    )
 
 
 @COMMANDS.add(
@@ -50,16 +52,20 @@ def _force(session: Session, word: str) -> Outcome:
     summary="At `sample`, choose again, and not this token.",
     example="ban 65",
 )
-def _ban(session: Session, word: str) -> Outcome:
-    _at_sample(session, "ban")
-    id = token_id(session, word)
-    already = session.engine.timeline.overrides.get(session.place.token, TokenOverrides())
+def _ban(debugger: Debugger, word: str) -> Outcome:
+    _at_sample(debugger, "ban")
+    id = token_id(debugger.inspector, word)
+    already = debugger.debuggee.timeline.overrides.get(debugger.run.place.token, TokenOverrides())
     if id in already.ban:
-        raise CommandError(f"{quoted_token(session, id)} is banned here already")
-    found = session.stop.candidates
+        raise CommandError(f"{quoted_token(debugger.inspector, id)} is banned here already")
+    found = debugger.stop.candidates
     if found is not None and len(already.ban) + 1 >= found.left:
         raise CommandError("nothing would be left to choose: `switch` goes back to a branch with fewer bans")
-    return Moved(session.fork(f"ban {quoted_token(session, id)}", overrides=TokenOverrides(ban=already.ban | {id})))
+    return Moved(
+        debugger.branching.fork(
+            f"ban {quoted_token(debugger.inspector, id)}", overrides=TokenOverrides(ban=already.ban | {id})
+        )
+    )
 
 
 @COMMANDS.add(
@@ -71,12 +77,12 @@ def _ban(session: Session, word: str) -> Outcome:
     # Other settings bring other logits processors.
     changes_stages=True,
 )
-def _set(session: Session, setting: Setting) -> Outcome:
-    before = session.engine.timeline.settings_at(session.place.token)
+def _set(debugger: Debugger, setting: Setting) -> Outcome:
+    before = debugger.debuggee.timeline.settings_at(debugger.run.place.token)
     after = _changed(before, setting)
     if after == before:
         raise CommandError(f"{setting.name} is {setting.text} already")
-    return Moved(session.fork(f"set {setting.name} {setting.text}", settings=after))
+    return Moved(debugger.branching.fork(f"set {setting.name} {setting.text}", settings=after))
 
 
 @COMMANDS.add(
@@ -87,8 +93,8 @@ def _set(session: Session, setting: Setting) -> Outcome:
     summary="Begin a branch here; without a name, show all branches.",
     example="branch other",
 )
-def _branch(session: Session, name: str | None) -> Outcome:
-    return Answer(session.branch_rows()) if name is None else Moved(session.fork("branch", name=name))
+def _branch(debugger: Debugger, name: str | None) -> Outcome:
+    return Answer(debugger.branching.rows()) if name is None else Moved(debugger.branching.fork("branch", name=name))
 
 
 @COMMANDS.add(
@@ -98,8 +104,8 @@ def _branch(session: Session, name: str | None) -> Outcome:
     summary="Go to where another branch was left, by its name or number.",
     example="switch main",
 )
-def _switch(session: Session, branch: str) -> Outcome:
-    return Moved(session.switch(session.branches.find(branch)))
+def _switch(debugger: Debugger, branch: str) -> Outcome:
+    return Moved(debugger.branching.switch(debugger.run.branches.find(branch)))
 
 
 @COMMANDS.add(
@@ -109,10 +115,10 @@ def _switch(session: Session, branch: str) -> Outcome:
     summary="Show this branch and another side by side, with the candidates where they part, or of token T.",
     example="compare main",
 )
-def _compare(session: Session, asked: Compared) -> Outcome:
+def _compare(debugger: Debugger, asked: Compared) -> Outcome:
     from llmdbg.debugger.inspection.comparing import compare
 
-    return Answer(compare(session, asked.branch, asked.token))
+    return Answer(compare(debugger.inspector, asked.branch, asked.token))
 
 
 def _changed(before: GenerationSettings, setting: Setting) -> GenerationSettings:
@@ -127,6 +133,6 @@ def _changed(before: GenerationSettings, setting: Setting) -> GenerationSettings
     return replace(before, **change)
 
 
-def _at_sample(session: Session, name: str) -> None:
-    if session.stop.stage.kind is not StageKind.SAMPLE:
+def _at_sample(debugger: Debugger, name: str) -> None:
+    if debugger.stop.stage.kind is not StageKind.SAMPLE:
         raise CommandError(f"{name} changes the choice of a token: go to one with `token` or `goto sample`")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.addresses import Target
     from llmdbg.debugger.commands.effect import Effect
     from llmdbg.debugger.commands.grammar.base import Grammar
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.stop import Stop
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ Outcome = Moved | Answer | Quit
 class Command(Generic[T]):
     """One command, and all that is known of it.
 
-    `takes` reads what follows its name into a T, says how it is written and completes it; `run(session, T)` does it.
+    `takes` reads what follows its name into a T, says how it is written and completes it; `run(debugger, T)` does it.
     `effect` is what it may do whatever it is given. `summary` says what it does in a sentence, and `example` is a line
     that makes sense. `changes_stages` says that there may be other stages afterwards, so that an address in a later
     line of a batch cannot be looked up beforehand.
@@ -59,7 +59,7 @@ class Command(Generic[T]):
     effect: Effect
     summary: str
     example: str
-    run: Callable[[Session, T], Outcome]
+    run: Callable[[Debugger, T], Outcome]
     changes_stages: bool = False
 
     @property
@@ -90,6 +90,6 @@ class ParsedCommand:
         """The addresses it names, which have to name stages."""
         return self.command.takes.addresses(self.parsed)
 
-    def run(self, session: Session) -> Outcome:
+    def run(self, debugger: Debugger) -> Outcome:
         """Do it. Raises LlmdbgError."""
-        return self.command.run(session, self.parsed)
+        return self.command.run(debugger, self.parsed)

@@ -1,4 +1,4 @@
-"""What could be typed at the cursor of a command line, from plain words a front end holds without a session.
+"""What could be typed at the cursor of a command line, from plain words a front end holds without a debugger.
 
 - What may follow a command's name is its grammar's to say; this finds the command and the place in the line.
 - Only the last word of a line is completed: with more after it, the command might refuse the whole.

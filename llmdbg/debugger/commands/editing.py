@@ -14,7 +14,7 @@ from llmdbg.debugger.commands.grammar.plain import Nothing, Text
 from llmdbg.debugger.commands.registry import COMMANDS
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.debugger import Debugger
 
 
 @COMMANDS.add(
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     summary="Make a stage's output 0 from this token on, or only at ADDRESS@T.",
     example="zero 0.mlp at last",
 )
-def _zero(session: Session, arguments: str) -> Outcome:
-    return _made(session, f"zero {arguments}")
+def _zero(debugger: Debugger, arguments: str) -> Outcome:
+    return _made(debugger, f"zero {arguments}")
 
 
 @COMMANDS.add(
@@ -35,8 +35,8 @@ def _zero(session: Session, arguments: str) -> Outcome:
     summary="Multiply a stage's output.",
     example="scale 0.mlp 0.5",
 )
-def _scale(session: Session, arguments: str) -> Outcome:
-    return _made(session, f"scale {arguments}")
+def _scale(debugger: Debugger, arguments: str) -> Outcome:
+    return _made(debugger, f"scale {arguments}")
 
 
 @COMMANDS.add(
@@ -46,8 +46,8 @@ def _scale(session: Session, arguments: str) -> Outcome:
     summary="Leave attention heads out.",
     example="ablate 0.self_attn heads=1,3",
 )
-def _ablate(session: Session, arguments: str) -> Outcome:
-    return _made(session, f"ablate {arguments}")
+def _ablate(debugger: Debugger, arguments: str) -> Outcome:
+    return _made(debugger, f"ablate {arguments}")
 
 
 @COMMANDS.add(
@@ -57,8 +57,8 @@ def _ablate(session: Session, arguments: str) -> Outcome:
     summary="Put in the value that a stage had in another branch at this token.",
     example="patch 12 from main",
 )
-def _patch(session: Session, arguments: str) -> Outcome:
-    return _made(session, f"patch {arguments}")
+def _patch(debugger: Debugger, arguments: str) -> Outcome:
+    return _made(debugger, f"patch {arguments}")
 
 
 @COMMANDS.add(
@@ -68,15 +68,14 @@ def _patch(session: Session, arguments: str) -> Outcome:
     summary="Make another `out` of this stage's output with your own Python, as in pdb.",
     example="edit out * 2",
 )
-def _edit(session: Session, arguments: str) -> Outcome:
-    return _made(session, f"edit {arguments}")
+def _edit(debugger: Debugger, arguments: str) -> Outcome:
+    return _made(debugger, f"edit {arguments}")
 
 
 @COMMANDS.add("undo", takes=Nothing(), effect=Effect.CHANGES, summary="Take the newest edit back.", example="undo")
-def _undo(session: Session, _: None) -> Outcome:
-    from llmdbg.debugger.execution import edit_control
+def _undo(debugger: Debugger, _: None) -> Outcome:
 
-    return Moved(edit_control.undo(session))
+    return Moved(debugger.edits.undo())
 
 
 @COMMANDS.add(
@@ -87,15 +86,13 @@ def _undo(session: Session, _: None) -> Outcome:
     summary="Show the edits, or switch edit N, or all, on or off.",
     example="edits",
 )
-def _edits(session: Session, asked: EditSwitch | None) -> Outcome:
+def _edits(debugger: Debugger, asked: EditSwitch | None) -> Outcome:
     if asked is None:
-        return Answer(session.edits.list())
-    from llmdbg.debugger.execution import edit_control
+        return Answer(debugger.run.edits.list())
 
-    return Moved(edit_control.switch_edit(session, asked.number, enabled=asked.enabled))
+    return Moved(debugger.edits.switch(asked.number, enabled=asked.enabled))
 
 
-def _made(session: Session, line: str) -> Moved:
-    from llmdbg.debugger.execution import edit_control
+def _made(debugger: Debugger, line: str) -> Moved:
 
-    return Moved(edit_control.make_edit(session, line))
+    return Moved(debugger.edits.make(line))

@@ -11,7 +11,7 @@ from llmdbg.debugger.commands.inspecting import answered
 from llmdbg.debugger.commands.registry import COMMANDS
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.debugger import Debugger
 
 
 @COMMANDS.add(
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     "`x` alone goes on.",
     example="x 12.mlp[0, -1, :8]",
 )
-def _examine(session: Session, question: Question) -> Outcome:
+def _examine(debugger: Debugger, question: Question) -> Outcome:
     from llmdbg.debugger.inspection import values
 
-    found = values.ask(session, question.text) if question.text else values.go_on(session)
-    return answered(session, found, question.path)
+    found = values.ask(debugger.inspector, question.text) if question.text else values.go_on(debugger.inspector)
+    return answered(debugger, found, question.path)

@@ -13,7 +13,7 @@ from llmdbg.errors import AddressError, CommandError
 from llmdbg.explain.glossary import nearest_names, term
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.debugger import Debugger
 
 
 @COMMANDS.add(
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     summary="Say in plain English what has happened here and why; or what a term means, or what a stage is for.",
     example="explain residual stream",
 )
-def _explain(session: Session, word: str) -> Outcome:
+def _explain(debugger: Debugger, word: str) -> Outcome:
     from llmdbg.debugger.inspection.explaining import explain_here, explain_stage
 
     if not word:
-        return Answer(explain_here(session))
+        return Answer(explain_here(debugger.inspector))
     entry = term(word)
     try:
-        target = session.addresses.resolve(word)
+        target = debugger.run.stages.addresses.resolve(word)
     except AddressError as error:
         if entry is None:
             raise CommandError(_nothing_called(word, str(error))) from error
         return Answer(entry)
     # Of several, the first stands for them all.
-    stage = next(each for each in session.stages() if each.address in target.addresses)
-    found = explain_stage(session, stage)
+    stage = next(each for each in debugger.run.stages.all() if each.address in target.addresses)
+    found = explain_stage(debugger.inspector, stage)
     return Answer(found if entry is None else (entry, found))
 
 
@@ -56,10 +56,10 @@ def _nothing_called(word: str, otherwise: str) -> str:
     summary="Go to the next stop of the tour: from the prompt to the first token, and what comes after.",
     example="tour",
 )
-def _tour(session: Session, _: None) -> Outcome:
+def _tour(debugger: Debugger, _: None) -> Outcome:
     from llmdbg.debugger.inspection.touring import go_on
 
-    stop = go_on(session)
+    stop = go_on(debugger.inspector)
     return (
         Answer("that was the last stop of the tour: the run is yours, and `help` lists what you can do")
         if (stop is None)

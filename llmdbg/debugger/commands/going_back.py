@@ -12,7 +12,7 @@ from llmdbg.debugger.commands.registry import COMMANDS
 from llmdbg.debugger.execution import reverse
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.debugger import Debugger
 
 
 @COMMANDS.add(
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     summary="Go to a stage of any token (ADDRESS@T), past or to come, past all breakpoints.",
     example="goto 12.mlp@3",
 )
-def _goto(session: Session, address: str) -> Outcome:
-    target = session.addresses.resolve(address)
-    return Moved(reverse.goto(session, target), target)
+def _goto(debugger: Debugger, address: str) -> Outcome:
+    target = debugger.run.stages.addresses.resolve(address)
+    return Moved(reverse.goto(debugger.replay, target), target)
 
 
 @COMMANDS.add(
@@ -36,8 +36,8 @@ def _goto(session: Session, address: str) -> Outcome:
     summary="Go back to the stage before, into modules.",
     example="reverse-step 3",
 )
-def _reverse_step(session: Session, count: int) -> Outcome:
-    return Moved(reverse.reverse_step(session, count))
+def _reverse_step(debugger: Debugger, count: int) -> Outcome:
+    return Moved(reverse.reverse_step(debugger.replay, count))
 
 
 @COMMANDS.add(
@@ -48,8 +48,8 @@ def _reverse_step(session: Session, count: int) -> Outcome:
     summary="Go back to the stage before, over modules.",
     example="reverse-next",
 )
-def _reverse_next(session: Session, count: int) -> Outcome:
-    return Moved(reverse.reverse_next(session, count))
+def _reverse_next(debugger: Debugger, count: int) -> Outcome:
+    return Moved(reverse.reverse_next(debugger.replay, count))
 
 
 @COMMANDS.add(
@@ -60,8 +60,8 @@ def _reverse_next(session: Session, count: int) -> Outcome:
     summary="Go back to the last breakpoint, or to the beginning.",
     example="reverse-continue",
 )
-def _reverse_continue(session: Session, count: int) -> Outcome:
-    return Moved(reverse.reverse_continue(session, count))
+def _reverse_continue(debugger: Debugger, count: int) -> Outcome:
+    return Moved(reverse.reverse_continue(debugger.replay, count))
 
 
 @COMMANDS.add(
@@ -72,5 +72,5 @@ def _reverse_continue(session: Session, count: int) -> Outcome:
     summary="Go back to where the token before was chosen.",
     example="reverse-token 3",
 )
-def _reverse_token(session: Session, count: int) -> Outcome:
-    return Moved(reverse.reverse_token(session, count))
+def _reverse_token(debugger: Debugger, count: int) -> Outcome:
+    return Moved(reverse.reverse_token(debugger.replay, count))

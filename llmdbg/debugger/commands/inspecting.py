@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.debugger import Debugger
 
 
 @COMMANDS.add(
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     summary=f"Show what is here: {', '.join(TOPICS)}. `> FILE` writes it as .txt, .csv or .json.",
     example="info candidates",
 )
-def _info(session: Session, question: Question) -> Outcome:
-    return answered(session, TOPICS[question.topic].ask(session, question.text), question.path)
+def _info(debugger: Debugger, question: Question) -> Outcome:
+    return answered(debugger, TOPICS[question.topic].ask(debugger.inspector, question.text), question.path)
 
 
 @COMMANDS.add(
@@ -39,12 +39,12 @@ def _info(session: Session, question: Question) -> Outcome:
     summary="Choose the position whose vector the statistics describe; `focus last` follows the newest.",
     example="focus 3",
 )
-def _focus(session: Session, position: int | None) -> Outcome:
-    length = len(session.tokens())
+def _focus(debugger: Debugger, position: int | None) -> Outcome:
+    length = len(debugger.run.tokens())
     if position is not None and position >= length:
         raise CommandError(f"focus takes `last` or a position from 0 to {length - 1}, not {str(position)!r}")
-    session.focus = position
-    return Moved(session.look())
+    debugger.focus.position = position
+    return Moved(debugger.run.look())
 
 
 @COMMANDS.add(
@@ -55,10 +55,10 @@ def _focus(session: Session, position: int | None) -> Outcome:
     summary="Work out your own Python here: out, inputs, torch, model.",
     example="print out.shape",
 )
-def _print(session: Session, python: str) -> Outcome:
+def _print(debugger: Debugger, python: str) -> Outcome:
     from llmdbg.debugger.inspection.printing import printed
 
-    return Answer(printed(session, python))
+    return Answer(printed(debugger.inspector, python))
 
 
 @COMMANDS.add(
@@ -68,10 +68,10 @@ def _print(session: Session, python: str) -> Outcome:
     summary="Prove that an untouched generate() gives these tokens and logits, bit by bit.",
     example="verify",
 )
-def _verify(session: Session, _: None) -> Outcome:
+def _verify(debugger: Debugger, _: None) -> Outcome:
     from llmdbg.debugger.inspection.verify import verify
 
-    return Answer(verify(session))
+    return Answer(verify(debugger.inspector))
 
 
 @COMMANDS.add(
@@ -82,15 +82,15 @@ def _verify(session: Session, _: None) -> Outcome:
     summary="Say what commands do.",
     example="help break",
 )
-def _help(_session: Session, command: Command[Any] | None) -> Outcome:
+def _help(_debugger: Debugger, command: Command[Any] | None) -> Outcome:
     return Answer(tuple(COMMANDS) if command is None else (command,))
 
 
 @COMMANDS.add("quit", "q", takes=Nothing(), effect=Effect.MOVES, summary="Leave.", example="quit")
-def _quit(_session: Session, _: None) -> Outcome:
+def _quit(_debugger: Debugger, _: None) -> Outcome:
     return Quit()
 
 
-def answered(session: Session, found: Any, path: Path | None) -> Answer:
+def answered(debugger: Debugger, found: Any, path: Path | None) -> Answer:
     """The answer itself, or where a file is named, that it was written there. Raises CommandError."""
-    return Answer(found if path is None else session.export(found, expanded(path)))
+    return Answer(found if path is None else debugger.export(found, expanded(path)))

@@ -12,7 +12,7 @@ from llmdbg.formatting import nearest
 if TYPE_CHECKING:
     from llmdbg.debugger.commands.effect import Effect
     from llmdbg.debugger.commands.grammar.base import Grammar
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.stop import Stop
 
 _MOST_COMMANDS = 10_000
@@ -40,10 +40,10 @@ class Registry:
         summary: str,
         example: str,
         changes_stages: bool = False,
-    ) -> Callable[[Callable[[Session, T], Outcome]], Callable[[Session, T], Outcome]]:
+    ) -> Callable[[Callable[[Debugger, T], Outcome]], Callable[[Debugger, T], Outcome]]:
         """Decorate a function of a session and what the grammar reads, to make it a command."""
 
-        def register(run: Callable[[Session, T], Outcome]) -> Callable[[Session, T], Outcome]:
+        def register(run: Callable[[Debugger, T], Outcome]) -> Callable[[Debugger, T], Outcome]:
             command = Command(name, aliases, takes, effect, summary, example, run, changes_stages)
             self._commands[name] = command
             self._by_name |= dict.fromkeys((name, *aliases), command)
@@ -69,41 +69,41 @@ class Registry:
         return tuple(dict.fromkeys((*meant, *(name for name in self._commands if name.startswith(beginning)))))
 
     def parse(self, line: str) -> ParsedCommand:
-        """Read one command line, without a session. Raises CommandError where it makes no sense."""
+        """Read one command line, without a debugger. Raises CommandError where it makes no sense."""
         word, _, arguments = line.strip().partition(" ")
         command = self.find(word)
         return ParsedCommand(line, command, command.parse(arguments))
 
-    def run(self, session: Session, line: str | ParsedCommand) -> Outcome:
+    def run(self, debugger: Debugger, line: str | ParsedCommand) -> Outcome:
         """Run one command line. Raises CommandError or AddressError, having changed nothing, when it makes no sense."""
-        return (self.parse(line) if isinstance(line, str) else line).run(session)
+        return (self.parse(line) if isinstance(line, str) else line).run(debugger)
 
-    def run_all(self, session: Session, line: str | ParsedCommand) -> Iterator[tuple[str, Outcome]]:
+    def run_all(self, debugger: Debugger, line: str | ParsedCommand) -> Iterator[tuple[str, Outcome]]:
         """Run one command line, and the commands of every breakpoint that stops the run on the way.
 
         Yields each command line with its outcome as it is done. Raises as `run` does.
         """
         waiting: list[str | ParsedCommand] = [line]
         done = 0
-        session.asked_to_stop = False
-        while waiting and not session.asked_to_stop:
+        debugger.run.interrupted = False
+        while waiting and not debugger.run.interrupted:
             done += 1
             if done > _MOST_COMMANDS:
                 raise CommandError(
                     f"the commands of breakpoints have run {_MOST_COMMANDS} times: they go round in circles"
                 )
             command = waiting.pop(0)
-            outcome = self.run(session, command)
+            outcome = self.run(debugger, command)
             yield command if isinstance(command, str) else command.line, outcome
             if isinstance(outcome, Quit):
                 return
             if isinstance(outcome, Moved):
                 # As in gdb, a command that goes on leaves the rest of its breakpoint's list behind.
-                waiting = list(_commands_at(session, outcome.stop))
+                waiting = list(_commands_at(debugger, outcome.stop))
 
 
-def _commands_at(session: Session, stop: Stop) -> tuple[str, ...]:
-    point = next((each for each in session.breakpoints.list() if each.number == stop.breakpoint), None)
+def _commands_at(debugger: Debugger, stop: Stop) -> tuple[str, ...]:
+    point = next((each for each in debugger.breakpoints.list() if each.number == stop.breakpoint), None)
     return () if point is None else point.commands
 
 

@@ -15,8 +15,8 @@ from llmdbg.debugger.execution.stop import Reason
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.resume_plans import ResumePlan
-    from llmdbg.debugger.execution.session import Session
     from llmdbg.models.stages import Stage
 
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     summary="Start again from the prompt, up to the first breakpoint.",
     example="run",
 )
-def _run(session: Session, _: None) -> Outcome:
-    session.begin_again()
-    return Moved(session.go(resume_plans.onwards()))
+def _run(debugger: Debugger, _: None) -> Outcome:
+    debugger.replay.begin_again()
+    return Moved(debugger.run.go(resume_plans.onwards()))
 
 
 @COMMANDS.add(
@@ -41,8 +41,8 @@ def _run(session: Session, _: None) -> Outcome:
     summary="Go to the next stage, into modules.",
     example="step 3",
 )
-def _step(session: Session, count: int) -> Outcome:
-    return _repeated(session, resume_plans.into, count)
+def _step(debugger: Debugger, count: int) -> Outcome:
+    return _repeated(debugger, resume_plans.into, count)
 
 
 @COMMANDS.add(
@@ -53,8 +53,8 @@ def _step(session: Session, count: int) -> Outcome:
     summary="Go to the next stage, over its modules.",
     example="next 4",
 )
-def _next(session: Session, count: int) -> Outcome:
-    return _repeated(session, resume_plans.over, count)
+def _next(debugger: Debugger, count: int) -> Outcome:
+    return _repeated(debugger, resume_plans.over, count)
 
 
 @COMMANDS.add(
@@ -65,8 +65,8 @@ def _next(session: Session, count: int) -> Outcome:
     summary="Go out: to the end of the module, layer or forward.",
     example="finish",
 )
-def _finish(session: Session, _: None) -> Outcome:
-    return Moved(session.go(resume_plans.out(session.stages(), session.stop.stage)))
+def _finish(debugger: Debugger, _: None) -> Outcome:
+    return Moved(debugger.run.go(resume_plans.out(debugger.run.stages.all(), debugger.stop.stage)))
 
 
 @COMMANDS.add(
@@ -78,8 +78,8 @@ def _finish(session: Session, _: None) -> Outcome:
     summary="Go on to the next breakpoint, or the Nth.",
     example="continue",
 )
-def _continue(session: Session, count: int) -> Outcome:
-    return Moved(session.go(resume_plans.onwards(count)))
+def _continue(debugger: Debugger, count: int) -> Outcome:
+    return Moved(debugger.run.go(resume_plans.onwards(count)))
 
 
 @COMMANDS.add(
@@ -90,9 +90,9 @@ def _continue(session: Session, count: int) -> Outcome:
     summary="Go on to a stage, whatever lies between.",
     example="until 12.mlp@3",
 )
-def _until(session: Session, address: str) -> Outcome:
-    target = session.addresses.resolve(address)
-    return Moved(session.go(resume_plans.until(target)), target)
+def _until(debugger: Debugger, address: str) -> Outcome:
+    target = debugger.run.stages.addresses.resolve(address)
+    return Moved(debugger.run.go(resume_plans.until(target)), target)
 
 
 @COMMANDS.add(
@@ -103,15 +103,15 @@ def _until(session: Session, address: str) -> Outcome:
     summary="Go to where the next token is chosen (or the Nth).",
     example="token 10",
 )
-def _token(session: Session, count: int) -> Outcome:
-    return Moved(session.go(resume_plans.token(count)))
+def _token(debugger: Debugger, count: int) -> Outcome:
+    return Moved(debugger.run.go(resume_plans.token(count)))
 
 
-def _repeated(session: Session, plan: Callable[[Sequence[Stage], Stage], ResumePlan], count: int) -> Moved:
+def _repeated(debugger: Debugger, plan: Callable[[Sequence[Stage], Stage], ResumePlan], count: int) -> Moved:
     """Go `count` times, each from where the one before led; a breakpoint or the end comes first."""
-    stop = session.go(plan(session.stages(), session.stop.stage))
+    stop = debugger.run.go(plan(debugger.run.stages.all(), debugger.stop.stage))
     for _ in range(count - 1):
-        if session.end is not None or stop.reason is Reason.BREAKPOINT:
+        if debugger.end is not None or stop.reason is Reason.BREAKPOINT:
             break
-        stop = session.go(plan(session.stages(), stop.stage))
+        stop = debugger.run.go(plan(debugger.run.stages.all(), stop.stage))
     return Moved(stop)

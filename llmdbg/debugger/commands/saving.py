@@ -14,7 +14,7 @@ from llmdbg.errors import CommandError, LlmdbgError
 from llmdbg.formatting import byte_count
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.debugger import Debugger
 
 _MOST_BYTES = 2**20
 _DEEPEST = 10
@@ -30,10 +30,12 @@ _READING: ContextVar[tuple[Path, ...]] = ContextVar("reading", default=())
     summary="Write every tensor a stage gave for this token to a .safetensors file, replacing it.",
     example="save tensor 12.mlp mlp.safetensors",
 )
-def _save(session: Session, asked: TensorFile) -> Outcome:
+def _save(debugger: Debugger, asked: TensorFile) -> Outcome:
     from llmdbg.debugger.inspection.tensor_files import save_tensors
 
-    return Answer(save_tensors(session, session.addresses.resolve(asked.address), expanded(asked.path)))
+    return Answer(
+        save_tensors(debugger.inspector, debugger.run.stages.addresses.resolve(asked.address), expanded(asked.path))
+    )
 
 
 @COMMANDS.add(
@@ -44,7 +46,7 @@ def _save(session: Session, asked: TensorFile) -> Outcome:
     summary="Run the commands of a file, one a line; lines that begin with # are passed over.",
     example="source look.txt",
 )
-def _source(session: Session, named: Path) -> Outcome:
+def _source(debugger: Debugger, named: Path) -> Outcome:
     path = expanded(named)
     reading = _READING.get()
     if path.resolve() in reading:
@@ -53,26 +55,26 @@ def _source(session: Session, named: Path) -> Outcome:
         raise CommandError(f"{path} is not read: files read files {_DEEPEST} deep already")
     token = _READING.set((*reading, path.resolve()))
     try:
-        return _run_lines(session, path, _lines(path))
+        return _run_lines(debugger, path, _lines(path))
     finally:
         _READING.reset(token)
 
 
-def _run_lines(session: Session, path: Path, lines: list[str]) -> Outcome:
+def _run_lines(debugger: Debugger, path: Path, lines: list[str]) -> Outcome:
     """Run commands until one fails, leaves or is interrupted. What each found out, and each stop, is the answer."""
     found: list[Any] = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.strip().startswith("#"):
             continue
         try:
-            for _, outcome in COMMANDS.run_all(session, line):
+            for _, outcome in COMMANDS.run_all(debugger, line):
                 if isinstance(outcome, Quit):
                     return outcome
                 found.append(outcome.stop if isinstance(outcome, Moved) else outcome.data)
         except LlmdbgError as error:
             error.args = (f"{path}, line {number}: {error}",)
             raise
-        if session.asked_to_stop:
+        if debugger.run.interrupted:
             break
     return Answer(tuple(found))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
+from llmdbg.debugger.breakpoints.breakpoint import BreakpointKind
 from llmdbg.debugger.breakpoints.parse import check_answerable
 from llmdbg.debugger.commands.command import Answer, Outcome
 from llmdbg.debugger.commands.effect import Effect
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from llmdbg.debugger.breakpoints.addresses import Target
-    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
+    from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
     from llmdbg.debugger.breakpoints.parse import Asked, BreakpointSpec
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.debugger import Debugger
 
 
 @COMMANDS.add(
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     summary="Stop whenever a stage has run, or one of nonfinite, jump N, flip, surprise P has come true.",
     example="break *.mlp if norm > 100 and layer >= 8",
 )
-def _break(session: Session, spec: BreakpointSpec) -> Outcome:
-    return Answer(_set(session, spec))
+def _break(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
+    return Answer(_set(debugger, spec))
 
 
 @COMMANDS.add(
@@ -52,8 +52,8 @@ def _break(session: Session, spec: BreakpointSpec) -> Outcome:
     summary="Stop there once.",
     example="tbreak 12@5",
 )
-def _tbreak(session: Session, spec: BreakpointSpec) -> Outcome:
-    return Answer(_set(session, spec, temporary=True))
+def _tbreak(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
+    return Answer(_set(debugger, spec, temporary=True))
 
 
 @COMMANDS.add(
@@ -63,8 +63,8 @@ def _tbreak(session: Session, spec: BreakpointSpec) -> Outcome:
     summary="Log whenever a stage has run, with what expressions are worth there, and go on.",
     example="trace 0-1 norm, top1 if token > 2",
 )
-def _trace(session: Session, spec: BreakpointSpec) -> Outcome:
-    return Answer(_set(session, spec))
+def _trace(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
+    return Answer(_set(debugger, spec))
 
 
 @COMMANDS.add(
@@ -74,8 +74,8 @@ def _trace(session: Session, spec: BreakpointSpec) -> Outcome:
     summary="Stop when a value is not what it was at the stage before; without `at`, at every layer.",
     example="watch top1 at 0-1",
 )
-def _watch(session: Session, spec: BreakpointSpec) -> Outcome:
-    return Answer(_set(session, spec))
+def _watch(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
+    return Answer(_set(debugger, spec))
 
 
 @COMMANDS.add(
@@ -86,8 +86,8 @@ def _watch(session: Session, spec: BreakpointSpec) -> Outcome:
     summary="Delete breakpoint N, or all of them; tracepoints and watches too.",
     example="delete 1",
 )
-def _delete(session: Session, number: int | None) -> Outcome:
-    return Answer(session.breakpoints.delete(number), "deleted")
+def _delete(debugger: Debugger, number: int | None) -> Outcome:
+    return Answer(debugger.breakpoints.delete(number), "deleted")
 
 
 @COMMANDS.add(
@@ -97,8 +97,8 @@ def _delete(session: Session, number: int | None) -> Outcome:
     summary="Switch breakpoint N, or all, on again.",
     example="enable 1",
 )
-def _enable(session: Session, number: int | None) -> Outcome:
-    return Answer(session.breakpoints.enable(number, enabled=True))
+def _enable(debugger: Debugger, number: int | None) -> Outcome:
+    return Answer(debugger.breakpoints.enable(number, enabled=True))
 
 
 @COMMANDS.add(
@@ -108,8 +108,8 @@ def _enable(session: Session, number: int | None) -> Outcome:
     summary="Switch breakpoint N, or all, off.",
     example="disable 1",
 )
-def _disable(session: Session, number: int | None) -> Outcome:
-    return Answer(session.breakpoints.enable(number, enabled=False))
+def _disable(debugger: Debugger, number: int | None) -> Outcome:
+    return Answer(debugger.breakpoints.enable(number, enabled=False))
 
 
 @COMMANDS.add(
@@ -119,8 +119,8 @@ def _disable(session: Session, number: int | None) -> Outcome:
     summary="Let the next COUNT hits of breakpoint N pass.",
     example="ignore 1 3",
 )
-def _ignore(session: Session, asked: Ignored) -> Outcome:
-    return Answer(session.breakpoints.change(asked.number, ignore=asked.passes))
+def _ignore(debugger: Debugger, asked: Ignored) -> Outcome:
+    return Answer(debugger.breakpoints.change(asked.number, ignore=asked.passes))
 
 
 @COMMANDS.add(
@@ -130,11 +130,11 @@ def _ignore(session: Session, asked: Ignored) -> Outcome:
     summary="Give breakpoint N a condition, or take it away.",
     example="condition 1 norm > 50",
 )
-def _condition(session: Session, asked: Conditioned) -> Outcome:
-    point = session.breakpoints.change(asked.number)
+def _condition(debugger: Debugger, asked: Conditioned) -> Outcome:
+    point = debugger.breakpoints.change(asked.number)
     if asked.condition is not None:
-        _check(session, point.target, (asked.condition,))
-    return Answer(session.breakpoints.change(asked.number, condition=asked.condition))
+        _check(debugger, point.target, (asked.condition,))
+    return Answer(debugger.breakpoints.change(asked.number, condition=asked.condition))
 
 
 @COMMANDS.add(
@@ -145,21 +145,21 @@ def _condition(session: Session, asked: Conditioned) -> Outcome:
     summary="Run commands whenever breakpoint N stops, or none any more.",
     example="commands 1 info candidates; info stage",
 )
-def _commands(session: Session, asked: Commanded) -> Outcome:
-    return Answer(session.breakpoints.change(asked.number, commands=asked.lines))
+def _commands(debugger: Debugger, asked: Commanded) -> Outcome:
+    return Answer(debugger.breakpoints.change(asked.number, commands=asked.lines))
 
 
-def _set(session: Session, spec: BreakpointSpec, *, temporary: bool = False) -> Breakpoint:
-    target = spec.target(session.addresses)
-    _check(session, target, spec.asked())
-    point = session.breakpoints.add(
+def _set(debugger: Debugger, spec: BreakpointSpec, *, temporary: bool = False) -> Breakpoint:
+    target = spec.target(debugger.run.stages.addresses)
+    _check(debugger, target, spec.asked())
+    point = debugger.breakpoints.add(
         target, temporary=temporary, kind=spec.kind, condition=spec.condition, expressions=spec.expressions
     )
     if point.kind is not BreakpointKind.TRACE:
-        session.prime(point)
+        debugger.run.prime(point)
     return point
 
 
-def _check(session: Session, target: Target, asked: Iterable[Asked]) -> None:
-    kinds = session.addresses.kinds(target)
-    check_answerable(asked, kinds, session.vocabulary, session.metrics.why_no_lens)
+def _check(debugger: Debugger, target: Target, asked: Iterable[Asked]) -> None:
+    kinds = debugger.run.stages.addresses.kinds(target)
+    check_answerable(asked, kinds, debugger.debuggee.vocabulary, debugger.run.metrics.why_no_lens)

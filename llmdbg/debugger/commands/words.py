@@ -1,4 +1,4 @@
-"""What there is to name at a stop, for completion: plain words that a front end holds without a session."""
+"""What there is to name at a stop, for completion: plain words that a front end holds without a debugger."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
+    from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
     from llmdbg.models.stages import Stage
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llmdbg.debugger.editing.changes import ValueChange
+    from llmdbg.engine.debuggee import Editor
     from llmdbg.engine.stage_event import StageEvent
-    from llmdbg.engine.stops import Editor
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from llmdbg.errors import CommandError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmdbg.engine.generation.timeline import Timeline
+    from llmdbg.engine.debuggee import Timeline
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
-"""What stages of the present token's forward gave, kept for whoever asks what led to where the run stands.
+"""Keeps parts of the activations of the present token, for questions about stages that have already run.
 
-Nothing is kept for nobody. Whoever asks for the first time has the token run again, up to where the run stands: at most
-one forward. From then on the run keeps it as it comes by, until a whole token has passed without anyone asking.
+Nothing is kept unless somebody asks. The first question about a token runs it again up to where the run stands: at most
+one forward. From then on the run keeps what was asked for as it goes by, until a whole token passes without a question.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.run import Run
     from llmdbg.engine.stage_event import StageEvent
 
 
@@ -20,7 +19,7 @@ class RecordRequest:
     """What to keep: `take(event)` of every event of these stages.
 
     `take` runs inside the forward and must not wait for the device; what it returns must own its memory or be small.
-    Requests with equal `name` and `about` (the focus, say, or a layer) are one. `hears` are the attentions whose
+    Requests with equal `name` and `about` (the focus, say, or a layer) are one. `captures` are the attentions whose
     kernel's arguments `take` wants to find in `event.kernel_calls`.
     """
 
@@ -28,12 +27,12 @@ class RecordRequest:
     addresses: frozenset[str]
     take: Callable[[StageEvent], Any] = field(compare=False)
     about: Any = None
-    hears: frozenset[str] = frozenset()
+    captures: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
 class _Kept:
-    """What was kept for a wish during `token`; `whole` if from that token's beginning on."""
+    """What was kept for a request during `token`; `whole` if from that token's beginning on."""
 
     request: RecordRequest
     asked: int
@@ -43,32 +42,31 @@ class _Kept:
 
 
 class ActivationRecorder:
-    """Keeps what was wished for, for as long as somebody asks."""
+    """Keeps what was requested, for as long as somebody goes on asking."""
 
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}
 
     def forget(self) -> None:
-        """What was kept does not hold any more."""
+        """Drop everything that was kept and requested."""
         self._kept = {}
 
-    def get(self, run: Run, request: RecordRequest) -> dict[str, Any]:
-        """What `request.take` gave at each of its stages that has run for the present token, by address, in order.
+    def expect(self, request: RecordRequest, token: int) -> bool:
+        """`request` is asked about `token`: keep it from now on. Returns whether all of it has been kept already.
 
-        Runs the token again up to where the run stands, unless all of it has been kept. Raises what that raises.
+        Two requests that are expected before the token runs again need only one run.
         """
-        kept = self._kept_for(request, run.event.token)
-        if not kept.whole:
-            run.record_again()
-        kept.asked = run.event.token
-        return dict(kept.found)
+        kept = self._kept_for(request, token)
+        kept.asked = token
+        return kept.whole
 
-    def expect(self, run: Run, request: RecordRequest) -> None:
-        """`request` is going to be asked here as well: if the token has to run again, let once be enough for both."""
-        self._kept_for(request, run.event.token)
+    def found(self, request: RecordRequest, token: int) -> dict[str, Any]:
+        """What was kept for a request during `token`, by address, in the order the stages ran."""
+        kept = self._kept.get(request.name)
+        return dict(kept.found) if kept is not None and kept.request == request and kept.token == token else {}
 
     def _kept_for(self, request: RecordRequest, token: int) -> _Kept:
-        """What is kept for a wish during `token`, made anew where it is about something else."""
+        """What is kept for a request during `token`, begun again where it is about something else."""
         kept = self._kept.get(request.name)
         if kept is None or kept.request != request or kept.token != token or not kept.whole:
             kept = self._kept[request.name] = _Kept(request, token)
@@ -83,9 +81,9 @@ class ActivationRecorder:
         """The stages to watch while `token` is produced."""
         return frozenset(address for kept in self._living(token) for address in kept.request.addresses)
 
-    def heard(self, token: int) -> frozenset[str]:
-        """The attentions to listen to while `token` is produced."""
-        return frozenset(address for kept in self._living(token) for address in kept.request.hears)
+    def captured(self, token: int) -> frozenset[str]:
+        """The attentions whose kernels' arguments are wanted while `token` is produced."""
+        return frozenset(address for kept in self._living(token) for address in kept.request.captures)
 
     def passed(self, event: StageEvent) -> None:
         """A stage has run. Called inside the forward."""

@@ -6,11 +6,10 @@ what the pane shows from then on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeGuard
-from weakref import WeakKeyDictionary
 
 from llmdbg.debugger.execution.recorder import RecordRequest
+from llmdbg.debugger.inspection.asked import AttentionQuestion
 from llmdbg.debugger.inspection.focus_row import focus_row
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
@@ -22,98 +21,91 @@ from llmdbg.probes.kernel_rows import KernelRow, rows
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.engine.stage_event import StageEvent
     from llmdbg.models.stages import Stage
-
-
-@dataclass(frozen=True, slots=True)
-class AttentionChoice:
-    """What to show: the attention at `address`, None for the one that ran last; `head` is the one told of in full."""
-
-    address: str | None = None
-    head: int | None = None
 
 
 _LISTENED_FOR_ONE = 2
 _RESIDUAL_AXES = 3
 
-_CHOICES: WeakKeyDictionary[Session, AttentionChoice] = WeakKeyDictionary()
-"""What each session's pane was told to show."""
 
-
-def ask(session: Session, arguments: str) -> AttentionMap | str:
+def ask(inspector: Inspector, arguments: str) -> AttentionMap | str:
     """Answer `info attention`, and have the pane show the same.
 
     Raises CommandError for a layer or a head that there is not.
     """
-    choice = _read(session, arguments)
-    found = _answer(session, choice, every=False)
-    _CHOICES[session] = choice
+    choice = _read(inspector, arguments)
+    found = _answer(inspector, choice, every=False)
+    inspector.asked.attention = choice
     return found
 
 
-def shown(session: Session) -> AttentionMap | str:
+def shown(inspector: Inspector) -> AttentionMap | str:
     """What the pane shows. While it follows the run every attention is listened to, so that a step costs no forward."""
-    return _answer(session, _CHOICES.get(session, AttentionChoice()), every=True)
+    return _answer(inspector, inspector.asked.attention, every=True)
 
 
-def following(session: Session) -> AttentionMap | str:
+def following(inspector: Inspector) -> AttentionMap | str:
     """The attention that ran last, whatever the pane was told to show."""
-    return _answer(session, AttentionChoice(), every=True)
+    return _answer(inspector, AttentionQuestion(), every=True)
 
 
-def _answer(session: Session, choice: AttentionChoice, *, every: bool) -> AttentionMap | str:
-    known = attentions(session.anatomy)
+def _answer(inspector: Inspector, choice: AttentionQuestion, *, every: bool) -> AttentionMap | str:
+    known = attentions(inspector.anatomy)
     if not known:
-        return f"no module of {type(session.loaded.model).__name__} is an attention: no head reads from other tokens"
-    if session.event.stage.kind is StageKind.TOKENIZE:
+        return f"no module of {type(inspector.model).__name__} is an attention: no head reads from other tokens"
+    if inspector.event.stage.kind is StageKind.TOKENIZE:
         return f"no attention has run yet: the first is {known[0].address}"
     wanted = [each for each in known if each.address == choice.address] if choice.address else known
-    last = _latest(session, wanted)
+    last = _latest(inspector, wanted)
     if not last:
-        return f"{wanted[0].address} has not run yet for token {session.event.token}"
+        return f"{wanted[0].address} has not run yet for token {inspector.event.token}"
     chosen = wanted if every else last
-    found = _recorded(session, chosen)
+    found = _recorded(inspector, chosen)
     stage = next((each for each in reversed(chosen) if each.address in found), None)
     if stage is None:
-        return f"{chosen[0].address} has not run yet for token {session.event.token}"
-    return _map(session, stage, found[stage.address], choice.head)
+        return f"{chosen[0].address} has not run yet for token {inspector.event.token}"
+    return _map(inspector, stage, found[stage.address], choice.head)
 
 
-def _latest(session: Session, wanted: tuple[Stage, ...] | list[Stage]) -> list[Stage]:
+def _latest(inspector: Inspector, wanted: tuple[Stage, ...] | list[Stage]) -> list[Stage]:
     """The one or two of some attentions that can have run last: one that runs is not over yet."""
-    order = {stage.address: index for index, stage in enumerate(session.anatomy.stages)}
-    here = order.get(session.event.stage.address, len(order))
+    order = {stage.address: index for index, stage in enumerate(inspector.anatomy.stages)}
+    here = order.get(inspector.event.stage.address, len(order))
     return [each for each in wanted if order[each.address] <= here][-_LISTENED_FOR_ONE:]
 
 
-def _recorded(session: Session, wanted: tuple[Stage, ...] | list[Stage]) -> dict[str, tuple[KernelRow, ...] | str]:
+def _recorded(inspector: Inspector, wanted: tuple[Stage, ...] | list[Stage]) -> dict[str, tuple[KernelRow, ...] | str]:
     def take(event: StageEvent) -> tuple[KernelRow, ...] | str:
         # What it is that was run over is asked anew each time: the same wish is asked at later tokens.
         made = main_tensor(event.output)
-        return rows(event.kernel_calls, *focus_row(session, event, made.shape[1] if _is_residual(made) else None))
+        return rows(event.kernel_calls, *focus_row(inspector, event, made.shape[1] if _is_residual(made) else None))
 
     addresses = frozenset(each.address for each in wanted)
     name = "attentions" if len(wanted) > _LISTENED_FOR_ONE else "attention"
-    return session.recorder.get(session, RecordRequest(name, addresses, take, about=session.focus, hears=addresses))
+    return inspector.replay.recorded(
+        RecordRequest(name, addresses, take, about=inspector.focus.position, captures=addresses)
+    )
 
 
 def _is_residual(tensor: Tensor | None) -> TypeGuard[Tensor]:
     return tensor is not None and tensor.dim() == _RESIDUAL_AXES
 
 
-def _map(session: Session, stage: Stage, found: tuple[KernelRow, ...] | str, head: int | None) -> AttentionMap | str:
+def _map(
+    inspector: Inspector, stage: Stage, found: tuple[KernelRow, ...] | str, head: int | None
+) -> AttentionMap | str:
     if isinstance(found, str):
-        return f"{stage.address} ({type(session.anatomy.modules[stage.address]).__name__}) gives no weights: {found}"
-    first, length = session.forward_positions()
-    tokens = session.tokens()
+        return f"{stage.address} ({type(inspector.anatomy.modules[stage.address]).__name__}) gives no weights: {found}"
+    first, length = inspector.forward_positions()
+    tokens = inspector.run.tokens()
     where = Where(
         stage.address,
         stage.layer,
-        session.focus_position(),
+        inspector.focus_position(),
         first + length,
-        session.prompt.padding,
+        inspector.prompt.padding,
         lambda position: tokens[position].text,
     )
     made = attention_map(found, where, head=head)
@@ -122,7 +114,7 @@ def _map(session: Session, stage: Stage, found: tuple[KernelRow, ...] | str, hea
     return made
 
 
-def _read(session: Session, arguments: str) -> AttentionChoice:
+def _read(inspector: Inspector, arguments: str) -> AttentionQuestion:
     """Read `[LAYER] [head N]`."""
     before, word, behind = f" {arguments.lower()} ".partition(" head ")
     head = None
@@ -131,25 +123,25 @@ def _read(session: Session, arguments: str) -> AttentionChoice:
             raise CommandError("name the head by its number, as in `info attention 3 head 5`")
         head = int(behind)
     name = before.strip()
-    return AttentionChoice(_attention_in(session, name).address if name else None, head)
+    return AttentionQuestion(_attention_in(inspector, name).address if name else None, head)
 
 
-def _attention_in(session: Session, name: str) -> Stage:
+def _attention_in(inspector: Inspector, name: str) -> Stage:
     """The attention that a layer's number or an address names."""
-    known = attentions(session.anatomy)
+    known = attentions(inspector.anatomy)
     name = name.removeprefix("layer ").strip()
-    if not session.has_stage(name) or name not in session.anatomy.modules:
-        last = len(session.anatomy.layers()) - 1
+    if not inspector.run.stages.has(name) or name not in inspector.anatomy.modules:
+        last = len(inspector.anatomy.layers()) - 1
         raise CommandError(f"there is no layer {name!r}: they are 0 to {last}, as in `info attention {last} head 0`")
-    stage = session.anatomy.stage(name)
+    stage = inspector.anatomy.stage(name)
     found = [each for each in known if is_inside(each, stage) or is_inside(stage, each)]
     if found:
         return found[0]
     nearest = f"an attention is in {known[0].address}" if known else "there is none in this model"
-    raise CommandError(f"there is no attention in {name} ({_made_of(session, stage)}): {nearest}")
+    raise CommandError(f"there is no attention in {name} ({_made_of(inspector, stage)}): {nearest}")
 
 
-def _made_of(session: Session, stage: Stage) -> str:
+def _made_of(inspector: Inspector, stage: Stage) -> str:
     """What a layer is made of instead."""
-    module = session.anatomy.modules[stage.address]
+    module = inspector.anatomy.modules[stage.address]
     return ", ".join(type(each).__name__ for each in module.children()) or type(module).__name__

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.engine.stage_event import StageEvent
     from llmdbg.models.stages import Stage
     from llmdbg.probes.attribution import Vector
@@ -33,32 +33,32 @@ _Seen = tuple["Tensor", tuple["Tensor", ...]]
 """What a stage gave at the focus (width,), and the vectors of that width that it was given."""
 
 
-def ask(session: Session, arguments: str) -> Attribution | str:
+def ask(inspector: Inspector, arguments: str) -> Attribution | str:
     """Answer `info attribution`. Raises LensError where nothing can be attributed, CommandError for no such token."""
-    return attributed(session, token_id(session, arguments) if arguments else session.event.chosen)
+    return attributed(inspector, token_id(inspector, arguments) if arguments else inspector.event.chosen)
 
 
-def attributed(session: Session, id: int | None) -> Attribution | str:
+def attributed(inspector: Inspector, id: int | None) -> Attribution | str:
     """The attribution of one token's logit, None for the likeliest here. Raises LensError."""
-    if session.event.stage.kind is StageKind.TOKENIZE:
+    if inspector.event.stage.kind is StageKind.TOKENIZE:
         return "nothing has run yet: attribution reads what the embedding and each layer add"
-    session.recorder.expect(session, parts_wish(session))
-    lens = usable_lens(session)
+    inspector.run.recorder.expect(parts_request(inspector), inspector.event.token)
+    lens = usable_lens(inspector)
     check_scored(lens, () if id is None else (id,))
-    seen = session.recorder.get(session, parts_wish(session))
-    done = [stage for stage in session.anatomy.layers() if stage.address in seen]
+    seen = inspector.replay.recorded(parts_request(inspector))
+    done = [stage for stage in inspector.anatomy.layers() if stage.address in seen]
     if not done:
         return "no layer has run yet for this token"
     residual = _given(seen[done[-1].address], done[-1], lens)[0]
     if id is None:
-        id = _likeliest(session, lens, residual)
+        id = _likeliest(inspector, lens, residual)
     read = readout(lens, residual, id)
     epsilon = torch.finfo(residual.dtype).eps
-    terms, whole = attribution(read, list(_layers(session, seen, done, lens)), epsilon)
+    terms, whole = attribution(read, list(_layers(inspector, seen, done, lens)), epsilon)
     return Attribution(
         id=id,
-        text=session.vocabulary.text(id),
-        position=session.focus_position(),
+        text=inspector.vocabulary.text(id),
+        position=inspector.focus_position(),
         after=done[-1].address,
         terms=terms,
         sum=sum(each.value for each in terms),
@@ -68,23 +68,25 @@ def attributed(session: Session, id: int | None) -> Attribution | str:
     )
 
 
-def parts_wish(session: Session) -> RecordRequest:
+def parts_request(inspector: Inspector) -> RecordRequest:
     """Every layer, and the modules that a layer calls itself."""
-    depths = {stage.layer: stage.depth for stage in session.anatomy.layers()}
+    depths = {stage.layer: stage.depth for stage in inspector.anatomy.layers()}
     modules = [
-        stage for stage in session.anatomy.stages if stage.layer is not None and stage.depth <= depths[stage.layer] + 1
+        stage
+        for stage in inspector.anatomy.stages
+        if stage.layer is not None and stage.depth <= depths[stage.layer] + 1
     ]
     addresses = frozenset(stage.address for stage in modules)
 
     def take(event: StageEvent) -> _Seen | None:
-        output = session.vector(event)
+        output = inspector.focus.vector(event)
         if output is None:
             return None
         given = [each for each in (*event.args, *event.kwargs.values()) if isinstance(each, torch.Tensor)]
-        vectors = [vector for each in given if (vector := session.vector_of(event, each)) is not None]
+        vectors = [vector for each in given if (vector := inspector.focus.vector_of(event, each)) is not None]
         return output, tuple(vector for vector in vectors if len(vector) == len(output))
 
-    return RecordRequest("parts", addresses, take, about=session.focus)
+    return RecordRequest("parts", addresses, take, about=inspector.focus.position)
 
 
 def _given(seen: _Seen | None, stage: Stage, lens: Lens) -> _Seen:
@@ -93,19 +95,19 @@ def _given(seen: _Seen | None, stage: Stage, lens: Lens) -> _Seen:
     return seen
 
 
-def _likeliest(session: Session, lens: Lens, residual: Tensor) -> int:
+def _likeliest(inspector: Inspector, lens: Lens, residual: Tensor) -> int:
     """What is likeliest here: by the model's own logits where it has come to them."""
-    first, length = session.forward_positions()
-    trail = session.event.trail
-    if trail and session.focus_position() == first + length - 1:
+    first, length = inspector.forward_positions()
+    trail = inspector.event.trail
+    if trail and inspector.focus_position() == first + length - 1:
         return int(trail[0][1][0].argmax())
     return int(lens.logits(residual[None])[0].argmax())
 
 
-def _layers(session: Session, seen: dict[str, _Seen | None], done: Sequence[Stage], lens: Lens) -> Iterator[Layer]:
+def _layers(inspector: Inspector, seen: dict[str, _Seen | None], done: Sequence[Stage], lens: Lens) -> Iterator[Layer]:
     """The layers that have run, on the host. One copy for each."""
-    attending = {stage.address for stage in attentions(session.anatomy)}
-    stages = [stage for address in seen if (stage := session.anatomy.stage(address)).kind is StageKind.MODULE]
+    attending = {stage.address for stage in attentions(inspector.anatomy)}
+    stages = [stage for address in seen if (stage := inspector.anatomy.stage(address)).kind is StageKind.MODULE]
     for layer in done:
         output, inputs = _given(seen[layer.address], layer, lens)
         inside = [stage for stage in stages if stage.layer == layer.layer]

@@ -6,22 +6,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llmdbg.engine.generation.token_overrides import TokenOverrides
+from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.explain.facts import ChoiceFacts, Guess, ProcessorFacts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.probes.lens_table import LensTable
-
-_SETTINGS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
 @torch.no_grad()
-def processor_steps(session: Session) -> tuple[ProcessorFacts, ...]:
+def processor_steps(inspector: Inspector) -> tuple[ProcessorFacts, ...]:
     """What each processor so far did to the token that was the likeliest after it. One copy to the host for all."""
-    trail, found = session.event.trail, session.stop.candidates
+    trail, found = inspector.event.trail, inspector.stop.candidates
     if len(trail) < 2 or found is None:
         return ()
     scores = torch.cat([each for _, each in trail])  # (stages, vocabulary)
@@ -34,54 +32,54 @@ def processor_steps(session: Session) -> tuple[ProcessorFacts, ...]:
     steps = []
     for (stage, _), leader, prob_before, prob_after, rest in zip(trail[1:], *table, strict=True):
         name = stage.address.partition(".")[2]
-        text = session.vocabulary.text(int(leader))
+        text = inspector.vocabulary.text(int(leader))
         cut = cuts.get(stage.address, 0)
-        steps.append(ProcessorFacts(name, _setting(session, name), text, prob_before, prob_after, cut, int(rest)))
+        steps.append(ProcessorFacts(name, _setting(inspector, name), text, prob_before, prob_after, cut, int(rest)))
     return tuple(steps)
 
 
-def _setting(session: Session, name: str) -> float | None:
-    value = getattr(session.engine.config, name, None) if name in _SETTINGS else None
-    return float(value) if isinstance(value, (int, float)) else None
+def _setting(inspector: Inspector, name: str) -> float | None:
+    sampling = inspector.debuggee.sampling
+    return None if sampling is None else sampling.values.get(name)
 
 
 @torch.no_grad()
-def choice_facts(session: Session, table: LensTable | None) -> ChoiceFacts | None:
+def choice_facts(inspector: Inspector, table: LensTable | None) -> ChoiceFacts | None:
     """The choice at `sample`, None at every other stage."""
-    event, chosen = session.event, session.stop.chosen
+    event, chosen = inspector.event, inspector.stop.chosen
     if chosen is None or not event.trail:
         return None
-    overrides = session.engine.timeline.overrides.get(event.token, TokenOverrides())
-    led, asked = _led(session, table, chosen.id)
-    config = session.engine.config
+    overrides = inspector.debuggee.timeline.overrides.get(event.token, TokenOverrides())
+    led, asked = _led(inspector, table, chosen.id)
+    sampling = inspector.debuggee.sampling
     return ChoiceFacts(
         text=chosen.text,
         prob=chosen.prob,
         rank=chosen.rank,
-        raw=session.probabilities_of([event.token])[0],
-        greedy=not getattr(config, "do_sample", False),
-        runner_up=_runner_up(session, event.trail[-1][1], chosen.id),
+        raw=inspector.run.probabilities_of([event.token])[0],
+        greedy=sampling is None or not sampling.samples,
+        runner_up=_runner_up(inspector, event.trail[-1][1], chosen.id),
         forced=overrides.force is not None,
-        banned=tuple(session.vocabulary.text(id) for id in sorted(overrides.ban)),
+        banned=tuple(inspector.vocabulary.text(id) for id in sorted(overrides.ban)),
         led=led,
         asked_layers=asked,
         ended_by=event.ended_by,
     )
 
 
-def _runner_up(session: Session, scores: Tensor, chosen: int) -> Guess | None:
+def _runner_up(inspector: Inspector, scores: Tensor, chosen: int) -> Guess | None:
     """The likeliest of the others, None where every other one was cut."""
     values, ids = torch.softmax(scores[0], dim=-1).topk(min(2, scores.shape[-1]))
     pairs = zip(ids.tolist(), values.tolist(), strict=True)
-    return next((Guess(session.vocabulary.text(id), prob) for id, prob in pairs if id != chosen and prob > 0), None)
+    return next((Guess(inspector.vocabulary.text(id), prob) for id, prob in pairs if id != chosen and prob > 0), None)
 
 
-def _led(session: Session, table: LensTable | None, chosen: int) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
+def _led(inspector: Inspector, table: LensTable | None, chosen: int) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
     """After which layers the lens held a token the likeliest, and which were asked.
 
     None where the lens was not asked at the position that the token was chosen from.
     """
-    first, count = session.forward_positions()
+    first, count = inspector.forward_positions()
     if table is None or table.position != first + count - 1:
         return None, ()
     first_of = [(each.layer, each.top[0].id) for each in table.rows if each.layer is not None]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llmdbg.debugger.execution.edit_control import Likely
+from llmdbg.debugger.inspection.likely import Likely
 from llmdbg.models.stages import SAMPLE
 
 if TYPE_CHECKING:
     from llmdbg.debugger.execution.branches import Branch
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.engine.stage_event import StageEvent
 
 _MOST_ROWS = 200
@@ -40,12 +40,12 @@ class BranchComparison:
     candidates_there: tuple[Likely, ...] = ()
 
 
-def compare(session: Session, name: str, token: int | None = None) -> BranchComparison | str:
+def compare(inspector: Inspector, name: str, token: int | None = None) -> BranchComparison | str:
     """Hold the current branch against another. `token` asks for the candidates of that one. Raises CommandError."""
-    here, there = session.branches.current, session.branches.find(name)
+    here, there = inspector.run.branches.current, inspector.run.branches.find(name)
     if here is there:
         return "this is the branch that runs: `branch` lists the others"
-    ours, theirs = session.generated_ids(), tuple(there.timeline.ids)
+    ours, theirs = inspector.run.generated_ids(), tuple(there.timeline.ids)
     first = _first_difference(ours, theirs)
     asked = first if token is None else token
     rows = range(first, min(first + _MOST_ROWS, max(len(ours), len(theirs)))) if first is not None else ()
@@ -53,9 +53,9 @@ def compare(session: Session, name: str, token: int | None = None) -> BranchComp
         here.name,
         there.name,
         first,
-        tuple(TokenPair(at, _token(session, ours, at), _token(session, theirs, at)) for at in rows),
-        _candidates(session, here, asked, len(ours)),
-        _candidates(session, there, asked, len(theirs)),
+        tuple(TokenPair(at, _token(inspector, ours, at), _token(inspector, theirs, at)) for at in rows),
+        _candidates(inspector, here, asked, len(ours)),
+        _candidates(inspector, there, asked, len(theirs)),
     )
 
 
@@ -66,11 +66,11 @@ def _first_difference(ours: tuple[int, ...], theirs: tuple[int, ...]) -> int | N
     return min(len(ours), len(theirs)) if len(ours) != len(theirs) else None
 
 
-def _token(session: Session, ids: tuple[int, ...], at: int) -> tuple[int, str] | None:
-    return (ids[at], session.vocabulary.text(ids[at])) if at < len(ids) else None
+def _token(inspector: Inspector, ids: tuple[int, ...], at: int) -> tuple[int, str] | None:
+    return (ids[at], inspector.vocabulary.text(ids[at])) if at < len(ids) else None
 
 
-def _candidates(session: Session, branch: Branch, token: int | None, reached: int) -> tuple[Likely, ...]:
+def _candidates(inspector: Inspector, branch: Branch, token: int | None, reached: int) -> tuple[Likely, ...]:
     """The likeliest tokens a choice was made from, after every logits processor."""
     if token is None or not 0 <= token < reached:
         return ()
@@ -80,8 +80,8 @@ def _candidates(session: Session, branch: Branch, token: int | None, reached: in
         if event.stage.address == SAMPLE.address:
             probs, ids = torch.softmax(event.trail[-1][1][0], -1).topk(_CANDIDATES)
             pairs = zip(ids.tolist(), probs.tolist(), strict=True)
-            found.extend(Likely(id, session.vocabulary.text(id), prob) for id, prob in pairs)
+            found.extend(Likely(id, inspector.vocabulary.text(id), prob) for id, prob in pairs)
         return False
 
-    session.look_into(branch, token, look)
+    inspector.branching.look_into(branch, token, look)
     return tuple(found)

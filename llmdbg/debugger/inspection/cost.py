@@ -21,7 +21,7 @@ from llmdbg.models.stages import ANY_PROCESSOR, Phase, StageKind
 from llmdbg.probes.statistics import dtype_name
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
 
 _ROUNDS = 5
 _SECONDS = 4.0
@@ -98,37 +98,37 @@ class Cost:
     notes: tuple[str, ...]
 
 
-def ask(session: Session, _arguments: str = "") -> Cost:
+def ask(inspector: Inspector, _arguments: str = "") -> Cost:
     """Answer `info cost`. Raises CommandError where the forward has failed and the run stands nowhere."""
-    token, held, size = session.event.token, memory(session), cache_size(session)
-    with session.elsewhere():
-        kinds = _kinds(session)
-        rounds, peak = _measured(session, token, kinds)
-        alone = _timed(session, token, [each.ms for each in rounds[0]])
-        other = _other_phase(session, token, alone)
+    token, held, size = inspector.event.token, memory(inspector), cache_size(inspector)
+    with inspector.replay.elsewhere():
+        kinds = _kinds(inspector)
+        rounds, peak = _measured(inspector, token, kinds)
+        alone = _timed(inspector, token, [each.ms for each in rounds[0]])
+        other = _other_phase(inspector, token, alone)
     outline, parts = _typical(rounds[1]), _typical(rounds[2])
     answer = Cost(
         token=token,
-        device=str(session.loaded.model.device),
-        dtype=dtype_name(session.loaded.model.dtype),
+        device=str(inspector.model.device),
+        dtype=dtype_name(inspector.model.dtype),
         alone=alone,
         other=other,
-        outline=_outline_rows(session, outline),
-        parts=_part_rows(session, parts),
-        layers=tuple(sum(outline.laps.get(each.address, [])) for each in session.anatomy.layers()),
+        outline=_outline_rows(inspector, outline),
+        parts=_part_rows(inspector, parts),
+        layers=tuple(sum(outline.laps.get(each.address, [])) for each in inspector.anatomy.layers()),
         added=tuple(_added(kind, each, alone) for kind, each in zip(kinds[1:], rounds[1:], strict=True)),
         memory=(*held, *peak),
         kv_bytes=None if size is None else size[0],
         kv_growth=None if size is None else size[1],
-        notes=_notes(session, other, rounds),
+        notes=_notes(inspector, other, rounds),
     )
-    session.last_answers["cost"] = answer
+    inspector.asked.last_answers["cost"] = answer
     return answer
 
 
-def _kinds(session: Session) -> tuple[tuple[str, frozenset[str]], ...]:
+def _kinds(inspector: Inspector) -> tuple[tuple[str, frozenset[str]], ...]:
     """What is watched in which kind of run."""
-    anatomy = session.anatomy
+    anatomy = inspector.anatomy
     outermost = frozenset(each.address for each in anatomy.stages if not anatomy.enclosing(each))
     inside = frozenset(
         each.address
@@ -141,15 +141,15 @@ def _kinds(session: Session) -> tuple[tuple[str, frozenset[str]], ...]:
 
 
 def _measured(
-    session: Session, token: int, kinds: tuple[tuple[str, frozenset[str]], ...]
+    inspector: Inspector, token: int, kinds: tuple[tuple[str, frozenset[str]], ...]
 ) -> tuple[list[list[TimedRun]], tuple[MemoryRow, ...]]:
     """Rounds of runs of every kind, and what a run without hooks takes of a GPU's memory.
 
     The first run fetches what was used long ago, and only counts where there is no time for another.
     """
     began = time.perf_counter()
-    with activations_peak(session) as peak:
-        first = run_to_choice(session, token, ())
+    with activations_peak(inspector) as peak:
+        first = run_to_choice(inspector, token, ())
     runs: list[list[TimedRun]] = [[] for _ in kinds]
     if first.ms > _LONG_MS:
         runs[0].append(first)
@@ -158,12 +158,12 @@ def _measured(
             break
         for index, (_, watched) in enumerate(kinds):
             if index or first.ms <= _LONG_MS:
-                runs[index].append(run_to_choice(session, token, watched))
+                runs[index].append(run_to_choice(inspector, token, watched))
     return runs, tuple(peak)
 
 
-def _timed(session: Session, token: int, runs: list[float]) -> Timed:
-    positions = 1 if token else len(session.prompt.ids)
+def _timed(inspector: Inspector, token: int, runs: list[float]) -> Timed:
+    positions = 1 if token else len(inspector.prompt.ids)
     typical = median(runs)
     return Timed(
         phase=Phase.DECODE if token else Phase.PREFILL,
@@ -177,18 +177,18 @@ def _timed(session: Session, token: int, runs: list[float]) -> Timed:
     )
 
 
-def _other_phase(session: Session, token: int, alone: Timed) -> Timed | None:
+def _other_phase(inspector: Inspector, token: int, alone: Timed) -> Timed | None:
     """The phase the run does not stand in, by the model alone. None where that would take long, or is not to be had."""
     if token:
-        if alone.ms * len(session.prompt.ids) > _MOST_MS_FOR_THE_OTHER_PHASE:
+        if alone.ms * len(inspector.prompt.ids) > _MOST_MS_FOR_THE_OTHER_PHASE:
             return None
-        return _timed(session, 0, [run_to_choice(session, 0, ()).ms for _ in range(2)])
+        return _timed(inspector, 0, [run_to_choice(inspector, 0, ()).ms for _ in range(2)])
     if alone.ms * _TOKENS_ON > _MOST_MS_FOR_THE_OTHER_PHASE:
         return None
     # No token may be taken in the timeline that is kept, so each of the next is come to from the prompt again.
-    runs = [run_to_choice(session, 0, (), until=last) for last in range(1, _TOKENS_ON + 1)]
+    runs = [run_to_choice(inspector, 0, (), until=last) for last in range(1, _TOKENS_ON + 1)]
     decodes = [each for each in runs if each.token > 0]
-    return _timed(session, decodes[-1].token, [each.ms for each in decodes]) if decodes else None
+    return _timed(inspector, decodes[-1].token, [each.ms for each in decodes]) if decodes else None
 
 
 def _typical(runs: list[TimedRun]) -> TimedRun:
@@ -196,11 +196,11 @@ def _typical(runs: list[TimedRun]) -> TimedRun:
     return sorted(runs, key=lambda each: each.ms)[(len(runs) - 1) // 2]
 
 
-def _outline_rows(session: Session, run: TimedRun) -> tuple[TimeRow, ...]:
+def _outline_rows(inspector: Inspector, run: TimedRun) -> tuple[TimeRow, ...]:
     """The outermost stages in order, the layers as one, and what lies between them."""
     if not run.laps:
         return ()
-    layers = {each.address for each in session.anatomy.layers()}
+    layers = {each.address for each in inspector.anatomy.layers()}
     grouped: dict[str, list[float]] = {}
     for address, laps in run.laps.items():
         grouped.setdefault("layers" if address in layers else address, []).extend(laps)
@@ -209,7 +209,7 @@ def _outline_rows(session: Session, run: TimedRun) -> tuple[TimeRow, ...]:
     return (*rows, TimeRow("between them", 0, between, between / run.ms))
 
 
-def _part_rows(session: Session, run: TimedRun) -> tuple[TimeRow, ...]:
+def _part_rows(inspector: Inspector, run: TimedRun) -> tuple[TimeRow, ...]:
     """What is directly inside the layers, by its path there, the longest first."""
     grouped: dict[str, list[float]] = {}
     for address, laps in run.laps.items():
@@ -227,14 +227,14 @@ def _added(kind: tuple[str, frozenset[str]], runs: list[TimedRun], alone: Timed)
     return Added(kind[0], stages, more, more / max(1, stages) * 1e3, noise)
 
 
-def _notes(session: Session, other: Timed | None, rounds: list[list[TimedRun]]) -> tuple[str, ...]:
+def _notes(inspector: Inspector, other: Timed | None, rounds: list[list[TimedRun]]) -> tuple[str, ...]:
     notes = []
-    if session.edits.addresses():
+    if inspector.run.edits.addresses():
         notes.append("measured without your edits")
     if not rounds[1][0].laps:
         notes.append("over several GPUs there is no common clock: no times by stage")
     if other is None:
-        phase = Phase.PREFILL if session.event.token else Phase.DECODE
+        phase = Phase.PREFILL if inspector.event.token else Phase.DECODE
         notes.append(f"the {phase} is not measured from here: ask there")
     # Runs that watch every stage may well be that much slower. The others hardly are.
     times = [each.ms for runs in rounds[:-1] for each in runs]

@@ -1,6 +1,6 @@
 """What fills the explanations with this run's words and numbers.
 
-Everything is asked of where the session stands; of a stage that it does not stand at, only what the model itself tells.
+Everything is asked of where the run stands; of a stage that it does not stand at, only what the model itself tells.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmdbg.debugger.inspection.choice_facts import choice_facts, processor_steps
+from llmdbg.debugger.inspection.present_tensor import residual_change
 from llmdbg.errors import CommandError, LensError
 from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.facts import Facts, Guess, ModelFacts, PartFacts, PromptFacts, ReadFacts, Role, SplitWord
@@ -23,8 +24,8 @@ from llmdbg.probes.statistics import dtype_name
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from llmdbg.debugger.execution.session import Session
     from llmdbg.debugger.execution.stop import TokenRow
+    from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.probes.lens_table import LensTable
 
 _SEARCHED = 1_000
@@ -34,81 +35,81 @@ _LONG_PREFILL = 1_024
 _RESIDUAL = (StageKind.EMBED, StageKind.LAYER, StageKind.NORM)
 
 
-def explain_here(session: Session, *, avoid_rerun: bool = False) -> Explanation:
-    """Explain the stage the session stands at.
+def explain_here(inspector: Inspector, *, avoid_rerun: bool = False) -> Explanation:
+    """Explain the stage the run stands at.
 
     The first time costs one forward to hold the lens against the model and at most one for the attention of this token;
     `avoid_rerun` spares both where a long prompt would have to be run again.
     """
-    return explained(facts_here(session, avoid_rerun=avoid_rerun))
+    return explained(facts_here(inspector, avoid_rerun=avoid_rerun))
 
 
-def explain_stage(session: Session, stage: Stage) -> Explanation:
-    """Explain a stage: with this run's numbers where the session stands at it, in general elsewhere."""
-    if stage == session.stop.stage:
-        return explain_here(session)
+def explain_stage(inspector: Inspector, stage: Stage) -> Explanation:
+    """Explain a stage: with this run's numbers where the run stands at it, in general elsewhere."""
+    if stage == inspector.stop.stage:
+        return explain_here(inspector)
     return explained(
         Facts(
             stage=stage,
             here=False,
-            phase=session.stop.phase,
-            token=session.stop.token,
-            model=model_facts(session),
-            prompt=_prompt_facts(session, words=False),
-            fed=session.forward_positions()[1],
-            part=_part(session, stage),
+            phase=inspector.stop.phase,
+            token=inspector.stop.token,
+            model=model_facts(inspector),
+            prompt=_prompt_facts(inspector, words=False),
+            fed=inspector.forward_positions()[1],
+            part=_part(inspector, stage),
         )
     )
 
 
-def facts_here(session: Session, *, avoid_rerun: bool = False) -> Facts:
+def facts_here(inspector: Inspector, *, avoid_rerun: bool = False) -> Facts:
     """What is known of the present stop."""
-    stop, stage = session.stop, session.stop.stage
+    stop, stage = inspector.stop, inspector.stop.stage
     tensor = None if stage.kind in (StageKind.TOKENIZE, StageKind.SAMPLE) else stop.tensor
-    part = _part(session, stage)
-    spared = avoid_rerun and stop.phase is Phase.PREFILL and session.forward_positions()[1] > _LONG_PREFILL
-    table = None if spared else _lens_table(session)
-    steps = processor_steps(session)
+    part = _part(inspector, stage)
+    spared = avoid_rerun and stop.phase is Phase.PREFILL and inspector.forward_positions()[1] > _LONG_PREFILL
+    table = None if spared else _lens_table(inspector)
+    steps = processor_steps(inspector)
     focus = None if tensor is None else tensor.focus
     at = None if tensor is None or tensor.focus_position is None else tensor.focus_position
-    moved = session.residual_change() if stage.kind in (StageKind.LAYER, StageKind.NORM) else None
+    moved = residual_change(inspector) if stage.kind in (StageKind.LAYER, StageKind.NORM) else None
     return Facts(
         stage=stage,
         here=True,
         phase=stop.phase,
         token=stop.token,
-        model=model_facts(session),
-        prompt=_prompt_facts(session, words=stage.kind is StageKind.TOKENIZE),
-        fed=session.forward_positions()[1],
-        at=None if at is None else (at, session.tokens()[at].text),
+        model=model_facts(inspector),
+        prompt=_prompt_facts(inspector, words=stage.kind is StageKind.TOKENIZE),
+        fed=inspector.forward_positions()[1],
+        at=None if at is None else (at, inspector.run.tokens()[at].text),
         shape=None if stop.tensor is None else stop.tensor.shape,
         dtype=None if stop.tensor is None else stop.tensor.dtype,
         norm=None if focus is None or not math.isfinite(focus.norm) else focus.norm,
-        not_finite=_not_finite(session),
-        edited=tuple(each.number for each in session.edits.list() if each.applies(session.event)),
-        looked_up=_looked_up(session),
-        padding_here=at is not None and at < session.prompt.padding,
+        not_finite=_not_finite(inspector),
+        edited=tuple(each.number for each in inspector.run.edits.list() if each.applies(inspector.event)),
+        looked_up=_looked_up(inspector),
+        padding_here=at is not None and at < inspector.prompt.padding,
         ms=stop.ms,
         moved=None if moved is None else (moved.relative, moved.cosine),
         part=part,
-        guesses=tuple(each for each in _guesses(session, spared=spared) if math.isfinite(each.prob)),
-        no_lens=session.metrics.no_lens,
+        guesses=tuple(each for each in _guesses(inspector, spared=spared) if math.isfinite(each.prob)),
+        no_lens=inspector.run.metrics.no_lens,
         entropy=None
         if stop.candidates is None or not math.isfinite(stop.candidates.entropy)
         else stop.candidates.entropy,
         left=None if stop.candidates is None else stop.candidates.left,
-        reads=None if spared else _reads(session, part is not None and part.role == Role.ATTENTION),
+        reads=None if spared else _reads(inspector, part is not None and part.role == Role.ATTENTION),
         processor=steps[-1] if steps and stage.kind is StageKind.PROCESSOR else None,
         steps=steps,
-        choice=choice_facts(session, table),
+        choice=choice_facts(inspector, table),
     )
 
 
-def _not_finite(session: Session) -> int:
+def _not_finite(inspector: Inspector) -> int:
     """How many values of the stage's output are NaN or infinite; tokens that a processor cut are no such thing."""
-    stop = session.stop
+    stop = inspector.stop
     if stop.stage.kind is StageKind.SAMPLE:
-        scores = session.event.trail[-1][1]
+        scores = inspector.event.trail[-1][1]
         return int(scores.isnan().sum())
     if stop.tensor is None or stop.tensor.numbers is None:
         return 0
@@ -116,76 +117,76 @@ def _not_finite(session: Session) -> int:
     return numbers.nan if stop.stage.kind is StageKind.PROCESSOR else numbers.nan + numbers.inf
 
 
-def _looked_up(session: Session) -> bool | None:
+def _looked_up(inspector: Inspector) -> bool | None:
     """Whether the embedding gave the row of its table for the token at the focus as it is."""
-    if session.stop.stage.kind is not StageKind.EMBED:
+    if inspector.stop.stage.kind is not StageKind.EMBED:
         return None
-    vector, position = session.vector(session.event), session.focus_position()
-    weight = session.loaded.model.get_input_embeddings().weight
+    vector, position = inspector.focus.vector(inspector.event), inspector.focus_position()
+    weight = inspector.model.get_input_embeddings().weight
     if vector is None or weight.device.type == "meta" or not weight.is_floating_point():
         return None
-    row = weight[session.tokens()[position].id].to(vector.device)
+    row = weight[inspector.run.tokens()[position].id].to(vector.device)
     return row.shape == vector.shape and bool(torch.equal(row.to(vector.dtype), vector))
 
 
-def model_facts(session: Session) -> ModelFacts:
+def model_facts(inspector: Inspector) -> ModelFacts:
     """What the model and its configuration say of themselves."""
-    loaded = session.loaded
+    loaded = inspector.loaded
     model, config = loaded.model, loaded.model.config.get_text_config(decoder=True)
     table, head = model.get_input_embeddings(), model.get_output_embeddings()
     width = getattr(config, "hidden_size", None)
     return ModelFacts(
         name=loaded.name,
         architecture=type(model).__name__,
-        layers=len(session.anatomy.layers()),
+        layers=len(inspector.anatomy.layers()),
         parameters=int(model.num_parameters()),
         bytes=sum(each.numel() * each.element_size() for each in model.parameters()),
         dtype=dtype_name(model.dtype),
         device=loaded.device,
         vocabulary=int(table.weight.shape[0]),
         width=width if isinstance(width, int) else None,
-        context=session.anatomy.context_length,
+        context=inspector.anatomy.context_length,
         tied=head is not None and getattr(head, "weight", None) is table.weight,
         head=head is not None,
-        splits_by=_tokenizer_kind(session),
-        attends=bool(attentions(session.anatomy)),
-        cached=session.engine.cache is not None,
+        splits_by=_tokenizer_kind(inspector),
+        attends=bool(attentions(inspector.anatomy)),
+        cached=inspector.debuggee.cache is not None,
         loading=loaded.loading,
     )
 
 
-def _tokenizer_kind(session: Session) -> str | None:
+def _tokenizer_kind(inspector: Inspector) -> str | None:
     """What cuts the text: the name of a fast tokenizer's model (`BPE`), else that of the tokenizer's class."""
-    tokenizer = session.loaded.tokenizer
+    tokenizer = inspector.loaded.tokenizer
     if tokenizer is None:
         return None
     backend = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
     return type(tokenizer if backend is None else backend).__name__
 
 
-def _part(session: Session, stage: Stage) -> PartFacts | None:
+def _part(inspector: Inspector, stage: Stage) -> PartFacts | None:
     if stage.kind not in (StageKind.LAYER, StageKind.MODULE, StageKind.NORM):
         return None
-    config = session.loaded.model.config.get_text_config(decoder=True)
-    return part_facts(stage, session.anatomy, config)
+    config = inspector.model.config.get_text_config(decoder=True)
+    return part_facts(stage, inspector.anatomy, config)
 
 
-def _prompt_facts(session: Session, *, words: bool) -> PromptFacts:
-    prompt = session.prompt
-    every = session.tokens()[prompt.padding : len(prompt.ids)]
+def _prompt_facts(inspector: Inspector, *, words: bool) -> PromptFacts:
+    prompt = inspector.prompt
+    every = inspector.run.tokens()[prompt.padding : len(prompt.ids)]
     rows = every if words else ()
-    split = tuple(_split_words(session, rows[:_SEARCHED]))
+    split = tuple(_split_words(inspector, rows[:_SEARCHED]))
     return PromptFacts(len(prompt.ids), sum(row.special for row in every), prompt.padding, split)
 
 
-def _split_words(session: Session, rows: Sequence[TokenRow]) -> Iterator[SplitWord]:
+def _split_words(inspector: Inspector, rows: Sequence[TokenRow]) -> Iterator[SplitWord]:
     """Each word of several tokens once, where no one token stands for it, with or without a space in front."""
-    if session.loaded.tokenizer is None:
+    if inspector.loaded.tokenizer is None:
         return
     told = set()
     for pieces in _pieces_of_words(rows):
         word = "".join(pieces).strip()
-        known = (session.vocabulary.id_of(each) for each in (word, f" {word}"))
+        known = (inspector.vocabulary.id_of(each) for each in (word, f" {word}"))
         if len(pieces) > 1 and word not in told and all(id is None for id in known):
             told.add(word)
             yield SplitWord(word, pieces)
@@ -205,51 +206,51 @@ def _pieces_of_words(rows: Sequence[TokenRow]) -> Iterator[tuple[str, ...]]:
         yield tuple(pieces)
 
 
-def _lens_table(session: Session) -> LensTable | None:
+def _lens_table(inspector: Inspector) -> LensTable | None:
     """What every layer would have said, where the token has been chosen; None elsewhere, or without a lens."""
-    if session.stop.stage.kind is not StageKind.SAMPLE:
+    if inspector.stop.stage.kind is not StageKind.SAMPLE:
         return None
     from llmdbg.debugger.inspection import lens
 
     try:
-        found = lens.ask(session, "")
+        found = lens.ask(inspector, "")
     except (LensError, CommandError):
         return None
     return None if isinstance(found, str) else found
 
 
-def _guesses(session: Session, *, spared: bool) -> tuple[Guess, ...]:
+def _guesses(inspector: Inspector, *, spared: bool) -> tuple[Guess, ...]:
     """The two likeliest tokens: by the scores from `logits` on, by the lens before (one product with the head)."""
-    found = session.stop.candidates
+    found = inspector.stop.candidates
     if found is not None:
         return tuple(Guess(row.text, row.prob) for row in found.rows[:2] if not row.cut_by)
-    if spared or session.stop.stage.kind not in _RESIDUAL:
+    if spared or inspector.stop.stage.kind not in _RESIDUAL:
         return ()
     from llmdbg.debugger.inspection.lens import usable_lens
 
     try:
-        lens = usable_lens(session)
+        lens = usable_lens(inspector)
     except LensError:
         return ()
-    vector = session.vector(session.event)
+    vector = inspector.focus.vector(inspector.event)
     if vector is None or len(vector) != lens.width:
         return ()
-    probs = torch.softmax(lens.logits(vector[None], normed=session.stop.stage.kind is StageKind.NORM)[0], dim=-1)
+    probs = torch.softmax(lens.logits(vector[None], normed=inspector.stop.stage.kind is StageKind.NORM)[0], dim=-1)
     best = probs.topk(2)
     # Ids are exact in float64, so that one copy brings both.
     ids, values = torch.stack((best.indices.double(), best.values.double())).tolist()
-    return tuple(Guess(session.vocabulary.text(int(id)), prob) for id, prob in zip(ids, values, strict=True))
+    return tuple(Guess(inspector.vocabulary.text(int(id)), prob) for id, prob in zip(ids, values, strict=True))
 
 
-def _reads(session: Session, is_attention: bool) -> ReadFacts | None:
+def _reads(inspector: Inspector, is_attention: bool) -> ReadFacts | None:
     """What the attention of this layer read from, None where nothing says so."""
-    stage = session.stop.stage
+    stage = inspector.stop.stage
     if not (is_attention or stage.kind is StageKind.LAYER):
         return None
     from llmdbg.debugger.inspection import attention
 
     try:
-        found = attention.following(session)
+        found = attention.following(inspector)
     except (LensError, CommandError):
         return None
     if isinstance(found, str) or found.layer != stage.layer:

@@ -16,7 +16,7 @@ from llmdbg.models.stages import StageKind
 from llmdbg.probes.kv import CacheMap, LayerMap, Rotation, layer_cache, norms, rotary_row, rotation
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.engine.stage_event import StageEvent
     from llmdbg.models.stages import Stage
 
@@ -36,19 +36,19 @@ class _Heard:
     has_bias: bool
 
 
-def ask(session: Session, arguments: str) -> CacheMap | LayerMap | str:
+def ask(inspector: Inspector, arguments: str) -> CacheMap | LayerMap | str:
     """Answer `info kv [LAYER]`. Raises CommandError for a layer that the cache does not have."""
     word = arguments.strip()
-    if session.event.stage.kind is StageKind.TOKENIZE:
+    if inspector.event.stage.kind is StageKind.TOKENIZE:
         return "there is no cache yet: the first forward begins one"
-    heard = _heard(session, int(word) if word.isdecimal() else None)
+    heard = _heard(inspector, int(word) if word.isdecimal() else None)
     # Only now: what is heard may have run the token again, with another cache.
-    cache = session.engine.cache
+    cache = inspector.debuggee.cache
     layers = getattr(cache, "layers", None)
     if cache is None or layers is None:
-        return _no_cache(session, cache)
-    position, padding = session.focus_position(), session.prompt.padding
-    text = session.tokens()[position].text
+        return _no_cache(inspector, cache)
+    position, padding = inspector.focus_position(), inspector.prompt.padding
+    text = inspector.run.tokens()[position].text
     if not word:
         found = tuple(layer_cache(each, index, position=position, padding=padding) for index, each in enumerate(layers))
         growths = [each.growth for each in found if each.growth is not None]
@@ -61,7 +61,7 @@ def ask(session: Session, arguments: str) -> CacheMap | LayerMap | str:
             position=position,
             text=text,
             padding=padding,
-            positions=_told_apart(session, heard),
+            positions=_told_apart(inspector, heard),
             rotation=_rotation(heard),
         )
     if not word.isdecimal() or int(word) >= len(layers):
@@ -69,33 +69,35 @@ def ask(session: Session, arguments: str) -> CacheMap | LayerMap | str:
     index = int(word)
     held = layer_cache(layers[index], index, position=position, padding=padding)
     keys, values = norms(layers[index], held)
-    told = _told_apart(session, heard)
+    told = _told_apart(inspector, heard)
     return LayerMap(type(cache).__name__, held, position, text, told, _rotation(heard), keys, values)
 
 
-def _no_cache(session: Session, cache: Any) -> str:
-    name = type(session.loaded.model).__name__
+def _no_cache(inspector: Inspector, cache: Any) -> str:
+    name = type(inspector.model).__name__
     if cache is None:
         return f"{name} was given no cache object: what it remembers of earlier tokens it keeps elsewhere, or nowhere"
     return f"{name} keeps its past in a {type(cache).__name__}, which says nothing of its layers"
 
 
-def _heard(session: Session, layer: int | None) -> _Heard | None:
+def _heard(inspector: Inspector, layer: int | None) -> _Heard | None:
     """How positions are told apart, in one layer or in the first that says so. Costs a forward, the first time."""
-    rotary = [stage for stage in _modules(session, _ROTARY_WORDS) if layer is None or stage.layer in (None, layer)]
+    rotary = [stage for stage in _modules(inspector, _ROTARY_WORDS) if layer is None or stage.layer in (None, layer)]
     own = str(layer or 0)
     addresses = frozenset((own, *(stage.address for stage in rotary)))
 
     def take(event: StageEvent) -> _Heard:
-        return _listen(session, event)
+        return _listen(inspector, event)
 
-    found = session.recorder.get(session, RecordRequest("rotation", addresses, take, about=(session.focus, layer)))
+    found = inspector.replay.recorded(
+        RecordRequest("rotation", addresses, take, about=(inspector.focus.position, layer))
+    )
     told = [each for each in found.values() if each.numbers is not None]
     # What the layer itself was given says more than what was made for some layer.
     return next((each for each in told if each.address == own), told[-1] if told else found.get(own))
 
 
-def _listen(session: Session, event: StageEvent) -> _Heard:
+def _listen(inspector: Inspector, event: StageEvent) -> _Heard:
     """What a layer was given, or a rotary module gave. Runs inside the forward."""
     given = event.kwargs.get("position_embeddings") if event.stage.kind is StageKind.LAYER else event.output
     address = event.stage.address
@@ -104,7 +106,7 @@ def _listen(session: Session, event: StageEvent) -> _Heard:
         return _Heard(address, None, False, has_bias)
     cos, sin = given
     over = main_tensor(event.output) if event.stage.kind is StageKind.LAYER else cos
-    row, _ = focus_row(session, event, None if over is None or over.dim() < _LEAST_AXES else over.shape[-2])
+    row, _ = focus_row(inspector, event, None if over is None or over.dim() < _LEAST_AXES else over.shape[-2])
     if row < 0:
         return _Heard(address, None, False, has_bias)
     ids = event.kwargs.get("position_ids")
@@ -123,33 +125,33 @@ def _rotation(heard: _Heard | None) -> Rotation | None:
     return rotation(heard.address, heard.numbers, has_position=heard.has_position)
 
 
-def _told_apart(session: Session, heard: _Heard | None) -> str:
+def _told_apart(inspector: Inspector, heard: _Heard | None) -> str:
     """How the model knows which position is which, in a few words."""
     if heard is not None and heard.numbers is not None:
         return "rotary: queries and keys are turned by an angle for each position and frequency"
-    if tables := [stage for stage in _modules(session, _POSITION_WORDS) if _is_table(session, stage)]:
+    if tables := [stage for stage in _modules(inspector, _POSITION_WORDS) if _is_table(inspector, stage)]:
         return f"position embeddings, added at the input: {tables[0].module}"
     if heard is not None and heard.has_bias:
         return "biases on the attention scores that grow with the distance (alibi)"
-    inside = attentions(session.anatomy)
+    inside = attentions(inspector.anatomy)
     if not inside:
         return "by the order they are fed in: no attention looks back at them"
-    if isinstance(getattr(session.anatomy.modules[inside[0].address], "embed_positions", None), Tensor):
+    if isinstance(getattr(inspector.anatomy.modules[inside[0].address], "embed_positions", None), Tensor):
         return "rotary, by a table inside the attention: there is no module to hear its angles from"
     return "in a way that no module of it tells"
 
 
-def _modules(session: Session, words: tuple[str, ...]) -> list[Stage]:
+def _modules(inspector: Inspector, words: tuple[str, ...]) -> list[Stage]:
     """The stages whose class or whose own name in the module tree has one of some words in it."""
     found = []
-    for stage in session.anatomy.stages:
-        module = session.anatomy.modules.get(stage.address)
+    for stage in inspector.anatomy.stages:
+        module = inspector.anatomy.modules.get(stage.address)
         named = f"{type(module).__name__} {(stage.module or '').rpartition('.')[2]}".lower()
         if module is not None and any(word in named for word in words):
             found.append(stage)
     return found
 
 
-def _is_table(session: Session, stage: Stage) -> bool:
-    module = session.anatomy.modules[stage.address]
+def _is_table(inspector: Inspector, stage: Stage) -> bool:
+    module = inspector.anatomy.modules[stage.address]
     return isinstance(module, nn.Embedding) or "embedding" in type(module).__name__.lower()

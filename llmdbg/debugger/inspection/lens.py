@@ -16,58 +16,58 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.probes.lens import Lens
 
 _TOP = 5
 _BEFORE_PROCESSORS = "temperature, penalties and cuts come after this: it is the model's own prediction"
 
 
-def ask(session: Session, arguments: str) -> LensTable | str:
+def ask(inspector: Inspector, arguments: str) -> LensTable | str:
     """Answer `info lens`, and have the pane follow the same tokens; without any, it follows the prediction.
 
     Raises LensError where this model has no lens, CommandError for a token there is not.
     """
-    session.followed = tuple(token_id(session, word) for word in pieces(arguments, " ") if word)
-    return shown(session)
+    inspector.asked.followed = tuple(token_id(inspector, word) for word in pieces(arguments, " ") if word)
+    return shown(inspector)
 
 
-def shown(session: Session) -> LensTable | str:
+def shown(inspector: Inspector) -> LensTable | str:
     """What the pane shows: the lens, with the tokens the user last asked about. Raises LensError."""
-    follow = list(session.followed)
-    if session.event.stage.kind is StageKind.TOKENIZE:
-        return f"nothing has run yet: the lens reads what `embed` and each of {_layers(session)} layers give"
-    if not follow and session.event.chosen is not None:
-        follow = [session.event.chosen]
-    session.recorder.expect(session, _wish(session))
-    lens = usable_lens(session)
+    follow = list(inspector.asked.followed)
+    if inspector.event.stage.kind is StageKind.TOKENIZE:
+        return f"nothing has run yet: the lens reads what `embed` and each of {_layers(inspector)} layers give"
+    if not follow and inspector.event.chosen is not None:
+        follow = [inspector.event.chosen]
+    inspector.run.recorder.expect(_request(inspector), inspector.event.token)
+    lens = usable_lens(inspector)
     check_scored(lens, follow)
-    residuals = _residuals(session, lens)
-    own = _own(session)
+    residuals = _residuals(inspector, lens)
+    own = _own(inspector)
     if not residuals and own is None:
         return f"what `embed` gives is no vector of {lens.width} numbers: the lens reads from layer 0 on"
-    layers = {stage.address: stage.layer for stage in session.anatomy.layers()}
+    layers = {stage.address: stage.layer for stage in inspector.anatomy.layers()}
     return lens_table(
         lens,
         residuals,
         layers,
-        session.vocabulary.text,
-        position=session.focus_position(),
+        inspector.vocabulary.text,
+        position=inspector.focus_position(),
         own=own,
         top=_TOP,
         follow=follow,
-        notes=(_BEFORE_PROCESSORS,) if len(session.event.trail) > 1 else (),
+        notes=(_BEFORE_PROCESSORS,) if len(inspector.event.trail) > 1 else (),
     )
 
 
-def usable_lens(session: Session) -> Lens:
+def usable_lens(inspector: Inspector) -> Lens:
     """The model's lens, held against a whole forward of the model once. Raises LensError, saying why there is none."""
-    lens = session.metrics.lens()
-    if lens is not None and (unseen := session.metrics.unverified()):
-        session.look_through(lambda _: None, unseen)
-        lens = session.metrics.lens()
+    lens = inspector.run.metrics.lens()
+    if lens is not None and (unseen := inspector.run.metrics.unverified()):
+        inspector.replay.look_through(lambda _: None, unseen)
+        lens = inspector.run.metrics.lens()
     if lens is None:
-        raise LensError(session.metrics.no_lens)
+        raise LensError(inspector.run.metrics.no_lens)
     return lens
 
 
@@ -78,15 +78,15 @@ def check_scored(lens: Lens, ids: Iterable[int]) -> None:
         raise CommandError(f"this model's head scores ids 0 to {scored - 1}, and not {beyond[0]}")
 
 
-def _wish(session: Session) -> RecordRequest:
+def _request(inspector: Inspector) -> RecordRequest:
     """The residual stream at the focus, after the embedding and after each layer."""
-    outline = [stage.address for stage in session.anatomy.stages if stage.kind in (StageKind.EMBED, StageKind.LAYER)]
-    return RecordRequest("residuals", frozenset(outline), session.vector, about=session.focus)
+    outline = [stage.address for stage in inspector.anatomy.stages if stage.kind in (StageKind.EMBED, StageKind.LAYER)]
+    return RecordRequest("residuals", frozenset(outline), inspector.focus.vector, about=inspector.focus.position)
 
 
-def _residuals(session: Session, lens: Lens) -> dict[str, Tensor]:
+def _residuals(inspector: Inspector, lens: Lens) -> dict[str, Tensor]:
     """The residual stream at the focus after each stage of the outline that has run for this token."""
-    found = session.recorder.get(session, _wish(session))
+    found = inspector.replay.recorded(_request(inspector))
     if not found:
         raise CommandError("no stage of the residual stream has run yet for this token: go on to `embed`")
     layers = {address: vector for address, vector in found.items() if address != "embed"}
@@ -100,15 +100,15 @@ def _residuals(session: Session, lens: Lens) -> dict[str, Tensor]:
     return {address: vector for address, vector in found.items() if vector is not None and len(vector) == lens.width}
 
 
-def _own(session: Session) -> tuple[str, Tensor] | None:
+def _own(inspector: Inspector) -> tuple[str, Tensor] | None:
     """The model's own logits, where it has come to them and they are about the focus."""
-    event = session.event
-    first, length = session.forward_positions()
-    if not event.trail or session.focus_position() != first + length - 1:
+    event = inspector.event
+    first, length = inspector.forward_positions()
+    if not event.trail or inspector.focus_position() != first + length - 1:
         return None
     stage, logits = event.trail[0]
     return stage.address, logits
 
 
-def _layers(session: Session) -> int:
-    return len(session.anatomy.layers())
+def _layers(inspector: Inspector) -> int:
+    return len(inspector.anatomy.layers())

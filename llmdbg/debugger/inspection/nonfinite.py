@@ -18,8 +18,8 @@ from llmdbg.probes.finiteness import Extent, can_be_measured, extents
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from llmdbg.debugger.execution.session import Session
     from llmdbg.debugger.execution.stop import TokenRow
+    from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.models.stages import Stage
 
 _ROWS_BEFORE = 8
@@ -116,13 +116,13 @@ class NonfiniteHunt:
     notes: tuple[str, ...]
 
 
-def ask(session: Session, _arguments: str = "") -> NonfiniteHunt:
+def ask(inspector: Inspector, _arguments: str = "") -> NonfiniteHunt:
     """Answer `info nonfinite`. Raises CommandError where the forward has failed and the run stands nowhere."""
-    at_tokenize = session.event.stage.kind is StageKind.TOKENIZE
-    asked_at, tokens = session.event.token, session.tokens()
-    with session.elsewhere():
-        hunted = _Hunted(session, asked_at)
-        found = None if hunted.at.first_bad is None else _find(session, hunted, tokens)
+    at_tokenize = inspector.event.stage.kind is StageKind.TOKENIZE
+    asked_at, tokens = inspector.event.token, inspector.run.tokens()
+    with inspector.replay.elsewhere():
+        hunted = _Hunted(inspector, asked_at)
+        found = None if hunted.at.first_bad is None else _find(inspector, hunted, tokens)
     notes = list(hunted.notes)
     if at_tokenize:
         notes.insert(0, "nothing had run yet: the prefill was run for this, and is not kept")
@@ -138,20 +138,20 @@ def ask(session: Session, _arguments: str = "") -> NonfiniteHunt:
         tokens_run=hunted.run,
         stages=len(passed),
         found=found,
-        before=_before(session, hunted.at),
-        nearest=_nearest(session, passed),
+        before=_before(inspector, hunted.at),
+        nearest=_nearest(inspector, passed),
         least=_least(passed),
         notes=tuple(notes),
     )
-    session.last_answers["nonfinite"] = answer
+    inspector.asked.last_answers["nonfinite"] = answer
     return answer
 
 
 class _Hunted:
     """The token in which it began, `at`, how many forwards finding it took, and what to say of the way there."""
 
-    def __init__(self, session: Session, token: int) -> None:
-        self._session = session
+    def __init__(self, inspector: Inspector, token: int) -> None:
+        self._inspector = inspector
         self.run = 0
         self.notes: tuple[str, ...] = ()
         self.at = self._sweep(token)
@@ -162,13 +162,13 @@ class _Hunted:
 
     def _sweep(self, token: int) -> Sweep:
         self.run += 1
-        return sweep(self._session, token)
+        return sweep(self._inspector, token)
 
     def _brought_by_cache(self) -> Sweep | None:
         """The token that put what is not finite into the cache, run again. None where none did."""
         if self.at.from_cache is None:
             return None
-        there = self._sweep(max(0, self.at.from_cache - len(self._session.prompt.ids) + 1))
+        there = self._sweep(max(0, self.at.from_cache - len(self._inspector.prompt.ids) + 1))
         if there.first_bad is None:
             self.notes = (
                 f"position {self.at.from_cache} of the KV cache is not finite, and token {there.token}, which fed it, "
@@ -193,15 +193,15 @@ class _Hunted:
         return latest
 
 
-def _find(session: Session, hunted: _Hunted, tokens: tuple[TokenRow, ...]) -> Find:
+def _find(inspector: Inspector, hunted: _Hunted, tokens: tuple[TokenRow, ...]) -> Find:
     """Describe the first stage that is not finite. May run the token once more, without the user's edits."""
     at = hunted.at
     assert at.first_bad is not None
     passed = at.passed[at.first_bad]
     bad = passed.bad
     assert bad is not None and bad.extent.first is not None and bad.extent.value is not None
-    module = session.anatomy.modules.get(passed.stage.address)
-    edits = _edits_of(session, at.token, [passed.stage.address])
+    module = inspector.anatomy.modules.get(passed.stage.address)
+    edits = _edits_of(inspector, at.token, [passed.stage.address])
     return Find(
         address=passed.stage.address,
         module=passed.stage.module,
@@ -223,24 +223,24 @@ def _find(session: Session, hunted: _Hunted, tokens: tuple[TokenRow, ...]) -> Fi
         weights_are_read=_weights_are_read(module),
         from_cache=at.from_cache,
         edits=edits,
-        finite_without_edits=_finite_without_edits(session, hunted, passed.stage) if edits else None,
-        earlier_edits=_edits_of(session, at.token, [each.stage.address for each in at.passed[: at.first_bad]]),
+        finite_without_edits=_finite_without_edits(inspector, hunted, passed.stage) if edits else None,
+        earlier_edits=_edits_of(inspector, at.token, [each.stage.address for each in at.passed[: at.first_bad]]),
     )
 
 
-def _finite_without_edits(session: Session, hunted: _Hunted, stage: Stage) -> bool:
+def _finite_without_edits(inspector: Inspector, hunted: _Hunted, stage: Stage) -> bool:
     """Whether a stage is finite when the token runs without the user's edits."""
-    with session.without_edits():
+    with inspector.branching.without_edits():
         hunted.run += 1
-        bare = sweep(session, hunted.at.token)
+        bare = sweep(inspector, hunted.at.token)
     return all(each.bad is None for each in bare.passed if each.stage.address == stage.address)
 
 
-def _edits_of(session: Session, token: int, addresses: list[str]) -> tuple[int, ...]:
+def _edits_of(inspector: Inspector, token: int, addresses: list[str]) -> tuple[int, ...]:
     """The numbers of the edits that change any of these stages while `token` is produced."""
     return tuple(
         each.number
-        for each in session.edits.list()
+        for each in inspector.run.edits.list()
         if each.enabled
         and token >= each.since
         and each.token in (None, token)
@@ -266,31 +266,31 @@ def _weights_are_read(module: nn.Module | None) -> bool | None:
     return all(map(can_be_measured, parameters)) if parameters else None
 
 
-def _before(session: Session, at: Sweep) -> tuple[StageExtent, ...]:
+def _before(inspector: Inspector, at: Sweep) -> tuple[StageExtent, ...]:
     """The last stages before the first that is not finite, and that one, with what their weights reach."""
     if at.first_bad is None:
         return ()
-    return _with_weights(session, at.passed[max(0, at.first_bad - _ROWS_BEFORE) : at.first_bad + 1])
+    return _with_weights(inspector, at.passed[max(0, at.first_bad - _ROWS_BEFORE) : at.first_bad + 1])
 
 
-def _with_weights(session: Session, rows: list[PassedStage]) -> tuple[StageExtent, ...]:
+def _with_weights(inspector: Inspector, rows: list[PassedStage]) -> tuple[StageExtent, ...]:
     """What stages reach, their own weights too. One copy to the host."""
-    owned = [_own_weights(session, each.stage) for each in rows]
+    owned = [_own_weights(inspector, each.stage) for each in rows]
     measured = iter(extents([(tensor, None) for each in owned for tensor in each]))
     reaches = [[next(measured) for _ in each] for each in owned]
     return tuple(_stage_extent(each, weights) for each, weights in zip(rows, reaches, strict=True))
 
 
-def _own_weights(session: Session, stage: Stage) -> list[Tensor]:
-    module = session.anatomy.modules.get(stage.address)
+def _own_weights(inspector: Inspector, stage: Stage) -> list[Tensor]:
+    module = inspector.anatomy.modules.get(stage.address)
     return [] if module is None else [each for each in module.parameters(recurse=False) if can_be_measured(each)]
 
 
-def _nearest(session: Session, passed: list[PassedStage]) -> tuple[StageExtent, ...]:
+def _nearest(inspector: Inspector, passed: list[PassedStage]) -> tuple[StageExtent, ...]:
     """The stages nearest to overflow. A logits processor's scores are no activations."""
     rows = [each for each in passed if each.outputs and each.stage.kind is not StageKind.PROCESSOR]
     rows.sort(key=lambda each: -max(extent.headroom for extent in _extents(each.outputs)))
-    return _with_weights(session, rows[:_NEAREST])
+    return _with_weights(inspector, rows[:_NEAREST])
 
 
 def _least(passed: list[PassedStage]) -> StageExtent | None:

@@ -14,7 +14,7 @@ from llmdbg.probes.statistics import dtype_name
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,13 @@ class ParameterFacts:
     note: str = ""
 
 
-def stored(session: Session, name: str) -> ParameterFacts | None:
+def stored(inspector: Inspector, name: str) -> ParameterFacts | None:
     """The parameter or buffer of a dotted name: the model's own, or one that begins with a stage (`12.mlp.up.weight`).
 
     None where there is none. Raises CommandError for one that cannot be read.
     """
-    model = session.loaded.model
-    for full in _full_names(session, name):
+    model = inspector.model
+    for full in _full_names(inspector, name):
         owner, _, last = full.rpartition(".")
         try:
             module = model.get_submodule(owner)
@@ -44,12 +44,12 @@ def stored(session: Session, name: str) -> ParameterFacts | None:
     return None
 
 
-def _full_names(session: Session, name: str) -> list[str]:
+def _full_names(inspector: Inspector, name: str) -> list[str]:
     """`name` itself, and with the stage that it begins with told by its module's path, the longest such stage first."""
     parts, names = name.split("."), [name]
     for length in range(len(parts) - 1, 0, -1):
         address = ".".join(parts[:length])
-        if session.has_stage(address) and (module := session.stage(address).module) is not None:
+        if inspector.run.stages.has(address) and (module := inspector.run.stages.find(address).module) is not None:
             names.append(".".join((module, *parts[length:])))
     return names
 

@@ -10,22 +10,22 @@ from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
 
 _MOST = 4000  # characters
 
 
-def printed(session: Session, source: str) -> str:
+def printed(inspector: Inspector, source: str) -> str:
     """What an expression is worth, as Python writes it. Raises CommandError for whatever it raises.
 
     `out` is a copy of the stop's main tensor and `inputs` the arguments of the stage.
     """
-    event = session.event
+    event = inspector.event
     out = main_tensor(event.output)
     names = {
         "out": None if out is None else out.clone(),
         "inputs": event.args,
-        "model": session.loaded.model,
+        "model": inspector.model,
         "torch": torch,
     }
     try:

@@ -6,8 +6,12 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmdbg.models.stages import StageKind
+
 if TYPE_CHECKING:
     from torch import nn
+
+    from llmdbg.debugger.inspection.inspector import Inspector
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +35,11 @@ def source_of(module: nn.Module | None) -> SourceCode:
     except (OSError, TypeError):
         return SourceCode(kind.__name__)
     return SourceCode(kind.__name__, file, first, tuple(line.rstrip() for line in lines))
+
+
+def source(inspector: Inspector) -> SourceCode:
+    """The Python source of the forward that has just run. Raises CommandError where there is no live model."""
+    stage = inspector.event.stage
+    module = inspector.anatomy.modules.get(stage.address)
+    head = inspector.model.get_output_embeddings() if stage.kind is StageKind.LOGITS else None
+    return source_of(module if module is not None else head)

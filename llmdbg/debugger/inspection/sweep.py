@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.engine.stage_event import StageEvent
 
 _UNSEEN = (StageKind.TOKENIZE, StageKind.SAMPLE)
@@ -92,14 +92,14 @@ def is_bad(stage: Stage, extent: Extent) -> bool:
     return not extent.is_finite
 
 
-def sweep(session: Session, token: int) -> Sweep:
+def sweep(inspector: Inspector, token: int) -> Sweep:
     """Run `token`'s forward up to where the token would be chosen, measuring every stage. Within `elsewhere()`.
 
     A forward that fails on the way gives what was measured until then.
     """
-    watched = {stage.address for stage in session.anatomy.stages} | {ANY_PROCESSOR.address}
-    taking, found = _Taking(session), Sweep(token)
-    with forward_of(session, token, watched, taking.handler) as events:
+    watched = {stage.address for stage in inspector.anatomy.stages} | {ANY_PROCESSOR.address}
+    taking, found = _Taking(inspector), Sweep(token)
+    with forward_of(inspector, token, watched, taking.handler) as events:
         try:
             for event in events:
                 if event.stage.kind is StageKind.TOKENIZE:
@@ -107,7 +107,7 @@ def sweep(session: Session, token: int) -> Sweep:
                 if taking.at_end:
                     break
                 if taking.at_beginning:
-                    _look_into_cache(session, found)
+                    _look_into_cache(inspector, found)
                     continue
                 found.trouble = "it was interrupted"
                 break
@@ -120,9 +120,9 @@ def sweep(session: Session, token: int) -> Sweep:
 class _Taking:
     """Measures the events of one forward. Nothing is waited for inside it."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, inspector: Inspector) -> None:
         self.at_beginning = self.at_end = False
-        self._session = session
+        self._inspector = inspector
         self._recorder = FinitenessRecorder()
         self._stages: list[tuple[Stage, list[_Place], list[_Place]]] = []
 
@@ -132,11 +132,11 @@ class _Taking:
         if event.stage.kind is StageKind.TOKENIZE:
             return False
         if event.stage.kind not in _UNSEEN:
-            given = self._record(event, _inputs(self._session, event))
+            given = self._record(event, _inputs(self._inspector, event))
             gave = self._record(event, list(tensors_in(event.output, "output")))
             self._stages.append((event.stage, given, gave))
         self.at_beginning = len(self._stages) == 1
-        last = event.trail and event.stage.address == self._session.choosing_stages()[-2].address
+        last = event.trail and event.stage.address == self._inspector.run.stages.choosing()[-2].address
         self.at_end = bool(last) or event.stage.kind is StageKind.SAMPLE
         return self.at_beginning or self.at_end
 
@@ -150,7 +150,7 @@ class _Taking:
         return [PassedStage(stage, measured(given), measured(gave)) for stage, given, gave in self._stages]
 
     def _record(self, event: StageEvent, tensors: list[tuple[str, Tensor]]) -> list[_Place]:
-        prompt = len(self._session.prompt.ids)
+        prompt = len(self._inspector.prompt.ids)
         first, length = positions(event, prompt)
         noted = []
         for name, tensor in tensors:
@@ -170,9 +170,9 @@ class _Place:
     number: int
 
 
-def _inputs(session: Session, event: StageEvent) -> list[tuple[str, Tensor]]:
+def _inputs(inspector: Inspector, event: StageEvent) -> list[tuple[str, Tensor]]:
     """The tensors of numbers that a stage was given, by their names. Masks are left out: they may be -inf."""
-    module = session.anatomy.modules.get(event.stage.address)
+    module = inspector.anatomy.modules.get(event.stage.address)
     names = _argument_names(type(module).forward) if module is not None else ()
     named: dict[str, Any] = {}
     for index, value in enumerate(event.args):
@@ -189,14 +189,14 @@ def _argument_names(forward: Callable[..., Any]) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def _look_into_cache(session: Session, found: Sweep) -> None:
+def _look_into_cache(inspector: Inspector, found: Sweep) -> None:
     """Find the earliest position in the KV cache that is not finite. One copy to the host.
 
     The forward stands at its first stage: no layer has added to the cache yet.
     """
-    fed = session.engine.timeline.length(found.token)
+    fed = inspector.focus.forward_positions(found.token)[0]
     firsts, offsets = [], []
-    layers = getattr(session.engine.cache, "layers", None) or ()
+    layers = getattr(inspector.debuggee.cache, "layers", None) or ()
     for layer in layers:
         for name in ("keys", "values"):
             tensor = getattr(layer, name, None)

@@ -17,13 +17,13 @@ from llmdbg.probes.statistics import dtype_name
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.addresses import Target
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.engine.stage_event import StageEvent
 
 _SHOWN = 3
 
 
-def save_tensors(session: Session, target: Target, path: Path) -> str:
+def save_tensors(inspector: Inspector, target: Target, path: Path) -> str:
     """Write every tensor that the stages of `target` gave for the present token, replacing the file; say so in a line.
 
     A single tensor is called by its stage's address, one of several by its place as well: `12.self_attn[1]`. Of a stage
@@ -31,10 +31,10 @@ def save_tensors(session: Session, target: Target, path: Path) -> str:
     the token again (up to two forwards) unless the run stands at the only stage asked for. Raises CommandError for a
     stage that has not run yet for this token, for tensors the format cannot hold, and where the file cannot be written.
     """
-    token = session.event.token
+    token = inspector.event.token
     if not target.at(token):
         raise CommandError(f"{target.text} is not of token {token}, where you stand: `goto {target.text}` first")
-    found = _found(session, target.addresses)
+    found = _found(inspector, target.addresses)
     missing = sorted(target.addresses - found.keys())
     if missing:
         raise CommandError(f"{missing[0]} has not run yet for token {token}: `goto {missing[0]}` first")
@@ -42,15 +42,15 @@ def save_tensors(session: Session, target: Target, path: Path) -> str:
     if not named:
         raise CommandError(f"{target.text} gave no tensor")
     replaced = path.exists()
-    _write(path, named, _metadata(session, target))
+    _write(path, named, _metadata(inspector, target))
     return f"wrote {path}{' (replaced)' if replaced else ''}: {_described(named)}"
 
 
-def _found(session: Session, addresses: frozenset[str]) -> dict[str, dict[str, Tensor]]:
+def _found(inspector: Inspector, addresses: frozenset[str]) -> dict[str, dict[str, Tensor]]:
     """Copies of what these stages gave until here, by address and name."""
-    place = session.place
+    place = inspector.run.place
     if addresses == {place.address}:
-        return {place.address: _copies(session.event)}
+        return {place.address: _copies(inspector.event)}
     if place == BEGINNING:
         return {}
     found: dict[str, dict[str, Tensor]] = {}
@@ -63,7 +63,7 @@ def _found(session: Session, addresses: frozenset[str]) -> dict[str, dict[str, T
         left -= event.stage.address == place.address
         return left < 0
 
-    with session.elsewhere(), forward_of(session, place.token, {*addresses, place.address}, look) as events:
+    with inspector.replay.elsewhere(), forward_of(inspector, place.token, {*addresses, place.address}, look) as events:
         for event in events:
             if left < 0 or event.stage.address != "tokenize":
                 break
@@ -87,18 +87,18 @@ def _own(name: str, tensor: Tensor) -> Tensor:
     return plain.clone(memory_format=torch.contiguous_format)
 
 
-def _metadata(session: Session, target: Target) -> dict[str, str]:
+def _metadata(inspector: Inspector, target: Target) -> dict[str, str]:
     """Where the tensors come from. The format holds text alone."""
-    first, length = session.forward_positions()
+    first, length = inspector.forward_positions()
     return {
         "format": "pt",
         "written_by": "llmdbg",
-        "model": session.loaded.name,
+        "model": inspector.loaded.name,
         "address": target.text,
-        "token": str(session.event.token),
-        "phase": session.event.phase.value,
+        "token": str(inspector.event.token),
+        "phase": inspector.event.phase.value,
         "positions": f"{first}-{first + length - 1}",
-        "prompt_length": str(len(session.prompt.ids)),
+        "prompt_length": str(len(inspector.prompt.ids)),
     }
 
 

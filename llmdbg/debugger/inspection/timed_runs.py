@@ -11,21 +11,23 @@ from llmdbg.errors import CommandError
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.engine.stage_event import EventHandler, StageEvent
 
 
 @contextmanager
 def forward_of(
-    session: Session, token: int, watched: Collection[str], handler: EventHandler
+    inspector: Inspector, token: int, watched: Collection[str], handler: EventHandler
 ) -> Iterator[Generator[StageEvent, None, None]]:
     """The events of a run that begins with `token`'s forward, with the edits of this branch and nothing else armed.
 
-    Only within `session.elsewhere()`. Leave it before `token`'s `sample` has been passed, and the token is not taken.
+    Only within `Replay.elsewhere()`. Leave it before `token`'s `sample` has been passed, and the token is not taken.
     """
-    session.engine.edit(session.edits.addresses(), session.edits.editor(len(session.prompt.ids)))
-    session.engine.arm(watched, handler)
-    stages = session.engine.stages(token)
+    inspector.debuggee.stops.edit(
+        inspector.run.edits.addresses(), inspector.run.edits.editor(len(inspector.prompt.ids))
+    )
+    inspector.debuggee.stops.arm(watched, handler)
+    stages = inspector.debuggee.events(token)
     try:
         yield stages
     finally:
@@ -45,26 +47,26 @@ class TimedRun:
     laps: dict[str, list[float]] = field(default_factory=dict)
 
 
-def run_to_choice(session: Session, token: int, watched: Collection[str], *, until: int | None = None) -> TimedRun:
+def run_to_choice(inspector: Inspector, token: int, watched: Collection[str], *, until: int | None = None) -> TimedRun:
     """Run from `token`'s forward to where the token `until` is chosen (itself without one), timing some stages.
 
-    Only within `session.elsewhere()`, in a timeline that is thrown away and has no edits. With nothing watched, no
+    Only within `Replay.elsewhere()`, in a timeline that is thrown away and has no edits. With nothing watched, no
     module carries a hook and nothing is suspended before the end. Raises CommandError when interrupted.
     """
     found, pending = TimedRun(), list[tuple[str, Callable[[], float | None]]]()
-    engine = session.engine
+    clock = inspector.debuggee.clock
 
     def note(event: StageEvent) -> bool:
-        pending.append((event.stage.address, engine.lap(event)))
+        pending.append((event.stage.address, clock.lap(event.stage.address)))
         return False
 
     with (
-        _thrown_away(session, token, token if until is None else until),
-        forward_of(session, token, watched, note) as run,
+        _thrown_away(inspector, token, token if until is None else until),
+        forward_of(inspector, token, watched, note) as run,
     ):
         for event in run:
             if event.stage.kind is StageKind.SAMPLE:
-                found.token, found.ms = event.token, engine.token_milliseconds()
+                found.token, found.ms = event.token, clock.token_milliseconds()
                 break
             if event.stage.kind is not StageKind.TOKENIZE:
                 raise CommandError("interrupted: nothing was measured to its end")
@@ -76,9 +78,9 @@ def run_to_choice(session: Session, token: int, watched: Collection[str], *, unt
 
 
 @contextmanager
-def _thrown_away(session: Session, token: int, last: int) -> Iterator[None]:
+def _thrown_away(inspector: Inspector, token: int, last: int) -> Iterator[None]:
     """A timeline of its own that ends by itself with token `last`: nothing has to be armed to stop there."""
-    with session.without_edits():
-        timeline = session.engine.timeline
+    with inspector.branching.without_edits():
+        timeline = inspector.debuggee.timeline
         timeline.settings = ((0, replace(timeline.settings_at(token), max_new_tokens=last + 1)),)
         yield

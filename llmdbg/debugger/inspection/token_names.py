@@ -8,35 +8,35 @@ from typing import TYPE_CHECKING
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
 
 
-def token_id(session: Session, word: str) -> int:
+def token_id(inspector: Inspector, word: str) -> int:
     """The id that `word` means: an id, a text in quotes, or a bare word, with or without a space before it.
 
     Raises CommandError for an id outside the vocabulary, and for a text that is not exactly one token.
     """
-    size = int(session.loaded.model.get_input_embeddings().weight.shape[0])
+    size = int(inspector.model.get_input_embeddings().weight.shape[0])
     if word.isdecimal() and word.isascii():
         if len(word) > 9 or int(word) >= size:
             raise CommandError(f"the vocabulary has ids 0 to {size - 1}, not {word}")
         return int(word)
     text = _unquoted(word)
-    id = session.vocabulary.id_of(text)
+    id = inspector.vocabulary.id_of(text)
     if id is not None:
         return id
-    if text == word and (id := session.vocabulary.id_of(f" {text}")) is not None:
+    if text == word and (id := inspector.vocabulary.id_of(f" {text}")) is not None:
         return id
-    pieces = session.vocabulary.split(text)
+    pieces = inspector.vocabulary.split(text)
     if len(pieces) < 2:
         raise CommandError(f"no token stands for {word}: `info candidates` lists the likeliest with their ids")
-    spelled = " + ".join(f"{quoted_token(session, each)} ({each})" for each in pieces[:6])
+    spelled = " + ".join(f"{quoted_token(inspector, each)} ({each})" for each in pieces[:6])
     raise CommandError(f"{word} is {len(pieces)} tokens here, {spelled}: name one of them")
 
 
-def quoted_token(session: Session, id: int) -> str:
+def quoted_token(inspector: Inspector, id: int) -> str:
     """A token's text in JSON's quotes, as messages show it."""
-    return json.dumps(session.vocabulary.text(id), ensure_ascii=False)
+    return json.dumps(inspector.vocabulary.text(id), ensure_ascii=False)
 
 
 def _unquoted(word: str) -> str:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.engine.generation.settings import describe_sampling
+from llmdbg.debugger.inspection.source import source
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,72 +39,72 @@ class TokenTable:
     notes: tuple[str, ...]
 
 
-def model_info(session: Session) -> ModelInfo:
+def model_info(inspector: Inspector) -> ModelInfo:
     """Describe the model and how it samples."""
     from llmdbg.probes.statistics import dtype_name
 
-    model, config = session.loaded.model, session.engine.config
+    model, sampling = inspector.model, inspector.debuggee.sampling
     parameters = list(model.parameters())
     embeddings = model.get_input_embeddings()
     return ModelInfo(
-        name=session.loaded.name,
+        name=inspector.loaded.name,
         architecture=type(model).__name__,
         parameters=sum(parameter.numel() for parameter in parameters),
         bytes=sum(parameter.numel() * parameter.element_size() for parameter in parameters),
-        layers=len(session.anatomy.layers()),
+        layers=len(inspector.anatomy.layers()),
         dtype=dtype_name(model.dtype),
         device=str(model.device),
-        attention=session.loaded.attn,
-        context=session.anatomy.context_length,
+        attention=inspector.loaded.attn,
+        context=inspector.anatomy.context_length,
         vocabulary=int(embeddings.weight.shape[0]),
-        sampling="" if config is None else describe_sampling(config),
-        notes=(*session.loaded.notes, *session.engine.notes),
+        sampling="" if sampling is None else sampling.description,
+        notes=(*inspector.loaded.notes, *inspector.debuggee.notes),
     )
 
 
-def _tokens(session: Session) -> TokenTable:
-    return TokenTable(session.tokens(), session.prompt.notes)
+def _tokens(inspector: Inspector) -> TokenTable:
+    return TokenTable(inspector.run.tokens(), inspector.prompt.notes)
 
 
-def _effect(session: Session) -> Any:
-    from llmdbg.debugger.execution.edit_control import effect
+def _effect(inspector: Inspector) -> Any:
+    from llmdbg.debugger.inspection.edit_effect import effect
 
-    return effect(session)
+    return effect(inspector)
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One thing that `info` can be asked: `ask(session, arguments)` answers with a frozen value, or a tuple of them.
+    """One thing that `info` can be asked: `ask(inspector, arguments)` answers with a frozen value, or a tuple of them.
 
     `takes` is how what may follow the topic's name is written, empty where nothing may.
     """
 
     summary: str
-    ask: Callable[[Session, str], Any]
+    ask: Callable[[Inspector, str], Any]
     takes: str = ""
 
 
-def _simple(answer: Callable[[Session], Any]) -> Callable[[Session, str], Any]:
-    return lambda session, _: answer(session)
+def _simple(answer: Callable[[Inspector], Any]) -> Callable[[Inspector, str], Any]:
+    return lambda inspector, _: answer(inspector)
 
 
-def _insight(name: str) -> Callable[[Session, str], Any]:
+def _insight(name: str) -> Callable[[Inspector, str], Any]:
     """What a module of `insight` answers. It is imported when it is asked."""
 
-    def ask(session: Session, arguments: str) -> Any:
-        return import_module(f"llmdbg.debugger.inspection.{name}").ask(session, arguments)
+    def ask(inspector: Inspector, arguments: str) -> Any:
+        return import_module(f"llmdbg.debugger.inspection.{name}").ask(inspector, arguments)
 
     return ask
 
 
-def _candidates(session: Session) -> Any:
-    return session.stop.candidates or "no candidates here: they begin at `logits`"
+def _candidates(inspector: Inspector) -> Any:
+    return inspector.stop.candidates or "no candidates here: they begin at `logits`"
 
 
 TOPICS: dict[str, Topic] = {
     "tokens": Topic("the sequence so far", _simple(_tokens)),
-    "stage": Topic("where the run stands", _simple(lambda session: session.stop)),
-    "stats": Topic("the tensor here, in numbers", _simple(lambda session: session.stop.tensor)),
+    "stage": Topic("where the run stands", _simple(lambda inspector: inspector.stop)),
+    "stats": Topic("the tensor here, in numbers", _simple(lambda inspector: inspector.stop.tensor)),
     "candidates": Topic("what may come next", _simple(_candidates)),
     "lens": Topic("what each layer so far would say", _insight("lens"), "[TOKEN …]"),
     "attribution": Topic("what each part adds to a token's logit", _insight("attribution"), "[TOKEN]"),
@@ -113,10 +113,12 @@ TOPICS: dict[str, Topic] = {
     "values": Topic("the numbers themselves", _insight("values"), "[ADDRESS][SLICE] [by magnitude | as heat]"),
     "nonfinite": Topic("where NaN or infinity comes from", _insight("nonfinite")),
     "cost": Topic("where the time and the memory go", _insight("cost")),
-    "source": Topic("the source of the forward that has run", _simple(lambda session: session.source())),
-    "breakpoints": Topic("breakpoints, tracepoints and watches", _simple(lambda session: session.breakpoints.list())),
-    "branches": Topic("the branches", _simple(lambda session: session.branch_rows())),
-    "edits": Topic("the edits of this branch", _simple(lambda session: session.edits.list())),
+    "source": Topic("the source of the forward that has run", _simple(source)),
+    "breakpoints": Topic(
+        "breakpoints, tracepoints and watches", _simple(lambda inspector: inspector.run.breakpoints.list())
+    ),
+    "branches": Topic("the branches", _simple(lambda inspector: inspector.branching.rows())),
+    "edits": Topic("the edits of this branch", _simple(lambda inspector: inspector.run.edits.list())),
     "effect": Topic("what the edits changed", _simple(_effect)),
     "model": Topic("the model that runs", _simple(model_info)),
 }

@@ -11,51 +11,51 @@ from llmdbg.explain.tour import TourStop, itinerary
 from llmdbg.models.stages import SAMPLE
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
     from llmdbg.debugger.execution.stop import Stop
+    from llmdbg.debugger.inspection.inspector import Inspector
 
 
 @dataclass(frozen=True, slots=True)
 class TourPlace:
-    """Where a session is on its tour: at the `number`-th of `of` stops, from 1; `title` is empty between two stops."""
+    """Where a run is on its tour: at the `number`-th of `of` stops, from 1; `title` is empty between two stops."""
 
     number: int
     of: int
     title: str
 
 
-def tour_stops(session: Session) -> tuple[TourStop, ...]:
-    """The stops of the tour through this session's model."""
-    return itinerary(session.anatomy, session.engine.processors)
+def tour_stops(inspector: Inspector) -> tuple[TourStop, ...]:
+    """The stops of the tour through this model."""
+    return itinerary(inspector.anatomy, inspector.debuggee.processors)
 
 
-def tour_place(session: Session) -> TourPlace:
-    """Where the session is: at a stop, or behind the last that it has passed."""
-    stops, here = tour_stops(session), session.stop
+def tour_place(inspector: Inspector) -> TourPlace:
+    """Where the run is: at a stop, or after the last that it has passed."""
+    stops, here = tour_stops(inspector), inspector.stop
     at = [index for index, each in enumerate(stops) if (each.address, each.token) == (here.stage.address, here.token)]
     if at:
         return TourPlace(at[0] + 1, len(stops), stops[at[0]].title)
-    order = {stage.address: index for index, stage in enumerate(session.stages())}
+    order = {stage.address: index for index, stage in enumerate(inspector.run.stages.all())}
     reached = (here.token, order.get(here.stage.address, 0))
     passed = sum((each.token, order[each.address]) < reached for each in stops)
     return TourPlace(passed, len(stops), "")
 
 
-def go_on(session: Session) -> Stop | None:
+def go_on(inspector: Inspector) -> Stop | None:
     """Go to the next stop, None where there is none or the generation has ended before it. Raises what a run raises."""
-    place = tour_place(session)
-    for wanted in tour_stops(session)[place.number :]:
-        if session.end is not None and wanted.token > session.stop.token:
+    place = tour_place(inspector)
+    for wanted in tour_stops(inspector)[place.number :]:
+        if inspector.run.end is not None and wanted.token > inspector.stop.token:
             return None
-        if stop := _at(session, wanted):
+        if stop := _at(inspector, wanted):
             return stop
     return None
 
 
-def _at(session: Session, wanted: TourStop) -> Stop | None:
+def _at(inspector: Inspector, wanted: TourStop) -> Stop | None:
     """Stand at a stop of the tour; None where the model does not run that stage, or ends first."""
-    if session.end is None:
-        stop = session.go(
+    if inspector.run.end is None:
+        stop = inspector.run.go(
             resume_plans.ResumePlan(frozenset((wanted.address, SAMPLE.address)), token=wanted.token, regardless=True)
         )
         if (stop.stage.address, stop.token) == (wanted.address, wanted.token):
@@ -64,6 +64,8 @@ def _at(session: Session, wanted: TourStop) -> Stop | None:
             return None
     try:
         # It has been passed: a layer may run its parts in another order than it lists them.
-        return reverse.goto(session, session.addresses.resolve(f"{wanted.address}@{wanted.token}"))
+        return reverse.goto(
+            inspector.replay, inspector.run.stages.addresses.resolve(f"{wanted.address}@{wanted.token}")
+        )
     except CommandError:
         return None

@@ -11,30 +11,29 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from llmdbg.debugger.execution.recorder import RecordRequest
 from llmdbg.debugger.inspection.parameters import ParameterFacts, stored
 from llmdbg.debugger.inspection.slices import read_slice, slice_text
+from llmdbg.debugger.inspection.values_answer import PANE_COUNT, Values, ValuesAsked, ValuesQuestion
 from llmdbg.debugger.positions import focus_in
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import AddressError, CommandError
-from llmdbg.probes.axes import Axes, Index, cut, index_of, whole
-from llmdbg.probes.heat import Heat, heat
+from llmdbg.probes.axes import Axes, cut, whole
+from llmdbg.probes.heat import heat
 from llmdbg.probes.statistics import dtype_name
-from llmdbg.probes.values import Number, Summary, summary, unreadable, window
+from llmdbg.probes.values import Summary, summary, unreadable, window
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmdbg.debugger.execution.session import Session
-    from llmdbg.debugger.execution.trace import TimelinePosition
+    from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.engine.stage_event import StageEvent
 
 COUNT = 128
 """How many numbers an answer lists."""
 _LARGEST = 8
-_PANE_COUNT, _PANE_LARGEST = 1024, 1000
+_PANE_LARGEST = 1000
 _ANSWER_CELLS, _PANE_CELLS = (24, 72), (64, 160)
 _WORDS = re.compile(
     r"(?P<name>(?:layers?\s+)?[^\[\s]*)\s*(?P<slice>\[[^\]]*\])?\s*"
@@ -44,54 +43,6 @@ _WORDS = re.compile(
 _USAGE = (
     "it is written [ADDRESS][SLICE] and `by magnitude`, `as heat` or `as mean heat`, as in 12.mlp[0, -1] by magnitude"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ValuesQuestion:
-    """What to show: `name` is empty for where the run stands; `how` is numbers, magnitude, heat or mean heat."""
-
-    name: str = ""
-    slice: str = ""
-    how: str = "numbers"
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """The numbers of one slice of one tensor.
-
-    `asked` is what they were asked for by, empty where they follow the run. `part` is output, input or parameter;
-    `token` is which token's, None for a parameter. `sliced` is the slice's own
-    shape and `slice` how it is written, with every index counted from the front; `size` is how many numbers it has.
-    `numbers` are those from number `offset` on, row by row, or by falling magnitude where `how` is magnitude: then
-    `indices` says where each is. `heat` is there where `how` asks for it. `summary` is left out of an answer that goes
-    on with an earlier one.
-    """
-
-    asked: str
-    address: str
-    part: str
-    token: int | None
-    shape: tuple[int, ...]
-    dtype: str
-    device: str
-    slice: str
-    sliced: tuple[int, ...]
-    size: int
-    how: str
-    offset: int
-    numbers: tuple[Number, ...]
-    indices: tuple[Index, ...] = ()
-    summary: Summary | None = None
-    heat: Heat | None = None
-    note: str = ""
-
-    def index(self, place: int) -> Index:
-        """The index in the whole tensor of number `place` of the slice."""
-        return index_of(place, self.axes())
-
-    def axes(self) -> Axes:
-        """What the slice takes of each dimension."""
-        return read_slice(self.slice, self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,42 +58,28 @@ class _Source:
     note: str = ""
 
 
-@dataclass(slots=True)
-class _Asked:
-    """What a session was last asked: by a command, where `next` is what it goes on with, and by the pane."""
-
-    choice: ValuesQuestion = ValuesQuestion()
-    at: tuple[TimelinePosition, int | None] | None = None
-    next: int = 0
-    pane_window: tuple[int, int] = (0, _PANE_COUNT)
-    pane: Values | None = None
-
-
-_ASKED: WeakKeyDictionary[Session, _Asked] = WeakKeyDictionary()
-
-
-def ask(session: Session, arguments: str) -> Values | str:
+def ask(inspector: Inspector, arguments: str) -> Values | str:
     """Answer `info values` and `x ADDRESS[SLICE]`, and have the pane show the same.
 
     Raises AddressError for what names neither a stage nor a parameter, CommandError for what cannot be shown.
     """
     choice = _read(arguments)
-    return _answer(session, _asked(session), choice, 0)
+    return _answer(inspector, _asked(inspector), choice, 0)
 
 
-def go_on(session: Session) -> Values | str:
+def go_on(inspector: Inspector) -> Values | str:
     """Answer `x` alone: the numbers behind those it listed last, or the first ones where the run has moved since."""
-    asked = _asked(session)
-    moved = asked.at != (session.place, session.focus)
-    return _answer(session, asked, asked.choice, 0 if moved else asked.next)
+    asked = _asked(inspector)
+    moved = asked.at != (inspector.run.place, inspector.focus.position)
+    return _answer(inspector, asked, asked.choice, 0 if moved else asked.next)
 
 
-def shown(session: Session) -> Values | str:
+def shown(inspector: Inspector) -> Values | str:
     """What the pane shows at a stop: what was asked for last, where the pane was scrolled to."""
-    asked = _asked(session)
+    asked = _asked(inspector)
     asked.pane = None
     try:
-        source = _source(session, asked.choice)
+        source = _source(inspector, asked.choice)
     except CommandError as error:
         # A slice that fits the prefill need not fit what comes later.
         return str(error)
@@ -154,13 +91,13 @@ def shown(session: Session) -> Values | str:
     return asked.pane
 
 
-def fetch(session: Session, wanted: tuple[int, int]) -> Values | str:
+def fetch(inspector: Inspector, wanted: tuple[int, int]) -> Values | str:
     """The same from number `wanted[0]` on, `wanted[1]` of them: copies those and computes nothing else."""
-    asked = _asked(session)
+    asked = _asked(inspector)
     asked.pane_window = wanted
-    source = _source(session, asked.choice) if asked.pane is not None else None
+    source = _source(inspector, asked.choice) if asked.pane is not None else None
     if asked.pane is None or source is None or isinstance(source, str):
-        return shown(session)
+        return shown(inspector)
     asked.pane = _in_window(asked.pane, source, wanted)
     return asked.pane
 
@@ -168,11 +105,11 @@ def fetch(session: Session, wanted: tuple[int, int]) -> Values | str:
 def _in_window(found: Values, source: _Source, wanted: tuple[int, int]) -> Values:
     """With the numbers in a window; of those by magnitude, and of a tensor that ends before it, with the first."""
     beginning = found.how == "magnitude" or wanted[0] >= found.size
-    return _at(found, source, *((0, _PANE_COUNT) if beginning else wanted))
+    return _at(found, source, *((0, PANE_COUNT) if beginning else wanted))
 
 
-def _asked(session: Session) -> _Asked:
-    return _ASKED.setdefault(session, _Asked())
+def _asked(inspector: Inspector) -> ValuesAsked:
+    return inspector.asked.values
 
 
 def _read(arguments: str) -> ValuesQuestion:
@@ -186,11 +123,11 @@ def _read(arguments: str) -> ValuesQuestion:
     return ValuesQuestion("" if name == "." else name, words["slice"] or "", how)
 
 
-def _answer(session: Session, asked: _Asked, choice: ValuesQuestion, offset: int) -> Values | str:
-    source = _source(session, choice)
+def _answer(inspector: Inspector, asked: ValuesAsked, choice: ValuesQuestion, offset: int) -> Values | str:
+    source = _source(inspector, choice)
     if choice != asked.choice:
-        asked.pane_window = (0, _PANE_COUNT)
-    asked.choice, asked.at, asked.next = choice, (session.place, session.focus), 0
+        asked.pane_window = (0, PANE_COUNT)
+    asked.choice, asked.at, asked.next = choice, (inspector.run.place, inspector.focus.position), 0
     if isinstance(source, str):
         return source
     by_magnitude = choice.how == "magnitude"
@@ -237,16 +174,16 @@ def _at(found: Values, source: _Source, offset: int, count: int) -> Values:
     return replace(found, offset=offset, numbers=window(source.tensor, offset, count))
 
 
-def _source(session: Session, choice: ValuesQuestion) -> _Source | str:
+def _source(inspector: Inspector, choice: ValuesQuestion) -> _Source | str:
     """The slice that was asked for, or a sentence that says why there is none yet."""
     name, is_input = _without_in(choice.name)
     if not name:
-        taken = _taken(session, session.event, choice, is_input=is_input)
+        taken = _taken(inspector, inspector.event, choice, is_input=is_input)
     else:
-        named = _named(session, name)
+        named = _named(inspector, name)
         if isinstance(named, ParameterFacts):
             return _parameter(named, choice)
-        taken = _recorded(session, named, choice, is_input=is_input)
+        taken = _recorded(inspector, named, choice, is_input=is_input)
     if isinstance(taken, CommandError):
         raise taken
     return taken
@@ -257,42 +194,44 @@ def _without_in(name: str) -> tuple[str, bool]:
     return (name.removesuffix("in").removesuffix("."), True) if f".{name}".endswith(".in") else (name, False)
 
 
-def _named(session: Session, name: str) -> str | ParameterFacts:
+def _named(inspector: Inspector, name: str) -> str | ParameterFacts:
     """The address of the one stage that a name means, or else the parameter."""
     try:
-        target = session.addresses.resolve(name)
+        target = inspector.run.stages.addresses.resolve(name)
     except AddressError as error:
-        if (found := stored(session, name)) is not None:
+        if (found := stored(inspector, name)) is not None:
             return found
         raise AddressError(str(error).replace("no stage is", "no stage and no parameter is", 1)) from error
     if len(target.addresses) > 1:
         raise CommandError(f"{name} names {len(target.addresses)} stages: the values shown are those of one")
-    if not target.at(session.event.token):
-        raise CommandError(f"the values shown are those of token {session.event.token}: `goto {name}` goes there first")
+    if not target.at(inspector.event.token):
+        raise CommandError(
+            f"the values shown are those of token {inspector.event.token}: `goto {name}` goes there first"
+        )
     return next(iter(target.addresses))
 
 
 def _recorded(
-    session: Session, address: str, choice: ValuesQuestion, *, is_input: bool
+    inspector: Inspector, address: str, choice: ValuesQuestion, *, is_input: bool
 ) -> _Source | str | CommandError:
-    if address == "tokenize" != session.event.stage.address:
+    if address == "tokenize" != inspector.event.stage.address:
         return "tokenize runs once, before the forward: `info tokens` shows the ids it gave"
-    if address == session.event.stage.address:
-        return _taken(session, session.event, choice, is_input=is_input)
+    if address == inspector.event.stage.address:
+        return _taken(inspector, inspector.event, choice, is_input=is_input)
 
     def take(event: StageEvent) -> _Source | str | CommandError:
-        taken = _taken(session, event, choice, is_input=is_input)
+        taken = _taken(inspector, event, choice, is_input=is_input)
         return replace(taken, tensor=taken.tensor.detach().clone()) if isinstance(taken, _Source) else taken
 
-    about = (is_input, choice.slice, session.focus)
-    found = session.recorder.get(session, RecordRequest("values", frozenset([address]), take, about=about))
-    default = f"{address} has not run yet for token {session.event.token}"
+    about = (is_input, choice.slice, inspector.focus.position)
+    found = inspector.replay.recorded(RecordRequest("values", frozenset([address]), take, about=about))
+    default = f"{address} has not run yet for token {inspector.event.token}"
     taken: _Source | str | CommandError = found.get(address, default)
     return taken
 
 
 def _taken(
-    session: Session, event: StageEvent, choice: ValuesQuestion, *, is_input: bool
+    inspector: Inspector, event: StageEvent, choice: ValuesQuestion, *, is_input: bool
 ) -> _Source | str | CommandError:
     """The slice of what a stage gave out or took in. Called inside the forward: it raises nothing and does not wait."""
     address = event.stage.address
@@ -302,16 +241,16 @@ def _taken(
     if why := unreadable(tensor):
         return CommandError(f"{address} cannot be shown: {why}")
     try:
-        axes = read_slice(choice.slice, tensor.shape) if choice.slice else _at_focus(session, event, tensor)
+        axes = read_slice(choice.slice, tensor.shape) if choice.slice else _at_focus(inspector, event, tensor)
     except CommandError as error:
         return error
     part = "input" if is_input else "output"
     return _Source(cut(tensor, axes), axes, tuple(tensor.shape), address, part, event.token)
 
 
-def _at_focus(session: Session, event: StageEvent, tensor: Tensor) -> Axes:
+def _at_focus(inspector: Inspector, event: StageEvent, tensor: Tensor) -> Axes:
     """The vector at the focus; everything where no dimension runs over positions."""
-    axis, position = focus_in(event, tensor, len(session.prompt.ids), session.focus)
+    axis, position = focus_in(event, tensor, len(inspector.prompt.ids), inspector.focus.position)
     if axis is None:
         return whole(tensor.shape)
     last = tensor.dim() - 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmdbg.engine.debuggee import Verifiable
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.inspection.inspector import Inspector
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +24,25 @@ class Proof:
     differs: str | None
 
 
-def verify(session: Session) -> Proof:
+def verify(inspector: Inspector) -> Proof:
     """Run `generate()` from the prompt over the tokens so far, then come back. Raises CommandError where none can be.
 
     Logits are compared by a hash of their bits. What the user has forced, banned, set or edited is no longer the
     model's own doing, and is refused.
     """
-    branch, count = session.branches.current, len(session.generated_ids())
+    if not isinstance(inspector.debuggee, Verifiable):
+        raise CommandError(f"{inspector.debuggee.name} cannot run without the debugger, so there is nothing to verify")
+    branch, count = inspector.run.branches.current, len(inspector.run.generated_ids())
     if branch.timeline.overrides or branch.edits.list() or len(branch.timeline.settings) > 1:
         raise CommandError("this branch is not the model's own doing any more: `switch main` and verify that")
     if count == 0:
         raise CommandError("nothing has been generated yet: go on with `token` first")
-    place = session.place
-    settings = replace(session.settings, max_new_tokens=count)
-    with session.left():
-        ids, hashes = session.engine.untouched(settings)
-    session.return_to(place)
+    place = inspector.run.place
+    with inspector.branching.left():
+        ids, hashes = inspector.debuggee.untouched(count)
+    inspector.replay.return_to(place)
     known = branch.timeline.fingerprints()
-    ours = session.generated_ids()
+    ours = inspector.run.generated_ids()
     for token, (id, hashed) in enumerate(zip(ids, hashes, strict=True)):
         if token < len(ours) and ours[token] != id:
             return Proof(token + 1, token, "id")

@@ -18,27 +18,27 @@ from llmdbg.debugger.persistence.model import (
 )
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
+    from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
+    from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.editing.edits import Edit
     from llmdbg.debugger.execution.branches import Branch
-    from llmdbg.debugger.execution.session import Session
 
 _MOST_STAGES = 2000
 
 
-def capture(session: Session, saved: SavedSession, layout: Mapping[str, Any] | None = None) -> SavedSession:
+def capture(debugger: Debugger, saved: SavedSession, layout: Mapping[str, Any] | None = None) -> SavedSession:
     """`saved` as the session stands now. `layout` None keeps the one it has. Copies nothing from the device."""
-    stop = session.stop
+    stop = debugger.stop
     return replace(
         saved,
-        settings=session.settings,
-        breakpoints=tuple(map(_as_saved, session.breakpoints.list())),
+        settings=saved.settings if debugger.debuggee.settings is None else debugger.debuggee.settings,
+        breakpoints=tuple(map(_as_saved, debugger.breakpoints.list())),
         place=SavedPosition(stop.stage.address, stop.token),
-        ended=session.end is not None and session.end.stopped_by != "quit",
-        generated=session.generated_ids(),
-        focus=session.focus,
-        branches=_branches(session),
-        branch=session.branches.current.number,
+        ended=debugger.end is not None and debugger.end.stopped_by != "quit",
+        generated=debugger.run.generated_ids(),
+        focus=debugger.focus.position,
+        branches=_branches(debugger),
+        branch=debugger.run.branches.current.number,
         layout=saved.layout if layout is None else dict(layout),
         updated=now(),
     )
@@ -64,18 +64,22 @@ def _edit(edit: Edit) -> SavedEdit:
     return SavedEdit(edit.number, edit.text, edit.since, edit.enabled, at[:_MOST_STAGES])
 
 
-def _branches(session: Session) -> tuple[SavedBranch, ...]:
+def _branches(debugger: Debugger) -> tuple[SavedBranch, ...]:
     """All branches; none while there is one that nothing was done to, which the other fields describe."""
-    rows = tuple(_branch(each, session) for each in session.branches)
+    rows = tuple(_branch(each, debugger) for each in debugger.run.branches)
     plain = len(rows) == 1 and not rows[0].choices and not rows[0].edits and len(rows[0].settings) == 1
     return () if plain else rows
 
 
-def _branch(branch: Branch, session: Session) -> SavedBranch:
+def _branch(branch: Branch, debugger: Debugger) -> SavedBranch:
     timeline = branch.timeline
-    current = branch is session.branches.current
-    place = SavedPosition(session.stop.stage.address, session.stop.token) if current else branch.place
-    ids = timeline.ids if len(timeline.ids) > len(session.generated_ids()) or not current else session.generated_ids()
+    current = branch is debugger.run.branches.current
+    place = SavedPosition(debugger.stop.stage.address, debugger.stop.token) if current else branch.place
+    ids = (
+        timeline.ids
+        if len(timeline.ids) > len(debugger.run.generated_ids()) or not current
+        else debugger.run.generated_ids()
+    )
     return SavedBranch(
         branch.number,
         branch.name,

@@ -20,9 +20,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
+from llmdbg.debugger.breakpoints.breakpoint import BreakpointKind
 from llmdbg.debugger.limits import MOST_BREAKPOINTS, MOST_LEFT_PAD, MOST_LINE, MOST_LINES
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import SessionFileError
 from llmdbg.formatting import counted
 from llmdbg.models.spec import DEMO_MODEL, ModelSpec
@@ -155,7 +155,7 @@ class SavedBranch:
 
 @dataclass(frozen=True, slots=True)
 class SavedSession:
-    """All that is kept of a session.
+    """All that is kept of a debugger.
 
     `spec`, `prompt`, `chat`, `system` (None: none was given), `left_pad` (pad tokens before the prompt) and `settings`
     are how it was begun. `owner` is the process that has it, or had it last; `open` is False once the user has left

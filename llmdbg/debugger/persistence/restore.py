@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.breakpoints.addresses import Target
-from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
+from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
 from llmdbg.debugger.breakpoints.parse import check_answerable, parse_saved
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.editing.edit_language import MADE_AGAIN, EditContext, read_edit
@@ -19,16 +19,17 @@ from llmdbg.debugger.execution.branches import Branch
 from llmdbg.debugger.execution.resume_plans import ResumePlan
 from llmdbg.debugger.execution.trace import TimelinePosition
 from llmdbg.debugger.persistence.model import SavedBranch, SavedBreakpoint, SavedEdit, SavedPosition, SavedSession
-from llmdbg.engine.generation.engine import vocabulary_size
-from llmdbg.engine.generation.timeline import Timeline
-from llmdbg.engine.generation.token_overrides import TokenOverrides
+from llmdbg.engine.debuggee import live_model
+from llmdbg.engine.generation.timeline import GenerationTimeline
+from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.errors import AddressError, GenerationError, UsageError
+from llmdbg.models.anatomy import vocabulary_size
 from llmdbg.models.stages import SAMPLE, TOKENIZE
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.addresses import AddressBook
     from llmdbg.debugger.breakpoints.parse import BreakpointSpec
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.debugger import Debugger
 
 _PROCESSOR = re.compile(r"sample\.[a-z0-9_]{1,60}")
 
@@ -36,43 +37,45 @@ _PROCESSOR = re.compile(r"sample\.[a-z0-9_]{1,60}")
 _MOST_LOST = 20
 
 
-def restore(session: Session, saved: SavedSession) -> tuple[str, ...]:
-    """Bring a freshly made session, without breakpoints yet, to where `saved` stood.
+def restore(debugger: Debugger, saved: SavedSession) -> tuple[str, ...]:
+    """Bring a freshly made debugger, without breakpoints yet, to where `saved` stood.
 
     Returns a sentence for everything that is not as it was. A replay never goes beyond the token it stood at, and
     `session.interrupt()` stops it.
     """
-    notes = _branches_again(session, saved)
+    notes = _branches_again(debugger, saved)
     # Before the replay, so that those that compare know what they saw; it stops at none of them.
-    notes += _set_again(session, saved.breakpoints)
-    notes += _replay(session, saved)
-    notes += _tokens_that_differ(session, saved)
-    if saved.focus is not None and saved.focus < len(session.tokens()):
-        session.focus = saved.focus
-        session.look()
+    notes += _set_again(debugger, saved.breakpoints)
+    notes += _replay(debugger, saved)
+    notes += _tokens_that_differ(debugger, saved)
+    if saved.focus is not None and saved.focus < len(debugger.run.tokens()):
+        debugger.focus.position = saved.focus
+        debugger.run.look()
     elif saved.focus is not None:
         notes.append(f"there is no position {saved.focus} to focus on: the last one has the focus")
     return tuple(notes)
 
 
-def _replay(session: Session, saved: SavedSession) -> list[str]:
+def _replay(debugger: Debugger, saved: SavedSession) -> list[str]:
     place = saved.place
     if place == SavedPosition(TOKENIZE.address, 0):
         return []
     try:
         processor = place.address.startswith("sample.")
-        stages = frozenset((place.address,)) if processor else session.addresses.resolve(place.address).addresses
+        stages = (
+            frozenset((place.address,)) if processor else debugger.run.stages.addresses.resolve(place.address).addresses
+        )
     except AddressError as error:
         # The token before is the last that is surely not beyond the place.
-        before = [] if place.token == 0 else _run_to(session, frozenset((SAMPLE.address,)), place.token - 1)
+        before = [] if place.token == 0 else _run_to(debugger, frozenset((SAMPLE.address,)), place.token - 1)
         return [f"the session stood at a stage that is not here now: {error}", *before]
-    return _run_to(session, stages, place.token)
+    return _run_to(debugger, stages, place.token)
 
 
-def _run_to(session: Session, stages: frozenset[str], token: int) -> list[str]:
+def _run_to(debugger: Debugger, stages: frozenset[str], token: int) -> list[str]:
     """Run to the first of `stages` at `token`, and no further than where that token is chosen."""
     try:
-        stop = session.go(ResumePlan(stages | {SAMPLE.address}, token=token, regardless=True))
+        stop = debugger.run.go(ResumePlan(stages | {SAMPLE.address}, token=token, regardless=True))
     except GenerationError as error:
         return [str(error)]
     if stop.stage.address in stages and stop.token == token:
@@ -81,24 +84,24 @@ def _run_to(session: Session, stages: frozenset[str], token: int) -> list[str]:
     return [f"the replay stands at {stop.stage.address}@{stop.token}: this time it did not stop at {wanted}@{token}"]
 
 
-def _tokens_that_differ(session: Session, saved: SavedSession) -> list[str]:
-    again = session.generated_ids()
+def _tokens_that_differ(debugger: Debugger, saved: SavedSession) -> list[str]:
+    again = debugger.run.generated_ids()
     pairs = enumerate(zip(again, saved.generated, strict=False))
     first = next((index for index, (one, other) in pairs if one != other), None)
     if first is not None:
         return [f"the replay gave other tokens than before, from token {first} on"]
-    if saved.ended and len(again) == len(saved.generated) and session.end is None:
+    if saved.ended and len(again) == len(saved.generated) and debugger.end is None:
         return ["the generation had ended here, and goes on now"]
-    if not saved.ended and session.end is not None:
+    if not saved.ended and debugger.end is not None:
         return [f"the generation had not ended yet, and ends now at token {len(again) - 1}"]
     return []
 
 
-def _branches_again(session: Session, saved: SavedSession) -> list[str]:
+def _branches_again(debugger: Debugger, saved: SavedSession) -> list[str]:
     """Put every branch back. Their tokens are known and nothing more: whoever goes there has them run again."""
     if not saved.branches:
         return []
-    size, notes = vocabulary_size(session.loaded.model), list[str]()
+    size, notes = vocabulary_size(live_model(debugger.debuggee).model), list[str]()
     by_number: dict[int, Branch] = {}
     for each in saved.branches:
         steered = [id for choice in each.choices for id in (choice.force, *choice.ban) if id is not None]
@@ -106,33 +109,33 @@ def _branches_again(session: Session, saved: SavedSession) -> list[str]:
             notes.append(f"branch {each.name} is left out: it has a token that this model does not have")
             continue
         parent = None if each.parent is None else by_number.get(each.parent)
-        by_number[each.number] = _branch_again(session, each, parent)
+        by_number[each.number] = _branch_again(debugger, each, parent)
     if not by_number:
         return notes
     current = by_number.get(saved.branch) or next(iter(by_number.values()))
-    session.adopt(tuple(by_number.values()), current)
+    debugger.branching.adopt(tuple(by_number.values()), current)
     for each in saved.branches:
         if each.number in by_number:
-            notes += _edits_again(session, by_number[each.number], each.edits)
-    session.begin_again()
+            notes += _edits_again(debugger, by_number[each.number], each.edits)
+    debugger.replay.begin_again()
     return notes
 
 
-def _branch_again(session: Session, saved: SavedBranch, parent: Branch | None) -> Branch:
+def _branch_again(debugger: Debugger, saved: SavedBranch, parent: Branch | None) -> Branch:
     settings = tuple((each.since, each.settings) for each in saved.settings)
-    timeline = Timeline(len(session.prompt.ids), settings, list(saved.generated))
+    timeline = GenerationTimeline(len(debugger.debuggee.prompt.ids), settings, list(saved.generated))
     timeline.overrides = {each.token: TokenOverrides(each.force, frozenset(each.ban)) for each in saved.choices}
     place = TimelinePosition(saved.place.token, saved.place.address)
     return Branch(saved.number, saved.name, parent, saved.fork, saved.why, timeline, place)
 
 
-def _edits_again(session: Session, branch: Branch, edits: tuple[SavedEdit, ...]) -> list[str]:
+def _edits_again(debugger: Debugger, branch: Branch, edits: tuple[SavedEdit, ...]) -> list[str]:
     notes: list[str] = []
     for saved in edits:
         if len(notes) == _MOST_LOST:
             return [*notes, "more edits are left out: is this the model they were made on?"]
         try:
-            branch.edits.put_back(_edit_again(session, saved))
+            branch.edits.put_back(_edit_again(debugger, saved))
         except UsageError as error:
             notes.append(f"edit {saved.number} (`{saved.line[:60]}`) is left out: {error}")
             continue
@@ -144,22 +147,28 @@ def _edits_again(session: Session, branch: Branch, edits: tuple[SavedEdit, ...])
     return notes
 
 
-def _edit_again(session: Session, saved: SavedEdit) -> Edit:
-    ground = EditContext(session.addresses, session.anatomy, session.loaded.model, saved.since, len(session.prompt.ids))
+def _edit_again(debugger: Debugger, saved: SavedEdit) -> Edit:
+    ground = EditContext(
+        debugger.run.stages.addresses,
+        debugger.debuggee.anatomy,
+        live_model(debugger.debuggee).model,
+        saved.since,
+        len(debugger.debuggee.prompt.ids),
+    )
     if saved.line.partition(" ")[0] not in MADE_AGAIN:
-        stages = frozenset(each for each in saved.stages if session.has_stage(each))
+        stages = frozenset(each for each in saved.stages if debugger.run.stages.has(each))
         return Edit(saved.number, saved.line, stages, saved.since, None, DormantEdit(saved.line), enabled=False)
     draft = read_edit(saved.line, ground)
     return Edit(saved.number, draft.text, draft.stages, saved.since, draft.token, draft.change, saved.enabled)
 
 
-def _set_again(session: Session, breakpoints: tuple[SavedBreakpoint, ...]) -> list[str]:
+def _set_again(debugger: Debugger, breakpoints: tuple[SavedBreakpoint, ...]) -> list[str]:
     notes: list[str] = []
     for saved in breakpoints:
         if len(notes) == _MOST_LOST:
             return [*notes, "more breakpoints are left out: is this the model they were set on?"]
         try:
-            session.breakpoints.put_back(_breakpoint_again(session, saved))
+            debugger.breakpoints.put_back(_breakpoint_again(debugger, saved))
         except UsageError as error:
             notes.append(f"breakpoint {saved.number} is left out: {error}")
             continue
@@ -167,11 +176,11 @@ def _set_again(session: Session, breakpoints: tuple[SavedBreakpoint, ...]) -> li
     return notes
 
 
-def _breakpoint_again(session: Session, saved: SavedBreakpoint) -> Breakpoint:
+def _breakpoint_again(debugger: Debugger, saved: SavedBreakpoint) -> Breakpoint:
     spec = parse_saved(saved.kind, saved.address, saved.condition, saved.expressions)
-    target = _target(session.addresses, spec)
-    kinds = session.addresses.kinds(target)
-    check_answerable(spec.asked(), kinds, session.vocabulary, session.metrics.why_no_lens)
+    target = _target(debugger.run.stages.addresses, spec)
+    kinds = debugger.run.stages.addresses.kinds(target)
+    check_answerable(spec.asked(), kinds, debugger.debuggee.vocabulary, debugger.run.metrics.why_no_lens)
     return Breakpoint(
         saved.number,
         target,
@@ -197,7 +206,7 @@ def _target(addresses: AddressBook, spec: BreakpointSpec) -> Target:
 
 
 def _beyond_session(line: str) -> tuple[str, ...]:
-    """What is wrong with a command of a saved session, in words; nothing where it is taken back."""
+    """What is wrong with a command of a saved debugger, in words; nothing where it is taken back."""
     try:
         return COMMANDS.parse(line).effect.beyond_session()
     except UsageError:

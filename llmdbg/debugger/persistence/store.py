@@ -1,6 +1,6 @@
 """Saved sessions as files: each written whole or not at all, and open in one process at a time.
 
-sessions/ID/session.json   everything but the prompt, one field a line
+sessions/ID/debugger.json   everything but the prompt, one field a line
 sessions/ID/prompt.txt     the prompt, written once: it may be long, and `session.json` is written after every command
 sessions/ID.damaged-N      a session that could not be read, kept aside
 sessions/.lock             held for the moment in which a session is taken or old ones are removed
@@ -58,7 +58,7 @@ class Survey:
 
     @property
     def latest(self) -> SavedSession | None:
-        """What `--resume` without an id means: the last interrupted session, or else the last that was closed."""
+        """What `--resume` without an id means: the last interrupted debugger, or else the last that was closed."""
         return next(iter((*self.interrupted, *self.closed)), None)
 
 
@@ -85,7 +85,7 @@ class SessionStore:
                 self._write(saved)
 
     def load(self, id: str) -> SavedSession:
-        """Read a session, whoever has it open."""
+        """Read a debugger, whoever has it open."""
         if not _ID.fullmatch(id):
             raise SessionFileError(f"{id!r} is no session's id: it looks like 20260131-093000-1f2e")
         folder = self._folder / id

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, StoppingCriteriaList
 
     from llmdbg.engine.generation.replay_state import ReplayState
-    from llmdbg.engine.generation.timeline import Timeline
-    from llmdbg.engine.generation.token_overrides import TokenOverrides
+    from llmdbg.engine.generation.timeline import GenerationTimeline
     from llmdbg.engine.stage_event import ScoresTrail
     from llmdbg.engine.stops import Stops
+    from llmdbg.engine.token_overrides import TokenOverrides
     from llmdbg.models.anatomy import Anatomy
 
 
@@ -40,7 +40,9 @@ class DecodeLoop:
     `length` or `context` once it is over; a stop string of the generation config counts as `eos`.
     """
 
-    def __init__(self, anatomy: Anatomy, stops: Stops, timeline: Timeline, past: ReplayState, start: int = 0) -> None:
+    def __init__(
+        self, anatomy: Anatomy, stops: Stops, timeline: GenerationTimeline, past: ReplayState, start: int = 0
+    ) -> None:
         self.processors: tuple[Stage, ...] = ()
         self.config: GenerationConfig | None = None
         self.notes: tuple[str, ...] = ()
@@ -141,7 +143,7 @@ class DecodeLoop:
         if token == self._start:
             self._stops.release()
         self._timeline.begin(token, model_kwargs, self._past.streams, self._past.modules)
-        self._stops.begin_token()
+        self._stops.clock.begin_token()
 
     def _at(self, token: int) -> None:
         self._stops.token = token

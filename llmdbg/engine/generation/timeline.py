@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.generation.cache_bank import CacheBank
-from llmdbg.engine.generation.token_overrides import TokenOverrides
+from llmdbg.engine.token_overrides import TokenOverrides
 
 if TYPE_CHECKING:
     from llmdbg.engine.generation.module_state import ModuleState, State
-    from llmdbg.engine.generation.settings import GenerationSettings
     from llmdbg.engine.random_streams import RandomStreams
+    from llmdbg.engine.settings import GenerationSettings
 
 _FEWEST_MARKS = 64
 _CACHE_NAMES = ("past_key_values", "cache_params")
@@ -32,7 +33,7 @@ class _Beginning:
 
 
 @dataclass(slots=True)
-class Timeline:
+class GenerationTimeline:
     """`ids` are the generated ids, those after the present stop included when someone has gone back.
 
     `settings` says from which token on which settings hold, `overrides` where a choice was not the model's own.
@@ -138,9 +139,9 @@ class Timeline:
             self._bank.keep(self._live, self.length(self._live_token))
         self._live = None
 
-    def fork(self, token: int) -> Timeline:
+    def fork(self, token: int) -> GenerationTimeline:
         """Another timeline that shares everything before `token`'s forward. The run must have been left."""
-        other = Timeline(self.prompt_length, self.settings, self.ids[:token])
+        other = GenerationTimeline(self.prompt_length, self.settings, self.ids[:token])
         other.overrides = {at: overrides for at, overrides in self.overrides.items() if at < token}
         other._bank = self._bank.fork(token, self.length(token))
         other._beginnings = self._beginnings[: token + 1]
@@ -165,11 +166,6 @@ class Timeline:
         del self._beginnings[token + 1 :]
         self._bank.cut(token, self.length(token))
         self._marked = min(self._marked, token + 1)
-
-
-def fingerprint_of(logits: Tensor) -> Tensor:
-    """A hash of the bits of a tensor, as one int64 on its device."""
-    return torch.hash_tensor(logits).view(torch.int64)
 
 
 def _cache(kwargs: dict[str, Any]) -> Any:

@@ -10,12 +10,13 @@ from llmdbg.frontends.sanitize import quoted, sanitize
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
+    from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
     from llmdbg.debugger.commands import Command
     from llmdbg.debugger.editing.edits import Edit
     from llmdbg.debugger.execution.branches import BranchRow
-    from llmdbg.debugger.execution.edit_control import Effect, Likely
     from llmdbg.debugger.inspection.comparing import BranchComparison
+    from llmdbg.debugger.inspection.edit_effect import Effect
+    from llmdbg.debugger.inspection.likely import Likely
     from llmdbg.debugger.inspection.topics import ModelInfo
     from llmdbg.debugger.inspection.verify import Proof
 

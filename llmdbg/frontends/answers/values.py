@@ -13,7 +13,7 @@ from llmdbg.frontends.sanitize import sanitize
 from llmdbg.probes.digits import digits
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.inspection.values import Values
+    from llmdbg.debugger.inspection.values_answer import Values
     from llmdbg.probes.axes import Index
     from llmdbg.probes.heat import Heat
     from llmdbg.probes.values import LocatedNumber, Summary

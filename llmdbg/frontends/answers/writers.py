@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
-from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
+from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
 from llmdbg.debugger.commands import Command
 from llmdbg.debugger.editing.edits import Edit
 from llmdbg.debugger.execution.branches import BranchRow
-from llmdbg.debugger.execution.edit_control import Effect
 from llmdbg.debugger.execution.stop import Stop, TokenRow
 from llmdbg.debugger.inspection.comparing import BranchComparison
 from llmdbg.debugger.inspection.cost import Cost
+from llmdbg.debugger.inspection.edit_effect import Effect
 from llmdbg.debugger.inspection.nonfinite import NonfiniteHunt
 from llmdbg.debugger.inspection.source import SourceCode
 from llmdbg.debugger.inspection.topics import ModelInfo, TokenTable
-from llmdbg.debugger.inspection.values import Values
+from llmdbg.debugger.inspection.values_answer import Values
 from llmdbg.debugger.inspection.verify import Proof
 from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.glossary import Term

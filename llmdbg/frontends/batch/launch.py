@@ -6,19 +6,19 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.persistence.restore import restore
 from llmdbg.frontends.batch.checks import check_addresses, parse_commands
 from llmdbg.frontends.batch.progress import LoadingBar
 from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
 from llmdbg.frontends.export import export
 from llmdbg.frontends.log import route_libraries, route_transformers
-from llmdbg.frontends.opening import opened
+from llmdbg.frontends.opening import open_generation, opening_notes
 from llmdbg.frontends.sanitize import sanitize
 
 if TYPE_CHECKING:
     from llmdbg.debugger.persistence.model import SavedSession
-    from llmdbg.engine.generation.settings import GenerationSettings
+    from llmdbg.engine.settings import GenerationSettings
     from llmdbg.models.spec import ModelSpec
 
 
@@ -39,17 +39,17 @@ def launch(
     route_transformers()
     parsed = parse_commands(commands)
     with LoadingBar() as bar:
-        loaded, prompt = opened(spec, text, chat=chat, system=system, report=bar.update, left_pad=left_pad)
-    _tell((*loaded.notes, *prompt.notes))
-    session = Session(loaded, prompt, settings)
-    session.exporter = export
+        debuggee = open_generation(spec, text, settings, chat=chat, system=system, report=bar.update, left_pad=left_pad)
+    _tell(opening_notes(debuggee))
+    debugger = Debugger(debuggee)
+    debugger.exporter = export
     try:
-        check_addresses(parsed, session.addresses)
-        _tell(session.engine.notes)
-        _tell(restore(session, resumed) if resumed is not None else ())
-        run_batch(session, parsed, JsonWriter(sys.stdout) if json else TextWriter(sys.stdout))
+        check_addresses(parsed, debugger.run.stages.addresses)
+        _tell(debugger.debuggee.notes)
+        _tell(restore(debugger, resumed) if resumed is not None else ())
+        run_batch(debugger, parsed, JsonWriter(sys.stdout) if json else TextWriter(sys.stdout))
     finally:
-        session.close()
+        debugger.close()
     return 0
 
 

@@ -18,14 +18,14 @@ from llmdbg.frontends.unhit_breakpoints import never_hit, unhit_breakpoints
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands import Outcome, ParsedCommand
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.stop import End, Stop
 
 
 class Writer(Protocol):
     """Writes what happens."""
 
-    def tokens(self, session: Session) -> None: ...
+    def tokens(self, debugger: Debugger) -> None: ...
     def stop(self, stop: Stop) -> None: ...
     def answer(self, command: str, outcome: Answer) -> None: ...
     def end(self, end: End) -> None: ...
@@ -37,9 +37,9 @@ class TextWriter:
     def __init__(self, out: IO[str]) -> None:
         self._out = out
 
-    def tokens(self, session: Session) -> None:
+    def tokens(self, debugger: Debugger) -> None:
         """Write the token table of the prompt."""
-        self._write(stops.token_lines(session.tokens(), session.prompt.notes))
+        self._write(stops.token_lines(debugger.run.tokens(), debugger.debuggee.prompt.notes))
 
     def stop(self, stop: Stop) -> None:
         """Write a stop in one line."""
@@ -64,9 +64,9 @@ class JsonWriter:
     def __init__(self, out: IO[str]) -> None:
         self._out = out
 
-    def tokens(self, session: Session) -> None:
+    def tokens(self, debugger: Debugger) -> None:
         """Write a `tokens` event."""
-        self._write(events.tokens_event(session.tokens(), session.prompt.notes))
+        self._write(events.tokens_event(debugger.run.tokens(), debugger.debuggee.prompt.notes))
 
     def stop(self, stop: Stop) -> None:
         """Write a `stop` event."""
@@ -84,36 +84,36 @@ class JsonWriter:
         print(events.line(event), file=self._out, flush=True)
 
 
-def run_batch(session: Session, commands: Sequence[ParsedCommand], writer: Writer) -> None:
+def run_batch(debugger: Debugger, commands: Sequence[ParsedCommand], writer: Writer) -> None:
     """Run `commands`, or without any trace every stage of the outline to the end.
 
     Raises the LlmdbgError of the first command that fails; there is no end to write then.
     """
-    writer.tokens(session)
+    writer.tokens(debugger)
     try:
         if commands:
-            _run_commands(session, commands, writer)
+            _run_commands(debugger, commands, writer)
         else:
-            _trace(session, writer)
+            _trace(debugger, writer)
     finally:
-        ended = session.close()
+        ended = debugger.close()
     writer.end(ended)
     if ended.stopped_by != "quit":
-        for sentence in never_hit(session.breakpoints.list()):
+        for sentence in never_hit(debugger.breakpoints.list()):
             _tell(sentence)
 
 
-def _trace(session: Session, writer: Writer) -> None:
-    writer.stop(session.stop)
-    outline = resume_plans.outline(session.stages())
-    while session.end is None:
-        writer.stop(session.go(outline))
+def _trace(debugger: Debugger, writer: Writer) -> None:
+    writer.stop(debugger.stop)
+    outline = resume_plans.outline(debugger.run.stages.all())
+    while debugger.end is None:
+        writer.stop(debugger.run.go(outline))
 
 
-def _run_commands(session: Session, commands: Sequence[ParsedCommand], writer: Writer) -> None:
-    session.on_trace = writer.stop
+def _run_commands(debugger: Debugger, commands: Sequence[ParsedCommand], writer: Writer) -> None:
+    debugger.run.on_trace = writer.stop
     for each in commands:
-        for command, outcome in COMMANDS.run_all(session, each):
+        for command, outcome in COMMANDS.run_all(debugger, each):
             _write(outcome, command, writer)
             if isinstance(outcome, Quit):
                 return

@@ -56,7 +56,7 @@ _FULL_LOOK = TerminalLook("truecolor", unicode=True, light=False, multiplexer=No
 
 
 class LlmdbgApp(App[BaseException]):
-    """The screen of one session. Its return value is the error that kept it from starting, if one did."""
+    """The screen of one debugger. Its return value is the error that kept it from starting, if one did."""
 
     TITLE = "llmdbg"
     CSS_PATH: ClassVar[list[str]] = ["style.tcss", "colors.tcss"]  # type: ignore[assignment]

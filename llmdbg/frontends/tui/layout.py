@@ -25,7 +25,7 @@ class View:
     zoomed: bool = False
 
     def as_saved(self) -> dict[str, object]:
-        """For a saved session."""
+        """For a saved debugger."""
         return asdict(self)
 
 

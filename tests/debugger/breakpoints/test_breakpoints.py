@@ -67,7 +67,7 @@ def test_conditions_on_what_comes_next():
 def test_rank_and_top1_inside_a_layer_are_the_lens():
     session = started()
     run(session, "token 3")
-    text = session.vocabulary.text(session.stop.chosen.id)
+    text = session.debuggee.vocabulary.text(session.stop.chosen.id)
     run(session, f'break 1@2 if top1 == "{text}" and rank("{text}") == 1')
     run(session, "run")
     assert here(session) == "1@2"
@@ -96,7 +96,7 @@ def test_a_condition_is_given_changed_and_taken_away():
 def test_tracepoints_log_and_go_on():
     session = started()
     told: list[Any] = []
-    session.on_trace = told.append
+    session.run.on_trace = told.append
     run(session, "trace 0-1 norm, top1 if token > 5")
     run(session, "continue")
     assert session.end is not None
@@ -115,12 +115,12 @@ def test_tracepoints_log_and_go_on():
 
 def test_a_watch_stops_where_a_prediction_flips():
     session = started()
-    lens = session.metrics
+    lens = session.run.metrics
     tops = {}
     while session.end is None:
         run(session, "step")
         if session.stop.stage.kind == "layer":
-            tops[here(session)] = session.vocabulary.text(int(lens.scores(session._event).argmax()))
+            tops[here(session)] = session.debuggee.vocabulary.text(int(lens.scores(session._event).argmax()))
     flips = [f"1@{token}" for token in range(8) if tops[f"0@{token}"] != tops[f"1@{token}"]]
     session = started()
     run(session, "watch top1 at 0-1")
@@ -143,7 +143,7 @@ def test_a_watch_of_one_stage_compares_token_after_token_and_after_going_back():
 def test_the_first_nan_is_found():
     session = started()
     run(session, "token 3")
-    down = session.loaded.model.model.layers[1].mlp.down_proj
+    down = session.inspector.model.model.layers[1].mlp.down_proj
     handle = down.register_forward_hook(lambda _module, _args, out: out.index_fill(-1, torch.tensor([3]), torch.nan))
     try:
         run(session, "break nonfinite")

@@ -12,7 +12,7 @@ from llmdbg.debugger.breakpoints.expressions import MOST_CHARACTERS, parse_expre
 from llmdbg.debugger.breakpoints.parse import check_answerable
 from llmdbg.errors import ConditionError
 from llmdbg.models.stages import StageKind
-from llmdbg.models.tokens import Vocabulary
+from llmdbg.models.tokens import TokenizerVocabulary
 from llmdbg.probes.quantities import NAMES, TEXTS
 from tests.debugger import expression_texts
 
@@ -214,7 +214,7 @@ def test_nothing_measured_makes_it_raise(text, values):
 def refused(text, kinds, no_lens=""):
     """Why a condition can never be answered at stages of these kinds, empty where it can."""
     try:
-        check_answerable([parse_condition(text)], kinds, Vocabulary(None), lambda: no_lens)
+        check_answerable([parse_condition(text)], kinds, TokenizerVocabulary(None), lambda: no_lens)
     except ConditionError as error:
         return str(error)
     return ""

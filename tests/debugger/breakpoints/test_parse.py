@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from llmdbg.debugger.breakpoints import metrics
 from llmdbg.debugger.breakpoints.addresses import AddressBook, StageGroup
-from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
+from llmdbg.debugger.breakpoints.breakpoint import BreakpointKind
 from llmdbg.debugger.breakpoints.conditions import parse_condition
 from llmdbg.debugger.breakpoints.expressions import parse_expressions
 from llmdbg.debugger.breakpoints.parse import BreakpointSpec, parse_break, parse_saved, parse_trace, parse_watch
 from llmdbg.errors import AddressError, ConditionError, LlmdbgError
 from llmdbg.models.anatomy import dissect
-from tests.sessions import tiny_session
+from tests.sessions import do, tiny_session
 from tests.tiny import tiny_model
 
 BREAK, TRACE, WATCH = BreakpointKind.BREAK, BreakpointKind.TRACE, BreakpointKind.WATCH
@@ -118,20 +118,20 @@ def no_lens_yet(monkeypatch):
 )  # fmt: skip
 def test_a_lens_is_built_only_for_what_needs_one(no_lens_yet, line):
     session = tiny_session(max_new_tokens=4)
-    session.do(line)
+    do(session, line)
     while session.end is None:
-        session.do("continue")
+        do(session, "continue")
 
 
 @pytest.mark.parametrize("line", ["break 1 if entropy < 1", "trace 0 top1", "watch top1", "break flip"])
 def test_what_needs_a_lens_has_it_built_at_once(no_lens_yet, line):
     with pytest.raises(_Built):
-        tiny_session().do(line)
+        do(tiny_session(), line)
 
 
 def test_a_new_condition_builds_no_lens_either(no_lens_yet):
     session = tiny_session()
-    session.do("break 1")
-    session.do("condition 1 norm > 3")
+    do(session, "break 1")
+    do(session, "condition 1 norm > 3")
     with pytest.raises(_Built):
-        session.do("condition 1 top1_prob > .5")
+        do(session, "condition 1 top1_prob > .5")

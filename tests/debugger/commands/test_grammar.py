@@ -10,7 +10,7 @@ from llmdbg.debugger.commands import COMMANDS, Effect
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import AddressError, CommandError, LlmdbgError
 from llmdbg.probes.quantities import NAMES
-from tests.sessions import tiny_session
+from tests.sessions import do, tiny_session
 
 COMMAND_NAMES = [command.name for command in COMMANDS]
 by_name = pytest.mark.parametrize("command", COMMANDS, ids=COMMAND_NAMES)
@@ -107,9 +107,9 @@ def test_a_folder_of_nobody_s_is_refused_when_it_is_needed():
     line = "save tensor 0 ~nobody-is-called-so/x.safetensors"
     assert COMMANDS.parse(line).addresses == ("0",)
     session = tiny_session()
-    session.do("until 0")
+    do(session, "until 0")
     with pytest.raises(CommandError, match="no such user"):
-        session.do(line)
+        do(session, line)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_the_addresses_that_a_line_names(line, addresses):
     assert COMMANDS.parse(line).addresses == addresses
     for address in addresses:
         with pytest.raises(AddressError):
-            tiny_session().addresses.resolve(address.replace("1", "77").replace("0-", "70-"))
+            tiny_session().run.stages.addresses.resolve(address.replace("1", "77").replace("0-", "70-"))
 
 
 @pytest.mark.parametrize(

@@ -11,24 +11,24 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from llmdbg.debugger.commands import Quit
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection import tensor_files
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.errors import AddressError, CommandError, LlmdbgError
 from llmdbg.frontends.answers import answer_lines
 from llmdbg.frontends.batch.checks import check_addresses, parse_commands
-from tests.sessions import tiny_session
+from tests.sessions import do, tiny_session
 
 
-def _saved(session: Session, line: str) -> str:
-    return session.do(line).data
+def _saved(session: Debugger, line: str) -> str:
+    return do(session, line).data
 
 
 def _given(name: str, address: str, token: int) -> Any:
     """What a stage gave, seen by standing there in another session."""
     session = tiny_session(name)
-    session.do(f"goto {address}@{token}")
-    output = session.event.output
+    do(session, f"goto {address}@{token}")
+    output = session.run.event.output
     return output[0].clone() if isinstance(output, tuple) else output.clone()
 
 
@@ -36,8 +36,8 @@ def _given(name: str, address: str, token: int) -> Any:
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mistral", "mixtral", "gemma2", "mamba"])
 def test_a_stage_that_has_passed_is_saved_bit_by_bit(name: str, token: int, tmp_path: Path) -> None:
     session = tiny_session(name)
-    session.do(f"goto logits@{token}")
-    stop, place = session.stop, session.place
+    do(session, f"goto logits@{token}")
+    stop, place = session.stop, session.run.place
     said = _saved(session, f"save tensor 1 {tmp_path}/layer.safetensors")
     tensors = load_file(tmp_path / "layer.safetensors")
     assert next(iter(tensors)) in ("1", "1[0]")
@@ -45,25 +45,25 @@ def test_a_stage_that_has_passed_is_saved_bit_by_bit(name: str, token: int, tmp_
     found = next(iter(tensors.values()))
     assert torch.equal(found, expected) and found.dtype is expected.dtype
     assert str(list(expected.shape)) in said and "bytes" in said and "layer.safetensors" in said
-    assert (session.stop, session.place) == (stop, place)
+    assert (session.stop, session.run.place) == (stop, place)
     while session.end is None:
-        session.do("continue")
+        do(session, "continue")
     assert session.end.ids == _untouched(name)
 
 
 def _untouched(name: str) -> tuple[int, ...]:
     session = tiny_session(name)
     while session.end is None:
-        session.do("continue")
+        do(session, "continue")
     return session.end.ids
 
 
 def test_here_an_edit_is_part_of_what_is_saved(tmp_path: Path) -> None:
     session = tiny_session()
-    session.do("goto 0.mlp@1")
-    session.do("edit out * 0 + 3")
+    do(session, "goto 0.mlp@1")
+    do(session, "edit out * 0 + 3")
     _saved(session, f"save tensor 0.mlp {tmp_path}/a.safetensors")
-    session.do("goto 1@1")
+    do(session, "goto 1@1")
     _saved(session, f"save tensor 0.mlp {tmp_path}/b.safetensors")
     for name in ("a", "b"):
         assert (load_file(tmp_path / f"{name}.safetensors")["0.mlp"] == 3).all()
@@ -71,11 +71,11 @@ def test_here_an_edit_is_part_of_what_is_saved(tmp_path: Path) -> None:
 
 def test_the_file_says_where_it_comes_from(tmp_path: Path) -> None:
     session = tiny_session()
-    session.do("goto 0@2")
+    do(session, "goto 0@2")
     _saved(session, f"save tensor 0 {tmp_path}/x.safetensors")
     with safe_open(tmp_path / "x.safetensors", "pt") as file:
         about = file.metadata()
-    prompt = len(session.prompt.ids)
+    prompt = len(session.debuggee.prompt.ids)
     assert about["model"] == "tiny llama" and about["address"] == "0" and about["token"] == "2"
     assert about["phase"] == "decode" and about["positions"] == f"{prompt + 1}-{prompt + 1}"
     assert about["prompt_length"] == str(prompt)
@@ -83,7 +83,7 @@ def test_the_file_says_where_it_comes_from(tmp_path: Path) -> None:
 
 def test_many_stages_and_all_tensors_of_one_have_names(tmp_path: Path) -> None:
     session = tiny_session()
-    session.do("goto logits")
+    do(session, "goto logits")
     said = _saved(session, f"save tensor *.self_attn.q_proj {tmp_path}/q.safetensors")
     assert set(load_file(tmp_path / "q.safetensors")) == {"0.self_attn.q_proj", "1.self_attn.q_proj"}
     assert "0.self_attn.q_proj" in said
@@ -95,7 +95,7 @@ def test_many_stages_and_all_tensors_of_one_have_names(tmp_path: Path) -> None:
 
 def test_a_file_that_is_there_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: Any) -> None:
     session = tiny_session()
-    session.do("goto 0")
+    do(session, "goto 0")
     line = f"save tensor 0 {tmp_path}/x.safetensors"
     assert "(replaced)" not in _saved(session, line)
     assert "(replaced)" in _saved(session, line)
@@ -129,25 +129,25 @@ def test_a_file_that_is_there_is_replaced_whole_or_not_at_all(tmp_path: Path, mo
 )
 def test_what_cannot_be_saved_is_said(line: str, said: str, tmp_path: Path) -> None:
     session = tiny_session()
-    session.do("goto 0.mlp") if "tensor 0" not in line else session.do("goto 0")
+    do(session, "goto 0.mlp") if "tensor 0" not in line else do(session, "goto 0")
     stop = session.stop
     with pytest.raises(LlmdbgError, match=said):
-        session.do(line.format(tmp_path))
+        do(session, line.format(tmp_path))
     assert session.stop == stop and not list(tmp_path.iterdir())
 
 
 def test_nothing_has_run_at_the_beginning_but_the_prompt_is_there(tmp_path: Path) -> None:
     session = tiny_session()
     with pytest.raises(CommandError, match="has not run yet"):
-        session.do(f"save tensor 0 {tmp_path}/x.safetensors")
-    session.do(f"save tensor tokenize {tmp_path}/x.safetensors")
-    assert load_file(tmp_path / "x.safetensors")["tokenize"].tolist() == [list(session.prompt.ids)]
+        do(session, f"save tensor 0 {tmp_path}/x.safetensors")
+    do(session, f"save tensor tokenize {tmp_path}/x.safetensors")
+    assert load_file(tmp_path / "x.safetensors")["tokenize"].tolist() == [list(session.debuggee.prompt.ids)]
 
 
 def _written(output: Any, tmp_path: Path) -> dict[str, torch.Tensor]:
     session = tiny_session()
-    session.do("goto 0")
-    event = session.event
+    do(session, "goto 0")
+    event = session.run.event
     given = StageEvent(event.stage, event.phase, event.token, output)
     tensor_files._write(tmp_path / "x.safetensors", tensor_files._copies(given), {})
     return load_file(tmp_path / "x.safetensors")
@@ -203,7 +203,7 @@ def test_a_mistake_is_found_before_anything_runs() -> None:
         with pytest.raises(CommandError):
             parse_commands([line])
     with pytest.raises(AddressError):
-        check_addresses(parse_commands(["save tensor nowhere x.safetensors"]), tiny_session().addresses)
+        check_addresses(parse_commands(["save tensor nowhere x.safetensors"]), tiny_session().run.stages.addresses)
 
 
 def _written_commands(tmp_path: Path, text: str, name: str = "look.txt") -> Path:
@@ -214,9 +214,9 @@ def _written_commands(tmp_path: Path, text: str, name: str = "look.txt") -> Path
 def test_a_file_of_commands_is_run_line_by_line(tmp_path: Path) -> None:
     path = _written_commands(tmp_path, "# where\nbreak 1.mlp\n\n  continue\ninfo stats\n")
     session, other = tiny_session(), tiny_session()
-    found = session.do(f"source {path}").data
+    found = do(session, f"source {path}").data
     for line in ("break 1.mlp", "continue"):
-        other.do(line)
+        do(other, line)
     assert found[-1] == session.stop.tensor == other.stop.tensor
     assert session.stop.stage.address == "1.mlp" and session.stop.breakpoint == 1
     assert answer_lines(found)
@@ -226,7 +226,7 @@ def test_a_mistake_in_a_file_is_told_with_its_line(tmp_path: Path) -> None:
     path = _written_commands(tmp_path, "goto 0\nfly\ngoto 1\n")
     session = tiny_session()
     with pytest.raises(CommandError, match=r"look\.txt, line 2: there is no command 'fly'"):
-        session.do(f"source {path}")
+        do(session, f"source {path}")
     assert session.stop.stage.address == "0"
 
 
@@ -234,23 +234,23 @@ def test_files_that_read_each_other_end(tmp_path: Path) -> None:
     one = _written_commands(tmp_path, f"source {tmp_path}/two.txt\n", "one.txt")
     _written_commands(tmp_path, f"source {one}\n", "two.txt")
     with pytest.raises(CommandError, match=r"two\.txt, line 1: .*one\.txt is being read already"):
-        tiny_session().do(f"source {one}")
+        do(tiny_session(), f"source {one}")
     for number in range(12):
         _written_commands(tmp_path, f"source {tmp_path}/{number + 1}.txt", f"{number}.txt")
     with pytest.raises(CommandError, match="10 deep already"):
-        tiny_session().do(f"source {tmp_path}/0.txt")
+        do(tiny_session(), f"source {tmp_path}/0.txt")
     inner = _written_commands(tmp_path, "goto 1\n", "inner.txt")
     outer = _written_commands(tmp_path, f"goto 0\nsource {inner}\ninfo stage\n", "outer.txt")
     session = tiny_session()
-    session.do(f"source {outer}")
+    do(session, f"source {outer}")
     assert session.stop.stage.address == "1"
 
 
 def test_quit_in_a_file_leaves_and_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    assert isinstance(tiny_session().do(f"source {_written_commands(tmp_path, 'quit')}"), Quit)
+    assert isinstance(do(tiny_session(), f"source {_written_commands(tmp_path, 'quit')}"), Quit)
     for name, said in ((tmp_path, "no file"), (tmp_path / "none", "cannot read"), ("", "needs FILE")):
         with pytest.raises(CommandError, match=said):
-            tiny_session().do(f"source {name}".strip())
+            do(tiny_session(), f"source {name}".strip())
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     with pytest.raises(CommandError, match="not UTF-8"):
-        tiny_session().do(f"source {tmp_path}/bytes")
+        do(tiny_session(), f"source {tmp_path}/bytes")

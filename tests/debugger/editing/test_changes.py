@@ -31,7 +31,7 @@ def test_the_models_own_tensors_stay_as_they_were(name, line):
     handles = [module.register_forward_hook(keep) for module in bench.model.modules()]
     weights = [each.clone() for each in bench.model.parameters()]
     engine = bench.engine()
-    for _ in engine.stages():
+    for _ in engine.events():
         pass
     for handle in handles:
         handle.remove()

@@ -124,8 +124,8 @@ def test_patch_takes_the_value_of_another_branch():
     other = Bench().add("scale 0.mlp 5")
     kept = {}
     engine = other.engine()
-    engine.arm(["1"], lambda event: kept.update({("1", event.token): main_tensor(event.output).clone()}))
-    for _ in engine.stages():
+    engine.stops.arm(["1"], lambda event: kept.update({("1", event.token): main_tensor(event.output).clone()}))
+    for _ in engine.events():
         pass
     before = {key: value.clone() for key, value in kept.items()}
     values = lambda address, token: kept.get((address, token)) if token < 3 else None  # noqa: E731

@@ -36,9 +36,14 @@ class Forced(transformers.LogitsProcessor):
 
 
 def by_generate(session, forced):
-    at = {len(session.prompt.ids) + token: id for token, id in forced.items()}
+    at = {len(session.debuggee.prompt.ids) + token: id for token, id in forced.items()}
     processors = transformers.LogitsProcessorList([Forced(at)])
-    return untouched(session.loaded.model, session.prompt.ids, session.settings, logits_processor=processors).ids
+    return untouched(
+        session.inspector.model,
+        session.debuggee.prompt.ids,
+        session.debuggee.settings,
+        logits_processor=processors,
+    ).ids
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "gemma3", "mamba", "recurrent_gemma"])
@@ -62,7 +67,7 @@ def test_back_force_go_on_switch_back(name):
     run(session, "switch 2")
     assert list(session.end.ids) == by_generate(session, {at: other})
     session.close()
-    assert hooks_on(session.loaded.model) == 0
+    assert hooks_on(session.inspector.model) == 0
 
 
 def test_forks_of_forks_and_the_tree():
@@ -81,7 +86,7 @@ def test_forks_of_forks_and_the_tree():
         ("b3", 2, 2, 4, False),
         ("third", 2, 2, 4, True),
     ]
-    assert rows[2].ids == tuple(session.branches.find("b3").timeline.ids[4:])
+    assert rows[2].ids == tuple(session.run.branches.find("b3").timeline.ids[4:])
     assert rows[2].ids[0] == 60
     assert rows[1].why == 'force "2"'
 
@@ -90,7 +95,7 @@ def test_a_branch_shares_its_prefix_without_a_copy():
     session = started(text="The quick fox drinks tea and more tea", max_new_tokens=20)
     run(session, "token 12")
     run(session, "force 50")
-    main, forked = (session.branches.find(name).timeline for name in ("main", "b2"))
+    main, forked = (session.run.branches.find(name).timeline for name in ("main", "b2"))
     ours = main._bank._positions[0].chunks[0].keys
     theirs = forked._bank._positions[0].chunks[0].keys
     assert ours.untyped_storage().data_ptr() == theirs.untyped_storage().data_ptr()
@@ -110,7 +115,7 @@ def test_other_settings_from_here_on():
     session = started()
     run(session, "token 4")
     run(session, "set temperature 2.5")
-    assert "sample.temperature" in [stage.address for stage in session.stages()]
+    assert "sample.temperature" in [stage.address for stage in session.run.stages.all()]
     run(session, "until sample.temperature")
     assert here(session) == "sample.temperature@4"
     run(session, "goto 1@2")
@@ -156,8 +161,8 @@ def test_what_cannot_be_changes_nothing(line, said):
     with pytest.raises(CommandError, match=said):
         run(session, line)
     assert here(session) == "sample@1"
-    assert [each.name for each in session.branches] == ["main"]
-    assert session.branches.current.name == "main"
+    assert [each.name for each in session.run.branches] == ["main"]
+    assert session.run.branches.current.name == "main"
 
 
 def test_a_token_is_only_forced_where_one_is_chosen():
@@ -170,16 +175,16 @@ def test_a_token_is_only_forced_where_one_is_chosen():
 
 def test_an_end_can_be_forced_and_taken_back():
     session = started()
-    session.loaded.model.generation_config.eos_token_id = 50
+    session.inspector.model.generation_config.eos_token_id = 50
     try:
-        session.restart()
+        session.run.restart()
         run(session, "token 3")
         run(session, "force 50")
         assert session.end is not None and session.end.stopped_by == "eos"
         run(session, "switch main")
         assert session.end is None
     finally:
-        session.loaded.model.generation_config.eos_token_id = None
+        session.inspector.model.generation_config.eos_token_id = None
         session.close()
 
 
@@ -193,17 +198,17 @@ def test_a_long_walk_over_branches_ends_where_each_was(sampled):
         run(session, f"force {id}")
         run(session, "continue")
     ends = {}
-    for branch in list(session.branches):
+    for branch in list(session.run.branches):
         run(session, f"switch {branch.number}")
         run(session, "goto sample@3")
         run(session, "token 8")
-        ends[branch.name] = session.generated_ids()
-    for branch in reversed(list(session.branches)):
+        ends[branch.name] = session.run.generated_ids()
+    for branch in reversed(list(session.run.branches)):
         run(session, f"switch {branch.name}")
         run(session, "rs 7")
         run(session, "continue") if session.end is None else None
-        assert session.generated_ids() == ends[branch.name]
-    assert session.engine.timeline.differing() == ()
+        assert session.run.generated_ids() == ends[branch.name]
+    assert session.debuggee.timeline.differing() == ()
 
 
 def test_two_branches_side_by_side():
@@ -231,7 +236,7 @@ def test_names_that_are_taken():
     run(session, "branch b3")
     run(session, "token")
     run(session, "force 65")
-    assert [each.name for each in session.branches] == ["main", "b3", "b4"]
+    assert [each.name for each in session.run.branches] == ["main", "b3", "b4"]
     with pytest.raises(CommandError, match="already"):
         run(session, "branch main")
     run(session, "token")
@@ -243,7 +248,7 @@ def test_settings_out_of_range(line):
     run(session, "token 2")
     with pytest.raises(SettingsError):
         run(session, line)
-    assert len(list(session.branches)) == 1
+    assert len(list(session.run.branches)) == 1
 
 
 def test_a_setting_that_fails_leaves_no_branch():
@@ -251,7 +256,7 @@ def test_a_setting_that_fails_leaves_no_branch():
     run(session, "token 2")
     with pytest.raises(LlmdbgError):
         run(session, "set temperature 1e-300")
-    assert [each.name for each in session.branches] == ["main"]
+    assert [each.name for each in session.run.branches] == ["main"]
     assert here(session) == "sample@1"
     run(session, "token")
 
@@ -260,8 +265,8 @@ def test_deep_branches_are_drawn():
     session = started(max_new_tokens=3)
     run(session, "token")
     for _ in range(1200):
-        session.branches.fork(session.engine.timeline.fork(0), 0, "deep")
-    assert max(depth for _, depth in session.branches.tree()) == 1200
+        session.run.branches.fork(session.debuggee.timeline.fork(0), 0, "deep")
+    assert max(depth for _, depth in session.run.branches.tree()) == 1200
 
 
 def test_the_newest_token_of_a_branch_is_shown():

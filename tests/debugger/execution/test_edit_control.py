@@ -24,7 +24,7 @@ def started(name="llama", text="The quick fox", **settings):
 def with_hook(name, address, change, since, **settings):
     """The ids that an ordinary hook of PyTorch gives, which changes an output from a token on."""
     session = started(name, **settings)
-    module, forwards = session.anatomy.modules[address], [0]
+    module, forwards = session.debuggee.anatomy.modules[address], [0]
 
     def hook(_module, _args, output):
         forwards[0] += 1
@@ -56,9 +56,9 @@ def test_an_edit_is_what_a_hook_does_and_is_repeated_on_replay(name, since):
         run(session, line)
     run(session, "continue")
     assert session.end.ids == wanted
-    assert session.engine.timeline.differing() == ()
+    assert session.debuggee.timeline.differing() == ()
     session.close()
-    assert hooks_on(session.loaded.model) == 0
+    assert hooks_on(session.inspector.model) == 0
 
 
 def test_an_edit_in_the_past_leaves_the_old_future_to_its_branch():
@@ -67,7 +67,7 @@ def test_an_edit_in_the_past_leaves_the_old_future_to_its_branch():
     plain = session.end.ids
     run(session, "goto 1.mlp@4")
     run(session, "zero 1.mlp")
-    assert [each.name for each in session.branches] == ["main", "b2"]
+    assert [each.name for each in session.run.branches] == ["main", "b2"]
     run(session, "continue")
     assert session.end.ids == with_hook("llama", "1.mlp", torch.zeros_like, 4)
     run(session, "switch main")
@@ -80,7 +80,7 @@ def test_an_edit_at_the_newest_token_needs_no_branch():
     session = started()
     run(session, "until 1@2")
     run(session, "zero 1.mlp")
-    assert [each.name for each in session.branches] == ["main"]
+    assert [each.name for each in session.run.branches] == ["main"]
     assert here(session) == "1@2"
 
 
@@ -140,12 +140,16 @@ def test_a_value_from_another_branch():
     session = started()
     run(session, "until 0@3")
     run(session, "scale 0 3")
-    scaled = session.event.output.clone() if torch.is_tensor(session.event.output) else session.event.output[0].clone()
+    scaled = (
+        session.run.event.output.clone()
+        if torch.is_tensor(session.run.event.output)
+        else session.run.event.output[0].clone()
+    )
     run(session, "continue")
     run(session, "goto 0@3")
     run(session, "edits off 1")
     run(session, "patch 0 from main")
-    now = session.event.output if torch.is_tensor(session.event.output) else session.event.output[0]
+    now = session.run.event.output if torch.is_tensor(session.run.event.output) else session.run.event.output[0]
     assert torch.equal(now, scaled)
     assert here(session) == "0@3"
 
@@ -162,8 +166,8 @@ def test_the_effect_of_an_edit_layer_by_layer():
     assert effect.rows[-1].before[0].prob == pytest.approx(old.prob, rel=1e-4)
     assert effect.rows[-1].after[0].prob == pytest.approx(session.stop.candidates.rows[0].prob, rel=1e-4)
     assert here(session) == "logits@3"
-    assert session.edits.list()[0].enabled
-    assert session.engine.timeline.differing() == ()
+    assert session.run.edits.list()[0].enabled
+    assert session.debuggee.timeline.differing() == ()
 
 
 @pytest.mark.parametrize(
@@ -188,12 +192,12 @@ def test_the_effect_of_an_edit_layer_by_layer():
 def test_what_cannot_be_changes_nothing(line, error):
     session = started()
     run(session, "until 0@3")
-    tensor = session.event.output
+    tensor = session.run.event.output
     tensor = tensor.clone() if torch.is_tensor(tensor) else tensor[0].clone()
     with pytest.raises(error):
         run(session, line)
-    assert (here(session), session.edits.list(), len(list(session.branches))) == ("0@3", (), 1)
-    now = session.event.output
+    assert (here(session), session.run.edits.list(), len(list(session.run.branches))) == ("0@3", (), 1)
+    now = session.run.event.output
     assert torch.equal(now if torch.is_tensor(now) else now[0], tensor)
     run(session, "continue")
 
@@ -214,7 +218,7 @@ def test_a_token_is_counted_once_after_a_failure():
     run(session, "step 3")
     run(session, "edit out[:, 5] *= 2")
     run(session, "token")
-    ids = session.generated_ids()
+    ids = session.run.generated_ids()
     with pytest.raises(EditError):
         run(session, "token")
-    assert session.generated_ids() == ids
+    assert session.run.generated_ids() == ids

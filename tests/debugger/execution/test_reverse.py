@@ -34,15 +34,15 @@ def started(name="llama", how=GREEDY):
 def state(session):
     """Everything a place is: the tensor, the cache, the random streams, the tokens."""
     tensor = main_tensor(session._event.output)
-    cache = session.engine.timeline._live
+    cache = session.debuggee.timeline._live
     layers = [] if cache is None or not hasattr(cache, "layers") else cache.layers
     held = [value for layer in layers for value in flat(vars(layer))]
     return (
-        session.place,
+        session.run.place,
         None if tensor is None else tensor.clone(),
         [value.clone() for value in held],
         torch.get_rng_state(),
-        session.generated_ids(),
+        session.run.generated_ids(),
         session.stop.candidates,
         session.stop.chosen,
         session.end,
@@ -98,19 +98,19 @@ def test_two_hundred_commands_at_random(known, name, seed, sampled):
     states = known(name, sampled)
     places = [each[0] for each in states]
     session = started(name, SAMPLED if sampled else GREEDY)
-    model = session.loaded.model
+    model = session.inspector.model
     chosen = random.Random(seed)
     for _ in range(200):
-        at = places.index(session.place)
+        at = places.index(session.run.place)
         line, want = a_command(chosen, session, places, at)
         try:
             run(session, line)
         except CommandError:
             want = at
         if want is not None:
-            assert session.place == places[want], (line, places[at])
-        equal_but_random(states[places.index(session.place)], session)
-    equal(states[places.index(session.place)], state(session))
+            assert session.run.place == places[want], (line, places[at])
+        equal_but_random(states[places.index(session.run.place)], session)
+    equal(states[places.index(session.run.place)], state(session))
     session.close()
     assert hooks_on(model) == 0
 
@@ -118,7 +118,7 @@ def test_two_hundred_commands_at_random(known, name, seed, sampled):
 def equal_but_random(known_state, session):
     tensor = main_tensor(session._event.output)
     assert tensor is None or torch.equal(known_state[1], tensor)
-    assert known_state[4] == session.generated_ids()
+    assert known_state[4] == session.run.generated_ids()
 
 
 def a_command(chosen, session, places, at):
@@ -143,7 +143,7 @@ def a_command(chosen, session, places, at):
         return f"token {count}", after[min(count, len(after)) - 1] if after else at
     if kind == "reverse-next":
         depth = session.stop.stage.depth
-        before = [n for n in range(at) if session.stage(places[n].address).depth <= depth]
+        before = [n for n in range(at) if session.run.stages.find(places[n].address).depth <= depth]
         return "rn", before[-1] if before else at
     return kind, None
 
@@ -202,7 +202,7 @@ def test_a_place_that_never_ran_changes_nothing():
 
 def test_a_forward_that_failed_can_be_gone_back_from(monkeypatch):
     session = started()
-    layer = session.loaded.model.model.layers[1].mlp
+    layer = session.inspector.model.model.layers[1].mlp
     real, broken = layer.forward, [False]
 
     def forward(*args):
@@ -228,7 +228,7 @@ def test_the_focus_and_breakpoints_stay():
     run(session, "focus 2")
     run(session, "token 3")
     run(session, "rt")
-    assert session.focus == 2
+    assert session.focus.position == 2
     assert len(session.breakpoints.list()) == 1
 
 
@@ -237,7 +237,7 @@ def test_a_stage_that_is_run_again_and_differs_is_told():
     run(session, "until 1@2")
     run(session, "step 3")
     with torch.no_grad():
-        session.loaded.model.model.layers[1].mlp.down_proj.weight[0, 0] += 0.5
+        session.inspector.model.model.layers[1].mlp.down_proj.weight[0, 0] += 0.5
     assert run(session, "goto 0@2").stop.differs is False
     assert run(session, "goto 1@2").stop.differs is True
     assert run(session, "goto 1@2").stop.differs is False

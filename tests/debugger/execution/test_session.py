@@ -90,7 +90,7 @@ def test_the_answer_is_the_same_however_it_is_stepped():
         run(stepped, "step")
 
     assert straight.end == stepped.end
-    assert hooks_on(straight.loaded.model) == 0 or straight.close()
+    assert hooks_on(straight.inspector.loaded.model) == 0 or straight.close()
 
 
 def test_a_stop_holds_no_tensor():
@@ -105,7 +105,7 @@ def test_a_stop_holds_no_tensor():
             plain(item)
 
     plain(session.stop)
-    plain(session.tokens())
+    plain(session.run.tokens())
 
 
 def test_candidates_say_what_top_k_cut():
@@ -124,24 +124,24 @@ def test_focus_describes_another_position():
     assert session.stop.tensor.focus_position == 3
     at_three = session.stop.tensor.focus
     run(session, "focus last")
-    assert session.stop.tensor.focus_position == len(session.prompt.ids) - 1
+    assert session.stop.tensor.focus_position == len(session.debuggee.prompt.ids) - 1
     assert session.stop.tensor.focus != at_three
 
 
 def test_tokens_grow_with_what_is_chosen():
     session = tiny_session()
-    count = len(session.tokens())
+    count = len(session.run.tokens())
     run(session, "token")
-    assert len(session.tokens()) == count + 1
-    assert session.tokens()[-1].id == session.stop.chosen.id
+    assert len(session.run.tokens()) == count + 1
+    assert session.run.tokens()[-1].id == session.stop.chosen.id
     run(session, "continue")
-    assert [row.id for row in session.tokens()[count:]] == list(session.end.ids)
+    assert [row.id for row in session.run.tokens()[count:]] == list(session.end.ids)
 
 
 def test_every_chosen_token_is_told():
     session = tiny_session()
     told = []
-    session.on_token = lambda generated, row: told.append((generated, row.id))
+    session.run.on_token = lambda generated, row: told.append((generated, row.id))
     run(session, "continue")
 
     assert told == list(enumerate(session.end.ids))
@@ -153,7 +153,7 @@ def test_leaving_in_the_middle_gives_the_model_back():
     end = session.close()
 
     assert (end.stopped_by, len(end.ids)) == ("quit", 1)
-    assert hooks_on(session.loaded.model) == 0
+    assert hooks_on(session.inspector.model) == 0
 
 
 def test_a_failed_forward_can_be_started_again():
@@ -164,7 +164,7 @@ def test_a_failed_forward_can_be_started_again():
         if fail:
             raise RuntimeError("no")
 
-    session.loaded.model.model.layers[0].register_forward_pre_hook(explode)
+    session.inspector.model.model.layers[0].register_forward_pre_hook(explode)
     with pytest.raises(Exception, match="forward failed"):
         run(session, "next 2")
     with pytest.raises(CommandError, match="run"):

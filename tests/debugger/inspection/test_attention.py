@@ -8,28 +8,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.attention import shown
+from llmdbg.engine.generation.generation import Generation
 from llmdbg.errors import CommandError
 from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.frontends.export import export
 from llmdbg.probes.attention import AttentionMap
 from tests.attention_kernels import session_over
-from tests.sessions import tiny_session
+from tests.sessions import do, tiny_session
 from tests.tiny import tiny_model
 
 
-def _asked(session: Session, line: str = "info attention") -> AttentionMap:
-    found = session.do(line).data
+def _asked(session: Debugger, line: str = "info attention") -> AttentionMap:
+    found = do(session, line).data
     assert isinstance(found, AttentionMap), found
     return found
 
 
-def _counted(session: Session) -> list[int]:
+def _counted(session: Debugger) -> list[int]:
     """A list that grows whenever a token is run again."""
     runs: list[int] = []
-    original = session.run_again
-    session.run_again = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
+    original = session.replay.run_token
+    session.replay.run_token = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
     return runs
 
 
@@ -47,17 +48,17 @@ def _counted(session: Session) -> list[int]:
 )
 def test_it_is_the_attention_that_ran_last(place: str, address: str) -> None:
     session = tiny_session()
-    session.do(f"goto {place}@1")
-    stop, here = session.stop, session.place
+    do(session, f"goto {place}@1")
+    stop, here = session.stop, session.run.place
     runs = _counted(session)
     assert _asked(session).address == address
     assert runs == [1]
-    assert (session.stop, session.place) == (stop, here)
+    assert (session.stop, session.run.place) == (stop, here)
 
 
 def test_one_that_was_asked_for_costs_no_second_forward() -> None:
     session = tiny_session()
-    session.do("goto logits@1")
+    do(session, "goto logits@1")
     runs = _counted(session)
     first, second = _asked(session, "info attention 0"), _asked(session, "info attention 0 head 2")
     assert runs == [1]
@@ -67,14 +68,14 @@ def test_one_that_was_asked_for_costs_no_second_forward() -> None:
 
 def test_a_pane_that_follows_the_run_costs_no_forward_at_a_step() -> None:
     session, other = tiny_session(max_new_tokens=6), tiny_session(max_new_tokens=6)
-    session.do("goto 0@1")
-    assert isinstance(shown(session), AttentionMap)
+    do(session, "goto 0@1")
+    assert isinstance(shown(session.inspector), AttentionMap)
     runs = _counted(session)
     for _ in range(12):
-        session.do("next")
-        found = shown(session)
-        other.do(f"goto {session.stop.stage.address}@{session.stop.token}")
-        expected = other.do("info attention").data
+        do(session, "next")
+        found = shown(session.inspector)
+        do(other, f"goto {session.stop.stage.address}@{session.stop.token}")
+        expected = do(other, "info attention").data
         assert isinstance(found, AttentionMap) is isinstance(expected, AttentionMap)
         if isinstance(found, AttentionMap):
             assert found.address == expected.address
@@ -84,28 +85,28 @@ def test_a_pane_that_follows_the_run_costs_no_forward_at_a_step() -> None:
 
 def test_a_focus_in_the_prompt_does_not_mislead_later_tokens() -> None:
     session = tiny_session()
-    session.do("focus 4")
-    session.do("goto 1")
-    early = shown(session)
+    do(session, "focus 4")
+    do(session, "goto 1")
+    early = shown(session.inspector)
     assert isinstance(early, AttentionMap)
     assert (early.position, early.weights.shape[1]) == (4, 5)
     assert early.weights.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    session.do("goto 1@1")
-    found = shown(session)
+    do(session, "goto 1@1")
+    found = shown(session.inspector)
     assert isinstance(found, AttentionMap)
-    assert found.position == len(session.prompt.ids)
+    assert found.position == len(session.debuggee.prompt.ids)
     assert found.weights.sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
 def test_what_was_asked_for_is_what_the_pane_shows_until_it_follows_again() -> None:
     session = tiny_session()
-    session.do("goto logits@1")
-    session.do("info attention 0 head 3")
-    found = shown(session)
+    do(session, "goto logits@1")
+    do(session, "info attention 0 head 3")
+    found = shown(session.inspector)
     assert isinstance(found, AttentionMap)
     assert (found.address, found.head) == ("0.self_attn", 3)
-    session.do("info attention")
-    following = shown(session)
+    do(session, "info attention")
+    following = shown(session.inspector)
     assert isinstance(following, AttentionMap)
     assert (following.address, following.head) == ("1.self_attn", None)
 
@@ -113,19 +114,19 @@ def test_what_was_asked_for_is_what_the_pane_shows_until_it_follows_again() -> N
 @pytest.mark.parametrize("name", ["llama", "mistral", "gemma2", "gpt2", "gpt_oss"])
 def test_asking_changes_no_logits(name: str) -> None:
     session, silent = tiny_session(name, max_new_tokens=6), tiny_session(name, max_new_tokens=6)
-    silent.do("continue")
-    session.do("goto 1@1")
+    do(silent, "continue")
+    do(session, "goto 1@1")
     for _ in range(8):
-        shown(session)
-        session.do("info attention 0")
+        shown(session.inspector)
+        do(session, "info attention 0")
         if session.end is None:
-            session.do("next")
-    session.do("focus 3")
-    session.do("info attention")
+            do(session, "next")
+    do(session, "focus 3")
+    do(session, "info attention")
     while session.end is None:
-        session.do("continue")
-    assert session.engine.timeline.fingerprints() == silent.engine.timeline.fingerprints()
-    assert session.do("verify").data is not None
+        do(session, "continue")
+    assert session.debuggee.timeline.fingerprints() == silent.debuggee.timeline.fingerprints()
+    assert do(session, "verify").data is not None
 
 
 @pytest.mark.parametrize(
@@ -140,9 +141,9 @@ def test_asking_changes_no_logits(name: str) -> None:
 )
 def test_what_there_is_not_is_said(line: str, said: str) -> None:
     session = tiny_session()
-    session.do("goto logits")
+    do(session, "goto logits")
     with pytest.raises(CommandError, match=said):
-        session.do(line)
+        do(session, line)
     assert _asked(session).address == "1.self_attn"
 
 
@@ -152,29 +153,29 @@ def test_what_there_is_not_is_said(line: str, said: str) -> None:
 )
 def test_a_model_without_attention_weights_says_so_in_one_line(name: str, said: str) -> None:
     session = tiny_session(name)
-    session.do("goto logits")
-    (line,) = answer_lines(session.do("info attention").data)
+    do(session, "goto logits")
+    (line,) = answer_lines(do(session, "info attention").data)
     assert said in line
 
 
 def test_a_layer_of_another_kind_says_what_it_is() -> None:
     session = tiny_session("jamba")
-    session.do("goto logits")
+    do(session, "goto logits")
     with pytest.raises(CommandError, match="JambaMambaMixer"):
-        session.do("info attention 0")
+        do(session, "info attention 0")
     assert _asked(session, "info attention 1").address == "1.self_attn"
 
 
 def test_before_any_attention_has_run_it_says_so() -> None:
     session = tiny_session()
-    assert "no attention has run" in str(session.do("info attention").data)
-    session.do("goto embed@1")
-    assert "has not run" in str(session.do("info attention").data)
+    assert "no attention has run" in str(do(session, "info attention").data)
+    do(session, "goto embed@1")
+    assert "has not run" in str(do(session, "info attention").data)
 
 
 def test_json_carries_the_weights() -> None:
     session = tiny_session()
-    session.do("goto logits")
+    do(session, "goto logits")
     found = _asked(session, "info attention 1")
     document = json.loads(json.dumps(answer_json(found), allow_nan=False))
     np.testing.assert_allclose(document["weights"], found.weights, rtol=1e-5)
@@ -192,11 +193,11 @@ def test_json_of_a_very_long_prompt_is_cut_and_says_so() -> None:
 def test_text_and_tables(tmp_path) -> None:
     session = tiny_session()
     session.exporter = export
-    session.do("goto logits")
+    do(session, "goto logits")
     lines = answer_lines(_asked(session, "info attention 1"))
     assert lines[0].startswith("1.self_attn: what position 10")
     assert len(lines) >= 8
-    session.do(f"info attention 1 > {tmp_path}/attention.csv")
+    do(session, f"info attention 1 > {tmp_path}/attention.csv")
     text = (tmp_path / "attention.csv").read_text()
     assert text.splitlines()[0] == "position,text,head 0,head 1,head 2,head 3"
     assert len(text.splitlines()) == 12
@@ -204,9 +205,11 @@ def test_text_and_tables(tmp_path) -> None:
 
 def test_left_padding_is_not_read() -> None:
     session = session_over(tiny_model("llama"))
-    padded = replace(session.prompt, ids=(0, 0, 0, *session.prompt.ids), padding=3)
-    session = Session(session.loaded, padded, session.settings)
-    session.do("goto logits@1")
+    padded = replace(session.debuggee.prompt, ids=(0, 0, 0, *session.debuggee.prompt.ids), padding=3)
+    settings = session.debuggee.settings
+    assert settings is not None
+    session = Debugger(Generation(session.inspector.loaded, padded, settings))
+    do(session, "goto logits@1")
     found = _asked(session, "info attention 1")
     assert not found.weights[:, :3].any()
     assert found.first_position == 3

@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from llmdbg import open_session
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import CommandError
 from llmdbg.frontends.answers.attribution import attribution_lines
 from llmdbg.frontends.export import export
 from llmdbg.probes.attribution import Attribution
-from tests.sessions import tiny_session
+from tests.sessions import do, opened, tiny_session
 
 
-def asked(session: Session, arguments: str = "") -> Attribution:
-    found = TOPICS["attribution"].ask(session, arguments)
+def asked(session: Debugger, arguments: str = "") -> Attribution:
+    found = TOPICS["attribution"].ask(session.inspector, arguments)
     assert isinstance(found, Attribution)
     return found
 
@@ -28,11 +27,11 @@ def asked(session: Session, arguments: str = "") -> Attribution:
 @pytest.mark.parametrize(("line", "after"), [("goto 0@1", "0"), ("goto norm@1", "1"), ("goto sample@1", "1")])
 def test_it_adds_up_to_the_lenss_logit_where_the_run_stands(name: str, line: str, after: str) -> None:
     session = tiny_session(name)
-    if line.startswith("goto norm") and "norm" not in session.anatomy.modules:
+    if line.startswith("goto norm") and "norm" not in session.debuggee.anatomy.modules:
         pytest.skip("this model has no final norm")
-    session.do(line)
+    do(session, line)
     value = asked(session)
-    table = TOPICS["lens"].ask(session, "")
+    table = TOPICS["lens"].ask(session.inspector, "")
     row = next(row for row in table.rows if row.address == after)
     shown = value.logit if value.capped is None else value.capped
     assert value.after == after
@@ -44,9 +43,9 @@ def test_it_adds_up_to_the_lenss_logit_where_the_run_stands(name: str, line: str
 
 def test_the_chosen_token_is_what_is_explained_and_another_if_named() -> None:
     session = tiny_session(temperature=3.0, seed=3)
-    session.do("goto sample@1")
-    assert session.event.chosen is not None
-    assert asked(session).id == session.event.chosen
+    do(session, "goto sample@1")
+    assert session.run.event.chosen is not None
+    assert asked(session).id == session.run.event.chosen
     assert asked(session, '"b"').id == 98
     with pytest.raises(CommandError):
         asked(session, "99999")
@@ -54,31 +53,31 @@ def test_the_chosen_token_is_what_is_explained_and_another_if_named() -> None:
 
 def test_whoever_goes_on_asking_costs_no_forward() -> None:
     session = tiny_session(max_new_tokens=8)
-    session.do("goto 0@1")
+    do(session, "goto 0@1")
     asked(session)
     runs: list[int] = []
-    original = session.run_again
-    session.run_again = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
+    original = session.replay.run_token
+    session.replay.run_token = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
     for _ in range(20):
-        session.do("next")
-        TOPICS["attribution"].ask(session, "")
+        do(session, "next")
+        TOPICS["attribution"].ask(session.inspector, "")
     assert runs == []
 
 
 def test_before_a_layer_has_run_a_sentence_says_so() -> None:
     session = tiny_session()
-    assert "nothing has run yet" in str(TOPICS["attribution"].ask(session, ""))
-    session.do("goto embed")
-    assert "no layer has run yet" in str(TOPICS["attribution"].ask(session, ""))
+    assert "nothing has run yet" in str(TOPICS["attribution"].ask(session.inspector, ""))
+    do(session, "goto embed")
+    assert "no layer has run yet" in str(TOPICS["attribution"].ask(session.inspector, ""))
 
 
 def test_it_is_written_to_files(tmp_path: Path) -> None:
     session = tiny_session()
     session.exporter = export
-    session.do("goto logits@1")
+    do(session, "goto logits@1")
     value = asked(session)
     for suffix in ("csv", "json", "txt", "svg", "png"):
-        said = session.do(f"info attribution > {tmp_path}/parts.{suffix}").data
+        said = do(session, f"info attribution > {tmp_path}/parts.{suffix}").data
         assert said.startswith(f"wrote {tmp_path}/parts.{suffix} (")
     with (tmp_path / "parts.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -93,10 +92,10 @@ def test_it_is_written_to_files(tmp_path: Path) -> None:
 def test_left_padding_changes_no_part() -> None:
     told = []
     for padding in (0, 6):
-        session = open_session("smollm2", "The capital of France is", greedy=True, max_new_tokens=2, left_pad=padding)
-        session.do("goto logits")
+        session = opened("smollm2", "The capital of France is", greedy=True, max_new_tokens=2, left_pad=padding)
+        do(session, "goto logits")
         value = asked(session)
-        assert (value.text, value.position) == (" Paris", len(session.prompt.ids) - 1)
+        assert (value.text, value.position) == (" Paris", len(session.debuggee.prompt.ids) - 1)
         assert value.whole == ()
         told.append([each.value for each in value.terms])
     assert told[0] == pytest.approx(told[1], abs=5e-3)
@@ -104,9 +103,9 @@ def test_left_padding_changes_no_part() -> None:
 
 def test_an_edit_that_replaces_a_layer_leaves_its_earlier_parts_out_of_the_sum() -> None:
     session = tiny_session()
-    session.do("goto logits@1")
-    session.do("zero 0")
-    session.do("goto logits@1")
+    do(session, "goto logits@1")
+    do(session, "zero 0")
+    do(session, "goto logits@1")
     value = asked(session)
     assert value.whole == ("0",)
     assert value.sum == pytest.approx(value.logit, abs=2e-5)
@@ -115,11 +114,11 @@ def test_an_edit_that_replaces_a_layer_leaves_its_earlier_parts_out_of_the_sum()
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral"])
 def test_an_ablated_part_adds_nothing(name: str) -> None:
     session = tiny_session(name)
-    mlp = next(each.address for each in session.anatomy.stages if each.address.rpartition(".")[2] == "mlp")
-    session.do("goto logits@1")
+    mlp = next(each.address for each in session.debuggee.anatomy.stages if each.address.rpartition(".")[2] == "mlp")
+    do(session, "goto logits@1")
     assert any(each.address == mlp and each.value for each in asked(session).terms)
-    session.do(f"zero {mlp}")
-    session.do("goto logits@1")
+    do(session, f"zero {mlp}")
+    do(session, "goto logits@1")
     value = asked(session)
     assert sum(each.value for each in value.terms if each.address == mlp) == 0.0
     assert value.sum == pytest.approx(value.logit, abs=2e-5)

@@ -10,23 +10,24 @@ import psutil
 import pytest
 import torch
 
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection import cost as module
 from llmdbg.debugger.inspection import timed_runs
 from llmdbg.debugger.inspection.cost import Added, Cost
-from llmdbg.engine.generation.engine import Engine
+from llmdbg.engine.clock import StageClock
+from llmdbg.engine.stops import Stops
 from llmdbg.errors import CommandError
 from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.frontends.answers.cost import added_line
 from llmdbg.frontends.export import export
-from tests.sessions import tiny_session
+from tests.sessions import do, tiny_session
 from tests.tiny import tiny_model
 
 NAMES = ["llama", "gpt2", "qwen3_moe", "gemma2", "mamba", "mistral", "falcon"]
 
 
-def _asked(session: Session) -> Cost:
-    found = session.do("info cost").data
+def _asked(session: Debugger) -> Cost:
+    found = do(session, "info cost").data
     assert isinstance(found, Cost)
     return found
 
@@ -38,29 +39,29 @@ def test_measuring_leaves_the_session_as_it_was(name: str, place: str) -> None:
     asked, silent = tiny_session(name, **settings), tiny_session(name, **settings)
     for each in (asked, silent):
         if place != "tokenize":
-            each.do(f"goto {place}")
-    stop, standing, ids = asked.stop, asked.place, list(asked.engine.timeline.ids)
-    timeline = asked.engine.timeline
+            do(each, f"goto {place}")
+    stop, standing, ids = asked.stop, asked.run.place, list(asked.debuggee.timeline.ids)
+    timeline = asked.debuggee.timeline
     _asked(asked)
-    assert (asked.stop, asked.place, asked.engine.timeline.ids) == (stop, standing, ids)
-    assert asked.engine.timeline is timeline
+    assert (asked.stop, asked.run.place, asked.debuggee.timeline.ids) == (stop, standing, ids)
+    assert asked.debuggee.timeline is timeline
     while asked.end is None:
-        asked.do("continue")
-        silent.do("continue")
+        do(asked, "continue")
+        do(silent, "continue")
     assert asked.end == silent.end
     _asked(asked)
     assert asked.end == silent.end
-    assert asked.engine.timeline.fingerprints() == silent.engine.timeline.fingerprints()
-    assert "verified" in answer_lines(asked.do("verify").data)[0]
+    assert asked.debuggee.timeline.fingerprints() == silent.debuggee.timeline.fingerprints()
+    assert "verified" in answer_lines(do(asked, "verify").data)[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_stage_that_runs_is_counted(name: str) -> None:
     session = tiny_session(name, max_new_tokens=6)
-    session.do("goto logits@2")
+    do(session, "goto logits@2")
     found = _asked(session)
     rows = {each.name: each for each in found.outline}
-    layers = len(session.anatomy.layers())
+    layers = len(session.debuggee.anatomy.layers())
     assert rows["layers"].count == layers == len(found.layers)
     assert {"embed", "layers", "logits", "sample", "between them"} <= rows.keys()
     watched = sum(each.ms for each in found.outline)
@@ -68,7 +69,8 @@ def test_every_stage_that_runs_is_counted(name: str) -> None:
     assert rows["layers"].ms == pytest.approx(sum(found.layers)) and rows["layers"].ms < watched
     children = {
         name: sum(
-            name in dict(session.anatomy.modules[each.address].named_children()) for each in session.anatomy.layers()
+            name in dict(session.debuggee.anatomy.modules[each.address].named_children())
+            for each in session.debuggee.anatomy.layers()
         )
         for name in (each.name for each in found.parts)
     }
@@ -80,9 +82,9 @@ def test_every_stage_that_runs_is_counted(name: str) -> None:
 def test_both_phases_are_told_apart(name: str) -> None:
     session = tiny_session(name, max_new_tokens=6)
     at_prefill = _asked(session)
-    assert (at_prefill.alone.phase, at_prefill.alone.positions) == ("prefill", len(session.prompt.ids))
+    assert (at_prefill.alone.phase, at_prefill.alone.positions) == ("prefill", len(session.debuggee.prompt.ids))
     assert at_prefill.other is not None and at_prefill.other.phase == "decode"
-    session.do("goto 0@3")
+    do(session, "goto 0@3")
     at_decode = _asked(session)
     assert (at_decode.alone.phase, at_decode.alone.token, at_decode.alone.positions) == ("decode", 3, 1)
     assert at_decode.other is not None and (at_decode.other.phase, at_decode.other.token) == ("prefill", 0)
@@ -94,15 +96,15 @@ def test_both_phases_are_told_apart(name: str) -> None:
 def test_a_model_that_ends_at_once_has_no_decode_to_measure() -> None:
     session = tiny_session(max_new_tokens=1)
     eos = _first_choice()
-    session.loaded.model.generation_config.eos_token_id = eos
-    session.restart()
+    session.inspector.model.generation_config.eos_token_id = eos
+    session.run.restart()
     found = _asked(session)
     assert found.other is None and "decode is not measured" in " ".join(found.notes)
 
 
 def _first_choice() -> int:
     session = tiny_session(max_new_tokens=1)
-    session.do("goto sample")
+    do(session, "goto sample")
     chosen = session.stop.chosen
     assert chosen is not None
     return chosen.id
@@ -110,25 +112,25 @@ def _first_choice() -> int:
 
 def test_the_models_own_time_is_taken_with_no_hook_and_nothing_armed(monkeypatch: pytest.MonkeyPatch) -> None:
     session = tiny_session(temperature=1.0, top_k=5)
-    session.do("goto 1@2")
-    session.do("info lens")  # records from now on, which no run of a measurement may do
+    do(session, "goto 1@2")
+    do(session, "info lens")  # records from now on, which no run of a measurement may do
     hooks: list[tuple[frozenset[str], int]] = []
     armed: list[frozenset[str]] = []
-    arm = Engine.arm
+    arm = Stops.arm
 
-    def noting(engine: Engine, addresses: Any, *handler: Any) -> None:
+    def noting(stops: Stops, addresses: Any, *handler: Any) -> None:
         armed.append(frozenset(addresses))
-        arm(engine, addresses, *handler)
+        arm(stops, addresses, *handler)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        model = session.loaded.model
+        model = session.inspector.model
         count = sum(len(each._forward_hooks) + len(each._forward_pre_hooks) for each in model.modules())
         hooks.append((armed[-1], count))
         return original(*args, **kwargs)
 
-    original = session.loaded.model.forward
-    monkeypatch.setattr(Engine, "arm", noting)
-    monkeypatch.setattr(session.loaded.model, "forward", forward)
+    original = session.inspector.model.forward
+    monkeypatch.setattr(Stops, "arm", noting)
+    monkeypatch.setattr(session.inspector.model, "forward", forward)
     found = _asked(session)
     bare = [count for addresses, count in hooks if not addresses]
     # One to begin with, those that count, and two of the other phase.
@@ -139,38 +141,38 @@ def test_the_models_own_time_is_taken_with_no_hook_and_nothing_armed(monkeypatch
 
 def test_edits_are_left_out_and_it_says_so() -> None:
     session = tiny_session()
-    session.do("goto 0.mlp@1")
-    session.do("edit out * 2")
+    do(session, "goto 0.mlp@1")
+    do(session, "edit out * 2")
     found = _asked(session)
     assert "without your edits" in found.notes[0]
-    assert session.edits.list() and session.stop.stage.address == "0.mlp"
+    assert session.run.edits.list() and session.stop.stage.address == "0.mlp"
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "mistral"])
 def test_memory_is_what_the_tensors_take(name: str) -> None:
     session = tiny_session(name)
-    session.do("goto sample@2")
-    found, model = _asked(session), session.loaded.model
+    do(session, "goto sample@2")
+    found, model = _asked(session), session.inspector.model
     held = {each.what: each.bytes for each in found.memory}
     assert held["parameters"] == sum(each.numel() * each.element_size() for each in model.parameters())
     assert held.get("buffers", 0) == sum(each.numel() * each.element_size() for each in model.buffers())
-    cache = session.engine.cache
+    cache = session.debuggee.cache
     kept = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
     assert found.kv_bytes == held["KV cache"] == kept
     if name in ("llama", "gpt2"):
-        session.do("goto sample@3")
+        do(session, "goto sample@3")
         assert sum(each.keys.nbytes + each.values.nbytes for each in cache_layers(session)) == kept + found.kv_growth
     resident = next(size for what, size in held.items() if what.startswith("resident"))
     assert abs(resident - psutil.Process().memory_info().rss) < 2**28
 
 
-def cache_layers(session: Session) -> Any:
-    return session.engine.cache.layers
+def cache_layers(session: Debugger) -> Any:
+    return session.debuggee.cache.layers
 
 
 def test_tied_weights_are_counted_once() -> None:
     session = tiny_session("gpt2")
-    model = session.loaded.model
+    model = session.inspector.model
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
     row = next(each for each in _asked(session).memory if each.what == "parameters")
     assert row.bytes == sum(each.nbytes for each in model.parameters())
@@ -206,12 +208,14 @@ def test_times_too_far_apart_are_called_so(monkeypatch: pytest.MonkeyPatch, time
 
 def test_an_interrupt_ends_it_where_it_stood(monkeypatch: pytest.MonkeyPatch) -> None:
     session = tiny_session()
-    session.do("goto 0@1")
+    do(session, "goto 0@1")
     stop = session.stop
-    lap = Engine.lap
-    monkeypatch.setattr(Engine, "lap", lambda engine, event: (engine.interrupt(), lap(engine, event))[1])
+    lap = StageClock.lap
+    monkeypatch.setattr(
+        StageClock, "lap", lambda clock, address: (session.debuggee.stops.interrupt(), lap(clock, address))[1]
+    )
     with pytest.raises(CommandError, match="interrupted"):
-        session.do("info cost")
+        do(session, "info cost")
     monkeypatch.undo()
     assert session.stop == stop
     assert _asked(session).token == 1
@@ -226,7 +230,7 @@ def test_what_is_too_little_to_measure_is_called_so() -> None:
 
 def test_the_answer_is_text_json_and_csv(tmp_path: Path) -> None:
     session = tiny_session()
-    session.do("goto 1@1")
+    do(session, "goto 1@1")
     found = _asked(session)
     lines = answer_lines(found)
     assert any(line.startswith("  decode of token 1: ") and "tokens/s" in line for line in lines)
@@ -234,15 +238,15 @@ def test_the_answer_is_text_json_and_csv(tmp_path: Path) -> None:
     assert fields["alone"]["phase"] == "decode" and fields["memory"][0]["what"] == "parameters"
     export(found, tmp_path / "cost.csv")
     assert (tmp_path / "cost.csv").read_text().startswith("stage,count,ms,")
-    assert session.last_answers["cost"] == found
+    assert session.inspector.asked.last_answers["cost"] == found
 
 
 @pytest.mark.cuda
 def test_on_a_gpu_stages_are_timed_by_its_own_clock(cuda: torch.device) -> None:
     session = tiny_session()
-    session.loaded.model.to(cuda)
-    session.restart()
-    session.do("goto 1@2")
+    session.inspector.model.to(cuda)
+    session.run.restart()
+    do(session, "goto 1@2")
     found = _asked(session)
     assert 0 < sum(found.layers) <= found.alone.slowest * 10
     assert any(each.what.startswith("peak") and each.bytes > 0 for each in found.memory)
@@ -250,7 +254,7 @@ def test_on_a_gpu_stages_are_timed_by_its_own_clock(cuda: torch.device) -> None:
 
 def test_a_half_precision_model_is_measured_as_it_is() -> None:
     session = tiny_session()
-    session.loaded.model.to(torch.bfloat16)
-    session.restart()
+    session.inspector.model.to(torch.bfloat16)
+    session.run.restart()
     assert _asked(session).dtype == "bfloat16"
     assert next(tiny_model("llama").parameters()).dtype is torch.float32

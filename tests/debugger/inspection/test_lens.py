@@ -10,33 +10,33 @@ from pathlib import Path
 import pytest
 import torch
 
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import CommandError, LensError
 from llmdbg.frontends.answers.lens import lens_lines, prediction_history
 from llmdbg.frontends.export import export
 from llmdbg.probes.lens import Lens
 from llmdbg.probes.lens_table import LensTable, lens_table
-from tests.sessions import tiny_session
+from tests.sessions import do, tiny_session
 
 
-def asked(session: Session, arguments: str = "") -> LensTable:
-    found = TOPICS["lens"].ask(session, arguments)
+def asked(session: Debugger, arguments: str = "") -> LensTable:
+    found = TOPICS["lens"].ask(session.inspector, arguments)
     assert isinstance(found, LensTable)
     return found
 
 
-def counted(session: Session) -> list[int]:
+def counted(session: Debugger) -> list[int]:
     """A list that grows whenever a token is run again."""
     runs: list[int] = []
-    original = session.run_again
-    session.run_again = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
+    original = session.replay.run_token
+    session.replay.run_token = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
     return runs
 
 
 def test_all_rows_are_one_head_product(monkeypatch: pytest.MonkeyPatch) -> None:
     session = tiny_session()
-    session.do("goto logits@1")
+    do(session, "goto logits@1")
     asked(session)
     sizes: list[int] = []
     original = Lens.logits
@@ -49,20 +49,20 @@ def test_all_rows_are_one_head_product(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_whoever_goes_on_asking_costs_no_forward() -> None:
     session = tiny_session(max_new_tokens=8)
-    session.do("goto 0@1")
+    do(session, "goto 0@1")
     asked(session)
     runs = counted(session)
     for _ in range(20):
-        session.do("next")
+        do(session, "next")
         asked(session)
     assert runs == []
 
 
 def test_what_was_not_watched_costs_one_forward() -> None:
     session = tiny_session()
-    session.do("goto 0@1")
+    do(session, "goto 0@1")
     asked(session)
-    session.do("goto 0@3")
+    do(session, "goto 0@3")
     runs = counted(session)
     asked(session)
     assert len(runs) <= 1
@@ -71,34 +71,34 @@ def test_what_was_not_watched_costs_one_forward() -> None:
 def test_nobody_asking_costs_nothing() -> None:
     session = tiny_session(max_new_tokens=8)
     runs = counted(session)
-    session.do("goto sample@5")
+    do(session, "goto sample@5")
     assert runs == []
-    assert session.recorder.addresses(5) == frozenset()
+    assert session.run.recorder.addresses(5) == frozenset()
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "opt"])
 def test_it_is_held_against_a_whole_forward_before_the_first_answer(name: str) -> None:
     session = tiny_session(name)
-    session.do("goto 0")
-    assert session.metrics.lens() is not None
-    assert session.metrics.unverified()
-    place, stop = session.place, session.stop
+    do(session, "goto 0")
+    assert session.run.metrics.lens() is not None
+    assert session.run.metrics.unverified()
+    place, stop = session.run.place, session.stop
     table = asked(session)
-    assert not session.metrics.unverified()
+    assert not session.run.metrics.unverified()
     assert [row.address for row in table.rows][-1] == "0"
-    assert (session.place, session.stop) == (place, stop)
+    assert (session.run.place, session.stop) == (place, stop)
 
 
 def test_one_that_does_not_give_the_models_logits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lens, "verified_against", lambda *_: False)
     session = tiny_session()
-    session.do("goto 0")
+    do(session, "goto 0")
     for topic in ("lens", "attribution"):
         with pytest.raises(LensError) as refused:
-            TOPICS[topic].ask(session, "")
-        assert str(refused.value) == session.metrics.no_lens
+            TOPICS[topic].ask(session.inspector, "")
+        assert str(refused.value) == session.run.metrics.no_lens
         assert "\n" not in str(refused.value)
-    session.do("continue")
+    do(session, "continue")
     assert session.end is not None
 
 
@@ -107,7 +107,7 @@ def test_one_that_does_not_give_the_models_logits_is_refused(monkeypatch: pytest
 )
 def test_every_stage_that_has_run_is_a_row(line: str) -> None:
     session = tiny_session()
-    session.do(line)
+    do(session, line)
     ran = {"embed": 1, "0.self_attn": 1, "norm": 3, "logits": 4, "sample": 4}
     addresses = [row.address for row in asked(session).rows]
     assert addresses == ["embed", "0", "1", "logits"][: ran[line.split()[1].partition("@")[0]]]
@@ -115,18 +115,18 @@ def test_every_stage_that_has_run_is_a_row(line: str) -> None:
 
 def test_at_another_token_and_back_it_says_the_same() -> None:
     session = tiny_session()
-    session.do("goto 1@1")
+    do(session, "goto 1@1")
     first = asked(session)
-    session.do("goto logits@3")
+    do(session, "goto logits@3")
     assert asked(session) != first
-    session.do("goto 1@1")
+    do(session, "goto 1@1")
     assert asked(session) == first
 
 
 def test_tokenize_has_a_sentence_and_an_unknown_token_an_error() -> None:
     session = tiny_session()
-    assert isinstance(TOPICS["lens"].ask(session, ""), str)
-    session.do("goto 0")
+    assert isinstance(TOPICS["lens"].ask(session.inspector, ""), str)
+    do(session, "goto 0")
     for wrong in ("99999", '"two tokens"', '""'):
         with pytest.raises(CommandError) as refused:
             asked(session, wrong)
@@ -137,12 +137,12 @@ def test_tokenize_has_a_sentence_and_an_unknown_token_an_error() -> None:
 @pytest.mark.parametrize(("layer", "good"), [("0", ["embed"]), ("1", ["embed", "0"])])
 def test_what_is_not_finite_leads_to_nothing_and_is_said(bad: float, layer: str, good: list[str]) -> None:
     session = tiny_session()
-    weight = session.anatomy.modules[f"{layer}.mlp"].get_parameter("down_proj.weight")
+    weight = session.debuggee.anatomy.modules[f"{layer}.mlp"].get_parameter("down_proj.weight")
     before = weight.detach().clone()
     try:
         with torch.no_grad():
             weight[3, 3] = bad
-        session.do("goto logits")
+        do(session, "goto logits")
         table = asked(session)
         assert [row.address for row in table.rows if math.isfinite(row.entropy)] == good
         assert (table.first, table.stays) == (None, None)
@@ -150,7 +150,7 @@ def test_what_is_not_finite_leads_to_nothing_and_is_said(bad: float, layer: str,
         assert "has no probability" in prediction_history(table)
         assert lens_lines(table)[-1] == f"note: {table.notes[0]}"
         with pytest.raises(LensError, match="not finite") as refused:
-            TOPICS["attribution"].ask(session, "")
+            TOPICS["attribution"].ask(session.inspector, "")
         assert "\n" not in str(refused.value)
     finally:
         session.close()
@@ -160,17 +160,17 @@ def test_what_is_not_finite_leads_to_nothing_and_is_said(bad: float, layer: str,
 
 def test_a_narrower_embedding_has_a_sentence() -> None:
     session = tiny_session("opt")
-    session.do("goto embed")
-    assert "reads from layer 0 on" in str(TOPICS["lens"].ask(session, ""))
+    do(session, "goto embed")
+    assert "reads from layer 0 on" in str(TOPICS["lens"].ask(session.inspector, ""))
 
 
 def test_it_is_written_to_files(tmp_path: Path) -> None:
     session = tiny_session()
     session.exporter = export
-    session.do("goto logits@1")
+    do(session, "goto logits@1")
     table = asked(session, '"a"')
     for suffix in ("csv", "json", "txt", "svg", "png"):
-        said = session.do(f'info lens "a" > {tmp_path}/lens.{suffix}').data
+        said = do(session, f'info lens "a" > {tmp_path}/lens.{suffix}').data
         assert said.startswith(f"wrote {tmp_path}/lens.{suffix} (")
     with (tmp_path / "lens.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -12,29 +12,30 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.nonfinite import NonfiniteHunt
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.generation.generation import Generation
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import CommandError, GenerationError
 from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.frontends.export import export
 from llmdbg.models.loading import load
 from llmdbg.models.spec import LoadedModel, ModelSpec
 from llmdbg.models.tokens import encode_prompt
-from tests.sessions import tiny_session
+from tests.sessions import do, tiny_session
 from tests.tiny import tiny_model
 
 NAMES = ["llama", "gpt2", "qwen3_moe", "gemma2", "gpt_neox", "opt", "falcon", "mamba", "phi3", "mixtral"]
 
 
-def _session(model: PreTrainedModel, **settings: Any) -> Session:
+def _session(model: PreTrainedModel, **settings: Any) -> Debugger:
     prompt = encode_prompt(None, "Hello there", vocabulary_size=128)
     greedy = {"max_new_tokens": 5, "greedy": True} if not settings else {"max_new_tokens": 5, **settings}
-    return Session(LoadedModel("tiny", model, None, "sdpa"), prompt, GenerationSettings(**greedy))
+    return Debugger(Generation(LoadedModel("tiny", model, None, "sdpa"), prompt, GenerationSettings(**greedy)))
 
 
-def _hunt(session: Session) -> NonfiniteHunt:
-    found = session.do("info nonfinite").data
+def _hunt(session: Debugger) -> NonfiniteHunt:
+    found = do(session, "info nonfinite").data
     assert isinstance(found, NonfiniteHunt)
     return found
 
@@ -88,8 +89,8 @@ def test_it_finds_what_plain_hooks_find(name: str, poison: Callable[[PreTrainedM
     session = _session(model)
     hunt = _hunt(session)
     assert hunt.found is not None
-    module, position, dimension = _plain_first(model, session.prompt.ids)
-    assert session.anatomy.modules[hunt.found.address] is module
+    module, position, dimension = _plain_first(model, session.debuggee.prompt.ids)
+    assert session.debuggee.anatomy.modules[hunt.found.address] is module
     assert (hunt.found.token, hunt.found.dimension) == (0, dimension)
     if hunt.found.position is not None:
         assert hunt.found.position == position
@@ -115,8 +116,8 @@ def test_overflow_in_half_precision(name: str, dtype: torch.dtype) -> None:
     session = _session(model)
     hunt = _hunt(session)
     assert hunt.found is not None
-    module, position, dimension = _plain_first(model, session.prompt.ids)
-    assert session.anatomy.modules[hunt.found.address] is module
+    module, position, dimension = _plain_first(model, session.debuggee.prompt.ids)
+    assert session.debuggee.anatomy.modules[hunt.found.address] is module
     assert (hunt.found.position, hunt.found.dimension) == (position, dimension)
     assert hunt.found.dtype == str(dtype).removeprefix("torch.")
     assert hunt.found.weights == () and hunt.found.weights_are_read
@@ -137,13 +138,13 @@ def test_headroom_is_that_of_plain_hooks(name: str) -> None:
 
     handles = [each.register_forward_hook(look) for each in model.modules()]
     with torch.no_grad():
-        model(torch.tensor([session.prompt.ids]))
+        model(torch.tensor([session.debuggee.prompt.ids]))
     for handle in handles:
         handle.remove()
     largest = torch.finfo(torch.bfloat16).max
     seen = {}
     for each in hunt.nearest:
-        module = session.anatomy.modules.get(each.address)
+        module = session.debuggee.anatomy.modules.get(each.address)
         if module is not None:
             seen[each.address] = each.headroom
             assert each.headroom == pytest.approx(reached[module] / largest, rel=1e-2), each.address
@@ -153,21 +154,21 @@ def test_headroom_is_that_of_plain_hooks(name: str) -> None:
     assert ratios == sorted(ratios, reverse=True)
 
 
-def _made_infinite(session: Session, address: str, token: int) -> None:
-    session.do(f"goto {address}@{token}")
-    session.do("edit out * 1e30 * 1e30")
+def _made_infinite(session: Debugger, address: str, token: int) -> None:
+    do(session, f"goto {address}@{token}")
+    do(session, "edit out * 1e30 * 1e30")
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral", "gemma2", "opt", "mistral"])
 def test_an_edit_that_overflows_is_named_and_its_token_found(name: str) -> None:
     session = tiny_session(name, max_new_tokens=6)
-    session.do("goto sample@1")
+    do(session, "goto sample@1")
     _made_infinite(session, "0", 2)
-    session.do("goto sample@5")
+    do(session, "goto sample@5")
     found = _hunt(session).found
     assert found is not None
     assert (found.address, found.token, found.position, found.text) == (
-        "0", 2, len(session.prompt.ids) + 1, session.tokens()[len(session.prompt.ids) + 1].text
+        "0", 2, len(session.debuggee.prompt.ids) + 1, session.run.tokens()[len(session.debuggee.prompt.ids) + 1].text
     )  # fmt: skip
     assert (found.edits, found.finite_without_edits, found.input_is_finite) == ((1,), True, True)
     assert "your edit 1 puts it there" in "\n".join(answer_lines(_hunt(session)))
@@ -175,9 +176,9 @@ def test_an_edit_that_overflows_is_named_and_its_token_found(name: str) -> None:
 
 def test_what_the_cache_brought_is_traced_in_two_forwards_and_one_for_what_came_before() -> None:
     session = tiny_session(max_new_tokens=40)
-    session.do("goto sample@20")
+    do(session, "goto sample@20")
     _made_infinite(session, "0.self_attn.k_proj", 21)
-    session.do("goto sample@35")
+    do(session, "goto sample@35")
     hunt = _hunt(session)
     assert hunt.found is not None and hunt.found.token == 21
     # Where it stands, the token, the one before it, and that one without the edit.
@@ -187,9 +188,9 @@ def test_what_the_cache_brought_is_traced_in_two_forwards_and_one_for_what_came_
 @pytest.mark.parametrize("name", ["mamba", "llama"])
 def test_what_left_no_trace_in_the_cache_is_found_by_halving(name: str) -> None:
     session = tiny_session(name, max_new_tokens=30)
-    session.do("goto sample@2")
-    model = session.loaded.model
-    session.do("goto sample@20")
+    do(session, "goto sample@2")
+    model = session.inspector.model
+    do(session, "goto sample@20")
     head = model.get_output_embeddings().weight
     with torch.no_grad():
         head[3] = math.nan
@@ -200,9 +201,9 @@ def test_what_left_no_trace_in_the_cache_is_found_by_halving(name: str) -> None:
 
 def test_a_state_without_positions_is_searched_by_halving() -> None:
     session = tiny_session("mamba", max_new_tokens=12)
-    session.do("goto sample@2")
+    do(session, "goto sample@2")
     _made_infinite(session, "0.mixer.in_proj", 3)
-    session.do("goto sample@10")
+    do(session, "goto sample@10")
     hunt = _hunt(session)
     assert hunt.found is not None
     assert (hunt.found.token, hunt.found.address, hunt.found.edits) == (3, "0.mixer.in_proj", (1,))
@@ -215,18 +216,18 @@ def test_hunting_leaves_the_session_as_it_was(name: str, place: str) -> None:
     asked, silent = tiny_session(name, **settings), tiny_session(name, **settings)
     for each in (asked, silent):
         if place != "tokenize":
-            each.do(f"goto {place}")
-    stop, standing, ids = asked.stop, asked.place, list(asked.engine.timeline.ids)
+            do(each, f"goto {place}")
+    stop, standing, ids = asked.stop, asked.run.place, list(asked.debuggee.timeline.ids)
     _hunt(asked)
-    assert (asked.stop, asked.place, asked.engine.timeline.ids) == (stop, standing, ids)
+    assert (asked.stop, asked.run.place, asked.debuggee.timeline.ids) == (stop, standing, ids)
     while asked.end is None:
-        asked.do("continue")
-        silent.do("continue")
+        do(asked, "continue")
+        do(silent, "continue")
     assert asked.end == silent.end
     _hunt(asked)
     assert asked.end == silent.end
-    assert asked.engine.timeline.fingerprints() == silent.engine.timeline.fingerprints()
-    assert "verified" in answer_lines(asked.do("verify").data)[0]
+    assert asked.debuggee.timeline.fingerprints() == silent.debuggee.timeline.fingerprints()
+    assert "verified" in answer_lines(do(asked, "verify").data)[0]
 
 
 @pytest.mark.parametrize("attn", ["eager", "sdpa"])
@@ -234,11 +235,13 @@ def test_hunting_leaves_the_session_as_it_was(name: str, place: str) -> None:
 def test_left_padding_is_no_find_and_what_is_found_stands_behind_it(name: str, attn: str) -> None:
     model = tiny_model(name, attn=attn)
     prompt = encode_prompt(None, "Hello there", vocabulary_size=128, left_pad=5)
-    session = Session(LoadedModel("tiny", model, None, attn), prompt, GenerationSettings(max_new_tokens=5, greedy=True))
-    session.do("goto logits@1")
+    session = Debugger(
+        Generation(LoadedModel("tiny", model, None, attn), prompt, GenerationSettings(max_new_tokens=5, greedy=True))
+    )
+    do(session, "goto logits@1")
     assert _hunt(session).found is None
     _made_infinite(session, "0", 1)
-    session.do("goto sample@2")
+    do(session, "goto sample@2")
     found = _hunt(session).found
     assert found is not None and (found.token, found.position) == (1, len(prompt.ids))
 
@@ -246,9 +249,9 @@ def test_left_padding_is_no_find_and_what_is_found_stands_behind_it(name: str, a
 def test_the_reach_of_every_layer_of_the_demo_model_is_that_of_plain_hooks() -> None:
     loaded = load(ModelSpec("smollm2"))
     prompt = encode_prompt(loaded.tokenizer, "What is an LLM?", chat=True)
-    session = Session(loaded, prompt, GenerationSettings(max_new_tokens=3, greedy=True))
+    session = Debugger(Generation(loaded, prompt, GenerationSettings(max_new_tokens=3, greedy=True)))
     hunt = _hunt(session)
-    assert hunt.found is None and hunt.stages == len(session.anatomy.stages) - 2
+    assert hunt.found is None and hunt.stages == len(session.debuggee.anatomy.stages) - 2
     reached: dict[nn.Module, torch.Tensor] = {}
 
     def look(module: nn.Module, _args: Any, output: Any) -> None:
@@ -261,7 +264,7 @@ def test_the_reach_of_every_layer_of_the_demo_model_is_that_of_plain_hooks() -> 
         handle.remove()
     compared = 0
     for each in hunt.nearest:
-        module = session.anatomy.modules[each.address]
+        module = session.debuggee.anatomy.modules[each.address]
         if module in reached:
             assert each.output_absmax == reached[module].item(), each.address
             compared += 1
@@ -270,16 +273,16 @@ def test_the_reach_of_every_layer_of_the_demo_model_is_that_of_plain_hooks() -> 
 
 def test_a_breakpoint_stays_the_reason_of_a_stop() -> None:
     session = tiny_session()
-    session.do("break 1.mlp")
-    session.do("continue")
+    do(session, "break 1.mlp")
+    do(session, "continue")
     before = session.stop
     _hunt(session)
-    assert session.stop == before and session.look().breakpoint == 1
+    assert session.stop == before and session.run.look().breakpoint == 1
 
 
 def test_scores_that_a_processor_cuts_are_no_find() -> None:
     session = tiny_session(temperature=1.0, top_k=3)
-    session.do("goto sample@1")
+    do(session, "goto sample@1")
     assert _hunt(session).found is None
 
 
@@ -287,7 +290,7 @@ def test_at_tokenize_the_prefill_is_run_and_it_says_so() -> None:
     session = tiny_session()
     hunt = _hunt(session)
     assert (hunt.token, hunt.tokens_run) == (0, 1) and "prefill was run" in hunt.notes[0]
-    assert session.stop.stage.address == "tokenize" and session.engine.timeline.ids == []
+    assert session.stop.stage.address == "tokenize" and session.debuggee.timeline.ids == []
 
 
 def test_a_choice_that_fails_on_nan_can_be_hunted() -> None:
@@ -296,10 +299,10 @@ def test_a_choice_that_fails_on_nan_can_be_hunted() -> None:
         _with_nan(model)
     session = _session(model, temperature=1.0)
     with pytest.raises(GenerationError):
-        session.do("continue")
+        do(session, "continue")
     with pytest.raises(CommandError, match="go back"):
-        session.do("info nonfinite")
-    session.do("goto 0")
+        do(session, "info nonfinite")
+    do(session, "goto 0")
     assert _hunt(session).found is not None
     assert session.stop.stage.address == "0"
 
@@ -310,7 +313,7 @@ def test_packed_weights_are_said_not_to_be_looked_into() -> None:
         _with_nan(model)
     session = _session(model)
     address = _hunt(session).found.address
-    session.anatomy.modules[address].register_parameter(
+    session.debuggee.anatomy.modules[address].register_parameter(
         "packed", nn.Parameter(torch.zeros(2, dtype=torch.uint8), requires_grad=False)
     )
     assert _hunt(session).found.weights_are_read is False
@@ -318,9 +321,9 @@ def test_packed_weights_are_said_not_to_be_looked_into() -> None:
 
 def test_the_answer_is_text_json_and_csv(tmp_path: Any) -> None:
     session = tiny_session()
-    session.do("goto 1@1")
+    do(session, "goto 1@1")
     _made_infinite(session, "0.mlp", 1)
-    session.do("goto logits@1")
+    do(session, "goto logits@1")
     hunt = _hunt(session)
     lines = answer_lines(hunt)
     assert lines[0].startswith("first not finite: 0.mlp, token 1 (decode), position 11")
@@ -329,4 +332,4 @@ def test_the_answer_is_text_json_and_csv(tmp_path: Any) -> None:
     assert fields["found"]["value"] == "Infinity" and fields["before"][-1]["address"] == "0.mlp"
     export(hunt, tmp_path / "hunt.csv")
     assert (tmp_path / "hunt.csv").read_text().startswith("stage,dtype,")
-    assert session.last_answers["nonfinite"] == hunt
+    assert session.inspector.asked.last_answers["nonfinite"] == hunt

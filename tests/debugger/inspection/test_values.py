@@ -8,35 +8,34 @@ from typing import Any
 import pytest
 import torch
 
-import llmdbg
 from llmdbg.debugger.commands import COMMANDS
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection import values as insight
-from llmdbg.debugger.inspection.values import Values
+from llmdbg.debugger.inspection.values_answer import Values
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import AddressError, CommandError
 from llmdbg.frontends.answers import answer_json, answer_lines, answer_tables
-from tests.sessions import tiny_session
+from tests.sessions import do, opened, tiny_session
 
 NAMES = ("llama", "mistral", "gemma2", "gpt2", "gpt_neox", "qwen3_moe", "falcon", "mamba", "opt")
 
 
-def asked(session: Session, line: str) -> Values:
-    found = session.do(line).data
+def asked(session: Debugger, line: str) -> Values:
+    found = do(session, line).data
     assert isinstance(found, Values), found
     return found
 
 
-def heard(session: Session, addresses: list[str]) -> dict[str, torch.Tensor]:
+def heard(session: Debugger, addresses: list[str]) -> dict[str, torch.Tensor]:
     """What modules give out in an untouched `generate()` of one token."""
-    model, found, hooks = session.loaded.model, {}, []
+    model, found, hooks = session.inspector.model, {}, []
     for address in addresses:
 
         def keep(_module, _args, output, address=address):
             found[address] = main_tensor(output).clone()
 
-        hooks.append(session.anatomy.modules[address].register_forward_hook(keep))
-    model.generate(torch.tensor([session.prompt.ids]), max_new_tokens=1, do_sample=False)
+        hooks.append(session.debuggee.anatomy.modules[address].register_forward_hook(keep))
+    model.generate(torch.tensor([session.debuggee.prompt.ids]), max_new_tokens=1, do_sample=False)
     for hook in hooks:
         hook.remove()
     return found
@@ -45,15 +44,17 @@ def heard(session: Session, addresses: list[str]) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_numbers_are_those_of_an_untouched_generate(name: str) -> None:
     session = tiny_session(name)
-    addresses = [each.address for each in session.anatomy.stages if each.address in session.anatomy.modules]
+    addresses = [
+        each.address for each in session.debuggee.anatomy.stages if each.address in session.debuggee.anatomy.modules
+    ]
     addresses = [each for each in addresses if each.partition(".")[0] in ("embed", "0", "1", "norm")]
     expected = heard(tiny_session(name), addresses)
-    session.do("goto sample@0")
-    place, stop = session.place, session.stop
+    do(session, "goto sample@0")
+    place, stop = session.run.place, session.stop
     checked = 0
     for address, tensor in expected.items():
-        if session.has_stage(address) and tensor.numel():
-            found = session.do(f"x {address}[...]").data
+        if session.run.stages.has(address) and tensor.numel():
+            found = do(session, f"x {address}[...]").data
             if not isinstance(found, Values):
                 # Shared modules and those of another forward have no stage of this token.
                 continue
@@ -66,12 +67,12 @@ def test_the_numbers_are_those_of_an_untouched_generate(name: str) -> None:
             assert found.summary.max.value == wide.max().item()
             assert wide[found.summary.max.index].item() == found.summary.max.value
     assert checked >= 5
-    assert (session.place, session.stop) == (place, stop)
+    assert (session.run.place, session.stop) == (place, stop)
 
 
-def test_the_demo_model(demo: Session) -> None:
+def test_the_demo_model(demo: Debugger) -> None:
     expected = heard(demo, ["12.mlp", "embed"])
-    demo.do("goto 13.self_attn")
+    do(demo, "goto 13.self_attn")
     found = asked(demo, "x 12.mlp[0] by magnitude")
     wide = expected["12.mlp"][0].double()
     assert [abs(each) for each in found.numbers] == wide.abs().flatten().sort(descending=True).values[:128].tolist()
@@ -79,31 +80,31 @@ def test_the_demo_model(demo: Session) -> None:
 
 
 @pytest.fixture(scope="module")
-def demo() -> Session:
-    return llmdbg.open_session("smollm2", "The capital of France is", max_new_tokens=2, greedy=True)
+def demo() -> Debugger:
+    return opened("smollm2", "The capital of France is", max_new_tokens=2, greedy=True)
 
 
 def test_without_a_slice_it_is_the_vector_at_the_focus() -> None:
     session = tiny_session()
-    session.do("goto 1.mlp@0")
-    tensor = main_tensor(session.event.output)
+    do(session, "goto 1.mlp@0")
+    tensor = main_tensor(session.run.event.output)
     assert tensor is not None
     last = tensor.shape[1] - 1
     found = asked(session, "info values")
     assert (found.slice, found.sliced, found.part, found.token) == (f"[0, {last}]", (32,), "output", 0)
     assert found.numbers == tuple(tensor[0, -1].double().tolist())
-    session.do("focus 3")
+    do(session, "focus 3")
     assert asked(session, "x").numbers == tuple(tensor[0, 3].double().tolist())
     assert asked(session, "x 0").slice == "[0, 3]"
-    session.do("goto 1.mlp@2")
+    do(session, "goto 1.mlp@2")
     assert asked(session, "x .").slice == "[0, 0]"
 
 
 def test_left_padding_is_counted_like_any_position() -> None:
-    session = llmdbg.open_session("smollm2", "Hello there", max_new_tokens=2, greedy=True, left_pad=3)
-    bare = llmdbg.open_session("smollm2", "Hello there", max_new_tokens=2, greedy=True)
+    session = opened("smollm2", "Hello there", max_new_tokens=2, greedy=True, left_pad=3)
+    bare = opened("smollm2", "Hello there", max_new_tokens=2, greedy=True)
     for each in (session, bare):
-        each.do("goto 2@0")
+        do(each, "goto 2@0")
     padded, plain_one = asked(session, "x"), asked(bare, "x")
     assert padded.shape[1] == plain_one.shape[1] + 3
     assert padded.slice == f"[0, {padded.shape[1] - 1}]"
@@ -112,7 +113,7 @@ def test_left_padding_is_counted_like_any_position() -> None:
 
 def test_what_goes_in_and_what_comes_out() -> None:
     session = tiny_session()
-    session.do("goto 1.mlp")
+    do(session, "goto 1.mlp")
     assert asked(session, "x in").part == "input"
     assert asked(session, "x in").numbers == asked(session, "x 1.post_attention_layernorm").numbers
     assert asked(session, "x 0.mlp.in[0, 2]").numbers == asked(session, "x 0.post_attention_layernorm[0, 2]").numbers
@@ -133,7 +134,7 @@ def test_what_goes_in_and_what_comes_out() -> None:
 def test_parameters_and_buffers(line: str, name: str) -> None:
     session = tiny_session()
     found = asked(session, line)
-    model = session.loaded.model
+    model = session.inspector.model
     tensor = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
     assert (found.address, found.part, found.token) == (name, "parameter", None)
     assert found.numbers == tuple(tensor[name].double().flatten().tolist()[: insight.COUNT])
@@ -142,52 +143,52 @@ def test_parameters_and_buffers(line: str, name: str) -> None:
 @pytest.mark.parametrize("quantize", ["4bit", "8bit"])
 def test_quantised_weights_are_shown_as_the_layer_uses_them(quantize: str) -> None:
     pytest.importorskip("bitsandbytes")
-    session = llmdbg.open_session("smollm2", "Hello", max_new_tokens=1, spec={"quantize": quantize, "device": "cpu"})
-    layer: Any = session.anatomy.modules["3.self_attn.k_proj"]
+    session = opened("smollm2", "Hello", max_new_tokens=1, spec={"quantize": quantize, "device": "cpu"})
+    layer: Any = session.debuggee.anatomy.modules["3.self_attn.k_proj"]
     for place in ("next", "goto sample@0"):
-        session.do(place)
+        do(session, place)
         if layer.weight.dtype is torch.uint8 and getattr(layer.weight.quant_state, "packing_format_for_cpu", False):
             with pytest.raises(CommandError, match="packed it for this CPU"):
-                session.do("x 3.self_attn.k_proj.weight")
+                do(session, "x 3.self_attn.k_proj.weight")
             return
         found = asked(session, "x 3.self_attn.k_proj.weight[:8, :16]")
         assert found.note.startswith(f"{quantize[0]}-bit weights")
         assert found.shape == (192, 576)
         # What the layer makes of a unit vector is a column of its weight.
-        columns = layer(torch.eye(576, dtype=session.loaded.model.dtype)[:16]).detach().double()[:, :8].T
+        columns = layer(torch.eye(576, dtype=session.inspector.model.dtype)[:16]).detach().double()[:, :8].T
         shown = torch.tensor(found.numbers, dtype=torch.float64).reshape(8, 16)
         torch.testing.assert_close(shown, columns, rtol=0.01, atol=1e-3)
 
 
 def test_x_alone_goes_on_to_the_end() -> None:
     session = tiny_session()
-    session.do("next")
+    do(session, "next")
     asked(session, "x embed.weight[:5]")
-    weight = session.loaded.model.get_input_embeddings().weight[:5].detach().double().flatten().tolist()
+    weight = session.inspector.model.get_input_embeddings().weight[:5].detach().double().flatten().tolist()
     second = asked(session, "x")
     assert second.offset == insight.COUNT
     assert second.summary is None
     assert list(second.numbers) == weight[insight.COUNT :]
-    assert "that was the last of 160 values" in session.do("x").data
+    assert "that was the last of 160 values" in do(session, "x").data
     assert asked(session, "x").offset == 0, "and begins again"
     ranked = asked(session, "x embed.weight[:5] by magnitude")
     more = asked(session, "x")
     magnitudes = [abs(each) for each in (*ranked.numbers, *more.numbers)]
     assert magnitudes == sorted(map(abs, weight), reverse=True)
-    session.do("next")
+    do(session, "next")
     assert asked(session, "x").offset == 0, "the run has moved"
 
 
 def test_a_stage_that_has_run_costs_one_forward_and_none_while_someone_asks(monkeypatch) -> None:
     session, runs = tiny_session(), []
-    record = session.record_again
-    monkeypatch.setattr(session, "record_again", lambda: runs.append(1) or record())
-    session.do("goto 1.mlp@0")
+    record = session.replay.record_again
+    monkeypatch.setattr(session.replay, "record_again", lambda: runs.append(1) or record())
+    do(session, "goto 1.mlp@0")
     asked(session, "x 0.mlp[0, 2]")
     assert len(runs) == 1
     asked(session, "x 0.mlp[0, 2]")
-    session.do("next")
-    session.focused_values()
+    do(session, "next")
+    insight.shown(session.inspector)
     assert len(runs) == 1
     asked(session, "x")
     asked(session, "x norm.weight")
@@ -203,8 +204,8 @@ def test_a_stage_that_has_run_costs_one_forward_and_none_while_someone_asks(monk
 )
 def test_what_is_not_there_yet_is_said(line: str, says: str) -> None:
     session = tiny_session()
-    session.do("goto 0.mlp")
-    assert says in session.do(line).data
+    do(session, "goto 0.mlp")
+    assert says in do(session, line).data
 
 
 @pytest.mark.parametrize(
@@ -223,10 +224,10 @@ def test_what_is_not_there_yet_is_said(line: str, says: str) -> None:
 )
 def test_what_makes_no_sense_is_refused_in_a_line(line: str, error: type, says: str) -> None:
     session = tiny_session()
-    session.do("goto 0.mlp")
-    session.do("next")
+    do(session, "goto 0.mlp")
+    do(session, "next")
     with pytest.raises(error, match=None) as refused:
-        session.do(line)
+        do(session, line)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
     assert asked(session, "x"), "and changes nothing"
@@ -234,42 +235,42 @@ def test_what_makes_no_sense_is_refused_in_a_line(line: str, error: type, says: 
 
 def test_the_pane_follows_what_was_asked_for() -> None:
     session = tiny_session()
-    session.do("goto 1.mlp@0")
-    followed = session.focused_values()
+    do(session, "goto 1.mlp@0")
+    followed = insight.shown(session.inspector)
     assert isinstance(followed, Values)
     assert followed.address == "1.mlp"
     asked(session, "x 0.mlp[0, 5]")
-    shown = session.focused_values()
+    shown = insight.shown(session.inspector)
     assert isinstance(shown, Values)
     assert (shown.address, shown.slice, shown.token) == ("0.mlp", "[0, 5]", 0)
-    session.do("goto 1.mlp@1")
-    assert "out of range" in str(session.focused_values()), "there is one position now"
+    do(session, "goto 1.mlp@1")
+    assert "out of range" in str(insight.shown(session.inspector)), "there is one position now"
     asked(session, "x 0.mlp[0, -1]")
-    session.do("goto 0.self_attn@2")
-    assert session.focused_values() == "0.mlp has not run yet for token 2"
-    session.do("goto 1@2")
-    again = session.focused_values()
+    do(session, "goto 0.self_attn@2")
+    assert insight.shown(session.inspector) == "0.mlp has not run yet for token 2"
+    do(session, "goto 1@2")
+    again = insight.shown(session.inspector)
     assert isinstance(again, Values)
     assert (again.address, again.token) == ("0.mlp", 2)
     asked(session, "x .")
-    here = session.focused_values()
+    here = insight.shown(session.inspector)
     assert isinstance(here, Values)
     assert here.address == "1"
 
 
 def test_a_window_is_fetched_and_nothing_else_is_computed(monkeypatch) -> None:
     session = tiny_session()
-    session.do("next")
+    do(session, "next")
     asked(session, "x embed.weight")
-    session.focused_values()
+    insight.shown(session.inspector)
     monkeypatch.setattr(insight, "summary", lambda *_, **__: 1 / 0)
-    found = session.focused_values((3000, 70))
+    found = insight.fetch(session.inspector, (3000, 70))
     assert isinstance(found, Values)
-    weight = session.loaded.model.get_input_embeddings().weight.detach().double().flatten().tolist()
+    weight = session.inspector.model.get_input_embeddings().weight.detach().double().flatten().tolist()
     assert (found.offset, list(found.numbers)) == (3000, weight[3000:3070])
     assert found.summary is not None, "what is known stays"
     monkeypatch.undo()
-    stayed = session.focused_values()
+    stayed = insight.shown(session.inspector)
     assert isinstance(stayed, Values)
     assert stayed.offset == 3000, "where the pane was scrolled to"
 
@@ -277,18 +278,18 @@ def test_a_window_is_fetched_and_nothing_else_is_computed(monkeypatch) -> None:
 def test_looking_leaves_the_run_as_it_was() -> None:
     looked, untouched = tiny_session(), tiny_session()
     for line in ("next", "next", "s", "x", "x 0[0]", "x in", "x embed by magnitude", "x 0 as heat", "x norm.weight"):
-        looked.do(line)
+        do(looked, line)
     for session in (looked, untouched):
-        session.do("continue")
-    assert looked.generated_ids() == untouched.generated_ids()
-    assert torch.equal(looked.event.output, untouched.event.output)
-    assert "NOT" not in " ".join(answer_lines(looked.do("verify").data))
+        do(session, "continue")
+    assert looked.run.generated_ids() == untouched.run.generated_ids()
+    assert torch.equal(looked.run.event.output, untouched.run.event.output)
+    assert "NOT" not in " ".join(answer_lines(do(looked, "verify").data))
 
 
 @pytest.mark.parametrize("how", ["", " by magnitude", " as heat", " as mean heat"])
 def test_every_answer_has_text_json_and_a_table(how: str, tmp_path) -> None:
     session = tiny_session()
-    session.do("goto 1@0")
+    do(session, "goto 1@0")
     found = asked(session, f"info values 0.mlp[0]{how}")
     assert all(len(each) <= 400 and "\n" not in each for each in answer_lines(found))
     told = json.loads(json.dumps(answer_json(found), allow_nan=False))
@@ -297,13 +298,13 @@ def test_every_answer_has_text_json_and_a_table(how: str, tmp_path) -> None:
     (table,) = answer_tables(found)
     assert table.rows
     session.exporter = lambda value, path: f"{len(answer_tables(value)[0].rows)} rows in {path.name}"
-    assert "rows in v.csv" in str(session.do(f"info values 0.mlp[0]{how} > {tmp_path / 'v.csv'}").data)
+    assert "rows in v.csv" in str(do(session, f"info values 0.mlp[0]{how} > {tmp_path / 'v.csv'}").data)
 
 
 def test_what_is_not_finite_is_told_where_it_is() -> None:
     session = tiny_session()
-    session.do("goto 1.mlp@0")
-    tensor = main_tensor(session.event.output)
+    do(session, "goto 1.mlp@0")
+    tensor = main_tensor(session.run.event.output)
     assert tensor is not None
     with torch.inference_mode(tensor.is_inference()):
         tensor[0, 4, 7] = float("nan")
@@ -320,17 +321,17 @@ def test_x_is_a_command_like_any_other() -> None:
 
 def test_x_writes_to_a_file_like_info(tmp_path) -> None:
     session = tiny_session()
-    session.do("goto 1.mlp")
+    do(session, "goto 1.mlp")
     session.exporter = lambda value, path: f"{value.address} from {value.offset} in {path.name}"
-    assert session.do(f"x 0.mlp[0] > {tmp_path / 'a.csv'}").data == "0.mlp from 0 in a.csv"
-    assert session.do(f"x > {tmp_path / 'b.csv'}").data == "0.mlp from 128 in b.csv"
+    assert do(session, f"x 0.mlp[0] > {tmp_path / 'a.csv'}").data == "0.mlp from 0 in a.csv"
+    assert do(session, f"x > {tmp_path / 'b.csv'}").data == "0.mlp from 128 in b.csv"
     with pytest.raises(CommandError, match="name one file"):
-        session.do("x 0.mlp >  ")
+        do(session, "x 0.mlp >  ")
 
 
 def test_nothing_but_nan_has_no_magnitudes_to_go_on_with() -> None:
     session = tiny_session()
-    session.do("goto 1")
-    session.do("edit out * float('nan')")
-    told = answer_lines(session.do("x 1[0, 0] by magnitude").data)
+    do(session, "goto 1")
+    do(session, "edit out * float('nan')")
+    told = answer_lines(do(session, "x 1[0, 0] by magnitude").data)
     assert not any("goes on" in line for line in told)

@@ -18,10 +18,10 @@ def test_the_same_bits(name, how):
     session = tiny_session(name, "The quick fox", max_new_tokens=12, **how)
     for line in ("token 3", "step 9", "rs 4", "token 2", "until 1.mlp" if name == "llama" else "until 1"):
         run(session, line)
-    before = (session.place, session.generated_ids())
+    before = (session.run.place, session.run.generated_ids())
     proof = run(session, "verify").data
     assert (proof.tokens, proof.first, proof.differs) == (len(before[1]), None, None)
-    assert (session.place, session.generated_ids()) == before
+    assert (session.run.place, session.run.generated_ids()) == before
     run(session, "continue")
     assert run(session, "verify").data.differs is None
 
@@ -29,7 +29,7 @@ def test_the_same_bits(name, how):
 def test_a_model_that_has_changed_since_is_found_out():
     session = tiny_session("llama", "The quick fox", max_new_tokens=12)
     run(session, "token 4")
-    weight = session.loaded.model.model.layers[1].mlp.down_proj.weight
+    weight = session.inspector.model.model.layers[1].mlp.down_proj.weight
     with torch.no_grad():
         weight[0, 0] += 0.01
     proof = run(session, "verify").data
@@ -54,7 +54,7 @@ def test_print_is_the_users_own_python_and_changes_nothing():
     assert "Llama" in run(session, "p type(model).__name__").data
     run(session, "print out.zero_().sum().item()")
     run(session, "print torch.rand(3).shape")
-    assert session.look().tensor == before
+    assert session.run.look().tensor == before
     with pytest.raises(CommandError, match="ZeroDivisionError"):
         run(session, "print 1 / 0")
     with pytest.raises(CommandError, match="SyntaxError"):

@@ -17,7 +17,7 @@ from llmdbg.debugger.persistence.model import (
     describe,
 )
 from llmdbg.debugger.persistence.restore import restore
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import SessionFileError
 from llmdbg.models.spec import ModelSpec
 from tests.debugger.saving import PROMPT, document, started
@@ -162,7 +162,7 @@ def test_any_addresses_are_restored_or_told_of(addresses, place, token):
     points = tuple(SavedBreakpoint(number + 1, each, False, True, 0) for number, each in enumerate(addresses))
     session = one_session()
     session.breakpoints.delete()
-    session.restart()
+    session.run.restart()
     restore(
         session,
         dataclasses.replace(started(), breakpoints=points, place=SavedPosition(place, token), generated=(1, 2, 3)),

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.persistence.capture import capture
 from llmdbg.debugger.persistence.format import from_json
 from llmdbg.debugger.persistence.model import (
@@ -17,7 +17,8 @@ from llmdbg.debugger.persistence.model import (
 )
 from llmdbg.debugger.persistence.restore import restore
 from llmdbg.debugger.persistence.store import SessionStore
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.generation.generation import Generation
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import SessionFileError, SettingsError
 from llmdbg.models.loading import load
 from llmdbg.models.spec import ModelSpec
@@ -54,14 +55,14 @@ def test_a_session_comes_back_through_its_file_to_where_it_stood(store, how, lin
     assert restore(after, store.load(saved.id)) == ()
 
     assert here(after) == here(before)
-    assert after.generated_ids() == before.generated_ids()
+    assert after.run.generated_ids() == before.generated_ids()
     assert after.breakpoints.list() == before.breakpoints.list()
     assert (after.focus, after.end) == (before.focus, before.end)
     assert after.stop.tensor == before.stop.tensor
     for session in (before, after):
         if session.end is None:
             run(session, "delete", "continue")
-    assert after.generated_ids() == before.generated_ids()
+    assert after.run.generated_ids() == before.generated_ids()
 
 
 def test_a_session_on_a_real_folder_with_a_chat_comes_back(tiny_folder, store):
@@ -79,7 +80,7 @@ def test_a_session_on_a_real_folder_with_a_chat_comes_back(tiny_folder, store):
 
 def opened(saved):
     loaded = load(saved.spec_to_load(), lambda _: None)
-    return Session(loaded, encode_prompt(loaded.tokenizer, saved.prompt, chat=saved.chat), saved.settings)
+    return Debugger(Generation(loaded, encode_prompt(loaded.tokenizer, saved.prompt, chat=saved.chat), saved.settings))
 
 
 def test_a_new_breakpoint_does_not_get_the_number_of_one_that_came_back():
@@ -112,7 +113,7 @@ def test_a_stage_that_does_not_run_this_time_ends_the_replay_at_its_token():
     session = tiny_session()
     expected = tiny_session()
     run(expected, "token 2")
-    saved = dataclasses.replace(started(), place=SavedPosition("tokenize", 1), generated=expected.generated_ids())
+    saved = dataclasses.replace(started(), place=SavedPosition("tokenize", 1), generated=expected.run.generated_ids())
     notes = restore(session, saved)
     assert here(session) == "sample@1"
     assert notes == ("the replay stands at sample@1: this time it did not stop at tokenize@1",)
@@ -131,7 +132,7 @@ def test_tokens_that_differ_and_ends_that_moved_are_told():
 
 def test_a_replay_can_be_interrupted():
     session = tiny_session(max_new_tokens=50)
-    session.on_token = lambda generated, _row: session.interrupt() if generated == 5 else None
+    session.run.on_token = lambda generated, _row: session.interrupt() if generated == 5 else None
     notes = restore(
         session,
         dataclasses.replace(started(), place=SavedPosition("1", 49), generated=tuple(range(49)), breakpoints=()),

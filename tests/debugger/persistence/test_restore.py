@@ -12,7 +12,7 @@ from llmdbg.debugger.persistence.capture import capture
 from llmdbg.debugger.persistence.format import from_json, to_json
 from llmdbg.debugger.persistence.model import begin
 from llmdbg.debugger.persistence.restore import restore
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import CommandError, LensError, SessionFileError
 from llmdbg.models.spec import ModelSpec
 from tests.sessions import tiny_session
@@ -42,12 +42,15 @@ def through_a_file(session, name="llama", **how):
 def known(session):
     """Everything that must come back."""
     return (
-        session.place,
-        [(row.number, row.name, row.parent, row.fork, row.why, row.current, row.ids) for row in session.branch_rows()],
-        [(each.number, each.text, each.since, each.enabled) for each in session.edits.list()],
+        session.run.place,
+        [
+            (row.number, row.name, row.parent, row.fork, row.why, row.current, row.ids)
+            for row in session.branching.rows()
+        ],
+        [(each.number, each.text, each.since, each.enabled) for each in session.run.edits.list()],
         [(each.number, each.target.text, each.hits, each.ignore, each.commands) for each in session.breakpoints.list()],
         [each.condition and each.condition.text for each in session.breakpoints.list()],
-        session.generated_ids(),
+        session.run.generated_ids(),
         session.stop.tensor,
     )
 
@@ -80,7 +83,7 @@ def test_a_life_comes_back(lines, how):
     assert known(after) == known(before)
     for session in (before, after):
         run(session, "delete")
-        for branch in [each.name for each in session.branches]:
+        for branch in [each.name for each in session.run.branches]:
             run(session, f"switch {branch}")
             if session.end is None:
                 run(session, "continue")
@@ -337,7 +340,7 @@ def test_what_a_breakpoint_remembers_comes_back():
         seen = []
         while session.end is None:
             run(session, "continue")
-            seen.append(session.place)
+            seen.append(session.run.place)
         stops.append(seen)
     assert stops[0] == stops[1]
     assert (stops[0][0].address, stops[0][0].token) == ("1", 3)

@@ -237,7 +237,7 @@ from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.persistence.capture import capture
 from llmdbg.debugger.persistence.model import begin
 from llmdbg.debugger.persistence.store import SessionStore
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.spec import ModelSpec
 from tests.sessions import tiny_session
 
@@ -303,7 +303,7 @@ import dataclasses, sys
 from pathlib import Path
 from llmdbg.debugger.persistence.model import begin
 from llmdbg.debugger.persistence.store import SessionStore
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.spec import ModelSpec
 store = SessionStore(Path(sys.argv[1]))
 while True:

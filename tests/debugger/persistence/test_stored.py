@@ -54,8 +54,8 @@ def test_it_comes_back_to_where_it_stood():
     # Another build of torch draws other weights and tokens, and says so.
     notes = [each for each in restore(session, saved) if "other tokens" not in each]
     assert len(notes) == 1 and "edit 3" in notes[0] and "is off: read it" in notes[0]
-    assert (session.place.address, session.place.token) == ("1", 5)
-    assert [(each.number, each.name) for each in session.branches] == [(1, "main"), (2, "b2"), (3, "b3"), (4, "b4")]
-    assert session.branches.current.number == 4
-    assert [each.number for each in session.edits.list()] == [1, 2, 3]
+    assert (session.run.place.address, session.run.place.token) == ("1", 5)
+    assert [(each.number, each.name) for each in session.run.branches] == [(1, "main"), (2, "b2"), (3, "b3"), (4, "b4")]
+    assert session.run.branches.current.number == 4
+    assert [each.number for each in session.run.edits.list()] == [1, 2, 3]
     assert [each.number for each in session.breakpoints.list()] == [1, 2, 3, 4, 5, 6]

@@ -3,11 +3,9 @@
 import pytest
 import torch
 
-from llmdbg.engine.generation.engine import Engine
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import GenerationError, PromptError, SettingsError
-from llmdbg.models.anatomy import dissect
-from tests.engine.runs import GREEDY, PROMPT, hooks_on, untouched
+from tests.engine.runs import GREEDY, PROMPT, generation, hooks_on, untouched
 from tests.sessions import tiny_tokenizer
 from tests.tiny import tiny_model
 
@@ -21,11 +19,11 @@ def engine_over(config, settings=GREEDY, name="llama", tokenizer=None):
     model = tiny_model(name)
     for setting, value in config.items():
         setattr(model.generation_config, setting, value)
-    return model, Engine(model, dissect(model), PROMPT, settings, tokenizer=tokenizer)
+    return model, generation(model, PROMPT, settings, tokenizer=tokenizer)
 
 
 def run(engine):
-    *_, last = engine.stages()
+    *_, last = engine.events()
     return last
 
 
@@ -52,7 +50,7 @@ def test_a_stop_string_ends_a_run_where_it_ends_generate():
 def test_a_stop_string_without_a_tokenizer_is_refused():
     _, engine = engine_over({"stop_strings": ["a"]})
     with pytest.raises(SettingsError, match="stop_strings"):
-        next(engine.stages())
+        next(engine.events())
 
 
 @pytest.mark.parametrize(
@@ -91,7 +89,7 @@ def test_another_decoding_method_is_told(config, settings, words):
 
 def test_token_healing_is_told_and_leaves_the_prompt_alone():
     _, engine = engine_over({"token_healing": True}, tokenizer=tiny_tokenizer())
-    first = next(engine.stages())
+    first = next(engine.events())
 
     assert first.output.tolist() == [list(PROMPT)]
     assert "token_healing" in engine.notes[0]
@@ -127,7 +125,7 @@ def test_what_generate_refuses_is_refused_before_anything_runs(words, config):
     with pytest.raises(ValueError):
         model.generate(torch.tensor([PROMPT]))
     with pytest.raises(SettingsError) as caught:
-        next(engine.stages())
+        next(engine.events())
 
     message = str(caught.value)
     assert words in message
@@ -142,7 +140,7 @@ def test_several_answers_without_sampling_are_refused_as_generate_does():
     with pytest.raises(ValueError):
         model.generate(torch.tensor([PROMPT]), do_sample=False)
     with pytest.raises(SettingsError, match="3 answers"):
-        next(engine.stages())
+        next(engine.events())
 
 
 def test_an_option_overrides_what_would_be_refused():
@@ -156,7 +154,7 @@ def test_a_model_with_a_loop_of_its_own_is_refused():
     model, engine = engine_over({})
     model.generate = lambda *_, **__: torch.tensor([PROMPT])
     with pytest.raises(SettingsError, match="loop of its own"):
-        next(engine.stages())
+        next(engine.events())
 
 
 def test_memory_that_runs_out_before_the_loop_is_no_matter_of_settings():
@@ -167,10 +165,10 @@ def test_memory_that_runs_out_before_the_loop_is_no_matter_of_settings():
 
     model._prepare_cache_for_generation = out
     with pytest.raises(GenerationError, match="before the first forward"):
-        next(engine.stages())
+        next(engine.events())
 
 
 def test_a_prompt_of_another_vocabulary_is_refused():
     model = tiny_model("llama")
     with pytest.raises(PromptError, match="token 128 and the model's vocabulary ends at 127"):
-        Engine(model, dissect(model), [5, 128], GREEDY)
+        generation(model, [5, 128], GREEDY)

@@ -9,18 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from llmdbg.engine.generation.engine import Engine
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.errors import GenerationError, PromptError
-from llmdbg.models.anatomy import dissect
-from tests.engine.runs import GREEDY, PROMPT, hooks_on, untouched
+from tests.engine.runs import GREEDY, PROMPT, generation, hooks_on, untouched
 from tests.tiny import tiny_model
 
 
 def engine_over(name="llama", settings=GREEDY, prompt=PROMPT):
     model = tiny_model(name)
-    return model, Engine(model, dissect(model), prompt, settings)
+    return model, generation(model, prompt, settings)
 
 
 def every_stage(engine):
@@ -29,10 +27,10 @@ def every_stage(engine):
 
 def test_stages_come_in_the_order_the_forward_takes():
     _, engine = engine_over(settings=GenerationSettings(max_new_tokens=2, temperature=0.7, top_k=5))
-    stages = engine.stages()
+    stages = engine.events()
     addresses = [next(stages).stage.address]
     outline = [*(stage.address for stage in engine.anatomy.outline()), *(stage.address for stage in engine.processors)]
-    engine.arm(outline)
+    engine.stops.arm(outline)
     addresses += [event.stage.address for event in stages]
 
     one = ["embed", "0", "1", "norm", "logits", "sample.temperature", "sample.top_k", "sample"]
@@ -41,8 +39,8 @@ def test_stages_come_in_the_order_the_forward_takes():
 
 def test_phases_and_tokens_are_counted():
     _, engine = engine_over(settings=GenerationSettings(max_new_tokens=3, greedy=True))
-    engine.arm(["0"])
-    seen = [(event.stage.address, event.phase.value, event.token) for event in engine.stages()]
+    engine.stops.arm(["0"])
+    seen = [(event.stage.address, event.phase.value, event.token) for event in engine.events()]
 
     assert seen == [
         ("tokenize", "prefill", 0),
@@ -56,8 +54,8 @@ def test_phases_and_tokens_are_counted():
 @pytest.mark.parametrize("stop_at", [0, 1, 7, 20, 60])
 def test_closing_anywhere_removes_every_hook_and_leaves_the_model_as_it_was(stop_at):
     model, engine = engine_over("mistral")
-    engine.arm(every_stage(engine))
-    stages = engine.stages()
+    engine.stops.arm(every_stage(engine))
+    stages = engine.events()
     for _ in range(stop_at + 1):
         next(stages)
     assert hooks_on(model) > 0
@@ -66,15 +64,15 @@ def test_closing_anywhere_removes_every_hook_and_leaves_the_model_as_it_was(stop
     assert hooks_on(model) == 0
     assert torch.is_grad_enabled()
     assert not torch.is_inference_mode_enabled()
-    again = Engine(model, dissect(model), PROMPT, GREEDY)
-    list(again.stages())
+    again = generation(model, PROMPT, GREEDY)
+    list(again.events())
     assert list(again.generated) == untouched(model, PROMPT, GREEDY).ids
 
 
 def test_dropping_the_generator_removes_every_hook():
     model, engine = engine_over()
-    engine.arm(every_stage(engine))
-    stages = engine.stages()
+    engine.stops.arm(every_stage(engine))
+    stages = engine.events()
     next(stages), next(stages)
     del stages
     gc.collect()
@@ -84,7 +82,7 @@ def test_dropping_the_generator_removes_every_hook():
 
 def test_an_unarmed_run_hooks_nothing():
     model, engine = engine_over()
-    stages = engine.stages()
+    stages = engine.events()
     next(stages)
 
     assert hooks_on(model) == 0
@@ -93,8 +91,8 @@ def test_an_unarmed_run_hooks_nothing():
 
 def test_a_suspended_forward_leaks_no_mode_either_way():
     _, engine = engine_over()
-    engine.arm(["0.mlp"])
-    stages = engine.stages()
+    engine.stops.arm(["0.mlp"])
+    stages = engine.events()
     next(stages), next(stages)
 
     assert torch.is_grad_enabled(), "generate() runs without grad, and that must stay inside"
@@ -110,18 +108,18 @@ def test_a_suspended_forward_leaks_no_mode_either_way():
 
 def test_stages_can_be_armed_while_standing_inside_a_layer():
     _, engine = engine_over()
-    engine.arm(["0.self_attn.q_proj"])
-    stages = engine.stages()
+    engine.stops.arm(["0.self_attn.q_proj"])
+    stages = engine.events()
     next(stages), next(stages)
-    engine.arm(["0.self_attn.k_proj", "0.self_attn", "0"])
+    engine.stops.arm(["0.self_attn.k_proj", "0.self_attn", "0"])
 
     assert [next(stages).stage.address for _ in range(3)] == ["0.self_attn.k_proj", "0.self_attn", "0"]
 
 
 def test_time_spent_suspended_is_not_counted():
     _, engine = engine_over()
-    engine.arm(["0.mlp", "0"])
-    stages = engine.stages()
+    engine.stops.arm(["0.mlp", "0"])
+    stages = engine.events()
     next(stages), next(stages)
     time.sleep(0.3)
     layer = next(stages)
@@ -132,22 +130,22 @@ def test_time_spent_suspended_is_not_counted():
 
 def test_a_layer_is_timed_though_only_a_module_inside_was_armed_when_it_began():
     _, engine = engine_over()
-    engine.arm(["0.mlp"])
-    stages = engine.stages()
+    engine.stops.arm(["0.mlp"])
+    stages = engine.events()
     next(stages)
     inner = next(stages)
     inner_ms = inner.ms
-    engine.arm(["0"])
+    engine.stops.arm(["0"])
 
     assert next(stages).ms > inner_ms > 0
 
 
 def test_an_interrupt_stops_at_the_next_stage_there_is():
     _, engine = engine_over()
-    engine.arm(["1"], lambda _: False)
-    stages = engine.stages()
+    engine.stops.arm(["1"], lambda _: False)
+    stages = engine.events()
     next(stages)
-    engine.interrupt()
+    engine.stops.interrupt()
 
     assert next(stages).stage.address == "1"
 
@@ -163,11 +161,11 @@ def test_no_tensor_of_a_past_stage_is_kept(name):
             kept.append((event.stage.address, weakref.ref(event.output)))
         return True
 
-    engine.arm([address for address in every_stage(engine) if address.startswith("0.")], note)
-    stages = engine.stages()
+    engine.stops.arm([address for address in every_stage(engine) if address.startswith("0.")], note)
+    stages = engine.events()
     next(stages)
     events = [next(stages) for _ in range(3)]
-    engine.arm(["logits"], note)
+    engine.stops.arm(["logits"], note)
     events.append(next(stages))
     assert events[-1].stage.address == "logits"
     alive = [address for address, tensor in kept[:-1] if tensor() is not None]
@@ -180,12 +178,12 @@ def test_no_tensor_of_a_past_stage_is_kept(name):
 
 def test_nothing_of_a_run_is_alive_after_it():
     model, engine = engine_over()
-    for _ in Engine(model, dissect(model), PROMPT, GREEDY).stages():
+    for _ in generation(model, PROMPT, GREEDY).events():
         pass  # what a model caches at its first forward stays
     gc.collect()
     before = sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
-    engine.arm(every_stage(engine))
-    for _ in engine.stages():
+    engine.stops.arm(every_stage(engine))
+    for _ in engine.events():
         pass
     del engine  # its generation config holds the pad token as a tensor
     gc.collect()
@@ -197,8 +195,8 @@ def test_a_run_ends_at_the_end_of_the_context():
     model, _ = engine_over()
     limit = model.config.max_position_embeddings
     prompt = [7] * (limit - 3)
-    engine = Engine(model, dissect(model), prompt, GenerationSettings(max_new_tokens=50, greedy=True))
-    last = list(engine.stages())[-1]
+    engine = generation(model, prompt, GenerationSettings(max_new_tokens=50, greedy=True))
+    last = list(engine.events())[-1]
 
     # The last token needs no position of its own: it is not fed any more.
     assert engine.ended_by == last.ended_by == "context"
@@ -209,7 +207,7 @@ def test_a_prompt_beyond_the_context_is_refused():
     model, _ = engine_over()
     limit = model.config.max_position_embeddings
     with pytest.raises(PromptError, match=f"{limit + 1} tokens and this model's context holds {limit}"):
-        Engine(model, dissect(model), [7] * (limit + 1), GREEDY)
+        generation(model, [7] * (limit + 1), GREEDY)
 
 
 def test_a_failing_forward_is_told_with_its_place_and_unhooks():
@@ -219,8 +217,8 @@ def test_a_failing_forward_is_told_with_its_place_and_unhooks():
         raise RuntimeError("kernel exploded")
 
     handle = model.model.layers[1].mlp.register_forward_pre_hook(fail)
-    engine.arm(["0"])
-    stages = engine.stages()
+    engine.stops.arm(["0"])
+    stages = engine.events()
     next(stages), next(stages)
     with pytest.raises(GenerationError, match="token 0, after stage 0: RuntimeError: kernel exploded"):
         next(stages)
@@ -242,8 +240,8 @@ def test_a_model_that_takes_no_attention_mask_runs():
 
     wanted = untouched(model, PROMPT, GREEDY).ids
     model.__class__ = Maskless
-    engine = Engine(model, dissect(model), PROMPT, GREEDY)
-    list(engine.stages())
+    engine = generation(model, PROMPT, GREEDY)
+    list(engine.events())
 
     assert list(engine.generated) == wanted
 
@@ -271,9 +269,9 @@ def test_another_thread_may_let_go_of_a_suspended_run():
     kept = []
 
     def suspend():
-        engine = Engine(model, dissect(model), PROMPT, GREEDY)
-        engine.arm(["1.mlp"])
-        stages = engine.stages()
+        engine = generation(model, PROMPT, GREEDY)
+        engine.stops.arm(["1.mlp"])
+        stages = engine.events()
         next(stages)
         next(stages)
         kept.append(stages)
@@ -289,5 +287,5 @@ def test_another_thread_may_let_go_of_a_suspended_run():
     assert not hooks_on(model)
     done.set()
     thread.join()
-    engine = Engine(model, dissect(model), PROMPT, GREEDY)
-    assert [event.chosen for event in engine.stages()][-1] is not None
+    engine = generation(model, PROMPT, GREEDY)
+    assert [event.chosen for event in engine.events()][-1] is not None

@@ -7,12 +7,11 @@ import pytest
 import torch
 import transformers
 
-from llmdbg.engine.generation.engine import Engine
-from llmdbg.engine.generation.settings import GenerationSettings
-from llmdbg.engine.generation.token_overrides import TokenOverrides
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.stage_event import main_tensor
+from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.models.anatomy import dissect
-from tests.engine.runs import PROMPT, hooks_on, untouched
+from tests.engine.runs import PROMPT, generation, hooks_on, untouched
 from tests.tiny import ARCHITECTURES, REQUIRED, tiny_model
 
 GREEDY = GenerationSettings(max_new_tokens=30, greedy=True)
@@ -24,13 +23,13 @@ class Recorded:
 
     def __init__(self, model, settings=GREEDY, prompt=PROMPT):
         self.model = model
-        self.engine = Engine(model, dissect(model), list(prompt), settings)
+        self.engine = generation(model, list(prompt), settings)
         self.tokens = {}
 
     def run(self, start=0, until=None):
         """StageEvent everything from a token's forward on; give the run up in the middle of token `until`."""
         seen: dict[int, list[Any]] = {}
-        stages = self.engine.stages(start)
+        stages = self.engine.events(start)
 
         def note(event):
             tensor = main_tensor(event.output)
@@ -38,10 +37,10 @@ class Recorded:
             return event.token == until and len(seen[event.token]) == 4
 
         every = [stage.address for stage in self.engine.anatomy.stages]
-        self.engine.arm([*every, *self._processors()], note)
+        self.engine.stops.arm([*every, *self._processors()], note)
         if start == 0:
             next(stages)
-            self.engine.arm([*every, *self._processors()], note)
+            self.engine.stops.arm([*every, *self._processors()], note)
         for event in stages:
             if event.ended_by is None:
                 break
@@ -150,7 +149,7 @@ def test_rotary_embeddings_that_remember_the_longest_text(kind):
     engine_sees_no_limit = dissect(model)
     object.__setattr__(engine_sees_no_limit, "context_length", None)
     recorded = Recorded(model)
-    recorded.engine = Engine(model, engine_sees_no_limit, list(PROMPT), GREEDY)
+    recorded.engine = generation(model, PROMPT, GREEDY, anatomy=engine_sees_no_limit)
     first = recorded.run()
     for start, until in [(2, 4), (20, 22), (1, 3), (0, 2), (25, None)]:
         for token, events in recorded.run(start, until).items():
@@ -172,7 +171,7 @@ def test_going_back_copies_nothing_and_forward_keeps_nothing():
 def test_the_sliding_window_is_kept_once():
     recorded = Recorded(tiny_model("mistral"))
     recorded.run()
-    positions = recorded.engine.timeline._bank._positions[0]
+    positions = recorded.engine._timeline._bank._positions[0]
     starts = [chunk.start for chunk in positions.chunks]
     ends = [chunk.end for chunk in positions.chunks]
     assert starts[1:] == ends[:-1]

@@ -21,7 +21,7 @@ def test_the_first_line_that_makes_no_sense_is_refused(line):
 
 
 def test_the_first_address_that_names_no_stage_is_refused():
-    book = tiny_session().addresses
+    book = tiny_session().run.stages.addresses
     check_addresses(parse_commands(["break 0-1", "tbreak flip", "watch norm", "watch norm at 1", "goto 1@3"]), book)
     for line in ("break 7 if norm > 1", "trace 7 norm", "watch norm at 7", "until 7", "save tensor 7 x.safetensors"):
         with pytest.raises(AddressError, match="'7'"):
@@ -29,7 +29,7 @@ def test_the_first_address_that_names_no_stage_is_refused():
 
 
 def test_after_other_settings_other_stages_may_be_there():
-    book = tiny_session().addresses
+    book = tiny_session().run.stages.addresses
     check_addresses(parse_commands(["set top_k 5", "break sample.top_k"]), book)
     with pytest.raises(AddressError):
         check_addresses(parse_commands(["break sample.top_k", "set top_k 5"]), book)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from textual.geometry import Region
 
-from llmdbg.debugger.execution.session import Session
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.debugger.execution.run import Run
+from llmdbg.debugger.inspection import values
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import DamagedFileError
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.app import LlmdbgApp
@@ -226,7 +227,7 @@ async def test_a_pane_is_asked_for_only_while_it_is_seen(tiny_folder):
 
 
 async def test_a_pane_that_trips_says_so_and_the_run_goes_on(tiny_folder, monkeypatch):
-    monkeypatch.setattr(Session, "focused_values", lambda _: 1 / 0)
+    monkeypatch.setattr(values, "shown", lambda _: 1 / 0)
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot, app)
@@ -359,13 +360,13 @@ async def test_a_long_prompt_makes_no_step_slower(tiny_folder):
 
 
 async def test_the_screen_answers_while_the_model_works(tiny_folder, monkeypatch):
-    real = Session.go
+    real = Run.go
 
     def slow(self, plan):
         time.sleep(1.5)
         return real(self, plan)
 
-    monkeypatch.setattr(Session, "go", slow)
+    monkeypatch.setattr(Run, "go", slow)
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot, app)
@@ -406,7 +407,7 @@ async def test_leaving_gives_the_model_back(tiny_folder):
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot, app)
         await press(pilot, app, "n", "s", "s")
-        model = app.engine._session.loaded.model
+        model = app.engine._debugger.inspector.model
         assert hooks_on(model) > 0
         await pilot.press("q")
     assert await asyncio.to_thread(app.engine.leave, 10)

@@ -17,18 +17,18 @@ from llmdbg.frontends.tui.widgets.bars import footer_row, header_row, help_rows,
 from llmdbg.frontends.tui.widgets.rows import Row, bar_of, changed_cells, column_of, fitted, row, wrapped
 from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
 from llmdbg.models.spec import LoadProgress
-from tests.sessions import tiny_session
+from tests.sessions import answered, tiny_session
 
 
 def state_after(*lines, **settings):
     """The screen's state after some commands, every stop on the way remembered and every pane asked for."""
     session, memory = tiny_session(**settings), SeenStages()
-    session.on_token = lambda *_: None
+    session.run.on_token = lambda *_: None
     state = ScreenState("tiny")
     for line in (None, *lines):
         if line is not None:
             COMMANDS.run(session, line)
-        asked = {pane.name: pane.ask(session) for pane in all_panes() if pane.ask}
+        asked = {pane.name: answered(pane.question, session) for pane in all_panes() if pane.question}
         state.arrive(snapshot(session, memory, asked))
     return state
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec

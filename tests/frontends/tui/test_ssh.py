@@ -49,7 +49,7 @@ RUNNING = (*OPENING, ("c", r"token \d{3,}"))
 # The most colours a program may use there. ssh does not carry COLORTERM.
 COLOURS = {"xterm-256color": 256, "tmux-256color": 256, "screen-256color": 256, "linux": 16, "vt100": 16}
 
-Session = Callable[..., Terminal]
+Debugger = Callable[..., Terminal]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 
 @pytest.fixture
-def session(sshd: Sshd) -> Iterator[Session]:
+def session(sshd: Sshd) -> Iterator[Debugger]:
     """Opens a session that runs a command line, in a terminal of its own."""
     opened = []
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.commands.grammar.base import Described, Grammar, is_number, required, starting, whole
 from llmdbg.debugger.commands.grammar.plain import Text
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:

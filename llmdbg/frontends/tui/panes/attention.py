@@ -13,7 +13,6 @@ from llmdbg.frontends.tui.widgets.rows import Row, bar_of, column_of, fitted, ro
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.debugger.execution.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.probes.attention import AttentionMap, Head, Read
 
@@ -22,12 +21,6 @@ _HEAD_WIDTH, _NUMBERS_WIDTH = 3, 10
 _BAR_WIDTH, _WIDE, _LEAST_READ = 8, 60, 20
 _READS_WITH_MAP = 3
 _LEAST_DRAWN = 0.005
-
-
-def _ask(session: Session) -> AttentionMap | str:
-    from llmdbg.debugger.inspection.attention import shown
-
-    return shown(session)
 
 
 def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
@@ -95,4 +88,4 @@ def _read(read: Read, width: int) -> Row:
     return row((place, "dim"), (f"{percent(read.weight, 0):>4} ", ""), (bar_of(read.weight, bar), "bar"), " ", text)
 
 
-PANE = Pane("attention", "6", PaneSlot.TAB, _draw, ask=_ask, about="which tokens each head reads from")
+PANE = Pane("attention", "6", PaneSlot.TAB, _draw, question="attention", about="which tokens each head reads from")

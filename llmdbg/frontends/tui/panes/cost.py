@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.inspection.standing_questions import CostView
 from llmdbg.formatting import byte_count, milliseconds, percent
 from llmdbg.frontends.answers.cost import added_line
 from llmdbg.frontends.sanitize import sanitize
@@ -14,9 +14,7 @@ from llmdbg.frontends.tui.widgets.rows import Row, bar_of, fitted, row, wrapped
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.debugger.execution.session import Session
     from llmdbg.debugger.inspection.cost import Cost, TimeRow
-    from llmdbg.debugger.inspection.memory import MemoryRow
     from llmdbg.frontends.tui.screen_state import ScreenState
 
 _BAR = 8
@@ -24,26 +22,8 @@ _MEASURES = "`:info cost` measures the model by itself, and what llmdbg adds"
 _RESIDENT = "resident"
 
 
-@dataclass(frozen=True, slots=True)
-class CostHere:
-    """What is known at a stop without measuring anything, and what was measured last."""
-
-    memory: tuple[MemoryRow, ...]
-    kv_bytes: int | None
-    kv_growth: int | None
-    measured: Cost | None
-
-
-def _ask(session: Session) -> CostHere:
-    from llmdbg.debugger.inspection.memory import cache_size, memory
-
-    held = cache_size(session)
-    kv_bytes, kv_growth = (None, None) if held is None else held
-    return CostHere(memory(session), kv_bytes, kv_growth, session.last_answers.get("cost"))
-
-
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
-    found: CostHere | Trouble | None = state.asked("cost")
+    found: CostView | Trouble | None = state.asked("cost")
     rows = [*_here(state, width)]
     if isinstance(found, Trouble):
         return [*rows, *(row((line, "warn")) for line in wrapped(sanitize(found.message), width))]
@@ -62,7 +42,7 @@ def _here(state: ScreenState, width: int) -> Sequence[Row]:
     return [row((took, "accent"), (f"  {name}", "dim"))]
 
 
-def _held(found: CostHere) -> list[str]:
+def _held(found: CostView) -> list[str]:
     growth = "" if found.kv_growth is None else f" +{byte_count(found.kv_growth)} a token"
     lines = [] if found.kv_bytes is None else [f"KV cache {byte_count(found.kv_bytes)}{growth}"]
     parameters = sum(each.bytes for each in found.memory if each.what == "parameters")
@@ -98,4 +78,4 @@ def _time(each: TimeRow, width: int, before: str = "") -> Row:
     )
 
 
-PANE = Pane("cost", "dollar_sign", PaneSlot.TAB, _draw, ask=_ask, about="what this took, and what is held")
+PANE = Pane("cost", "dollar_sign", PaneSlot.TAB, _draw, question="cost", about="what this took, and what is held")

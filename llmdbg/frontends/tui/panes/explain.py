@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.inspection.standing_questions import ExplainView
 from llmdbg.frontends.sanitize import token_text
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.sentences import about_breakpoints, about_statistics, sentence
@@ -13,25 +13,7 @@ from llmdbg.frontends.tui.widgets.rows import Row, Span, fitted, row, wrapped
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from llmdbg.debugger.execution.session import Session
-    from llmdbg.debugger.inspection.touring import TourPlace
-    from llmdbg.explain.explanation import Explanation
     from llmdbg.frontends.tui.screen_state import ScreenState
-
-
-@dataclass(frozen=True, slots=True)
-class ExplainView:
-    """What the pane asked for: the explanation, and where this is on the tour."""
-
-    explanation: Explanation
-    tour: TourPlace
-
-
-def _ask(session: Session) -> ExplainView:
-    from llmdbg.debugger.inspection.explaining import explain_here
-    from llmdbg.debugger.inspection.touring import tour_place
-
-    return ExplainView(explain_here(session, avoid_rerun=True), tour_place(session))
 
 
 def tour_line(state: ScreenState) -> str:
@@ -82,4 +64,4 @@ def _terms(terms: Sequence[str], width: int) -> Iterator[Row]:
 
 _WORDS = "words here, e looks one up:"
 
-PANE = Pane("explain", "9", PaneSlot.TAB, _draw, ask=_ask, about="what has just happened, in plain English")
+PANE = Pane("explain", "9", PaneSlot.TAB, _draw, question="explain", about="what has just happened, in plain English")

@@ -12,22 +12,12 @@ from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, fitted, row, wrappe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.debugger.execution.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.probes.kv import CacheMap, LayerCache
 
 _WAITING = "…"
 _WIDE = 60
 _LAYER, _HOLDS, _SEES, _BYTES = 3, 11, 6, 9
-
-
-def _ask(session: Session) -> CacheMap | str:
-    from llmdbg.debugger.inspection import kv
-    from llmdbg.probes.kv import CacheMap
-
-    found = kv.ask(session, "")
-    assert isinstance(found, (CacheMap, str))
-    return found
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
@@ -78,4 +68,4 @@ def _layer(layer: LayerCache, width: int) -> Row:
     )
 
 
-PANE = Pane("kv", "k", PaneSlot.TAB, _draw, ask=_ask, about="what the KV cache holds, layer by layer")
+PANE = Pane("kv", "k", PaneSlot.TAB, _draw, question="kv", about="what the KV cache holds, layer by layer")

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmdbg.errors import LlmdbgError
+from llmdbg.debugger.inspection.standing_questions import LensView
 from llmdbg.formatting import percent
 from llmdbg.frontends.answers.lens import prediction_history
 from llmdbg.frontends.sanitize import quoted, sanitize
@@ -16,7 +16,6 @@ from llmdbg.frontends.tui.widgets.rows import Row, bar_of, fitted, row, wrapped
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmdbg.debugger.execution.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.probes.attribution import Attribution
     from llmdbg.probes.lens_table import LensRow, LensTable
@@ -25,32 +24,6 @@ _BAR, _PERCENT, _RANK, _ADDED = 4, 5, 8, 7
 _LEAST_TEXT, _ENOUGH_TEXT, _MOST_TEXT = 8, 10, 16
 _PARTS = ("attention", "mlp", "other")
 _LEAST_SHOWN = 0.005
-
-
-@dataclass(frozen=True, slots=True)
-class LensView:
-    """The lens, or a sentence that says why there is none; the attribution of its prediction where there is one."""
-
-    table: LensTable | str
-    attribution: Attribution | None
-
-
-def _ask(session: Session) -> LensView:
-    from llmdbg.debugger.inspection.attribution import attributed, parts_wish
-    from llmdbg.debugger.inspection.lens import shown
-
-    session.recorder.expect(session, parts_wish(session))
-    try:
-        table = shown(session)
-    except LlmdbgError as error:
-        return LensView(str(error), None)
-    if isinstance(table, str) or table.prediction is None:
-        return LensView(table, None)
-    try:
-        added = attributed(session, table.prediction.id)
-    except LlmdbgError:
-        return LensView(table, None)
-    return LensView(table, None if isinstance(added, str) else added)
 
 
 def latest(seen: object) -> LensRow | None:
@@ -158,4 +131,6 @@ def _rank(rank: int) -> str:
     return f"#{rank:,}"
 
 
-PANE = Pane("lens", "5", PaneSlot.TAB, _draw, ask=_ask, about="what each layer would say if generation stopped there")
+PANE = Pane(
+    "lens", "5", PaneSlot.TAB, _draw, question="lens", about="what each layer would say if generation stopped there"
+)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.inspection.standing_questions import FinitenessView
 from llmdbg.formatting import percent_of_many
 from llmdbg.frontends.answers.nonfinite import causes, headroom, number_name, where
 from llmdbg.frontends.sanitize import sanitize
@@ -14,7 +14,6 @@ from llmdbg.frontends.tui.widgets.rows import Row, row, wrapped
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.debugger.execution.session import Session
     from llmdbg.debugger.inspection.nonfinite import NonfiniteHunt
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.probes.finiteness import Extent
@@ -22,28 +21,8 @@ if TYPE_CHECKING:
 _HUNTS = "`:info nonfinite` runs this token again and hunts for the first"
 
 
-@dataclass(frozen=True, slots=True)
-class FinitenessHere:
-    """Every tensor of numbers that this stage gave, by its name there, and what the last hunt found."""
-
-    outputs: tuple[tuple[str, Extent], ...]
-    cuts_scores: bool
-    hunt: NonfiniteHunt | None
-
-
-def _ask(session: Session) -> FinitenessHere:
-    from llmdbg.models.stages import StageKind
-    from llmdbg.probes.finiteness import extents, tensors_in
-
-    named = list(tensors_in(session.event.output, "output"))
-    found = extents([(tensor, None) for _, tensor in named])
-    outputs = tuple((name, extent) for (name, _), extent in zip(named, found, strict=True))
-    cuts = session.event.stage.kind is StageKind.PROCESSOR
-    return FinitenessHere(outputs, cuts, session.last_answers.get("nonfinite"))
-
-
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
-    found: FinitenessHere | Trouble | None = state.asked("nan")
+    found: FinitenessView | Trouble | None = state.asked("nan")
     if isinstance(found, Trouble):
         return [row((line, "warn")) for line in wrapped(sanitize(found.message), width)]
     rows = [line for name, extent in found.outputs for line in _output(name, extent, found, width)] if found else []
@@ -55,7 +34,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     return [*rows, *_hunt(found.hunt, width), *(row((line, "dim")) for line in wrapped(_HUNTS, width))]
 
 
-def _output(name: str, extent: Extent, here: FinitenessHere, width: int) -> list[Row]:
+def _output(name: str, extent: Extent, here: FinitenessView, width: int) -> list[Row]:
     bad = extent.nan + (extent.plus_inf if here.cuts_scores else extent.inf)
     cut = f", {extent.minus_inf} cut" if here.cuts_scores else ""
     said = f"{extent.nan} NaN, {extent.plus_inf if here.cuts_scores else extent.inf} infinite{cut}"
@@ -90,4 +69,6 @@ def _hunt(hunt: NonfiniteHunt, width: int) -> list[Row]:
     return [*rows, *(row((line, "dim")) for each in causes(hunt.found) for line in wrapped(each, width))]
 
 
-PANE = Pane("nan", "exclamation_mark", PaneSlot.TAB, _draw, ask=_ask, about="NaN, infinity, and how near they are")
+PANE = Pane(
+    "nan", "exclamation_mark", PaneSlot.TAB, _draw, question="finiteness", about="NaN, infinity, and how near they are"
+)

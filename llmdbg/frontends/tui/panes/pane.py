@@ -8,7 +8,6 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.frontends.tui.widgets.rows import Row
 
@@ -25,24 +24,22 @@ class PaneSlot(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pane:
-    """One pane: its name, the key that goes to it, and two functions.
+    """One pane: its name, the key that goes to it, where it sits, and what makes its rows.
 
-    `ask(session)` runs on the engine thread after every stop while the pane is in view, and returns a frozen value of
-    plain Python: no tensor leaves that thread. `draw(state, width, height)` makes the rows, at least as many as there
-    are to see; it finds what was asked for in `state.asked(name)`, None where nothing was asked yet.
-    `fetch(session, lacking)` runs there when lines come into view that its `FetchedRows` lack; what it returns takes
-    the place of what was asked for. An answer that it `shows` anyway is not told as well while it is in view.
-    `line` says which of its rows should stay in view. A `TAB` shares its room with the other tabs.
+    `draw(state, width, height)` makes the rows, at least as many as there are to see. `question` names what is asked
+    after every stop while the pane is in view, empty for nothing (`debugger/inspection/standing_questions.py`); `draw`
+    finds the answer in `state.asked(name)`, None where nothing was asked yet. More of a long answer is fetched when
+    lines come into view that its `FetchedRows` lack. An answer that the pane `shows` is not shown a second time while
+    it is in view. `line` says which of its rows should stay in view. A `TAB` shares its room with the other tabs.
     """
 
     name: str
     key: str
     place: PaneSlot
     draw: Callable[[ScreenState, int, int], Sequence[Row]]
-    ask: Callable[[Session], Any] | None = None
+    question: str = ""
     line: Callable[[ScreenState], int | None] | None = None
     about: str = ""
-    fetch: Callable[[Session, Any], Any] | None = None
     shows: Callable[[Any], bool] | None = None
 
 

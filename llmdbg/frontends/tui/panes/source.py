@@ -13,12 +13,7 @@ from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, row
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.debugger.execution.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
-
-
-def _ask(session: Session) -> SourceCode:
-    return session.source()
 
 
 def _draw(state: ScreenState, _width: int, _height: int) -> Sequence[Row]:
@@ -37,4 +32,4 @@ def _draw(state: ScreenState, _width: int, _height: int) -> Sequence[Row]:
     return LazyRows(len(found.lines) + 1, line)
 
 
-PANE = Pane("source", "8", PaneSlot.TAB, _draw, ask=_ask, about="the source of the forward that has just run")
+PANE = Pane("source", "8", PaneSlot.TAB, _draw, question="source", about="the source of the forward that has just run")

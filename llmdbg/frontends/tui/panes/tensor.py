@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.inspection.standing_questions import TensorView
 from llmdbg.formatting import milliseconds, percent
 from llmdbg.frontends.sanitize import quoted, sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
@@ -17,7 +17,6 @@ from llmdbg.models.stages import StageKind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.debugger.execution.session import Session
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.probes.change import ResidualChange
@@ -27,19 +26,6 @@ if TYPE_CHECKING:
 _NAMES = (("mean", "mean"), ("std", "std"), ("min", "min"), ("max", "max"), ("norm", "norm"))
 _LABEL = 9
 _WORDS_OF_A_TURN = ((0.999, "hardly turned"), (0.9, "turned a little"), (0.5, "turned"), (-1.1, "turned far"))
-
-
-@dataclass(frozen=True, slots=True)
-class TensorView:
-    """How the values are spread, and what the stage did to the vector that went in."""
-
-    spread: Histogram | None
-    change: ResidualChange | None
-
-
-def _ask(session: Session) -> TensorView:
-    scores = session.stop.stage.kind in (StageKind.SAMPLE, StageKind.TOKENIZE)
-    return TensorView(None if scores else session.spread(), session.residual_change())
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
@@ -140,4 +126,4 @@ def _token_table(state: ScreenState, width: int) -> Sequence[Row]:
     return LazyRows(len(rows) + len(table), lambda y: rows[y] if y < len(rows) else table[y - len(rows)])
 
 
-PANE = Pane("tensor", "3", PaneSlot.MIDDLE, _draw, ask=_ask, about="what the stage gave out, in numbers")
+PANE = Pane("tensor", "3", PaneSlot.MIDDLE, _draw, question="tensor", about="what the stage gave out, in numbers")

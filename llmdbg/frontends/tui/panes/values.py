@@ -17,8 +17,7 @@ from llmdbg.probes.digits import digits
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.debugger.execution.session import Session
-    from llmdbg.debugger.inspection.values import Values
+    from llmdbg.debugger.inspection.values_answer import Values
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.probes.axes import Index
     from llmdbg.probes.heat import Heat
@@ -29,18 +28,8 @@ _SMALL_FLOAT_CELL, _UNKNOWN_CELL = 10, 24
 _LEAST_LINES = 4
 
 
-def _ask(session: Session) -> Values | str:
-    return session.focused_values()
-
-
-def _fetch(session: Session, lacking: tuple[int, int]) -> Values | str:
-    return session.focused_values(lacking)
-
-
 def _is_shown(answer: Any) -> bool:
     """What `x` answers, but for what `x` alone goes on with."""
-    from llmdbg.debugger.inspection.values import Values
-
     return isinstance(answer, Values) and answer.summary is not None
 
 
@@ -183,8 +172,7 @@ PANE = Pane(
     "7",
     PaneSlot.TAB,
     _draw,
-    ask=_ask,
+    question="values",
     about="the numbers themselves",
-    fetch=_fetch,
     shows=_is_shown,
 )

@@ -1,7 +1,7 @@
 """The end of a terminal ends the process: a dropped link must not leave a model on the GPU. So does being asked to.
 
 A link that drops usually sends SIGHUP, but not to a process whose parent ignored it, nor to one that does not belong to
-the terminal's session. Textual then reads end-of-file for ever, at the cost of a core, and its writing thread dies of
+the terminal's debugger. Textual then reads end-of-file for ever, at the cost of a core, and its writing thread dies of
 an EIO, after which the main thread waits for room in a queue nobody empties. So a thread of its own watches for both.
 """
 

@@ -15,14 +15,14 @@ from llmdbg.frontends.sanitize import sanitize
 from llmdbg.models.stages import SAMPLE
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.debugger import Debugger
     from llmdbg.frontends.tui.worker.launch import LaunchRequest
 
 _SECONDS_BETWEEN_SAVES = 1.0
 
 
 class Autosave:
-    """The file of one session. When it cannot be written that is told once, and tried again at the next change.
+    """The file of one debugger. When it cannot be written that is told once, and tried again at the next change.
 
     `layout` is what the screen wants to have again: JSON values.
     """
@@ -42,19 +42,19 @@ class Autosave:
         self._told = False
         self._last = 0.0
 
-    def keep(self, session: Session) -> None:
+    def keep(self, debugger: Debugger) -> None:
         """Save where the session stands."""
-        self._write(capture(session, self._saved, self.layout))
+        self._write(capture(debugger, self._saved, self.layout))
 
-    def keep_token(self, session: Session, generated: int, id: int) -> None:
+    def keep_token(self, debugger: Debugger, generated: int, id: int) -> None:
         """Save that a token was chosen in the middle of a run, now and then. Called inside the token loop."""
         now = time.monotonic()
         if now - self._last < _SECONDS_BETWEEN_SAVES:
             return
         self._last = now
-        ids = (*session.engine.generated, id)
+        ids = (*debugger.debuggee.generated, id)
         self._write(
-            replace(capture(session, self._saved), place=SavedPosition(SAMPLE.address, generated), generated=ids)
+            replace(capture(debugger, self._saved), place=SavedPosition(SAMPLE.address, generated), generated=ids)
         )
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
 if TYPE_CHECKING:
     from textual.message import Message
 
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.stop import Stop, TokenRow
     from llmdbg.frontends.tui.panes.pane import Pane
     from llmdbg.frontends.tui.worker.autosave import Autosave
@@ -47,7 +47,7 @@ class EngineThread(threading.Thread):
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._pending, self._counting = 0, threading.Lock()
         self._running = False
-        self._session: Session | None = None
+        self._debugger: Debugger | None = None
         self._memory = SeenStages()
         self._fresh: list[TokenRow] = []
         self._painted = 0.0
@@ -80,14 +80,14 @@ class EngineThread(threading.Thread):
     def ask(self, panes: tuple[Pane, ...]) -> None:
         """Ask what these panes want to know, now and after every stop from now on. Safe from any thread."""
         before, self._panes = self._panes, panes
-        if any(pane.ask is not None and pane not in before for pane in panes) and self._session is not None:
+        if any(pane.question and pane not in before for pane in panes) and self._debugger is not None:
             with self._counting:
                 self._pending += 1
             self._lines.put(_LOOK_AGAIN)
 
     def fetch(self, pane: Pane, lacking: Any) -> None:
         """Have a pane fetch what it lacks at the present stop, unless it is None. Safe from any thread."""
-        if lacking is None or pane.fetch is None or self._session is None:
+        if lacking is None or not pane.question or self._debugger is None:
             return
         with self._counting:
             # What did not help once would not the next time.
@@ -101,8 +101,8 @@ class EngineThread(threading.Thread):
 
     def interrupt(self) -> None:
         """Stop a run at its next stage."""
-        if self._session is not None:
-            self._session.interrupt()
+        if self._debugger is not None:
+            self._debugger.interrupt()
 
     def leave(self, seconds: float) -> bool:
         """Ask the thread to close the session and end. Returns whether it did within `seconds`."""
@@ -115,71 +115,72 @@ class EngineThread(threading.Thread):
     def run(self) -> None:
         """Load, then serve."""
         try:
-            session = self._session = self._load()
+            debugger = self._debugger = self._load()
         except Exception as error:
             self._post(Failed(error))
             return
         try:
-            self._begin(session)
+            self._begin(debugger)
             while (line := self._lines.get()) is not None:
                 if line == _LOOK_AGAIN:
-                    self._post(Arrived(self._snapshot(session), looked_again=True))
+                    self._post(Arrived(self._snapshot(debugger), looked_again=True))
                 elif line == _FETCH:
-                    self._post(Arrived(self._with_fetched(session), looked_again=True))
+                    self._post(Arrived(self._with_fetched(debugger), looked_again=True))
                 else:
-                    self._run_line(session, line)
+                    self._run_line(debugger, line)
                 with self._counting:
                     self._pending -= 1
             if self._autosave is not None:
                 self._autosave.close()
         finally:
-            session.close()
+            debugger.close()
 
-    def _load(self) -> Session:
-        from llmdbg.debugger.execution.session import Session
+    def _load(self) -> Debugger:
+        from llmdbg.debugger.debugger import Debugger
         from llmdbg.frontends.export import export
         from llmdbg.frontends.log import route_transformers
-        from llmdbg.frontends.opening import opened
+        from llmdbg.frontends.opening import open_generation
         from llmdbg.models.spec import LoadProgress
 
         self._post(Loading(LoadProgress("starting", 0, None)))
         route_transformers()
         request = self._request
-        loaded, prompt = opened(
+        debuggee = open_generation(
             request.spec,
             request.prompt,
+            request.settings,
             chat=request.chat,
             system=request.system,
             report=self._report,
             left_pad=request.left_pad,
         )
-        session = Session(loaded, prompt, request.settings, top=_CANDIDATES)
-        session.on_token = self._note_token
-        session.on_layer = self._note_layer
-        session.on_trace = _note_trace
-        session.exporter = export
-        return session
+        debugger = Debugger(debuggee, top=_CANDIDATES)
+        debugger.run.on_token = self._note_token
+        debugger.run.on_layer = self._note_layer
+        debugger.run.on_trace = _note_trace
+        debugger.exporter = export
+        return debugger
 
-    def _snapshot(self, session: Session) -> Snapshot:
+    def _snapshot(self, debugger: Debugger) -> Snapshot:
         with self._counting:
             self._fetched = {}
-        asked = {pane.name: _asked(pane, pane.ask, session) for pane in self._panes if pane.ask}
-        self._latest = snapshot(session, self._memory, asked)
+        asked = {pane.name: _asked(pane, debugger) for pane in self._panes if pane.question}
+        self._latest = snapshot(debugger, self._memory, asked)
         return self._latest
 
-    def _with_fetched(self, session: Session) -> Snapshot:
+    def _with_fetched(self, debugger: Debugger) -> Snapshot:
         """The latest snapshot, with what panes in view have asked to be fetched."""
         with self._counting:
             lacking, self._lacking = self._lacking, {}
         assert self._latest is not None
         asked = dict(self._latest.asked)
         for pane in self._panes:
-            if pane.name in lacking and pane.fetch is not None:
-                asked[pane.name] = _asked(pane, pane.fetch, session, lacking[pane.name])
+            if pane.name in lacking:
+                asked[pane.name] = _asked(pane, debugger, lacking[pane.name])
         self._latest = replace(self._latest, asked=asked)
         return self._latest
 
-    def _begin(self, session: Session) -> None:
+    def _begin(self, debugger: Debugger) -> None:
         """Come back to where a resumed session stood, and run what the command line asked for."""
         from llmdbg.debugger.persistence.restore import restore
         from llmdbg.frontends.tui.worker.autosave import Autosave
@@ -187,17 +188,17 @@ class EngineThread(threading.Thread):
         autosave = Autosave(self._request)
         notes = autosave.others()
         # Whoever takes the tour has come to see its first stop, and can hear of other sessions another time.
-        self._post(Arrived(self._snapshot(session), () if self._request.tour else notes[-1:]))
+        self._post(Arrived(self._snapshot(debugger), () if self._request.tour else notes[-1:]))
         if self._request.resumed is not None:
-            notes = restore(session, self._request.resumed) or ("resumed where it was interrupted",)
-            self._post(Arrived(self._snapshot(session), notes, title="resumed"))
+            notes = restore(debugger, self._request.resumed) or ("resumed where it was interrupted",)
+            self._post(Arrived(self._snapshot(debugger), notes, title="resumed"))
         self._autosave = autosave
-        autosave.keep(session)
+        autosave.keep(debugger)
         for line in (*(f"break {address}" for address in self._request.breakpoints), *self._request.commands):
             if line.strip() and not line.strip().startswith("#"):
-                self._run_line(session, line)
+                self._run_line(debugger, line)
 
-    def _run_line(self, session: Session, line: str) -> None:
+    def _run_line(self, debugger: Debugger, line: str) -> None:
         from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
         from llmdbg.frontends.answers import answer_lines
         from llmdbg.frontends.unhit_breakpoints import unhit_breakpoints
@@ -206,7 +207,7 @@ class EngineThread(threading.Thread):
         answer: tuple[str, ...] = ()
         error = ""
         try:
-            for command, outcome in COMMANDS.run_all(session, line):
+            for command, outcome in COMMANDS.run_all(debugger, line):
                 if isinstance(outcome, Quit):
                     self._post(Left())
                 elif isinstance(outcome, Answer):
@@ -223,13 +224,13 @@ class EngineThread(threading.Thread):
         except Exception as problem:
             record(problem)
             error = f"{type(problem).__name__}: {problem} (the traceback is in the log)"
-        shown = self._snapshot(session)
+        shown = self._snapshot(debugger)
         # Before the end is told: whoever has heard of it must not find the command still on its way.
         self._running = False
         self._post(Arrived(shown, answer, error, line))
         if self._autosave is not None:
             self._autosave.layout = self.layout
-            self._autosave.keep(session)
+            self._autosave.keep(debugger)
             if trouble := self._autosave.news():
                 self._post(Arrived(shown, error=trouble))
 
@@ -240,10 +241,10 @@ class EngineThread(threading.Thread):
     def _note_token(self, _generated: int, token: TokenRow) -> None:
         """Keep the newest tokens, and show them now and then. Runs inside the forward."""
         self._fresh.append(token)
-        if self._autosave is not None and self._session is not None and token.generated is not None:
-            self._autosave.keep_token(self._session, token.generated, token.id)
-        if self._may_paint() and self._session is not None:
-            probabilities = self._session.probabilities_of(each.generated for each in self._fresh)
+        if self._autosave is not None and self._debugger is not None and token.generated is not None:
+            self._autosave.keep_token(self._debugger, token.generated, token.id)
+        if self._may_paint() and self._debugger is not None:
+            probabilities = self._debugger.run.probabilities_of(each.generated for each in self._fresh)
             self._post(Running(RunProgress(tuple(self._fresh), probabilities)))
 
     def _note_layer(self, done: int, layers: int) -> None:
@@ -272,10 +273,15 @@ def _note_trace(stop: Stop) -> None:
     logging.getLogger("llmdbg.trace").warning("%s", stop_line(stop))
 
 
-def _asked(pane: Pane, ask: Callable[..., Any], session: Session, *lacking: Any) -> Any:
-    """What a pane wants to know. A pane that trips must not end the run."""
+def _asked(pane: Pane, debugger: Debugger, lacking: Any = None) -> Any:
+    """What a pane wants to know, or more of it. A question that fails must not end the run."""
+    from llmdbg.debugger.inspection.standing_questions import STANDING_QUESTIONS
+
+    question = STANDING_QUESTIONS[pane.question]
     try:
-        return ask(session, *lacking)
+        if lacking is None or question.fetch is None:
+            return question.ask(debugger.inspector)
+        return question.fetch(debugger.inspector, lacking)
     except Exception as error:
         record(error)
         return Trouble(f"{pane.name}: {type(error).__name__}: {' '.join(str(error).split())}")

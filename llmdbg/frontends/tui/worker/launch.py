@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmdbg.debugger.persistence.model import SavedSession
-    from llmdbg.engine.generation.settings import GenerationSettings
+    from llmdbg.engine.settings import GenerationSettings
     from llmdbg.models.spec import ModelSpec
 
 

@@ -10,8 +10,8 @@ from llmdbg.frontends.tui.worker.execution_order import ExecutionOrder, path_in_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
-    from llmdbg.debugger.execution.session import Session
+    from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
+    from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.stop import End, Stop, TokenRow
     from llmdbg.models.stages import Stage
 
@@ -87,11 +87,11 @@ class SeenStages:
         self._sorted: tuple[tuple[Stage, ...], tuple[str, ...], tuple[Stage, ...]] | None = None
         self._answer: tuple[tuple[int, ...], str] = ((), "")
 
-    def answer(self, session: Session) -> str:
+    def answer(self, debugger: Debugger) -> str:
         """The text generated so far. Decoding a long one takes milliseconds, so it is done once a token."""
-        ids = session.generated_ids()
+        ids = debugger.run.generated_ids()
         if ids != self._answer[0]:
-            self._answer = (ids, session.vocabulary.decode(ids))
+            self._answer = (ids, debugger.debuggee.vocabulary.decode(ids))
         return self._answer[1]
 
     def note(self, stop: Stop, passed: Sequence[str] | None = None) -> dict[str, StageSummary]:
@@ -160,35 +160,33 @@ class SeenStages:
 _AFTER_ITS_PARTS = 1 << 40
 
 
-def snapshot(session: Session, memory: SeenStages, asked: dict[str, Any] | None = None) -> Snapshot:
+def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | None = None) -> Snapshot:
     """Describe where a session stands."""
-    from llmdbg.engine.generation.settings import describe_sampling
-
-    loaded, config, stop = session.loaded, session.engine.config, session.stop
-    prompt_length = len(session.prompt.ids)
+    debuggee, sampling, stop = debugger.debuggee, debugger.debuggee.sampling, debugger.stop
+    model_notes = () if debuggee.loaded is None else debuggee.loaded.notes
+    prompt_length = len(debuggee.prompt.ids)
     last = prompt_length + stop.token - 1
-    limit = getattr(config, "max_length", None)
     return Snapshot(
-        model=loaded.name,
-        place=f"{loaded.device} {loaded.dtype}",
-        sampling="" if config is None else describe_sampling(config),
-        seen=memory.note(stop, session.trace.order(session.place)),
-        stages=memory.in_order(session.stages()),
-        layers=len(session.anatomy.layers()),
+        model=debuggee.name,
+        place=debuggee.place,
+        sampling="" if sampling is None else sampling.description,
+        seen=memory.note(stop, debugger.run.trace.order(debugger.run.place)),
+        stages=memory.in_order(debugger.run.stages.all()),
+        layers=len(debuggee.anatomy.layers()),
         stop=stop,
-        tokens=session.tokens(),
+        tokens=debugger.run.tokens(),
         prompt_length=prompt_length,
-        focus=last if session.focus is None else session.focus,
-        follows=session.focus is None,
-        limit=None if limit is None else max(1, limit - prompt_length),
-        breakpoints=session.breakpoints.list(),
-        branches=tuple(each.name for each in session.branches),
-        branch=session.branches.current.name,
-        edits=sum(each.enabled for each in session.edits.list()),
-        notes=(*loaded.notes, *session.engine.notes, *session.prompt.notes),
-        answer=memory.answer(session),
-        end=session.end,
-        probabilities=session.probabilities(),
+        focus=last if debugger.focus.position is None else debugger.focus.position,
+        follows=debugger.focus.position is None,
+        limit=None if sampling is None else sampling.limit,
+        breakpoints=debugger.breakpoints.list(),
+        branches=tuple(each.name for each in debugger.run.branches),
+        branch=debugger.run.branches.current.name,
+        edits=sum(each.enabled for each in debugger.run.edits.list()),
+        notes=(*model_notes, *debuggee.notes, *debuggee.prompt.notes),
+        answer=memory.answer(debugger),
+        end=debugger.end,
+        probabilities=debugger.run.probabilities(),
         order=memory.order.pairs,
         ordered=frozenset(each for path in memory.order.sequence for each in prefixes(path)),
         asked=asked or {},

@@ -8,7 +8,7 @@ from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.execution.stop import TokenRow
 from llmdbg.frontends.tui.input.search import Index, Matches, matches
 from llmdbg.models.stages import Stage, StageKind
-from llmdbg.models.tokens import Vocabulary, encode_prompt
+from llmdbg.models.tokens import TokenizerVocabulary, encode_prompt
 from tests.sessions import tiny_session, tiny_tokenizer
 
 
@@ -169,7 +169,7 @@ def test_another_sequence_is_indexed_anew():
 def test_the_running_text_of_a_real_tokenizer():
     tokenizer = tiny_tokenizer()
     text = "The quick fox drinks black tea 🙂 and writes."
-    vocabulary = Vocabulary(tokenizer)
+    vocabulary = TokenizerVocabulary(tokenizer)
     ids = encode_prompt(tokenizer, text).ids
     tokens = [TokenRow(n, id, (t := vocabulary.token(id)).piece, t.text, t.special, None) for n, id in enumerate(ids)]
 
@@ -184,7 +184,7 @@ def test_a_session_that_goes_on_is_followed():
     session, index = tiny_session(text="Hello there", max_new_tokens=6), Index()
     for _ in range(3):
         COMMANDS.run(session, "token")
-        newest = session.tokens()[-1]
-        found = index.matches(f"#{newest.id}", session.tokens(), session.stages())
+        newest = session.run.tokens()[-1]
+        found = index.matches(f"#{newest.id}", session.run.tokens(), session.run.stages.all())
         assert newest.index in found.tokens
-    assert index.matches("lo th", session.tokens(), session.stages()).tokens == (3, 4, 5, 6, 7)
+    assert index.matches("lo th", session.run.tokens(), session.run.stages.all()).tokens == (3, 4, 5, 6, 7)

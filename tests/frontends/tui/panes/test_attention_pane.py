@@ -7,22 +7,21 @@ from collections.abc import Sequence
 import pytest
 from rich.cells import cell_len
 
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.frontends.tui.panes import pane_named
 from llmdbg.frontends.tui.panes.pane import Trouble
 from llmdbg.frontends.tui.screen_state import ScreenState
 from llmdbg.frontends.tui.widgets.rows import Row
 from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
 from llmdbg.probes.attention import AttentionMap
-from tests.sessions import tiny_session
+from tests.sessions import answered, do, tiny_session
 
 NAMES = ("llama", "mistral", "gpt_oss", "bamba")
 
 
-def _drawn(session: Session, name: str, width: int = 36, height: int = 12) -> list[str]:
+def _drawn(session: Debugger, name: str, width: int = 36, height: int = 12) -> list[str]:
     pane = pane_named(name)
-    assert pane.ask is not None
-    asked = pane.ask(session)
+    asked = answered(pane.question, session)
     state = ScreenState("tiny")
     state.arrive(snapshot(session, SeenStages(), {name: asked}))
     rows: Sequence[Row] = pane.draw(state, width, height)
@@ -34,9 +33,9 @@ def _drawn(session: Session, name: str, width: int = 36, height: int = 12) -> li
 @pytest.mark.parametrize("name", NAMES)
 def test_every_head_has_a_row_of_its_weights(name: str, width: int) -> None:
     session = tiny_session(name, text="Hello there, you all")
-    session.do("goto logits@2")
+    do(session, "goto logits@2")
     rows = _drawn(session, "attention", width)
-    found = pane_named("attention").ask(session)  # type: ignore[misc]
+    found = answered("attention", session)
     assert isinstance(found, AttentionMap)
     assert rows[0].startswith("1.self_attn mean of")
     if width < 36:
@@ -51,10 +50,10 @@ def test_every_head_has_a_row_of_its_weights(name: str, width: int) -> None:
 
 def test_a_chosen_head_is_told_with_the_tokens_it_reads() -> None:
     session = tiny_session("llama", text="Hello there, you all")
-    session.do("goto logits@2")
-    session.do("info attention 0 head 2")
+    do(session, "goto logits@2")
+    do(session, "info attention 0 head 2")
     rows = _drawn(session, "attention")
-    found = pane_named("attention").ask(session)  # type: ignore[misc]
+    found = answered("attention", session)
     assert isinstance(found, AttentionMap)
     assert rows[0].startswith("0.self_attn head 2")
     read = found.heads[2].reads[0]
@@ -64,7 +63,7 @@ def test_a_chosen_head_is_told_with_the_tokens_it_reads() -> None:
 
 def test_columns_end_with_the_latest_key() -> None:
     session = tiny_session("llama", text="Hello there, you all")
-    session.do("goto logits@2")
+    do(session, "goto logits@2")
     (legend,) = [line for line in _drawn(session, "attention") if "keys" in line]
     assert " to 21 " in legend
 
@@ -72,7 +71,7 @@ def test_columns_end_with_the_latest_key() -> None:
 @pytest.mark.parametrize(("name", "said"), [("mamba", "no head reads"), ("rwkv", "gives no weights")])
 def test_a_model_without_attention_says_so_in_the_pane(name: str, said: str) -> None:
     session = tiny_session(name)
-    session.do("goto logits")
+    do(session, "goto logits")
     assert said in " ".join(_drawn(session, "attention"))
 
 
@@ -98,7 +97,7 @@ def test_trouble_is_told_in_the_pane() -> None:
 @pytest.mark.parametrize("name", (*NAMES, "mamba"))
 def test_every_layer_of_the_cache_has_a_row(name: str, width: int) -> None:
     session = tiny_session(name, text="Hello there, you all")
-    session.do("goto logits@2")
+    do(session, "goto logits@2")
     rows = _drawn(session, "kv", width)
     layers = rows[-2:]
     assert [line.split()[0] for line in layers] == ["0", "1"]

@@ -7,23 +7,22 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from llmdbg.debugger.execution.session import Session
-from llmdbg.engine.generation.engine import Engine
+from llmdbg.debugger.debugger import Debugger
+from llmdbg.engine.generation.generation import Generation
 from llmdbg.formatting import byte_count
 from llmdbg.frontends.tui.input.actions import shown_key
 from llmdbg.frontends.tui.input.keys import textual_key, typed_key
 from llmdbg.frontends.tui.panes import pane_named
 from llmdbg.frontends.tui.screen_state import ScreenState
 from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
-from tests.sessions import tiny_session
+from tests.sessions import answered, do, tiny_session
 
 PANE = pane_named("cost")
 
 
-def drawn(session: Session, width: int = 36, memory: SeenStages | None = None) -> list[str]:
-    assert PANE.ask is not None
+def drawn(session: Debugger, width: int = 36, memory: SeenStages | None = None) -> list[str]:
     state = ScreenState("tiny")
-    state.arrive(snapshot(session, memory or SeenStages(), {"cost": PANE.ask(session)}))
+    state.arrive(snapshot(session, memory or SeenStages(), {"cost": answered("cost", session)}))
     return [row.text for row in PANE.draw(state, width, 12)]
 
 
@@ -36,46 +35,46 @@ def test_its_key_is_a_dollar_sign() -> None:
 def test_it_fits_before_and_after_a_measurement(width: int, line: str) -> None:
     session = tiny_session()
     if line:
-        session.do(line)
+        do(session, line)
     for _ in range(2):
         lines = drawn(session, width)
         assert all(cell_len(each) <= max(width, 28) for each in lines)
-        session.do("info cost")
+        do(session, "info cost")
 
 
 def test_what_is_cheap_is_this_stops() -> None:
     session, memory = tiny_session(), SeenStages()
-    session.do("step")
-    session.do("step")
+    do(session, "step")
+    do(session, "step")
     drawn(session, 60, memory)
-    session.do("goto 1@1")
+    do(session, "goto 1@1")
     lines = drawn(session, 60, memory)
     assert lines[0] == f"{session.stop.ms:.2f} ms  1"
-    held = sum(each.keys.nbytes + each.values.nbytes for each in session.engine.cache.layers)
+    held = sum(each.keys.nbytes + each.values.nbytes for each in session.debuggee.cache.layers)
     assert lines[1].startswith(f"KV cache {byte_count(held)} +")
     assert "seen during this token, watched" in lines and ":info cost" in " ".join(lines)
 
 
 def test_nothing_is_run_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     session = tiny_session()
-    session.do("goto 1.mlp")
+    do(session, "goto 1.mlp")
     begun: list[int] = []
-    stages = Engine.stages
-    monkeypatch.setattr(Engine, "stages", lambda engine, token=0: (begun.append(token), stages(engine, token))[1])
+    stages = Generation.events
+    monkeypatch.setattr(Generation, "events", lambda engine, token=0: (begun.append(token), stages(engine, token))[1])
     drawn(session)
     assert begun == []
 
 
 def test_the_last_measurement_says_of_which_token_it_is() -> None:
     session = tiny_session()
-    session.do("goto 1@2")
-    session.do("info cost")
-    session.do("goto 0.mlp@3")
+    do(session, "goto 1@2")
+    do(session, "info cost")
+    do(session, "goto 0.mlp@3")
     lines = drawn(session, 60)
-    cost = session.last_answers["cost"]
+    cost = session.inspector.asked.last_answers["cost"]
     assert f"{cost.alone.ms:.1f} ms" in " ".join(lines) and "decode, token 2, alone" in " ".join(lines)
     layers = next(each for each in cost.outline if each.name == "layers")
     assert any(line.startswith(f"{layers.ms:8.2f}") and line.rstrip().endswith("layers") for line in lines)
     assert any("· mlp" in line for line in lines)
-    session.last_answers["cost"] = replace(cost, notes=("not to be relied on",))
+    session.inspector.asked.last_answers["cost"] = replace(cost, notes=("not to be relied on",))
     assert drawn(session, 36).index("not to be relied on") < 8

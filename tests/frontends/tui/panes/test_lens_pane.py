@@ -5,26 +5,25 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from llmdbg.debugger.execution.session import Session
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.frontends.tui.panes import pane_named
 from llmdbg.frontends.tui.screen_state import ScreenState
 from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
-from tests.sessions import tiny_session
+from tests.sessions import answered, do, tiny_session
 
 PANE = pane_named("lens")
 
 
-def drawn(session: Session, width: int = 50) -> list[str]:
-    assert PANE.ask is not None
+def drawn(session: Debugger, width: int = 50) -> list[str]:
     state = ScreenState("tiny")
-    state.arrive(snapshot(session, SeenStages(), {"lens": PANE.ask(session)}))
+    state.arrive(snapshot(session, SeenStages(), {"lens": answered("lens", session)}))
     return [row.text for row in PANE.draw(state, width, 20)]
 
 
-def at(line: str, name: str = "llama") -> Session:
+def at(line: str, name: str = "llama") -> Debugger:
     session = tiny_session(name)
-    session.do(line)
+    do(session, line)
     return session
 
 
@@ -39,7 +38,7 @@ def test_it_fits_any_width(width: int) -> None:
 
 def test_its_numbers_are_the_answers() -> None:
     session = at("goto logits@1")
-    table, added = TOPICS["lens"].ask(session, ""), TOPICS["attribution"].ask(session, "")
+    table, added = TOPICS["lens"].ask(session.inspector, ""), TOPICS["attribution"].ask(session.inspector, "")
     lines = drawn(session, 60)
     for row in table.rows:
         line = next(line for line in lines if line.split()[0] == row.address)
@@ -53,13 +52,13 @@ def test_its_numbers_are_the_answers() -> None:
 
 def test_a_followed_token_is_followed_until_told_otherwise() -> None:
     session = at("goto 1@1")
-    session.do('info lens "a"')
+    do(session, 'info lens "a"')
     assert '"a"' in "\n".join(drawn(session)[:2])
-    session.do("goto logits@1")
+    do(session, "goto logits@1")
     assert '"a"' in "\n".join(drawn(session)[:2])
     prediction = session.stop.candidates
     assert prediction is not None
-    session.do("info lens")
+    do(session, "info lens")
     assert repr(prediction.rows[0].text)[1:-1] in "\n".join(drawn(session)[:2])
 
 
@@ -85,9 +84,8 @@ def test_while_it_is_in_view_the_candidates_before_logits_are_the_lenss() -> Non
     state.arrive(snapshot(session, SeenStages(), {}))
     candidates = pane_named("candidates")
     assert "begin at `logits`" in " ".join(row.text for row in candidates.draw(state, 36, 20))
-    assert PANE.ask is not None
-    state.arrive(snapshot(session, SeenStages(), {"lens": PANE.ask(session)}))
+    state.arrive(snapshot(session, SeenStages(), {"lens": answered("lens", session)}))
     lines = [row.text for row in candidates.draw(state, 36, 20)]
-    top = TOPICS["lens"].ask(session, "").rows[-1].top
+    top = TOPICS["lens"].ask(session.inspector, "").rows[-1].top
     assert lines[0].startswith("if it stopped after 1 (lens)")
     assert [f"{100 * each.prob:.1f}%" in line for each, line in zip(top, lines[1:], strict=True)] == [True] * len(top)

@@ -9,29 +9,28 @@ import pytest
 import torch
 from rich.cells import cell_len
 
-from llmdbg.debugger.execution.session import Session
-from llmdbg.engine.generation.engine import Engine
+from llmdbg.debugger.debugger import Debugger
+from llmdbg.engine.generation.generation import Generation
 from llmdbg.frontends.tui.input.actions import shown_key
 from llmdbg.frontends.tui.input.keys import textual_key, typed_key
 from llmdbg.frontends.tui.panes import pane_named
 from llmdbg.frontends.tui.screen_state import ScreenState
 from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
-from tests.sessions import tiny_session
+from tests.sessions import answered, do, tiny_session
 
 PANE = pane_named("nan")
 
 
-def drawn(session: Session, width: int = 36, memory: SeenStages | None = None) -> list[str]:
-    assert PANE.ask is not None
+def drawn(session: Debugger, width: int = 36, memory: SeenStages | None = None) -> list[str]:
     state = ScreenState("tiny")
-    state.arrive(snapshot(session, memory or SeenStages(), {"nan": PANE.ask(session)}))
+    state.arrive(snapshot(session, memory or SeenStages(), {"nan": answered("finiteness", session)}))
     return [row.text for row in PANE.draw(state, width, 12)]
 
 
-def poisoned() -> Session:
+def poisoned() -> Debugger:
     session = tiny_session()
     with torch.no_grad():
-        session.loaded.model.get_submodule("model.layers.1.mlp.down_proj").weight[3, 2] = math.nan
+        session.inspector.model.get_submodule("model.layers.1.mlp.down_proj").weight[3, 2] = math.nan
     return session
 
 
@@ -42,57 +41,57 @@ def test_its_key_is_an_exclamation_mark() -> None:
 @pytest.mark.parametrize("width", [20, 36, 80])
 def test_it_fits_and_says_what_this_stop_gave(width: int) -> None:
     session = tiny_session()
-    session.do("goto 0.mlp")
+    do(session, "goto 0.mlp")
     lines = drawn(session, width)
     assert len(lines) <= 12 and all(cell_len(line) <= width for line in lines)
     assert " ".join(lines).startswith("output 0 NaN, 0 infinite absmax")
     if width > 20:
-        absmax = float(session.event.output.abs().max())
+        absmax = float(session.run.event.output.abs().max())
         assert f"{absmax:.4g}" in lines[1] and "float32" in lines[1]
     assert ":info nonfinite" in " ".join(lines)
 
 
 def test_every_tensor_of_a_stage_is_counted() -> None:
     session = tiny_session()
-    session.do("goto model.rotary_emb")
+    do(session, "goto model.rotary_emb")
     lines = drawn(session, 60)
     assert lines[0].startswith("output[0] 0 NaN") and lines[2].startswith("output[1] 0 NaN")
 
 
 def test_nothing_is_run_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     session = tiny_session()
-    session.do("goto 1.mlp")
+    do(session, "goto 1.mlp")
     begun: list[int] = []
-    stages = Engine.stages
-    monkeypatch.setattr(Engine, "stages", lambda engine, token=0: (begun.append(token), stages(engine, token))[1])
+    stages = Generation.events
+    monkeypatch.setattr(Generation, "events", lambda engine, token=0: (begun.append(token), stages(engine, token))[1])
     drawn(session)
     assert begun == []
 
 
 def test_the_first_stop_that_was_not_finite_is_remembered_during_the_token() -> None:
     session, memory = poisoned(), SeenStages()
-    session.do("goto 1.mlp.down_proj")
+    do(session, "goto 1.mlp.down_proj")
     assert "NaN" in drawn(session, 80, memory)[0]
-    session.do("goto logits")
+    do(session, "goto logits")
     assert "first seen not finite during this token: 1.mlp.down_proj" in drawn(session, 80, memory)
 
 
 def test_the_last_hunt_stays_in_view() -> None:
     session = poisoned()
-    session.do("goto 0.mlp")
-    session.do("info nonfinite")
+    do(session, "goto 0.mlp")
+    do(session, "info nonfinite")
     said = " ".join(drawn(session, 36))
     assert "last hunt: NaN first at 1.mlp.down_proj, token 0" in said
     assert "dimension 3" in said and "weight[3, 2] is NaN" in said
     clean = tiny_session()
-    clean.do("goto 0")
-    clean.do("info nonfinite")
+    do(clean, "goto 0")
+    do(clean, "info nonfinite")
     assert "of token 0 (prefill) are finite" in " ".join(drawn(clean, 36))
 
 
 def test_scores_that_were_cut_are_called_so() -> None:
     session = tiny_session(temperature=1.0, top_k=3)
-    session.do("goto sample.top_k")
+    do(session, "goto sample.top_k")
     lines = drawn(session, 60)
     assert lines[0] == "output 0 NaN, 0 infinite, 125 cut"
     assert not any("first seen" in line for line in lines)
@@ -100,7 +99,7 @@ def test_scores_that_were_cut_are_called_so() -> None:
 
 def test_text_of_a_model_cannot_command_the_screen() -> None:
     session = poisoned()
-    session.do("goto 0")
-    session.do("info nonfinite")
-    hunt: Any = session.last_answers["nonfinite"]
+    do(session, "goto 0")
+    do(session, "info nonfinite")
+    hunt: Any = session.inspector.asked.last_answers["nonfinite"]
     assert "\x1b" not in "\n".join(drawn(session, 80)) and hunt.found.text == "H"

@@ -7,7 +7,7 @@ import torch
 from rich.cells import cell_len
 
 from llmdbg.debugger.inspection import values as insight
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.frontends.answers.number_grid import Grid
 from llmdbg.frontends.heat_glyphs import NEGATIVE, POSITIVE, shade
 from llmdbg.frontends.tui.app import LlmdbgApp
@@ -22,17 +22,16 @@ from llmdbg.models.spec import ModelSpec
 from llmdbg.probes.digits import digits
 from llmdbg.probes.values import window
 from tests.frontends.tui.test_app import loaded, pane, press, until
-from tests.sessions import tiny_session
+from tests.sessions import answered, do, tiny_session
 
 PANE = pane_named("values")
-ask: Any = PANE.ask
 SIZES = [(36, 12), (78, 14)]
 
 
 def drawn(session, width=36, height=12, asked=None):
     """The rows of the pane, at most a screen of them, and what they lack."""
     state = ScreenState("tiny")
-    state.arrive(snapshot(session, SeenStages(), {"values": ask(session) if asked is None else asked}))
+    state.arrive(snapshot(session, SeenStages(), {"values": answered("values", session) if asked is None else asked}))
     rows = PANE.draw(state, width, height)
     seen = [rows[y].text for y in range(min(len(rows), height))]
     assert all(cell_len(each) <= width for each in seen), seen
@@ -45,8 +44,8 @@ def drawn(session, width=36, height=12, asked=None):
 )
 def test_it_is_readable_at_both_sizes(size, line):
     session = tiny_session()
-    session.do("goto 1.mlp")
-    found = session.do(line).data
+    do(session, "goto 1.mlp")
+    found = do(session, line).data
     _, seen = drawn(session, *size)
     text = "\n".join(seen)
     assert found.address in seen[0]
@@ -69,19 +68,19 @@ def test_lines_begin_where_rows_of_the_tensor_do():
 
 def test_a_slice_that_no_longer_fits_is_a_sentence():
     session = tiny_session()
-    session.do("goto 0.mlp@0")
-    session.do("x 0.mlp[0, 5]")
-    session.do("goto 0.mlp@1")
+    do(session, "goto 0.mlp@0")
+    do(session, "x 0.mlp[0, 5]")
+    do(session, "goto 0.mlp@1")
     _, seen = drawn(session)
     assert "out of range" in " ".join(seen)
 
 
 def test_nan_and_outliers_stand_in_the_head():
     session = tiny_session()
-    session.do("goto 1.mlp")
-    with torch.inference_mode(session.event.output.is_inference()):
-        session.event.output[0, -1, 5] = float("nan")
-        session.event.output[0, -1, 9] = 3000.0
+    do(session, "goto 1.mlp")
+    with torch.inference_mode(session.run.event.output.is_inference()):
+        session.run.event.output[0, -1, 5] = float("nan")
+        session.run.event.output[0, -1, 9] = 3000.0
     _, seen = drawn(session)
     text = "\n".join(seen)
     assert "1 NaN, first at [0, 10, 5]" in text
@@ -90,40 +89,40 @@ def test_nan_and_outliers_stand_in_the_head():
 
 def test_rows_lack_what_has_not_come_and_say_so():
     session = tiny_session()
-    session.do("next")
-    session.do("x embed.weight")
-    ask(session)
-    few = session.focused_values((0, 30))
+    do(session, "next")
+    do(session, "x embed.weight")
+    answered("values", session)
+    few = insight.fetch(session.inspector, (0, 30))
     rows, _ = drawn(session, asked=few)
     assert isinstance(rows, FetchedRows)
     assert rows.lacks(range(10)) is None
     first, count = rows.lacks(range(len(rows) - 12, len(rows)))
     assert first < 128 * 32 - 12 <= first + count
     assert "…" in rows[len(rows) - 1].text
-    fetched = session.focused_values((first, count))
+    fetched = insight.fetch(session.inspector, (first, count))
     rows, _ = drawn(session, asked=fetched)
     assert rows.lacks(range(len(rows) - 12, len(rows))) is None
-    weight = session.loaded.model.get_input_embeddings().weight
+    weight = session.inspector.model.get_input_embeddings().weight
     assert digits(weight[-1, -1].item(), "float32") in rows[len(rows) - 1].text
 
 
 def test_a_hundred_million_numbers_can_be_scrolled_through(monkeypatch):
     session = tiny_session()
-    session.do("next")
+    do(session, "next")
     huge = torch.arange(100_000_000, dtype=torch.int32).reshape(100_000, 1000)
-    monkeypatch.setattr(session.event, "output", huge)
+    monkeypatch.setattr(session.run.event, "output", huge)
     read = []
     real = window
     monkeypatch.setattr(
         insight, "window", lambda tensor, offset, count: read.append(count) or real(tensor, offset, count)
     )
-    found = insight.shown(session)
+    found = insight.shown(session.inspector)
     for at in (0.0, 0.37, 0.99999, 1.0):
         rows, _ = drawn(session, 78, 14, asked=found)
         top = round(at * (len(rows) - 14))
         lines = range(top, top + 14)
         if (lacking := rows.lacks(lines)) is not None:
-            found = session.focused_values(lacking)
+            found = insight.fetch(session.inspector, lacking)
         rows, _ = drawn(session, 78, 14, asked=found)
         assert rows.lacks(lines) is None
         assert not any("…" in rows[y].text for y in lines)
@@ -143,7 +142,7 @@ async def test_keys_scroll_through_a_weight_to_its_end(tiny_folder, size):
         app.submit("x embed.weight")
         await until(pilot, lambda: "embed_tokens.weight" in pane(app, "values").split("\n")[0])
         assert app.state.overlay is None, "the pane shows it: it is not told as well"
-        weight = app.engine._session.loaded.model.get_input_embeddings().weight
+        weight = app.engine._debugger.inspector.model.get_input_embeddings().weight
         widget = app.row_pane("values")
 
         def seen():
@@ -189,7 +188,7 @@ async def test_what_is_fetched_is_of_the_stop_on_screen(tiny_folder):
         await until(pilot, lambda: pane(app, "values").startswith("1 float32"))
         widget = app.row_pane("values")
         await until(pilot, lambda: "…" not in widget.rows[len(widget.rows) - 1].text)
-        last = app.engine._session.event.output.flatten()[-1].item()
+        last = app.engine._debugger.run.event.output.flatten()[-1].item()
         assert digits(last, "float32") in widget.rows[len(widget.rows) - 1].text
 
 
@@ -253,13 +252,13 @@ async def test_what_is_newly_asked_for_is_shown_from_its_beginning(tiny_folder):
 
 def test_the_head_leaves_room_for_the_numbers():
     session = tiny_session()
-    session.do("goto 1.mlp")
-    tensor = session.event.output
+    do(session, "goto 1.mlp")
+    tensor = session.run.event.output
     vector = tensor[0, -1]
     for width, height in ((36, 12), (71, 8), (118, 20)):
         _, seen = drawn(session, width, height)
         assert seen[2].split()[0] == "0", "the first numbers"
     ends = [f"{digits(vector[at].item(), 'float32')} at {at}" for at in (vector.argmin(), vector.argmax())]
     assert seen[1] == f"32 values, min {ends[0]}, max {ends[1]}"
-    session.do("x [0, -1, 3]")
+    do(session, "x [0, -1, 3]")
     assert drawn(session)[1][1] == f"1 value, top {digits(tensor[0, -1, 3].item(), 'float32')}"

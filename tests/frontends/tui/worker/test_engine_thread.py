@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from llmdbg.debugger.execution.run import Run
-from llmdbg.engine.generation.settings import GenerationSettings
+from llmdbg.debugger.execution.replay import Replay
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.frontends.tui.panes import pane_named
 from llmdbg.frontends.tui.worker.engine_thread import EngineThread
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
@@ -55,8 +55,8 @@ def watched(tiny_folder):
 def test_nothing_is_computed_for_a_pane_that_is_not_in_view(watched, monkeypatch, name):
     engine, arrived = watched
     runs: list[None] = []
-    session = engine._session
-    monkeypatch.setattr(session, "record_again", lambda: runs.append(Run.record_again(session)))
+    replay = engine._debugger.replay
+    monkeypatch.setattr(replay, "record_again", lambda: runs.append(Replay.record_again(replay)))
 
     def after(line):
         assert engine.submit(line)
@@ -64,7 +64,7 @@ def test_nothing_is_computed_for_a_pane_that_is_not_in_view(watched, monkeypatch
 
     assert name not in after("goto 1@1").asked
     assert runs == []
-    assert session.recorder.addresses(1) == frozenset()
+    assert replay.run.recorder.addresses(1) == frozenset()
 
     engine.ask((pane_named(name),))
     assert name in arrived.get(timeout=60).snapshot.asked
@@ -72,9 +72,9 @@ def test_nothing_is_computed_for_a_pane_that_is_not_in_view(watched, monkeypatch
     for _ in range(6):
         assert name in after("next").asked
     assert len(runs) <= 1
-    assert session.recorder.addresses(session.stop.token)
+    assert replay.run.recorder.addresses(replay.run.stop.token)
 
     engine.ask(())
-    asked_last = session.stop.token
+    asked_last = replay.run.stop.token
     assert name not in after(f"goto 1@{asked_last + 2}").asked
-    assert session.recorder.addresses(session.stop.token) == frozenset()
+    assert replay.run.recorder.addresses(replay.run.stop.token) == frozenset()

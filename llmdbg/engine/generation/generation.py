@@ -10,77 +10,105 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 
+from llmdbg.engine.debuggee import ArmedStages, Capability, Clock, SamplingFacts, Timeline, Vocabulary
+from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.generation.decoding import one_sequence, stop_strings
 from llmdbg.engine.generation.loop import DecodeLoop
 from llmdbg.engine.generation.module_state import ModuleState
 from llmdbg.engine.generation.replay_state import ReplayState
-from llmdbg.engine.generation.settings import GenerationSettings
-from llmdbg.engine.generation.timeline import Timeline, fingerprint_of
+from llmdbg.engine.generation.sampling_facts import sampling_facts
+from llmdbg.engine.generation.timeline import GenerationTimeline
 from llmdbg.engine.random_streams import RandomStreams
-from llmdbg.engine.stage_event import EventHandler, StageEvent, always_suspend
-from llmdbg.engine.stops import Editor, Stops
+from llmdbg.engine.settings import GenerationSettings
+from llmdbg.engine.stage_event import StageEvent
+from llmdbg.engine.stops import Stops
 from llmdbg.engine.suspension import Suspension
 from llmdbg.errors import GenerationError, LlmdbgError, PromptError, SettingsError
-from llmdbg.models.stages import Stage
+from llmdbg.models.anatomy import dissect, vocabulary_size
+from llmdbg.models.tokens import TokenizerVocabulary
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
-
     from llmdbg.models.anatomy import Anatomy
+    from llmdbg.models.spec import LoadedModel
+    from llmdbg.models.stages import Stage
+    from llmdbg.models.tokens import Prompt
 
 
-class Engine:
-    """Generates after `prompt_ids` with the model's own forward, suspended at every armed stage.
+class Generation:
+    """Generates after a prompt with the model's own forward, suspended at every armed stage: a `Debuggee`.
 
-    >>> engine = Engine(model, dissect(model), [1, 2418, 368], GenerationSettings(max_new_tokens=20))
-    >>> engine.arm(["12", "sample"])
-    >>> for event in engine.stages():
+    >>> generation = Generation(loaded, prompt, GenerationSettings(max_new_tokens=20))
+    >>> generation.stops.arm(["12", "sample"], always_suspend)
+    >>> for event in generation.events():
     ...     print(event.stage.address, event.token)
 
-    `tokenizer` is needed only where the model's generation config has stop strings. The first `padding` ids are left
-    padding, which the attention mask hides. Raises PromptError for a prompt that is empty, longer than the model's
-    context or not of its vocabulary, and for padding that nothing could hide.
+    The first `prompt.padding` ids are left padding, which the attention mask hides. `anatomy` is the model's, read off
+    its module tree where it is not given. Raises PromptError for a prompt
+    that is empty, longer than the model's context or not of its vocabulary, and for padding that nothing could hide.
     """
 
+    capabilities = frozenset(
+        (
+            Capability.TOKENS,
+            Capability.SAMPLING,
+            Capability.EDIT,
+            Capability.GO_BACK,
+            Capability.FORK,
+            Capability.MODEL,
+        )
+    )
+
     def __init__(
-        self,
-        model: PreTrainedModel,
-        anatomy: Anatomy,
-        prompt_ids: Sequence[int],
-        settings: GenerationSettings,
-        *,
-        tokenizer: PreTrainedTokenizerBase | None = None,
-        padding: int = 0,
+        self, loaded: LoadedModel, prompt: Prompt, settings: GenerationSettings, anatomy: Anatomy | None = None
     ) -> None:
-        check_prompt(prompt_ids, anatomy.context_length, vocabulary_size(model))
+        self._model = model = loaded.model
+        self.anatomy = dissect(model) if anatomy is None else anatomy
+        check_prompt(prompt.ids, self.anatomy.context_length, vocabulary_size(model))
         # Without an argument for it, or one that takes anything, there is no mask.
         self._takes_mask = "attention_mask" in inspect.signature(model.forward).parameters
-        if padding and not self._takes_mask:
+        if prompt.padding and not self._takes_mask:
             raise PromptError(f"{type(model).__name__} takes no attention mask, which is what hides left padding")
-        if not 0 <= padding < len(prompt_ids):
-            raise PromptError(f"the prompt has {len(prompt_ids)} tokens, and {padding} of them cannot be padding")
-        self._padding = padding
-        self.anatomy = anatomy
-        self.prompt_ids = tuple(prompt_ids)
-        self._model = model
-        self._tokenizer = tokenizer
+        if not 0 <= prompt.padding < len(prompt.ids):
+            raise PromptError(
+                f"the prompt has {len(prompt.ids)} tokens, and {prompt.padding} of them cannot be padding"
+            )
+        self.name = loaded.name
+        self.place = f"{loaded.device} {loaded.dtype}"
+        self.loaded: LoadedModel | None = loaded
+        self.prompt = prompt
+        self.settings: GenerationSettings | None = settings
+        self.vocabulary: Vocabulary = TokenizerVocabulary(loaded.tokenizer)
+        self._tokenizer = loaded.tokenizer
         self._devices = {parameter.device for parameter in model.parameters()}
         self._past = ReplayState(RandomStreams(self._devices), ModuleState(model))
-        self._stops = Stops(model, anatomy, self._devices)
-        self.timeline = Timeline(len(self.prompt_ids), ((0, settings),))
+        self._stops = Stops(model, self.anatomy, self._devices)
+        self.stops: ArmedStages = self._stops
+        self.clock: Clock = self._stops.clock
+        self._timeline = GenerationTimeline(len(prompt.ids), ((0, settings),))
         self._loop = self._decode_loop(0)
+
+    @property
+    def timeline(self) -> Timeline:
+        """The line of tokens it is on."""
+        return self._timeline
+
+    @timeline.setter
+    def timeline(self, timeline: Timeline) -> None:
+        assert isinstance(timeline, GenerationTimeline)
+        self._timeline = timeline
 
     @property
     def generated(self) -> tuple[int, ...]:
         """The ids generated so far, without the one being sampled."""
         ended = self._loop.ended_by is not None and self._stops.run is None
-        return tuple(self.timeline.ids if ended else self.timeline.ids[: self._stops.token])
+        return tuple(self._timeline.ids if ended else self._timeline.ids[: self._stops.token])
 
     @property
     def processors(self) -> tuple[Stage, ...]:
@@ -88,9 +116,10 @@ class Engine:
         return self._loop.processors
 
     @property
-    def config(self) -> GenerationConfig | None:
-        """The generation config `generate()` settled on; known from the first event on."""
-        return self._loop.config
+    def sampling(self) -> SamplingFacts | None:
+        """What `generate()` settled on; known from the first event on."""
+        config = self._loop.config
+        return None if config is None else sampling_facts(config, len(self.prompt.ids))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -105,49 +134,9 @@ class Engine:
     @property
     def cache(self) -> Any:
         """The KV cache of the run as it is now, None where there is none (yet)."""
-        return self.timeline.cache
+        return self._timeline.cache
 
-    def arm(self, addresses: Collection[str], handler: EventHandler = always_suspend) -> None:
-        """Call `handler` at exactly these stages from now on, and suspend where it returns True.
-
-        May be called before the run and at any suspension. Addresses that no stage of this run has are ignored.
-        """
-        self._stops.arm(addresses, handler)
-
-    def milliseconds(self, event: StageEvent) -> float | None:
-        """What the stage of the event being made has taken; for a handler, whose events have no `ms` yet."""
-        return event.ms if event.ms is not None else self._stops.milliseconds(event.stage)
-
-    def lap(self, event: StageEvent) -> Callable[[], float | None]:
-        """For a handler: note that the stage being visited is over, waiting for nothing.
-
-        What is returned tells the milliseconds it took, None where they are not known, and waits for the device then.
-        """
-        return self._stops.lap(event.stage.address)
-
-    def token_milliseconds(self) -> float:
-        """Milliseconds from the beginning of the present token's forward to now, or to where the run stands."""
-        return self._stops.token_milliseconds()
-
-    def interrupt(self) -> None:
-        """Suspend at the next stage that carries a hook, or the next of the token loop. Safe from any thread."""
-        self._stops.interrupted = True
-
-    def listen(self, addresses: Collection[str]) -> None:
-        """From the next arming on, events of these attentions carry what their kernels were called with.
-
-        Only those that are armed as well are listened to.
-        """
-        self._stops.listen(addresses)
-
-    def edit(self, addresses: Collection[str], editor: Editor) -> None:
-        """Let `editor` change the output of these stages from now on, before any handler sees it.
-
-        It is asked when the past is run again, too: it must do the same for the same stage and token.
-        """
-        self._stops.edit(addresses, editor)
-
-    def stages(self, token: int = 0) -> Generator[StageEvent, None, None]:
+    def events(self, token: int = 0) -> Generator[StageEvent, None, None]:
         """Yield an event for every suspension; each is valid until the next is asked for.
 
         The run begins with the forward of generated token `token`, which `timeline` must have come to; going back is
@@ -165,7 +154,7 @@ class Engine:
     def _run(self, token: int) -> Generator[StageEvent, None, None]:
         """Generate from `token` on, as long as the same settings hold."""
         self._loop = self._decode_loop(token)
-        settings = self.timeline.settings_at(token)
+        settings = self._timeline.settings_at(token)
         run: Suspension[StageEvent] = Suspension(lambda: self._generate(settings), self._past.streams)
         self._stops.begin(run)
         try:
@@ -186,23 +175,25 @@ class Engine:
             run.close()
             self._stops.end(for_good=not self._loop.settings_change)
 
-    def untouched(self, settings: GenerationSettings) -> tuple[list[int], list[int]]:
-        """Run `generate()` as it is, with no loop or hook of ours. No run may be under way.
+    def untouched(self, tokens: int) -> tuple[list[int], list[int]]:
+        """Run `generate()` as it is for `tokens` tokens, with no loop or hook of ours. No run may be under way.
 
         Returns the generated ids, and for each a hash of the bits of its raw logits, as `Timeline.fingerprints` has it.
         """
+        assert self.settings is not None
+        settings = replace(self.settings, max_new_tokens=tokens)
         input_ids, arguments = self._generate_arguments(settings)
         with torch.random.fork_rng(self._gpus()):
             transformers.set_seed(settings.seed)
             out: Any = self._model.generate(input_ids, **arguments, return_dict_in_generate=True, output_logits=True)
-        ids = out.sequences[0, len(self.prompt_ids) :].tolist()
+        ids = out.sequences[0, len(self.prompt.ids) :].tolist()
         return ids, [int(fingerprint_of(logits)) for logits in out.logits]
 
     def _gpus(self) -> list[int]:
         return sorted({device.index for device in self._devices if device.type == "cuda"})
 
     def _decode_loop(self, token: int) -> DecodeLoop:
-        return DecodeLoop(self.anatomy, self._stops, self.timeline, self._past, token)
+        return DecodeLoop(self.anatomy, self._stops, self._timeline, self._past, token)
 
     def _generate(self, settings: GenerationSettings) -> None:
         transformers.set_seed(settings.seed)
@@ -211,11 +202,11 @@ class Engine:
 
     def _generate_arguments(self, settings: GenerationSettings) -> tuple[torch.Tensor, dict[str, Any]]:
         """The prompt's ids (1, prompt), and what else `generate()` is called with."""
-        input_ids = torch.tensor([self.prompt_ids], device=self._model.device)
+        input_ids = torch.tensor([self.prompt.ids], device=self._model.device)
         own = self._model.generation_config
         # Left to itself, generate() takes a pad token in the prompt for padding and hides it from the model.
         mask = torch.ones_like(input_ids)
-        mask[:, : self._padding] = 0
+        mask[:, : self.prompt.padding] = 0
         return input_ids, {
             **({"attention_mask": mask} if self._takes_mask else {}),
             **one_sequence(own),
@@ -237,12 +228,6 @@ def check_prompt(prompt_ids: Sequence[int], context_length: int | None, vocabula
             f"the prompt has token {max(prompt_ids)} and the model's vocabulary ends at {vocabulary_size - 1}: the "
             "tokenizer's files and the model do not belong together, or vocab_size in config.json is wrong"
         )
-
-
-def vocabulary_size(model: PreTrainedModel) -> int | None:
-    """How many ids the model has embeddings for, None where its input embedding is no table."""
-    weight = getattr(model.get_input_embeddings(), "weight", None)
-    return int(weight.shape[0]) if isinstance(weight, torch.Tensor) and weight.dim() == 2 else None
 
 
 def _refused(error: Exception) -> LlmdbgError:

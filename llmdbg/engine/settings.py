@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmdbg.errors import SettingsError
-
-if TYPE_CHECKING:
-    from transformers import GenerationConfig
 
 _MOST = 2**31
 
@@ -67,19 +64,3 @@ class GenerationSettings:
         elif self.sampling_names():
             arguments["do_sample"] = True
         return arguments
-
-
-def describe_sampling(config: GenerationConfig) -> str:
-    """Say in a few words how the next token is chosen, e.g. `temperature 0.8 · top-k 40` or `greedy`."""
-    penalty = config.repetition_penalty
-    parts = [f"repetition penalty {penalty:g}"] if penalty not in (None, 1.0) else []
-    if not config.do_sample:
-        return " · ".join(["greedy", *parts])
-    parts.append(f"temperature {1.0 if config.temperature is None else config.temperature:g}")
-    if config.top_k:
-        parts.append(f"top-k {config.top_k}")
-    if config.top_p is not None and config.top_p < 1:
-        parts.append(f"top-p {config.top_p:g}")
-    if config.min_p is not None:
-        parts.append(f"min-p {config.min_p:g}")
-    return " · ".join(parts)

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from llmdbg.engine.generation.settings import GenerationSettings, describe_sampling
+from llmdbg.engine.generation.sampling_facts import describe_sampling
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import SettingsError
 from tests.engine.runs import PROMPT, under_llmdbg, untouched
 from tests.engine.test_fidelity import assert_bitwise_equal

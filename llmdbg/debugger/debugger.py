@@ -1,0 +1,94 @@
+"""One debuggee and the parts that debug it.
+
+Each part takes what it needs and nothing more; commands, saved sessions and front ends are handed the whole. A debugger
+belongs to one thread, the one that calls its parts; only `interrupt` may be called from another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.debugger.breakpoints.breakpoints import Breakpoints
+from llmdbg.debugger.breakpoints.metrics import StageMetrics
+from llmdbg.debugger.execution.branch_control import BranchControl
+from llmdbg.debugger.execution.edit_control import EditControl
+from llmdbg.debugger.execution.focus import Focus
+from llmdbg.debugger.execution.recorder import ActivationRecorder
+from llmdbg.debugger.execution.replay import Replay
+from llmdbg.debugger.execution.run import Run
+from llmdbg.debugger.execution.stop_describer import StopDescriber
+from llmdbg.debugger.inspection.inspector import Inspector
+from llmdbg.errors import CommandError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmdbg.debugger.execution.stop import End, Stop
+    from llmdbg.engine.debuggee import Debuggee
+
+Exporter = Callable[[Any, "Path"], str]
+"""Writes an answer to a file, in the format its name asks for, and reports that in a sentence."""
+
+
+class Debugger:
+    """Debugs `debuggee`, and stands at its first event. `top` is how many candidates a stop lists.
+
+    Raises LlmdbgError where the debuggee cannot begin.
+
+    - `run`: where it stands, and going on.
+    - `replay`: going back.
+    - `branching`: from branch to branch.
+    - `edits`: changing values.
+    - `breakpoints`: where it stops.
+    - `focus`: the position that is described.
+    - `inspector`: what questions may look at.
+    - `exporter`: what writes answers to files; front ends set it.
+    """
+
+    def __init__(self, debuggee: Debuggee, *, top: int = 10) -> None:
+        prompt_length = len(debuggee.prompt.ids)
+        metrics = StageMetrics(
+            None if debuggee.loaded is None else debuggee.loaded.model,
+            debuggee.anatomy,
+            debuggee.vocabulary,
+            prompt_length,
+            debuggee.clock,
+        )
+        self.debuggee = debuggee
+        self.breakpoints = Breakpoints(metrics.measure)
+        self.focus = Focus(prompt_length)
+        describer = StopDescriber(debuggee, self.focus, top=top)
+        self.run = Run(debuggee, self.breakpoints, ActivationRecorder(), metrics, describer)
+        self.replay = Replay(self.run)
+        self.branching = BranchControl(self.replay)
+        self.edits = EditControl(self.replay, self.branching)
+        self.inspector = Inspector(self.replay, self.branching, self.focus)
+        self.exporter: Exporter | None = None
+        self.run.restart()
+
+    @property
+    def stop(self) -> Stop:
+        """Where the run stands."""
+        return self.run.stop
+
+    @property
+    def end(self) -> End | None:
+        """How the generation ended, None while it has not."""
+        return self.run.end
+
+    def interrupt(self) -> None:
+        """Stop at the next stage. Safe from any thread."""
+        self.run.interrupt()
+
+    def close(self) -> End:
+        """Give the model back as it was. Returns how the generation ended, or was left."""
+        return self.run.close()
+
+    def export(self, value: Any, path: Path) -> str:
+        """Write an answer to a file; say so in a sentence. Raises CommandError."""
+        if self.exporter is None:
+            raise CommandError(
+                f"nothing here writes files, so {path} is not written: open the session with open_session"
+            )
+        return self.exporter(value, path)

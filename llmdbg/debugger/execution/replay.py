@@ -1,0 +1,150 @@
+"""Running tokens again: to stand at an earlier place, or to look at what is not there any more.
+
+The debuggee restores what was before a token's forward, and that forward runs to the place, bitwise the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.debugger.execution.stop_cause import STEPPED, caused_by
+from llmdbg.debugger.execution.trace import BEGINNING, TimelinePosition
+from llmdbg.engine.debuggee import Capability, require
+from llmdbg.errors import CommandError
+from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, StageKind
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.breakpoints.evaluator import Hit
+    from llmdbg.debugger.execution.recorder import RecordRequest
+    from llmdbg.debugger.execution.run import Run
+    from llmdbg.debugger.execution.stop import Stop
+    from llmdbg.engine.stage_event import StageEvent
+
+
+class Replay:
+    """Runs tokens of a run's current branch again. Every method raises CommandError for a debuggee that cannot."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def begin_again(self) -> Stop:
+        """Stand at the beginning of the current branch, whose tokens may be known and not have been run."""
+        return self.return_to(BEGINNING)
+
+    def return_to(self, place: TimelinePosition, hit: Hit | None = None) -> Stop:
+        """Go to a place of the timeline by running its token again; `hit` is what would have stopped there."""
+        if place == BEGINNING:
+            return self._return(place.token, lambda _: True, hit)
+        return self._return(place.token, lambda event: self.run.trace.place(event) == place, hit)
+
+    def return_to_any(self, token: int, addresses: Collection[str]) -> Stop:
+        """Go to the first of some stages that runs while `token` is produced, or else to the token's `sample`."""
+        return self._return(token, lambda event: event.stage.address in addresses)
+
+    def run_token(
+        self, token: int, look: Callable[[StageEvent], bool], watched: Collection[str] | None = None
+    ) -> StageEvent:
+        """Run `token` again from its beginning, asking `look` at every stage, up to where it says True, or to `sample`.
+
+        The run then stands there. No breakpoint stops it and no listener is called. Given `watched`, `look` is only
+        sure to be asked at those stages. Raises CommandError for a token that has not been reached yet.
+        """
+        run, debuggee = self.run, self.run.debuggee
+        require(debuggee, Capability.GO_BACK)
+        reached = len(debuggee.timeline.ids)
+        if token > reached:
+            raise CommandError(f"token {token} has not been reached: the newest is {reached}")
+
+        def decide(event: StageEvent) -> bool:
+            run.recorder.passed(event)
+            run.trace.passed(event)
+            run.metrics.verify(event)
+            run.breakpoints.remember(event)
+            return look(event) or event.stage.kind is StageKind.SAMPLE
+
+        run.end = None
+        run.cursor.begin(token)
+        debuggee.stops.edit(run.edits.addresses(), run.edits.editor(len(debuggee.prompt.ids)))
+        run.trace.restart()
+        run.breakpoints.rewind(token)
+        if token == 0 and look(run.cursor.advance()):
+            return run.event
+        run.recorder.restart(token)
+        debuggee.stops.capture_kernels(run.recorder.captured(token))
+        self._arm_to_look(token, decide, watched)
+        event = run.cursor.advance()
+        run.trace.stopped()
+        return event
+
+    def recorded(self, request: RecordRequest) -> dict[str, Any]:
+        """What `request.take` gave at each of its stages that has run for the present token, by address, in order.
+
+        Runs the token again up to where the run stands, unless all of it has been kept.
+        """
+        recorder, token = self.run.recorder, self.run.event.token
+        if not recorder.expect(request, token):
+            self.record_again()
+        return recorder.found(request, token)
+
+    def record_again(self) -> None:
+        """Run the present token again to where the run stands, for what is to be recorded, and stand there as before.
+
+        Raises CommandError where the forward has failed.
+        """
+        run = self.run
+        run.cursor.refuse_if_failed()
+        place, end = run.place, run.end
+        if place == BEGINNING:
+            return
+        watched = {*run.breakpoints.compared(), place.address}
+        self.run_token(place.token, lambda event: run.trace.place(event) == place, watched)
+        run.end = end
+        if run.differs_from_before():
+            run.stop = replace(run.stop, differs=True)
+
+    def look_through(self, look: Callable[[StageEvent], None], watched: Collection[str] | None = None) -> None:
+        """Run the present token whole, showing `look` every stage or those of `watched`, and stand there as before.
+
+        The token is not taken: whatever it was followed by stays. Raises CommandError where the forward has failed.
+        """
+
+        def look_on(event: StageEvent) -> bool:
+            look(event)
+            return False
+
+        with self.elsewhere():
+            self.run_token(self.run.place.token, look_on, watched)
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """Run anything of this branch meanwhile, and stand here as before at the end of it.
+
+        No run is under way when it begins. Raises CommandError where the forward has failed.
+        """
+        run = self.run
+        require(run.debuggee, Capability.GO_BACK)
+        run.cursor.refuse_if_failed()
+        place, end, stop, cause = run.place, run.end, run.stop, run.cause
+        run.cursor.close()
+        try:
+            yield
+        finally:
+            self.return_to(place)
+            run.cause = cause
+            run.stop, run.end = replace(stop, differs=run.stop.differs or stop.differs), end
+
+    def _return(self, token: int, there: Callable[[StageEvent], bool], hit: Hit | None = None) -> Stop:
+        self.run_token(token, there)
+        self.run.cause = STEPPED if hit is None else caused_by(hit)
+        return self.run.stand()
+
+    def _arm_to_look(self, token: int, decide: Callable[[StageEvent], bool], watched: Collection[str] | None) -> None:
+        """Arm some stages, what is recorded and the token's end, or every stage."""
+        run = self.run
+        every = frozenset(stage.address for stage in (*run.debuggee.anatomy.stages, ANY_PROCESSOR))
+        some = frozenset((*(watched or ()), *run.recorder.addresses(token), SAMPLE.address))
+        run.trace.arm(everything=watched is None)
+        run.debuggee.stops.arm(every if watched is None else some, decide)

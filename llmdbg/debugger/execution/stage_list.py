@@ -1,0 +1,45 @@
+"""Every stage of one run: the model's own, and the logits processors of its sampling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.breakpoints.addresses import AddressBook
+from llmdbg.models.stages import SAMPLE, Stage
+
+if TYPE_CHECKING:
+    from llmdbg.engine.debuggee import Debuggee
+
+
+class StageList:
+    """The stages a debuggee can stop at. Its logits processors may change with the settings of the run."""
+
+    def __init__(self, debuggee: Debuggee) -> None:
+        self._debuggee = debuggee
+        self._book: tuple[tuple[Stage, ...], AddressBook] | None = None
+
+    @property
+    def addresses(self) -> AddressBook:
+        """Every stage by the names a person may type."""
+        processors = self._debuggee.processors
+        if self._book is None or self._book[0] != processors:
+            self._book = (processors, AddressBook(self._debuggee.anatomy, processors))
+        return self._book[1]
+
+    def all(self) -> tuple[Stage, ...]:
+        """Every stage; the logits processors stand where they act, before `sample`."""
+        *others, last = self._debuggee.anatomy.stages
+        return (*others, *self._debuggee.processors, last)
+
+    def find(self, address: str) -> Stage:
+        """The stage at an address. Raises KeyError."""
+        anatomy = self._debuggee.anatomy
+        return next((each for each in self.choosing() if each.address == address), None) or anatomy.stage(address)
+
+    def has(self, address: str) -> bool:
+        """Whether there is a stage at an address."""
+        return any(stage.address == address for stage in self.all())
+
+    def choosing(self) -> tuple[Stage, ...]:
+        """The stages between a forward and its token, the same for every token: logits, processors, sample."""
+        return (self._debuggee.anatomy.stage("logits"), *self._debuggee.processors, SAMPLE)

@@ -1,0 +1,35 @@
+"""Why a run stands still."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.breakpoints.breakpoint import BreakpointKind
+from llmdbg.debugger.execution.stop import Reason
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.breakpoints.evaluator import Hit
+    from llmdbg.probes.quantities import Value
+
+
+@dataclass(frozen=True, slots=True)
+class StopCause:
+    """What brought a run to a stop."""
+
+    reason: Reason
+    breakpoint: int | None = None
+    """The number of the breakpoint that was hit, None where none was."""
+    values: tuple[tuple[str, Value], ...] = ()
+    """What a tracepoint logged, or a watch's value `before` and `now`."""
+
+
+STEPPED = StopCause(Reason.STEP)
+ENDED = StopCause(Reason.END)
+
+
+def caused_by(hit: Hit) -> StopCause:
+    """The cause of a stop at a breakpoint, a watch or a tracepoint."""
+    reasons = {BreakpointKind.WATCH: Reason.WATCH, BreakpointKind.TRACE: Reason.TRACEPOINT}
+    reason = reasons.get(hit.breakpoint.kind, Reason.BREAKPOINT)
+    return StopCause(reason, hit.breakpoint.number, hit.values)

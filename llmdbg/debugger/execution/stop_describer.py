@@ -1,0 +1,52 @@
+"""From a live stage event to a stop: frozen values, one copy to the host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.execution.stop import Stop
+from llmdbg.debugger.positions import positions
+from llmdbg.engine.stage_event import main_tensor
+from llmdbg.models.stages import StageKind
+from llmdbg.probes.candidates import candidates
+from llmdbg.probes.statistics import statistics
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.execution.focus import Focus
+    from llmdbg.debugger.execution.stop_cause import StopCause
+    from llmdbg.engine.debuggee import Debuggee
+    from llmdbg.engine.stage_event import StageEvent
+
+
+class StopDescriber:
+    """Describes stage events of one debuggee; `top` is how many candidates a stop lists."""
+
+    def __init__(self, debuggee: Debuggee, focus: Focus, *, top: int) -> None:
+        self._debuggee = debuggee
+        self._focus = focus
+        self._top = top
+
+    def describe(self, event: StageEvent, cause: StopCause, *, differs: bool = False) -> Stop:
+        """The stop at an event. `differs` says that what was run again did not come out bitwise as before."""
+        trail = [(stage.address, scores) for stage, scores in event.trail]
+        chosen_ids = event.output if event.stage.kind is StageKind.SAMPLE else None
+        text_of = self._debuggee.vocabulary.text
+        found = candidates(trail, text_of, top=self._top, chosen=chosen_ids) if trail else (None, None)
+        tensor = main_tensor(event.output)
+        first, length = positions(event, len(self._debuggee.prompt.ids))
+        return Stop(
+            reason=cause.reason,
+            breakpoint=cause.breakpoint,
+            token=event.token,
+            phase=event.phase,
+            stage=event.stage,
+            tensor=None
+            if tensor is None
+            else statistics(tensor, first=first, length=length, focus=self._focus.position),
+            candidates=found[0],
+            chosen=found[1],
+            ms=event.ms,
+            ended_by=event.ended_by,
+            values=cause.values,
+            differs=differs or bool(self._debuggee.timeline.differing()),
+        )

@@ -1,0 +1,75 @@
+"""The sequence so far: prompt and generated tokens, and how likely the model held each of those to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from llmdbg.debugger.execution.stop import TokenRow
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.debugger.execution.branches import Branches
+    from llmdbg.debugger.execution.stop import End, Stop
+    from llmdbg.engine.debuggee import Debuggee
+    from llmdbg.engine.stage_event import StageEvent
+
+
+class Transcript:
+    """Tells the tokens of the branch that runs."""
+
+    def __init__(self, debuggee: Debuggee) -> None:
+        self._debuggee = debuggee
+        self._prompt_length = len(debuggee.prompt.ids)
+        self._rows = tuple(self.row(index, id, None) for index, id in enumerate(debuggee.prompt.ids))
+
+    def row(self, index: int, id: int, generated: int | None) -> TokenRow:
+        """One token at position `index`; `generated` is its number among the generated ones, None in the prompt."""
+        token = self._debuggee.vocabulary.token(id)
+        return TokenRow(index, id, token.piece, token.text, token.special, generated)
+
+    def generated_row(self, token: int, id: int) -> TokenRow:
+        """Generated token number `token`."""
+        return self.row(self._prompt_length + token, id, token)
+
+    def generated_ids(self, stop: Stop, end: End | None) -> tuple[int, ...]:
+        """The generated ids so far, with the one just chosen when standing at `sample`."""
+        generated = self._debuggee.generated
+        if end is not None:
+            return end.ids
+        chosen = stop.chosen
+        return (*generated, chosen.id) if chosen is not None and stop.token == len(generated) else generated
+
+    def rows(self, ids: tuple[int, ...]) -> tuple[TokenRow, ...]:
+        """The whole sequence: the prompt's tokens and the generated `ids`."""
+        prompt = self._prompt_length
+        if any(row.id != id for row, id in zip(self._rows[prompt:], ids, strict=False)):
+            self._rows = self._rows[:prompt]
+        known = len(self._rows) - prompt
+        if known < len(ids):
+            self._rows += tuple(self.generated_row(i, id) for i, id in enumerate(ids) if i >= known)
+        return self._rows[: prompt + len(ids)]
+
+
+def note_probability(branches: Branches, event: StageEvent) -> None:
+    """Keep on the device how likely the model itself held a token that was chosen."""
+    if event.chosen is not None and event.trail:
+        _, logits = event.trail[0]
+        branches.current.probabilities[event.token] = torch.softmax(logits[0], dim=-1)[event.chosen]
+
+
+def probabilities_of(
+    probabilities: dict[int, Tensor | float], tokens: Iterable[int | None]
+) -> tuple[float | None, ...]:
+    """How likely the model itself, before any logits processor, held some generated tokens to be.
+
+    None for a token whose choice nobody watched. Values still on the device are replaced in place: one copy for all.
+    """
+    fresh = {token: prob for token, prob in probabilities.items() if not isinstance(prob, float)}
+    if fresh:
+        probabilities |= zip(fresh, torch.stack(list(fresh.values())).tolist(), strict=True)
+    known = cast("dict[int | None, float]", probabilities)
+    return tuple(known.get(token) for token in tokens)

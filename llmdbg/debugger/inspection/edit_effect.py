@@ -1,0 +1,77 @@
+"""`info effect`: what the edits of this token do to the prediction, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from llmdbg.debugger.inspection.likely import Likely
+from llmdbg.models.stages import SAMPLE, StageKind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.debugger.inspection.inspector import Inspector
+    from llmdbg.engine.stage_event import StageEvent
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRow:
+    """What would be said next at one stage, without the edits of this token and with them, likeliest first."""
+
+    address: str
+    before: tuple[Likely, ...]
+    after: tuple[Likely, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What the edits do to the prediction at each stage from the first edited one on. `note` says what is not shown."""
+
+    rows: tuple[EffectRow, ...]
+    note: str = ""
+
+
+def effect(inspector: Inspector) -> Effect | str:
+    """What this token's edits do at each later layer, or that none holds here. Runs the token twice."""
+    place = inspector.run.place
+    here = [each for each in inspector.run.edits.list() if each.enabled and each.token in (None, place.token)]
+    if not here:
+        return "no edit holds at this token: make one with zero, scale, ablate, patch or edit"
+    after = _predictions(inspector, place.token)
+    passed = inspector.run.trace.order(inspector.run.place) or []
+    with inspector.branching.without_edits():
+        before = _predictions(inspector, place.token)
+    inspector.replay.return_to(place)
+    edited = frozenset[str]().union(*(each.stages for each in here))
+    first = next((index for index, address in enumerate(passed) if address in edited), 0)
+    rows = [
+        EffectRow(address, _likely(inspector, before[address]), _likely(inspector, after[address]))
+        for address in passed[first:]
+        if address in after and address in before
+    ]
+    return Effect(tuple(rows), inspector.run.metrics.no_lens)
+
+
+def _predictions(inspector: Inspector, token: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """The likeliest next tokens and their probabilities at each layer, the final norm and the logits, on the device."""
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def look(event: StageEvent) -> bool:
+        if event.stage.kind in (StageKind.LAYER, StageKind.NORM, StageKind.LOGITS):
+            scores = inspector.run.metrics.scores(event)
+            if scores is not None:
+                found[event.stage.address] = torch.softmax(scores[0].to(torch.float32), -1).topk(_SHOWN)
+        return event.stage.address == SAMPLE.address
+
+    inspector.replay.run_token(token, look)
+    return found
+
+
+def _likely(inspector: Inspector, found: tuple[Tensor, Tensor]) -> tuple[Likely, ...]:
+    probs, ids = found[0].tolist(), found[1].tolist()
+    return tuple(Likely(id, inspector.vocabulary.text(id), prob) for id, prob in zip(ids, probs, strict=True))
