@@ -19,6 +19,7 @@ from llmdbg.debugger.commands.grammar.choices import (
 )
 from llmdbg.debugger.commands.registry import COMMANDS
 from llmdbg.debugger.inspection.token_names import quoted_token, token_id
+from llmdbg.engine.debuggee import Capability, require
 from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.errors import CommandError
 from llmdbg.models.stages import StageKind
@@ -78,6 +79,7 @@ def _ban(debugger: Debugger, word: str) -> Outcome:
     changes_stages=True,
 )
 def _set(debugger: Debugger, setting: Setting) -> Outcome:
+    require(debugger.debuggee, Capability.SAMPLING)
     before = debugger.debuggee.timeline.settings_at(debugger.run.place.token)
     after = _changed(before, setting)
     if after == before:
@@ -134,5 +136,6 @@ def _changed(before: GenerationSettings, setting: Setting) -> GenerationSettings
 
 
 def _at_sample(debugger: Debugger, name: str) -> None:
+    require(debugger.debuggee, Capability.SAMPLING)
     if debugger.stop.stage.kind is not StageKind.SAMPLE:
         raise CommandError(f"{name} changes the choice of a token: go to one with `token` or `goto sample`")

@@ -75,19 +75,20 @@ _UNCHANGEABLE = {
 
 @dataclass(frozen=True, slots=True)
 class EditContext:
-    """What an edit is read against: the stages of a run, and where it stands.
-
-    `token` is the present one. `event` is the present stop, None where no edit is to be tried. `branch_values(name)`
-    finds what stages were worth in a branch, and raises CommandError where there is no such branch.
-    """
+    """What an edit is read against: the stages of a run, and where it stands."""
 
     addresses: AddressBook
     anatomy: Anatomy
-    model: PreTrainedModel
+    model: PreTrainedModel | None
+    """The live model, None where the debuggee has none."""
     token: int
+    """The generated token that is being produced."""
     prompt_length: int
+    """In tokens."""
     event: StageEvent | None = None
+    """The present stop, None where no edit is to be tried."""
     branch_values: Callable[[str], StageValues] | None = None
+    """Finds what stages gave in a branch of some name. Raises CommandError where there is no such branch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Python:
 
     source: str
     code: CodeType = field(repr=False, compare=False)
-    model: PreTrainedModel = field(repr=False, compare=False)
+    model: PreTrainedModel | None = field(repr=False, compare=False)
     is_expression: bool
     on_input: ClassVar[bool] = False
 
@@ -132,7 +133,7 @@ def _own(value: Any) -> Any:
     return value if tensor is None else with_main_tensor(value, tensor.clone())
 
 
-def read_edit(line: str, ground: EditContext) -> Draft:
+def read_edit(line: str, context: EditContext) -> Draft:
     """Read a whole command line, and try the edit where the present stop is one of its stages.
 
     Raises AddressError, EditError, or what `branch_values` raises, saying what would be right; nothing has changed.
@@ -140,80 +141,84 @@ def read_edit(line: str, ground: EditContext) -> Draft:
     word, _, rest = line.strip().partition(" ")
     if word not in WORDS:
         raise EditError(f"an edit begins with {', '.join(WORDS[:-1])} or {WORDS[-1]}, not {word!r}")
-    draft = _read_python(line, rest, ground) if word == "edit" else _read_named(line, word, rest, ground)
-    event = ground.event
+    draft = _read_python(line, rest, context) if word == "edit" else _read_named(line, word, rest, context)
+    event = context.event
     if event is not None and event.stage.address in draft.stages and draft.token in (None, event.token):
         # An event of its own, since a change may put other inputs into it.
-        checked(draft.change, replace(event), ground.prompt_length)
+        checked(draft.change, replace(event), context.prompt_length)
     return draft
 
 
-def _read_named(line: str, word: str, rest: str, ground: EditContext) -> Draft:
+def _read_named(line: str, word: str, rest: str, context: EditContext) -> Draft:
     """An edit whose stages are named."""
     what, positions = _split_positions(word, rest)
     if "@" in what and what.partition("@")[2].split()[:1] in (["prefill"], ["decode"]):
         raise EditError("an edit holds at one token, as in 12@5, or from here on: give no phase")
-    target, change = {"zero": _zero, "scale": _scale, "ablate": _ablate, "patch": _patch}[word](what, positions, ground)
+    target, change = {"zero": _zero, "scale": _scale, "ablate": _ablate, "patch": _patch}[word](
+        what, positions, context
+    )
     stages = frozenset(change.projections) if isinstance(change, Ablate) else _changeable(target)
-    return Draft(line.strip(), stages, _token(target.token, target.text, ground), change)
+    return Draft(line.strip(), stages, _token(target.token, target.text, context), change)
 
 
-def _zero(what: str, positions: Positions, ground: EditContext) -> tuple[Target, ValueChange]:
-    return _resolve("zero", what, ground), Zero(positions)
+def _zero(what: str, positions: Positions, context: EditContext) -> tuple[Target, ValueChange]:
+    return _resolve("zero", what, context), Zero(positions)
 
 
-def _scale(what: str, positions: Positions, ground: EditContext) -> tuple[Target, ValueChange]:
+def _scale(what: str, positions: Positions, context: EditContext) -> tuple[Target, ValueChange]:
     address, _, factor = what.rpartition(" ")
     if not address:
         raise _incomplete("scale", "an address and a number")
     if not _FACTOR.fullmatch(factor) or not math.isfinite(float(factor)):
         raise EditError(f"scale multiplies by a number, as in `scale 12 0.5`, not by {factor!r}")
-    return _resolve("scale", address, ground), Scale(float(factor), positions)
+    return _resolve("scale", address, context), Scale(float(factor), positions)
 
 
-def _ablate(what: str, positions: Positions, ground: EditContext) -> tuple[Target, ValueChange]:
+def _ablate(what: str, positions: Positions, context: EditContext) -> tuple[Target, ValueChange]:
     parts = _HEADS.fullmatch(what)
     if parts is None or not parts["address"]:
         raise _incomplete("ablate", "an address and heads=…")
     heads = _read_heads(parts["heads"])
-    target = _resolve("ablate", parts["address"], ground)
-    projections = projections_in(target.addresses, ground.anatomy, ground.model)
+    target = _resolve("ablate", parts["address"], context)
+    if context.model is None:
+        raise EditError("ablate needs a live model, whose attention heads it can find")
+    projections = projections_in(target.addresses, context.anatomy, context.model)
     fewest = min(each.heads for each in projections.values())
     check_heads([high for _, high in heads or ()], projections)
     chosen = sorted({head for low, high in heads or [(0, fewest - 1)] for head in range(low, high + 1)})
     return target, Ablate(tuple(chosen), projections, positions)
 
 
-def _patch(what: str, positions: Positions, ground: EditContext) -> tuple[Target, ValueChange]:
+def _patch(what: str, positions: Positions, context: EditContext) -> tuple[Target, ValueChange]:
     address, found, branch = f"{what} ".partition(" from ")
     branch = branch.strip()
     if not (address.strip() and found and branch):
         raise _incomplete("patch", "an address and a branch")
-    target = _resolve("patch", address, ground)
-    if ground.branch_values is None:
+    target = _resolve("patch", address, context)
+    if context.branch_values is None:
         raise EditError("patch needs another branch, and there is none here")
-    token = ground.token if target.token is None else target.token
-    values = ground.branch_values(branch)
+    token = context.token if target.token is None else target.token
+    values = context.branch_values(branch)
     if all(values(each, token) is None for each in _changeable(target)):
         raise EditError(f"branch {branch} has no value of {target.text} at token {token}")
     return target, Patch(branch, values, positions)
 
 
-def _read_python(line: str, rest: str, ground: EditContext) -> Draft:
+def _read_python(line: str, rest: str, context: EditContext) -> Draft:
     token, source = None, rest.strip()
     if only := _ONLY_TOKEN.fullmatch(source):
-        token, source = _token(int(only["token"]), f"@{only['token']}", ground), only["code"].strip()
+        token, source = _token(int(only["token"]), f"@{only['token']}", context), only["code"].strip()
     if not source:
         raise _incomplete("edit", "Python that makes another `out`, as in `edit out * 2`")
-    event = ground.event
+    event = context.event
     if event is None:
         raise EditError("edit runs Python at the present stop, and there is none here")
     if why := _UNCHANGEABLE.get(event.stage.address):
         raise EditError(why)
     code, is_expression = _compiled(source)
-    change = Python(source, code, ground.model, is_expression)
+    change = Python(source, code, context.model, is_expression)
     # Tried here even where it is for another token, so that no mistake waits inside a forward.
-    checked(change, replace(event), ground.prompt_length)
+    checked(change, replace(event), context.prompt_length)
     return Draft(line.strip(), frozenset({event.stage.address}), token, change)
 
 
@@ -234,10 +239,10 @@ def _compiled(source: str) -> tuple[CodeType, bool]:
             raise EditError(f"this is no Python: {said}") from error
 
 
-def _resolve(word: str, address: str, ground: EditContext) -> Target:
+def _resolve(word: str, address: str, context: EditContext) -> Target:
     if not address.strip():
         raise _incomplete(word, "an address")
-    return ground.addresses.resolve(address)
+    return context.addresses.resolve(address)
 
 
 def _changeable(target: Target) -> frozenset[str]:
@@ -248,10 +253,10 @@ def _changeable(target: Target) -> frozenset[str]:
     return stages
 
 
-def _token(token: int | None, named: str, ground: EditContext) -> int | None:
-    if token is not None and token < ground.token:
+def _token(token: int | None, named: str, context: EditContext) -> int | None:
+    if token is not None and token < context.token:
         raise EditError(
-            f"{named} is over, at token {ground.token}: go back first, with `goto tokenize` or `reverse-token`"
+            f"{named} is over, at token {context.token}: go back first, with `goto tokenize` or `reverse-token`"
         )
     return token
 

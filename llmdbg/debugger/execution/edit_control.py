@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.editing.edit_language import EditContext, read_edit
 from llmdbg.debugger.editing.edits import DormantEdit
 from llmdbg.debugger.limits import MOST_LINE, MOST_LINES
-from llmdbg.engine.debuggee import Capability, live_model, require
+from llmdbg.engine.debuggee import Capability, require
 from llmdbg.errors import CommandError, EditError
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ class EditControl:
         """Make an edit. Raises AddressError, EditError or CommandError, and nothing has changed then."""
         require(self._debuggee, Capability.EDIT)
         token = self._run.place.token
-        ground = EditContext(
+        context = EditContext(
             self._run.stages.addresses,
             self._debuggee.anatomy,
-            live_model(self._debuggee).model,
+            None if self._debuggee.loaded is None else self._debuggee.loaded.model,
             token,
             len(self._debuggee.prompt.ids),
             self._run.event,
@@ -47,7 +47,7 @@ class EditControl:
         )
         if len(self._run.edits.list()) >= MOST_LINES or len(line) > MOST_LINE:
             raise EditError(f"a branch holds {MOST_LINES} edits of {MOST_LINE} characters at most")
-        draft = read_edit(line, ground)
+        draft = read_edit(line, context)
         return self._with_other_edits(token, draft.text, lambda: self._run.edits.add(draft, token))
 
     def switch(self, number: int | None, *, enabled: bool) -> Stop:

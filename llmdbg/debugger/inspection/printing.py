@@ -18,14 +18,15 @@ _MOST = 4000  # characters
 def printed(inspector: Inspector, source: str) -> str:
     """What an expression is worth, as Python writes it. Raises CommandError for whatever it raises.
 
-    `out` is a copy of the stop's main tensor and `inputs` the arguments of the stage.
+    `out` is a copy of the stop's main tensor and `inputs` the arguments of the stage; `model`
+    is None where the debuggee has no live model.
     """
     event = inspector.event
     out = main_tensor(event.output)
     names = {
         "out": None if out is None else out.clone(),
         "inputs": event.args,
-        "model": inspector.model,
+        "model": None if inspector.debuggee.loaded is None else inspector.model,
         "torch": torch,
     }
     try:

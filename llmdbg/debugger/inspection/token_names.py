@@ -16,8 +16,8 @@ def token_id(inspector: Inspector, word: str) -> int:
 
     Raises CommandError for an id outside the vocabulary, and for a text that is not exactly one token.
     """
-    size = int(inspector.model.get_input_embeddings().weight.shape[0])
     if word.isdecimal() and word.isascii():
+        size = int(inspector.model.get_input_embeddings().weight.shape[0])
         if len(word) > 9 or int(word) >= size:
             raise CommandError(f"the vocabulary has ids 0 to {size - 1}, not {word}")
         return int(word)

@@ -139,22 +139,11 @@ class EngineThread(threading.Thread):
         from llmdbg.debugger.debugger import Debugger
         from llmdbg.frontends.export import export
         from llmdbg.frontends.log import route_transformers
-        from llmdbg.frontends.opening import open_generation
         from llmdbg.models.spec import LoadProgress
 
         self._post(Loading(LoadProgress("starting", 0, None)))
         route_transformers()
-        request = self._request
-        debuggee = open_generation(
-            request.spec,
-            request.prompt,
-            request.settings,
-            chat=request.chat,
-            system=request.system,
-            report=self._report,
-            left_pad=request.left_pad,
-        )
-        debugger = Debugger(debuggee, top=_CANDIDATES)
+        debugger = Debugger(self._request.open_debuggee(self._report), top=_CANDIDATES)
         debugger.run.on_token = self._note_token
         debugger.run.on_layer = self._note_layer
         debugger.run.on_trace = _note_trace

@@ -1,0 +1,136 @@
+"""The joint of the house: breakpoints, stepping, commands, a batch and the screen over a debuggee that is no model."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Outcome
+from llmdbg.debugger.debugger import Debugger
+from llmdbg.engine.debuggee import Debuggee
+from llmdbg.errors import CommandError, UsageError
+from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
+from tests.scripted import ScriptedDebuggee, script
+
+
+def debugger(*, goes_back: bool = False) -> Debugger:
+    debuggee: Debuggee = ScriptedDebuggee(script(), goes_back=goes_back)
+    return Debugger(debuggee)
+
+
+def do(session: Debugger, line: str) -> Outcome:
+    return COMMANDS.run(session, line)
+
+
+def at(session: Debugger) -> str:
+    return f"{session.stop.stage.address}@{session.stop.token}"
+
+
+def test_it_steps_goes_over_out_and_to_the_next_token() -> None:
+    session = debugger()
+    seen = [at(session)]
+    for line in ("next", "step", "next 2", "finish", "token", "token", "until 1", "continue"):
+        do(session, line)
+        seen.append(at(session))
+    assert seen == ["tokenize@0", "embed@0", "0@0", "2@0", "logits@0", "sample@0", "sample@1", "1@2", "sample@4"]
+    assert session.end is not None
+    assert (session.end.stopped_by, session.end.text) == ("eos", "sat on a mat .")
+
+
+def test_breakpoints_conditions_tracepoints_and_watches_hold() -> None:
+    session = debugger()
+    logged: list[str] = []
+    session.run.on_trace = lambda stop: logged.append(f"{stop.stage.address}@{stop.token}")
+    do(session, "break 1 if max > 15 and token < 3")
+    do(session, 'break sample if top1 == "mat"')
+    do(session, "trace 0 max if token == 1")
+    do(session, "continue")
+    assert (at(session), session.stop.breakpoint) == ("1@2", 1)
+    do(session, "continue")
+    assert (at(session), session.stop.breakpoint) == ("sample@3", 2)
+    assert logged == ["0@1"]
+    session = debugger()
+    do(session, "watch max at 0")
+    do(session, "continue")
+    assert (at(session), dict(session.stop.values)) == ("0@1", {"before": 0.0, "now": 10.0})
+
+
+def test_what_the_debuggee_cannot_do_is_refused_in_a_line_and_nothing_has_changed() -> None:
+    session = debugger()
+    do(session, "token 2")
+    for line, said in (
+        ("reverse-step", "a script cannot go back"),
+        ("goto 0@0", "a script cannot go back"),
+        ("force 3", "a script cannot change how a token is chosen"),
+        ("branch other", "a script cannot branch"),
+        ("set temperature 0.5", "a script cannot change how a token is chosen"),
+        ("zero 1", "a script cannot have its values edited"),
+        ("info cost", "a script cannot"),
+        ("info model", "a script cannot show its modules and weights"),
+        ("verify", "a script cannot run without the debugger"),
+        ("print out", ""),
+    ):
+        if not said:
+            assert isinstance(do(session, line), Answer)
+            continue
+        with pytest.raises(CommandError, match=said) as raised:
+            do(session, line)
+        assert "\n" not in str(raised.value)
+        assert at(session) == "sample@1"
+    do(session, "next")
+    assert at(session) == "embed@2"
+
+
+def test_one_that_goes_back_is_run_again() -> None:
+    session = debugger(goes_back=True)
+    do(session, "token 4")
+    do(session, "break 2 if max > 5")
+    outcomes = [do(session, line) for line in ("reverse-step", "reverse-token", "goto 1@1", "reverse-continue")]
+    assert all(isinstance(each, Moved) for each in outcomes)
+    assert [f"{each.stop.stage.address}@{each.stop.token}" for each in outcomes if isinstance(each, Moved)] == [
+        "logits@3",
+        "sample@2",
+        "1@1",
+        "tokenize@0",
+    ]
+    do(session, "run")
+    assert at(session) == "2@1"
+    assert session.debuggee.begun > 3  # type: ignore[attr-defined]
+
+
+def test_every_question_is_answered_or_refused_in_a_line() -> None:
+    from llmdbg.frontends.answers.text import answer_lines
+
+    from llmdbg.debugger.inspection.topics import TOPICS
+
+    for goes_back in (False, True):
+        session = debugger(goes_back=goes_back)
+        for line in ("next", "token", "until 1"):
+            do(session, line)
+            for topic in TOPICS:
+                try:
+                    outcome = do(session, f"info {topic}")
+                except UsageError as error:
+                    assert "\n" not in str(error), topic
+                else:
+                    assert isinstance(outcome, Answer)
+                    assert answer_lines(outcome.data), topic
+
+
+def test_a_batch_writes_its_stops_as_text_and_as_json() -> None:
+    out = io.StringIO()
+    run_batch(debugger(), ["break 2", "continue", "info candidates", "info tokens"], TextWriter(out))
+    assert "2 " in out.getvalue()
+    out = io.StringIO()
+    run_batch(debugger(), ["break 2 if token == 1", "continue", "quit"], JsonWriter(out))
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    stop = next(each for each in events if each["event"] == "stop")
+    assert (stop["stage"]["address"], stop["token"], stop["tensor"]["max"]) == ("2", 1, 12.0)
+    assert events[-1]["event"] == "end"
+    out = io.StringIO()
+    run_batch(debugger(), [], JsonWriter(out))
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [each["chosen"]["text"] for each in events if each.get("chosen")] == ["sat", "on", "a", "mat", "."]
+    assert events[-1]["text"] == "sat on a mat ."
