@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Outcome
+from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Outcome, ParsedCommand
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.debuggee import Debuggee
 from llmdbg.errors import CommandError, UsageError
@@ -22,6 +22,10 @@ def debugger(*, goes_back: bool = False) -> Debugger:
 
 def do(session: Debugger, line: str) -> Outcome:
     return COMMANDS.run(session, line)
+
+
+def parsed(lines: list[str]) -> list[ParsedCommand]:
+    return [COMMANDS.parse(line) for line in lines]
 
 
 def at(session: Debugger) -> str:
@@ -101,9 +105,8 @@ def test_one_that_goes_back_is_run_again() -> None:
 
 
 def test_every_question_is_answered_or_refused_in_a_line() -> None:
-    from llmdbg.frontends.answers.text import answer_lines
-
     from llmdbg.debugger.inspection.topics import TOPICS
+    from llmdbg.frontends.answers import answer_lines
 
     for goes_back in (False, True):
         session = debugger(goes_back=goes_back)
@@ -121,16 +124,16 @@ def test_every_question_is_answered_or_refused_in_a_line() -> None:
 
 def test_a_batch_writes_its_stops_as_text_and_as_json() -> None:
     out = io.StringIO()
-    run_batch(debugger(), ["break 2", "continue", "info candidates", "info tokens"], TextWriter(out))
+    run_batch(debugger(), parsed(["break 2", "continue", "info candidates", "info tokens"]), TextWriter(out))
     assert "2 " in out.getvalue()
     out = io.StringIO()
-    run_batch(debugger(), ["break 2 if token == 1", "continue", "quit"], JsonWriter(out))
+    run_batch(debugger(), parsed(["break 2 if token == 1", "continue", "quit"]), JsonWriter(out))
     events = [json.loads(line) for line in out.getvalue().splitlines()]
     stop = next(each for each in events if each["event"] == "stop")
     assert (stop["stage"]["address"], stop["token"], stop["tensor"]["max"]) == ("2", 1, 12.0)
     assert events[-1]["event"] == "end"
     out = io.StringIO()
-    run_batch(debugger(), [], JsonWriter(out))
+    run_batch(debugger(), parsed([]), JsonWriter(out))
     events = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [each["chosen"]["text"] for each in events if each.get("chosen")] == ["sat", "on", "a", "mat", "."]
     assert events[-1]["text"] == "sat on a mat ."
