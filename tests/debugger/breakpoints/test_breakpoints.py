@@ -28,7 +28,7 @@ def walked(name="llama", **settings):
     session, seen = started(name, **settings), []
     while session.end is None:
         run(session, "step")
-        tensor = main_tensor(session._event.output)
+        tensor = main_tensor(session.run.event.output)
         seen.append((here(session), float(tensor.to(torch.float32).square().sum().sqrt()), session.stop))
     return seen
 
@@ -120,7 +120,7 @@ def test_a_watch_stops_where_a_prediction_flips():
     while session.end is None:
         run(session, "step")
         if session.stop.stage.kind == "layer":
-            tops[here(session)] = session.debuggee.vocabulary.text(int(lens.scores(session._event).argmax()))
+            tops[here(session)] = session.debuggee.vocabulary.text(int(lens.scores(session.run.event).argmax()))
     flips = [f"1@{token}" for token in range(8) if tops[f"0@{token}"] != tops[f"1@{token}"]]
     session = started()
     run(session, "watch top1 at 0-1")
@@ -176,7 +176,7 @@ def test_a_surprising_token():
 def _raw_prob(place, id):
     session = started(temperature=2.0, seed=3)
     run(session, f"until logits@{place.partition('@')[2]}")
-    return float(torch.softmax(session._event.trail[0][1][0], -1)[id])
+    return float(torch.softmax(session.run.event.trail[0][1][0], -1)[id])
 
 
 def test_going_back_asks_conditions_and_counts_nothing():

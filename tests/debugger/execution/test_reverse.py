@@ -33,7 +33,7 @@ def started(name="llama", how=GREEDY):
 
 def state(session):
     """Everything a place is: the tensor, the cache, the random streams, the tokens."""
-    tensor = main_tensor(session._event.output)
+    tensor = main_tensor(session.run.event.output)
     cache = session.debuggee.timeline._live
     layers = [] if cache is None or not hasattr(cache, "layers") else cache.layers
     held = [value for layer in layers for value in flat(vars(layer))]
@@ -116,7 +116,7 @@ def test_two_hundred_commands_at_random(known, name, seed, sampled):
 
 
 def equal_but_random(known_state, session):
-    tensor = main_tensor(session._event.output)
+    tensor = main_tensor(session.run.event.output)
     assert tensor is None or torch.equal(known_state[1], tensor)
     assert known_state[4] == session.run.generated_ids()
 
