@@ -1,7 +1,8 @@
-"""The texts of what comes before the layers: the weights, the tokens, the phase, the embedding."""
+"""The texts about what comes before the layers (weights, tokens, phase, embedding), and about vectors."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from llmdbg.formatting import byte_count, counted, listed, percent_in_prose, quote, quote_list, seconds, significant
@@ -13,79 +14,78 @@ if TYPE_CHECKING:
     from llmdbg.explain.facts import Facts
 
 _MOST_SPLIT = 3
-
+_MANY_TIMES = 2
 _FASTEST_READ = 1e10
-"""Bytes a second beyond which memory can only have been given a view of a file."""
+"""Bytes a second. Loading that is faster than this can only have mapped the files into memory."""
 
 
 def about_tokenize(facts: Facts) -> Iterator[str]:
-    """What the tokenizer did to this prompt, and what lies in memory already."""
+    """What the tokenizer did to this prompt, how the weights were loaded, and what comes next."""
     prompt, model = facts.prompt, facts.model
     yield (
-        "A model does not read letters. A tokenizer cuts the text into pieces it knows, tokens, and what the model "
-        "is fed is the number of each."
+        "A model does not read letters. A tokenizer splits the text into pieces it knows, called tokens, and the model "
+        "is fed the number of each."
     )
     if facts.here:
         yield from _about_prompt(facts)
-    yield from about_loading(facts)
-    length = f"all {counted(prompt.tokens, 'token')} go" if prompt.tokens > 1 else "the one token goes"
+    yield from _about_loading(facts)
     if facts.here:
-        yield f"Next comes the prefill: {length} through the model in one forward."
+        fed = f"all {counted(prompt.tokens, 'token')} go" if prompt.tokens > 1 else "the one token goes"
+        yield f"Next comes the prefill: {fed} through the model in one forward pass."
     yield f"The vocabulary has {counted(model.vocabulary, 'token')}, and every token the model writes is one of them."
 
 
 def _about_prompt(facts: Facts) -> Iterator[str]:
     prompt = facts.prompt
-    are = (
-        "1 of them a special token, which stands"
-        if prompt.special == 1
-        else f"{prompt.special} of them special tokens, which stand"
-    )
-    special = f", {are} for no text" if prompt.special else ""
-    yield f"Your prompt became {counted(prompt.tokens - prompt.padding, 'token')}{special}."
+    yield f"Your prompt became {counted(prompt.tokens - prompt.padding, 'token')}."
+    if prompt.special == 1:
+        yield "1 of them is a special token, which stands for a role rather than for text."
+    elif prompt.special:
+        yield f"{prompt.special} of them are special tokens, which stand for roles rather than for text."
     if prompt.padding:
-        padded = "token of left padding stands" if prompt.padding == 1 else "tokens of left padding stand"
-        yield f"{prompt.padding:,} {padded} before them, which a mask hides: {prompt.tokens:,} in all."
+        come = "token of left padding comes" if prompt.padding == 1 else "tokens of left padding come"
+        yield f"{prompt.padding:,} {come} before them, hidden by a mask: {prompt.tokens:,} in all."
     for split in prompt.split[:_MOST_SPLIT]:
         yield f"{quote(split.word)} is not in the vocabulary as one token, so it became {quote_list(split.pieces)}."
     if len(prompt.split) > _MOST_SPLIT:
         yield f"In all, {counted(len(prompt.split), 'word')} of the prompt became several tokens each."
     if facts.model.splits_by is None:
-        yield "There is no tokenizer here: the model is fed the bytes of the text."
+        yield "This model has no tokenizer: it is fed the bytes of the text."
 
 
-def about_loading(facts: Facts) -> Iterator[str]:
-    """How the weights came to where they are, as far as it was measured."""
+def _about_loading(facts: Facts) -> Iterator[str]:
+    """How the weights got into memory, as far as it was measured."""
     model, loading = facts.model, facts.model.loading
-    total = f"the model's {model.parameters:,} weights"
+    weights = f"the model's {model.parameters:,} weights"
     if loading is None:
-        yield f"Before this {total} were brought into memory: {byte_count(model.bytes)}."
+        yield f"Before that, {weights} were loaded into memory: {byte_count(model.bytes)}."
         return
     on_gpu = loading.device.startswith("cuda") and "+" not in loading.device
     where = "the GPU's memory" if on_gpu else "memory"
-    how = "were drawn at random in" if loading.made else "came from their files into"
-    # Main memory may only be given a view of the files, which are read when they are first needed: no speed is known.
+    how = "drawn at random in" if loading.made else "loaded from their files into"
+    # In main memory the files may only be mapped, and are read when they are first needed: the speed is not known.
     rate = f", {byte_count(round(loading.bytes / loading.seconds))} a second" if on_gpu and not loading.made else ""
-    yield f"Before this {total} {how} {where}: {byte_count(loading.bytes)} in {seconds(loading.seconds)}{rate}."
+    yield f"Before that, {weights} were {how} {where}: {byte_count(loading.bytes)} in {seconds(loading.seconds)}{rate}."
     if not on_gpu and not loading.made and loading.bytes > _FASTEST_READ * loading.seconds:
-        yield "No file is read that fast: its parts are read when they are first needed."
+        yield "No disk is that fast: the files are only mapped into memory, and each part is read when it is needed."
 
 
 def about_phase(facts: Facts) -> str:
-    """Which of the two phases the run is in, and what that means for what is seen; empty where nothing runs."""
+    """Which of the two phases the run is in, and what goes through the model in it; empty if nothing does."""
     if not facts.here or facts.stage.kind is StageKind.TOKENIZE:
         return ""
     tokens = facts.prompt.tokens
     if facts.phase is Phase.PREFILL:
         if facts.fed > 1:
-            return f"Prefill: all {tokens} tokens of the prompt go through the model in one forward."
+            return f"Prefill: all {tokens} tokens of the prompt go through the model in one forward pass."
         return "Prefill: the prompt's one token goes through the model."
     newest = tokens + facts.token - 1
-    told = f"Decode: only the newest token, at position {newest}, goes through the model"
+    text = f"Decode: only the newest token, at position {newest}, goes through the model"
     if not facts.model.cached:
-        return f"{told}."
-    kept = "is in the KV cache, where attention reads it" if facts.model.attends else "is in the model's state"
-    return f"{told}; what the earlier ones left {kept}."
+        return f"{text}."
+    if facts.model.attends:
+        return f"{text}; the keys and values of the earlier ones are in the KV cache, where attention reads them."
+    return f"{text}; what it needs from the earlier ones is kept in its state."
 
 
 def about_embed(facts: Facts) -> Iterator[str]:
@@ -95,40 +95,40 @@ def about_embed(facts: Facts) -> Iterator[str]:
     yield f"The embedding is a table with {rows} for every token of the vocabulary."
     if facts.here and facts.at is not None:
         position, text = facts.at
-        looked = f"The token {quote(text)} at position {position} was looked up"
+        looked_up = f"The token {quote(text)} at position {position} was looked up"
         if facts.looked_up:
-            yield f"{looked}, and its row is now the vector there."
+            yield f"{looked_up}, and its row is now the vector there."
         elif facts.looked_up is False:
-            yield f"{looked}, and what is now the vector there was made of its row."
+            yield f"{looked_up}, and the vector there was computed from its row."
         else:
-            yield f"{looked}."
+            yield f"{looked_up}."
     if width is None or width == facts.model.width:
         yield "From here on the model works with vectors, one for each position: the residual stream."
     else:
         yield (
-            f"The layers work with vectors of {counted(facts.model.width or 0, 'number')}: these are brought to that "
-            "size first."
+            f"The layers work with vectors of {counted(facts.model.width or 0, 'number')}, so these are first brought "
+            "to that size."
         )
     if facts.model.tied:
-        yield "This model uses the same table again at the end, to read tokens out of vectors: tied weights."
+        yield "This model uses the same table again at the end to turn vectors back into tokens: tied weights."
 
 
-def engineer_beginning(facts: Facts) -> Iterator[str]:
-    """Shapes, the loading and the tokenizer's kind, for engineers."""
+def engineer_input(facts: Facts) -> Iterator[str]:
+    """The model, its tokenizer and the embedding, for engineers."""
     model = facts.model
     if facts.stage.kind is StageKind.TOKENIZE:
         yield f"{model.name}: {model.architecture}, {model.layers} layers, {model.dtype} on {model.device}"
         if model.splits_by is not None:
-            yield f"the tokenizer's model is {model.splits_by}{_tokenizer_source(model.splits_by)}"
+            yield f"tokenizer: {model.splits_by}{_tokenizer_source(model.splits_by)}"
         if model.loading is not None:
-            yield "the seconds are from the first bytes of the weights to the last copy done; imports are not in them"
+            yield "loading time: from the first bytes of the weights until the last copy is done, without imports"
     elif facts.stage.kind is StageKind.EMBED:
         if facts.looked_up is not False:
-            yield f"x[t] = E[id[t]], E of {model.vocabulary:,} rows"
+            yield f"x[t] = E[id[t]], E with {model.vocabulary:,} rows"
         else:
-            yield f"E of {model.vocabulary:,} rows; the output is not E[id[t]] itself: it is scaled or shifted"
+            yield f"E has {model.vocabulary:,} rows; the output is not E[id[t]] itself: it is scaled or shifted"
         if model.tied:
-            yield "the head's weight is this very tensor (Press & Wolf 2017)"
+            yield "tied weights: the output head's weight is this same tensor (Press & Wolf 2017)"
 
 
 def _tokenizer_source(kind: str) -> str:
@@ -137,43 +137,39 @@ def _tokenizer_source(kind: str) -> str:
 
 
 def about_vector(facts: Facts) -> str:
-    """How long the vector at the focus is, and what the stage changed about it; empty where nothing is known."""
+    """How long the vector at the focus is, and how the stage changed it; empty if that is not known."""
     if not facts.here or facts.at is None or facts.norm is None:
         return ""
     position, text = facts.at
     if facts.stage.kind is StageKind.MODULE:
-        return f"For {quote(text)} at position {position} it gave a vector that is {significant(facts.norm)} long."
-    told = f"The vector of {quote(text)} at position {position} is now {significant(facts.norm)} long."
-    if facts.moved is not None and all(each == each for each in facts.moved):  # noqa: PLR0124
-        relative, cosine = facts.moved
-        told += (
-            f" This stage moved it by {percent_in_prose(relative)} of the length it had; the cosine is {cosine:.2f}."
-        )
-    return told
+        return f"For {quote(text)} at position {position}, its output is a vector of length {significant(facts.norm)}."
+    now = f"The vector of {quote(text)} at position {position} now has length {significant(facts.norm)}."
+    if facts.moved is None or not all(map(math.isfinite, facts.moved)):
+        return now
+    relative, cosine = facts.moved
+    by = f"{percent_in_prose(relative)} of" if relative < _MANY_TIMES else f"{significant(relative)} times"
+    return f"{now} This stage changed it by {by} its previous length; the cosine of before and after is {cosine:.2f}."
 
 
 def about_broken(facts: Facts) -> str:
-    """A warning where the output has values that are no numbers."""
+    """A warning if the output has values that are NaN or infinite; empty if it has none."""
     if not facts.here or not facts.not_finite:
         return ""
+    are = "is" if facts.not_finite == 1 else "are"
+    values = f"{counted(facts.not_finite, 'value')} of the output {are} NaN or infinite"
     if facts.edited:
-        return (
-            f"{counted(facts.not_finite, 'value')} of the output are NaN or infinite here, where your edit changes it."
-        )
-    return (
-        f"Something is wrong here: {counted(facts.not_finite, 'value')} of the output are NaN or infinite, and so will "
-        "be what is computed with them."
-    )
+        return f"{values} here, at a stage that your edit changes."
+    return f"Something is wrong here: {values}, and this spreads to whatever is computed from it."
 
 
 def about_edits(facts: Facts) -> str:
-    """That the user changed what is here; empty where nobody did."""
+    """That the user's edits change this stage; empty if none does."""
     if not facts.here or not facts.edited:
         return ""
     which = f"edit {facts.edited[0]} changes" if len(facts.edited) == 1 else f"edits {listed(facts.edited)} change"
-    return f"Your {which} this stage: what is told here is what came of that, and not what the model alone would do."
+    return f"Your {which} this stage: the numbers here show the result, not what the model would do by itself."
 
 
 def about_padding(facts: Facts) -> str:
-    """That the position looked at is padding; empty where it is not."""
+    """That the focus is on a padding position; empty if it is not."""
     return "This position is left padding, which a mask hides from the others." if facts.padding_here else ""

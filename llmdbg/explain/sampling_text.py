@@ -1,4 +1,4 @@
-"""The texts of what comes behind the layers: reading tokens out of vectors, the sampling settings, and the choice."""
+"""The texts about what comes after the layers: turning vectors into scores, the sampling settings, and the choice."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def about_guess(facts: Facts) -> str:
-    """What the model would say if it stopped here, by the lens."""
+    """What the model would say if it stopped here, by the logit lens; empty if the lens was not asked."""
     if not facts.guesses or facts.stage.kind not in (StageKind.EMBED, StageKind.LAYER, StageKind.NORM):
         return ""
     first, *others = facts.guesses
-    told = f"If the model stopped here, it would say {quote(first.text)} ({percent_in_prose(first.prob)})"
-    told += f", or else {quote(others[0].text)} ({percent_in_prose(others[0].prob)})." if others else "."
-    return told if facts.stage.kind is StageKind.NORM else f"{told} That is the logit lens."
+    text = f"If the model stopped here, it would say {quote(first.text)} ({percent_in_prose(first.prob)})"
+    text += f", or else {quote(others[0].text)} ({percent_in_prose(others[0].prob)})" if others else ""
+    return f"{text}." if facts.stage.kind is StageKind.NORM else f"{text}: that is what the logit lens shows."
 
 
 def about_norm(facts: Facts) -> Iterator[str]:
@@ -30,40 +30,39 @@ def about_norm(facts: Facts) -> Iterator[str]:
 
 
 def about_logits(facts: Facts) -> Iterator[str]:
-    """What the head made of the last vector."""
+    """How the output head turns the last vector into probabilities, and what they are."""
     tokens = counted(facts.model.vocabulary, "token")
     yield (
         f"The output head gives every one of the vocabulary's {tokens} a score, its logit: the higher, the likelier it "
-        "comes next. Softmax turns the scores into probabilities that make up 100% together."
+        "comes next. Softmax turns the scores into probabilities that add up to 100%."
     )
     if facts.guesses:
         first, *others = facts.guesses
-        told = f"The likeliest is {quote(first.text)} with {percent_in_prose(first.prob)}"
-        yield (
-            f"{told}, then {quote(others[0].text)} with {percent_in_prose(others[0].prob)}." if others else f"{told}."
-        )
+        text = f"The likeliest is {quote(first.text)} with {percent_in_prose(first.prob)}"
+        second = f", then {quote(others[0].text)} with {percent_in_prose(others[0].prob)}" if others else ""
+        yield f"{text}{second}."
         if facts.entropy is not None:
             equal = significant(math.exp(facts.entropy))
             yield (
-                f"The entropy is {significant(facts.entropy)} nats: as undecided as between {equal} tokens that are "
-                "equally likely."
+                f"The entropy is {significant(facts.entropy)} nats: the model is as undecided as between {equal} "
+                "equally likely tokens."
             )
 
 
 _PROCESSORS = {
-    "temperature": "Temperature divides the scores: below 1 the likeliest tokens gain, above 1 the others do.",
-    "top_k": "Top-k keeps the likeliest tokens and cuts the rest.",
-    "top_p": "Top-p keeps the likeliest tokens until they make up a given share together, and cuts the rest.",
+    "temperature": "Temperature divides the scores: below 1, the likeliest tokens gain; above 1, the others do.",
+    "top_k": "Top-k keeps the likeliest tokens, a fixed number of them, and cuts the rest.",
+    "top_p": "Top-p keeps the likeliest tokens until their probabilities add up to a given share, and cuts the rest.",
     "min_p": "Min-p cuts the tokens that are far less likely than the likeliest one.",
-    "repetition_penalty": "A repetition penalty changes the scores of tokens that are in the sequence already: above 1 "
-    "it lowers them, below 1 it raises them.",
+    "repetition_penalty": "A repetition penalty changes the scores of tokens that are already in the sequence: above "
+    "1, it lowers them; below 1, it raises them.",
 }
 
 _SHOWN_NAMES = {"top_k": "top-k", "top_p": "top-p", "min_p": "min-p", "repetition_penalty": "repetition penalty"}
 
 
 def about_processor(facts: Facts) -> Iterator[str]:
-    """What a logits processor is for, and what this one did."""
+    """What a logits processor does, and what this one did."""
     name = facts.stage.address.partition(".")[2]
     yield _PROCESSORS.get(
         name.rstrip("_0123456789") if name not in _PROCESSORS else name,
@@ -75,23 +74,22 @@ def about_processor(facts: Facts) -> Iterator[str]:
 
 
 def _effect(step: ProcessorFacts) -> str:
-    """What a processor did, in one sentence."""
+    """What a processor did, in one or two sentences."""
     name = _SHOWN_NAMES.get(step.name, step.name)
     if step.setting is not None:
         name = f"{name} {step.setting:g}"
     name = name[0].upper() + name[1:]
-    told = f"{name} cut {counted(step.cut, 'token')}, and {step.left:,} may still be chosen" if step.cut else name
-    if percent_in_prose(step.before) == percent_in_prose(step.after):
-        return (
-            f"{told}." if step.cut else f"{told} left the likeliest token, {quote(step.leader)}, as likely as it was."
-        )
+    before, after = percent_in_prose(step.before), percent_in_prose(step.after)
+    cut = f"{name} cut {counted(step.cut, 'token')}, and {step.left:,} may still be chosen." if step.cut else ""
+    if before == after:
+        return cut or f"{name} left the likeliest token, {quote(step.leader)}, as likely as before."
     way = "likelier" if step.after > step.before else "less likely"
-    change = f"{quote(step.leader)} {way}: {percent_in_prose(step.before)} became {percent_in_prose(step.after)}"
-    return f"{told}, which made {change}." if step.cut else f"{told} made {change}."
+    change = f"made {quote(step.leader)} {way}: {before} became {after}."
+    return f"{cut} This {change}" if step.cut else f"{name} {change}"
 
 
 def about_choice(facts: Facts) -> Iterator[str]:
-    """Why the chosen token won."""
+    """How the next token was chosen, and why this one."""
     choice = facts.choice
     if choice is None:
         yield (
@@ -104,8 +102,8 @@ def about_choice(facts: Facts) -> Iterator[str]:
         yield _effect(step)
     if facts.steps and choice.raw is not None and not choice.forced and math.isfinite(choice.prob):
         yield (
-            f"Before these settings the model itself held {quote(choice.text)} at {percent_in_prose(choice.raw)}, "
-            f"after them at {percent_in_prose(choice.prob)}."
+            f"Without these settings the model gave {quote(choice.text)} {percent_in_prose(choice.raw)}, with them "
+            f"{percent_in_prose(choice.prob)}."
         )
     yield from _lens_history(choice)
     yield _what_comes(choice)
@@ -118,45 +116,47 @@ def _how_chosen(choice: ChoiceFacts) -> Iterator[str]:
         if choice.prob == 0:
             yield "The sampling settings had cut it."
         else:
-            yield f"The scores gave it {percent_in_prose(choice.prob)}, number {choice.rank} in likelihood."
+            yield f"The scores gave it {percent_in_prose(choice.prob)}, which is rank {choice.rank}."
         if choice.raw is not None:
-            yield f"Before any setting the model itself held it at {percent_in_prose(choice.raw)}."
+            yield f"Without any settings the model gave it {percent_in_prose(choice.raw)}."
         return
     if choice.banned:
         yield f"You banned {quote_list(choice.banned)} here, so the choice was among the others."
     how = "Greedy decoding took the highest score" if choice.greedy else "Sampling drew one token at random"
-    rank = "the likeliest" if choice.rank == 1 else f"number {choice.rank} in likelihood"
+    rank = "the likeliest" if choice.rank == 1 else f"rank {choice.rank}"
     if not math.isfinite(choice.prob):
-        yield f"The next token is {chosen}, and that means nothing: its score is NaN, no number."
+        yield f"The next token is {chosen}, which means nothing: its score is NaN."
         return
     yield f"{how}: the next token is {chosen}, {rank} at {percent_in_prose(choice.prob)}."
     other = choice.runner_up
     if other is None:
         return
     if other.prob <= choice.prob:
-        behind = significant(100 * (choice.prob - other.prob))
-        yield f"The runner-up was {quote(other.text)} with {percent_in_prose(other.prob)}, {behind} points behind."
+        lead = f"{significant(100 * (choice.prob - other.prob))} percentage points behind"
+        yield f"The runner-up was {quote(other.text)} with {percent_in_prose(other.prob)}, {lead}."
     else:
-        told = f"The likeliest was {quote(other.text)} with {percent_in_prose(other.prob)}"
-        why = "it was banned" if other.text in choice.banned else "a draw may take another"
-        yield f"{told}, but {why}." if other.text in choice.banned or not choice.greedy else f"{told}."
+        text = f"The likeliest was {quote(other.text)} with {percent_in_prose(other.prob)}"
+        why = "it was banned" if other.text in choice.banned else "sampling can pick a less likely one"
+        yield f"{text}, but {why}." if other.text in choice.banned or not choice.greedy else f"{text}."
 
 
 def _lens_history(choice: ChoiceFacts) -> Iterator[str]:
-    """When the token first led, by the lens, and from where on it stayed ahead."""
+    """After which layer the token first led, by the logit lens, and from where on it stayed ahead."""
     if choice.led is None or not choice.asked_layers:
         return
     if not choice.led:
-        yield f"By the logit lens {quote(choice.text)} led after none of the layers."
+        yield f"By the logit lens, {quote(choice.text)} led after none of the layers."
         return
     stayed = _stayed_from(choice)
     first = choice.led[0]
     if stayed is None:
-        yield (f"By the logit lens it led after {_layers(choice.led)}, but not after the last one.")
+        yield f"By the logit lens, it led after {_layers(choice.led)}, but not after the last one."
+    elif first == choice.asked_layers[-1]:
+        yield f"By the logit lens, it led only after the last layer, {first}."
     elif stayed == first:
-        yield f"By the logit lens it first led after layer {first}, and stayed ahead from there on."
+        yield f"By the logit lens, it first led after layer {first} and stayed ahead from there on."
     else:
-        yield f"By the logit lens it first led after layer {first}, and stayed ahead from layer {stayed} on."
+        yield f"By the logit lens, it first led after layer {first} and stayed ahead from layer {stayed} on."
 
 
 def _layers(led: tuple[int, ...]) -> str:
@@ -176,22 +176,22 @@ def _stayed_from(choice: ChoiceFacts) -> int | None:
 
 def _what_comes(choice: ChoiceFacts) -> str:
     endings = {
-        "eos": "With it the model ends its answer.",
-        "length": "It is the last token: the length asked for is reached.",
-        "context": "It is the last token: the model's context is full.",
+        "eos": "With it, the model ends its answer.",
+        "length": "It is the last token, since the requested length is reached.",
+        "context": "It is the last token, since the model's context is full.",
     }
     if choice.ended_by in endings:
         return endings[choice.ended_by]
-    return "The chosen token is appended, and the model runs again to produce the next."
+    return "The chosen token is appended, and the model runs again to produce the next one."
 
 
-def engineer_choosing(facts: Facts) -> Iterator[str]:
-    """Formulas and sources of the scores, the processors and the choice."""
+def engineer_sampling(facts: Facts) -> Iterator[str]:
+    """The formulas of the scores, the processors and the choice, and the papers they come from."""
     kind, name = facts.stage.kind, facts.stage.address.partition(".")[2]
     if kind is StageKind.LOGITS:
         yield f"p = softmax(logits) over {facts.model.vocabulary:,} tokens, in float32, at the last position"
         if facts.model.tied:
-            yield "tied weights: the head is the embedding's tensor (Press & Wolf 2017)"
+            yield "tied weights: the output head is the embedding's tensor (Press & Wolf 2017)"
     sources = {
         "temperature": "logits / T",
         "top_k": "logits below the k-th largest become -inf (Fan, Lewis & Dauphin 2018)",

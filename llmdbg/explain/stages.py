@@ -1,4 +1,4 @@
-"""The explanation of any stage, from its facts; and what has just happened, in one sentence."""
+"""The explanation of a stage, made from its facts, and a one-sentence summary of what has just happened."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ _ABOUT: dict[StageKind, Callable[[Facts], Iterator[str]]] = {
 }
 
 
-_GIVE_VECTORS = (Role.ATTENTION, Role.MLP, Role.MIXTURE, Role.STATE_SPACE, Role.RECURRENT, Role.NORM)
+_OUTPUT_VECTORS = (Role.ATTENTION, Role.MLP, Role.MIXTURE, Role.STATE_SPACE, Role.RECURRENT, Role.NORM)
 
 
 def explained(facts: Facts) -> Explanation:
-    """Explain a stage. What the facts do not hold is not spoken of."""
+    """Explain a stage, mentioning only what the facts hold."""
     texts = [*_ABOUT[facts.stage.kind](facts)]
-    tells = facts.stage.kind in (StageKind.LAYER, StageKind.NORM) or (facts.part and facts.part.role in _GIVE_VECTORS)
-    texts += [sampling_text.about_guess(facts), input_text.about_vector(facts) if tells else ""]
+    role = None if facts.part is None else facts.part.role
+    has_vector = facts.stage.kind in (StageKind.LAYER, StageKind.NORM) or role in _OUTPUT_VECTORS
+    texts += [sampling_text.about_guess(facts), input_text.about_vector(facts) if has_vector else ""]
     texts += [input_text.about_padding(facts), input_text.about_edits(facts), input_text.about_broken(facts)]
     texts.append(input_text.about_phase(facts))
     plain = tuple(text for text in texts if text)
@@ -44,7 +45,7 @@ def explained(facts: Facts) -> Explanation:
 
 
 def title_of(facts: Facts) -> str:
-    """What a stage is called, for people."""
+    """A stage's name and what happens there, for people."""
     stage = facts.stage
     names = {
         StageKind.TOKENIZE: "tokenize: text becomes tokens",
@@ -66,31 +67,35 @@ def _engineer(facts: Facts) -> Iterator[str]:
     if facts.shape is not None:
         timed = "" if facts.ms is None else f", {facts.ms:.2f} ms"
         yield f"output {list(facts.shape)} {facts.model.dtype if facts.dtype is None else facts.dtype}{timed}"
-    yield from input_text.engineer_beginning(facts)
+    yield from input_text.engineer_input(facts)
     if facts.stage.kind in (StageKind.LAYER, StageKind.MODULE, StageKind.NORM):
         yield from layer_text.engineer_part(facts)
-    yield from sampling_text.engineer_choosing(facts)
+    yield from sampling_text.engineer_sampling(facts)
 
 
 def happened(stage: Stage, *, size: int, prompt_length: int, found: Candidates | None, chosen: Chosen | None) -> str:
-    """What the stage that has just run did, in a sentence. `size` is the length of the vectors that came out."""
+    """What the stage that has just run did, in one sentence.
+
+    `size` is how many numbers each vector of its output has, `found` the candidates and `chosen` the token at stages
+    that have them. Empty for a stage kind without a sentence.
+    """
     if chosen is not None:
-        rank = "the likeliest" if chosen.rank == 1 else f"number {chosen.rank} in likelihood"
+        rank = "the likeliest" if chosen.rank == 1 else f"rank {chosen.rank}"
         return f"the next token is chosen: {quote(chosen.text)}, {rank} at {percent(chosen.prob)}"
     sentences = {
-        StageKind.TOKENIZE: f"the prompt is cut into {counted(prompt_length, 'token')}, each a number the model knows",
+        StageKind.TOKENIZE: f"the prompt is split into {counted(prompt_length, 'token')}, each with its own number",
         StageKind.EMBED: f"each token's number is looked up and becomes a vector of {size} numbers",
-        StageKind.LAYER: f"layer {stage.layer} has added what it found to the vector of each position",
-        StageKind.MODULE: f"{last_name(stage.address)} has run, a part of {_whole(stage.address, stage.layer)}",
-        StageKind.NORM: "the vectors are scaled to a common size before they are read out",
-        StageKind.LOGITS: "the last position's vector is compared with every token: these are the scores",
+        StageKind.LAYER: f"layer {stage.layer} has added its result to the vector of each position",
+        StageKind.MODULE: f"{_last_name(stage.address)} has run, a part of {_whole(stage.address, stage.layer)}",
+        StageKind.NORM: "the vectors are scaled to a common size before the scores are computed",
+        StageKind.LOGITS: "the last position's vector is compared with every token, which gives the scores",
         StageKind.PROCESSOR: _processed(stage, found),
     }
     return sentences.get(stage.kind, "")
 
 
 def _processed(stage: Stage, found: Candidates | None) -> str:
-    name = last_name(stage.address)
+    name = _last_name(stage.address)
     if found is None:
         return f"{name} has changed the scores"
     cut = dict(found.cuts).get(found.address, 0)
@@ -99,8 +104,7 @@ def _processed(stage: Stage, found: Candidates | None) -> str:
     return f"{name} has changed the scores: {found.left:,} tokens may be chosen"
 
 
-def last_name(address: str) -> str:
-    """The last part of an address."""
+def _last_name(address: str) -> str:
     return address.rpartition(".")[2]
 
 

@@ -1,6 +1,6 @@
-"""The tour: about ten stages at which a newcomer stops on the way from a prompt to its first token, and the second.
+"""The tour: about ten stops on the way from a prompt to its first token, and one at the second, for newcomers.
 
-Which they are is read off the model: one without attention, or with a single layer, has fewer.
+Which stages they are depends on the model: one without attention, or with a single layer, has fewer.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TourStop:
-    """One stop: the stage, while which generated token is produced, and what it is called."""
+    """One stop of the tour."""
 
     address: str
+    """The stage's address."""
     token: int
+    """Which generated token is being produced, counted from 0."""
     title: str
+    """What happens there, in a few words."""
 
 
 def itinerary(anatomy: Anatomy, processors: Sequence[Stage]) -> tuple[TourStop, ...]:
@@ -41,13 +44,13 @@ def _stops(anatomy: Anatomy, processors: Sequence[Stage]) -> Iterator[TourStop]:
         yield TourStop("embed", 0, "tokens become vectors")
     yield from _layers(anatomy)
     if StageKind.NORM in kinds:
-        yield TourStop("norm", 0, "the last vector is made ready")
+        yield TourStop("norm", 0, "the last vector is prepared")
     yield TourStop("logits", 0, "every token gets a score")
     if processors:
         yield TourStop(processors[0].address, 0, "the settings change the scores")
     yield TourStop("sample", 0, "the first token is chosen")
     if StageKind.EMBED in kinds:
-        yield TourStop("embed", 1, "the second token: one position alone")
+        yield TourStop("embed", 1, "the second token: only one position")
 
 
 def _layers(anatomy: Anatomy) -> Iterator[TourStop]:
@@ -58,21 +61,21 @@ def _layers(anatomy: Anatomy) -> Iterator[TourStop]:
     if Role.ATTENTION in found:
         yield TourStop(found[Role.ATTENTION].address, 0, "a position reads from others")
     elif reader := found.get(Role.STATE_SPACE) or found.get(Role.RECURRENT):
-        yield TourStop(reader.address, 0, "a position takes in those before it")
+        yield TourStop(reader.address, 0, "a position takes in the ones before it")
     for role in (Role.MLP, Role.MIXTURE):
         if role in found:
-            yield TourStop(found[role].address, 0, "each position is worked on by itself")
+            yield TourStop(found[role].address, 0, "each position is processed by itself")
             break
     yield TourStop(layers[0].address, 0, "the first layer is done")
     middle = len(layers) // 2
     if 0 < middle < len(layers) - 1:
-        yield TourStop(layers[middle].address, 0, "half way through")
+        yield TourStop(layers[middle].address, 0, "halfway through")
     if len(layers) > 1:
         yield TourStop(layers[-1].address, 0, "the last layer is done")
 
 
 def _parts(anatomy: Anatomy, layer: Stage) -> dict[Role, Stage]:
-    """The outermost part of a layer of each role."""
+    """The outermost module of each role in a layer."""
     inside = [stage for stage in anatomy.stages if stage.layer == layer.layer and stage.depth > 1]
     found = {}
     for stage in sorted(inside, key=lambda each: -each.depth):

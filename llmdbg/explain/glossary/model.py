@@ -101,7 +101,7 @@ MODEL_TERMS = (
     Term(
         name="attention",
         text="The part of a layer that lets a position read from itself and the positions before it. It gives each of "
-        "them a weight, the weights add up to 100%, and the result is the mix of their values with these weights.",
+        "them a share, the shares add up to 100%, and the result is a mix of their values in these shares.",
         like="Like looking back through your notes for the lines that matter for the next word.",
         see=("head", "query", "key", "value", "KV cache"),
         aliases=("self-attention",),
@@ -160,7 +160,7 @@ MODEL_TERMS = (
     ),
     Term(
         name="attention sink",
-        text="A position, usually the first, to which many heads give a large weight although it says little. Heads "
+        text="A position, usually the first, to which many heads give a large share although it says little. Heads "
         "look there when there is nothing useful to read.",
         like="Like looking at the ceiling while you think.",
         see=("attention", "head"),

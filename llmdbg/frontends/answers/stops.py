@@ -71,7 +71,7 @@ def _numbers(value: Numbers) -> str:
 
 def end_lines(end: End) -> list[str]:
     """How the generation ended, and the whole answer."""
-    why = {"eos": "the model ended its answer", "length": "the length asked for is reached", "quit": "left"}
+    why = {"eos": "the model ended its answer", "length": "the requested length is reached", "quit": "left"}
     reason = "the model's context is full" if end.at_context_end else why.get(end.stopped_by, end.stopped_by)
     return [
         f"end  {end.stopped_by}  {counted(len(end.ids), 'token')}  ({reason})",

@@ -331,7 +331,7 @@ def test_loading():
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ([], "cut into 11 tokens"),
+        ([], "split into 11 tokens"),
         (["next"], "vector of 32 numbers"),
         (["until 1"], "layer 1 has added"),
         (["until 1.mlp.up_proj"], "up_proj has run, a part of mlp in layer 1"),
@@ -339,7 +339,7 @@ def test_loading():
         (["until logits"], "scores"),
         (["until sample.top_k"], "top_k has cut 123 tokens: 5 may still be chosen"),
         (["token"], "the next token is chosen"),
-        (["continue"], "the length asked for is reached: 4 tokens"),
+        (["continue"], "the requested length is reached: 4 tokens"),
     ],
 )
 def test_a_sentence_for_every_stage(lines, words):
