@@ -1,5 +1,6 @@
 # make demo   open the demo model on the screen
 # make test   run every test
+# make coverage  the same, and fail where fewer lines of llmdbg are run than pyproject.toml asks for
 # make check  lint, types and the arrows between modules
 # make screenshots  draw the pictures in screenshots/ anew
 # make benchmark  what llmdbg costs on this machine
@@ -10,13 +11,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 DEMO_PROMPT := Can you write an email explaining what an LLM is?
 
-.PHONY: demo test check format screenshots benchmark clean
+.PHONY: demo test coverage check format screenshots benchmark clean
 
 demo: $(VENV)/.demo
 	$(BIN)/llmdbg smollm2 --chat -p "$(DEMO_PROMPT)" -n 256
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+coverage: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from llmdbg.debugger.commands import Answer as Answer
     from llmdbg.debugger.commands import Moved as Moved
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from llmdbg.errors import LlmdbgError as LlmdbgError
     from llmdbg.frontends.script import Session as Session
     from llmdbg.frontends.script import open_session as open_session
-
-__version__ = "0.1.0"
 
 _WHERE = {
     "Answer": "llmdbg.debugger.commands",

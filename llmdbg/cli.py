@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from llmdbg import __version__
 from llmdbg.debugger.limits import MOST_LEFT_PAD
 from llmdbg.errors import LlmdbgError, PromptError, UsageError
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
+from llmdbg.version import __version__
 
 if TYPE_CHECKING:
     from llmdbg.debugger.persistence.model import SavedSession

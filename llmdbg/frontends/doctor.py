@@ -13,11 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from llmdbg import __version__
 from llmdbg.errors import UsageError
 from llmdbg.formatting import byte_count
 from llmdbg.frontends.log import log_path, record
 from llmdbg.frontends.sanitize import sanitize
+from llmdbg.version import __version__
 
 if TYPE_CHECKING:
     from llmdbg.frontends.tui.input.actions import Action

@@ -1,0 +1,105 @@
+"""The arrows between modules: what pyproject.toml forbids really fails.
+
+Each contract is shown to hold by breaking it: in a copy of the package one forbidden import is added, as a plain
+statement, under TYPE_CHECKING and inside a function.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CONTRACTS = {
+    contract["id"]: contract
+    for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+}
+LAYERS = [key for key, contract in CONTRACTS.items() if contract["type"] == "layers"]
+STATEMENTS = {
+    "plain": "import {}\n",
+    "TYPE_CHECKING": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import {}\n",
+    "inside a function": "def turned() -> None:\n    import {}\n",
+}
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of what import-linter reads."""
+    shutil.copytree(ROOT / "llmdbg", tmp_path / "llmdbg", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return grimp.build_graph("llmdbg", cache_dir=None)
+
+
+def lint(folder, *contracts):
+    """The exit code of lint-imports in `folder`, and what it says of each contract: KEPT or BROKEN."""
+    only = [word for contract in contracts for word in ("--contract", contract)]
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache", *only],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    names = {contract["name"]: key for key, contract in CONTRACTS.items()}
+    said = re.findall(r"^(.+?) (KEPT|BROKEN)", done.stdout, re.MULTILINE)
+    return done.returncode, {names[name]: verdict for name, verdict in said}
+
+
+def file_of(folder, module):
+    path = folder.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def modules_of(contract, layer):
+    """The modules of one layer, of a contract with one container."""
+    [container] = contract["containers"]
+    return [f"{container}.{name.strip(' ()')}" for name in re.split(r"[|:]", contract["layers"][layer])]
+
+
+def forbidden_import(contract, graph):
+    """An import that a contract forbids: who imports what."""
+    if contract["type"] == "layers":
+        return modules_of(contract, -1)[0], modules_of(contract, 0)[0]
+    if contract["type"] == "acyclic_siblings":
+        # The other way round, between the first two modules of one folder of which one imports the other.
+        leaves = sorted(module for module in graph.modules if not graph.find_children(module))
+        for module in leaves:
+            for imported in sorted(graph.find_modules_directly_imported_by(module)):
+                if imported in leaves and imported.rpartition(".")[0] == module.rpartition(".")[0]:
+                    return imported, module
+    if contract["type"] == "protected":
+        return "llmdbg.frontends.batch.run", contract["protected_modules"][0]
+    return f"{contract['source_modules'][0]}.models", contract["forbidden_modules"][0]
+
+
+def test_every_contract_is_kept(checkout):
+    assert lint(checkout) == (0, dict.fromkeys(CONTRACTS, "KEPT"))
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+@pytest.mark.parametrize("key", CONTRACTS)
+def test_an_arrow_turned_round_breaks_the_contract(checkout, graph, key, statement):
+    importer, imported = forbidden_import(CONTRACTS[key], graph)
+    with file_of(checkout, importer).open("a") as file:
+        file.write("\n" + STATEMENTS[statement].format(imported))
+    assert lint(checkout, key) == (1, {key: "BROKEN"}), f"{importer} -> {imported}"
+
+
+@pytest.mark.parametrize("key", LAYERS)
+def test_a_module_without_a_place_breaks_the_contract(checkout, key):
+    for container in CONTRACTS[key]["containers"]:
+        (checkout.joinpath(*container.split(".")) / "without_a_place.py").touch()
+    code, _ = lint(checkout, key)
+    assert code == 1
