@@ -7,9 +7,17 @@ command takes is a grammar of `grammar/`.
 
 from llmdbg.debugger.commands import running, going_back, stopping, branching, editing  # isort: skip
 from llmdbg.debugger.commands import explaining, inspecting, examining, saving  # isort: skip
-from llmdbg.debugger.commands.command import Answer, Command, Moved, Outcome, ParsedCommand, Quit
 from llmdbg.debugger.commands.effect import Effect
-from llmdbg.debugger.commands.registry import COMMANDS, Registry
+from llmdbg.debugger.commands.registry import (
+    COMMANDS,
+    Answer,
+    Command,
+    Moved,
+    Outcome,
+    ParsedCommand,
+    Quit,
+    Registry,
+)
 
 __all__ = [
     "COMMANDS",

@@ -5,16 +5,40 @@ What makes an edit needs torch, and is imported when one is made: commands are c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.commands.command import Answer, Moved, Outcome
 from llmdbg.debugger.commands.effect import Effect
-from llmdbg.debugger.commands.grammar.choices import EditSwitch, OnOrOff
+from llmdbg.debugger.commands.grammar.base import Described, Grammar, whole
 from llmdbg.debugger.commands.grammar.plain import Nothing, Text
-from llmdbg.debugger.commands.registry import COMMANDS
+from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome
+from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
     from llmdbg.debugger.debugger import Debugger
+
+
+@dataclass(frozen=True, slots=True)
+class EditSwitch:
+    """Edit `number`, None for all, is to be switched on or off."""
+
+    enabled: bool
+    number: int | None
+
+
+class OnOrOff(Grammar[EditSwitch | None]):
+    """What `edits` takes; None to see them."""
+
+    usage = "[on|off [N]]"
+
+    def parse(self, arguments: str, command: Described) -> EditSwitch | None:
+        """Read on or off, and a number."""
+        if not arguments:
+            return None
+        word, _, which = arguments.partition(" ")
+        if word not in ("on", "off"):
+            raise CommandError(f"edits takes on or off and a number, as in `edits off 1`, not {arguments!r}")
+        return EditSwitch(word == "on", whole(which.strip(), command) if which.strip() else None)
 
 
 @COMMANDS.add(

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.commands.command import Outcome
 from llmdbg.debugger.commands.effect import Effect
-from llmdbg.debugger.commands.grammar.questions import NumbersQuestion, Question
+from llmdbg.debugger.commands.grammar.addresses import complete_address
+from llmdbg.debugger.commands.grammar.base import Described
+from llmdbg.debugger.commands.grammar.files import Exported, Question, split_export
 from llmdbg.debugger.commands.inspecting import answered
-from llmdbg.debugger.commands.registry import COMMANDS
+from llmdbg.debugger.commands.registry import COMMANDS, Outcome
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.commands.words import Words
     from llmdbg.debugger.debugger import Debugger
+
+
+class NumbersQuestion(Exported):
+    """What `x` is asked: the numbers of a stage or a parameter; nothing, to go on with the last ones."""
+
+    usage = "[ADDRESS][SLICE] [by magnitude | as heat] [> FILE]"
+
+    def parse(self, arguments: str, command: Described) -> Question:
+        """Read where the answer goes; the rest is read where there is a model."""
+        return Question(*split_export(f" {arguments}"))
+
+    def complete(self, typed: str, words: Words) -> Sequence[str]:
+        """Addresses."""
+        return complete_address(typed, words)
 
 
 @COMMANDS.add(

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.commands.command import Answer, Moved, Outcome
 from llmdbg.debugger.commands.effect import Effect
+from llmdbg.debugger.commands.grammar.addresses import complete_address
+from llmdbg.debugger.commands.grammar.base import Described, Grammar, starting
 from llmdbg.debugger.commands.grammar.plain import Nothing
-from llmdbg.debugger.commands.grammar.questions import Term
-from llmdbg.debugger.commands.registry import COMMANDS
+from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome
 from llmdbg.errors import AddressError, CommandError
-from llmdbg.explain.glossary import nearest_names, term
+from llmdbg.explain.glossary import TERM_NAMES, nearest_names, term
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.commands.words import Words
     from llmdbg.debugger.debugger import Debugger
+
+
+class Term(Grammar[str]):
+    """A word of the glossary, or a stage; empty for what is here."""
+
+    usage = "[TERM]"
+
+    def parse(self, arguments: str, command: Described) -> str:
+        """Take it as it is: a term may also be an address."""
+        return arguments
+
+    def complete(self, typed: str, words: Words) -> Sequence[str]:
+        """Terms once something is typed, and addresses."""
+        return (*starting(typed, TERM_NAMES if typed else ()), *complete_address(typed, words))
 
 
 @COMMANDS.add(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.commands.command import Moved, Outcome
 from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.commands.grammar.addresses import Address
 from llmdbg.debugger.commands.grammar.plain import Count
-from llmdbg.debugger.commands.registry import COMMANDS
+from llmdbg.debugger.commands.registry import COMMANDS, Moved, Outcome
 from llmdbg.debugger.execution import reverse
 
 if TYPE_CHECKING:

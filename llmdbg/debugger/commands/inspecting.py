@@ -2,22 +2,82 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from llmdbg.debugger.commands.command import Answer, Command, Moved, Outcome, Quit
 from llmdbg.debugger.commands.effect import Effect
-from llmdbg.debugger.commands.grammar.files import expanded
+from llmdbg.debugger.commands.grammar.addresses import complete_address
+from llmdbg.debugger.commands.grammar.base import Described, Grammar, is_number, required, starting
+from llmdbg.debugger.commands.grammar.files import Exported, Question, expanded, split_export
 from llmdbg.debugger.commands.grammar.plain import Nothing, Text
-from llmdbg.debugger.commands.grammar.questions import CommandName, Position, Question, TopicQuestion
-from llmdbg.debugger.commands.registry import COMMANDS
+from llmdbg.debugger.commands.registry import COMMANDS, Answer, Command, Moved, Outcome, Quit
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-    from typing import Any
-
+    from llmdbg.debugger.commands.words import Words
     from llmdbg.debugger.debugger import Debugger
+
+_POSITION = re.compile(r"0|[1-9][0-9]{0,8}")
+
+
+class TopicQuestion(Exported):
+    """What `info` is asked: a topic, by its name or the beginning of it, and what the topic takes."""
+
+    usage = "TOPIC [> FILE]"
+
+    def parse(self, arguments: str, command: Described) -> Question:
+        """Read the topic; what follows it is read by the topic."""
+        question, path = split_export(arguments)
+        word, _, rest = question.partition(" ")
+        name = _topic_named(required(word, command, "TOPIC", f"one of {', '.join(TOPICS)}"))
+        if rest.strip() and not TOPICS[name].takes:
+            raise CommandError(f"info {name} takes nothing more, and got {rest.strip()!r}")
+        return Question(rest.strip(), path, name)
+
+    def complete(self, typed: str, words: Words) -> Sequence[str]:
+        """Topics, and the stage or layer after those that take one."""
+        name, space, rest = typed.partition(" ")
+        if not space:
+            return starting(typed, TOPICS)
+        takes = TOPICS[name].takes if name in TOPICS else ""
+        if "ADDRESS" in takes:
+            return tuple(f"{name} {each}" for each in complete_address(rest, words))
+        layers = map(str, range(words.layer_count())) if "LAYER" in takes else ()
+        return tuple(f"{name} {each}" for each in layers if each.startswith(rest))
+
+
+class Position(Grammar[int | None]):
+    """A position of the sequence from 0, None for the last."""
+
+    usage = "POSITION"
+
+    def parse(self, arguments: str, command: Described) -> int | None:
+        """Read a token's index, or `last`."""
+        word = required(arguments, command, "POSITION", "a token's index, or `last`")
+        if word != "last" and not is_number(word):
+            raise CommandError(f"focus takes `last` or a position, not {word!r}")
+        return None if word == "last" else int(word)
+
+    def complete(self, typed: str, words: Words) -> Sequence[str]:
+        """Positions one digit further: a prompt of thirty thousand tokens is no list to read."""
+        return (*starting(typed, ("last",)), *_positions(typed, words.tokens))
+
+
+class CommandName(Grammar[Command[Any] | None]):
+    """A command, None for all of them."""
+
+    usage = "[COMMAND]"
+
+    def parse(self, arguments: str, command: Described) -> Command[Any] | None:
+        """Find it."""
+        return COMMANDS.find(arguments) if arguments else None
+
+    def complete(self, typed: str, words: Words) -> Sequence[str]:
+        """Names of commands."""
+        return COMMANDS.names(typed)
 
 
 @COMMANDS.add(
@@ -77,7 +137,7 @@ def _verify(debugger: Debugger, _: None) -> Outcome:
 @COMMANDS.add(
     "help",
     "h",
-    takes=CommandName(COMMANDS),
+    takes=CommandName(),
     effect=Effect.READS,
     summary="Say what commands do.",
     example="help break",
@@ -94,3 +154,19 @@ def _quit(_debugger: Debugger, _: None) -> Outcome:
 def answered(debugger: Debugger, found: Any, path: Path | None) -> Answer:
     """The answer itself, or where a file is named, that it was written there. Raises CommandError."""
     return Answer(found if path is None else debugger.export(found, expanded(path)))
+
+
+def _topic_named(word: str) -> str:
+    """The topic that a word names, by itself or as the only one that begins so."""
+    matching = [word] if word in TOPICS else [name for name in TOPICS if name.startswith(word)]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        raise CommandError(f"info {word!r} could be any of: {', '.join(matching)}")
+    raise CommandError(f"there is no info {word!r}: it is one of {', '.join(TOPICS)}")
+
+
+def _positions(typed: str, count: int) -> Iterator[str]:
+    for position in (typed, *(f"{typed}{digit}" for digit in range(10))):
+        if _POSITION.fullmatch(position) and int(position) < count:
+            yield position

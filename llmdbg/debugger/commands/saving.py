@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.debugger.commands.command import Answer, Moved, Outcome, Quit
 from llmdbg.debugger.commands.effect import Effect
-from llmdbg.debugger.commands.grammar.files import CommandFile, SavedTensor, TensorFile, expanded
-from llmdbg.debugger.commands.registry import COMMANDS
+from llmdbg.debugger.commands.grammar.addresses import address_parts, names_stages
+from llmdbg.debugger.commands.grammar.base import Described, Grammar, required, starting
+from llmdbg.debugger.commands.grammar.files import expanded, file_path
+from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome, Quit
+from llmdbg.debugger.quoting import pieces
 from llmdbg.errors import CommandError, LlmdbgError
 from llmdbg.formatting import byte_count
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.commands.words import Words
     from llmdbg.debugger.debugger import Debugger
 
 _MOST_BYTES = 2**20
@@ -21,6 +27,58 @@ _DEEPEST = 10
 
 _READING: ContextVar[tuple[Path, ...]] = ContextVar("reading", default=())
 """The files that are being read, each because of a line of the one before."""
+
+_USAGE = "save is written `save tensor ADDRESS FILE.safetensors`, as in `save tensor 12.mlp mlp.safetensors`"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorFile:
+    """The stage whose tensors are written, and the file. A `~` at its beginning is still to be expanded."""
+
+    address: str
+    path: Path
+
+
+class SavedTensor(Grammar[TensorFile]):
+    """What `save` takes."""
+
+    usage = "tensor ADDRESS FILE"
+
+    def parse(self, arguments: str, command: Described) -> TensorFile:
+        """Read the address and the file between quotes or blanks."""
+        words = [each for each in pieces(arguments, " ") if each]
+        if len(words) < 3 or words[0] != "tensor":
+            raise CommandError(_USAGE)
+        path = file_path(words[-1])
+        if path.suffix != ".safetensors":
+            raise CommandError(f"{path.name!r} must end in .safetensors, the format tensors are written in")
+        return TensorFile(" ".join(words[1:-1]), path)
+
+    def complete(self, typed: str, words: Words) -> Sequence[str]:
+        """The stage after `tensor`, and a name for the file after that."""
+        name, space, rest = typed.partition(" ")
+        if not space or name != "tensor":
+            return starting(typed, ("tensor ",))
+        address, whole, _ = rest.partition(" ")
+        if whole and names_stages(address, words):
+            file = re.sub("[^0-9A-Za-z_.-]", "-", address)
+            return starting(typed, (f"tensor {address} {file}.safetensors",))
+        parts = address_parts(rest, words)
+        return tuple(f"tensor {each}" if each[-1] in ". " else f"tensor {each} " for each in parts)
+
+    def addresses(self, parsed: TensorFile) -> tuple[str, ...]:
+        """The stage's."""
+        return (parsed.address,)
+
+
+class CommandFile(Grammar[Path]):
+    """A file of commands. A `~` at its beginning is still to be expanded."""
+
+    usage = "FILE"
+
+    def parse(self, arguments: str, command: Described) -> Path:
+        """Take the name, with or without quotes."""
+        return file_path(required(arguments, command, "FILE"))
 
 
 @COMMANDS.add(

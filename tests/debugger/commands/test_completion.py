@@ -11,9 +11,9 @@ from llmdbg.debugger.breakpoints.addresses import AddressBook
 from llmdbg.debugger.commands import COMMANDS, Effect, Quit, Registry, completion
 from llmdbg.debugger.commands.completion import common, complete
 from llmdbg.debugger.commands.grammar.addresses import Address
-from llmdbg.debugger.commands.grammar.breakpoints import BreakpointNumber
-from llmdbg.debugger.commands.grammar.files import SavedTensor
 from llmdbg.debugger.commands.grammar.plain import Nothing
+from llmdbg.debugger.commands.saving import SavedTensor
+from llmdbg.debugger.commands.stopping import BreakpointNumber
 from llmdbg.debugger.commands.words import Words
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.stages import Stage, StageKind
