@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from llmdbg.models.attentions import KernelCall
 from llmdbg.models.stages import Phase, Stage
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ScoresTrail = tuple[tuple[Stage, "Tensor"], ...]
 """Scores (1, vocabulary) float32 after the raw logits and after each processor that has run, in order."""
@@ -57,6 +57,9 @@ def always_suspend(_: StageEvent) -> bool:
 
 def main_tensor(value: Any) -> Tensor | None:
     """The first tensor in what a module returned: itself, or the first one in a tuple, list, dict or model output."""
+    # Not at the top: the screen and the command line import events before they need torch.
+    import torch
+
     if isinstance(value, torch.Tensor):
         return value
     if isinstance(value, dict):

@@ -116,7 +116,7 @@ def _numbers(session: Debugger) -> Iterator[float]:
         yield from (value,) if isinstance(value, int) else ()
     yield from (config.temperature,) if getattr(config, "temperature", None) else ()
     for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"):
-        value = getattr(session.debuggee.sampling, name, None)
+        value = None if session.debuggee.sampling is None else session.debuggee.sampling.values.get(name)
         yield from (value,) if isinstance(value, (int, float)) else ()
     module = session.debuggee.anatomy.modules.get(event.stage.address)
     if module is not None:
