@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmdbg.explain.facts import Facts
+from llmdbg.explain.facts import StageFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,4 +19,4 @@ class Explanation:
     plain: tuple[str, ...]
     engineer: tuple[str, ...]
     terms: tuple[str, ...]
-    facts: Facts
+    facts: StageFacts

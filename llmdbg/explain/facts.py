@@ -13,7 +13,7 @@ from llmdbg.models.spec import LoadingFacts
 from llmdbg.models.stages import Phase, Stage
 
 
-class Role(StrEnum):
+class ModuleRole(StrEnum):
     """What a module is for. `OTHER` is honest: no text of its own."""
 
     ATTENTION = "attention"
@@ -79,7 +79,7 @@ class PromptFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class PartFacts:
+class ModuleFacts:
     """What was found out about a module by asking it.
 
     `parts` are the names of the modules inside, `weights` how many numbers it has learned, `sizes` what a projection
@@ -90,7 +90,7 @@ class PartFacts:
 
     name: str
     class_name: str
-    role: Role
+    role: ModuleRole
     parts: tuple[str, ...]
     weights: int
     sizes: tuple[int, int] | None = None
@@ -103,7 +103,7 @@ class PartFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Guess:
+class PredictedToken:
     """A token and its probability."""
 
     text: str
@@ -111,7 +111,7 @@ class Guess:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadFacts:
+class AttentionFacts:
     """What an attention's heads read from, on average: (position, text, share), largest first, and the first's share.
 
     `position` is the one that reads.
@@ -154,7 +154,7 @@ class ChoiceFacts:
     rank: int
     raw: float | None
     greedy: bool
-    runner_up: Guess | None
+    runner_up: PredictedToken | None
     forced: bool
     banned: tuple[str, ...]
     led: tuple[int, ...] | None
@@ -163,7 +163,7 @@ class ChoiceFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class StageFacts:
     """Everything about one stage. `here` says that the run stands there: else nothing of this run is told.
 
     `at` is the position and text of the token that the numbers are of; `shape` is that of the stage's output; `norm`
@@ -192,12 +192,12 @@ class Facts:
     padding_here: bool = False
     ms: float | None = None
     moved: tuple[float, float] | None = None
-    part: PartFacts | None = None
-    guesses: tuple[Guess, ...] = ()
+    part: ModuleFacts | None = None
+    guesses: tuple[PredictedToken, ...] = ()
     no_lens: str = ""
     entropy: float | None = None
     left: int | None = None
-    reads: ReadFacts | None = None
+    reads: AttentionFacts | None = None
     processor: ProcessorFacts | None = None
     steps: tuple[ProcessorFacts, ...] = ()
     choice: ChoiceFacts | None = None

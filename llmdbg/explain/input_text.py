@@ -11,7 +11,7 @@ from llmdbg.models.stages import Phase, StageKind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmdbg.explain.facts import Facts
+    from llmdbg.explain.facts import StageFacts
 
 _MOST_SPLIT = 3
 _MANY_TIMES = 2
@@ -19,7 +19,7 @@ _FASTEST_READ = 1e10
 """Bytes a second. Loading that is faster than this can only have mapped the files into memory."""
 
 
-def about_tokenize(facts: Facts) -> Iterator[str]:
+def about_tokenize(facts: StageFacts) -> Iterator[str]:
     """What the tokenizer did to this prompt, how the weights were loaded, and what comes next."""
     prompt, model = facts.prompt, facts.model
     yield (
@@ -35,7 +35,7 @@ def about_tokenize(facts: Facts) -> Iterator[str]:
     yield f"The vocabulary has {counted(model.vocabulary, 'token')}, and every token the model writes is one of them."
 
 
-def _about_prompt(facts: Facts) -> Iterator[str]:
+def _about_prompt(facts: StageFacts) -> Iterator[str]:
     prompt = facts.prompt
     yield f"Your prompt became {counted(prompt.tokens - prompt.padding, 'token')}."
     if prompt.special == 1:
@@ -53,7 +53,7 @@ def _about_prompt(facts: Facts) -> Iterator[str]:
         yield "This model has no tokenizer: it is fed the bytes of the text."
 
 
-def _about_loading(facts: Facts) -> Iterator[str]:
+def _about_loading(facts: StageFacts) -> Iterator[str]:
     """How the weights got into memory, as far as it was measured."""
     model, loading = facts.model, facts.model.loading
     weights = f"the model's {model.parameters:,} weights"
@@ -70,7 +70,7 @@ def _about_loading(facts: Facts) -> Iterator[str]:
         yield "No disk is that fast: the files are only mapped into memory, and each part is read when it is needed."
 
 
-def about_phase(facts: Facts) -> str:
+def about_phase(facts: StageFacts) -> str:
     """Which of the two phases the run is in, and what goes through the model in it; empty if nothing does."""
     if not facts.here or facts.stage.kind is StageKind.TOKENIZE:
         return ""
@@ -88,7 +88,7 @@ def about_phase(facts: Facts) -> str:
     return f"{text}; what it needs from the earlier ones is kept in its state."
 
 
-def about_embed(facts: Facts) -> Iterator[str]:
+def about_embed(facts: StageFacts) -> Iterator[str]:
     """What looking up a vector is."""
     width = facts.model.width if facts.shape is None else facts.shape[-1]
     rows = f"a row of {counted(width, 'learned number')}" if width else "a row of learned numbers"
@@ -113,7 +113,7 @@ def about_embed(facts: Facts) -> Iterator[str]:
         yield "This model uses the same table again at the end to turn vectors back into tokens: tied weights."
 
 
-def engineer_input(facts: Facts) -> Iterator[str]:
+def engineer_input(facts: StageFacts) -> Iterator[str]:
     """The model, its tokenizer and the embedding, for engineers."""
     model = facts.model
     if facts.stage.kind is StageKind.TOKENIZE:
@@ -136,7 +136,7 @@ def _tokenizer_source(kind: str) -> str:
     return f" ({sources[kind]})" if kind in sources else ""
 
 
-def about_vector(facts: Facts) -> str:
+def about_vector(facts: StageFacts) -> str:
     """How long the vector at the focus is, and how the stage changed it; empty if that is not known."""
     if not facts.here or facts.at is None or facts.norm is None:
         return ""
@@ -151,7 +151,7 @@ def about_vector(facts: Facts) -> str:
     return f"{now} This stage changed it by {by} its previous length; the cosine of before and after is {cosine:.2f}."
 
 
-def about_broken(facts: Facts) -> str:
+def about_broken(facts: StageFacts) -> str:
     """A warning if the output has values that are NaN or infinite; empty if it has none."""
     if not facts.here or not facts.not_finite:
         return ""
@@ -162,7 +162,7 @@ def about_broken(facts: Facts) -> str:
     return f"Something is wrong here: {values}, and this spreads to whatever is computed from it."
 
 
-def about_edits(facts: Facts) -> str:
+def about_edits(facts: StageFacts) -> str:
     """That the user's edits change this stage; empty if none does."""
     if not facts.here or not facts.edited:
         return ""
@@ -170,6 +170,6 @@ def about_edits(facts: Facts) -> str:
     return f"Your {which} this stage: the numbers here show the result, not what the model would do by itself."
 
 
-def about_padding(facts: Facts) -> str:
+def about_padding(facts: StageFacts) -> str:
     """That the focus is on a padding position; empty if it is not."""
     return "This position is left padding, which a mask hides from the others." if facts.padding_here else ""

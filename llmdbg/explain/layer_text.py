@@ -4,51 +4,51 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.explain.facts import Role
+from llmdbg.explain.facts import ModuleRole
 from llmdbg.formatting import counted, listed, percent_in_prose, quote, quote_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmdbg.explain.facts import Facts, PartFacts
+    from llmdbg.explain.facts import ModuleFacts, StageFacts
 
 _MOST_READ, _LARGE_FIRST = 3, 0.3
 
 _PLAIN = {
-    Role.MLP: (
+    ModuleRole.MLP: (
         "An MLP works on the vector of each position by itself. It computes new numbers from it, lets some of them "
         "through and holds others back."
     ),
-    Role.NORM: (
+    ModuleRole.NORM: (
         "A norm brings the vector of each position to a common size, so that the next part gets numbers in the range "
         "it is used to."
     ),
-    Role.ROTARY: (
+    ModuleRole.ROTARY: (
         "This part computes the angles of RoPE. Attention rotates queries and keys by them, so that it can tell how "
         "far apart two positions are."
     ),
-    Role.ROUTER: "The router decides for each position which experts of the mixture of experts work on it.",
-    Role.EXPERTS: "The experts are several MLPs side by side. Each position is sent to a few of them.",
-    Role.MIXTURE: (
+    ModuleRole.ROUTER: "The router decides for each position which experts of the mixture of experts work on it.",
+    ModuleRole.EXPERTS: "The experts are several MLPs side by side. Each position is sent to a few of them.",
+    ModuleRole.MIXTURE: (
         "This is a mixture of experts: a router sends each position to a few of several MLPs, and their results are "
         "combined."
     ),
-    Role.DROPOUT: "Dropout only does something during training. Here its output is its input.",
-    Role.ACTIVATION: "An activation applies one simple curve to each number by itself.",
-    Role.STATE_SPACE: (
+    ModuleRole.DROPOUT: "Dropout only does something during training. Here its output is its input.",
+    ModuleRole.ACTIVATION: "An activation applies one simple curve to each number by itself.",
+    ModuleRole.STATE_SPACE: (
         "This is a state-space model: it reads the positions in order and keeps what it needs in a state of fixed "
         "size. It takes the place of attention."
     ),
-    Role.RECURRENT: (
+    ModuleRole.RECURRENT: (
         "This part reads the positions in order and keeps what it needs in a state of fixed size. It takes the place "
         "that attention has in other layers."
     ),
-    Role.CONVOLUTION: "A convolution mixes each position with a few of its neighbours, with learned weights.",
-    Role.TABLE: "This is a table of learned vectors. A row is looked up for each position.",
+    ModuleRole.CONVOLUTION: "A convolution mixes each position with a few of its neighbours, with learned weights.",
+    ModuleRole.TABLE: "This is a table of learned vectors. A row is looked up for each position.",
 }
 
 
-def about_layer(facts: Facts) -> Iterator[str]:
+def about_layer(facts: StageFacts) -> Iterator[str]:
     """What a layer does, and which positions this one read from."""
     parts = facts.part.parts if facts.part is not None else ()
     yield (
@@ -61,17 +61,17 @@ def about_layer(facts: Facts) -> Iterator[str]:
         yield from _about_reads(facts)
 
 
-def about_module(facts: Facts) -> Iterator[str]:
+def about_module(facts: StageFacts) -> Iterator[str]:
     """What a module of this role is for."""
     part = facts.part
     if part is None:
         yield "No module of the model runs here."
-    elif part.role == Role.ATTENTION:
+    elif part.role == ModuleRole.ATTENTION:
         yield from _about_attention(facts, part)
-    elif part.role == Role.PROJECTION:
+    elif part.role == ModuleRole.PROJECTION:
         yield _about_projection(part)
     elif part.role in _PLAIN:
-        yield _PLAIN[Role(part.role)]
+        yield _PLAIN[ModuleRole(part.role)]
         if part.widens is not None:
             narrow, wide = part.widens
             yield f"This one turns {counted(narrow, 'number')} into {wide:,}, and those back into {narrow:,}."
@@ -85,11 +85,11 @@ def about_module(facts: Facts) -> Iterator[str]:
         )
         if part.parts:
             yield f"It is made of {quote_list(part.parts)}; `step` goes into them."
-    if part is not None and part.parts and part.role != Role.OTHER:
+    if part is not None and part.parts and part.role != ModuleRole.OTHER:
         yield f"Its parts are {quote_list(part.parts)}."
 
 
-def _about_attention(facts: Facts, part: PartFacts) -> Iterator[str]:
+def _about_attention(facts: StageFacts, part: ModuleFacts) -> Iterator[str]:
     if part.formula is None and facts.reads is None:
         yield (
             f"{quote(part.class_name)} is an attention by its name, but its parts are not those known here. "
@@ -111,7 +111,7 @@ def _about_attention(facts: Facts, part: PartFacts) -> Iterator[str]:
         yield from _about_reads(facts)
 
 
-def _about_reads(facts: Facts) -> Iterator[str]:
+def _about_reads(facts: StageFacts) -> Iterator[str]:
     """What attention read from, in this run."""
     reads = facts.reads
     if reads is None or not reads.read:
@@ -134,7 +134,7 @@ def _about_reads(facts: Facts) -> Iterator[str]:
         )
 
 
-def _about_projection(part: PartFacts) -> str:
+def _about_projection(part: ModuleFacts) -> str:
     if part.sizes is None:
         return "A projection multiplies the vector of each position by a learned matrix."
     before, after = part.sizes
@@ -153,7 +153,7 @@ _SOURCES = (
 )
 
 
-def engineer_part(facts: Facts) -> Iterator[str]:
+def engineer_part(facts: StageFacts) -> Iterator[str]:
     """A module's class, sizes, formula and the paper it comes from: only what was found out from the module itself."""
     part = facts.part
     if part is None:
@@ -171,15 +171,15 @@ def engineer_part(facts: Facts) -> Iterator[str]:
     if part.checked is not None:
         source = next((source for name, source in _SOURCES if part.checked.startswith(name)), "")
         yield f"{part.checked}{f' ({source})' if source else ''}; checked against its own forward on trial input"
-    elif part.role in (Role.NORM, Role.ACTIVATION):
+    elif part.role in (ModuleRole.NORM, ModuleRole.ACTIVATION):
         yield "its forward matches none of the formulas known here; `info source` shows what it does"
     if part.formula is not None:
         yield f"{part.formula}; inferred from its parts and their sizes, `info source` shows the code"
     if part.formula is not None and "gate_proj" in part.formula:
         yield "a gated MLP (Shazeer 2020), called SwiGLU if act is SiLU"
-    if part.role == Role.ROTARY:
+    if part.role == ModuleRole.ROTARY:
         yield "RoPE: Su et al. 2021"
-    if part.role == Role.STATE_SPACE:
+    if part.role == ModuleRole.STATE_SPACE:
         yield "it has an A_log parameter, as in Mamba (Gu & Dao 2023)"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from llmdbg.explain.facts import PartFacts, Role
+from llmdbg.explain.facts import ModuleFacts, ModuleRole
 from llmdbg.models.attentions import attentions, is_inside
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _ACTIVATION_WORDS = ("act", "elu", "silu", "swish", "tanh", "sigmoid")
 _QUERY_KEY_VALUE = ({"q_proj", "k_proj", "v_proj"}, {"qkv_proj"}, {"c_attn"}, {"query_key_value"}, {"Wqkv"})
 
 
-def part_facts(stage: Stage, anatomy: Anatomy, config: Any) -> PartFacts | None:
+def part_facts(stage: Stage, anatomy: Anatomy, config: Any) -> ModuleFacts | None:
     """What can be found out about the module of a stage; None where no module of the tree runs it."""
     module = anatomy.modules.get(stage.address)
     if module is None:
@@ -34,65 +34,65 @@ def part_facts(stage: Stage, anatomy: Anatomy, config: Any) -> PartFacts | None:
     role = role_of(stage, module, anatomy)
     names = tuple(name for name, _ in module.named_children())
     checked, formula, widens = _formulas(role, module)
-    return PartFacts(
+    return ModuleFacts(
         name=stage.address.rpartition(".")[2],
         class_name=type(module).__name__,
         role=role,
         parts=names,
         weights=sum(each.numel() for each in module.parameters()),
         sizes=_sizes(module),
-        heads=_heads(config) if role is Role.ATTENTION else None,
-        window=_window(module) if role is Role.ATTENTION else None,
-        experts=_experts(config) if role in (Role.MIXTURE, Role.ROUTER, Role.EXPERTS) else None,
+        heads=_heads(config) if role is ModuleRole.ATTENTION else None,
+        window=_window(module) if role is ModuleRole.ATTENTION else None,
+        experts=_experts(config) if role in (ModuleRole.MIXTURE, ModuleRole.ROUTER, ModuleRole.EXPERTS) else None,
         checked=checked,
         formula=formula,
         widens=widens,
     )
 
 
-def role_of(stage: Stage, module: nn.Module, anatomy: Anatomy) -> Role:
+def role_of(stage: Stage, module: nn.Module, anatomy: Anatomy) -> ModuleRole:
     """What a module is for."""
     name, kind = stage.address.rpartition(".")[2].lower(), type(module).__name__.lower()
     children = {child for child, _ in module.named_children()}
     own = {each for each, _ in module.named_parameters(recurse=False)}
     if stage.layer is not None and stage.depth == 1:
-        return Role.LAYER
+        return ModuleRole.LAYER
     if any(stage == each for each in attentions(anatomy)):
-        return Role.ATTENTION
+        return ModuleRole.ATTENTION
     simple = _simple_role(module, name, kind)
     if simple is not None:
         return simple
     if "A_log" in own:
-        return Role.STATE_SPACE if "mamba" in kind else Role.RECURRENT
+        return ModuleRole.STATE_SPACE if "mamba" in kind else ModuleRole.RECURRENT
     if "experts" in children:
-        return Role.MIXTURE
+        return ModuleRole.MIXTURE
     if name == "experts" or kind.endswith("experts"):
-        return Role.EXPERTS
+        return ModuleRole.EXPERTS
     if "router" in kind or (name in ("gate", "router") and _beside_experts(stage, anatomy)):
-        return Role.ROUTER
+        return ModuleRole.ROUTER
     inside_attention = any(is_inside(stage, each) for each in attentions(anatomy))
     if not inside_attention and _is_mlp(module, name, kind):
-        return Role.MLP
-    return Role.OTHER
+        return ModuleRole.MLP
+    return ModuleRole.OTHER
 
 
-def _simple_role(module: nn.Module, name: str, kind: str) -> Role | None:
+def _simple_role(module: nn.Module, name: str, kind: str) -> ModuleRole | None:
     if isinstance(module, nn.Dropout):
-        return Role.DROPOUT
+        return ModuleRole.DROPOUT
     if isinstance(module, nn.Embedding):
-        return Role.TABLE
+        return ModuleRole.TABLE
     if isinstance(module, (nn.Conv1d, nn.Conv2d)):
-        return Role.CONVOLUTION
+        return ModuleRole.CONVOLUTION
     if "rotary" in kind:
-        return Role.ROTARY
+        return ModuleRole.ROTARY
     if next(module.children(), None) is not None:
         return None
     if "norm" in kind:
-        return Role.NORM
+        return ModuleRole.NORM
     if isinstance(module, nn.Linear) or kind == "conv1d":
-        return Role.ROUTER if name == "router" else Role.PROJECTION
+        return ModuleRole.ROUTER if name == "router" else ModuleRole.PROJECTION
     says_so = any(word in f"{name} {kind}" for word in _ACTIVATION_WORDS)
-    return Role.ACTIVATION if says_so and next(module.parameters(), None) is None else None
+    return ModuleRole.ACTIVATION if says_so and next(module.parameters(), None) is None else None
 
 
 def _beside_experts(stage: Stage, anatomy: Anatomy) -> bool:
@@ -102,9 +102,9 @@ def _beside_experts(stage: Stage, anatomy: Anatomy) -> bool:
 def _is_mlp(module: nn.Module, name: str, kind: str) -> bool:
     """Called one, and made of nothing but projections and what works on each number or position by itself."""
     simple = [_simple_role(each, child, type(each).__name__.lower()) for child, each in module.named_children()]
-    alone = {Role.PROJECTION, Role.ACTIVATION, Role.DROPOUT, Role.NORM}
+    alone = {ModuleRole.PROJECTION, ModuleRole.ACTIVATION, ModuleRole.DROPOUT, ModuleRole.NORM}
     return (
-        simple.count(Role.PROJECTION) >= 2
+        simple.count(ModuleRole.PROJECTION) >= 2
         and alone.issuperset(simple)
         and ("mlp" in kind or "mlp" in name or "ffn" in name or "feedforward" in kind)
     )
@@ -142,18 +142,18 @@ def _experts(config: Any) -> tuple[int, int] | None:
     return (several, used) if several and isinstance(used, int) else None
 
 
-def _formulas(role: Role, module: nn.Module) -> tuple[str | None, str | None, tuple[int, int] | None]:
+def _formulas(role: ModuleRole, module: nn.Module) -> tuple[str | None, str | None, tuple[int, int] | None]:
     """The formula that was tried on the module, one that its parts speak for, and how an MLP widens its vectors."""
-    if role is Role.NORM:
+    if role is ModuleRole.NORM:
         return norm_formula(module), None, None
-    if role is Role.ACTIVATION:
+    if role is ModuleRole.ACTIVATION:
         return _curve(module), None, None
-    if role is Role.PROJECTION:
+    if role is ModuleRole.PROJECTION:
         bias = isinstance(getattr(module, "bias", None), torch.Tensor)
         return None, "y = W x + b" if bias else "y = W x", None
-    if role is Role.MLP:
+    if role is ModuleRole.MLP:
         return None, *_mlp_formula(module)
-    if role is Role.ATTENTION:
+    if role is ModuleRole.ATTENTION:
         names = {name for name, _ in module.named_children()}
         known = any(wanted <= names for wanted in _QUERY_KEY_VALUE)
         return None, "softmax(q k^T * scale + mask) v, for each head" if known else None, None

@@ -11,10 +11,10 @@ from llmdbg.models.stages import StageKind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmdbg.explain.facts import ChoiceFacts, Facts, ProcessorFacts
+    from llmdbg.explain.facts import ChoiceFacts, ProcessorFacts, StageFacts
 
 
-def about_guess(facts: Facts) -> str:
+def about_guess(facts: StageFacts) -> str:
     """What the model would say if it stopped here, by the logit lens; empty if the lens was not asked."""
     if not facts.guesses or facts.stage.kind not in (StageKind.EMBED, StageKind.LAYER, StageKind.NORM):
         return ""
@@ -24,12 +24,12 @@ def about_guess(facts: Facts) -> str:
     return f"{text}." if facts.stage.kind is StageKind.NORM else f"{text}: that is what the logit lens shows."
 
 
-def about_norm(facts: Facts) -> Iterator[str]:
+def about_norm(facts: StageFacts) -> Iterator[str]:
     """What the final norm is."""
     yield "The final norm brings the vectors to a common size, so that the output head can compare them with tokens."
 
 
-def about_logits(facts: Facts) -> Iterator[str]:
+def about_logits(facts: StageFacts) -> Iterator[str]:
     """How the output head turns the last vector into probabilities, and what they are."""
     tokens = counted(facts.model.vocabulary, "token")
     yield (
@@ -61,7 +61,7 @@ _PROCESSORS = {
 _SHOWN_NAMES = {"top_k": "top-k", "top_p": "top-p", "min_p": "min-p", "repetition_penalty": "repetition penalty"}
 
 
-def about_processor(facts: Facts) -> Iterator[str]:
+def about_processor(facts: StageFacts) -> Iterator[str]:
     """What a logits processor does, and what this one did."""
     name = facts.stage.address.partition(".")[2]
     yield _PROCESSORS.get(
@@ -88,7 +88,7 @@ def _effect(step: ProcessorFacts) -> str:
     return f"{cut} This {change}" if step.cut else f"{name} {change}"
 
 
-def about_choice(facts: Facts) -> Iterator[str]:
+def about_choice(facts: StageFacts) -> Iterator[str]:
     """How the next token was chosen, and why this one."""
     choice = facts.choice
     if choice is None:
@@ -185,7 +185,7 @@ def _what_comes(choice: ChoiceFacts) -> str:
     return "The chosen token is appended, and the model runs again to produce the next one."
 
 
-def engineer_sampling(facts: Facts) -> Iterator[str]:
+def engineer_sampling(facts: StageFacts) -> Iterator[str]:
     """The formulas of the scores, the processors and the choice, and the papers they come from."""
     kind, name = facts.stage.kind, facts.stage.address.partition(".")[2]
     if kind is StageKind.LOGITS:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.explain import input_text, layer_text, sampling_text
 from llmdbg.explain.explanation import Explanation
-from llmdbg.explain.facts import Role
+from llmdbg.explain.facts import ModuleRole
 from llmdbg.explain.glossary import terms_in
 from llmdbg.formatting import counted, percent, quote
 from llmdbg.models.stages import Stage, StageKind
@@ -14,10 +14,10 @@ from llmdbg.models.stages import Stage, StageKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from llmdbg.explain.facts import Facts
-    from llmdbg.probes.candidates import Candidates, Chosen
+    from llmdbg.explain.facts import StageFacts
+    from llmdbg.probes.candidates import Candidates, ChosenToken
 
-_ABOUT: dict[StageKind, Callable[[Facts], Iterator[str]]] = {
+_ABOUT: dict[StageKind, Callable[[StageFacts], Iterator[str]]] = {
     StageKind.TOKENIZE: input_text.about_tokenize,
     StageKind.EMBED: input_text.about_embed,
     StageKind.LAYER: layer_text.about_layer,
@@ -29,10 +29,17 @@ _ABOUT: dict[StageKind, Callable[[Facts], Iterator[str]]] = {
 }
 
 
-_OUTPUT_VECTORS = (Role.ATTENTION, Role.MLP, Role.MIXTURE, Role.STATE_SPACE, Role.RECURRENT, Role.NORM)
+_OUTPUT_VECTORS = (
+    ModuleRole.ATTENTION,
+    ModuleRole.MLP,
+    ModuleRole.MIXTURE,
+    ModuleRole.STATE_SPACE,
+    ModuleRole.RECURRENT,
+    ModuleRole.NORM,
+)
 
 
-def explained(facts: Facts) -> Explanation:
+def explained(facts: StageFacts) -> Explanation:
     """Explain a stage, mentioning only what the facts hold."""
     texts = [*_ABOUT[facts.stage.kind](facts)]
     role = None if facts.part is None else facts.part.role
@@ -44,7 +51,7 @@ def explained(facts: Facts) -> Explanation:
     return Explanation(title_of(facts), plain, tuple(_engineer(facts)), terms_in(" ".join(plain)), facts)
 
 
-def title_of(facts: Facts) -> str:
+def title_of(facts: StageFacts) -> str:
     """A stage's name and what happens there, for people."""
     stage = facts.stage
     names = {
@@ -59,11 +66,11 @@ def title_of(facts: Facts) -> str:
         return names[stage.kind]
     if stage.kind is StageKind.PROCESSOR:
         return f"{stage.address}: the scores are changed"
-    role = "" if facts.part is None or facts.part.role is Role.OTHER else f", {facts.part.role}"
+    role = "" if facts.part is None or facts.part.role is ModuleRole.OTHER else f", {facts.part.role}"
     return f"{stage.address}{role}"
 
 
-def _engineer(facts: Facts) -> Iterator[str]:
+def _engineer(facts: StageFacts) -> Iterator[str]:
     if facts.shape is not None:
         timed = "" if facts.ms is None else f", {facts.ms:.2f} ms"
         yield f"output {list(facts.shape)} {facts.model.dtype if facts.dtype is None else facts.dtype}{timed}"
@@ -73,7 +80,9 @@ def _engineer(facts: Facts) -> Iterator[str]:
     yield from sampling_text.engineer_sampling(facts)
 
 
-def happened(stage: Stage, *, size: int, prompt_length: int, found: Candidates | None, chosen: Chosen | None) -> str:
+def happened(
+    stage: Stage, *, size: int, prompt_length: int, found: Candidates | None, chosen: ChosenToken | None
+) -> str:
     """What the stage that has just run did, in one sentence.
 
     `size` is how many numbers each vector of its output has, `found` the candidates and `chosen` the token at stages

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmdbg.explain.facts import Role
+from llmdbg.explain.facts import ModuleRole
 from llmdbg.explain.roles import role_of
 from llmdbg.models.attentions import attentions
 from llmdbg.models.stages import StageKind
@@ -58,11 +58,11 @@ def _layers(anatomy: Anatomy) -> Iterator[TourStop]:
     if not layers:
         return
     found = _parts(anatomy, layers[0])
-    if Role.ATTENTION in found:
-        yield TourStop(found[Role.ATTENTION].address, 0, "a position reads from others")
-    elif reader := found.get(Role.STATE_SPACE) or found.get(Role.RECURRENT):
+    if ModuleRole.ATTENTION in found:
+        yield TourStop(found[ModuleRole.ATTENTION].address, 0, "a position reads from others")
+    elif reader := found.get(ModuleRole.STATE_SPACE) or found.get(ModuleRole.RECURRENT):
         yield TourStop(reader.address, 0, "a position takes in the ones before it")
-    for role in (Role.MLP, Role.MIXTURE):
+    for role in (ModuleRole.MLP, ModuleRole.MIXTURE):
         if role in found:
             yield TourStop(found[role].address, 0, "each position is processed by itself")
             break
@@ -74,11 +74,11 @@ def _layers(anatomy: Anatomy) -> Iterator[TourStop]:
         yield TourStop(layers[-1].address, 0, "the last layer is done")
 
 
-def _parts(anatomy: Anatomy, layer: Stage) -> dict[Role, Stage]:
+def _parts(anatomy: Anatomy, layer: Stage) -> dict[ModuleRole, Stage]:
     """The outermost module of each role in a layer."""
     inside = [stage for stage in anatomy.stages if stage.layer == layer.layer and stage.depth > 1]
     found = {}
     for stage in sorted(inside, key=lambda each: -each.depth):
         found[role_of(stage, anatomy.modules[stage.address], anatomy)] = stage
     known = [stage for stage in attentions(anatomy) if stage.layer == layer.layer]
-    return {**found, Role.ATTENTION: known[0]} if known else found
+    return {**found, ModuleRole.ATTENTION: known[0]} if known else found

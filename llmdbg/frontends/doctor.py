@@ -26,7 +26,7 @@ _PACKAGES = ("torch", "transformers", "accelerate", "greenlet", "textual")
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class AvailableDevice:
     """Where a model can run: its name for --device, what it is, and its memory in bytes."""
 
     name: str
@@ -36,7 +36,7 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DoctorReport:
     """Everything the doctor found. `versions` has None for a package that is not installed.
 
     `files` are paths by what is there, `terminal` what the screen would use, `keys` the effective keys by action, as
@@ -44,7 +44,7 @@ class Report:
     """
 
     versions: dict[str, str | None]
-    devices: tuple[Device, ...]
+    devices: tuple[AvailableDevice, ...]
     demo_model: str
     files: dict[str, str]
     settings: dict[str, Any]
@@ -93,7 +93,7 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-def examine() -> Report:
+def examine() -> DoctorReport:
     """Look at everything there is to look at."""
     from llmdbg.frontends.tui.input.keys import bound, takes_keys, typed_key
     from llmdbg.frontends.tui.input.preferences import load_preferences
@@ -104,7 +104,7 @@ def examine() -> Report:
     seen = look(environment_as_started(), preferences)
     columns, rows = shutil.get_terminal_size()
     devices, trouble = _devices()
-    return Report(
+    return DoctorReport(
         versions={
             "llmdbg": __version__,
             "python": platform.python_version(),
@@ -144,7 +144,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _devices() -> tuple[tuple[Device, ...], tuple[str, ...]]:
+def _devices() -> tuple[tuple[AvailableDevice, ...], tuple[str, ...]]:
     """The devices, and what kept them from being looked at: a broken torch is what people come to a doctor with."""
     try:
         import psutil
@@ -154,10 +154,10 @@ def _devices() -> tuple[tuple[Device, ...], tuple[str, ...]]:
 
         cpu = torch.device("cpu")
         processor = f"{torch.get_num_threads()} threads"
-        found = [Device("cpu", processor, available(cpu), int(psutil.virtual_memory().total))]
+        found = [AvailableDevice("cpu", processor, available(cpu), int(psutil.virtual_memory().total))]
         for index in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(index)
-            found.append(Device(f"cuda:{index}", torch.cuda.get_device_name(index), free, total))
+            found.append(AvailableDevice(f"cuda:{index}", torch.cuda.get_device_name(index), free, total))
     except Exception as error:
         record(error)
         message = sanitize(" ".join(str(error).split()))
@@ -189,7 +189,7 @@ def _files() -> dict[str, Path]:
     }
 
 
-def lines(report: Report) -> list[str]:
+def lines(report: DoctorReport) -> list[str]:
     """The report as lines for people; what is wrong comes first."""
     problems = _section("problems", (("-", each) for each in report.problems) if report.problems else (("none", ""),))
     return [
@@ -216,7 +216,7 @@ def _section(title: str, entries: Any) -> list[str]:
     ]
 
 
-def _device_text(device: Device) -> str:
+def _device_text(device: AvailableDevice) -> str:
     return f"{device.model}, {byte_count(device.free)} of {byte_count(device.total)} free"
 
 

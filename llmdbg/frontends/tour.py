@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _ExplainedStop:
     place: TourPlace
     explanation: Explanation
 
@@ -61,19 +61,19 @@ def walk(debugger: Debugger, out: IO[str], *, json: bool = False) -> int:
     stops = 0
     while True:
         stops += 1
-        told = _Told(tour_place(debugger.inspector), explain_here(debugger.inspector))
+        told = _ExplainedStop(tour_place(debugger.inspector), explain_here(debugger.inspector))
         _write([_json(told)] if json else _lines(told), out)
         if go_on(debugger.inspector) is None:
             return stops
 
 
-def _json(told: _Told) -> str:
+def _json(told: _ExplainedStop) -> str:
     place = told.place
     event = {"event": "tour", "stop": place.number, "of": place.of, "title": place.title}
     return line({**event, "explanation": answer_json(told.explanation)})
 
 
-def _lines(told: _Told) -> list[str]:
+def _lines(told: _ExplainedStop) -> list[str]:
     place = told.place
     return [f"stop {place.number} of {place.of}: {place.title}", *answer_lines(told.explanation), ""]
 

@@ -62,7 +62,7 @@ def _reporting(progress: ProgressCallback) -> type[Any]:
         def __init__(self, *arguments: Any, **settings: Any) -> None:
             settings.pop("name", None)
             self._counts_bytes = settings.get("unit") == "B"
-            super().__init__(*arguments, **{**settings, "disable": False, "file": _Nowhere()})
+            super().__init__(*arguments, **{**settings, "disable": False, "file": _NullStream()})
 
         def update(self, count: float | None = 1) -> bool | None:
             shown: bool | None = super().update(count)
@@ -73,7 +73,7 @@ def _reporting(progress: ProgressCallback) -> type[Any]:
     return Reporting
 
 
-class _Nowhere:
+class _NullStream:
     def write(self, _text: str) -> int:
         return 0
 

@@ -37,7 +37,7 @@ def load(spec: ModelSpec, progress: ProgressCallback | None = None) -> LoadedMod
     source = find_source(spec, report)
     config = load_config(source, trust_remote_code=spec.trust_remote_code)
     tokenizer, notes = _load_tokenizer(source, spec)
-    watch = _Watch(report)
+    watch = _LoadTimer(report)
     if spec.random_weights:
         model = random_model(source.name, spec, config, device, watch)
         notes.append("the weights are random: what this model writes means nothing")
@@ -99,7 +99,7 @@ def _remedy(source: ModelSource) -> str:
     return "fetch it again"
 
 
-class _Watch:
+class _LoadTimer:
     """Passes progress on, and times the weights from the first bytes reported: what comes before is imports."""
 
     def __init__(self, report: ProgressCallback) -> None:

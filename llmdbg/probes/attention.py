@@ -25,7 +25,7 @@ _SUM_TOLERANCE = 2e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class KeyWeight:
     """A token that is read from: its position, its text, and its weight, from 0 to 1."""
 
     position: int
@@ -34,7 +34,7 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class HeadSummary:
     """What one head does at the position.
 
     `entropy` is that of its whole row, a learned sink included, in nats; `first` the weight on the first token that it
@@ -46,11 +46,11 @@ class Head:
     first: float
     sink: float | None
     sum: float
-    reads: tuple[Read, ...]
+    reads: tuple[KeyWeight, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class HeadRead:
+class LargestWeight:
     """One of the largest weights of all heads."""
 
     head: int
@@ -77,9 +77,9 @@ class AttentionMap:
     first_key: int
     keys: int
     first_position: int
-    heads: tuple[Head, ...]
-    mean: tuple[Read, ...]
-    largest: tuple[HeadRead, ...]
+    heads: tuple[HeadSummary, ...]
+    mean: tuple[KeyWeight, ...]
+    largest: tuple[LargestWeight, ...]
     difference: float | None
     head: int | None
     notes: tuple[str, ...]
@@ -88,7 +88,7 @@ class AttentionMap:
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class QueryPosition:
     """Of which attention and position the rows are. `fed` is how many positions have been fed, this forward's included.
 
     The first `padding` positions are left padding. `text(position)` is a token's text.
@@ -102,7 +102,7 @@ class Where:
     text: Callable[[int], str]
 
 
-def attention_map(rows: Sequence[KernelRow], where: Where, *, head: int | None = None) -> AttentionMap | str:
+def attention_map(rows: Sequence[KernelRow], where: QueryPosition, *, head: int | None = None) -> AttentionMap | str:
     """Make the map of one attention from its rows, or one line that says why there is none. One copy to the host."""
     found, differences = _on_the_host(rows)
     for row, difference in zip(rows, differences, strict=True):
@@ -148,21 +148,21 @@ def attention_map(rows: Sequence[KernelRow], where: Where, *, head: int | None =
 
 def most_read(
     weights: NDArray[np.float32], first_key: int, text: Callable[[int], str], most: int = _MOST_READS
-) -> tuple[Read, ...]:
+) -> tuple[KeyWeight, ...]:
     """The keys with the largest of some weights (keys,), largest first. A key of no weight is left out."""
     order = np.argsort(-weights, kind="stable")[:most]
     return tuple(
-        Read(first_key + int(index), text(first_key + int(index)), float(weights[index]))
+        KeyWeight(first_key + int(index), text(first_key + int(index)), float(weights[index]))
         for index in order
         if weights[index] > 0
     )
 
 
-def _head(index: int, row: NDArray[np.float32], sinks: int, first: int, reads: tuple[Read, ...]) -> Head:
+def _head(index: int, row: NDArray[np.float32], sinks: int, first: int, reads: tuple[KeyWeight, ...]) -> HeadSummary:
     """`row` (keys + sinks) is a head's, the first token it can see at `first` in it."""
     whole = row.astype(np.float64)
     logarithms = np.log(whole, out=np.zeros_like(whole), where=whole > 0)
-    return Head(
+    return HeadSummary(
         head=index,
         entropy=abs(float((whole * logarithms).sum())),
         first=float(whole[first]),
@@ -172,11 +172,11 @@ def _head(index: int, row: NDArray[np.float32], sinks: int, first: int, reads: t
     )
 
 
-def _largest(weights: NDArray[np.float32], first_key: int, text: Callable[[int], str]) -> tuple[HeadRead, ...]:
+def _largest(weights: NDArray[np.float32], first_key: int, text: Callable[[int], str]) -> tuple[LargestWeight, ...]:
     order = np.argsort(-weights, axis=None, kind="stable")[:_LARGEST]
     places = [divmod(int(each), weights.shape[1]) for each in order]
     return tuple(
-        HeadRead(head, first_key + key, text(first_key + key), float(weights[head, key]))
+        LargestWeight(head, first_key + key, text(first_key + key), float(weights[head, key]))
         for head, key in places
         if weights[head, key] > 0
     )

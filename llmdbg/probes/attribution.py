@@ -70,7 +70,7 @@ class Attribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Module:
+class ModuleOutput:
     """What a module in a layer gave at the focus, and the vectors of the same width that it was given."""
 
     address: str
@@ -80,18 +80,18 @@ class Module:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class LayerResidual:
     """A layer at the focus: the residual stream before and after it, and its modules in the order they ran."""
 
     address: str
     layer: int | None
     before: Vector
     after: Vector
-    modules: tuple[Module, ...]
+    modules: tuple[ModuleOutput, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ResidualPart:
     """One of the vectors that a layer's change is the sum of."""
 
     address: str
@@ -100,7 +100,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Readout:
+class LogitReadout:
     """From a residual vector to one token's logit, with the norm's scale frozen: `direction` · vector + `constant`."""
 
     direction: Vector
@@ -109,7 +109,7 @@ class Readout:
     capped: float | None
 
 
-def parts_of(layer: Layer, epsilon: float) -> tuple[Part, ...] | None:
+def parts_of(layer: LayerResidual, epsilon: float) -> tuple[ResidualPart, ...] | None:
     """The parts whose sum is what a layer added, None where no modules of it add up to that. `epsilon` is the dtype's.
 
     Sums of up to three modules are tried first, each with what it gave, or that less something it was given.
@@ -122,7 +122,7 @@ def parts_of(layer: Layer, epsilon: float) -> tuple[Part, ...] | None:
     return _scaled(layer, change, epsilon)
 
 
-def readout(lens: Lens, residual: Tensor, id: int) -> Readout:
+def readout(lens: Lens, residual: Tensor, id: int) -> LogitReadout:
     """How a residual vector (width,) becomes the logit of token `id`. Raises LensError where that is not linear.
 
     Waits for the device.
@@ -144,12 +144,12 @@ def readout(lens: Lens, residual: Tensor, id: int) -> Readout:
     if not (np.all(np.isfinite(direction)) and np.all(np.isfinite((shown, constant)))):
         raise LensError(f"the score of token {id} is not finite here: {_WHERE_IT_BEGAN}")
     if lens.soft_cap is None:
-        return Readout(direction, constant, shown, None)
-    return Readout(direction, constant, float(direction @ _numbers(residual) + constant), shown)
+        return LogitReadout(direction, constant, shown, None)
+    return LogitReadout(direction, constant, float(direction @ _numbers(residual) + constant), shown)
 
 
 def attribution(
-    read: Readout, layers: Sequence[Layer], epsilon: float
+    read: LogitReadout, layers: Sequence[LayerResidual], epsilon: float
 ) -> tuple[tuple[AttributionTerm, ...], tuple[str, ...]]:
     """The terms of a logit, and the layers that are one term each. `layers` are those up to where it is read."""
     terms = [AttributionTerm("embed", "embedding", None, float(read.direction @ layers[0].before))]
@@ -162,7 +162,7 @@ def attribution(
         parts = parts_of(layer, epsilon)
         if parts is None:
             whole.append(layer.address)
-            parts = (Part(layer.address, "layer", layer.after - layer.before),)
+            parts = (ResidualPart(layer.address, "layer", layer.after - layer.before),)
         terms += [
             AttributionTerm(each.address, each.what, layer.layer, float(read.direction @ each.vector)) for each in parts
         ]
@@ -171,13 +171,13 @@ def attribution(
     return tuple(terms), tuple(whole)
 
 
-def _sums(modules: Sequence[Module]) -> Iterator[tuple[Part, ...]]:
+def _sums(modules: Sequence[ModuleOutput]) -> Iterator[tuple[ResidualPart, ...]]:
     """Every choice of up to three modules, each with one of the ways it may be meant, the likeliest first."""
     # What a dropout behind an attention gives is the attention's own.
     modules = sorted(modules, key=lambda each: each.what == "other")
-    ways = [[Part(each.address, each.what, each.output)] for each in modules]
+    ways = [[ResidualPart(each.address, each.what, each.output)] for each in modules]
     given = [
-        [*way, *(Part(each.address, each.what, each.output - one) for one in each.inputs)]
+        [*way, *(ResidualPart(each.address, each.what, each.output - one) for one in each.inputs)]
         for way, each in zip(ways, modules, strict=True)
     ]
     for options in (ways, given):
@@ -186,14 +186,14 @@ def _sums(modules: Sequence[Module]) -> Iterator[tuple[Part, ...]]:
                 yield from product(*chosen)
 
 
-def _is_met(change: Vector, vectors: Sequence[Vector], layer: Layer, epsilon: float) -> bool:
+def _is_met(change: Vector, vectors: Sequence[Vector], layer: LayerResidual, epsilon: float) -> bool:
     """Whether vectors add up to a change, but for what rounding leaves at each number."""
     left = np.abs(change - sum(vectors))
     size = np.abs(layer.before) + np.abs(layer.after) + sum(np.abs(each) for each in vectors)
     return bool(np.all(left <= _ROUNDINGS * epsilon * size))
 
 
-def _scaled(layer: Layer, change: Vector, epsilon: float) -> tuple[Part, ...] | None:
+def _scaled(layer: LayerResidual, change: Vector, epsilon: float) -> tuple[ResidualPart, ...] | None:
     """The parts where what modules gave is added with a factor, if there is exactly one way to see it so."""
     if not layer.modules or not np.all(np.isfinite(change)):
         return None
@@ -213,7 +213,7 @@ def _scaled(layer: Layer, change: Vector, epsilon: float) -> tuple[Part, ...] | 
         return None
     least = _ROUNDINGS * epsilon * float(np.linalg.norm(np.abs(layer.before) + np.abs(layer.after)))
     return tuple(
-        Part(module.address, module.what, vector)
+        ResidualPart(module.address, module.what, vector)
         for module, vector, factor in zip(modules, vectors, factors, strict=True)
         if abs(factor) > least
     )

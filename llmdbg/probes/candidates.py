@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ScoreStep:
     """A candidate's score after one stage, and the probability it would have had there."""
 
     address: str
@@ -37,7 +37,7 @@ class Candidate:
     logit: float
     prob: float
     cut_by: str | None
-    path: tuple[Step, ...]
+    path: tuple[ScoreStep, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenToken:
     """The token that was taken, with its probability and rank among the scores it was drawn from."""
 
     id: int
@@ -68,7 +68,7 @@ class Chosen:
 @torch.no_grad()
 def candidates(
     trail: Sequence[tuple[str, Tensor]], text_of: Callable[[int], str], *, top: int = 10, chosen: Tensor | None = None
-) -> tuple[Candidates, Chosen | None]:
+) -> tuple[Candidates, ChosenToken | None]:
     """Rank the likeliest `top` tokens at the end of `trail`: (address, scores (1, vocabulary) float32) pairs.
 
     Tokens that were cut follow those that were not, in the order they would have had. Waits for the device once.
@@ -114,7 +114,7 @@ def _arranged(
     values: np.ndarray,
     shown: int,
     has_chosen: bool,
-) -> tuple[Candidates, Chosen | None]:
+) -> tuple[Candidates, ChosenToken | None]:
     addresses = [address for address, _ in trail]
     stages, picked = len(trail), shown + has_chosen
     ids = [int(id) for id in counts[:picked]]
@@ -124,7 +124,7 @@ def _arranged(
     rows = []
     for column in range(shown):
         path = tuple(
-            Step(address, float(logits[stage, column]), float(probs[stage, column]))
+            ScoreStep(address, float(logits[stage, column]), float(probs[stage, column]))
             for stage, address in enumerate(addresses)
         )
         cut_by = next((step.address for step in path if step.logit == -math.inf), None)
@@ -138,4 +138,4 @@ def _arranged(
     found = Candidates(addresses[-1], tuple(rows), float(values[-1]), alive[-1], trail[-1][1].shape[-1], cuts)
     if not has_chosen:
         return found, None
-    return found, Chosen(ids[-1], text_of(ids[-1]), float(probs[-1, -1]), int(counts[-1]) + 1)
+    return found, ChosenToken(ids[-1], text_of(ids[-1]), float(probs[-1, -1]), int(counts[-1]) + 1)

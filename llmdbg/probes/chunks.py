@@ -85,7 +85,7 @@ class Chunks:
 
 def chunks(tensor: Tensor, *, careful: bool, columns: bool) -> Chunks:
     """Pass over a tensor of one number or more."""
-    made, offset, columns_so_far = _Making(), 0, None
+    made, offset, columns_so_far = _ChunkBuilder(), 0, None
     for piece in _pieces(tensor):
         numbers = compared(piece)
         made.add(numbers.reshape(-1), offset, careful=careful)
@@ -122,7 +122,7 @@ def extremes(numbers: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(slots=True)
-class _Making:
+class _ChunkBuilder:
     parts: list[tuple[Tensor, ...]] = field(default_factory=list)
 
     def add(self, numbers: Tensor, offset: int, *, careful: bool) -> None:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmdbg.probes.values import Number
+    from llmdbg.probes.values import PlainNumber
 
 FORMATS = {
     "float64": (53, -1021),
@@ -26,7 +26,7 @@ _MOST_DIGITS = 17
 _WHOLE_BELOW = 1e7
 
 
-def digits(value: Number, dtype: str) -> str:
+def digits(value: PlainNumber, dtype: str) -> str:
     """`value` as a decimal that rounds to it in `dtype` and to nothing else, and is as short as such a one can be.
 
     Whole numbers below ten million are written as such. Integers, booleans and dtypes unknown here are told in full.

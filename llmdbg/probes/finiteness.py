@@ -22,7 +22,7 @@ _WIDTH = 9  # absmax, nan, +inf, -inf, index, value there, zeros, subnormal, lea
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class TensorExtent:
     """How far the values of a tensor reach.
 
     `absmax` is the largest magnitude among the finite values, 0 where there are none, `least` the smallest that is not
@@ -119,7 +119,7 @@ def _ordered(values: Tensor, axis: int | None) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
+class _MeasuredTensor:
     """A tensor that was measured: what is known of it without looking at its values."""
 
     shape: tuple[int, ...]
@@ -132,20 +132,20 @@ class FinitenessRecorder:
     """Extents of many tensors, left on the device until they are asked for. It keeps none of the tensors."""
 
     def __init__(self) -> None:
-        self._measured: list[_Measured] = []
+        self._measured: list[_MeasuredTensor] = []
 
     def record(self, tensor: Tensor, axis: int | None = None) -> int:
         """Measure a tensor; what is returned is its number in `collect`. May be called inside a forward."""
-        self._measured.append(_Measured(tuple(tensor.shape), tensor.dtype, axis, measure(tensor, axis)))
+        self._measured.append(_MeasuredTensor(tuple(tensor.shape), tensor.dtype, axis, measure(tensor, axis)))
         return len(self._measured) - 1
 
-    def collect(self) -> list[Extent]:
+    def collect(self) -> list[TensorExtent]:
         """Every extent so far, in one copy to the host."""
         rows = iter(_on_host([each.buffer for each in self._measured if each.buffer.numel()]))
         return [_extent(each, next(rows) if each.buffer.numel() else None) for each in self._measured]
 
 
-def extents(tensors: list[tuple[Tensor, int | None]]) -> list[Extent]:
+def extents(tensors: list[tuple[Tensor, int | None]]) -> list[TensorExtent]:
     """The extents of some tensors, each with the dimension that runs over positions, in one copy to the host."""
     recorder = FinitenessRecorder()
     for tensor, axis in tensors:
@@ -168,13 +168,13 @@ def _on_host(buffers: list[Tensor]) -> list[list[float]]:
     return host
 
 
-def _extent(measured: _Measured, row: list[float] | None) -> Extent:
+def _extent(measured: _MeasuredTensor, row: list[float] | None) -> TensorExtent:
     size, dtype = math.prod(measured.shape), dtype_name(measured.dtype)
     if row is None:
-        return Extent(measured.shape, dtype, size, 0.0, 0.0, 0.0, 0, 0, 0, 0, 0, None, None)
+        return TensorExtent(measured.shape, dtype, size, 0.0, 0.0, 0.0, 0, 0, 0, 0, 0, None, None)
     absmax, nan, plus, minus, index, value, zeros, subnormal, least = row
     bad = nan + plus + minus > 0
-    return Extent(
+    return TensorExtent(
         shape=measured.shape,
         dtype=dtype,
         size=size,

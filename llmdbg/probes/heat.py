@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Heat:
+class Heatmap:
     """Cells (rows, columns) float32, each of a block of a matrix that is `height` x `width` numbers.
 
     `of` is `largest` for the number of the largest magnitude in the block with its sign, or `mean`. A block with NaN in
@@ -38,7 +38,7 @@ class Heat:
 
 
 @torch.no_grad()
-def heat(tensor: Tensor, *, rows: int = 24, columns: int = 64, mean: bool = False) -> Heat | None:
+def heat(tensor: Tensor, *, rows: int = 24, columns: int = 64, mean: bool = False) -> Heatmap | None:
     """Reduce a tensor to at most `rows` x `columns` cells, where it lies; only those are copied to the host.
 
     All dimensions but the last run downwards; a single row is folded into several. None for an empty tensor.
@@ -53,16 +53,16 @@ def heat(tensor: Tensor, *, rows: int = 24, columns: int = 64, mean: bool = Fals
     if folded:
         across = min(columns, *(band.shape[1] for band in bands))
     cells = to_host(torch.stack([_cells(band, across, mean=mean) for band in bands]))
-    return Heat(cells, height, width, "mean" if mean else "largest", *_scale(cells), folded)
+    return Heatmap(cells, height, width, "mean" if mean else "largest", *_scale(cells), folded)
 
 
-def coarser(found: Heat, rows: int, columns: int) -> Heat:
+def coarser(found: Heatmap, rows: int, columns: int) -> Heatmap:
     """The same picture in at most `rows` x `columns` cells. Means are weighed as if all blocks were of one size."""
     cells = np.stack([_merged(found.cells[first:last], 0, found.of) for first, last in _blocks(len(found.cells), rows)])
     cells = np.stack(
         [_merged(cells[:, first:last], 1, found.of) for first, last in _blocks(cells.shape[1], columns)], 1
     )
-    return Heat(cells, found.height, found.width, found.of, *_scale(cells), found.folded)
+    return Heatmap(cells, found.height, found.width, found.of, *_scale(cells), found.folded)
 
 
 def _bands(matrix: Tensor, rows: int, columns: int) -> Iterator[Tensor]:

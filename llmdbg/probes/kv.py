@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class CachedTensor:
     """One tensor that a cache layer keeps: `name` is `keys`, `values`, or which state it is."""
 
     name: str
@@ -32,7 +32,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerCache:
+class CacheLayer:
     """What the cache keeps of one layer.
 
     `kind` is full, sliding, static, static sliding, quantised, state, one of these `+ state`, or none. `first` to
@@ -55,11 +55,11 @@ class LayerCache:
     bytes: int
     storage: int
     growth: int | None
-    tensors: tuple[Held, ...]
+    tensors: tuple[CachedTensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Rotation:
+class RotaryAngles:
     """How the queries and keys of one position are turned, from what the model's own rotary module gave.
 
     `angles` are in radians, from -π to π, one for each frequency, in the model's own order. `heard_at` is the address
@@ -76,7 +76,7 @@ class CacheMap:
     """The whole cache. `positions` says how positions are told apart, and `rotation` by which angles, if by any."""
 
     cache: str
-    layers: tuple[LayerCache, ...]
+    layers: tuple[CacheLayer, ...]
     bytes: int
     storage: int
     growth: int | None
@@ -84,27 +84,27 @@ class CacheMap:
     text: str
     padding: int
     positions: str
-    rotation: Rotation | None
+    rotation: RotaryAngles | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LayerMap:
+class CacheLayerDetail:
     """One layer in detail: the norms over all heads of the keys and values of each position held, from `first` on.
 
     Both are (positions,) float32, and empty where the layer keeps none that can be read.
     """
 
     cache: str
-    layer: LayerCache
+    layer: CacheLayer
     position: int
     text: str
     positions: str
-    rotation: Rotation | None
+    rotation: RotaryAngles | None
     key_norms: NDArray[np.float32] = field(repr=False)
     value_norms: NDArray[np.float32] = field(repr=False)
 
 
-def layer_cache(layer: Any, index: int, *, position: int, padding: int) -> LayerCache:
+def layer_cache(layer: Any, index: int, *, position: int, padding: int) -> CacheLayer:
     """What one layer of a transformers cache holds, seen from the focus `position`; the first `padding` are padding."""
     tensors = dict(_tensors(layer))
     fed = _fed(layer) if "keys" in tensors or _is_quantised(layer) else 0
@@ -112,7 +112,7 @@ def layer_cache(layer: Any, index: int, *, position: int, padding: int) -> Layer
     kept = _kept(layer, fed, capacity)
     first = fed - kept if kept else None
     size = sum(tensor.nbytes for tensor in tensors.values())
-    return LayerCache(
+    return CacheLayer(
         layer=index,
         kind=_kind(layer, capacity, window),
         first=first,
@@ -129,13 +129,13 @@ def layer_cache(layer: Any, index: int, *, position: int, padding: int) -> Layer
         storage=_storage(tensors),
         growth=_growth(layer, tensors, kept, capacity, window),
         tensors=tuple(
-            Held(name, tuple(tensor.shape), dtype_name(tensor.dtype), str(tensor.device), tensor.nbytes)
+            CachedTensor(name, tuple(tensor.shape), dtype_name(tensor.dtype), str(tensor.device), tensor.nbytes)
             for name, tensor in tensors.items()
         ),
     )
 
 
-def norms(layer: Any, held: LayerCache) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def norms(layer: Any, held: CacheLayer) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The norms over all heads of the keys and the values of each position held, in float32. One copy to the host."""
     kept: list[Any] = [getattr(layer, name, None) for name in ("keys", "values")]
     both = [tensor for tensor in kept if _readable(layer, tensor)]
@@ -147,13 +147,13 @@ def norms(layer: Any, held: LayerCache) -> tuple[NDArray[np.float32], NDArray[np
     return host[0], host[1]
 
 
-def rotation(heard_at: str, numbers: Tensor, *, has_position: bool) -> Rotation:
+def rotation(heard_at: str, numbers: Tensor, *, has_position: bool) -> RotaryAngles:
     """Make angles of the rows of cos and sin, as `rotary_row` has them: atan2(sin, cos). One copy to the host."""
     host = numbers.cpu()
     position_id = int(host[0]) if has_position else None
     cos, sin = host[1:].chunk(2)
     pairs = torch.atan2(sin, cos)[_distinct(cos, sin)]
-    return Rotation(heard_at, position_id, tuple(pairs.tolist()))
+    return RotaryAngles(heard_at, position_id, tuple(pairs.tolist()))
 
 
 def rotary_row(cos: Tensor, sin: Tensor, position_ids: Tensor | None, index: int) -> Tensor:

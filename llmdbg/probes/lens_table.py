@@ -30,7 +30,7 @@ class LensCandidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class FollowedToken:
     """Where a token that is followed stands in a row. `rank` counts from 1; tokens with equal scores share one."""
 
     id: int
@@ -48,7 +48,7 @@ class LensRow:
     layer: int | None
     top: tuple[LensCandidate, ...]
     entropy: float
-    followed: tuple[Followed, ...]
+    followed: tuple[FollowedToken, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class LensTable:
 
     position: int
     rows: tuple[LensRow, ...]
-    prediction: Followed | None
+    prediction: FollowedToken | None
     first: str | None
     stays: str | None
     model: bool
@@ -156,7 +156,7 @@ def _row(address: str, layer: int | None, numbers: list[float], top: int, text_o
         layer,
         tuple(LensCandidate(int(id), text_of(int(id)), logit, prob) for id, logit, prob in candidates),
         entropy,
-        tuple(Followed(int(id), text_of(int(id)), int(rank), logit, prob) for id, rank, logit, prob in followed),
+        tuple(FollowedToken(int(id), text_of(int(id)), int(rank), logit, prob) for id, rank, logit, prob in followed),
     )
 
 

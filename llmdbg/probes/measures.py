@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llmdbg.probes.quantities import OF_OUTPUT, Value, is_of_prediction, of_token
+from llmdbg.probes.quantities import OF_OUTPUT, QuantityValue, is_of_prediction, of_token
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,7 @@ _NO_TOKENS: Mapping[str, int] = {}
 _EXTREMES = frozenset({"min", "max", "absmax"})
 _PROBABILITIES = frozenset({"entropy", "top1_prob"})
 
-Scalar = tuple[str, "Tensor"]
+NamedScalar = tuple[str, "Tensor"]
 
 
 def needs_output(names: Collection[str]) -> bool:
@@ -41,7 +41,7 @@ def measure(
     scores: Tensor | None = None,
     tokens: Mapping[str, int] = _NO_TOKENS,
     text_of: Callable[[int], str] = str,
-) -> dict[str, Value]:
+) -> dict[str, QuantityValue]:
     """Measure what `names` ask for. One copy to the host, and none where nothing is to be measured.
 
     `tensor` is a stage's whole output, of any shape and dtype (complex values are measured by their magnitude);
@@ -50,8 +50,8 @@ def measure(
     What cannot be known (no tensor, an empty one, no scores, a token the scores do not have) is left out, and so is any
     name that is not measured, like `layer`.
     """
-    floats: list[Scalar] = []
-    counts: list[Scalar] = []
+    floats: list[NamedScalar] = []
+    counts: list[NamedScalar] = []
     if tensor is not None and needs_output(names) and tensor.numel():
         values = _as_float32(tensor)
         floats.extend(_numbers(names, values))
@@ -74,7 +74,7 @@ def _as_float32(tensor: Tensor) -> Tensor:
     return (values.abs() if values.is_complex() else values).to(torch.float32)
 
 
-def _numbers(names: Collection[str], values: Tensor) -> Iterator[Scalar]:
+def _numbers(names: Collection[str], values: Tensor) -> Iterator[NamedScalar]:
     if not _EXTREMES.isdisjoint(names):
         low, high = torch.aminmax(values)
         yield "min", low
@@ -89,14 +89,14 @@ def _numbers(names: Collection[str], values: Tensor) -> Iterator[Scalar]:
         yield "norm", values.square().sum().sqrt()
 
 
-def _counts(names: Collection[str], values: Tensor) -> Iterator[Scalar]:
+def _counts(names: Collection[str], values: Tensor) -> Iterator[NamedScalar]:
     if "nan" in names:
         yield "nan", torch.count_nonzero(values.isnan())
     if "inf" in names:
         yield "inf", torch.count_nonzero(values.isinf())
 
 
-def _probabilities(names: Collection[str], row: Tensor, tokens: Mapping[str, int]) -> Iterator[Scalar]:
+def _probabilities(names: Collection[str], row: Tensor, tokens: Mapping[str, int]) -> Iterator[NamedScalar]:
     asked = [(name, id) for text, id in tokens.items() if (name := of_token("prob", text)) in names]
     if not asked and _PROBABILITIES.isdisjoint(names):
         return
@@ -109,7 +109,7 @@ def _probabilities(names: Collection[str], row: Tensor, tokens: Mapping[str, int
         yield name, probs[id]
 
 
-def _ranks(names: Collection[str], row: Tensor, tokens: Mapping[str, int]) -> Iterator[Scalar]:
+def _ranks(names: Collection[str], row: Tensor, tokens: Mapping[str, int]) -> Iterator[NamedScalar]:
     if "top1" in names:
         yield "top1", row.argmax()
     for text, id in tokens.items():
@@ -118,7 +118,7 @@ def _ranks(names: Collection[str], row: Tensor, tokens: Mapping[str, int]) -> It
             yield name, torch.count_nonzero(row <= row[id])
 
 
-def _on_host(floats: list[Scalar], counts: list[Scalar]) -> dict[str, float]:
+def _on_host(floats: list[NamedScalar], counts: list[NamedScalar]) -> dict[str, float]:
     """Copy scalars, float32 and int64, to the host together."""
     scalars = [*floats, *counts]
     if len(scalars) <= 1:
@@ -137,15 +137,15 @@ def _on_host(floats: list[Scalar], counts: list[Scalar]) -> dict[str, float]:
     return {name: number for (name, _), number in zip(scalars, numbers, strict=True)}
 
 
-def _stacked(scalars: list[Scalar], home: torch.device) -> Tensor:
+def _stacked(scalars: list[NamedScalar], home: torch.device) -> Tensor:
     return torch.stack([value if value.device == home else value.to(home) for _, value in scalars])
 
 
 def _named(
     names: Collection[str], found: Mapping[str, float], text_of: Callable[[int], str], size: int
-) -> dict[str, Value]:
+) -> dict[str, QuantityValue]:
     """What was asked for, from what was copied."""
-    named: dict[str, Value] = {name: value for name, value in found.items() if name in names}
+    named: dict[str, QuantityValue] = {name: value for name, value in found.items() if name in names}
     if "absmax" in names and "min" in found:
         named["absmax"] = max(abs(found["min"]), abs(found["max"]))
     if "top1" in found:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
-Value = int | float | str | bool | None
+QuantityValue = int | float | str | bool | None
 """What a name or an expression is worth. None is unknown: it was not measured, or cannot be known here."""
 
 OF_OUTPUT = {

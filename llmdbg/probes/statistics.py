@@ -23,7 +23,7 @@ _MOST_ALIKE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class ValueStatistics:
     """Statistics of some values, in float32: population standard deviation, L2 norm, counts of NaN and infinite.
 
     A NaN among the values makes min, max, mean, std and norm NaN.
@@ -45,8 +45,8 @@ class Statistics:
     shape: tuple[int, ...]
     dtype: str
     device: str
-    numbers: Numbers | None
-    focus: Numbers | None = None
+    numbers: ValueStatistics | None
+    focus: ValueStatistics | None = None
     focus_position: int | None = None
 
 
@@ -121,7 +121,7 @@ def _measured(values: Tensor, axis: int | None) -> Tensor:
     return torch.cat((torch.stack((low, high, mean, std, norm), -1), counts), -1)
 
 
-def read(buffers: Sequence[Tensor]) -> list[Numbers | None]:
+def read(buffers: Sequence[Tensor]) -> list[ValueStatistics | None]:
     """Copy what `measure` computed to the host, all of it at once. An empty tensor has no numbers (None)."""
     filled = [buffer for buffer in buffers if buffer.numel()]
     if not filled:
@@ -132,10 +132,10 @@ def read(buffers: Sequence[Tensor]) -> list[Numbers | None]:
     return [_numbers(next(rows)) if buffer.numel() else None for buffer in buffers]
 
 
-def _numbers(row: np.ndarray) -> Numbers:
+def _numbers(row: np.ndarray) -> ValueStatistics:
     low, high, mean, std, norm = (float(value) for value in row[:_FLOATS])
     nan, inf = (int(count) for count in row[_FLOATS:].view("int64"))
-    return Numbers(low, high, mean, std, norm, nan, inf)
+    return ValueStatistics(low, high, mean, std, norm, nan, inf)
 
 
 class StatisticsRecorder:
@@ -164,7 +164,7 @@ class StatisticsRecorder:
             self._buffers.append(measure(tensor))
         self._keys.append(key)
 
-    def collect(self) -> list[tuple[str, Numbers | None]]:
+    def collect(self) -> list[tuple[str, ValueStatistics | None]]:
         """Everything recorded since the last call, in order, in one copy to the host."""
         self._measure_small()
         numbers = read([buffer for buffer in self._buffers if buffer is not None])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-Number = complex | float | int | bool
+PlainNumber = complex | float | int | bool
 
 _FIRST = 4
 _KINDS = ("nan", "inf", "negative_inf")
@@ -35,11 +35,11 @@ class LocatedNumber:
     """One number, and its index in the whole tensor, dimension by dimension."""
 
     index: Index
-    value: Number
+    value: PlainNumber
 
 
 @dataclass(frozen=True, slots=True)
-class Outlier:
+class OutlierDimension:
     """A dimension of the last axis, and the largest magnitude in it."""
 
     dimension: int
@@ -47,7 +47,7 @@ class Outlier:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class ValueSummary:
     """What stands out among `size` numbers. Every index is that of a number in the whole tensor.
 
     `min` and `max` leave NaN out and are None where there is no other number; of complex numbers they are those of the
@@ -67,7 +67,7 @@ class Summary:
     first_nan: tuple[Index, ...] = ()
     first_inf: tuple[Index, ...] = ()
     first_negative_inf: tuple[Index, ...] = ()
-    outliers: tuple[Outlier, ...] = ()
+    outliers: tuple[OutlierDimension, ...] = ()
     outlier_count: int | None = None
     outlier_rule: str = OUTLIER_RULE
 
@@ -84,7 +84,7 @@ def unreadable(tensor: Tensor) -> str:
 
 
 @torch.no_grad()
-def window(tensor: Tensor, offset: int, count: int) -> tuple[Number, ...]:
+def window(tensor: Tensor, offset: int, count: int) -> tuple[PlainNumber, ...]:
     """`count` numbers of a tensor read row by row, from number `offset` on; fewer at its end.
 
     Copies those to the host and no others, however the tensor lies in memory.
@@ -97,13 +97,13 @@ def window(tensor: Tensor, offset: int, count: int) -> tuple[Number, ...]:
 
 
 @torch.no_grad()
-def summary(tensor: Tensor, axes: Axes | None = None, *, largest: int = 8) -> Summary:
+def summary(tensor: Tensor, axes: Axes | None = None, *, largest: int = 8) -> ValueSummary:
     """Say what stands out in a tensor, with its `largest` numbers by magnitude.
 
     Where the tensor is a slice of another, `axes` are what was taken of that: indices are of the other then.
     """
     if not tensor.numel():
-        return Summary(0)
+        return ValueSummary(0)
     axes = whole(tensor.shape) if axes is None else axes
     by_dimension = tensor.is_floating_point() and tensor.dim() > 0 and tensor.shape[-1] <= _MOST_DIMENSIONS
     found = _told(chunks(tensor.detach(), careful=False, columns=by_dimension), axes, largest)
@@ -118,7 +118,7 @@ def to_host(tensor: Tensor) -> np.ndarray[Any, Any]:
     return tensor.cpu().numpy()
 
 
-def _told(table: Chunks, axes: Axes, largest: int) -> Summary | None:
+def _told(table: Chunks, axes: Axes, largest: int) -> ValueSummary | None:
     """What a pass found, in one copy to the host; None where it has to be careful and was not."""
     places = {"largest": table.largest(largest), "min": table.least(), "max": table.greatest()}
     places |= {kind: table.first(n, _FIRST) for n, kind in enumerate(_KINDS[: len(table.counts)])}
@@ -143,7 +143,7 @@ def _told(table: Chunks, axes: Axes, largest: int) -> Summary | None:
     counts = dict(zip(_KINDS, host["counts"].tolist(), strict=False))
     indices = {kind: tuple(each.index for each in found.get(kind, ())) for kind in _KINDS}
     outliers, outlier_count = _outliers_read(host, axes) if table.columns is not None else ((), None)
-    return Summary(
+    return ValueSummary(
         table.tensor.numel(),
         next(iter(found["min"]), None),
         next(iter(found["max"]), None),
@@ -166,10 +166,10 @@ def _outliers(columns: Tensor) -> dict[str, Tensor]:
     return {"outlier_count": held.sum().reshape(1), "dimensions": top.indices, "magnitudes": top.values.double()}
 
 
-def _outliers_read(host: dict[str, np.ndarray[Any, Any]], axes: Axes) -> tuple[tuple[Outlier, ...], int]:
+def _outliers_read(host: dict[str, np.ndarray[Any, Any]], axes: Axes) -> tuple[tuple[OutlierDimension, ...], int]:
     last = next(each for each in reversed(axes) if isinstance(each, range))
     pairs = zip(host["dimensions"].tolist(), host["magnitudes"].tolist(), strict=True)
-    outliers = tuple(Outlier(last[dimension], absmax) for dimension, absmax in pairs if absmax >= 0)
+    outliers = tuple(OutlierDimension(last[dimension], absmax) for dimension, absmax in pairs if absmax >= 0)
     return outliers, int(host["outlier_count"][0])
 
 
@@ -191,7 +191,7 @@ def _exact(tensor: Tensor) -> Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor.long()
 
 
-def _as_python(numbers: np.ndarray[Any, Any], dtype: torch.dtype) -> tuple[Number, ...]:
+def _as_python(numbers: np.ndarray[Any, Any], dtype: torch.dtype) -> tuple[PlainNumber, ...]:
     return tuple(map(bool, numbers.tolist())) if dtype is torch.bool else tuple(numbers.tolist())
 
 

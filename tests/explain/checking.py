@@ -13,7 +13,7 @@ import torch
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.explain.explanation import Explanation
-from llmdbg.explain.facts import Facts
+from llmdbg.explain.facts import StageFacts
 from llmdbg.models.attentions import attentions
 from llmdbg.models.stages import StageKind
 
@@ -243,6 +243,6 @@ def _words(session: Debugger) -> Iterator[str]:
     yield event.stage.address.rpartition(".")[2]
 
 
-def run_numbers(facts: Facts) -> tuple[object, ...]:
+def run_numbers(facts: StageFacts) -> tuple[object, ...]:
     """What another prompt or another layer has to change."""
     return (facts.norm, facts.moved, facts.guesses, facts.entropy, facts.choice, facts.prompt, facts.reads)

@@ -10,7 +10,7 @@ import pytest
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.explaining import explain_here, explain_stage
 from llmdbg.errors import CommandError
-from llmdbg.explain.facts import Role
+from llmdbg.explain.facts import ModuleRole
 from llmdbg.explain.roles import norm_formula
 from llmdbg.frontends.answers import answer_lines
 from llmdbg.models.stages import StageKind
@@ -151,24 +151,24 @@ def test_a_norm_that_does_something_else_is_given_no_formula() -> None:
 @pytest.mark.parametrize(
     ("name", "address", "role"),
     [
-        ("llama", "0.self_attn", Role.ATTENTION),
-        ("gpt2", "0.attn", Role.ATTENTION),
-        ("falcon", "0.self_attention", Role.ATTENTION),
-        ("mamba", "0.mixer", Role.STATE_SPACE),
-        ("mamba", "0.mixer.conv1d", Role.CONVOLUTION),
-        ("gpt2", "0.mlp.c_fc", Role.PROJECTION),
-        ("mixtral", "0.mlp", Role.MIXTURE),
-        ("mixtral", "0.mlp.gate", Role.ROUTER),
-        ("mixtral", "0.mlp.experts", Role.EXPERTS),
-        ("gpt2", "0.mlp.dropout", Role.DROPOUT),
-        ("gpt2", "transformer.wpe", Role.TABLE),
-        ("qwen3_next", "0.linear_attn", Role.RECURRENT),
-        ("llama", "model.rotary_emb", Role.ROTARY),
-        ("rwkv", "0.feed_forward", Role.OTHER),
-        ("phi3", "0.mlp", Role.MLP),
+        ("llama", "0.self_attn", ModuleRole.ATTENTION),
+        ("gpt2", "0.attn", ModuleRole.ATTENTION),
+        ("falcon", "0.self_attention", ModuleRole.ATTENTION),
+        ("mamba", "0.mixer", ModuleRole.STATE_SPACE),
+        ("mamba", "0.mixer.conv1d", ModuleRole.CONVOLUTION),
+        ("gpt2", "0.mlp.c_fc", ModuleRole.PROJECTION),
+        ("mixtral", "0.mlp", ModuleRole.MIXTURE),
+        ("mixtral", "0.mlp.gate", ModuleRole.ROUTER),
+        ("mixtral", "0.mlp.experts", ModuleRole.EXPERTS),
+        ("gpt2", "0.mlp.dropout", ModuleRole.DROPOUT),
+        ("gpt2", "transformer.wpe", ModuleRole.TABLE),
+        ("qwen3_next", "0.linear_attn", ModuleRole.RECURRENT),
+        ("llama", "model.rotary_emb", ModuleRole.ROTARY),
+        ("rwkv", "0.feed_forward", ModuleRole.OTHER),
+        ("phi3", "0.mlp", ModuleRole.MLP),
     ],
 )
-def test_what_a_module_is_for(name: str, address: str, role: Role) -> None:
+def test_what_a_module_is_for(name: str, address: str, role: ModuleRole) -> None:
     session = tiny_session(name)
     part = explain_stage(session.inspector, session.run.stages.find(address)).facts.part
     assert part is not None

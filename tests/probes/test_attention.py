@@ -20,7 +20,7 @@ from llmdbg.models.attentions import KernelCall, attentions
 from llmdbg.models.loading import load
 from llmdbg.models.spec import ModelSpec
 from llmdbg.models.tokens import encode_prompt
-from llmdbg.probes.attention import AttentionMap, Where, attention_map
+from llmdbg.probes.attention import AttentionMap, QueryPosition, attention_map
 from llmdbg.probes.kernel_rows import rows
 from tests.attention_kernels import eager_weights, heated_kernel, opaque_kernel, registered, session_over
 from tests.engine.test_real_text import as_mistral
@@ -138,7 +138,7 @@ def _call(**changes: Any) -> KernelCall:
 def _map(calls: list[KernelCall], position: int = 5, **changes: Any) -> AttentionMap | str:
     found = rows(calls, position, 6)
     assert not isinstance(found, str), found
-    return attention_map(found, Where("0", 0, position, 6, changes.pop("padding", 0), str), **changes)
+    return attention_map(found, QueryPosition("0", 0, position, 6, changes.pop("padding", 0), str), **changes)
 
 
 def test_the_numbers_told_are_those_of_the_weights() -> None:

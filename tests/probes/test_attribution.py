@@ -10,7 +10,7 @@ from torch import nn
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import LensError
-from llmdbg.probes.attribution import Attribution, Layer, Module, attribution, parts_of, readout
+from llmdbg.probes.attribution import Attribution, LayerResidual, ModuleOutput, attribution, parts_of, readout
 from llmdbg.probes.lens import Lens
 from tests.sessions import do, opened, tiny_session
 from tests.tiny import EXTRA, REQUIRED
@@ -172,11 +172,11 @@ def test_tied_and_untied_heads() -> None:
         assert value.sum == pytest.approx(value.logit, abs=1e-5)
 
 
-def layer_of(before: np.ndarray, after: np.ndarray, **modules: np.ndarray) -> Layer:
+def layer_of(before: np.ndarray, after: np.ndarray, **modules: np.ndarray) -> LayerResidual:
     made = tuple(
-        Module(f"0.{name}", "mlp" if name == "mlp" else "attention", each, ()) for name, each in modules.items()
+        ModuleOutput(f"0.{name}", "mlp" if name == "mlp" else "attention", each, ()) for name, each in modules.items()
     )
-    return Layer("0", 0, before, after, made)
+    return LayerResidual("0", 0, before, after, made)
 
 
 def test_scaled_parts_are_found() -> None:
@@ -191,10 +191,10 @@ def test_modules_that_return_the_sum_are_taken_for_what_they_added() -> None:
     before, attn, mlp, normed = RNG.normal(size=(4, 32))
     middle, after = before + attn, before + attn + mlp
     modules = (
-        Module("0.attn", "attention", middle, (normed, before)),
-        Module("0.mlp", "mlp", after, (normed, middle)),
+        ModuleOutput("0.attn", "attention", middle, (normed, before)),
+        ModuleOutput("0.mlp", "mlp", after, (normed, middle)),
     )
-    parts = parts_of(Layer("0", 0, before, after, modules), 1e-7)
+    parts = parts_of(LayerResidual("0", 0, before, after, modules), 1e-7)
     assert parts is not None
     assert np.allclose(parts[0].vector, attn)
     assert np.allclose(parts[1].vector, mlp)
@@ -215,7 +215,7 @@ def test_a_layer_whose_modules_do_not_add_up_is_one_part() -> None:
 def test_what_happens_between_layers_is_a_part_of_its_own() -> None:
     before, first, other, second = RNG.normal(size=(4, 32))
     layers = [layer_of(before, before + first, attn=first), layer_of(other, other + second, attn=second)]
-    layers[1] = Layer("1", 1, other, other + second, layers[1].modules)
+    layers[1] = LayerResidual("1", 1, other, other + second, layers[1].modules)
     lens = Lens(32, None, None, nn.Linear(32, 5))
     read = readout(lens, torch.tensor(layers[1].after, dtype=torch.float32), 1)
     terms, _ = attribution(read, layers, 1e-7)

@@ -92,7 +92,7 @@ def test_nothing_but_nan_has_no_extremes():
 
 
 def test_nothing_at_all():
-    assert summary(torch.zeros(0, 3)) == probe.Summary(0)
+    assert summary(torch.zeros(0, 3)) == probe.ValueSummary(0)
     assert summary(torch.zeros(3, 0, dtype=torch.int64)).size == 0
 
 

@@ -12,7 +12,7 @@ import torch
 
 import llmdbg.probes.chunks
 import llmdbg.probes.values
-from llmdbg.probes.values import Summary, summary, unreadable, window
+from llmdbg.probes.values import ValueSummary, summary, unreadable, window
 
 FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 SMALL_FLOATS = [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz]
@@ -42,7 +42,7 @@ def one_by_one(tensor: torch.Tensor) -> Numbers:
     return {tuple(index): number for index, number in zip(np.ndindex(*tensor.shape), numbers, strict=True)}
 
 
-def check(tensor: torch.Tensor, found: Summary, most: int = 8) -> None:
+def check(tensor: torch.Tensor, found: ValueSummary, most: int = 8) -> None:
     """Everything that a summary says, but for outliers."""
     numbers = one_by_one(tensor)
     usable = {index: number for index, number in numbers.items() if not cmath.isnan(number)}
@@ -66,7 +66,7 @@ def check(tensor: torch.Tensor, found: Summary, most: int = 8) -> None:
         check_infinities(found, usable)
 
 
-def check_infinities(found: Summary, usable: Numbers) -> None:
+def check_infinities(found: ValueSummary, usable: Numbers) -> None:
     for count, first, infinity in (
         (found.inf, found.first_inf, math.inf),
         (found.negative_inf, found.first_negative_inf, -math.inf),

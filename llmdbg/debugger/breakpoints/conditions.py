@@ -29,9 +29,9 @@ from llmdbg.debugger.breakpoints.expressions import (
 )
 from llmdbg.errors import ConditionError
 from llmdbg.models.stages import StageKind
-from llmdbg.probes.quantities import OF_PLACE, OF_TOKEN, Value, is_of_prediction, of_token
+from llmdbg.probes.quantities import OF_PLACE, OF_TOKEN, QuantityValue, is_of_prediction, of_token
 
-Memory = MutableMapping[int, Value]
+Memory = MutableMapping[int, QuantityValue]
 """What each `changed(…)` of one expression was worth when last known, by its place in the text. Empty at first."""
 
 _MODULES = (StageKind.LAYER, StageKind.MODULE, StageKind.LINE, StageKind.OP)
@@ -42,11 +42,11 @@ _BEFORE_LOGITS = (*_MODULES, StageKind.EMBED, StageKind.NORM)
 class Condition(Expression):
     """An expression that holds or does not."""
 
-    def holds(self, values: Mapping[str, Value], memory: Memory) -> bool:
+    def holds(self, values: Mapping[str, QuantityValue], memory: Memory) -> bool:
         """Whether it is true with these values: not false, and not unknown. `changed(…)` takes note in `memory`."""
         return _truth(evaluate(self, values, memory)) is True
 
-    def may_hold(self, known: Mapping[str, Value]) -> bool:
+    def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
         """Whether it could still turn out true once what is not in `known` is measured. False saves measuring.
 
         Always true where nothing tells before, and with a `changed(…)` inside, which wants to see every value.
@@ -64,12 +64,12 @@ def parse_condition(text: str) -> Condition:
     return Condition(*(getattr(expression, each.name) for each in fields(Expression)))
 
 
-def evaluate(expression: Expression, values: Mapping[str, Value], memory: Memory) -> Value:
+def evaluate(expression: Expression, values: Mapping[str, QuantityValue], memory: Memory) -> QuantityValue:
     """Work out an expression. None is unknown; nothing that values can hold makes this raise.
 
     `memory` is that of this one expression at one place: what its `changed(…)` compare with, and where they take note.
     """
-    noted: dict[int, Value] = {}
+    noted: dict[int, QuantityValue] = {}
     result = _Evaluation(values, memory, noted).of(expression.root)
     memory.update(noted)
     return result
@@ -100,38 +100,38 @@ def why_unknown(name: str, kind: StageKind, *, no_lens: str = "") -> str | None:
 class _Evaluation:
     """One working out. `noted` collects what `changed(…)` saw, so that all of them compare with the time before."""
 
-    values: Mapping[str, Value]
+    values: Mapping[str, QuantityValue]
     memory: Memory
-    noted: dict[int, Value]
+    noted: dict[int, QuantityValue]
 
-    def of(self, tree: ast.expr) -> Value:
+    def of(self, tree: ast.expr) -> QuantityValue:
         return _RULES[type(tree)](self, tree)
 
-    def constant(self, tree: ast.Constant) -> Value:
-        return cast("Value", tree.value)
+    def constant(self, tree: ast.Constant) -> QuantityValue:
+        return cast("QuantityValue", tree.value)
 
-    def name(self, tree: ast.Name) -> Value:
+    def name(self, tree: ast.Name) -> QuantityValue:
         return self.values.get(tree.id)
 
-    def comparison(self, tree: ast.Compare) -> Value:
+    def comparison(self, tree: ast.Compare) -> QuantityValue:
         values = [self.of(tree.left), *map(self.of, tree.comparators)]
         compared = zip(tree.ops, values, values[1:], strict=False)
         return _all([_compared(COMPARISONS[type(between)][1], left, right) for between, left, right in compared])
 
-    def several(self, tree: ast.BoolOp) -> Value:
+    def several(self, tree: ast.BoolOp) -> QuantityValue:
         truths = [_truth(self.of(part)) for part in tree.values]
         return _all(truths) if isinstance(tree.op, ast.And) else _not(_all([_not(truth) for truth in truths]))
 
-    def signed(self, tree: ast.UnaryOp) -> Value:
+    def signed(self, tree: ast.UnaryOp) -> QuantityValue:
         value = self.of(tree.operand)
         if isinstance(tree.op, ast.Not):
             return _not(_truth(value))
         return _arithmetic(operator.sub, 0, value) if isinstance(tree.op, ast.USub) else value
 
-    def arithmetic(self, tree: ast.BinOp) -> Value:
+    def arithmetic(self, tree: ast.BinOp) -> QuantityValue:
         return _arithmetic(ARITHMETIC[type(tree.op)], self.of(tree.left), self.of(tree.right))
 
-    def call(self, tree: ast.Call) -> Value:
+    def call(self, tree: ast.Call) -> QuantityValue:
         function, [argument] = cast("ast.Name", tree.func).id, tree.args
         if function in OF_TOKEN:
             return self.values.get(of_token(function, cast("ast.Constant", argument).value))
@@ -140,7 +140,7 @@ class _Evaluation:
             return self._changed(argument.col_offset, value)
         return abs(value) if isinstance(value, (int, float)) else None
 
-    def _changed(self, place: int, now: Value) -> bool | None:
+    def _changed(self, place: int, now: QuantityValue) -> bool | None:
         if now is None:
             return None
         self.noted[place] = now
@@ -151,7 +151,7 @@ class _Evaluation:
         return now != before and not both_nan
 
 
-_RULES: Mapping[type[ast.expr], Callable[[_Evaluation, Any], Value]] = {
+_RULES: Mapping[type[ast.expr], Callable[[_Evaluation, Any], QuantityValue]] = {
     ast.Constant: _Evaluation.constant,
     ast.Name: _Evaluation.name,
     ast.Compare: _Evaluation.comparison,
@@ -163,13 +163,13 @@ _RULES: Mapping[type[ast.expr], Callable[[_Evaluation, Any], Value]] = {
 """How each node that an expression may hold is worked out. There is nothing for any other."""
 
 
-def _compared(compare: Callable[[Any, Any], bool], left: Value, right: Value) -> bool | None:
+def _compared(compare: Callable[[Any, Any], bool], left: QuantityValue, right: QuantityValue) -> bool | None:
     if left is None or right is None or isinstance(left, str) is not isinstance(right, str):
         return None
     return compare(left, right)
 
 
-def _arithmetic(calculate: Callable[[float, float], float], left: Value, right: Value) -> Value:
+def _arithmetic(calculate: Callable[[float, float], float], left: QuantityValue, right: QuantityValue) -> QuantityValue:
     if not isinstance(left, (int, float)) or not isinstance(right, (int, float)):
         return None
     try:
@@ -180,7 +180,7 @@ def _arithmetic(calculate: Callable[[float, float], float], left: Value, right: 
     return None if overflown else result
 
 
-def _truth(value: Value) -> bool | None:
+def _truth(value: QuantityValue) -> bool | None:
     return None if value is None or isinstance(value, str) else bool(value)
 
 

@@ -11,7 +11,7 @@ from llmdbg.debugger.breakpoints.breakpoint import Breakpoint, BreakpointKind
 from llmdbg.debugger.breakpoints.conditions import evaluate
 from llmdbg.debugger.breakpoints.metrics import known_place
 from llmdbg.engine.stage_event import StageEvent
-from llmdbg.probes.quantities import Value
+from llmdbg.probes.quantities import QuantityValue
 
 _MOST_REMEMBERED = 4096  # tokens
 
@@ -21,7 +21,7 @@ class Hit:
     """An event at which something happened. `values` are what was logged, or a watch's value before and now."""
 
     breakpoint: Breakpoint
-    values: tuple[tuple[str, Value], ...] = ()
+    values: tuple[tuple[str, QuantityValue], ...] = ()
 
     @property
     def stops(self) -> bool:
@@ -29,7 +29,7 @@ class Hit:
         return self.breakpoint.kind is not BreakpointKind.TRACE
 
 
-Measure = Callable[[StageEvent, Collection[str], Collection[str]], dict[str, Value]]
+Measure = Callable[[StageEvent, Collection[str], Collection[str]], dict[str, QuantityValue]]
 """Measures some quantities of an event, by their names; the second collection is the texts in `rank("…")`."""
 
 
@@ -77,7 +77,7 @@ class BreakpointEvaluator:
         """The past is run again: take note of what those that compare will want to know."""
         self.hits([each for each in points if each.compares], event)
 
-    def _hit(self, point: Breakpoint, event: StageEvent, values: Mapping[str, Value]) -> Hit | None:
+    def _hit(self, point: Breakpoint, event: StageEvent, values: Mapping[str, QuantityValue]) -> Hit | None:
         memory = self._memory(point, event)
         if point.condition is not None and not point.condition.holds(values, memory.setdefault("condition", {})):
             return None

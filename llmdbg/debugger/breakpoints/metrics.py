@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from llmdbg.engine.debuggee import Clock, Vocabulary
     from llmdbg.engine.stage_event import StageEvent
     from llmdbg.models.anatomy import Anatomy
-    from llmdbg.probes.quantities import Value
+    from llmdbg.probes.quantities import QuantityValue
 
 
-def known_place(event: StageEvent) -> dict[str, Value]:
+def known_place(event: StageEvent) -> dict[str, QuantityValue]:
     """What is known of an event without looking at a tensor: token, phase, stage and layer."""
-    known: dict[str, Value] = {
+    known: dict[str, QuantityValue] = {
         "token": event.token,
         "phase": event.phase.value,
         "stage": event.stage.address,
@@ -60,7 +60,7 @@ class StageMetrics:
         self._verified = False
         self._last: Tensor | None = None
 
-    def measure(self, event: StageEvent, names: Collection[str], tokens: Collection[str]) -> dict[str, Value]:
+    def measure(self, event: StageEvent, names: Collection[str], tokens: Collection[str]) -> dict[str, QuantityValue]:
         """Everything of `names` known at an event. `tokens` are the texts in `rank("…")` and `prob("…")`."""
         values = known_place(event)
         if "ms" in names:

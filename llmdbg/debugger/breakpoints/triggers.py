@@ -10,7 +10,7 @@ from typing import Protocol
 from llmdbg.debugger.breakpoints.addresses import StageGroup
 from llmdbg.debugger.breakpoints.conditions import Memory, parse_condition
 from llmdbg.errors import ConditionError
-from llmdbg.probes.quantities import Value
+from llmdbg.probes.quantities import QuantityValue
 
 CHOSEN_PROB = "chosen_prob"
 """How likely the model itself held the token that was chosen; only known at `sample`, and to ready-made breakpoints."""
@@ -27,8 +27,8 @@ class Trigger(Protocol):
     def names(self) -> frozenset[str]: ...
     @property
     def tokens(self) -> frozenset[str]: ...
-    def holds(self, values: Mapping[str, Value], memory: Memory) -> bool: ...
-    def may_hold(self, known: Mapping[str, Value]) -> bool: ...
+    def holds(self, values: Mapping[str, QuantityValue], memory: Memory) -> bool: ...
+    def may_hold(self, known: Mapping[str, QuantityValue]) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Jump:
         """How it is written."""
         return f"jump {self.factor:g}"
 
-    def holds(self, values: Mapping[str, Value], memory: Memory) -> bool:
+    def holds(self, values: Mapping[str, QuantityValue], memory: Memory) -> bool:
         """Whether this norm is `factor` times the one before. Nothing is before a token's first stage."""
         now, before = values.get("norm"), memory.get(0)
         memory[0] = now
@@ -53,7 +53,7 @@ class Jump:
             return False
         return now >= self.factor * before > 0
 
-    def may_hold(self, known: Mapping[str, Value]) -> bool:
+    def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
         """It must see every stage."""
         return True
 
@@ -72,12 +72,12 @@ class Surprise:
         """How it is written."""
         return f"surprise {self.below:g}"
 
-    def holds(self, values: Mapping[str, Value], memory: Memory) -> bool:
+    def holds(self, values: Mapping[str, QuantityValue], memory: Memory) -> bool:
         """Whether the choice was a surprise."""
         prob = values.get(CHOSEN_PROB)
         return isinstance(prob, float) and prob < self.below
 
-    def may_hold(self, known: Mapping[str, Value]) -> bool:
+    def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
         """Only the token's probability tells."""
         return True
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmdbg.models.stages import Phase, Stage
-    from llmdbg.probes.candidates import Candidates, Chosen
-    from llmdbg.probes.quantities import Value
+    from llmdbg.probes.candidates import Candidates, ChosenToken
+    from llmdbg.probes.quantities import QuantityValue
     from llmdbg.probes.statistics import Statistics
 
 
@@ -40,10 +40,10 @@ class Stop:
     stage: Stage
     tensor: Statistics | None
     candidates: Candidates | None
-    chosen: Chosen | None
+    chosen: ChosenToken | None
     ms: float | None
     ended_by: str | None
-    values: tuple[tuple[str, Value], ...] = ()
+    values: tuple[tuple[str, QuantityValue], ...] = ()
     differs: bool = False
 
 

@@ -10,7 +10,7 @@ from llmdbg.debugger.execution.stop import Reason
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.evaluator import Hit
-    from llmdbg.probes.quantities import Value
+    from llmdbg.probes.quantities import QuantityValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class StopCause:
     reason: Reason
     breakpoint: int | None = None
     """The number of the breakpoint that was hit, None where none was."""
-    values: tuple[tuple[str, Value], ...] = ()
+    values: tuple[tuple[str, QuantityValue], ...] = ()
     """What a tracepoint logged, or a watch's value `before` and `now`."""
 
 

@@ -15,7 +15,7 @@ from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
 from llmdbg.models.attentions import attentions, is_inside
 from llmdbg.models.stages import StageKind
-from llmdbg.probes.attention import AttentionMap, Where, attention_map
+from llmdbg.probes.attention import AttentionMap, QueryPosition, attention_map
 from llmdbg.probes.kernel_rows import KernelRow, rows
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _map(
         return f"{stage.address} ({type(inspector.anatomy.modules[stage.address]).__name__}) gives no weights: {found}"
     first, length = inspector.forward_positions()
     tokens = inspector.run.tokens()
-    where = Where(
+    where = QueryPosition(
         stage.address,
         stage.layer,
         inspector.focus_position(),

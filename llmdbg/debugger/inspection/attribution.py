@@ -13,7 +13,7 @@ from llmdbg.debugger.inspection.token_names import token_id
 from llmdbg.errors import LensError
 from llmdbg.models.attentions import attentions
 from llmdbg.models.stages import StageKind
-from llmdbg.probes.attribution import Attribution, Layer, Module, attribution, readout
+from llmdbg.probes.attribution import Attribution, LayerResidual, ModuleOutput, attribution, readout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,7 +104,9 @@ def _likeliest(inspector: Inspector, lens: Lens, residual: Tensor) -> int:
     return int(lens.logits(residual[None])[0].argmax())
 
 
-def _layers(inspector: Inspector, seen: dict[str, _Seen | None], done: Sequence[Stage], lens: Lens) -> Iterator[Layer]:
+def _layers(
+    inspector: Inspector, seen: dict[str, _Seen | None], done: Sequence[Stage], lens: Lens
+) -> Iterator[LayerResidual]:
     """The layers that have run, on the host. One copy for each."""
     attending = {stage.address for stage in attentions(inspector.anatomy)}
     stages = [stage for address in seen if (stage := inspector.anatomy.stage(address)).kind is StageKind.MODULE]
@@ -123,8 +125,8 @@ def _layers(inspector: Inspector, seen: dict[str, _Seen | None], done: Sequence[
         for stage, (_, given) in wide:
             made = next(numbers)
             what = _what(stage, attending)
-            modules.append(Module(stage.address, what, made, tuple(next(numbers) for _ in given)))
-        yield Layer(layer.address, layer.layer, before, after, tuple(modules))
+            modules.append(ModuleOutput(stage.address, what, made, tuple(next(numbers) for _ in given)))
+        yield LayerResidual(layer.address, layer.layer, before, after, tuple(modules))
 
 
 def _host(vectors: list[Tensor]) -> Iterator[Vector]:

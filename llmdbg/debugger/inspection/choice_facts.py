@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmdbg.engine.token_overrides import TokenOverrides
-from llmdbg.explain.facts import ChoiceFacts, Guess, ProcessorFacts
+from llmdbg.explain.facts import ChoiceFacts, PredictedToken, ProcessorFacts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,11 +67,13 @@ def choice_facts(inspector: Inspector, table: LensTable | None) -> ChoiceFacts |
     )
 
 
-def _runner_up(inspector: Inspector, scores: Tensor, chosen: int) -> Guess | None:
+def _runner_up(inspector: Inspector, scores: Tensor, chosen: int) -> PredictedToken | None:
     """The likeliest of the others, None where every other one was cut."""
     values, ids = torch.softmax(scores[0], dim=-1).topk(min(2, scores.shape[-1]))
     pairs = zip(ids.tolist(), values.tolist(), strict=True)
-    return next((Guess(inspector.vocabulary.text(id), prob) for id, prob in pairs if id != chosen and prob > 0), None)
+    return next(
+        (PredictedToken(inspector.vocabulary.text(id), prob) for id, prob in pairs if id != chosen and prob > 0), None
+    )
 
 
 def _led(inspector: Inspector, table: LensTable | None, chosen: int) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llmdbg.debugger.inspection.likely import Likely
+from llmdbg.debugger.inspection.likely import LikelyToken
 from llmdbg.models.stages import SAMPLE
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class BranchComparison:
     there: str
     first: int | None
     tokens: tuple[TokenPair, ...]
-    candidates_here: tuple[Likely, ...] = ()
-    candidates_there: tuple[Likely, ...] = ()
+    candidates_here: tuple[LikelyToken, ...] = ()
+    candidates_there: tuple[LikelyToken, ...] = ()
 
 
 def compare(inspector: Inspector, name: str, token: int | None = None) -> BranchComparison | str:
@@ -70,17 +70,17 @@ def _token(inspector: Inspector, ids: tuple[int, ...], at: int) -> tuple[int, st
     return (ids[at], inspector.vocabulary.text(ids[at])) if at < len(ids) else None
 
 
-def _candidates(inspector: Inspector, branch: Branch, token: int | None, reached: int) -> tuple[Likely, ...]:
+def _candidates(inspector: Inspector, branch: Branch, token: int | None, reached: int) -> tuple[LikelyToken, ...]:
     """The likeliest tokens a choice was made from, after every logits processor."""
     if token is None or not 0 <= token < reached:
         return ()
-    found: list[Likely] = []
+    found: list[LikelyToken] = []
 
     def look(event: StageEvent) -> bool:
         if event.stage.address == SAMPLE.address:
             probs, ids = torch.softmax(event.trail[-1][1][0], -1).topk(_CANDIDATES)
             pairs = zip(ids.tolist(), probs.tolist(), strict=True)
-            found.extend(Likely(id, inspector.vocabulary.text(id), prob) for id, prob in pairs)
+            found.extend(LikelyToken(id, inspector.vocabulary.text(id), prob) for id, prob in pairs)
         return False
 
     inspector.branching.look_into(branch, token, look)

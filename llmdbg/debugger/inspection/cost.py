@@ -32,7 +32,7 @@ _TIMES_SLOWER = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class ForwardTime:
     """A token as the model alone takes it: `ms` is the median of `runs`, between `fastest` and `slowest`.
 
     `positions` are how many the forward ran over, so `tokens_per_second` is of the prompt's in a prefill.
@@ -59,7 +59,7 @@ class TimeRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class WatchingCost:
     """What llmdbg adds when it watches: the fastest run with hooks at `stages` stages less the fastest without any.
 
     `noise` (ms) is by how much the median run without hooks is slower than the fastest, None where there was one run:
@@ -86,12 +86,12 @@ class Cost:
     token: int
     device: str
     dtype: str
-    alone: Timed
-    other: Timed | None
+    alone: ForwardTime
+    other: ForwardTime | None
     outline: tuple[TimeRow, ...]
     parts: tuple[TimeRow, ...]
     layers: tuple[float, ...]
-    added: tuple[Added, ...]
+    added: tuple[WatchingCost, ...]
     memory: tuple[MemoryRow, ...]
     kv_bytes: int | None
     kv_growth: int | None
@@ -162,10 +162,10 @@ def _measured(
     return runs, tuple(peak)
 
 
-def _timed(inspector: Inspector, token: int, runs: list[float]) -> Timed:
+def _timed(inspector: Inspector, token: int, runs: list[float]) -> ForwardTime:
     positions = 1 if token else len(inspector.prompt.ids)
     typical = median(runs)
-    return Timed(
+    return ForwardTime(
         phase=Phase.DECODE if token else Phase.PREFILL,
         token=token,
         positions=positions,
@@ -177,7 +177,7 @@ def _timed(inspector: Inspector, token: int, runs: list[float]) -> Timed:
     )
 
 
-def _other_phase(inspector: Inspector, token: int, alone: Timed) -> Timed | None:
+def _other_phase(inspector: Inspector, token: int, alone: ForwardTime) -> ForwardTime | None:
     """The phase the run does not stand in, by the model alone. None where that would take long, or is not to be had."""
     if token:
         if alone.ms * len(inspector.prompt.ids) > _MOST_MS_FOR_THE_OTHER_PHASE:
@@ -221,13 +221,13 @@ def _row(name: str, laps: list[float], whole: float) -> TimeRow:
     return TimeRow(name, len(laps), sum(laps), sum(laps) / whole)
 
 
-def _added(kind: tuple[str, frozenset[str]], runs: list[TimedRun], alone: Timed) -> Added:
+def _added(kind: tuple[str, frozenset[str]], runs: list[TimedRun], alone: ForwardTime) -> WatchingCost:
     stages, more = runs[0].stages, min(each.ms for each in runs) - alone.fastest
     noise = alone.ms - alone.fastest if alone.runs > 1 else None
-    return Added(kind[0], stages, more, more / max(1, stages) * 1e3, noise)
+    return WatchingCost(kind[0], stages, more, more / max(1, stages) * 1e3, noise)
 
 
-def _notes(inspector: Inspector, other: Timed | None, rounds: list[list[TimedRun]]) -> tuple[str, ...]:
+def _notes(inspector: Inspector, other: ForwardTime | None, rounds: list[list[TimedRun]]) -> tuple[str, ...]:
     notes = []
     if inspector.run.edits.addresses():
         notes.append("measured without your edits")

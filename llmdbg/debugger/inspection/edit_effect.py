@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llmdbg.debugger.inspection.likely import Likely
+from llmdbg.debugger.inspection.likely import LikelyToken
 from llmdbg.models.stages import SAMPLE, StageKind
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class EffectRow:
     """What would be said next at one stage, without the edits of this token and with them, likeliest first."""
 
     address: str
-    before: tuple[Likely, ...]
-    after: tuple[Likely, ...]
+    before: tuple[LikelyToken, ...]
+    after: tuple[LikelyToken, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,6 @@ def _predictions(inspector: Inspector, token: int) -> dict[str, tuple[Tensor, Te
     return found
 
 
-def _likely(inspector: Inspector, found: tuple[Tensor, Tensor]) -> tuple[Likely, ...]:
+def _likely(inspector: Inspector, found: tuple[Tensor, Tensor]) -> tuple[LikelyToken, ...]:
     probs, ids = found[0].tolist(), found[1].tolist()
-    return tuple(Likely(id, inspector.vocabulary.text(id), prob) for id, prob in zip(ids, probs, strict=True))
+    return tuple(LikelyToken(id, inspector.vocabulary.text(id), prob) for id, prob in zip(ids, probs, strict=True))

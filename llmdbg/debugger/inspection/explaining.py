@@ -14,7 +14,16 @@ from llmdbg.debugger.inspection.choice_facts import choice_facts, processor_step
 from llmdbg.debugger.inspection.present_tensor import residual_change
 from llmdbg.errors import CommandError, LensError
 from llmdbg.explain.explanation import Explanation
-from llmdbg.explain.facts import Facts, Guess, ModelFacts, PartFacts, PromptFacts, ReadFacts, Role, SplitWord
+from llmdbg.explain.facts import (
+    AttentionFacts,
+    ModelFacts,
+    ModuleFacts,
+    ModuleRole,
+    PredictedToken,
+    PromptFacts,
+    SplitWord,
+    StageFacts,
+)
 from llmdbg.explain.roles import part_facts
 from llmdbg.explain.stages import explained
 from llmdbg.models.attentions import attentions
@@ -49,7 +58,7 @@ def explain_stage(inspector: Inspector, stage: Stage) -> Explanation:
     if stage == inspector.stop.stage:
         return explain_here(inspector)
     return explained(
-        Facts(
+        StageFacts(
             stage=stage,
             here=False,
             phase=inspector.stop.phase,
@@ -62,7 +71,7 @@ def explain_stage(inspector: Inspector, stage: Stage) -> Explanation:
     )
 
 
-def facts_here(inspector: Inspector, *, avoid_rerun: bool = False) -> Facts:
+def facts_here(inspector: Inspector, *, avoid_rerun: bool = False) -> StageFacts:
     """What is known of the present stop."""
     stop, stage = inspector.stop, inspector.stop.stage
     tensor = None if stage.kind in (StageKind.TOKENIZE, StageKind.SAMPLE) else stop.tensor
@@ -73,7 +82,7 @@ def facts_here(inspector: Inspector, *, avoid_rerun: bool = False) -> Facts:
     focus = None if tensor is None else tensor.focus
     at = None if tensor is None or tensor.focus_position is None else tensor.focus_position
     moved = residual_change(inspector) if stage.kind in (StageKind.LAYER, StageKind.NORM) else None
-    return Facts(
+    return StageFacts(
         stage=stage,
         here=True,
         phase=stop.phase,
@@ -98,7 +107,7 @@ def facts_here(inspector: Inspector, *, avoid_rerun: bool = False) -> Facts:
         if stop.candidates is None or not math.isfinite(stop.candidates.entropy)
         else stop.candidates.entropy,
         left=None if stop.candidates is None else stop.candidates.left,
-        reads=None if spared else _reads(inspector, part is not None and part.role == Role.ATTENTION),
+        reads=None if spared else _reads(inspector, part is not None and part.role == ModuleRole.ATTENTION),
         processor=steps[-1] if steps and stage.kind is StageKind.PROCESSOR else None,
         steps=steps,
         choice=choice_facts(inspector, table),
@@ -164,7 +173,7 @@ def _tokenizer_kind(inspector: Inspector) -> str | None:
     return type(tokenizer if backend is None else backend).__name__
 
 
-def _part(inspector: Inspector, stage: Stage) -> PartFacts | None:
+def _part(inspector: Inspector, stage: Stage) -> ModuleFacts | None:
     if stage.kind not in (StageKind.LAYER, StageKind.MODULE, StageKind.NORM):
         return None
     config = inspector.model.config.get_text_config(decoder=True)
@@ -219,11 +228,11 @@ def _lens_table(inspector: Inspector) -> LensTable | None:
     return None if isinstance(found, str) else found
 
 
-def _guesses(inspector: Inspector, *, spared: bool) -> tuple[Guess, ...]:
+def _guesses(inspector: Inspector, *, spared: bool) -> tuple[PredictedToken, ...]:
     """The two likeliest tokens: by the scores from `logits` on, by the lens before (one product with the head)."""
     found = inspector.stop.candidates
     if found is not None:
-        return tuple(Guess(row.text, row.prob) for row in found.rows[:2] if not row.cut_by)
+        return tuple(PredictedToken(row.text, row.prob) for row in found.rows[:2] if not row.cut_by)
     if spared or inspector.stop.stage.kind not in _RESIDUAL:
         return ()
     from llmdbg.debugger.inspection.lens import usable_lens
@@ -239,10 +248,10 @@ def _guesses(inspector: Inspector, *, spared: bool) -> tuple[Guess, ...]:
     best = probs.topk(2)
     # Ids are exact in float64, so that one copy brings both.
     ids, values = torch.stack((best.indices.double(), best.values.double())).tolist()
-    return tuple(Guess(inspector.vocabulary.text(int(id)), prob) for id, prob in zip(ids, values, strict=True))
+    return tuple(PredictedToken(inspector.vocabulary.text(int(id)), prob) for id, prob in zip(ids, values, strict=True))
 
 
-def _reads(inspector: Inspector, is_attention: bool) -> ReadFacts | None:
+def _reads(inspector: Inspector, is_attention: bool) -> AttentionFacts | None:
     """What the attention of this layer read from, None where nothing says so."""
     stage = inspector.stop.stage
     if not (is_attention or stage.kind is StageKind.LAYER):
@@ -258,4 +267,4 @@ def _reads(inspector: Inspector, is_attention: bool) -> ReadFacts | None:
     heads = found.heads
     first = sum(head.first for head in heads) / len(heads)
     read = tuple((each.position, each.text, each.weight) for each in found.mean)
-    return ReadFacts(found.layer, found.position, len(heads), read, first)
+    return AttentionFacts(found.layer, found.position, len(heads), read, first)

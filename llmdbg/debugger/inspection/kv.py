@@ -13,7 +13,7 @@ from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
 from llmdbg.models.attentions import attentions
 from llmdbg.models.stages import StageKind
-from llmdbg.probes.kv import CacheMap, LayerMap, Rotation, layer_cache, norms, rotary_row, rotation
+from llmdbg.probes.kv import CacheLayerDetail, CacheMap, RotaryAngles, layer_cache, norms, rotary_row, rotation
 
 if TYPE_CHECKING:
     from llmdbg.debugger.inspection.inspector import Inspector
@@ -36,7 +36,7 @@ class _Heard:
     has_bias: bool
 
 
-def ask(inspector: Inspector, arguments: str) -> CacheMap | LayerMap | str:
+def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | str:
     """Answer `info kv [LAYER]`. Raises CommandError for a layer that the cache does not have."""
     word = arguments.strip()
     if inspector.event.stage.kind is StageKind.TOKENIZE:
@@ -70,7 +70,7 @@ def ask(inspector: Inspector, arguments: str) -> CacheMap | LayerMap | str:
     held = layer_cache(layers[index], index, position=position, padding=padding)
     keys, values = norms(layers[index], held)
     told = _told_apart(inspector, heard)
-    return LayerMap(type(cache).__name__, held, position, text, told, _rotation(heard), keys, values)
+    return CacheLayerDetail(type(cache).__name__, held, position, text, told, _rotation(heard), keys, values)
 
 
 def _no_cache(inspector: Inspector, cache: Any) -> str:
@@ -119,7 +119,7 @@ def _is_rows(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 1
 
 
-def _rotation(heard: _Heard | None) -> Rotation | None:
+def _rotation(heard: _Heard | None) -> RotaryAngles | None:
     if heard is None or heard.numbers is None:
         return None
     return rotation(heard.address, heard.numbers, has_position=heard.has_position)

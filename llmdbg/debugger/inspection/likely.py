@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Likely:
+class LikelyToken:
     """A candidate for the next token: its id, its text, and its probability from 0 to 1."""
 
     id: int

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.inspection.sweep import Measured, PassedStage, Sweep, sweep
 from llmdbg.models.stages import Phase, StageKind
-from llmdbg.probes.finiteness import Extent, can_be_measured, extents
+from llmdbg.probes.finiteness import TensorExtent, can_be_measured, extents
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,7 +59,7 @@ class BadWeight:
 
 
 @dataclass(frozen=True, slots=True)
-class Find:
+class NonfiniteFinding:
     """The first stage with something that is not finite.
 
     `output` names the tensor among what the stage gave (`output`, `output[1]`), `index` its first such value, `value`
@@ -109,7 +109,7 @@ class NonfiniteHunt:
     phase: Phase
     tokens_run: int
     stages: int
-    found: Find | None
+    found: NonfiniteFinding | None
     before: tuple[StageExtent, ...]
     nearest: tuple[StageExtent, ...]
     least: StageExtent | None
@@ -193,7 +193,7 @@ class _Hunted:
         return latest
 
 
-def _find(inspector: Inspector, hunted: _Hunted, tokens: tuple[TokenRow, ...]) -> Find:
+def _find(inspector: Inspector, hunted: _Hunted, tokens: tuple[TokenRow, ...]) -> NonfiniteFinding:
     """Describe the first stage that is not finite. May run the token once more, without the user's edits."""
     at = hunted.at
     assert at.first_bad is not None
@@ -202,7 +202,7 @@ def _find(inspector: Inspector, hunted: _Hunted, tokens: tuple[TokenRow, ...]) -
     assert bad is not None and bad.extent.first is not None and bad.extent.value is not None
     module = inspector.anatomy.modules.get(passed.stage.address)
     edits = _edits_of(inspector, at.token, [passed.stage.address])
-    return Find(
+    return NonfiniteFinding(
         address=passed.stage.address,
         module=passed.stage.module,
         token=at.token,
@@ -300,7 +300,7 @@ def _least(passed: list[PassedStage]) -> StageExtent | None:
     return found if found is not None and found.subnormal else None
 
 
-def _stage_extent(passed: PassedStage, weights: list[Extent] | None = None) -> StageExtent:
+def _stage_extent(passed: PassedStage, weights: list[TensorExtent] | None = None) -> StageExtent:
     outputs, inputs = _extents(passed.outputs), _extents(passed.inputs)
     furthest = max(outputs, key=lambda each: each.headroom, default=None)
     size = sum(each.size for each in outputs) or 1
@@ -319,7 +319,7 @@ def _stage_extent(passed: PassedStage, weights: list[Extent] | None = None) -> S
     )
 
 
-def _extents(measured: tuple[Measured, ...]) -> list[Extent]:
+def _extents(measured: tuple[Measured, ...]) -> list[TensorExtent]:
     return [each.extent for each in measured]
 
 

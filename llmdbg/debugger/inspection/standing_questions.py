@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmdbg.probes.attention import AttentionMap
     from llmdbg.probes.attribution import Attribution
     from llmdbg.probes.change import ResidualChange
-    from llmdbg.probes.finiteness import Extent
+    from llmdbg.probes.finiteness import TensorExtent
     from llmdbg.probes.histogram import Histogram
     from llmdbg.probes.kv import CacheMap
     from llmdbg.probes.lens_table import LensTable
@@ -68,7 +68,7 @@ class CostView:
 class FinitenessView:
     """Whether what the present stage returned is finite."""
 
-    outputs: tuple[tuple[str, Extent], ...]
+    outputs: tuple[tuple[str, TensorExtent], ...]
     """Every tensor of floating-point numbers it returned, by its name there."""
     cuts_scores: bool
     """Whether -inf is how this stage rules tokens out."""

@@ -13,7 +13,7 @@ from llmdbg.debugger.inspection.timed_runs import forward_of
 from llmdbg.debugger.positions import focus_in, positions
 from llmdbg.errors import LlmdbgError
 from llmdbg.models.stages import ANY_PROCESSOR, Stage, StageKind
-from llmdbg.probes.finiteness import Extent, FinitenessRecorder, first_position, tensors_in
+from llmdbg.probes.finiteness import FinitenessRecorder, TensorExtent, first_position, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ class Measured:
     name: str
     axis: int | None
     first_position: int
-    extent: Extent
+    extent: TensorExtent
 
     @property
     def position(self) -> int | None:
@@ -85,7 +85,7 @@ class Sweep:
         return next((index for index, each in enumerate(self.passed) if each.bad is not None), None)
 
 
-def is_bad(stage: Stage, extent: Extent) -> bool:
+def is_bad(stage: Stage, extent: TensorExtent) -> bool:
     """Whether this should not be. A logits processor cuts a token by making its score -inf."""
     if stage.kind is StageKind.PROCESSOR:
         return extent.nan + extent.plus_inf > 0

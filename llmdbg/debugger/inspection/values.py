@@ -22,7 +22,7 @@ from llmdbg.errors import AddressError, CommandError
 from llmdbg.probes.axes import Axes, cut, whole
 from llmdbg.probes.heat import heat
 from llmdbg.probes.statistics import dtype_name
-from llmdbg.probes.values import Summary, summary, unreadable, window
+from llmdbg.probes.values import ValueSummary, summary, unreadable, window
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,7 +140,7 @@ def _answer(inspector: Inspector, asked: ValuesAsked, choice: ValuesQuestion, of
     return replace(found, summary=None) if offset else found
 
 
-def _values(source: _Source, choice: ValuesQuestion, known: Summary | None, cells: tuple[int, int]) -> Values:
+def _values(source: _Source, choice: ValuesQuestion, known: ValueSummary | None, cells: tuple[int, int]) -> Values:
     tensor, heated = source.tensor, choice.how in ("heat", "mean heat")
     picture = heat(tensor, rows=cells[0], columns=cells[1], mean=choice.how == "mean heat") if heated else None
     return Values(

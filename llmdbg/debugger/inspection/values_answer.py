@@ -10,8 +10,8 @@ from llmdbg.probes.axes import Axes, Index, index_of
 
 if TYPE_CHECKING:
     from llmdbg.debugger.execution.trace import TimelinePosition
-    from llmdbg.probes.heat import Heat
-    from llmdbg.probes.values import Number, Summary
+    from llmdbg.probes.heat import Heatmap
+    from llmdbg.probes.values import PlainNumber, ValueSummary
 
 PANE_COUNT = 1024
 """How many numbers a pane fetches at first."""
@@ -50,10 +50,10 @@ class Values:
     size: int
     how: str
     offset: int
-    numbers: tuple[Number, ...]
+    numbers: tuple[PlainNumber, ...]
     indices: tuple[Index, ...] = ()
-    summary: Summary | None = None
-    heat: Heat | None = None
+    summary: ValueSummary | None = None
+    heat: Heatmap | None = None
     note: str = ""
 
     def index(self, place: int) -> Index:

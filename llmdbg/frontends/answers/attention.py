@@ -10,7 +10,7 @@ from llmdbg.frontends.answers.tables import Column, Table, aligned
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
-    from llmdbg.probes.attention import AttentionMap, Read
+    from llmdbg.probes.attention import AttentionMap, KeyWeight
 
 
 def attention_heading(value: AttentionMap) -> str:
@@ -49,11 +49,11 @@ def _checked(value: AttentionMap) -> str:
     return f"; weights · values match its output to {value.difference:.1g} of the largest value"
 
 
-def _reads(reads: Sequence[Read]) -> str:
+def _reads(reads: Sequence[KeyWeight]) -> str:
     return ", ".join(map(_read, reads)) or "nothing"
 
 
-def _read(read: Read) -> str:
+def _read(read: KeyWeight) -> str:
     return f"{read.position} {quoted(read.text)} {percent(read.weight)}"
 
 

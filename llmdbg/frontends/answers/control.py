@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.execution.branches import BranchRow
     from llmdbg.debugger.inspection.comparing import BranchComparison
     from llmdbg.debugger.inspection.edit_effect import Effect
-    from llmdbg.debugger.inspection.likely import Likely
+    from llmdbg.debugger.inspection.likely import LikelyToken
     from llmdbg.debugger.inspection.topics import ModelInfo
     from llmdbg.debugger.inspection.verify import Proof
 
@@ -90,7 +90,7 @@ def proof_lines(value: Proof) -> list[str]:
     return [f"NOT the same: at token {value.first} generate() gives different {value.differs}"]
 
 
-def _likely(tokens: Iterable[Likely]) -> str:
+def _likely(tokens: Iterable[LikelyToken]) -> str:
     return " ".join(f"{quoted(each.text)} {percent(each.prob)}" for each in tokens)
 
 

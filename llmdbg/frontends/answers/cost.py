@@ -10,18 +10,18 @@ from llmdbg.frontends.answers.tables import Column, Table, aligned
 from llmdbg.frontends.sanitize import sanitize
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.inspection.cost import Added, Cost, Timed, TimeRow
+    from llmdbg.debugger.inspection.cost import Cost, ForwardTime, TimeRow, WatchingCost
     from llmdbg.debugger.inspection.memory import MemoryRow
 
 
-def timed_line(value: Timed) -> str:
+def timed_line(value: ForwardTime) -> str:
     """`decode of token 3: 25.1 ms (24.0 to 27.3, 5 runs), 39.8 tokens/s`."""
     what = f"decode of token {value.token}" if value.token else f"prefill of {value.positions} tokens"
     between = f"{value.fastest:.1f} to {value.slowest:.1f}, {value.runs} runs" if value.runs > 1 else "1 run"
     return f"{what}: {milliseconds(value.ms, 1)} ({between}), {value.tokens_per_second:.1f} tokens/s"
 
 
-def added_line(value: Added) -> str:
+def added_line(value: WatchingCost) -> str:
     """What watching some stages adds to a token, or that it is lost in the noise between runs."""
     stages = f"{value.watching} ({value.stages} stages)"
     if value.noise is None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.inspection.topics import TokenTable
     from llmdbg.models.stages import Stage
     from llmdbg.probes.candidates import Candidate, Candidates
-    from llmdbg.probes.statistics import Numbers, Statistics
+    from llmdbg.probes.statistics import Statistics, ValueStatistics
 
 Fields = dict[str, Any]
 
@@ -98,7 +98,7 @@ def _candidate(row: Candidate) -> Fields:
     }
 
 
-def _numbers(value: Numbers | None) -> Fields:
+def _numbers(value: ValueStatistics | None) -> Fields:
     return {name: None if value is None else getattr(value, name) for name in _NUMBERS}
 
 

@@ -11,7 +11,7 @@ from llmdbg.frontends.answers.tables import Column, Table, aligned, with_columns
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
-    from llmdbg.probes.kv import CacheMap, LayerCache, LayerMap, Rotation
+    from llmdbg.probes.kv import CacheLayer, CacheLayerDetail, CacheMap, RotaryAngles
 
 _ANGLES_SHOWN = 8
 
@@ -20,7 +20,7 @@ def _span(first: int | None, last: int | None) -> str:
     return "nothing" if first is None else f"{first} to {last}"
 
 
-def _rotation_text(value: Rotation) -> str:
+def _rotation_text(value: RotaryAngles) -> str:
     """The rotary angles of a position, one for each frequency, as fractions of a full turn."""
     angles = " ".join(f"{angle / (2 * math.pi):+.3f}" for angle in value.angles[:_ANGLES_SHOWN])
     more = "" if len(value.angles) <= _ANGLES_SHOWN else f" … ({len(value.angles)} frequencies)"
@@ -44,7 +44,7 @@ def cache_lines(value: CacheMap) -> list[str]:
     return [*lines, *aligned(_without_empty(_layers(value.layers)))]
 
 
-def _layers(layers: Sequence[LayerCache]) -> Table:
+def _layers(layers: Sequence[CacheLayer]) -> Table:
     columns = (
         Column("layer"),
         Column("kind", left=True),
@@ -69,7 +69,7 @@ def cache_tables(value: CacheMap) -> Sequence[Table]:
     return [_layers(value.layers)]
 
 
-def _layer_row(layer: LayerCache) -> tuple[Any, ...]:
+def _layer_row(layer: CacheLayer) -> tuple[Any, ...]:
     sight = None if layer.sees_from is None else f"from {layer.sees_from}"
     first = layer.tensors[0] if layer.tensors else None
     shape = None if first is None else f"{first.name} {first.dtype}{list(first.shape)}"
@@ -78,7 +78,7 @@ def _layer_row(layer: LayerCache) -> tuple[Any, ...]:
     return (layer.layer, layer.kind, holds, sight, *numbers, shape)
 
 
-def layer_lines(value: LayerMap) -> list[str]:
+def layer_lines(value: CacheLayerDetail) -> list[str]:
     """One layer's cache in detail, and the norms of its keys and values."""
     layer = value.layer
     lines = [f"layer {layer.layer} of {sanitize(value.cache)}: {layer.kind}, {byte_count(layer.bytes)}"]
@@ -101,12 +101,12 @@ def layer_lines(value: LayerMap) -> list[str]:
     return [*lines, *(aligned(_norms(value)) if len(value.key_norms) else ())]
 
 
-def layer_tables(value: LayerMap) -> Sequence[Table]:
+def layer_tables(value: CacheLayerDetail) -> Sequence[Table]:
     """A row for each position that the layer holds."""
     return [_norms(value)]
 
 
-def _norms(value: LayerMap) -> Table:
+def _norms(value: CacheLayerDetail) -> Table:
     shown = "{:.4g}".format
     first = value.layer.first or 0
     rows = tuple(

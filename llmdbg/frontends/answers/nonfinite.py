@@ -11,7 +11,7 @@ from llmdbg.frontends.answers.tables import Column, Table, aligned, with_columns
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.inspection.nonfinite import BadWeight, Find, NonfiniteHunt, StageExtent
+    from llmdbg.debugger.inspection.nonfinite import BadWeight, NonfiniteFinding, NonfiniteHunt, StageExtent
 
 _FLOAT16_LARGEST = 65504.0
 
@@ -26,14 +26,14 @@ def headroom(part: float) -> str:
     return f"{100 * part:.3g}%" if part >= 0.001 else "0" if part == 0 else f"2^{math.log2(part):.0f}"
 
 
-def where(found: Find) -> str:
+def where(found: NonfiniteFinding) -> str:
     """`0.mlp.down_proj, token 3 (decode), position 15 " the", dimension 7`."""
     position = "" if found.position is None else f", position {found.position} {quoted(found.text)}"
     dimension = "" if found.dimension is None else f", dimension {found.dimension}"
     return f"{sanitize(found.address)}, token {found.token} ({found.phase}){position}{dimension}"
 
 
-def causes(found: Find) -> list[str]:
+def causes(found: NonfiniteFinding) -> list[str]:
     """What is known about the cause, a sentence each."""
     lines = []
     if found.input_is_finite is not None:
@@ -61,7 +61,7 @@ def _weight_line(weight: BadWeight) -> str:
     return f"its weight {sanitize(weight.name)}[{place}] is {number_name(weight.value)} ({counts})"
 
 
-def _edit_line(found: Find) -> str:
+def _edit_line(found: NonfiniteFinding) -> str:
     named, one = _edits(found.edits), len(found.edits) == 1
     if found.finite_without_edits:
         return f"your {named} put{'s' if one else ''} it there: without your edits this stage is finite"

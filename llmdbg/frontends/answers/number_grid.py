@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class NumberGrid:
     """Numbers written row by row, where each row starts a new line and may take several."""
 
     size: int

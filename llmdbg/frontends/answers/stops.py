@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from llmdbg.debugger.execution.stop import End, Stop, TokenRow
     from llmdbg.debugger.inspection.topics import TokenTable
     from llmdbg.probes.candidates import Candidate, Candidates
-    from llmdbg.probes.quantities import Value
-    from llmdbg.probes.statistics import Numbers, Statistics
+    from llmdbg.probes.quantities import QuantityValue
+    from llmdbg.probes.statistics import Statistics, ValueStatistics
 
 _CANDIDATES_IN_A_LINE = 3
 
@@ -41,12 +41,12 @@ def stop_line(stop: Stop) -> str:
     return "  ".join(parts).rstrip()
 
 
-def value_words(values: Iterable[tuple[str, Value]]) -> str:
+def value_words(values: Iterable[tuple[str, QuantityValue]]) -> str:
     """What a tracepoint logged or a watch saw: `norm=41.2 top1=" is"`, with `?` for a value that is not known."""
     return " ".join(f"{sanitize(name)}={_value_word(value)}" for name, value in values)
 
 
-def _value_word(value: Value) -> str:
+def _value_word(value: QuantityValue) -> str:
     if value is None:
         return "?"
     if isinstance(value, str):
@@ -62,7 +62,7 @@ def tensor_line(value: Statistics) -> str:
     return head if value.numbers is None or ids else f"{head} {_numbers(value.numbers)}"
 
 
-def _numbers(value: Numbers) -> str:
+def _numbers(value: ValueStatistics) -> str:
     return (
         f"≈{value.mean:.3g} ±{value.std:.3g} [≥{value.min:.3g}, ≤{value.max:.3g}] ‖{value.norm:.4g}‖ "
         f"nan:{value.nan} inf:{value.inf}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from llmdbg.formatting import counted
-from llmdbg.frontends.answers.number_grid import Grid
+from llmdbg.frontends.answers.number_grid import NumberGrid
 from llmdbg.frontends.answers.tables import Column, Table
 from llmdbg.frontends.heat_glyphs import INFINITE, LEGEND, NAN, NEGATIVE, NEGATIVE_INFINITE, POSITIVE, shade
 from llmdbg.frontends.sanitize import sanitize
@@ -15,8 +15,8 @@ from llmdbg.probes.digits import digits
 if TYPE_CHECKING:
     from llmdbg.debugger.inspection.values_answer import Values
     from llmdbg.probes.axes import Index
-    from llmdbg.probes.heat import Heat
-    from llmdbg.probes.values import LocatedNumber, Summary
+    from llmdbg.probes.heat import Heatmap
+    from llmdbg.probes.values import LocatedNumber, ValueSummary
 
 _WIDTH = 96
 _MOST_NAMED = 4
@@ -39,7 +39,7 @@ def _summary_lines(value: Values) -> list[str]:
     return [extremes_line(found, value.dtype), *nonfinite_lines(found), *_outlier_lines(found, value.dtype)]
 
 
-def extremes_line(found: Summary, dtype: str) -> str:
+def extremes_line(found: ValueSummary, dtype: str) -> str:
     """The minimum, the maximum and the largest magnitudes, each with its index."""
     if found.min is None or found.max is None:
         return f"all {found.size:,} are NaN"
@@ -48,7 +48,7 @@ def extremes_line(found: Summary, dtype: str) -> str:
     return f"{ends} · largest {_largest_text(found, dtype)}"
 
 
-def _largest_text(found: Summary, dtype: str, most: int = 3) -> str:
+def _largest_text(found: ValueSummary, dtype: str, most: int = 3) -> str:
     return ", ".join(_found_text(each, dtype) for each in found.largest[:most])
 
 
@@ -61,7 +61,7 @@ def _index_text(index: Index) -> str:
     return f"[{', '.join(map(str, index))}]"
 
 
-def nonfinite_lines(found: Summary) -> list[str]:
+def nonfinite_lines(found: ValueSummary) -> list[str]:
     """How many values are NaN or infinite and where the first ones are; no lines if all are finite."""
     kinds = (
         ("NaN", found.nan, found.first_nan),
@@ -71,7 +71,7 @@ def nonfinite_lines(found: Summary) -> list[str]:
     return [f"{count:,} {name}, first at {_places(first, count)}" for name, count, first in kinds if count]
 
 
-def _outlier_lines(found: Summary, dtype: str) -> list[str]:
+def _outlier_lines(found: ValueSummary, dtype: str) -> list[str]:
     """The outlier dimensions and the rule that defines them; no lines if they were not looked for."""
     if found.outlier_count is None:
         return []
@@ -87,13 +87,13 @@ def _places(first: Iterable[Index], count: int) -> str:
     return ", ".join(named) + (", …" if count > len(named) else "")
 
 
-def _heat_lines(picture: Heat) -> list[str]:
+def _heat_lines(picture: Heatmap) -> list[str]:
     """The heat map and its legend."""
     rows = ["".join(shade(cell, picture.scale) for cell in line) for line in picture.cells.tolist()]
     return [*(f"│{each}│" for each in rows), *heat_legend(picture)]
 
 
-def heat_legend(picture: Heat) -> list[str]:
+def heat_legend(picture: Heatmap) -> list[str]:
     """What the characters mean, and what a cell stands for."""
     scale = f"{picture.scale:.4g}"
     of = "mean" if picture.of == "mean" else "number of the largest magnitude"
@@ -134,7 +134,7 @@ def _number_lines(value: Values) -> list[str]:
     first, end = value.offset, value.offset + len(texts)
     width = max(map(len, texts)) + 2
     gutter = max(len(_index_text(value.index(n))) for n in (first, end - 1))
-    grid = Grid(value.size, value.sliced[-1] if value.sliced else 1, max(1, (_WIDTH - gutter) // width))
+    grid = NumberGrid(value.size, value.sliced[-1] if value.sliced else 1, max(1, (_WIDTH - gutter) // width))
     lines = []
     for y in range(grid.line_of(first), grid.line_of(end - 1) + 1):
         places = [n for n in grid.places(y) if first <= n < end]

@@ -38,7 +38,7 @@ from llmdbg.models.stages import Stage
 from llmdbg.probes.attention import AttentionMap
 from llmdbg.probes.attribution import Attribution
 from llmdbg.probes.candidates import Candidates
-from llmdbg.probes.kv import CacheMap, LayerMap
+from llmdbg.probes.kv import CacheLayerDetail, CacheMap
 from llmdbg.probes.lens_table import LensTable
 from llmdbg.probes.statistics import Statistics
 
@@ -78,7 +78,7 @@ lines.register(Cost, cost_lines)
 lines.register(Edit, control.edit_lines)
 lines.register(Effect, control.effect_lines)
 lines.register(Explanation, explanation_lines)
-lines.register(LayerMap, layer_lines)
+lines.register(CacheLayerDetail, layer_lines)
 lines.register(LensTable, lens_lines)
 lines.register(ModelInfo, control.model_lines)
 lines.register(NonfiniteHunt, nonfinite_hunt_lines)
@@ -113,7 +113,7 @@ tables.register(AttentionMap, attention_tables)
 tables.register(Attribution, attribution_tables)
 tables.register(CacheMap, cache_tables)
 tables.register(Cost, cost_tables)
-tables.register(LayerMap, layer_tables)
+tables.register(CacheLayerDetail, layer_tables)
 tables.register(LensTable, lens_tables)
 tables.register(NonfiniteHunt, nonfinite_hunt_tables)
 tables.register(Values, values_tables)

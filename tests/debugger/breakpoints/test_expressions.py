@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llmdbg.debugger.breakpoints.conditions import evaluate, parse_condition
 from llmdbg.debugger.breakpoints.expressions import MOST_CHARACTERS, Kind, parse_expression, parse_expressions
 from llmdbg.errors import CommandError, ConditionError
-from llmdbg.probes.quantities import NAMES, OF_TOKEN, TEXTS, Value
+from llmdbg.probes.quantities import NAMES, OF_TOKEN, TEXTS, QuantityValue
 from tests.debugger import expression_texts
 
 
@@ -45,7 +45,7 @@ def test_tokens_are_asked_for_by_their_text():
 def test_each_changed_has_a_slot_of_its_own():
     read = parse_expression("changed(top1) or changed(top1)")
 
-    memory: dict[int, Value] = {}
+    memory: dict[int, QuantityValue] = {}
     assert [evaluate(read, {"top1": text}, memory) for text in "aab"] == [None, False, True]
     assert list(memory.values()) == ["b", "b"]
     assert read.remembers
@@ -56,7 +56,7 @@ def test_several_expressions_are_read_at_once():
 
     assert [each.text for each in read] == ["norm", '"é" == top1', "abs( mean ) + 1", "changed(norm)"]
     assert [each.names for each in read] == [{"norm"}, {"top1"}, {"mean"}, {"norm"}]
-    memory: dict[int, Value] = {}
+    memory: dict[int, QuantityValue] = {}
     assert [evaluate(read[3], {"norm": norm}, memory) for norm in (1, 2, 2)] == [None, True, False]
 
 

@@ -13,7 +13,7 @@ import torch
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection import cost as module
 from llmdbg.debugger.inspection import timed_runs
-from llmdbg.debugger.inspection.cost import Added, Cost
+from llmdbg.debugger.inspection.cost import Cost, WatchingCost
 from llmdbg.engine.clock import StageClock
 from llmdbg.engine.stops import Stops
 from llmdbg.errors import CommandError
@@ -222,10 +222,10 @@ def test_an_interrupt_ends_it_where_it_stood(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_is_too_little_to_measure_is_called_so() -> None:
-    assert "adds 2.0 ms, 100 µs a stage" in added_line(Added("the outline", 20, 2.0, 100.0, 0.5))
-    assert "1.5 ms less, in one run" in added_line(Added("the outline", 20, -1.5, 1.0, None))
+    assert "adds 2.0 ms, 100 µs a stage" in added_line(WatchingCost("the outline", 20, 2.0, 100.0, 0.5))
+    assert "1.5 ms less, in one run" in added_line(WatchingCost("the outline", 20, -1.5, 1.0, None))
     for more in (-1.0, 0.4):
-        assert "adds less than" in added_line(Added("the outline", 20, more, more, 0.5))
+        assert "adds less than" in added_line(WatchingCost("the outline", 20, more, more, 0.5))
 
 
 def test_the_answer_is_text_json_and_csv(tmp_path: Path) -> None:

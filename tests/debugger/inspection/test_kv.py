@@ -13,7 +13,7 @@ from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.generation.generation import Generation
 from llmdbg.errors import CommandError
 from llmdbg.frontends.answers import answer_json, answer_lines
-from llmdbg.probes.kv import CacheMap, LayerMap
+from llmdbg.probes.kv import CacheLayerDetail, CacheMap
 from tests.sessions import do, tiny_session
 
 TEXT = "Hello there, you all"
@@ -26,9 +26,9 @@ def _asked(session: Debugger, line: str = "info kv") -> CacheMap:
     return found
 
 
-def _layer(session: Debugger, line: str) -> LayerMap:
+def _layer(session: Debugger, line: str) -> CacheLayerDetail:
     found = do(session, line).data
-    assert isinstance(found, LayerMap), found
+    assert isinstance(found, CacheLayerDetail), found
     return found
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmdbg.frontends.tui.screen_state import ScreenState
-    from llmdbg.probes.attention import AttentionMap, Head, Read
+    from llmdbg.probes.attention import AttentionMap, HeadSummary, KeyWeight
 
 _WAITING = "…"
 _HEAD_WIDTH, _NUMBERS_WIDTH = 3, 10
@@ -66,7 +66,7 @@ def _columns(width: int) -> int:
     return max(1, width - _HEAD_WIDTH - 1 - _NUMBERS_WIDTH - 1)
 
 
-def _map_row(head: Head, found: AttentionMap, width: int) -> Row:
+def _map_row(head: HeadSummary, found: AttentionMap, width: int) -> Row:
     """One head: a cell for each of the latest keys, its entropy and what it puts on the first token."""
     shown = found.weights[head.head, -_columns(width) :]
     # By their roots: beside a head that puts most of itself on one token, the others would be all alike.
@@ -75,12 +75,12 @@ def _map_row(head: Head, found: AttentionMap, width: int) -> Row:
     return row((f"{head.head:{_HEAD_WIDTH}} ", "dim"), (cells, "bar"), " ", (numbers, "dim"))
 
 
-def _numbers_in_words(head: Head, found: AttentionMap) -> str:
+def _numbers_in_words(head: HeadSummary, found: AttentionMap) -> str:
     sink = "" if head.sink is None else f" · sink {percent(head.sink, 0)}"
     return f"{head.entropy:.2f} nats · on {found.first_position} {percent(head.first, 0)}{sink}"
 
 
-def _read(read: Read, width: int) -> Row:
+def _read(read: KeyWeight, width: int) -> Row:
     bar = 3 * _BAR_WIDTH if width >= _WIDE else min(_BAR_WIDTH, max(0, width - _LEAST_READ))
     place = f"{read.position:5} "
     room = max(0, width - len(place) - 5 - bar - 1)

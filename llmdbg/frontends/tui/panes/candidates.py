@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmdbg.frontends.tui.screen_state import ScreenState
-    from llmdbg.probes.candidates import Candidate, Candidates, Step
+    from llmdbg.probes.candidates import Candidate, Candidates, ScoreStep
 
 _BAR_WIDTH, _SHORT_BAR_WIDTH = 8, 4
 _STEP_WIDTH, _TEXT_WIDTH = 7, 10
@@ -84,7 +84,7 @@ def _candidate(candidate: Candidate, columns: Sequence[str], is_chosen: bool, wi
     )
 
 
-def _step(step: Step) -> str:
+def _step(step: ScoreStep) -> str:
     return "cut" if step.logit == -math.inf else percent(step.prob)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmdbg.frontends.tui.screen_state import ScreenState
-    from llmdbg.probes.kv import CacheMap, LayerCache
+    from llmdbg.probes.kv import CacheLayer, CacheMap
 
 _WAITING = "…"
 _WIDE = 60
@@ -50,7 +50,7 @@ def _positions(found: CacheMap) -> str:
     return f"rotary: {place}by {angles} … rad"
 
 
-def _layer(layer: LayerCache, width: int) -> Row:
+def _layer(layer: CacheLayer, width: int) -> Row:
     holds = layer.kind if layer.first is None else f"{layer.first}-{layer.last}"
     sees = "" if layer.sees_from is None else f"{layer.sees_from}-"
     line = fitted(

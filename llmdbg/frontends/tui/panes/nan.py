@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from llmdbg.debugger.inspection.nonfinite import NonfiniteHunt
     from llmdbg.frontends.tui.screen_state import ScreenState
-    from llmdbg.probes.finiteness import Extent
+    from llmdbg.probes.finiteness import TensorExtent
 
 _HUNTS = "`:info nonfinite` runs this token again and hunts for the first"
 
@@ -34,7 +34,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     return [*rows, *_hunt(found.hunt, width), *(row((line, "dim")) for line in wrapped(_HUNTS, width))]
 
 
-def _output(name: str, extent: Extent, here: FinitenessView, width: int) -> list[Row]:
+def _output(name: str, extent: TensorExtent, here: FinitenessView, width: int) -> list[Row]:
     bad = extent.nan + (extent.plus_inf if here.cuts_scores else extent.inf)
     cut = f", {extent.minus_inf} cut" if here.cuts_scores else ""
     said = f"{extent.nan} NaN, {extent.plus_inf if here.cuts_scores else extent.inf} infinite{cut}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.probes.change import ResidualChange
     from llmdbg.probes.histogram import Histogram
-    from llmdbg.probes.statistics import Numbers, Statistics
+    from llmdbg.probes.statistics import Statistics, ValueStatistics
 
 _NAMES = (("mean", "mean"), ("std", "std"), ("min", "min"), ("max", "max"), ("norm", "norm"))
 _LABEL = 9
@@ -68,7 +68,7 @@ def _numbers(tensor: Statistics, shown: Snapshot, width: int) -> list[Row]:
     return rows
 
 
-def _counts(label: str, attribute: str, columns: list[Numbers], cells: int) -> Row:
+def _counts(label: str, attribute: str, columns: list[ValueStatistics], cells: int) -> Row:
     counts = [getattr(numbers, attribute) for numbers in columns]
     return row((label.ljust(_LABEL), "dim"), *((f"{count:{cells},}", "bad" if count else "") for count in counts))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.formatting import counted
-from llmdbg.frontends.answers.number_grid import Grid
+from llmdbg.frontends.answers.number_grid import NumberGrid
 from llmdbg.frontends.answers.values import extremes_line, heat_legend, nonfinite_lines
 from llmdbg.frontends.heat_glyphs import NEGATIVE, POSITIVE, shade, shade_style
 from llmdbg.frontends.sanitize import sanitize
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from llmdbg.debugger.inspection.values_answer import Values
     from llmdbg.frontends.tui.screen_state import ScreenState
     from llmdbg.probes.axes import Index
-    from llmdbg.probes.heat import Heat
-    from llmdbg.probes.values import LocatedNumber, Number, Summary
+    from llmdbg.probes.heat import Heatmap
+    from llmdbg.probes.values import LocatedNumber, PlainNumber, ValueSummary
 
 _CELLS = {"float64": 24, "float32": 15, "float16": 11, "bfloat16": 11, "bool": 6}
 _SMALL_FLOAT_CELL, _UNKNOWN_CELL = 10, 24
@@ -67,7 +67,7 @@ def _head(found: Values, width: int) -> list[Row]:
     return [*rows, *_outliers(known, width)]
 
 
-def _extremes(found: Values, known: Summary, width: int) -> str:
+def _extremes(found: Values, known: ValueSummary, width: int) -> str:
     """As much as fits of where the least and the greatest number are, and the one of the largest magnitude."""
     if known.min is None or known.max is None:
         return extremes_line(known, found.dtype)
@@ -81,7 +81,7 @@ def _at(found: Values, number: LocatedNumber) -> str:
     return digits(number.value, found.dtype) + (f" at {where}" if where else "")
 
 
-def _outliers(known: Summary, width: int) -> list[Row]:
+def _outliers(known: ValueSummary, width: int) -> list[Row]:
     if not known.outlier_count:
         return []
     named = " ".join(f"{each.dimension} ({each.absmax:.4g})" for each in known.outliers)
@@ -93,7 +93,7 @@ def _numbers(found: Values, head: list[Row], width: int) -> Sequence[Row]:
     """Every number there is, `…` for those that have not come yet."""
     gutter, cell = len(_short_index(found, found.size - 1)) + 1 if found.size else 0, _cell(found)
     length = found.sliced[-1] if found.sliced else 1
-    grid = Grid(found.size, length, max(1, (width - gutter) // cell))
+    grid = NumberGrid(found.size, length, max(1, (width - gutter) // cell))
     end = found.offset + len(found.numbers)
 
     def line(y: int) -> Row:
@@ -129,7 +129,7 @@ def _ranked(found: Values, rank: int, width: int) -> Row:
     )
 
 
-def _heat_rows(picture: Heat, width: int, height: int) -> list[Row]:
+def _heat_rows(picture: Heatmap, width: int, height: int) -> list[Row]:
     from llmdbg.probes.heat import coarser
 
     seen = coarser(picture, height, width)
@@ -161,7 +161,7 @@ def _cell(found: Values) -> int:
     return max(3, *(len(str(each.value)) + 2 for each in (known.min, known.max)))
 
 
-def _told(value: Number, dtype: str, cell: int) -> str:
+def _told(value: PlainNumber, dtype: str, cell: int) -> str:
     """A number in its cell; the rare one that is wider loses its last digits."""
     told = digits(value, dtype)
     return told if len(told) < cell else f"{value:.{max(1, cell - 8)}g}"

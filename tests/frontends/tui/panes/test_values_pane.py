@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from llmdbg.debugger.inspection import values as insight
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.frontends.answers.number_grid import Grid
+from llmdbg.frontends.answers.number_grid import NumberGrid
 from llmdbg.frontends.heat_glyphs import NEGATIVE, POSITIVE, shade
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.panes import pane_named
@@ -59,11 +59,11 @@ def test_it_is_readable_at_both_sizes(size, line):
 
 
 def test_lines_begin_where_rows_of_the_tensor_do():
-    grid = Grid(size=35, length=7, columns=3)
+    grid = NumberGrid(size=35, length=7, columns=3)
     assert grid.lines == 15
     assert [list(grid.places(y)) for y in range(4)] == [[0, 1, 2], [3, 4, 5], [6], [7, 8, 9]]
     assert all(place in grid.places(grid.line_of(place)) for place in range(35))
-    assert Grid(0, 5, 3).lines == Grid(0, 0, 3).lines == 0
+    assert NumberGrid(0, 5, 3).lines == NumberGrid(0, 0, 3).lines == 0
 
 
 def test_a_slice_that_no_longer_fits_is_a_sentence():
