@@ -1,12 +1,9 @@
 """Loading, and one clear line for everything that can be wrong with a model."""
 
-import json
 import shutil
 from types import SimpleNamespace
 from typing import Any
 
-import gguf
-import numpy as np
 import pytest
 import torch
 import transformers
@@ -15,34 +12,14 @@ from llmdbg import open_session
 from llmdbg.errors import (
     DamagedFileError,
     HubUnreachableError,
-    LlmdbgError,
     LoadError,
     ModelRequestError,
     OutOfMemoryError,
 )
-from llmdbg.models import demo, memory
+from llmdbg.models import memory
 from llmdbg.models.loading import attention_of, load
-from llmdbg.models.spec import LoadProgress, ModelSpec
-
-
-def spec(folder, **changes):
-    return ModelSpec(str(folder), **changes)
-
-
-def refusal(folder, kind, **changes):
-    """Load, and return the one line it is refused with."""
-    with pytest.raises(LlmdbgError) as caught:
-        load(spec(folder, **changes))
-    assert type(caught.value) is kind, repr(caught.value)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert len(message) < 420
-    return message
-
-
-def change_config(folder, **changes):
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+from llmdbg.models.spec import LoadProgress
+from tests.models.refusals import change_config, refusal, spec
 
 
 def test_a_folder(tiny_folder):
@@ -109,56 +86,6 @@ def test_random_weights_leave_the_callers_random_stream_alone(tiny_folder):
     assert torch.equal(torch.rand(3), wanted)
 
 
-def test_a_gguf_file():
-    heard: list[LoadProgress] = []
-    loaded = load(spec(demo.demo_file()), heard.append)
-
-    assert type(loaded.model).__name__ == "LlamaForCausalLM"
-    assert loaded.tokenizer is not None
-    assert loaded.tokenizer.decode(loaded.tokenizer("Hello there")["input_ids"]) == "Hello there"
-    converting = [each for each in heard if each.stage == "converting"]
-    assert converting[-1].done == (converting[-1].total or 0) > 80_000_000
-
-
-def test_the_demo_model_is_converted_once_and_is_the_gguf(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "cache_folder", lambda: tmp_path)
-    heard: list[LoadProgress] = []
-    first = load(ModelSpec("smollm2"), heard.append)
-    assert "converting" in {each.stage for each in heard}
-    heard.clear()
-    second = load(ModelSpec("smollm2"), heard.append)
-    assert "converting" not in {each.stage for each in heard}
-
-    folders = list(tmp_path.iterdir())
-    assert len(folders) == 1, "nothing half-written may be left"
-    source = demo.demo_file()
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype="float32")
-    wanted = theirs.state_dict()
-    for loaded in (first, second):
-        got = loaded.model.state_dict()
-        assert all(torch.equal(got[name], wanted[name]) for name in wanted)
-    assert second.tokenizer is not None
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-    chat = [{"role": "user", "content": "Hi ☂"}]
-    assert second.tokenizer.apply_chat_template(chat, tokenize=False) == tokenizer.apply_chat_template(
-        chat, tokenize=False
-    )
-    assert second.tokenizer("Hi ☂\n  x")["input_ids"] == tokenizer("Hi ☂\n  x")["input_ids"]
-
-
-def test_a_conversion_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "cache_folder", lambda: tmp_path)
-
-    def full(*_arguments, **_settings):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(transformers.LlamaForCausalLM, "save_pretrained", full)
-    with pytest.raises(LoadError, match="No space left on device"):
-        load(ModelSpec("smollm2"))
-
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("name", ["./nothing", "/no/such/folder", "a/b/c", "model.gguf", "not a name", ""])
 def test_what_is_no_model_at_all(name):
     message = refusal(name, ModelRequestError)
@@ -181,113 +108,6 @@ def test_a_model_the_hub_does_not_know(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unknown)
     assert "no model 'nobody/nothing'" in refusal("nobody/nothing", ModelRequestError)
-
-
-def test_no_weights(a_copy):
-    folder = a_copy()
-    (folder / "model.safetensors").unlink()
-    assert "no weights" in refusal(folder, LoadError)
-    assert load(spec(folder, random_weights=True)).model is not None
-
-
-def test_no_tokenizer(a_copy):
-    folder = a_copy()
-    for path in folder.glob("*token*"):
-        path.unlink()
-    assert "no tokenizer" in refusal(folder, LoadError)
-
-
-def test_no_configuration(a_copy):
-    folder = a_copy()
-    (folder / "config.json").unlink()
-    assert "no config.json" in refusal(folder, LoadError)
-
-
-@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, -1])
-def test_truncated_safetensors(a_copy, keep):
-    path = a_copy() / "model.safetensors"
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * keep)] if isinstance(keep, float) else whole[:keep])
-    assert "fetch it again" in refusal(path.parent, DamagedFileError).lower()
-
-
-def test_safetensors_with_surplus_bytes(a_copy):
-    path = a_copy() / "model.safetensors"
-    path.write_bytes(path.read_bytes() + b"more")
-    message = refusal(path.parent, DamagedFileError)
-    assert "4 bytes more" in message
-    assert "fetch it again" in message
-
-
-def test_a_missing_shard(a_copy):
-    folder = a_copy()
-    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
-    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert "model-00002-of-00002.safetensors" in refusal(folder, DamagedFileError)
-
-
-def test_a_git_lfs_pointer(a_copy):
-    folder = a_copy()
-    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n")
-    assert "git lfs pull" in refusal(folder, DamagedFileError)
-
-
-def test_pickled_weights_are_refused_unless_asked_for_by_name(a_copy):
-    folder = a_copy()
-    state = load(spec(folder)).model.state_dict()
-    (folder / "model.safetensors").unlink()
-    torch.save(state, folder / "pytorch_model.bin")
-
-    assert "--allow-pickle" in refusal(folder, ModelRequestError)
-    got = load(spec(folder, allow_pickle=True)).model.state_dict()
-    assert all(torch.equal(got[name], state[name]) for name in state)
-
-
-@pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, -1])
-def test_truncated_pickled_weights(a_copy, legacy, keep):
-    folder = a_copy()
-    state = load(spec(folder)).model.state_dict()
-    (folder / "model.safetensors").unlink()
-    path = folder / "pytorch_model.bin"
-    torch.save(state, path, _use_new_zipfile_serialization=not legacy)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * keep)] if isinstance(keep, float) else whole[:keep])
-    assert "fetch" in refusal(folder, DamagedFileError, allow_pickle=True)
-
-
-def test_pickled_weights_of_the_old_kind(a_copy):
-    folder = a_copy()
-    state = load(spec(folder)).model.state_dict()
-    (folder / "model.safetensors").unlink()
-    torch.save(state, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
-    got = load(spec(folder, allow_pickle=True)).model.state_dict()
-    assert all(torch.equal(got[name], state[name]) for name in state)
-
-
-def test_a_pickle_that_is_a_git_lfs_pointer(a_copy):
-    folder = a_copy()
-    (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n")
-    assert "git lfs pull" in refusal(folder, DamagedFileError, allow_pickle=True)
-
-
-def test_remote_code_is_refused_unless_asked_for_by_name(a_copy):
-    folder = a_copy()
-    change_config(
-        folder, model_type="homemade", auto_map={"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
-    )
-    (folder / "own.py").write_text(
-        "import pathlib\n"
-        "from transformers import LlamaConfig, LlamaForCausalLM\n"
-        "pathlib.Path(__file__).with_name('ran').touch()\n"
-        "class Config(LlamaConfig):\n    model_type = 'homemade'\n"
-        "class Model(LlamaForCausalLM):\n    config_class = Config\n"
-    )
-    assert "--trust-remote-code" in refusal(folder, ModelRequestError)
-    assert not list(folder.rglob("ran"))
-    assert type(load(spec(folder, trust_remote_code=True)).model).__name__ == "Model"
 
 
 @pytest.mark.parametrize(
@@ -337,28 +157,6 @@ def test_a_generation_config_that_is_missing_is_not_missed(a_copy):
     folder = a_copy()
     (folder / "generation_config.json").unlink(missing_ok=True)
     assert load(spec(folder)).notes == ()
-
-
-def write_gguf(path, architecture):
-    writer = gguf.GGUFWriter(path, architecture)
-    writer.add_tensor("a", np.zeros((4, 4), dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-def test_a_gguf_of_another_architecture(tmp_path):
-    assert "'rwkv6'" in refusal(write_gguf(tmp_path / "a.gguf", "rwkv6"), ModelRequestError)
-
-
-@pytest.mark.parametrize("keep", [0, 4, 1000, 0.5])
-def test_a_truncated_gguf(tmp_path, keep):
-    whole = demo.demo_file().read_bytes()
-    path = tmp_path / "a.gguf"
-    path.write_bytes(whole[: int(len(whole) * keep) if isinstance(keep, float) else keep])
-    refusal(path, DamagedFileError)
 
 
 def test_not_enough_memory_is_found_out_before_loading(a_copy, monkeypatch):
