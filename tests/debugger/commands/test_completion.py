@@ -25,9 +25,9 @@ PROCESSOR = Stage(StageKind.PROCESSOR, "sample.top_p")
 
 
 def words_of(session):
-    stages, points = session.stages(), session.breakpoints.list()
-    names = [each.name for each in session.branches]
-    return Words.of(stages, points, len(session.tokens()), ACTIONS, {"theme": ("dark", "light")}, names)
+    stages, points = session.run.stages.all(), session.breakpoints.list()
+    names = [each.name for each in session.run.branches]
+    return Words.of(stages, points, len(session.run.tokens()), ACTIONS, {"theme": ("dark", "light")}, names)
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def _accept(session, line):
     takes = COMMANDS.find(name).takes
     if isinstance(takes, (Address, SavedTensor)) and argument:
         [address] = COMMANDS.parse(line).addresses
-        assert session.addresses.resolve(address).addresses
+        assert session.run.stages.addresses.resolve(address).addresses
     elif isinstance(takes, BreakpointNumber) and argument:
         assert int(argument) in [each.number for each in session.breakpoints.list()]
     elif argument:
