@@ -88,7 +88,7 @@ def test_a_life_comes_back(lines, how):
             if session.end is None:
                 run(session, "continue")
     assert known(after) == known(before)
-    assert after.engine.timeline.differing() == ()
+    assert after.debuggee.timeline.differing() == ()
 
 
 @pytest.mark.parametrize("name", ["mistral", "gemma3", "mamba", "recurrent_gemma"])
@@ -108,7 +108,7 @@ def test_the_users_own_python_sleeps_until_it_is_switched_on(tmp_path):
     after, notes = through_a_file(before)
     assert not trap.exists()
     assert "is off: read it" in notes[0] and len(notes) == 1
-    assert [(each.text, each.enabled) for each in after.edits.list()] == [(line, False)]
+    assert [(each.text, each.enabled) for each in after.run.edits.list()] == [(line, False)]
     run(after, "edits on 1")
     assert trap.exists()
     assert after.stop.tensor.numbers == before.stop.tensor.numbers
@@ -169,7 +169,7 @@ def test_what_a_stranger_wrote_is_left_out_and_said():
     notes = restore(after, from_json(written(change), TEXT))
     assert any("does not have" in note for note in notes)
     assert any("zero 77.mlp" in note for note in notes)
-    assert [each.name for each in after.branches] == ["main"]
+    assert [each.name for each in after.run.branches] == ["main"]
     run(after, "token") if after.end is None else None
 
 
@@ -319,9 +319,9 @@ def test_an_edit_of_python_comes_back_where_it_was_made():
     before = run(fresh(), "token 2", "goto 1@1", "edit out*-3", "token", "token")
     after, _ = through_a_file(before)
     run(after, "edits on 1")
-    assert (after.place.address, after.place.token) == ("1", 1)
+    assert (after.run.place.address, after.run.place.token) == ("1", 1)
     run(after, "token", "token")
-    assert after.generated_ids() == before.generated_ids()
+    assert after.run.generated_ids() == before.run.generated_ids()
 
 
 def test_a_breakpoint_on_a_processor_that_was_set_later_comes_back():
