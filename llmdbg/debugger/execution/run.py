@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.execution.branches import Branches
 from llmdbg.debugger.execution.event_cursor import EventCursor
 from llmdbg.debugger.execution.stage_list import StageList
-from llmdbg.debugger.execution.stop import End, Stop, TokenRow
+from llmdbg.debugger.execution.stop import End, Reason, Stop, TokenRow
 from llmdbg.debugger.execution.stop_cause import ENDED, STEPPED, caused_by
 from llmdbg.debugger.execution.trace import BEGINNING, ExecutionTrace, TimelinePosition
 from llmdbg.debugger.execution.transcript import Transcript, note_probability, probabilities_of
@@ -122,7 +122,7 @@ class Run:
         event = self.event
         self.trace.stopped()
         if event.ended_by is not None:
-            self.cause = ENDED
+            self.cause = replace(self.cause, reason=Reason.END)
         note_probability(self.branches, event)
         self.stop = self._describer.describe(event, self.cause)
         if self.differs_from_before():
