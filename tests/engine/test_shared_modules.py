@@ -77,11 +77,11 @@ def test_what_runs_is_what_runs_without_it(share, settings):
 @pytest.mark.parametrize("share", [*SHARING[:-1], lambda _: None])
 def test_stages_come_as_in_a_model_that_shares_nothing(share):
     _, plain = engine_over(lambda _: None)
-    plain.arm(every_address(plain))
+    plain.stops.arm(every_address(plain))
     _, engine = engine_over(share)
     engine.stops.arm(every_address(engine))
 
-    assert [event.stage.address for event in engine.events()] == [event.stage.address for event in plain.stages()]
+    assert [event.stage.address for event in engine.events()] == [event.stage.address for event in plain.events()]
 
 
 def test_two_names_in_one_module_come_in_turn():

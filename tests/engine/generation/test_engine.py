@@ -252,7 +252,7 @@ def test_two_runs_can_be_interleaved():
     second_model, second = engine_over("qwen2", settings=GenerationSettings(max_new_tokens=6, greedy=True))
     first.arm(["0", "1"])
     second.arm(["0.mlp"])
-    pair = [first.stages(), second.stages()]
+    pair = [first.events(), second.events()]
     while pair:
         for stages in list(pair):
             if next(stages, None) is None:
