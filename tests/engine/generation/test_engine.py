@@ -250,8 +250,8 @@ def test_two_runs_can_be_interleaved():
     """A debugger may compare two runs: neither may disturb the other."""
     _first_model, first = engine_over("llama", settings=GenerationSettings(max_new_tokens=6, temperature=0.9, seed=3))
     second_model, second = engine_over("qwen2", settings=GenerationSettings(max_new_tokens=6, greedy=True))
-    first.arm(["0", "1"])
-    second.arm(["0.mlp"])
+    first.stops.arm(["0", "1"])
+    second.stops.arm(["0.mlp"])
     pair = [first.events(), second.events()]
     while pair:
         for stages in list(pair):
