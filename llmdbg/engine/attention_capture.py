@@ -179,10 +179,11 @@ _INTERFACES = _Interfaces()
 
 
 class AttentionCapture:
-    """The attentions of a model that are listened to."""
+    """The attentions of a model that are listened to, in the forwards of which `is_ours()` is True."""
 
-    def __init__(self, anatomy: Anatomy) -> None:
+    def __init__(self, anatomy: Anatomy, is_ours: Callable[[], bool]) -> None:
         self._anatomy = anatomy
+        self._is_ours = is_ours
         self._heard: frozenset[str] = frozenset()
         self._handles: dict[nn.Module, tuple[RemovableHandle, RemovableHandle]] = {}
         self._open: dict[nn.Module, _Capture] = {}
@@ -216,12 +217,17 @@ class AttentionCapture:
         self.hear(frozenset())
 
     def _begin(self, module: nn.Module, _args: Any) -> None:
+        if not self._is_ours():
+            return
         ear = self._open[module] = _Capture(module)
         self._calls.pop(module, None)
         _INTERFACES.add(ear)
         ear.open()
 
     def _end(self, module: nn.Module, _args: Any, _output: Any) -> None:
+        # In a forward that was given up in the middle, `forget` does the rest.
+        if not self._is_ours():
+            return
         ear = self._open.pop(module, None)
         if ear is None:
             return

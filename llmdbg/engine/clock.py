@@ -28,6 +28,8 @@ class StageClock:
 
     def enter(self, address: str) -> None:
         """Note that a stage begins."""
+        if self._suspended_since:
+            return  # others use the model meanwhile
         if not self._gpus:
             self._entered[address] = perf_counter() - self._suspended_total
         elif len(self._gpus) == 1:
@@ -40,7 +42,8 @@ class StageClock:
         entered = self._entered
 
         def note(_module: Any, _args: Any) -> None:
-            entered[address] = perf_counter() - self._suspended_total
+            if not self._suspended_since:
+                entered[address] = perf_counter() - self._suspended_total
 
         return note
 

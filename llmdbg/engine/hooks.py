@@ -24,19 +24,21 @@ class Hooks:
     """The forward hooks on a model's stages.
 
     `entering(address)` makes the pre-hook of each armed module and of those around it, `leaving(stage)` the hook of
-    each armed module. They run at every armed stage, so nothing lies between torch and them. Modules that stand at
-    several places are hooked by `SharedPlaces`, for the whole of a run.
+    each armed module. They run at every armed stage, so nothing lies between torch and them; they are also called by
+    forwards that are not the run's. Modules that stand at several places are hooked by `SharedModules`, for the whole
+    of a run; `is_ours()` says whether the forward that calls is the run's.
     """
 
     def __init__(
         self,
         model: nn.Module,
         anatomy: Anatomy,
+        is_ours: Callable[[], bool],
         entering: Callable[[str], PreHook],
         leaving: Callable[[Stage], LeaveHook],
     ) -> None:
         self._anatomy = anatomy
-        self._shared = SharedModules(model, anatomy, entering, leaving)
+        self._shared = SharedModules(model, anatomy, is_ours, entering, leaving)
         self._entering = entering
         self._leaving = leaving
         self._armed: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}

@@ -38,13 +38,15 @@ class _Running:
 class SharedModules:
     """The modules of a model that stand at several places. `address in places` says whether one of them is there.
 
-    `entering(address)` and `leaving(stage)` make the hooks of a place, as for any other module.
+    `entering(address)` and `leaving(stage)` make the hooks of a place, as for any other module. Forwards of which
+    `is_ours()` is False are passed over.
     """
 
     def __init__(
         self,
         model: nn.Module,
         anatomy: Anatomy,
+        is_ours: Callable[[], bool],
         entering: Callable[[str], PreHook],
         leaving: Callable[[Stage], LeaveHook],
     ) -> None:
@@ -54,6 +56,7 @@ class SharedModules:
         self._at = {module: addresses for module, addresses in at.items() if len(addresses) > 1}
         self._model = model
         self._anatomy = anatomy
+        self._is_ours = is_ours
         self._leaving = leaving
         places = [address for addresses in self._at.values() for address in addresses]
         self._enter = {address: entering(address) for address in places}
@@ -93,12 +96,16 @@ class SharedModules:
         """Hook a module that stands at `address` alone, or a shared one."""
 
         def enter(_module: Any, args: Any) -> None:
+            if not self._is_ours():
+                return
             place = address if address is not None else self._place(module)
             self._running.append(_Running(module, place))
             if place in self._enter:
                 self._enter[place](module, args)
 
         def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            if not self._is_ours():
+                return None
             place = self._end(module)
             return self._leave[place](module, args, kwargs, output) if place in self._leave else None
 
@@ -106,7 +113,8 @@ class SharedModules:
         self._handles.append(module.register_forward_hook(leave, with_kwargs=True))
 
     def _begin(self, _model: Any, _args: Any) -> None:
-        self._running = [_Running(self._model, None)]
+        if self._is_ours():
+            self._running = [_Running(self._model, None)]
 
     def _place(self, module: nn.Module) -> str:
         """Where a shared module is running that has just been called."""

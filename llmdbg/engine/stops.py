@@ -43,8 +43,8 @@ class Stops:
         self._held = False
         self._only_watching = True
         self.clock = StageClock(devices)
-        self._listening = AttentionCapture(anatomy)
-        self._hooks = Hooks(model, anatomy, self.clock.pre_hook, self._leaving)
+        self._listening = AttentionCapture(anatomy, self._is_ours)
+        self._hooks = Hooks(model, anatomy, self._is_ours, self.clock.pre_hook, self._leaving)
 
     def arm(self, addresses: Collection[str], handler: EventHandler = always_suspend) -> None:
         """Make `handler` decide at exactly these stages."""
@@ -151,11 +151,17 @@ class Stops:
         self.run.suspend(event)
         self.clock.resume()
 
+    def _is_ours(self) -> bool:
+        """Whether the forward that calls a hook is this run's. Whoever has the model may use it meanwhile."""
+        return self.run is not None and self.run.is_running_here()
+
     def _leaving(self, stage: Stage) -> LeaveHook:
         """The hook of an armed module: it has run. One flat function, since it runs at every armed stage."""
         address = stage.address
 
         def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            if self.run is None or not self.run.is_running_here():
+                return None
             self.last_stage = stage
             event = StageEvent(stage, self.phase, self.token, output, args, kwargs)
             if address in self._heard:

@@ -64,6 +64,10 @@ class Suspension(Generic[Value]):
         self._outer_inference_guard: Any = None
         self._closing = False
 
+    def is_running_here(self) -> bool:
+        """Whether the caller is inside the function, and not in what others do while it is suspended."""
+        return getcurrent() is self._greenlet
+
     @property
     def finished(self) -> bool:
         """Whether the function has returned or raised."""

@@ -125,7 +125,7 @@ def test_a_forward_that_fails_inside_an_attention_leaves_nothing(attn: str) -> N
 
 def test_an_attention_whose_failure_the_model_catches_leaves_nothing() -> None:
     model = tiny_model("llama")
-    listening = AttentionCapture(dissect(model))
+    listening = AttentionCapture(dissect(model), lambda: True)
     listening.hear(frozenset(("0.self_attn",)))
     with pytest.raises(TypeError):
         model.model.layers[0].self_attn()

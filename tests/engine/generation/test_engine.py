@@ -128,6 +128,19 @@ def test_time_spent_suspended_is_not_counted():
     assert 0 < layer.ms < 250
 
 
+def test_what_others_run_meanwhile_is_not_counted():
+    model, engine = engine_over()
+    model.model.layers[0].self_attn.register_forward_hook(lambda *_: time.sleep(0.02))
+    engine.stops.arm(["0.mlp", "0"])
+    stages = engine.events()
+    next(stages), next(stages)
+    model(torch.tensor([PROMPT]))
+    layer = next(stages)
+
+    assert layer.stage.address == "0"
+    assert layer.ms > 20
+
+
 def test_a_layer_is_timed_though_only_a_module_inside_was_armed_when_it_began():
     _, engine = engine_over()
     engine.stops.arm(["0.mlp"])
@@ -261,6 +274,49 @@ def test_two_runs_can_be_interleaved():
     assert (
         list(second.generated) == untouched(second_model, PROMPT, GenerationSettings(max_new_tokens=6, greedy=True)).ids
     )
+
+
+@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_model_may_be_used_by_others_while_a_run_over_it_is_suspended(share, elsewhere):
+    """Their forwards are neither edited nor taken for the run's own, in the same thread or in another."""
+    model = tiny_model("llama")
+    if share:
+        model.model.layers[1].mlp = model.model.layers[0].mlp
+    ids = torch.tensor([PROMPT])
+    plain = model(ids).logits
+    engine = generation(model, PROMPT, GenerationSettings(max_new_tokens=3, greedy=True))
+
+    def walk(at_stop):
+        stages = engine.events()
+        next(stages)
+        seen = []
+        everything = every_stage(engine)
+        engine.stops.edit(["0.mlp"], double)
+        engine.stops.capture_kernels(["0.self_attn"])
+        engine.stops.arm(everything, lambda event: seen.append((event.stage.address, event.token)) or True)
+        for event in stages:
+            at_stop()
+            seen.append((event.ms is not None, [call.query.shape for call in event.kernel_calls]))
+        return seen, list(engine.generated)
+
+    def use_it():
+        assert torch.equal(model(ids).logits, plain)
+
+    def use_it_elsewhere():
+        failed = []
+        thread = threading.Thread(target=lambda: failed.append(not torch.equal(model(ids).logits, plain)))
+        thread.start()
+        thread.join()
+        assert failed == [False]
+
+    alone = walk(lambda: None)
+    assert walk(use_it_elsewhere if elsewhere else use_it) == alone
+    assert alone[1] != untouched(model, PROMPT, GenerationSettings(max_new_tokens=3, greedy=True)).ids
+
+
+def double(event: StageEvent) -> None:
+    event.output = event.output * 2
 
 
 def test_another_thread_may_let_go_of_a_suspended_run():
