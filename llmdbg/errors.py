@@ -1,23 +1,23 @@
 """Everything llmdbg raises on purpose.
 
     LlmdbgError                 one clear line for the user; exit code 1
-    ├── UsageError              what was asked for cannot be; exit code 2
+    ├── UsageError              the request cannot be met, and nothing was run; exit code 2
     │   ├── AddressError        an address that names no stage
     │   ├── CommandError        an unknown command, or arguments it does not take
-    │   │   ├── ConditionError  a condition or an expression that cannot be read
-    │   │   └── EditError       an edit that cannot be read, or that makes what the model could not have made
-    │   ├── PromptError         an empty, unreadable or too long prompt
-    │   ├── SettingsError       generation settings that contradict each other
-    │   ├── LensError           predictions cannot be read from inside this model
-    │   └── ModelRequestError   an unknown model, a refused format, an option the machine or model does not offer
+    │   │   ├── ConditionError  a condition or an expression that cannot be parsed
+    │   │   └── EditError       an edit that cannot be parsed, or whose result does not fit the stage
+    │   ├── PromptError         a prompt that is empty, unreadable or too long
+    │   ├── SettingsError       generation settings that are out of range or contradict each other
+    │   ├── LensError           the logit lens does not work on this model
+    │   └── ModelRequestError   an unknown model, a refused format, or an option that is not available here
     ├── LoadError               the model was found but could not be loaded
     │   ├── HubUnreachableError the Hub did not answer
-    │   ├── DamagedFileError    a file is truncated or is not what its name says
-    │   └── OutOfMemoryError    what loading needs, and what there is
+    │   ├── DamagedFileError    a file is truncated, or is not what its name says
+    │   └── OutOfMemoryError    loading needs more memory than there is
     ├── GenerationError         the model's own forward failed while running
-    └── SessionFileError        a saved session that is damaged, in use elsewhere or cannot be written
+    └── SessionFileError        a saved session that is damaged, in use elsewhere, or cannot be read or written
 
-The message says what happened, where, and what to do, in one line; a traceback belongs in the log.
+The message says in one line what happened, where, and what to do about it; tracebacks go to the log.
 """
 
 
@@ -28,7 +28,7 @@ class LlmdbgError(Exception):
 
 
 class UsageError(LlmdbgError):
-    """What was asked for cannot be; nothing was run."""
+    """The request cannot be met; nothing was run."""
 
     exit_code = 2
 
@@ -42,30 +42,30 @@ class CommandError(UsageError):
 
 
 class ConditionError(CommandError):
-    """A condition or an expression that cannot be read."""
+    """A condition or an expression that cannot be parsed."""
 
 
 class EditError(CommandError):
-    """An edit that cannot be read, or that makes what the model could not have made there."""
+    """An edit that cannot be parsed, or whose result has a shape, dtype or type that does not fit the stage."""
 
 
 class LensError(UsageError):
-    """Predictions cannot be read from inside this model."""
+    """The logit lens does not work on this model: predictions cannot be read before `logits`."""
 
 
 class PromptError(UsageError):
-    """An empty, unreadable or too long prompt."""
+    """A prompt that is empty, unreadable or too long."""
 
 
 class SettingsError(UsageError, ValueError):
-    """Generation settings out of range, or that contradict each other.
+    """Generation settings that are out of range or contradict each other.
 
-    A ValueError too, so that whoever reads settings from a file can say in which field they stand.
+    It is a ValueError too, so that a reader of settings files can say which field is wrong.
     """
 
 
 class ModelRequestError(UsageError):
-    """An unknown model, a refused format, or an option the machine or model does not offer."""
+    """An unknown model, a refused format, or an option that this machine or model does not offer."""
 
 
 class LoadError(LlmdbgError):
@@ -91,7 +91,7 @@ class GenerationError(LlmdbgError):
 class SessionFileError(LlmdbgError):
     """A saved session that is damaged, in use elsewhere, or cannot be read or written.
 
-    `damaged` is True when the file itself is at fault, so that another try would fail the same way.
+    `damaged` is True if the file itself is at fault, so that trying again would fail the same way.
     """
 
     def __init__(self, message: str, *, damaged: bool = False) -> None:

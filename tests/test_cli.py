@@ -86,7 +86,7 @@ def test_loading_trouble_is_exit_code_1(capsys, a_copy):
     folder = a_copy()
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:5000])
-    assert "cut short" in complaint(capsys, folder, "-p", "Hi", "--batch", code=1)
+    assert "truncated" in complaint(capsys, folder, "-p", "Hi", "--batch", code=1)
 
 
 def test_json_errors_are_events_too(capsys, tiny_folder):

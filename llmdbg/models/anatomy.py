@@ -1,10 +1,10 @@
 """Which modules of a model are which stages, read off its module tree.
 
-- The embedding and the head are what the model's own getters say they are.
-- The decoder layers are the list of blocks as long as the configuration says, with the most parameters in it.
-- The final norm is the norm-like module beside or above that list, the last one registered.
-- Everything else is a stage by its place in the tree: inside a layer `12.self_attn.q_proj`, elsewhere its dotted path.
-- A module that stands at several places (a layer used twice, an MLP that layers share) is a stage at each.
+- The embedding and the head are what the model's own getters return.
+- The decoder layers are the list of blocks whose length the configuration gives; of several, the one with most weights.
+- The final norm is the last registered norm-like module beside or above that list.
+- Every other module is a stage named by its place in the tree: `12.self_attn.q_proj` in a layer, else its dotted path.
+- A module with several places in the tree (a layer used twice, an MLP that layers share) is a stage at each of them.
 """
 
 from __future__ import annotations
@@ -21,26 +21,25 @@ from llmdbg.models.stages import SAMPLE, TOKENIZE, Stage, StageKind
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Never called themselves; their children are.
+# Only their children are ever called.
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """The stages of a model, in the order they complete in a forward as far as the tree tells.
-
-    `modules` holds the module of each stage that a module runs, by the stage's address; a module may have several.
-    `context_length` is the number of positions the model was made for, None where it has no such limit.
-    """
+    """The stages of a model, and the modules that run them."""
 
     stages: tuple[Stage, ...]
+    """In the order in which they complete in a forward, as far as the module tree shows it."""
     modules: Mapping[str, nn.Module]
+    """The module of each stage that a module runs, by address. A module may run several stages."""
     context_length: int | None
+    """The number of positions the model was built for; None if it has no such limit."""
     _by_address: Mapping[str, Stage] = field(repr=False)
 
     def stage(self, address: str) -> Stage:
-        """The stage at an address. Raises KeyError."""
+        """The stage with an address. Raises KeyError if there is none."""
         return self._by_address[address]
 
     def layers(self) -> tuple[Stage, ...]:
@@ -52,7 +51,7 @@ class Anatomy:
         return tuple(stage for stage in self.stages if stage.depth == 1)
 
     def enclosing(self, stage: Stage) -> tuple[Stage, ...]:
-        """The stages whose module contains this one's, innermost first."""
+        """The stages whose modules contain this one's, innermost first."""
         return tuple(reversed(self._enclosing[stage.address]))
 
     @cached_property
@@ -99,9 +98,10 @@ def vocabulary_size(model: PreTrainedModel) -> int | None:
 
 
 def _places(model: PreTrainedModel, layers: nn.Module | None) -> dict[str, nn.Module]:
-    """Every place in the module tree by its path, parents first. A module that stands at several is there for each.
+    """Every place in the module tree by its path, parents first. A module with several places has an entry for each.
 
-    A list of modules, and whatever holds the decoder layers, is never run under its second name: there it is left out.
+    A list of modules, and whatever contains the decoder layers, is never run under a second name, so only its first
+    place is kept.
     """
     places: dict[str, nn.Module] = {}
     registered: dict[nn.Module, tuple[nn.Module | None, str]] = {}
@@ -129,7 +129,7 @@ def _holds(module: nn.Module, layers: nn.Module | None) -> bool:
 def _stage_at(
     path: str, module: nn.Module, prefix: str | None, named: Mapping[str, StageKind]
 ) -> tuple[StageKind | None, str, int | None]:
-    """What stage a place is: its kind (None for no stage at all), address and layer."""
+    """The stage at a place in the tree: its kind (None if it is not a stage), address and layer."""
     if path in named:
         return named[path], str(named[path].value), None
     if not path or _is_container(module):
@@ -165,7 +165,7 @@ def _in_order_of_completion(places: Iterable[str], last: tuple[str | None, ...])
 
 
 def _layer_list(model: PreTrainedModel) -> nn.Module | None:
-    """The list of decoder blocks: in what the model calls its decoder, unless that is something else, like its head."""
+    """The list of decoder blocks: inside what the model calls its decoder if that has any, else in the whole model."""
     decoder = model.get_decoder()
     lists = _lists_of_blocks(decoder) if isinstance(decoder, nn.Module) else []
     lists = lists or _lists_of_blocks(model)
@@ -186,7 +186,7 @@ def _lists_of_blocks(root: nn.Module) -> list[tuple[str, nn.ModuleList | nn.Sequ
 
 
 def _is_leafy(modules: nn.ModuleList | nn.Sequential) -> bool:
-    """Whether it is a list of single operations rather than of blocks."""
+    """Whether a list holds single operations rather than blocks."""
     return all(next(module.children(), None) is None for module in modules)
 
 
@@ -197,7 +197,7 @@ def _size(module: nn.Module) -> int:
 def _final_norm(
     model: PreTrainedModel, paths: Mapping[str, nn.Module], prefix: str, others: tuple[str | None, ...]
 ) -> str | None:
-    """The norm between the last layer and the head: beside the layer list or above it, the last one registered."""
+    """The path of the norm between the last layer and the head: the last registered one beside or above the layers."""
     beside = {prefix.rpartition(".")[0]}
     while beside and (inner := min(beside, key=len)):
         beside.add(inner.rpartition(".")[0])

@@ -1,6 +1,6 @@
 """Which stages of a model are attentions, and what an attention's kernel was called with.
 
-An attention is the outermost module in a layer whose class says so; no architecture is named.
+An attention is the outermost module in a layer whose class name says so; no architecture is named here.
 """
 
 from __future__ import annotations
@@ -17,34 +17,40 @@ if TYPE_CHECKING:
 
 _ATTENTION_WORDS = ("attention", "attn")
 _BLOCK_WORDS = ("layer", "block")
-"""`Zamba2AttentionDecoderLayer` holds an attention and an MLP."""
+"""A class with one of these in its name is a block around an attention, like `Zamba2AttentionDecoderLayer`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelCall:
-    """One call that an attention made to work out who reads from whom. The tensors are the live ones.
+    """One call of the kernel that computes an attention's weights. The tensors are the live ones, not copies.
 
-    `kernel` is the function: `scaled_dot_product_attention`, `softmax`, or the name under which transformers'
-    `AttentionInterface` has it; `within` is that name too where such a function called one of the first two.
-
-    Of a softmax there are `weights` alone (…, queries, keys), and `scores`, how many columns the product of queries and
-    keys had: one fewer where a learned sink was put beside them. Of any other, `query` (1, heads, queries, width),
-    `key` and `value` (1, key heads, keys, width), `output` as it came out, `mask`, `is_causal` and `scale` as they were
-    given, and in `options` whatever else was.
+    For a softmax only `weights` and `scores` are set; for any other kernel, the fields from `query` on.
     """
 
     kernel: str
+    """The function: `scaled_dot_product_attention`, `softmax`, or a name in transformers' `AttentionInterface`."""
     within: str | None = None
+    """The `AttentionInterface` name of the function that called one of the first two; None if none did."""
     weights: Tensor | None = None
+    """A softmax's output (…, queries, keys)."""
     scores: int | None = None
+    """How many columns the product of queries and keys had: one fewer than `weights` if a learned sink was added."""
     query: Tensor | None = None
+    """(1, heads, queries, width)."""
     key: Tensor | None = None
+    """(1, key heads, keys, width)."""
     value: Tensor | None = None
+    """(1, key heads, keys, width)."""
     output: Tensor | None = None
+    """What the kernel returned, in its own layout."""
     mask: Any = None
+    """The attention mask as it was passed."""
     is_causal: bool | None = None
+    """As it was passed; None if it was not."""
     scale: float | None = None
+    """As it was passed; None if it was not."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """Every other keyword argument."""
 
 
 def attentions(anatomy: Anatomy) -> tuple[Stage, ...]:
@@ -54,7 +60,7 @@ def attentions(anatomy: Anatomy) -> tuple[Stage, ...]:
 
 
 def is_inside(stage: Stage, outer: Stage) -> bool:
-    """Whether a stage is, or stands in, another."""
+    """Whether a stage is `outer` or one of the modules inside it."""
     return stage == outer or f"{stage.module}".startswith(f"{outer.module}.")
 
 

@@ -1,7 +1,7 @@
 """A model folder, checked before anything is loaded from it.
 
 A safetensors file is 8 bytes of header length (little-endian), a JSON header with each tensor's dtype, shape and byte
-range, and the bytes. So a file that was cut short shows in its size alone.
+range, and then the bytes. So a truncated file is recognised by its size alone.
 """
 
 from __future__ import annotations
@@ -33,46 +33,49 @@ _LONGEST_HEADER = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """One tensor of a safetensors file: its bytes in the file, and its number of values."""
+    """One tensor of a safetensors file."""
 
     name: str
     bytes: int
+    """Its size in the file."""
     numel: int
+    """The number of its values."""
     dtype: str
+    """As the format writes it: `F32`, `BF16`."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The folder's config.json. Raises LoadError when it is missing, DamagedFileError when it is not JSON."""
     path = folder / "config.json"
     if not path.is_file():
-        raise LoadError(f"{folder} has no config.json, so it is no model folder: name one that transformers can load")
+        raise LoadError(f"{folder} has no config.json, so it is not a model folder: name one that has")
     config = _read_json(path)
     if not isinstance(config, dict):
-        raise DamagedFileError(f"{path} is no configuration: it should hold a JSON object")
+        raise DamagedFileError(f"{path} is not a configuration: it should hold a JSON object")
     return config
 
 
 def check_generation_config(folder: Path) -> None:
-    """Raise DamagedFileError for a generation_config.json that cannot be read; transformers would do without it."""
+    """Raise DamagedFileError for a generation_config.json that cannot be used; transformers would ignore it."""
     from transformers import GenerationConfig
 
     path = folder / "generation_config.json"
     if not path.is_file():
         return
     if not isinstance(_read_json(path), dict):
-        raise DamagedFileError(f"{path} is no configuration: it should hold a JSON object")
+        raise DamagedFileError(f"{path} is not a configuration: it should hold a JSON object")
     try:
         GenerationConfig.from_pretrained(folder)
-    except Exception as error:  # it checks some of its values, and trips over others
+    except Exception as error:  # it validates some values and fails in various ways on others
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DamagedFileError(f"{path} cannot be used ({reason}): correct it, or remove it to do without") from error
+        raise DamagedFileError(f"{path} cannot be used ({reason}): correct it, or delete it to do without") from error
 
 
 def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
-    """The folder's safetensors files, every one whole; empty when its weights are pickled and that is allowed.
+    """The folder's safetensors files, each checked to be complete; empty if it has pickled weights and may use them.
 
-    Raises ModelRequestError for pickled weights that were not asked for, LoadError when there are none at all, and
-    DamagedFileError for a file that is missing, cut short or not safetensors.
+    Raises ModelRequestError for pickled weights without `allow_pickle`, LoadError if there are no weights at all, and
+    DamagedFileError for a file that is missing, truncated or not in the safetensors format.
     """
     files = _safetensors_files(folder)
     if not files:
@@ -84,10 +87,10 @@ def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
         if pickled:
             raise ModelRequestError(
                 f"{folder} has only pickled weights ({pickled[0].name}), and unpickling can run code: use a "
-                "safetensors copy, or add --allow-pickle if you trust where they come from"
+                "safetensors copy, or add --allow-pickle if you trust their source"
             )
         raise LoadError(
-            f"{folder} has no weights (no *.safetensors): fetch them, or add --random-weights to do without"
+            f"{folder} has no weights (no *.safetensors): download them, or add --random-weights to do without"
         )
     for path in files:
         tensors(path)
@@ -95,12 +98,12 @@ def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether the folder holds any tokenizer's vocabulary."""
+    """Whether the folder has the vocabulary file of any kind of tokenizer."""
     return any((folder / name).is_file() for name in TOKENIZER_FILES) or any(folder.glob("tokenizer.model*"))
 
 
 def tensors(path: Path) -> list[TensorEntry]:
-    """What a safetensors file holds, from its header. Raises DamagedFileError when the file is not whole."""
+    """The tensors of a safetensors file, from its header. Raises DamagedFileError if the file is not complete."""
     size = path.stat().st_size
     header, start = _header(path, size)
     entries, end = [], 0
@@ -111,30 +114,28 @@ def tensors(path: Path) -> list[TensorEntry]:
             first, last = entry["data_offsets"]
             entries.append(TensorEntry(name, last - first, math.prod(entry["shape"]), str(entry["dtype"])))
         except (KeyError, TypeError, ValueError) as error:
-            raise DamagedFileError(f"{path} is damaged (its header makes no sense): fetch it again") from error
+            raise DamagedFileError(f"{path} is damaged (its header makes no sense): download it again") from error
         end = max(end, last)
     if size < start + end:
-        raise DamagedFileError(
-            f"{path} is cut short: it has {size:,} bytes of {start + end:,}. Fetch it again, then start over"
-        )
+        raise DamagedFileError(f"{path} is truncated: it has {size:,} of {start + end:,} bytes. Download it again")
     if size > start + end:
         raise DamagedFileError(
-            f"{path} has {size - start - end:,} bytes more than its header speaks of, so it is not what was published: "
-            "fetch it again"
+            f"{path} has {size - start - end:,} bytes more than its header accounts for, so it is not what was "
+            "published: download it again"
         )
     return entries
 
 
 def _check_pickle(path: Path) -> None:
-    """See without unpickling whether a file is whole: torch writes a zip archive, whose table stands at the end."""
+    """Check without unpickling whether a file is complete: torch writes zip archives, with their table at the end."""
     with path.open("rb") as file:
         prefix = file.read(8)
     _refuse_pointer(path, prefix)
     if prefix.startswith(b"PK") and not zipfile.is_zipfile(path):
-        raise DamagedFileError(f"{path} is cut short ({path.stat().st_size:,} bytes): fetch it again, then start over")
-    # What torch wrote before it took to archives begins like any pickle.
+        raise DamagedFileError(f"{path} is truncated ({path.stat().st_size:,} bytes): download it again")
+    # Before it wrote archives, torch wrote plain pickles.
     if len(prefix) < 8 or not prefix.startswith((b"PK", b"\x80")):
-        raise DamagedFileError(f"{path} holds no weights that torch has saved: fetch it again")
+        raise DamagedFileError(f"{path} does not hold weights saved by torch: download it again")
 
 
 def _refuse_pointer(path: Path, prefix: bytes) -> None:
@@ -149,15 +150,17 @@ def _header(path: Path, size: int) -> tuple[dict[str, Any], int]:
         _refuse_pointer(path, prefix)
         if 8 + length > size:
             plausible = length < _LONGEST_HEADER
-            detail = f"it has {size:,} bytes, and its header alone has {length:,}" if plausible else "no header in it"
-            raise DamagedFileError(f"{path} is cut short or no safetensors file ({detail}): fetch it again")
+            detail = f"it has {size:,} bytes, and its header alone has {length:,}" if plausible else "it has no header"
+            raise DamagedFileError(f"{path} is truncated or not a safetensors file ({detail}): download it again")
         raw = file.read(length)
     try:
         header = json.loads(raw)
     except ValueError as error:
-        raise DamagedFileError(f"{path} is no safetensors file (its header is not JSON): fetch it again") from error
+        raise DamagedFileError(
+            f"{path} is not a safetensors file (its header is not JSON): download it again"
+        ) from error
     if not isinstance(header, dict):
-        raise DamagedFileError(f"{path} is no safetensors file (its header is no table): fetch it again")
+        raise DamagedFileError(f"{path} is not a safetensors file (its header is not a JSON object): download it again")
     return header, 8 + length
 
 
@@ -167,11 +170,11 @@ def _safetensors_files(folder: Path) -> list[Path]:
         try:
             names = sorted({str(name) for name in index["weight_map"].values()})
         except (KeyError, TypeError, AttributeError) as error:
-            raise DamagedFileError(f"{folder / _INDEX} is damaged (no weight_map in it): fetch it again") from error
+            raise DamagedFileError(f"{folder / _INDEX} is damaged (it has no weight_map): download it again") from error
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise DamagedFileError(
-                f"{folder} lacks {len(missing)} of {len(names)} weight files ({missing[0]} first): fetch them"
+                f"{folder} lacks {len(missing)} of {len(names)} weight files ({missing[0]} first): download them"
             )
         return [folder / name for name in names]
     single = folder / "model.safetensors"
@@ -186,10 +189,10 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DamagedFileError(f"{path} is not JSON ({error}): fetch it again") from error
+        raise DamagedFileError(f"{path} is not JSON ({error}): download it again") from error
 
 
 def all_tensors(files: list[Path]) -> Iterator[TensorEntry]:
-    """Every tensor of several files."""
+    """Every tensor of several safetensors files."""
     for path in files:
         yield from tensors(path)

@@ -1,4 +1,4 @@
-"""A model's configuration, and whether it is one that can be stepped: a decoder that transformers knows."""
+"""A model's configuration, and whether llmdbg can step it: it must be a decoder that transformers knows."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SIZES = ("num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads
 def load_config(source: ModelSource, *, trust_remote_code: bool) -> PretrainedConfig:
     """The model's configuration.
 
-    Raises ModelRequestError for remote code that was not asked for, an architecture transformers does not know and
-    models that do not generate token after token, LoadError or DamagedFileError for a file that cannot be read.
+    Raises ModelRequestError for remote code without `trust_remote_code`, for an architecture that transformers does not
+    know and for a model that does not generate token by token; LoadError or DamagedFileError for an unusable file.
     """
     import transformers
 
@@ -32,7 +32,7 @@ def load_config(source: ModelSource, *, trust_remote_code: bool) -> PretrainedCo
     files = {} if source.gguf is None else {"gguf_file": source.gguf.path.name}
     try:
         config = transformers.AutoConfig.from_pretrained(source.folder, trust_remote_code=trust_remote_code, **files)
-    except Exception as error:  # a configuration may make its class trip over anything
+    except Exception as error:  # a configuration can make its class fail in any way
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise LoadError(f"the configuration of {source.name} cannot be used: {reason}") from error
     _check_decoder(source.name, config)
@@ -40,19 +40,19 @@ def load_config(source: ModelSource, *, trust_remote_code: bool) -> PretrainedCo
 
 
 def _check_code(folder: Path, config: dict[str, Any], *, trust_remote_code: bool) -> None:
-    """Refuse what would need code we do not have, or were not asked to run."""
+    """Refuse a model that needs code we do not have or are not allowed to run."""
     from transformers import CONFIG_MAPPING
 
     kind = config.get("model_type")
     if "auto_map" in config and kind not in CONFIG_MAPPING:
         if not trust_remote_code:
             raise ModelRequestError(
-                f"{folder} brings Python code of its own, which would run on this machine: read it, then add "
+                f"{folder} comes with its own Python code, which would run on this machine: read it, then add "
                 "--trust-remote-code if you trust it"
             )
         return
     if kind is None:
-        raise DamagedFileError(f"{folder / 'config.json'} does not say its model_type, so nothing knows how to load it")
+        raise DamagedFileError(f"{folder / 'config.json'} has no model_type, so it is not known how to load it")
     if kind not in CONFIG_MAPPING:
         hint = did_you_mean(str(kind), CONFIG_MAPPING.keys())
         raise ModelRequestError(
@@ -61,7 +61,7 @@ def _check_code(folder: Path, config: dict[str, Any], *, trust_remote_code: bool
 
 
 def _check_sizes(path: Path, config: dict[str, Any]) -> None:
-    """Refuse sizes that a model may trip over only as it runs."""
+    """Refuse sizes that would make the model fail only once it runs."""
     from transformers import CONFIG_MAPPING
 
     for part in (config, config.get("text_config")):
@@ -85,5 +85,5 @@ def _check_decoder(name: str, config: PretrainedConfig) -> None:
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not own_code:
         raise ModelRequestError(
-            f"{name} ({config.model_type}) is no causal language model: llmdbg steps models that generate text"
+            f"{name} ({config.model_type}) is not a causal language model: llmdbg steps models that generate text"
         )

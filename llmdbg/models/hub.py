@@ -1,4 +1,4 @@
-"""Models on the Hugging Face Hub: found in the local cache, or downloaded into it."""
+"""Models on the Hugging Face Hub, read from the local cache or downloaded into it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ _SMALL_FILES = ["*.json", "*.model", "*.model.v*", "*.txt", "*.tiktoken", "*.jin
 
 
 def looks_like_a_hub_name(name: str) -> bool:
-    """Whether the Hub could have a model of this name."""
+    """Whether a name is valid for a model on the Hub."""
     return _NAME.fullmatch(name) is not None and len(name) <= 96 and "--" not in name and ".." not in name
 
 
 def download(name: str, progress: ProgressCallback, *, weights: bool, allow_pickle: bool, remote_code: bool) -> Path:
-    """The model's snapshot folder, fetched as far as it is not in the cache.
+    """The model's snapshot folder, after downloading what is not in the cache.
 
-    Raises ModelRequestError for a model the Hub does not know or does not show, HubUnreachableError without a network.
+    `weights`, `allow_pickle` and `remote_code` say whether to download safetensors, pickled weights and Python files.
+    Raises ModelRequestError for a model that does not exist, is private or is gated, and HubUnreachableError if the Hub
+    cannot be reached or refuses.
     """
     from huggingface_hub import errors, snapshot_download
 
@@ -55,7 +57,7 @@ def _offline() -> bool:
 
 
 def _reporting(progress: ProgressCallback) -> type[Any]:
-    """A tqdm that draws nothing and reports the bytes of all files together."""
+    """A tqdm class that draws nothing and reports the bytes of all files together."""
     from tqdm.auto import tqdm
 
     class Reporting(tqdm):  # type: ignore[misc]

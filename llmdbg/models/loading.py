@@ -1,4 +1,4 @@
-"""From what the user asked for to a model that is ready to run."""
+"""From the user's request to a model that is ready to run."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def load(spec: ModelSpec, progress: ProgressCallback | None = None) -> LoadedModel:
-    """Load the model in eval mode on its device, with its tokenizer. `progress` is told every stage and its bytes.
+    """Load a model with its tokenizer, in eval mode and on its device. `progress` gets each stage and its bytes.
 
-    What can be known to fail is found out before anything large is read. Raises ModelRequestError for what cannot be
-    had (exit code 2) and LoadError, HubUnreachableError, DamagedFileError or OutOfMemoryError for what went wrong.
+    Everything that is bound to fail is reported before anything large is read. Raises ModelRequestError for a request
+    that cannot be met, and LoadError, HubUnreachableError, DamagedFileError or OutOfMemoryError for what went wrong.
     """
-    report = progress or _unheard
+    report = progress or _ignore
     report(LoadProgress("looking for the model", 0, None))
     device = choose_device(spec.device)
     require_attention(spec.attn, device)
@@ -40,7 +40,7 @@ def load(spec: ModelSpec, progress: ProgressCallback | None = None) -> LoadedMod
     watch = _LoadTimer(report)
     if spec.random_weights:
         model = random_model(source.name, spec, config, device, watch)
-        notes.append("the weights are random: what this model writes means nothing")
+        notes.append("the weights are random, so what this model writes is meaningless")
     else:
         if source.gguf is None:
             check_generation_config(source.folder)
@@ -61,9 +61,9 @@ def load(spec: ModelSpec, progress: ProgressCallback | None = None) -> LoadedMod
 
 
 def attention_of(model: PreTrainedModel) -> str:
-    """The attention implementation a model settled on; `none` where it has no attention to choose.
+    """The attention implementation a model uses; `none` for a model without a choice of them.
 
-    Transformers offers no public name to read it; `tests/models/test_loading.py` names this one.
+    transformers has no public name for it; `tests/models/test_loading.py` fails when the private one is gone.
     """
     return str(getattr(model.config.get_text_config(decoder=True), "_attn_implementation", None) or "none")
 
@@ -75,16 +75,16 @@ def _load_tokenizer(source: ModelSource, spec: ModelSpec) -> tuple[PreTrainedTok
         if spec.random_weights:
             return None, []
         raise LoadError(
-            f"{source.folder} has no tokenizer (no tokenizer.json or tokenizer.model): fetch the tokenizer's files"
+            f"{source.folder} has no tokenizer (no tokenizer.json or tokenizer.model): download the tokenizer's files"
         )
     files: dict[str, Any] = {} if source.gguf is None else {"gguf_file": source.gguf.path.name}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=spec.trust_remote_code, **files)
-    except Exception as error:  # a tokenizer's files may make its class trip over anything
+    except Exception as error:  # a tokenizer's files can make its class fail in any way
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         if "trust_remote_code" in reason:
             raise ModelRequestError(
-                f"the tokenizer of {source.name} brings Python code of its own: add --trust-remote-code if you trust it"
+                f"the tokenizer of {source.name} comes with Python code: add --trust-remote-code if you trust it"
             ) from error
         raise DamagedFileError(
             f"the tokenizer of {source.name} cannot be read ({reason}): {_remedy(source)}"
@@ -95,12 +95,12 @@ def _load_tokenizer(source: ModelSource, spec: ModelSpec) -> tuple[PreTrainedTok
 def _remedy(source: ModelSource) -> str:
     versioned = sorted(source.folder.glob("tokenizer.model.v*"))
     if versioned and not (source.folder / "tokenizer.model").exists():
-        return f"transformers reads {versioned[-1].name} only under the name tokenizer.model, so copy it to that"
-    return "fetch it again"
+        return f"transformers reads {versioned[-1].name} only under the name tokenizer.model, so copy it to that name"
+    return "download it again"
 
 
 class _LoadTimer:
-    """Passes progress on, and times the weights from the first bytes reported: what comes before is imports."""
+    """Passes progress on, and times loading from the first bytes reported, since what comes before is imports."""
 
     def __init__(self, report: ProgressCallback) -> None:
         self._report = report
@@ -108,13 +108,13 @@ class _LoadTimer:
         self._made = time.perf_counter()
 
     def __call__(self, progress: LoadProgress) -> None:
-        """Pass it on."""
+        """Pass a report on, and note when the first bytes arrive."""
         if self._began is None and progress.total:
             self._began = time.perf_counter()
         self._report(progress)
 
     def seconds_until_all_of(self, model: PreTrainedModel) -> float:
-        """The seconds until now, when every copy to a GPU has arrived."""
+        """Seconds until now, after waiting for every copy to a GPU."""
         for device in {each.device for each in model.parameters() if each.device.type == "cuda"}:
             torch.cuda.synchronize(device)
         return time.perf_counter() - (self._made if self._began is None else self._began)
@@ -125,11 +125,11 @@ def _bytes_of(model: PreTrainedModel) -> int:
 
 
 def _devices(model: PreTrainedModel) -> str:
-    """The device, or all of them: `cuda:0`, `cuda:0+cpu`."""
+    """The device, or all of them joined by +: `cuda:0`, `cuda:0+cpu`."""
     placed = getattr(model, "hf_device_map", None) or {"": model.device}
     names = dict.fromkeys(f"cuda:{each}" if isinstance(each, int) else str(each) for each in placed.values())
     return "+".join(names)
 
 
-def _unheard(_progress: LoadProgress) -> None:
+def _ignore(_progress: LoadProgress) -> None:
     return None

@@ -1,8 +1,8 @@
-"""Progress of loading, taken from the bars transformers would draw.
+"""The progress of loading, taken from the bars that transformers would draw.
 
-`set_tqdm_hook` is its public door for the bar over a model's weights. The bar over a GGUF file's tensors has no door:
-its name in transformers' GGUF module is replaced while a model is loaded. `tests/models/test_loading_bars.py` fails
-when either is gone.
+`set_tqdm_hook` is the public way to replace the bar over a model's weights. There is none for the bar over a GGUF
+file's tensors, so the name `tqdm` in transformers' GGUF module is replaced while a model is loaded.
+`tests/models/test_loading_bars.py` fails when either is gone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ GGUF_MODULE = "transformers.modeling_gguf_pytorch_utils"
 
 @contextmanager
 def reported_bars(progress: ProgressCallback, stage: str, sizes: Mapping[str, int]) -> Iterator[None]:
-    """Report what is loaded inside as bytes of `stage`; nothing is drawn. `sizes` are the tensors' bytes by name."""
+    """Within this context, report what is loaded as bytes of `stage` instead of drawing bars.
+
+    `sizes` are the bytes of the tensors by name.
+    """
     import importlib
 
     import transformers.utils.logging as transformers_logging
@@ -44,7 +47,7 @@ def reported_bars(progress: ProgressCallback, stage: str, sizes: Mapping[str, in
 
 
 def _sizes_of(items: list[Any], sizes: Mapping[str, int]) -> list[int]:
-    """Bytes of each item; those made of several tensors of the file share what the others leave."""
+    """Bytes of each item. Items made of several tensors of the file share the bytes that are left."""
     known = [sizes.get(item[0]) if isinstance(item, tuple) else None for item in items]
     left = max(0, sum(sizes.values()) - sum(size for size in known if size is not None))
     share = left // max(1, sum(size is None for size in known))
@@ -52,7 +55,7 @@ def _sizes_of(items: list[Any], sizes: Mapping[str, int]) -> list[int]:
 
 
 class _Counted:
-    """What a tqdm is to the loader: an iterable that counts. An item is done when the next one is asked for."""
+    """Stands in for tqdm: an iterable that counts. An item counts as done when the next one is requested."""
 
     def __init__(self, items: list[Any], sizes: list[int], report: Callable[[int, int], None]) -> None:
         self._items, self._sizes, self._report = items, sizes, report

@@ -10,13 +10,13 @@ import torch
 from llmdbg.errors import OutOfMemoryError
 from llmdbg.formatting import byte_count
 
-# What runs beside the weights: activations, KV cache, the allocator's slack. A guess on the small side, since refusing
-# a model that would fit is worse than failing a little later.
+# For activations, the KV cache and the allocator's slack. Deliberately small: refusing a model that would fit is worse
+# than failing a little later.
 _HEADROOM = 1.03
 
 
 def available(device: torch.device) -> int:
-    """Free memory of a device in bytes; for the CPU, what can be had without swapping, a container's limit included."""
+    """Free memory of a device in bytes; on the CPU, what is available without swapping and within a cgroup's limit."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     free = int(psutil.virtual_memory().available)
@@ -25,12 +25,12 @@ def available(device: torch.device) -> int:
 
 
 def require(needed: int, device: torch.device, name: str) -> None:
-    """Raise OutOfMemoryError when `needed` bytes for the weights of `name` are not there on `device`."""
+    """Raise OutOfMemoryError if `device` does not have `needed` bytes free for the weights of the model `name`."""
     free = available(device)
     if needed * _HEADROOM > free:
         where = "memory" if device.type == "cpu" else f"memory on {device}"
         raise OutOfMemoryError(
-            f"{name} needs {byte_count(needed)} of {where} for its weights and there are {byte_count(free)} free: "
+            f"{name} needs {byte_count(needed)} of {where} for its weights and {byte_count(free)} are free: "
             "choose a smaller --dtype, --quantize, another --device or a smaller model"
         )
 

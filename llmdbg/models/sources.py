@@ -1,4 +1,4 @@
-"""From the name the user typed to the files it stands for."""
+"""From the name the user typed to the model's files."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from llmdbg.models.spec import DEMO_MODEL, ModelSpec, ProgressCallback
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where a model's files are. `gguf` is set when it is a single GGUF file in `folder`."""
+    """Where a model's files are."""
 
     name: str
+    """How the model is called in headers and messages."""
     folder: Path
     gguf: GgufFile | None = None
+    """The model's only file, in `folder`; None for a folder of safetensors."""
 
 
 def find_source(spec: ModelSpec, progress: ProgressCallback) -> ModelSource:
-    """Find the model, downloading or converting it when need be.
+    """Find the model, downloading or converting it if necessary.
 
     Raises ModelRequestError, HubUnreachableError, DamagedFileError or LoadError.
     """
@@ -54,7 +56,7 @@ def find_source(spec: ModelSpec, progress: ProgressCallback) -> ModelSource:
 
 def _file(path: Path) -> ModelSource:
     if path.suffix.lower() != ".gguf":
-        raise ModelRequestError(f"{path} is a file of another kind: MODEL is a Hub name, a folder or a .gguf file")
+        raise ModelRequestError(f"{path} is not a .gguf file: MODEL is a Hub name, a folder or a .gguf file")
     path = path.resolve()
     return ModelSource(path.stem, path.parent, inspect_gguf(path))
 

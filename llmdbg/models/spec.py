@@ -1,10 +1,10 @@
-"""What the user asked to load, and what loading gives back."""
+"""What the user asked to load, and what loading returns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -17,28 +17,36 @@ DEMO_MODEL = "smollm2"
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What the user typed about the model, nothing looked up yet.
-
-    `name` is a Hub name, a folder, a `.gguf` file or `smollm2`; None means the demo model where it is installed.
-    """
+    """Which model the user asked for and how to load it. Nothing has been looked up yet."""
 
     name: str | None = None
+    """A Hub name, a folder, a `.gguf` file or `smollm2`; None is the demo model, if it is installed."""
     dtype: str = "auto"
+    """One of `DTYPES`; `auto` is the dtype the weights are stored in."""
     device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`; `auto` is the first GPU, or the CPU without one."""
     attn: str | None = None
+    """The attention implementation, one of `ATTENTION`; None leaves it to transformers."""
     quantize: str | None = None
+    """One of `QUANTIZATION`: quantise the weights while loading. None loads them as they are."""
     random_weights: bool = False
+    """Draw the weights at random, so that only the configuration is needed."""
     trust_remote_code: bool = False
+    """Run Python code that comes with the model."""
     allow_pickle: bool = False
+    """Load pickled weights, which can run code."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadProgress:
-    """How far one stage of loading is. `done` and `total` are bytes; `total` is None while it is unknown."""
+    """How far one stage of loading has come."""
 
     stage: str
+    """What is being done, for people: `downloading`, `reading`, `converting` and so on."""
     done: int
+    """Bytes done."""
     total: int | None
+    """Bytes in all; None while that is not known."""
 
 
 ProgressCallback = Callable[[LoadProgress], None]
@@ -46,33 +54,37 @@ ProgressCallback = Callable[[LoadProgress], None]
 
 @dataclass(frozen=True, slots=True)
 class LoadingFacts:
-    """How the weights came to their device: `bytes` there, in `seconds`; `made` at random, or else read from files."""
+    """How the weights got onto their device."""
 
     bytes: int
+    """What they take there."""
     seconds: float
+    """From the first bytes reported until the last copy was done; imports are not included."""
     device: str
+    """The device, or several joined by +: `cuda:0`, `cuda:0+cpu`."""
     made: bool = False
+    """Whether they were drawn at random rather than read from files."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to run: in eval mode, on its device, with its tokenizer.
-
-    `tokenizer` is None only with random weights whose folder has no tokenizer files.
-    `notes` are sentences the user should read (what was substituted or skipped, and why). `loading` is what loading the
-    weights took, None for a model that came from elsewhere.
-    """
+    """A model that is ready to run: in eval mode and on its device."""
 
     name: str
+    """How the model is called in headers and messages."""
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase | None
+    """None only with random weights from a folder without tokenizer files."""
     attn: str
-    notes: tuple[str, ...] = field(default=())
-
-    # What a header shows.
-    device: Literal["cpu"] | str = "cpu"
+    """The attention implementation in use; `none` for a model without a choice of them."""
+    notes: tuple[str, ...] = ()
+    """Sentences the user should read: what was substituted or skipped, and why."""
+    device: str = "cpu"
+    """The device, or several joined by +."""
     dtype: str = "float32"
+    """The dtype of the weights, without `torch.`."""
     loading: LoadingFacts | None = None
+    """How the weights were loaded; None for a model that was not loaded by llmdbg."""
 
 
 __all__ = [

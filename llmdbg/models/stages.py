@@ -1,6 +1,6 @@
 """The stage vocabulary: the places where generation can stop, and what each is called.
 
-Everything that names a stage (anatomy, engine, breakpoints, both front ends) uses these values and no others.
+Everything that names a stage (anatomy, engine, breakpoints, front ends) uses these values and no others.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class StageKind(StrEnum):
     LOGITS = "logits"
     PROCESSOR = "processor"
     SAMPLE = "sample"
-    # A line of a forward's source and one aten call: finer stages of a module, not stopped at yet.
+    # A line of a forward's source and a single aten call. Nothing stops there yet.
     LINE = "line"
     OP = "op"
 
 
 class Phase(StrEnum):
-    """`prefill`: the whole prompt in one forward. `decode`: one token a forward."""
+    """`prefill`: the whole prompt in one forward pass. `decode`: one token per forward pass."""
 
     PREFILL = "prefill"
     DECODE = "decode"
@@ -34,22 +34,21 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One place where generation can stop.
-
-    `address` is how a person names it (`embed`, `12`, `12.self_attn.q_proj`, `sample.top_p`); `module` is the dotted
-    path in the module tree, None for stages that no module runs; `layer` is the decoder layer it belongs to, if any.
-    `depth` is 1 for the stages of the outline (tokenize, embed, each layer, norm, logits, each processor, sample) and
-    grows by one with each module inside.
-    """
+    """One place where generation can stop."""
 
     kind: StageKind
     address: str
+    """How a person names it: `embed`, `12`, `12.self_attn.q_proj`, `sample.top_p`."""
     module: str | None = None
+    """The dotted path in the module tree; None for a stage that no module runs."""
     layer: int | None = None
+    """The number of the decoder layer it belongs to, from 0; None outside the layers."""
     depth: int = 1
+    """1 for the stages of the outline (tokenize, embed, layers, norm, logits, processors, sample), one more for each
+    module around it."""
 
 
 TOKENIZE = Stage(StageKind.TOKENIZE, "tokenize")
 SAMPLE = Stage(StageKind.SAMPLE, "sample")
 ANY_PROCESSOR = Stage(StageKind.PROCESSOR, "sample.*")
-"""Every logits processor, whichever there are: other sampling settings bring other ones."""
+"""Stands for every logits processor: which ones there are depends on the sampling settings."""

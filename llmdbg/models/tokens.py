@@ -2,10 +2,10 @@
 
 Facts this relies on:
 - A SentencePiece vocabulary writes a leading space as `▁` and a raw byte as `<0x0A>`; a byte-level BPE vocabulary
-  writes every byte as a printable character (`Ġ` is a space). Decoding a lone id hides both, so texts are made from
-  the pieces.
-- A tokenizer that transformers rebuilt from bare files may split differently from the files' own library. What is shown
-  is always what the model is fed; where the two disagree, a note says so.
+  writes every byte as a printable character (`Ġ` is a space). Decoding a single id hides both, so texts are made from
+  the vocabulary's pieces.
+- A tokenizer that transformers rebuilt from a bare file may split text differently from the file's own library. What is
+  shown is always what the model is fed; a note says where the two disagree.
 """
 
 from __future__ import annotations
@@ -29,29 +29,33 @@ _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token: its id, how the vocabulary spells it, the text it stands for, and whether it is a special token."""
+    """One token of a vocabulary."""
 
     id: int
     piece: str
+    """How the vocabulary spells it: `Ġis`, `▁is`, `<0x0A>`."""
     text: str
+    """The text it stands for, its leading space included."""
     special: bool
+    """Whether it is a special token, which stands for no text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model is fed: `ids`, the text they were made from, and what the user should know about the two.
-
-    The first `padding` ids are pad tokens that the attention mask hides, as in a batch with a longer prompt.
-    """
+    """What the model is fed."""
 
     ids: tuple[int, ...]
+    """The token ids, padding included."""
     text: str
+    """The text they were made from, after the chat template."""
     notes: tuple[str, ...] = ()
+    """Sentences the user should read about how the text was tokenized."""
     padding: int = 0
+    """How many of the first ids are pad tokens that the attention mask hides, as in a batch with a longer prompt."""
 
 
 class TokenizerVocabulary:
-    """What each id of a model stands for. Without a tokenizer, ids are the bytes of the text."""
+    """What each id of a model stands for. Without a tokenizer, ids stand for the bytes of the text."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
         self._tokenizer = tokenizer
@@ -60,32 +64,32 @@ class TokenizerVocabulary:
         self._ids: dict[str, int] | None = None
 
     def token(self, id: int) -> Token:
-        """Describe one id. An id beyond the vocabulary (padding rows of the head) is `<id 32001>`."""
+        """The token with an id. An id beyond the vocabulary (a padding row of the head) is spelled `<id 32001>`."""
         return self._token(id)
 
     def text(self, id: int) -> str:
-        """The text one id stands for, its leading space included."""
+        """The text that an id stands for, its leading space included."""
         return self._token(id).text
 
     def id_of(self, text: str) -> int | None:
-        """The id of the one token that stands for exactly `text`, its leading space included; None where none does."""
+        """The id of the token that stands for exactly `text`, its leading space included; None if none does."""
         ids = self.split(text)
         if len(ids) == 1 and self.text(ids[0]) == text:
             return ids[0]
-        # Encoding puts a space in front in some vocabularies and splits at spaces in others: look at every token.
+        # Encoding adds a leading space in some vocabularies and splits at spaces in others: search every token.
         if self._ids is None:
             size = 128 if self._tokenizer is None else len(self._tokenizer)
             self._ids = {self.text(id): id for id in reversed(range(size))}
         return self._ids.get(text)
 
     def split(self, text: str) -> list[int]:
-        """The ids the tokenizer makes of a piece of text, special tokens left out."""
+        """The ids that the tokenizer splits a text into, without special tokens around it."""
         if self._tokenizer is None:
             return list(text.encode("utf-8", "surrogatepass"))
         return list(_ids(self._tokenizer, text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of a whole answer, special tokens left out."""
+        """The text of a row of ids, without special tokens."""
         if self._tokenizer is None:
             return bytes(id for id in ids if id < 256).decode("utf-8", errors="replace")
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
@@ -135,10 +139,11 @@ def encode_prompt(
     vocabulary_size: int = 256,
     left_pad: int = 0,
 ) -> Prompt:
-    """Turn a prompt into ids, through the model's chat template when `chat`, with `left_pad` pad tokens in front.
+    """Turn a prompt into ids, with `left_pad` pad tokens in front; `chat` puts it through the model's chat template.
 
-    Without a tokenizer (random weights from a bare configuration) the text's UTF-8 bytes are the ids.
-    Raises PromptError when the text is empty, or when a chat is asked of a tokenizer without a template.
+    Without a tokenizer (random weights from a bare configuration), the ids are the text's UTF-8 bytes modulo
+    `vocabulary_size`. Raises PromptError for an empty text, and for `chat` with a tokenizer that has no template or
+    whose template refuses the messages.
     """
     if not text.strip():
         raise PromptError("the prompt is empty: give some text with -p TEXT or --prompt-file FILE")
@@ -147,13 +152,13 @@ def encode_prompt(
             raise PromptError("--chat needs a tokenizer with a chat template, and this model has no tokenizer")
         ids = tuple(byte % vocabulary_size for byte in text.encode())
         return Prompt(
-            (0,) * left_pad + ids, text, ("no tokenizer here: the model is fed the prompt's bytes as ids",), left_pad
+            (0,) * left_pad + ids, text, ("this model has no tokenizer: it is fed the prompt's bytes as ids",), left_pad
         )
     if chat:
         text = _chat_text(tokenizer, text, system)
     ids = _ids(tokenizer, text, add_special_tokens=not chat)
     if not ids:
-        raise PromptError("the tokenizer made no tokens of this prompt: give some more text")
+        raise PromptError("the tokenizer splits this prompt into no tokens at all: give some more text")
     padding = (_pad_id(tokenizer),) * left_pad if left_pad else ()
     return Prompt(padding + ids, text, tuple(_disagreements(tokenizer, text, ids)), left_pad)
 
@@ -173,18 +178,18 @@ def _chat_text(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None
     messages.append({"role": "user", "content": text})
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-    except Exception as error:  # a template is the model author's own program and raises what it likes
+    except Exception as error:  # a template is the model author's program and can raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PromptError(f"the model's chat template refused these messages: {reason}") from error
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
-    # A chat template writes its own special tokens into the text.
+    # After a chat template, the special tokens are already in the text.
     return tuple(int(id) for id in tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"])
 
 
 def _disagreements(tokenizer: PreTrainedTokenizerBase, text: str, ids: tuple[int, ...]) -> list[str]:
-    """Say where the ids are not what the text, or the tokenizer's own files, would make one expect."""
+    """Notes about where the ids do not match the text or the tokenizer's own files."""
     notes = []
     back = str(tokenizer.decode(list(ids), skip_special_tokens=False))
     without_special = str(tokenizer.decode(list(ids), skip_special_tokens=True))
@@ -193,8 +198,8 @@ def _disagreements(tokenizer: PreTrainedTokenizerBase, text: str, ids: tuple[int
     if (own := _sentencepiece_ids(tokenizer, text)) is not None:
         if tokenizer.bos_token_id is not None and tokenizer.bos_token_id not in ids:
             notes.append(
-                f"no {tokenizer.bos_token} in front: this tokenizer's settings do not ask for one (add_bos_token), "
-                "though its vocabulary has it"
+                f"no {tokenizer.bos_token} in front: this tokenizer's settings do not add one (add_bos_token), though "
+                "its vocabulary has it"
             )
         fed = [id for id in ids if id not in set(tokenizer.all_special_ids)]
         own = [id for id in own if id not in set(tokenizer.all_special_ids)]
@@ -208,7 +213,7 @@ def _disagreements(tokenizer: PreTrainedTokenizerBase, text: str, ids: tuple[int
 
 
 def _sentencepiece_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int] | None:
-    """What the SentencePiece file beside a tokenizer makes of `text`, or None where there is no such file."""
+    """The ids that the tokenizer's own SentencePiece file splits `text` into; None without such a file."""
     folder = Path(str(getattr(tokenizer, "name_or_path", "") or "."))
     path = folder / "tokenizer.model" if folder.is_dir() else folder
     if path.name != "tokenizer.model" or not path.is_file():
@@ -218,10 +223,10 @@ def _sentencepiece_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[in
     try:
         processor: Any = sentencepiece.SentencePieceProcessor(model_file=str(path))
     except (RuntimeError, OSError):
-        return None  # another kind of file under that name (tiktoken's, say)
+        return None  # some other kind of file under that name, such as tiktoken's
     specials = sorted((str(token) for token in tokenizer.all_special_tokens), key=len, reverse=True)
     if any(special in text for special in specials):
-        return None  # SentencePiece would spell a special token out
+        return None  # SentencePiece would split a special token into pieces
     return [int(id) for id in processor.encode(text)]
 
 
@@ -244,7 +249,7 @@ def _byte_of_character() -> dict[str, int]:
 
 
 def _byte_level_escapes(piece: str) -> str | None:
-    """Spell a piece that is not whole UTF-8 as its bytes, e.g. `<0xF0><0x9F>`."""
+    """A piece that is not complete UTF-8, spelled as its bytes: `<0xF0><0x9F>`; None if it is not byte-level."""
     table = _byte_of_character()
     if not all(character in table for character in piece):
         return None

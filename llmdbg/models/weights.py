@@ -1,6 +1,6 @@
-"""A model's weights: how much memory they need, and getting them onto their device with no copy on the way.
+"""A model's weights: how much memory they need, and loading them onto their device without a copy in between.
 
-Every failure on the way is one clear error; the original stays chained to it for the log.
+Every failure becomes one clear error, with the original chained to it for the log.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from llmdbg.models.sources import ModelSource
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
-_QUANTIZED_BITS = {"4bit": 4.5, "8bit": 8.1}  # the scales take a little too
+_QUANTIZED_BITS = {"4bit": 4.5, "8bit": 8.1}  # scales included
 _SEED = 0
 
 _DAMAGE = ("SafetensorError", "UnpicklingError", "EOFError", "BadZipFile")
-"""What readers of weights raise when they come to the end, or to nonsense, too early."""
+"""The exceptions that weight readers raise for truncated or corrupt files, by class name."""
 
 
 def target_dtype(spec: ModelSpec, config: PretrainedConfig) -> torch.dtype:
-    """The dtype the weights will have."""
+    """The dtype the weights will have once loaded."""
     if spec.dtype != "auto":
         return _dtype(spec.dtype)
     named = getattr(config, "dtype", None) or getattr(config.get_text_config(decoder=True), "dtype", None)
@@ -47,9 +47,9 @@ def target_dtype(spec: ModelSpec, config: PretrainedConfig) -> torch.dtype:
 def load_weights(
     source: ModelSource, spec: ModelSpec, config: PretrainedConfig, device: torch.device, progress: ProgressCallback
 ) -> tuple[PreTrainedModel, list[str]]:
-    """Load the model from its files, straight onto `device` (or over several where `auto` allows and it must be).
+    """Load the model from its files straight onto `device`, or over several if it is too large and `--device` is auto.
 
-    Returns it with notes for the user. Raises ModelRequestError, LoadError, DamagedFileError or OutOfMemoryError.
+    Returns the model and notes for the user. Raises ModelRequestError, LoadError, DamagedFileError or OutOfMemoryError.
     """
     from transformers import AutoModelForCausalLM
 
@@ -80,7 +80,7 @@ def load_weights(
 def random_model(
     name: str, spec: ModelSpec, config: PretrainedConfig, device: torch.device, progress: ProgressCallback
 ) -> PreTrainedModel:
-    """The model with random weights, made in its dtype on its device: there is never a second copy.
+    """The model with random weights, created in its dtype and on its device, without a second copy.
 
     Raises ModelRequestError, LoadError or OutOfMemoryError.
     """
@@ -111,7 +111,7 @@ def _dtype(name: str) -> torch.dtype:
 
 
 def _needed(source: ModelSource, spec: ModelSpec, config: PretrainedConfig, files: list[Path]) -> int:
-    """Bytes the weights will take on their device; 0 where only reading them would tell (pickled weights)."""
+    """Bytes that the weights will take on their device; 0 if only reading them would tell (pickled weights)."""
     size = target_dtype(spec, config).itemsize
     if spec.quantize is not None:
         size = _QUANTIZED_BITS[spec.quantize] / 8  # type: ignore[assignment]
@@ -127,7 +127,7 @@ def _needed(source: ModelSource, spec: ModelSpec, config: PretrainedConfig, file
 
 
 def _placement(needed: int, spec: ModelSpec, device: torch.device, name: str) -> tuple[Any, list[str]]:
-    """The `device_map`: one device, or with `--device auto` every GPU and then the CPU where one is too small."""
+    """The `device_map` and notes: one device, or with `--device auto` all GPUs and then the CPU if one is too small."""
     if device.type == "cuda" and spec.device == "auto" and needed * 1.1 > memory.available(device):
         gpus = [torch.device(f"cuda:{index}") for index in range(torch.cuda.device_count())]
         everything = sum(map(memory.available, gpus)) + memory.available(torch.device("cpu"))
@@ -158,16 +158,16 @@ def _check_complete(name: str, info: Any) -> list[str]:
     if missing:
         raise LoadError(
             f"the weights of {name} lack {len(missing)} of the model's tensors ({missing[0]} first): the configuration "
-            "and the weights do not belong together, or a file is missing"
+            "does not match the weights, or a file is missing"
         )
     if unexpected:
-        return [f"{len(unexpected)} tensors of the weights have no place in the model ({unexpected[0]} first)"]
+        return [f"{len(unexpected)} tensors of the weights are not used by the model ({unexpected[0]} first)"]
     return []
 
 
 @contextmanager
 def _counted_parameters(progress: ProgressCallback, stage: str, total: int) -> Iterator[None]:
-    """Report the bytes of parameters as modules register them."""
+    """Within this context, report the bytes of parameters as modules register them."""
     from torch.nn.modules.module import register_module_parameter_registration_hook
 
     done = 0
@@ -187,7 +187,7 @@ def _counted_parameters(progress: ProgressCallback, stage: str, total: int) -> I
 
 @contextmanager
 def _clear_errors(name: str, needed: int | None) -> Iterator[None]:
-    """Say in one line what a library's exception means."""
+    """Turn a library's exceptions into ours, whose one-line message says what they mean."""
     try:
         yield
     except LlmdbgError:
@@ -196,7 +196,7 @@ def _clear_errors(name: str, needed: int | None) -> Iterator[None]:
         raise OutOfMemoryError(f"{_too_large(name, needed)} on the GPU ({_first_line(error)})") from error
     except MemoryError as error:
         raise OutOfMemoryError(_too_large(name, needed)) from error
-    except Exception as error:  # transformers raises what it likes; what it means is in its text
+    except Exception as error:  # transformers can raise anything, and only the text says what it means
         raise _explained(name, needed, error) from error
 
 
@@ -205,20 +205,20 @@ def _explained(name: str, needed: int | None, error: Exception) -> LlmdbgError:
     if "can't allocate memory" in text or "not enough memory" in text:
         return OutOfMemoryError(_too_large(name, needed))
     if "trust_remote_code" in text:
-        return ModelRequestError(f"{name} brings Python code of its own: add --trust-remote-code if you trust it")
+        return ModelRequestError(f"{name} comes with its own Python code: add --trust-remote-code if you trust it")
     if "attention" in text.lower() and ("not support" in text or "toggled on" in text):
-        return ModelRequestError(f"{name} does not offer this --attn: {_first_line(error)}")
+        return ModelRequestError(f"{name} does not support this --attn: {_first_line(error)}")
     if isinstance(error, ImportError):
         return ModelRequestError(f"{name} needs a package that is not installed: {_first_line(error)}")
     if re.search(r"size mismatch|ignore_mismatched_sizes", text):
         return LoadError(
-            f"the weights of {name} do not have the shapes its config.json says: the two do not belong together"
+            f"the weights of {name} do not have the shapes that its config.json gives: the two do not match"
         )
     if type(error).__name__ in _DAMAGE or "PytorchStreamReader" in text or "unexpected EOF" in text:
-        return DamagedFileError(f"the weights of {name} are damaged ({_first_line(error)}): fetch them again")
+        return DamagedFileError(f"the weights of {name} are damaged ({_first_line(error)}): download them again")
     return LoadError(
-        f"{name} could not be loaded: {type(error).__name__}: {_first_line(error)}. See that its config.json and "
-        "weights are whole and belong together"
+        f"{name} could not be loaded: {type(error).__name__}: {_first_line(error)}. Check that its config.json and "
+        "weights are complete and match"
     )
 
 

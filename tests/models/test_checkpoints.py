@@ -39,7 +39,7 @@ def test_truncated_safetensors(a_copy, keep):
     path = a_copy() / "model.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * keep)] if isinstance(keep, float) else whole[:keep])
-    assert "fetch it again" in refusal(path.parent, DamagedFileError).lower()
+    assert "download it again" in refusal(path.parent, DamagedFileError).lower()
 
 
 def test_safetensors_with_surplus_bytes(a_copy):
@@ -47,7 +47,7 @@ def test_safetensors_with_surplus_bytes(a_copy):
     path.write_bytes(path.read_bytes() + b"more")
     message = refusal(path.parent, DamagedFileError)
     assert "4 bytes more" in message
-    assert "fetch it again" in message
+    assert "download it again" in message
 
 
 def test_a_missing_shard(a_copy):
@@ -85,7 +85,7 @@ def test_truncated_pickled_weights(a_copy, legacy, keep):
     torch.save(state, path, _use_new_zipfile_serialization=not legacy)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * keep)] if isinstance(keep, float) else whole[:keep])
-    assert "fetch" in refusal(folder, DamagedFileError, allow_pickle=True)
+    assert "download" in refusal(folder, DamagedFileError, allow_pickle=True)
 
 
 def test_pickled_weights_of_the_old_kind(a_copy):

@@ -115,7 +115,7 @@ def test_a_model_the_hub_does_not_know(monkeypatch):
     [
         ({"model_type": "mistrall"}, ModelRequestError, "did you mean mistral?"),
         ({"model_type": "t5"}, ModelRequestError, "encoder-decoder"),
-        ({"model_type": "clip"}, ModelRequestError, "no causal language model"),
+        ({"model_type": "clip"}, ModelRequestError, "not a causal language model"),
         ({"num_hidden_layers": 5}, LoadError, "lack"),
         ({"intermediate_size": 80}, LoadError, "shapes"),
         ({"num_attention_heads": 5}, LoadError, ""),
@@ -134,7 +134,7 @@ def test_a_configuration_that_does_not_fit(a_copy, changes, kind, words):
 def test_weights_with_no_place_in_the_model_are_told(a_copy):
     folder = a_copy()
     change_config(folder, num_hidden_layers=2)
-    assert "no place" in load(spec(folder)).notes[0]
+    assert "are not used by the model" in load(spec(folder)).notes[0]
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "generation_config.json"])
@@ -163,7 +163,7 @@ def test_not_enough_memory_is_found_out_before_loading(a_copy, monkeypatch):
     folder = a_copy()
     monkeypatch.setattr(memory, "available", lambda _device: 10 * 2**10)
     message = refusal(folder, OutOfMemoryError)
-    assert "10 KiB free" in message
+    assert "10 KiB are free" in message
     assert "needs" in message
 
 

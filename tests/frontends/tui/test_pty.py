@@ -87,7 +87,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line_in_the_terminal(terminal, a_c
 
     assert seen.wait_for_exit(60) == 1
     after = seen.received.rpartition(b"\x1b[?1049l")[2].decode()
-    assert "cut short" in after
+    assert "truncated" in after
     assert "Traceback" not in after
 
 
