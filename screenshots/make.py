@@ -1,6 +1,6 @@
 """Makes the pictures: `python -m screenshots.make`, which `make screenshots` calls.
 
-A picture that is as the stored one, but for milliseconds and the last digits, stays as it is.
+A picture that is as the stored one, but for the last digits of numbers, stays as it is.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from screenshots.cells import read_svg
+import torch
+
 from screenshots.sessions import SESSIONS, photograph
-from tests.pictures import differences
+from screenshots.svg import differences
 
 FOLDER = Path(__file__).parent
 
@@ -21,6 +22,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="screenshots.make", description="Make the pictures in screenshots/.")
     parser.add_argument("--all", action="store_true", help="write also those that have not changed")
     arguments = parser.parse_args()
+    # As in the tests: the order of a sum, and so its last digits, depends on it.
+    torch.set_num_threads(1)
     made = set()
     for session in SESSIONS:
         for name, svg in photograph(session).items():
@@ -37,7 +40,7 @@ def main() -> None:
 
 def _same(name: str, svg: str) -> bool:
     stored = FOLDER / f"{name}.svg"
-    return stored.is_file() and not differences(read_svg(stored.read_text(encoding="utf-8")), read_svg(svg))
+    return stored.is_file() and not differences(stored.read_text(encoding="utf-8"), svg)
 
 
 if __name__ == "__main__":

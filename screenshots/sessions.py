@@ -19,12 +19,15 @@ from llmdbg.frontends.tui.input.preferences import load_preferences
 from llmdbg.frontends.tui.terminal.terminal import look
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import DEMO_MODEL, ModelSpec
+from screenshots.clock import ticking
+from screenshots.svg import screen
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
 
 PROMPT = "Can you write an email explaining what an LLM is?"
-_SECONDS_FOR_A_COMMAND, _SECONDS_BETWEEN_LOOKS, _SECONDS_STILL = 120, 0.01, 0.1
+_SECONDS_FOR_A_COMMAND, _SECONDS_BETWEEN_LOOKS = 120, 0.01
+_LOOKS_ALIKE, _SECONDS_STILL = 4, 0.1
 _GREEDY = GenerationSettings(max_new_tokens=64, greedy=True)
 _SAMPLED = GenerationSettings(max_new_tokens=64, greedy=False, temperature=0.7, top_k=40, top_p=0.9, seed=7)
 _WIDE, _NARROW = (120, 40), (80, 24)
@@ -90,7 +93,7 @@ SESSIONS = (
 
 def photograph(session: PhotoSession) -> dict[str, str]:
     """Run a session. Returns its pictures as SVG by name. Raises TimeoutError when it does not get on."""
-    with _settings(session.theme):
+    with _settings(session.theme), ticking():
         return asyncio.run(_photograph(session))
 
 
@@ -128,11 +131,11 @@ async def _at_rest(app: LlmdbgApp, pilot: Pilot[BaseException]) -> None:
 
 async def _still(app: LlmdbgApp, pilot: Pilot[BaseException]) -> str:
     """The picture once it no longer changes: panes are laid out and scrolled in more than one go."""
-    before, picture = "", app.export_screenshot(title="llmdbg")
-    while picture != before:
+    looks = [screen(app)]
+    while len(looks) < _LOOKS_ALIKE or len(set(looks[-_LOOKS_ALIKE:])) > 1:
         await pilot.pause(_SECONDS_STILL)
-        before, picture = picture, app.export_screenshot(title="llmdbg")
-    return picture
+        looks.append(screen(app))
+    return looks[-1]
 
 
 @contextmanager
