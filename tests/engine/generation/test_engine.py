@@ -290,7 +290,7 @@ def test_a_model_may_be_used_by_others_while_a_run_over_it_is_suspended(share, e
     def walk(at_stop):
         stages = engine.events()
         next(stages)
-        seen = []
+        seen: list[object] = []
         everything = every_stage(engine)
         engine.stops.edit(["0.mlp"], double)
         engine.stops.capture_kernels(["0.self_attn"])
