@@ -21,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from llmdbg.debugger.execution.stop import TokenRow
-from llmdbg.frontends.tui.input.search import Index
+from llmdbg.frontends.tui.state.search import Index
 from tests.sessions import write_tiny_folder
 from tests.terminal import Terminal
 

@@ -132,7 +132,7 @@ def examine() -> DoctorReport:
 
 
 def _actions() -> tuple[Action, ...]:
-    from llmdbg.frontends.tui.panes import keyed_actions
+    from llmdbg.frontends.tui.input.actions import keyed_actions
 
     return keyed_actions()
 

@@ -86,10 +86,14 @@ class ExplainView:
 
 @dataclass(frozen=True, slots=True)
 class StandingQuestion:
-    """`ask(inspector)` answers it; `fetch(inspector, lacking)` answers it with more of a long answer, if it can."""
+    """A question by its name."""
 
     ask: Callable[[Inspector], Any]
+    """Answers it."""
     fetch: Callable[[Inspector, Any], Any] | None = None
+    """Answers it with more of a long answer, given what is lacking; None where the first answer is all there is."""
+    shows: Callable[[Any], bool] | None = None
+    """Whether this question's next answer shows what a command answered just now; None where it never does."""
 
 
 def _tensor(inspector: Inspector) -> TensorView:
@@ -145,6 +149,13 @@ def _more_values(inspector: Inspector, lacking: tuple[int, int]) -> Values | str
     return values.fetch(inspector, lacking)
 
 
+def _is_values(answer: Any) -> bool:
+    from llmdbg.debugger.inspection.values_answer import Values
+
+    # A further page has no summary: only the command that asked for it shows that one.
+    return isinstance(answer, Values) and answer.summary is not None
+
+
 def _source(inspector: Inspector) -> SourceCode:
     from llmdbg.debugger.inspection.source import source
 
@@ -181,7 +192,7 @@ STANDING_QUESTIONS: Mapping[str, StandingQuestion] = {
     "lens": StandingQuestion(_lens),
     "attention": StandingQuestion(_attention),
     "kv": StandingQuestion(_kv),
-    "values": StandingQuestion(_values, _more_values),
+    "values": StandingQuestion(_values, _more_values, _is_values),
     "source": StandingQuestion(_source),
     "explain": StandingQuestion(_explain),
     "cost": StandingQuestion(_cost),

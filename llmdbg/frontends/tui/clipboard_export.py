@@ -12,7 +12,8 @@ from llmdbg.formatting import counted
 from llmdbg.frontends.tui._compat import screen_lines
 
 if TYPE_CHECKING:
-    from llmdbg.frontends.tui.app import LlmdbgApp
+    from textual.app import App
+
     from llmdbg.frontends.tui.widgets.row_pane import RowPane
 
 # xterm and tmux cut an OSC 52 sequence that is longer off, or ignore it.
@@ -24,7 +25,7 @@ def kept_folder() -> Path:
     return platformdirs.user_state_path("llmdbg") / "kept"
 
 
-def copied(app: LlmdbgApp, pane: RowPane) -> str:
+def copied(app: App[BaseException], pane: RowPane) -> str:
     """Send a pane's text to the terminal's clipboard and into a file. Returns a sentence that says where it is."""
     text = pane.text
     try:
@@ -41,7 +42,7 @@ def copied(app: LlmdbgApp, pane: RowPane) -> str:
     return f"{pane.id}: {count} sent to the clipboard (where the terminal allows it); it {where}"
 
 
-def saved_screen(app: LlmdbgApp) -> str:
+def saved_screen(app: App[BaseException]) -> str:
     """Write the screen as SVG and as text. Returns a sentence that says where they are."""
     stem = time.strftime("llmdbg-%Y%m%d-%H%M%S")
     try:
@@ -52,7 +53,7 @@ def saved_screen(app: LlmdbgApp) -> str:
     return f"saved {path} and the same as .txt"
 
 
-def screen_text(app: LlmdbgApp) -> str:
+def screen_text(app: App[BaseException]) -> str:
     """The screen as plain lines."""
     return "".join(f"{line}\n" for line in screen_lines(app))
 

@@ -1,52 +1,73 @@
-"""Which panes are in view: as many as there is room for, the one that has the keys always among them."""
+"""Which panes are in view and which has the keys: pure functions from what the user chose and the room there is."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.tui.panes.pane import PaneSlot
+from llmdbg.frontends.tui.state.screen_state import View
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from llmdbg.frontends.tui.panes.pane import Pane
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 WIDE, NARROW, TALL = 100, 70, 36
+"""From which width (columns) and height (lines) there is room for more panes."""
+
+_BESIDE = (PaneSlot.MIDDLE, PaneSlot.RIGHT)
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """What the user chose: the pane that has the keys, the one beside the stages, the tab, and whether it is zoomed."""
+class Arrangement:
+    """What of the screen is displayed."""
 
-    pane: str
-    side: str
-    tab: str
-    zoomed: bool = False
+    panes: tuple[str, ...]
+    """The names of the panes in view."""
 
-    def as_saved(self) -> dict[str, object]:
-        """For a saved debugger."""
-        return asdict(self)
+    displayed: Mapping[str, bool]
+    """Whether each widget that is not always there is, by its id."""
+
+    keys: str | None
+    """The id of the widget that gets the keys, None where it is left as it is."""
+
+    zoomed: bool
+    """Whether one pane has the whole screen."""
+
+    @property
+    def stacked(self) -> bool:
+        """Whether tabs are below the panes beside the stages."""
+        return self.displayed["upper"] and self.displayed["tabs"]
 
 
-def view_of(saved: Mapping[str, object], panes: Sequence[Pane], default: View) -> View:
-    """The view of a saved session; `default` for what is not there or names no pane."""
-    names = {pane.name for pane in panes}
-    tabs = {pane.name for pane in panes if pane.place is PaneSlot.TAB}
-    beside = {pane.name for pane in panes if pane.place in (PaneSlot.MIDDLE, PaneSlot.RIGHT)} | tabs
-
-    def named(field: str, known: set[str], otherwise: str) -> str:
-        value = saved.get(field)
-        return value if isinstance(value, str) and value in known else otherwise
-
-    return View(
-        named("pane", names, default.pane), named("side", beside, default.side), named("tab", tabs, default.tab)
-    )
+def arrangement(panes: Sequence[Pane], state: ScreenState, width: int, height: int) -> Arrangement:
+    """What is displayed for a state, on a screen of a width and height in cells."""
+    loaded, covered, typing = state.shown is not None, state.overlay is not None, state.typing is not None
+    seen = in_view(panes, state.view, width, height) if loaded else frozenset()
+    if covered:
+        # What lies over the lower panes leaves the tokens in view, but for a tokens pane that has the keys.
+        seen &= _in_slots(panes, PaneSlot.TOKENS) - {state.view.pane}
+    upper, tabs = bool(seen & _in_slots(panes, *_BESIDE)), bool(seen & _in_slots(panes, PaneSlot.TAB))
+    displayed = {
+        **{pane.name: pane.name in seen for pane in panes},
+        "loading": not loaded,
+        "upper": upper,
+        "tabs": tabs,
+        "right": upper or tabs,
+        "lower": bool(seen - _in_slots(panes, PaneSlot.TOKENS)),
+        "text": loaded and covered,
+        "prompt": typing,
+        "footer": not typing,
+    }
+    keys = "prompt" if typing else state.has_keys
+    return Arrangement(tuple(sorted(seen)), displayed, keys if loaded and displayed[keys] else None, state.view.zoomed)
 
 
 def in_view(panes: Sequence[Pane], view: View, width: int, height: int) -> frozenset[str]:
-    """The names of the panes there is room for at a size."""
-    tabs = {pane.name for pane in panes if pane.place is PaneSlot.TAB}
+    """The names of the panes there is room for: as many as fit, the one that has the keys always among them."""
+    tabs = _in_slots(panes, PaneSlot.TAB)
     if view.zoomed:
         return frozenset({view.tab if view.pane in tabs else view.pane})
     tokens, stages, middle, right = (
@@ -61,3 +82,55 @@ def in_view(panes: Sequence[Pane], view: View, width: int, height: int) -> froze
     if width >= NARROW:
         return frozenset({tokens, stages, side})
     return frozenset({tokens, side if view.pane not in (tokens, stages) else stages})
+
+
+def saved_view(saved: Mapping[str, object], panes: Sequence[Pane], default: View) -> View:
+    """The view of a saved session; `default` for what is not there or names no pane."""
+    tabs = _in_slots(panes, PaneSlot.TAB)
+
+    def named(field: str, known: frozenset[str], otherwise: str) -> str:
+        value = saved.get(field)
+        return value if isinstance(value, str) and value in known else otherwise
+
+    return View(
+        named("pane", frozenset(pane.name for pane in panes), default.pane),
+        named("side", _in_slots(panes, *_BESIDE) | tabs, default.side),
+        named("tab", tabs, default.tab),
+    )
+
+
+def with_keys(view: View, pane: Pane) -> View:
+    """Give a pane the keys, and room."""
+    if pane.place is PaneSlot.TAB:
+        return replace(view, pane=pane.name, tab=pane.name, side=pane.name)
+    return replace(view, pane=pane.name, side=pane.name if pane.place in _BESIDE else view.side)
+
+
+def for_stop(panes: Sequence[Pane], view: View, *, candidates: bool) -> View:
+    """Show the candidates beside the stages where a stop has some, else its tensor, unless a tab is there.
+
+    The keys stay where they are, but go along from one of these two panes to the other.
+    """
+    if view.side in _in_slots(panes, PaneSlot.TAB):
+        return view
+    place = PaneSlot.RIGHT if candidates else PaneSlot.MIDDLE
+    side = next(pane.name for pane in panes if pane.place is place)
+    return replace(view, side=side, pane=side if view.pane in _in_slots(panes, *_BESIDE) else view.pane)
+
+
+def pane_after(panes: Sequence[Pane], view: View, by: int) -> Pane:
+    """The pane so many places after the one that has the keys; of the tabs only the one in front counts."""
+    seen = [pane for pane in panes if pane.place is not PaneSlot.TAB or pane.name == view.tab]
+    at = next((at for at, pane in enumerate(seen) if pane.name == view.pane), None)
+    return seen[0] if at is None else seen[(at + by) % len(seen)]
+
+
+def tab_after(panes: Sequence[Pane], view: View, by: int) -> Pane | None:
+    """The tab so many places after the one that has the keys, None where no tab has them."""
+    tabs = [pane for pane in panes if pane.place is PaneSlot.TAB]
+    at = next((at for at, pane in enumerate(tabs) if pane.name == view.pane), None)
+    return None if at is None else tabs[(at + by) % len(tabs)]
+
+
+def _in_slots(panes: Sequence[Pane], *slots: PaneSlot) -> frozenset[str]:
+    return frozenset(pane.name for pane in panes if pane.place in slots)

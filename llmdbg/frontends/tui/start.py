@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from llmdbg.errors import LlmdbgError, LoadError
 from llmdbg.frontends.log import LogBook, LogFile, log_path, record, route_libraries
 from llmdbg.frontends.sanitize import spell_tokens_in_ascii
+from llmdbg.frontends.tui.input.actions import keyed_actions
 from llmdbg.frontends.tui.input.preferences import load_preferences
-from llmdbg.frontends.tui.panes import keyed_actions
 from llmdbg.frontends.tui.terminal.capture import Capture
 from llmdbg.frontends.tui.terminal.hangup import ending_with
 from llmdbg.frontends.tui.terminal.terminal import (

@@ -8,7 +8,7 @@ from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.panes import all_panes
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
-from tests.frontends.tui.test_app import line, loaded, pane, press
+from tests.frontends.tui.driving import line, loaded, pane, press
 from tests.scripted import ScriptedDebuggee, script
 
 

@@ -9,7 +9,7 @@ from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
 from screenshots.clock import ticking
 from screenshots.svg import differences, screen
-from tests.frontends.tui.test_app import SIZES, loaded, press
+from tests.frontends.tui.driving import SIZES, loaded, press
 
 KEYS = {
     "first-stop": "",

@@ -1,25 +1,57 @@
-"""Everything the screen can do, once: keys, clicks, footer, help, palette and the `:` line are made from this list."""
+"""Everything the screen can do, once: keys, clicks, footer, help, palette and the `:` line are made from this list.
+
+Each action names the function that does it. What runs a command of the debugger is done here; what only moves and
+shows, in `moving.py` and `showing.py`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from llmdbg.frontends.tui.input import moving, showing
+from llmdbg.frontends.tui.panes import all_panes
+from llmdbg.frontends.tui.state.screen_state import Typing
+from llmdbg.frontends.tui.state.sentences import sentence
+from llmdbg.models.stages import StageKind
+
+if TYPE_CHECKING:
+    from llmdbg.frontends.tui.input.screen import Screen
+    from llmdbg.frontends.tui.panes.pane import Pane
+
+Effect = Callable[["Screen", str], None]
+"""What an action does to a screen, with the argument it was clicked or typed with: empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing the screen does. `command` is the debugger's command it stands for, if it is one.
-
-    `label` is its footer entry and `weight` how much it deserves room there. `takes` names the argument it may be
-    given when it is clicked or typed after `:`.
-    """
+    """One thing the screen does."""
 
     name: str
+    """Its name after `:`, in the palette and in the configuration file."""
+
     keys: tuple[str, ...]
+    """Textual's names of its keys; empty for what is only clicked or typed."""
+
     help: str
+    """What it does, for the help."""
+
+    do: Effect
+    """What it does."""
+
     label: str = ""
-    command: str = ""
+    """Its entry in the footer; empty for none."""
+
     weight: int = 1
+    """How much it deserves room there: those of least weight go first."""
+
     takes: str = ""
+    """The argument it may be given when it is clicked or typed, e.g. `ADDRESS`; empty for none."""
+
+    command: str = ""
+    """The debugger's command that is all it runs; empty for what the screen does itself."""
 
     @property
     def shown_keys(self) -> str:
@@ -54,62 +86,192 @@ def shown_key(key: str) -> str:
     return _SHOWN.get(key, key.upper() if key.startswith("f") and key[1:].isdigit() else key)
 
 
+def perform(screen: Screen, name: str, argument: str = "") -> None:
+    """Do an action; before a session has begun, only leave. Raises KeyError for a name that is not in the registry."""
+    do = action_named(name).do
+    if screen.state.shown is not None:
+        screen.state.say(sentence(screen.state.shown))
+        do(screen, argument)
+    elif do is showing.leave:
+        do(screen, argument)
+
+
+def runs(command: str) -> Effect:
+    """The effect that runs a command of the debugger."""
+    return lambda screen, _: screen.submit(command)
+
+
+def go_over(screen: Screen, _argument: str) -> None:
+    """Go to the next stage; on the tour, to its next stop."""
+    if screen.state.touring:
+        _go_on_with_the_tour(screen)
+    else:
+        screen.submit("next")
+
+
+def go_until(screen: Screen, argument: str) -> None:
+    """Go on to the selected stage, or the one named; on the tour, to its next stop."""
+    state = screen.state
+    if state.touring and not argument:
+        _go_on_with_the_tour(screen)
+    elif argument or state.overlay is None:
+        screen.submit(f"until {argument or state.selected}")
+
+
+def _go_on_with_the_tour(screen: Screen) -> None:
+    # A key pressed again while the run is under way must not carry anyone past a stop unseen.
+    if not screen.busy:
+        screen.submit("tour")
+
+
+def pause(screen: Screen, _argument: str) -> None:
+    """Stop a run."""
+    if screen.busy:
+        screen.interrupt()
+
+
+def set_breakpoint(screen: Screen, argument: str) -> None:
+    """Set or delete a breakpoint at the selected stage, or the one named."""
+    screen.submit(screen.state.breakpoint_command(argument or screen.state.selected))
+
+
+def go_to(screen: Screen, argument: str) -> None:
+    """Go to the stage named, or ask for one."""
+    if argument:
+        screen.submit(f"goto {argument}")
+    else:
+        screen.begin_typing(Typing.COMMAND, "goto ")
+
+
+def force(screen: Screen, argument: str) -> None:
+    """Take another token, or ask for one."""
+    if argument:
+        screen.submit(f"force {argument}")
+    elif screen.state.snapshot.stop.stage.kind is not StageKind.SAMPLE:
+        screen.state.say("a token is chosen at `sample`: t goes to the next one, T to the one before", "warn")
+    else:
+        screen.begin_typing(Typing.COMMAND, "force ")
+
+
+def explain(screen: Screen, argument: str) -> None:
+    """Say what has happened, or what a term means; asked again where it is shown, ask which."""
+    if argument and argument != "?":
+        screen.submit(f"explain {argument}")
+    elif argument or screen.state.view.pane == "explain":
+        screen.begin_typing(Typing.COMMAND, "explain ")
+        screen.state.say("a word of the glossary or a stage, e.g. explain residual stream · Tab completes")
+    else:
+        showing.go_to_pane(screen, "explain")
+
+
+def focus(screen: Screen, argument: str) -> None:
+    """Describe another position."""
+    screen.submit(f"focus {argument}")
+
+
+def _command(name: str, keys: tuple[str, ...], help: str, command: str, label: str = "", *, weight: int = 1) -> Action:
+    return Action(name, keys, help, runs(command), label, weight, command=command)
+
+
 ACTIONS = (
-    Action("step", ("s", "f11"), "go to the next stage, into the modules of a layer", "into", "step", weight=2),
-    Action("next", ("n", "f10"), "go to the next stage, over its modules", "over", "next", weight=2),
-    Action(
+    _command("step", ("s", "f11"), "go to the next stage, into the modules of a layer", "step", "into", weight=2),
+    Action("next", ("n", "f10"), "go to the next stage, over its modules", go_over, "over", weight=2, command="next"),
+    _command(
         "finish",
         ("f",),
         "go out: to the end of the module, the layer, the forward or the token",
-        "out",
         "finish",
+        "out",
         weight=2,
     ),
-    Action("token", ("t",), "go to where the next token is chosen", "token", "token", weight=2),
-    Action("continue", ("c", "f5"), "go on to the next breakpoint, or to the end", "continue", "continue", weight=2),
-    Action("reverse_step", ("S",), "go back to the stage before, into modules", "back", "reverse-step", weight=0),
-    Action("reverse_next", ("N",), "go back to the stage before, over modules", "", "reverse-next"),
-    Action("reverse_token", ("T",), "go back to where the token before was chosen", "", "reverse-token"),
-    Action("reverse_continue", ("C",), "go back to the last breakpoint, or to the beginning", "", "reverse-continue"),
-    Action("until", ("enter",), "go on to the selected stage", takes="ADDRESS"),
-    Action("pause", ("space",), "stop a run at its next stage"),
-    Action("breakpoint", ("b", "f9"), "set or delete a breakpoint at the selected stage", "break", takes="ADDRESS"),
-    Action("breakpoints", ("B",), "list the breakpoints; a click deletes one"),
-    Action("goto", ("g",), "go to a stage you name, of any token: `12.mlp@3`"),
-    Action("force", ("v",), "at `sample`, take another token: a new branch begins"),
-    Action("branches", ("w",), "show the branches; `switch` goes to one", "", "branch"),
-    Action("edits", ("E",), "show the edits; zero, scale, ablate, patch and edit make one", "", "edits"),
-    Action("restart", ("r",), "start again from the prompt; breakpoints stay", "", "run"),
-    Action("answer", ("a",), "show the answer so far, or the panes again", "answer", weight=0),
-    Action("tokens", ("i",), "tokens as text, with their ids, or as a table", "ids", weight=0),
-    Action("explain", ("e",), "say in plain English what has just happened", "explain", weight=0),
-    Action("search", ("slash",), "search tokens and stages; Enter again goes to the next hit", "find", weight=0),
-    Action("zoom", ("z",), "give the present pane the whole screen, or the others theirs back", "zoom", weight=0),
-    Action("show", (), "go to a pane by its name", takes="PANE"),
-    Action("next_pane", ("tab",), "go to the next pane"),
-    Action("previous_pane", ("shift+tab",), "go to the pane before"),
-    Action("up", ("up",), "select the stage above, or scroll"),
-    Action("down", ("down",), "select the stage below, or scroll"),
-    Action("page_up", ("pageup",), "a page up"),
-    Action("page_down", ("pagedown",), "a page down"),
-    Action("first", ("home",), "to the first line"),
-    Action("last", ("end",), "to the last line"),
-    Action("left", ("left",), "stages: fold; tokens: describe the position before; tabs: the one before"),
-    Action("right", ("right",), "stages: unfold; tokens: describe the next position; tabs: the next one"),
-    Action("select", (), "select a stage", takes="ADDRESS"),
-    Action("fold", (), "show or hide the parts of a stage", takes="ADDRESS"),
-    Action("focus", (), "describe another position", takes="POSITION"),
-    Action("copy", ("y",), "copy the present pane to the clipboard (OSC 52) and to a file"),
-    Action("screenshot", ("P",), "save the screen as SVG and as text"),
-    Action("theme", (), "dark, light, or another theme by its name", takes="THEME"),
-    Action("palette", ("p",), "find an action or a command by typing"),
-    Action("command", ("colon",), "type a command, as with -ex (`help` lists them)", "command", weight=3),
-    Action("close", ("escape",), "close what lies over the panes"),
-    Action("help", ("question_mark",), "show this help", "help", weight=3),
-    Action("quit", ("q",), "leave at once", "quit", weight=3),
+    _command("token", ("t",), "go to where the next token is chosen", "token", "token", weight=2),
+    _command("continue", ("c", "f5"), "go on to the next breakpoint, or to the end", "continue", "continue", weight=2),
+    _command("reverse_step", ("S",), "go back to the stage before, into modules", "reverse-step", "back", weight=0),
+    _command("reverse_next", ("N",), "go back to the stage before, over modules", "reverse-next"),
+    _command("reverse_token", ("T",), "go back to where the token before was chosen", "reverse-token"),
+    _command("reverse_continue", ("C",), "go back to the last breakpoint, or to the beginning", "reverse-continue"),
+    Action("until", ("enter",), "go on to the selected stage", go_until, takes="ADDRESS"),
+    Action("pause", ("space",), "stop a run at its next stage", pause),
+    Action(
+        "breakpoint",
+        ("b", "f9"),
+        "set or delete a breakpoint at the selected stage",
+        set_breakpoint,
+        "break",
+        takes="ADDRESS",
+    ),
+    Action("breakpoints", ("B",), "list the breakpoints; a click deletes one", runs("info breakpoints")),
+    Action("goto", ("g",), "go to a stage you name, of any token: `12.mlp@3`", go_to),
+    Action("force", ("v",), "at `sample`, take another token: a new branch begins", force),
+    _command("branches", ("w",), "show the branches; `switch` goes to one", "branch"),
+    _command("edits", ("E",), "show the edits; zero, scale, ablate, patch and edit make one", "edits"),
+    _command("restart", ("r",), "start again from the prompt; breakpoints stay", "run"),
+    Action("answer", ("a",), "show the answer so far, or the panes again", showing.show_answer, "answer", weight=0),
+    Action("tokens", ("i",), "tokens as text, with their ids, or as a table", showing.next_token_mode, "ids", weight=0),
+    Action("explain", ("e",), "say in plain English what has just happened", explain, "explain", weight=0),
+    Action(
+        "search",
+        ("slash",),
+        "search tokens and stages; Enter again goes to the next hit",
+        moving.search,
+        "find",
+        weight=0,
+    ),
+    Action(
+        "zoom",
+        ("z",),
+        "give the present pane the whole screen, or the others theirs back",
+        showing.zoom,
+        "zoom",
+        weight=0,
+    ),
+    Action("show", (), "go to a pane by its name", showing.show, takes="PANE"),
+    Action("next_pane", ("tab",), "go to the next pane", showing.next_pane),
+    Action("previous_pane", ("shift+tab",), "go to the pane before", showing.previous_pane),
+    Action("up", ("up",), "select the stage above, or scroll", moving.up),
+    Action("down", ("down",), "select the stage below, or scroll", moving.down),
+    Action("page_up", ("pageup",), "a page up", moving.page_up),
+    Action("page_down", ("pagedown",), "a page down", moving.page_down),
+    Action("first", ("home",), "to the first line", moving.first),
+    Action("last", ("end",), "to the last line", moving.last),
+    Action("left", ("left",), "stages: fold; tokens: describe the position before; tabs: the one before", moving.left),
+    Action("right", ("right",), "stages: unfold; tokens: describe the next position; tabs: the next one", moving.right),
+    Action("select", (), "select a stage", moving.select, takes="ADDRESS"),
+    Action("fold", (), "show or hide the parts of a stage", moving.fold, takes="ADDRESS"),
+    Action("focus", (), "describe another position", focus, takes="POSITION"),
+    Action("copy", ("y",), "copy the present pane to the clipboard (OSC 52) and to a file", showing.copy),
+    Action("screenshot", ("P",), "save the screen as SVG and as text", showing.screenshot),
+    Action("theme", (), "dark, light, or another theme by its name", showing.theme, takes="THEME"),
+    Action("palette", ("p",), "find an action or a command by typing", showing.palette),
+    Action(
+        "command",
+        ("colon",),
+        "type a command, as with -ex (`help` lists them)",
+        showing.begin_command,
+        "command",
+        weight=3,
+    ),
+    Action("close", ("escape",), "close what lies over the panes", showing.close),
+    Action("help", ("question_mark",), "show this help", showing.show_help, "help", weight=3),
+    Action("quit", ("q",), "leave at once", showing.leave, "quit", weight=3),
 )
 
 
-def pane_action(name: str, key: str, about: str) -> Action:
-    """The action that goes to a pane."""
-    return Action(f"pane_{name}", (key,), f"go to {name}: {about}")
+@cache
+def keyed_actions() -> tuple[Action, ...]:
+    """Every action, with those that go to a pane."""
+    return (*ACTIONS, *map(_pane_action, all_panes()))
+
+
+def _pane_action(pane: Pane) -> Action:
+    return Action(f"pane_{pane.name}", (pane.key,), f"go to {pane.name}: {pane.about}", showing.to_pane(pane.name))
+
+
+def action_named(name: str) -> Action:
+    """The action of a name. Raises KeyError."""
+    return _by_name()[name]
+
+
+@cache
+def _by_name() -> dict[str, Action]:
+    return {action.name: action for action in keyed_actions()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from textual.binding import Binding
@@ -18,19 +17,6 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.input.history import History
 
 
-class Typing(Enum):
-    """What is being typed."""
-
-    COMMAND = ":"
-    SEARCH = "/"
-
-
-_PLACEHOLDERS = {
-    Typing.COMMAND: "a command, e.g. until 12.mlp or info model · Tab completes",
-    Typing.SEARCH: "words of the text, #id of a token, or a stage's address · Enter goes to the next hit",
-}
-
-
 _EDITING = {
     key: binding.action
     for binding in Input.BINDINGS
@@ -41,25 +27,24 @@ _BLANKS = re.compile(r"\r\n|[\n\r\t\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 class CommandLine(Input):
-    """One line of input with history and completion. Up and down walk the history, Tab completes."""
+    """One line of input. Up and down walk the history and Tab completes, where there are words to complete from."""
 
     def __init__(self, *, id: str, history: History) -> None:
         super().__init__(id=id, compact=True, select_on_focus=False)
         self.cursor_blink = False
-        self.words = Words()
-        self.typing: Typing | None = None
+        self._words: Words | None = None
         self._history = history
 
-    def open(self, typing: Typing, text: str = "") -> None:
-        """Begin to type."""
-        self.typing = typing
-        self.placeholder = _PLACEHOLDERS[typing]
+    def open(self, text: str, placeholder: str, words: Words | None) -> None:
+        """Begin to type. Without `words` the line has no completion and no history."""
+        self._words = words
+        self.placeholder = placeholder
         self.value = text
         self.cursor_position = len(text)
 
     def close(self) -> str:
         """Stop typing. Returns what was typed."""
-        text, self.value, self.typing = self.value.strip(), "", None
+        text, self.value = self.value.strip(), ""
         return text
 
     def remember(self, line: str) -> None:
@@ -70,8 +55,8 @@ class CommandLine(Input):
         """Take in a key or a paste at once. Returns what could be typed now, None for a key that is not the line's."""
         if isinstance(event, Paste):
             self._put(one_line(event.text))
-        elif event.key == "tab" and self.typing is Typing.COMMAND:
-            return self._complete()
+        elif event.key == "tab" and self._words is not None:
+            return self._complete(self._words)
         elif event.key in ("up", "down"):
             self._recall(event.key)
         elif event.key == "ctrl+v":
@@ -82,33 +67,30 @@ class CommandLine(Input):
             self._put(event.character)
         else:
             return None
-        return "" if self.typing is not Typing.COMMAND else _told(self._completion())
+        return "" if self._words is None else _hint(complete(self.value, self.cursor_position, self._words))
 
     def _put(self, text: str) -> None:
         """Insert, in place of what is selected."""
         self.replace(text, *self.selection)
 
     def _recall(self, key: str) -> None:
-        if self.typing is not Typing.COMMAND:
+        if self._words is None:
             return
         found = self._history.older(self.value) if key == "up" else self._history.newer()
         if found is not None:
             self.value = found
             self.cursor_position = len(found)
 
-    def _completion(self) -> Completion:
-        return complete(self.value, self.cursor_position, self.words)
-
-    def _complete(self) -> str:
-        found = self._completion()
+    def _complete(self, words: Words) -> str:
+        found = complete(self.value, self.cursor_position, words)
         if not found.options:
-            return _told(found)
+            return _hint(found)
         new = common(found.options)
         if len(found.options) == 1 and not new.endswith((".", " ")):
             new += " "
         self.value = self.value[: found.start] + new + self.value[found.end :]
         self.cursor_position = found.start + len(new)
-        return _told(found)
+        return _hint(found)
 
 
 def one_line(text: str) -> str:
@@ -116,7 +98,7 @@ def one_line(text: str) -> str:
     return sanitize(_BLANKS.sub(" ", text))
 
 
-def _told(found: Completion) -> str:
+def _hint(found: Completion) -> str:
     if found.options and (len(found.options) > 1 or not found.hint):
         return "  ".join(found.options)
     return found.hint

@@ -1,4 +1,4 @@
-"""What each pane asks for and shows: pure functions, no widgets."""
+"""What each pane asks and shows: pure functions, no widgets."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ import importlib
 import pkgutil
 from functools import cache
 
-from llmdbg.frontends.tui.input.actions import ACTIONS, Action, pane_action
 from llmdbg.frontends.tui.panes.pane import Pane
 
 
 @cache
 def all_panes() -> tuple[Pane, ...]:
-    """Every pane there is a file for, in the order of their keys."""
+    """Every pane there is a file for, in the order of their places and keys."""
     modules = (importlib.import_module(f"{__name__}.{each.name}") for each in pkgutil.iter_modules(__path__))
     found = [module.PANE for module in modules if hasattr(module, "PANE")]
     return tuple(sorted(found, key=lambda pane: (pane.place, *_on_the_keyboard(pane.key))))
 
 
 def _on_the_keyboard(key: str) -> tuple[bool, int, str]:
-    """1 … 9, 0, and what is not in that row."""
+    """1 … 9, 0, and then whatever is not in that row."""
     return (False, (int(key) - 1) % 10, key) if key.isdecimal() else (True, 0, key)
-
-
-def keyed_actions() -> tuple[Action, ...]:
-    """Every action, with those that go to a pane."""
-    return (*ACTIONS, *(pane_action(pane.name, pane.key, pane.about) for pane in all_panes()))
 
 
 def pane_named(name: str) -> Pane:
     """The pane of a name. Raises KeyError."""
-    return {pane.name: pane for pane in all_panes()}[name]
+    return _by_name()[name]
+
+
+@cache
+def _by_name() -> dict[str, Pane]:
+    return {pane.name: pane for pane in all_panes()}

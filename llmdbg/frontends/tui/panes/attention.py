@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from llmdbg.formatting import percent
 from llmdbg.frontends.sanitize import quoted, sanitize
-from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot, Trouble
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.widgets.rows import Row, bar_of, column_of, fitted, row, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.probes.attention import AttentionMap, HeadSummary, KeyWeight
 
 _WAITING = "…"
@@ -24,10 +24,9 @@ _LEAST_DRAWN = 0.005
 
 
 def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
-    found: AttentionMap | Trouble | str | None = state.asked("attention")
-    if found is None or isinstance(found, (str, Trouble)):
-        said = _WAITING if found is None else found if isinstance(found, str) else found.message
-        return [row((line, "dim")) for line in wrapped(sanitize(said), width)]
+    found: AttentionMap | str = state.asked("attention") or _WAITING
+    if isinstance(found, str):
+        return [row((line, "dim")) for line in wrapped(sanitize(found), width)]
     rows = [_heading(found, width)]
     rows += [row((line, "warn")) for note in found.notes for line in wrapped(sanitize(note), width)]
     if found.head is not None:

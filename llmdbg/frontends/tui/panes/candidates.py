@@ -15,7 +15,7 @@ from llmdbg.models.stages import StageKind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.probes.candidates import Candidate, Candidates, ScoreStep
 
 _BAR_WIDTH, _SHORT_BAR_WIDTH = 8, 4

@@ -8,14 +8,14 @@ from llmdbg.debugger.inspection.standing_questions import CostView
 from llmdbg.formatting import byte_count, milliseconds, percent
 from llmdbg.frontends.answers.cost import added_line
 from llmdbg.frontends.sanitize import sanitize
-from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot, Trouble
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.widgets.rows import Row, bar_of, fitted, row, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmdbg.debugger.inspection.cost import Cost, TimeRow
-    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 _BAR = 8
 _MEASURES = "`:info cost` measures the model by itself, and what llmdbg adds"
@@ -23,10 +23,8 @@ _RESIDENT = "resident"
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
-    found: CostView | Trouble | None = state.asked("cost")
+    found: CostView | None = state.asked("cost")
     rows = [*_here(state, width)]
-    if isinstance(found, Trouble):
-        return [*rows, *(row((line, "warn")) for line in wrapped(sanitize(found.message), width))]
     if found is None:
         return rows
     rows += [row((fitted(line, width).rstrip(), "dim")) for line in _held(found)]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.inspection.standing_questions import ExplainView
 from llmdbg.frontends.sanitize import token_text
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
-from llmdbg.frontends.tui.sentences import about_breakpoints, about_statistics, sentence
+from llmdbg.frontends.tui.state.sentences import about_breakpoints, about_statistics, sentence
 from llmdbg.frontends.tui.widgets.rows import Row, Span, fitted, row, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 
 def tour_line(state: ScreenState) -> str:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from llmdbg.formatting import byte_count
 from llmdbg.frontends.sanitize import sanitize
-from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot, Trouble
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, fitted, row, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.probes.kv import CacheLayer, CacheMap
 
 _WAITING = "…"
@@ -21,10 +21,9 @@ _LAYER, _HOLDS, _SEES, _BYTES = 3, 11, 6, 9
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
-    found: CacheMap | Trouble | str | None = state.asked("kv")
-    if found is None or isinstance(found, (str, Trouble)):
-        said = _WAITING if found is None else found if isinstance(found, str) else found.message
-        return [row((line, "dim")) for line in wrapped(sanitize(said), width)]
+    found: CacheMap | str = state.asked("kv") or _WAITING
+    if isinstance(found, str):
+        return [row((line, "dim")) for line in wrapped(sanitize(found), width)]
     growth = "" if found.growth is None else f" +{byte_count(found.growth)} a token"
     whole = byte_count(found.bytes)
     about = fitted(f"{growth} · {sanitize(found.cache)}", max(0, width - len(whole))).rstrip()

@@ -16,7 +16,7 @@ from llmdbg.frontends.tui.widgets.rows import Row, bar_of, fitted, row, wrapped
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.probes.attribution import Attribution
     from llmdbg.probes.lens_table import LensRow, LensTable
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmdbg.frontends.log import LogLine
-    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 _MOST_SHOWN = 500
 

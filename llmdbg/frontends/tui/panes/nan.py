@@ -8,23 +8,21 @@ from llmdbg.debugger.inspection.standing_questions import FinitenessView
 from llmdbg.formatting import percent_of_many
 from llmdbg.frontends.answers.nonfinite import causes, headroom, number_name, where
 from llmdbg.frontends.sanitize import sanitize
-from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot, Trouble
+from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.widgets.rows import Row, row, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmdbg.debugger.inspection.nonfinite import NonfiniteHunt
-    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.probes.finiteness import TensorExtent
 
 _HUNTS = "`:info nonfinite` runs this token again and hunts for the first"
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
-    found: FinitenessView | Trouble | None = state.asked("nan")
-    if isinstance(found, Trouble):
-        return [row((line, "warn")) for line in wrapped(sanitize(found.message), width)]
+    found: FinitenessView | None = state.asked("finiteness")
     rows = [line for name, extent in found.outputs for line in _output(name, extent, found, width)] if found else []
     if not rows:
         rows.append(row(("this stage gives out no numbers", "dim")))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.frontends.tui.widgets.rows import Row
 
 
@@ -24,27 +24,26 @@ class PaneSlot(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pane:
-    """One pane: its name, the key that goes to it, where it sits, and what makes its rows.
-
-    `draw(state, width, height)` makes the rows, at least as many as there are to see. `question` names what is asked
-    after every stop while the pane is in view, empty for nothing (`debugger/inspection/standing_questions.py`); `draw`
-    finds the answer in `state.asked(name)`, None where nothing was asked yet. More of a long answer is fetched when
-    lines come into view that its `FetchedRows` lack. An answer that the pane `shows` is not shown a second time while
-    it is in view. `line` says which of its rows should stay in view. A `TAB` shares its room with the other tabs.
-    """
+    """One pane: where it is, what it asks, and how it is drawn."""
 
     name: str
+    """Its name on the screen, in commands and in the configuration file."""
+
     key: str
+    """Textual's name of the key that goes to it."""
+
     place: PaneSlot
+    """Where it sits. The panes in `TAB` share one room, of which one at a time is seen."""
+
     draw: Callable[[ScreenState, int, int], Sequence[Row]]
+    """Makes its rows, at least as many as can be seen, from the state and a width and height in cells. Changes nothing.
+    It finds the answer to its question in `state.asked(question)`: None before there is one."""
+
     question: str = ""
+    """The standing question that is asked at every stop while it is in view (`debugger/inspection`); empty for none."""
+
     line: Callable[[ScreenState], int | None] | None = None
+    """Which of the rows drawn last should stay in view: an index from 0, None for any."""
+
     about: str = ""
-    shows: Callable[[Any], bool] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """What a pane shows when asking went wrong: a sentence."""
-
-    message: str
+    """What it shows, for the help."""

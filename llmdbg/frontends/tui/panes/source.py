@@ -13,7 +13,7 @@ from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, row
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 
 def _draw(state: ScreenState, _width: int, _height: int) -> Sequence[Row]:

@@ -11,73 +11,21 @@ from typing import TYPE_CHECKING
 
 from llmdbg.formatting import milliseconds
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
-from llmdbg.frontends.tui.stage_progress import has_run
+from llmdbg.frontends.tui.state.stage_progress import has_run
 from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, Span, column_of, fitted, row
 from llmdbg.frontends.tui.worker.execution_order import path_in_layer
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Sequence
 
-    from llmdbg.frontends.tui.screen_state import ScreenState
-    from llmdbg.frontends.tui.worker.snapshot import Snapshot, StageSummary
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
+    from llmdbg.frontends.tui.worker.seen_stages import StageSummary
+    from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.models.stages import Stage
 
 _NORM_WIDTH, _MS_WIDTH, _ROOMY = 8, 8, 42
 _SCORES = (StageKind.LOGITS, StageKind.PROCESSOR)
-
-
-class StageTree:
-    """Which stage is part of which, and which are seen when some are unfolded."""
-
-    def __init__(self, stages: Sequence[Stage]) -> None:
-        self.stages = tuple(stages)
-        self._positions = {stage.address: at for at, stage in enumerate(self.stages)}
-        addresses = {stage.address for stage in stages}
-        self._parents = {stage.address: _parent(stage, addresses) for stage in stages}
-        self._inner = frozenset(parent for parent in self._parents.values() if parent)
-        self._around = {address: tuple(self._climb(address)) for address in self._parents}
-
-    def stage(self, address: str) -> Stage | None:
-        """The stage of an address."""
-        at = self._positions.get(address)
-        return None if at is None else self.stages[at]
-
-    def position(self, address: str) -> int:
-        """Where a stage stands among all of them. Raises KeyError."""
-        return self._positions[address]
-
-    def parent(self, address: str) -> str | None:
-        """The stage a stage is part of, None for those of the outline."""
-        return self._parents.get(address)
-
-    def has_parts(self, address: str) -> bool:
-        """Whether there is something to unfold."""
-        return address in self._inner
-
-    def around(self, address: str) -> tuple[str, ...]:
-        """Every stage that `address` is part of, innermost first."""
-        return self._around.get(address, ())
-
-    def seen(self, unfolded: Collection[str], here: str) -> list[Stage]:
-        """The stages all of whose surroundings are unfolded; what surrounds `here` is."""
-        open_ones = {*unfolded, *self.around(here)}
-        return [stage for stage in self.stages if open_ones.issuperset(self._around[stage.address])]
-
-    def _climb(self, address: str) -> Iterator[str]:
-        at = self._parents[address]
-        while at is not None:
-            yield at
-            at = self._parents[at]
-
-
-def _parent(stage: Stage, addresses: Collection[str]) -> str | None:
-    if stage.depth == 1 or stage.kind is not StageKind.MODULE:
-        return None
-    outer = stage.address.rpartition(".")[0]
-    while outer and outer not in addresses:
-        outer = outer.rpartition(".")[0]
-    return outer or None
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
@@ -115,8 +63,8 @@ def _brackets(state: ScreenState, stage: Stage, above: Stage | None) -> str:
     """A column for everything the stage is part of, from the outside in: `╭` where a bracket begins."""
     outside = "" if above is None else above.address
     line = "│ " if path_in_layer(stage) in state.snapshot.ordered or stage.layer is None else "┊ "
-    surroundings = state.tree.around(stage.address)
-    return "".join(line if whole in state.tree.around(outside) else "╭ " for whole in reversed(surroundings))
+    surroundings = state.tree.enclosing(stage.address)
+    return "".join(line if whole in state.tree.enclosing(outside) else "╭ " for whole in reversed(surroundings))
 
 
 def _name(state: ScreenState, stage: Stage) -> str:

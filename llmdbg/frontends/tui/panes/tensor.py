@@ -17,7 +17,7 @@ from llmdbg.models.stages import StageKind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.probes.change import ResidualChange
     from llmdbg.probes.histogram import Histogram

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmdbg.formatting import counted
 from llmdbg.frontends.answers.number_grid import NumberGrid
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmdbg.debugger.inspection.values_answer import Values
-    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.probes.axes import Index
     from llmdbg.probes.heat import Heatmap
     from llmdbg.probes.values import LocatedNumber, PlainNumber, ValueSummary
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 _CELLS = {"float64": 24, "float32": 15, "float16": 11, "bfloat16": 11, "bool": 6}
 _SMALL_FLOAT_CELL, _UNKNOWN_CELL = 10, 24
 _LEAST_LINES = 4
-
-
-def _is_shown(answer: Any) -> bool:
-    """What `x` answers, but for what `x` alone goes on with."""
-    return isinstance(answer, Values) and answer.summary is not None
 
 
 def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
@@ -174,5 +169,4 @@ PANE = Pane(
     _draw,
     question="values",
     about="the numbers themselves",
-    shows=_is_shown,
 )

@@ -15,7 +15,7 @@ from textual.drivers.linux_driver import LinuxDriver
 
 from llmdbg.frontends.tui._compat import XTermParser
 from llmdbg.frontends.tui.terminal.incoming import ASK_FOR_BACKGROUND, Incoming, is_light
-from llmdbg.frontends.tui.worker.messages import BackgroundTold
+from llmdbg.frontends.tui.terminal.messages import BackgroundReported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -114,4 +114,4 @@ class TerminalDriver(LinuxDriver):
     def _tell_background(self, color: str) -> None:
         light = is_light(color)
         if light is not None:
-            self.send_message(BackgroundTold(light=light))
+            self.send_message(BackgroundReported(light=light))

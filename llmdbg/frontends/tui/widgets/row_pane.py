@@ -29,6 +29,13 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
     class LaidOut(Message):
         """A pane has a new size, or is seen again: its rows have to be made anew."""
 
+    class Lacking(Message):
+        """Lines have been scrolled into view of which something has to be fetched first."""
+
+        def __init__(self, pane: str) -> None:
+            super().__init__()
+            self.pane = pane
+
     class Clicked(Message):
         """A click: on which pane, what it does (empty for nothing), and how many clicks came in a row."""
 
@@ -80,10 +87,10 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         return self._rows.lacks(range(top, top + self.size.height)) if isinstance(self._rows, FetchedRows) else None
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Ask for rows where there is no more of them."""
+        """Report lines that have come into view and lack something."""
         super().watch_scroll_y(old_value, new_value)
-        if self.lacking is not None:
-            self.post_message(self.LaidOut())
+        if self.lacking is not None and self.id is not None:
+            self.post_message(self.Lacking(self.id))
 
     def show(self, rows: Sequence[Row]) -> None:
         """Show `rows`; of the lines in view, only the cells that differ from those drawn before are painted again."""

@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import LlmdbgError, UsageError
 from llmdbg.frontends.log import record
-from llmdbg.frontends.tui.panes.pane import Trouble
-from llmdbg.frontends.tui.screen_state import RunProgress
 from llmdbg.frontends.tui.worker.messages import Arrived, Failed, Left, Loading, Running
-from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
+from llmdbg.frontends.tui.worker.seen_stages import SeenStages
+from llmdbg.frontends.tui.worker.snapshot import RunProgress, Unanswered, snapshot
 
 if TYPE_CHECKING:
     from textual.message import Message
 
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.stop import Stop, TokenRow
-    from llmdbg.frontends.tui.panes.pane import Pane
     from llmdbg.frontends.tui.worker.autosave import Autosave
     from llmdbg.frontends.tui.worker.launch import LaunchRequest
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
@@ -51,7 +49,7 @@ class EngineThread(threading.Thread):
         self._memory = SeenStages()
         self._fresh: list[TokenRow] = []
         self._painted = 0.0
-        self._panes: tuple[Pane, ...] = ()
+        self._questions: tuple[str, ...] = ()
         self._latest: Snapshot | None = None
         self._lacking: dict[str, Any] = {}
         self._fetched: dict[str, Any] = {}
@@ -77,24 +75,24 @@ class EngineThread(threading.Thread):
         self._lines.put(line)
         return True
 
-    def ask(self, panes: tuple[Pane, ...]) -> None:
-        """Ask what these panes want to know, now and after every stop from now on. Safe from any thread."""
-        before, self._panes = self._panes, panes
-        if any(pane.question and pane not in before for pane in panes) and self._debugger is not None:
+    def ask(self, questions: tuple[str, ...]) -> None:
+        """Answer these standing questions, now and after every stop from now on. Safe from any thread."""
+        before, self._questions = self._questions, questions
+        if any(question not in before for question in questions) and self._debugger is not None:
             with self._counting:
                 self._pending += 1
             self._lines.put(_LOOK_AGAIN)
 
-    def fetch(self, pane: Pane, lacking: Any) -> None:
-        """Have a pane fetch what it lacks at the present stop, unless it is None. Safe from any thread."""
-        if lacking is None or not pane.question or self._debugger is None:
+    def fetch(self, question: str, lacking: Any) -> None:
+        """Fetch what an answer lacks at the present stop, unless that is None. Safe from any thread."""
+        if lacking is None or self._debugger is None:
             return
         with self._counting:
             # What did not help once would not the next time.
-            if self._fetched.get(pane.name) == lacking:
+            if self._fetched.get(question) == lacking:
                 return
             waits = bool(self._lacking)
-            self._fetched[pane.name] = self._lacking[pane.name] = lacking
+            self._fetched[question] = self._lacking[question] = lacking
             self._pending += not waits
         if not waits:
             self._lines.put(_FETCH)
@@ -153,19 +151,19 @@ class EngineThread(threading.Thread):
     def _snapshot(self, debugger: Debugger) -> Snapshot:
         with self._counting:
             self._fetched = {}
-        asked = {pane.name: _asked(pane, debugger) for pane in self._panes if pane.question}
+        asked = {question: _answer_to(question, debugger) for question in self._questions}
         self._latest = snapshot(debugger, self._memory, asked)
         return self._latest
 
     def _with_fetched(self, debugger: Debugger) -> Snapshot:
-        """The latest snapshot, with what panes in view have asked to be fetched."""
+        """The latest snapshot, with what answers to panes in view lacked."""
         with self._counting:
             lacking, self._lacking = self._lacking, {}
         assert self._latest is not None
         asked = dict(self._latest.asked)
-        for pane in self._panes:
-            if pane.name in lacking:
-                asked[pane.name] = _asked(pane, debugger, lacking[pane.name])
+        for question in self._questions:
+            if question in lacking:
+                asked[question] = _answer_to(question, debugger, lacking[question])
         self._latest = replace(self._latest, asked=asked)
         return self._latest
 
@@ -224,8 +222,11 @@ class EngineThread(threading.Thread):
                 self._post(Arrived(shown, error=trouble))
 
     def _is_in_view(self, answer: Any) -> bool:
-        """Whether a pane in view shows an answer anyway."""
-        return any(pane.shows is not None and pane.shows(answer) for pane in self._panes)
+        """Whether a pane in view shows a command's answer anyway."""
+        from llmdbg.debugger.inspection.standing_questions import STANDING_QUESTIONS
+
+        standing = (STANDING_QUESTIONS[question] for question in self._questions)
+        return any(each.shows is not None and each.shows(answer) for each in standing)
 
     def _note_token(self, _generated: int, token: TokenRow) -> None:
         """Keep the newest tokens, and show them now and then. Runs inside the forward."""
@@ -262,15 +263,15 @@ def _note_trace(stop: Stop) -> None:
     logging.getLogger("llmdbg.trace").warning("%s", stop_line(stop))
 
 
-def _asked(pane: Pane, debugger: Debugger, lacking: Any = None) -> Any:
-    """What a pane wants to know, or more of it. A question that fails must not end the run."""
+def _answer_to(question: str, debugger: Debugger, lacking: Any = None) -> Any:
+    """The answer to a standing question, or more of it. One that fails must not end the run."""
     from llmdbg.debugger.inspection.standing_questions import STANDING_QUESTIONS
 
-    question = STANDING_QUESTIONS[pane.question]
+    standing = STANDING_QUESTIONS[question]
     try:
-        if lacking is None or question.fetch is None:
-            return question.ask(debugger.inspector)
-        return question.fetch(debugger.inspector, lacking)
+        if lacking is None or standing.fetch is None:
+            return standing.ask(debugger.inspector)
+        return standing.fetch(debugger.inspector, lacking)
     except Exception as error:
         record(error)
-        return Trouble(f"{pane.name}: {type(error).__name__}: {' '.join(str(error).split())}")
+        return Unanswered(f"{type(error).__name__}: {' '.join(str(error).split())}")

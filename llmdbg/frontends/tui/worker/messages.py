@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
-    from llmdbg.frontends.tui.screen_state import RunProgress
-    from llmdbg.frontends.tui.worker.snapshot import Snapshot
+    from llmdbg.frontends.tui.worker.snapshot import RunProgress, Snapshot
     from llmdbg.models.spec import LoadProgress
 
 
@@ -61,11 +60,3 @@ class Failed(Message):
 
 class Left(Message):
     """The user's command was `quit`."""
-
-
-class BackgroundTold(Message):
-    """The terminal has said what lies behind its text."""
-
-    def __init__(self, *, light: bool) -> None:
-        super().__init__()
-        self.light = light

@@ -1,65 +1,117 @@
-"""Everything the screen shows at a stop, as one frozen value made on the engine thread."""
+"""Everything the screen shows at a stop, and during a run, as frozen values made on the engine thread."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.frontends.tui.worker.execution_order import ExecutionOrder, path_in_layer, prefixes
+from llmdbg.frontends.tui.worker.execution_order import prefixes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.stop import End, Stop, TokenRow
+    from llmdbg.frontends.tui.worker.seen_stages import SeenStages, StageSummary
     from llmdbg.models.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)
-class StageSummary:
-    """What was seen of a stage when the run stopped there during the present token."""
+class Unanswered:
+    """The answer to a question that raised an exception."""
 
-    norm: float | None
-    ms: float | None
-    not_finite: int
+    message: str
+    """The exception's type and message, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """How far a run has come since the user set it going."""
+
+    tokens: tuple[TokenRow, ...] = ()
+    """The tokens chosen since then, in order."""
+
+    probabilities: tuple[float | None, ...] = ()
+    """The probability the model gave to each of `tokens`, from 0 to 1; None where it was not recorded."""
+
+    layer: int = 0
+    """During a prefill: how many layers are done."""
+
+    layers: int = 0
+    """During a prefill: how many layers there are; 0 while no prefill is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A stop and what surrounds it.
-
-    `seen` says what earlier stops of this token found, by address. `focus` is the position the statistics describe,
-    `follows` whether it is simply the last one. `probabilities` are those of the generated tokens, None where nobody
-    looked. `order` says which module of a layer is done before which, by their paths within it, as far as it was seen;
-    `ordered` are those that stand in `stages` where they ran: the others stand where the model lists them. `limit` is
-    how many tokens were asked for, None where unknown; `answer` is the text generated so far, and `asked` what each
-    pane in view asked for, by its name.
-    """
+    """A stop and what surrounds it."""
 
     model: str
+    """The model's name as the user gave it."""
+
     place: str
+    """The device and dtype of its weights, e.g. `cpu float32`."""
+
     sampling: str
+    """How tokens are chosen, in words; empty before the first run has begun."""
+
     stages: tuple[Stage, ...]
+    """Every stage there is, each layer's modules in the order in which they were seen to complete."""
+
     layers: int
+    """How many decoder layers the model has."""
+
     stop: Stop
+    """Where the run stands, and what came out of that stage."""
+
     seen: dict[str, StageSummary]
+    """What the stops of this token found, by address."""
+
     tokens: tuple[TokenRow, ...]
+    """Prompt and generated tokens, by position."""
+
     prompt_length: int
+    """How many of `tokens` are the prompt."""
+
     focus: int
+    """The position that the statistics and panes describe."""
+
     follows: bool
+    """Whether the focus is simply the last position, and moves on with it."""
+
     limit: int | None
+    """The most tokens this run generates, None where unknown."""
+
     breakpoints: tuple[Breakpoint, ...]
+    """All breakpoints, watches and tracepoints, those that are off included."""
+
     branches: tuple[str, ...]
+    """The names of all branches."""
+
     branch: str
+    """The name of the branch that runs."""
+
     edits: int
+    """How many edits of this branch are switched on."""
+
     notes: tuple[str, ...]
+    """What loading the model and preparing the prompt had to say, one sentence each."""
+
     answer: str
+    """The text generated so far."""
+
     end: End | None
+    """How the run ended, None while it has not."""
+
     probabilities: tuple[float | None, ...] = ()
+    """The probability the model gave to each generated token, from 0 to 1; None where it was not recorded."""
+
     order: frozenset[tuple[str, str]] = frozenset()
+    """Pairs of modules, by their paths within a layer, of which the first was seen to complete before the second."""
+
     ordered: frozenset[str] = frozenset()
+    """The modules that stand in `stages` where they ran; the others stand where the model registered them."""
+
     asked: dict[str, Any] = field(default_factory=dict)
+    """The answers to the questions of the panes in view, by the question's name: plain Python, or `Unanswered`."""
 
     @property
     def focused(self) -> TokenRow:
@@ -71,93 +123,9 @@ class Snapshot:
         return (self.stop.stage, self.stop.token) == (other.stop.stage, other.stop.token)
 
     def breakpoint_at(self, address: str) -> Breakpoint | None:
-        """The first breakpoint that waits at a stage, an enabled one before one that is off."""
+        """The first breakpoint at a stage, an enabled one before a disabled one; None where there is none."""
         here = [each for each in self.breakpoints if address in each.target.addresses]
         return next((each for each in here if each.enabled), here[0] if here else None)
-
-
-class SeenStages:
-    """Remembers what stops found during one token."""
-
-    def __init__(self) -> None:
-        self._token = -1
-        self._seen: dict[str, StageSummary] = {}
-        self.order = ExecutionOrder()
-        self._latest: tuple[int, int | None, str] = (-1, None, "")
-        self._sorted: tuple[tuple[Stage, ...], tuple[str, ...], tuple[Stage, ...]] | None = None
-        self._answer: tuple[tuple[int, ...], str] = ((), "")
-
-    def answer(self, debugger: Debugger) -> str:
-        """The text generated so far. Decoding a long one takes milliseconds, so it is done once a token."""
-        ids = debugger.run.generated_ids()
-        if ids != self._answer[0]:
-            self._answer = (ids, debugger.debuggee.vocabulary.decode(ids))
-        return self._answer[1]
-
-    def note(self, stop: Stop, passed: Sequence[str] | None = None) -> dict[str, StageSummary]:
-        """Add a stop. Returns everything seen during its token.
-
-        `passed` are the stages that have run for it, where that is known: after a step back others have not run yet.
-        """
-        if stop.token != self._token or stop.stage.address == "tokenize":
-            self._token, self._seen = stop.token, {}
-        if passed is not None:
-            if not set(self._seen) <= set(passed):
-                self._latest = (-1, None, "")
-            self._seen = {address: seen for address, seen in self._seen.items() if address in passed}
-        numbers = stop.tensor.numbers if stop.tensor else None
-        self._seen[stop.stage.address] = StageSummary(
-            None if numbers is None else numbers.norm, stop.ms, 0 if numbers is None else numbers.nan + numbers.inf
-        )
-        self._note_order(stop)
-        return dict(self._seen)
-
-    def _note_order(self, stop: Stop) -> None:
-        """Of two modules of a layer that were stopped at one after the other, one is done before the other."""
-        stage, (token, layer, before) = stop.stage, self._latest
-        if stage.layer is None:
-            return
-        path = path_in_layer(stage)
-        if path:
-            self.order.see(path)
-        if path and before and (token, layer) == (stop.token, stage.layer):
-            self.order.note(before, path)
-        self._latest = (stop.token, stage.layer, path)
-
-    def in_order(self, stages: Sequence[Stage]) -> tuple[Stage, ...]:
-        """The stages with each layer's modules in the order they were seen to complete.
-
-        The module tree only says in which order they were registered. Those not seen yet follow in that order.
-        """
-        known = tuple(stages)
-        listed = self.order.listed
-        if self._sorted is None or self._sorted[:2] != (known, listed):
-            self._sorted = (known, listed, self._in_order(known, listed))
-        return self._sorted[2]
-
-    def _in_order(self, stages: tuple[Stage, ...], listed: Sequence[str]) -> tuple[Stage, ...]:
-        ranks: dict[str, int] = {}
-        for rank, path in enumerate(listed):
-            for prefix in prefixes(path):
-                ranks[prefix] = min(rank, ranks.get(prefix, rank))
-        unseen = len(listed)
-
-        def key(numbered: tuple[int, Stage]) -> tuple[int, ...]:
-            index, stage = numbered
-            if stage.layer is None:
-                return (index,)
-            ranked = (ranks.get(prefix, unseen + index) for prefix in prefixes(path_in_layer(stage)))
-            # A module completes after all of its parts.
-            return (first[stage.layer], *ranked, _AFTER_ITS_PARTS)
-
-        first: dict[int, int] = {}
-        for index, stage in enumerate(stages):
-            if stage.layer is not None:
-                first.setdefault(stage.layer, index)
-        return tuple(stage for _, stage in sorted(enumerate(stages), key=key))
-
-
-_AFTER_ITS_PARTS = 1 << 40
 
 
 def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | None = None) -> Snapshot:

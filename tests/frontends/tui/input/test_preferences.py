@@ -118,7 +118,7 @@ def test_the_example_names_every_setting_and_is_its_default(loaded):
     assert dict(found.keys) == {action.name: action.keys for action in ACTIONS if takes_keys(action)}
     assert set(tomllib.loads(everything)) == {"theme", "colors", "glyphs", "layout", "keys"}
     assert None not in (found.layout.tokens_height, found.layout.stages_width)
-    assert "#later = ['\"', " in example((Action("later", ("quotation_mark", "x"), "some day"),))
+    assert "#later = ['\"', " in example((keyed("later", "quotation_mark", "x", help="some day"),))
 
 
 def test_keys_are_named_as_textual_names_them():
@@ -150,7 +150,12 @@ def test_keys_there_are_not(typed):
         textual_key(typed)
 
 
-STEP, NEXT, QUIT = Action("step", ("s", "f11"), ""), Action("next", ("n",), ""), Action("quit", ("q",), "")
+def keyed(name, *keys, help=""):
+    """An action that does nothing."""
+    return Action(name, keys, help, lambda _screen, _argument: None)
+
+
+STEP, NEXT, QUIT = keyed("step", "s", "f11"), keyed("next", "n"), keyed("quit", "q")
 
 
 def keys_after(keys):

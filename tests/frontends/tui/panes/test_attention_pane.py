@@ -9,22 +9,16 @@ from rich.cells import cell_len
 
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.frontends.tui.panes import pane_named
-from llmdbg.frontends.tui.panes.pane import Trouble
-from llmdbg.frontends.tui.screen_state import ScreenState
 from llmdbg.frontends.tui.widgets.rows import Row
-from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
 from llmdbg.probes.attention import AttentionMap
+from tests.frontends.tui.states import state_at
 from tests.sessions import answered, do, tiny_session
 
 NAMES = ("llama", "mistral", "gpt_oss", "bamba")
 
 
 def _drawn(session: Debugger, name: str, width: int = 36, height: int = 12) -> list[str]:
-    pane = pane_named(name)
-    asked = answered(pane.question, session)
-    state = ScreenState("tiny")
-    state.arrive(snapshot(session, SeenStages(), {name: asked}))
-    rows: Sequence[Row] = pane.draw(state, width, height)
+    rows: Sequence[Row] = pane_named(name).draw(state_at(session, name), width, height)
     assert all(cell_len(each.text) <= width for each in rows), [each.text for each in rows]
     return [each.text for each in rows]
 
@@ -79,18 +73,8 @@ def test_before_the_forward_the_panes_say_what_they_are_for() -> None:
     session = tiny_session()
     assert "no attention has run" in " ".join(_drawn(session, "attention"))
     assert "no cache yet" in " ".join(_drawn(session, "kv"))
-    state = ScreenState("tiny")
-    state.arrive(snapshot(session, SeenStages(), {}))
     for name in ("attention", "kv"):
-        assert pane_named(name).draw(state, 36, 12)
-
-
-def test_trouble_is_told_in_the_pane() -> None:
-    session = tiny_session()
-    state = ScreenState("tiny")
-    state.arrive(snapshot(session, SeenStages(), {name: Trouble("it went wrong") for name in ("attention", "kv")}))
-    for name in ("attention", "kv"):
-        assert [each.text for each in pane_named(name).draw(state, 36, 12)] == ["it went wrong"]
+        assert pane_named(name).draw(state_at(session), 36, 12)
 
 
 @pytest.mark.parametrize("width", [20, 36, 80])

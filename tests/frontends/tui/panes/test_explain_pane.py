@@ -7,13 +7,14 @@ from rich.cells import cell_len
 
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.frontends.tui.app import LlmdbgApp
+from llmdbg.frontends.tui.input.actions import perform
 from llmdbg.frontends.tui.panes import pane_named
 from llmdbg.frontends.tui.panes.explain import tour_line
-from llmdbg.frontends.tui.screen_state import Overlay
+from llmdbg.frontends.tui.state.screen_state import Overlay
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
-from tests.frontends.tui.test_app import line, loaded, pane, press, request
-from tests.frontends.tui.test_panes import drawn_pane, state_after, text
+from tests.frontends.tui.driving import line, loaded, pane, press, request
+from tests.frontends.tui.states import drawn_pane, state_after, text
 
 PLACES = (None, "next", "until 0.self_attn", "until 1", "until norm", "until logits", "until sample.top_k", "token")
 
@@ -46,7 +47,7 @@ async def test_a_click_on_a_term_and_the_keys_lead_to_its_entry(tiny_folder, siz
         await loaded(pilot, app)
         await press(pilot, app, "e")
         assert "A model does not read letters" in " ".join(pane(app, "explain").split())
-        app.perform("explain", "residual stream")
+        perform(app, "explain", "residual stream")
         await press(pilot, app)
         assert app.state.overlay is Overlay.OUTPUT
         assert "Like a shared notebook" in " ".join(pane(app, "text").split())
@@ -107,3 +108,26 @@ async def test_while_something_is_typed_the_tour_steps_aside(tiny_folder) -> Non
         assert "logit lens" in line(app, "status")
         await press(pilot, app, "escape")
         assert tour_line(app.state).startswith("stop 1 of 11")
+
+
+@pytest.mark.parametrize(
+    ("line", "there_are"),
+    [
+        ("", False),
+        ("next", True),
+        ("until 0.mlp", True),
+        ("until norm", True),
+        ("until logits", True),
+        ("token", False),
+    ],
+)
+def test_explain_speaks_of_statistics_only_where_there_are_some(line, there_are):
+    rows = text(drawn_pane("explain", state_after(*([line] if line else ()), temperature=0.8, top_k=5), 200))
+    assert ("The statistics describe" in rows) == there_are
+    assert ("Next comes the prefill" in rows) == (not line)
+
+
+def test_explain_names_the_position_the_statistics_are_of():
+    rows = text(drawn_pane("explain", state_after("token", "focus 3", "next"), 200))
+    assert "The statistics describe position 11:" in rows
+    assert "Position 3 does not go through the model now." in rows

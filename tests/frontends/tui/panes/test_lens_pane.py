@@ -8,17 +8,14 @@ from rich.cells import cell_len
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.frontends.tui.panes import pane_named
-from llmdbg.frontends.tui.screen_state import ScreenState
-from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
-from tests.sessions import answered, do, tiny_session
+from tests.frontends.tui.states import state_at
+from tests.sessions import do, tiny_session
 
 PANE = pane_named("lens")
 
 
 def drawn(session: Debugger, width: int = 50) -> list[str]:
-    state = ScreenState("tiny")
-    state.arrive(snapshot(session, SeenStages(), {"lens": answered("lens", session)}))
-    return [row.text for row in PANE.draw(state, width, 20)]
+    return [row.text for row in PANE.draw(state_at(session, "lens"), width, 20)]
 
 
 def at(line: str, name: str = "llama") -> Debugger:
@@ -80,12 +77,9 @@ def test_a_mixer_has_a_column_of_its_own() -> None:
 
 def test_while_it_is_in_view_the_candidates_before_logits_are_the_lenss() -> None:
     session = at("goto 1@1")
-    state = ScreenState("tiny")
-    state.arrive(snapshot(session, SeenStages(), {}))
     candidates = pane_named("candidates")
-    assert "begin at `logits`" in " ".join(row.text for row in candidates.draw(state, 36, 20))
-    state.arrive(snapshot(session, SeenStages(), {"lens": answered("lens", session)}))
-    lines = [row.text for row in candidates.draw(state, 36, 20)]
+    assert "begin at `logits`" in " ".join(row.text for row in candidates.draw(state_at(session), 36, 20))
+    lines = [row.text for row in candidates.draw(state_at(session, "lens"), 36, 20)]
     top = TOPICS["lens"].ask(session.inspector, "").rows[-1].top
     assert lines[0].startswith("if it stopped after 1 (lens)")
     assert [f"{100 * each.prob:.1f}%" in line for each, line in zip(top, lines[1:], strict=True)] == [True] * len(top)

@@ -14,17 +14,15 @@ from llmdbg.engine.generation.generation import Generation
 from llmdbg.frontends.tui.input.actions import shown_key
 from llmdbg.frontends.tui.input.keys import textual_key, typed_key
 from llmdbg.frontends.tui.panes import pane_named
-from llmdbg.frontends.tui.screen_state import ScreenState
-from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
-from tests.sessions import answered, do, tiny_session
+from llmdbg.frontends.tui.worker.seen_stages import SeenStages
+from tests.frontends.tui.states import state_at
+from tests.sessions import do, tiny_session
 
 PANE = pane_named("nan")
 
 
 def drawn(session: Debugger, width: int = 36, memory: SeenStages | None = None) -> list[str]:
-    state = ScreenState("tiny")
-    state.arrive(snapshot(session, memory or SeenStages(), {"nan": answered("finiteness", session)}))
-    return [row.text for row in PANE.draw(state, width, 12)]
+    return [row.text for row in PANE.draw(state_at(session, PANE.question, memory=memory), width, 12)]
 
 
 def poisoned() -> Debugger:

@@ -12,16 +12,15 @@ from llmdbg.frontends.answers.number_grid import NumberGrid
 from llmdbg.frontends.heat_glyphs import NEGATIVE, POSITIVE, shade
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.panes import pane_named
-from llmdbg.frontends.tui.screen_state import ScreenState
 from llmdbg.frontends.tui.terminal.glyphs import ascii_of
 from llmdbg.frontends.tui.widgets.fetched_rows import FetchedRows
 from llmdbg.frontends.tui.widgets.rows import row
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
-from llmdbg.frontends.tui.worker.snapshot import SeenStages, snapshot
 from llmdbg.models.spec import ModelSpec
 from llmdbg.probes.digits import digits
 from llmdbg.probes.values import window
-from tests.frontends.tui.test_app import loaded, pane, press, until
+from tests.frontends.tui.driving import loaded, pane, press, until
+from tests.frontends.tui.states import state_at
 from tests.sessions import answered, do, tiny_session
 
 PANE = pane_named("values")
@@ -30,8 +29,7 @@ SIZES = [(36, 12), (78, 14)]
 
 def drawn(session, width=36, height=12, asked=None):
     """The rows of the pane, at most a screen of them, and what they lack."""
-    state = ScreenState("tiny")
-    state.arrive(snapshot(session, SeenStages(), {"values": answered("values", session) if asked is None else asked}))
+    state = state_at(session, values=answered("values", session) if asked is None else asked)
     rows = PANE.draw(state, width, height)
     seen = [rows[y].text for y in range(min(len(rows), height))]
     assert all(cell_len(each) <= width for each in seen), seen
@@ -200,7 +198,7 @@ async def test_a_pane_in_view_alone_is_fetched_for(tiny_folder):
         await loaded(pilot, app)
         await press(pilot, app, "n", "7", "8")
         before = app.state.snapshot
-        app.engine.fetch(app.panes["values"], (0, 10))
+        app.engine.fetch("values", (0, 10))
         await until(pilot, lambda: not app.engine.busy and app.state.snapshot is not before)
         assert "values" not in app.state.snapshot.asked
 

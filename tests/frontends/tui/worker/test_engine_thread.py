@@ -7,7 +7,6 @@ import pytest
 
 from llmdbg.debugger.execution.replay import Replay
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.frontends.tui.panes import pane_named
 from llmdbg.frontends.tui.worker.engine_thread import EngineThread
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.frontends.tui.worker.messages import Arrived
@@ -66,7 +65,7 @@ def test_nothing_is_computed_for_a_pane_that_is_not_in_view(watched, monkeypatch
     assert runs == []
     assert replay.run.recorder.addresses(1) == frozenset()
 
-    engine.ask((pane_named(name),))
+    engine.ask((name,))
     assert name in arrived.get(timeout=60).snapshot.asked
     assert len(runs) <= 1
     for _ in range(6):

@@ -10,7 +10,7 @@ from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
-    from llmdbg.frontends.tui.panes.stages import StageTree
+    from llmdbg.frontends.tui.state.stage_tree import StageTree
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.models.stages import Stage
 

@@ -1,4 +1,4 @@
-"""The lines above and below the panes, the help, and the loading screen."""
+"""The lines around the panes, and the screen while a model loads."""
 
 from __future__ import annotations
 
@@ -7,35 +7,22 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from llmdbg.formatting import byte_count, counted
-from llmdbg.frontends.sanitize import in_ascii, sanitize
-from llmdbg.frontends.tui.input.actions import Action, shown_key
+from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.tui.input.actions import shown_key
 from llmdbg.frontends.tui.panes.explain import tour_line
-from llmdbg.frontends.tui.panes.tokens import surprise_mark
-from llmdbg.frontends.tui.sentences import sentence
-from llmdbg.frontends.tui.widgets.rows import Row, Span, bar_of, fitted, row, wrapped
+from llmdbg.frontends.tui.state.sentences import sentence
+from llmdbg.frontends.tui.widgets.rows import Row, Span, bar_of, fitted, row
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmdbg.frontends.tui.input.actions import Action
     from llmdbg.frontends.tui.panes.pane import Pane
-    from llmdbg.frontends.tui.screen_state import ScreenState
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.models.spec import LoadProgress
 
-_WHAT_A_STAGE_IS = (
-    "A stage is a place where the model can be stopped: it has just run, and the panes show what came out of it. "
-    "▶ is where the run stands, ● is a breakpoint, ○ one that is off; what is dim is still to come for this token."
-)
-_WHAT_PARTS_ARE = (
-    "▸ has parts to unfold. They stand above their stage, between ╭ and ╰, for it is done when they are. "
-    "┊ in place of │ says that they have not been seen to run yet, and stand as the model lists them."
-)
-_HOW_ASCII_READS = (
-    r"In tokens \_ is a space, \n the end of a line, \\ a backslash, \xe9 or \u4e2d a character and "
-    r"\<user> a special token."
-)
-_KEYS_WIDTH = 14
 _LOADING_BAR_WIDTH = 40
 _RUN_BAR_WIDTH = 24
 _WIDE = 100
@@ -134,29 +121,6 @@ def tab_row(tabs: Sequence[Pane], current: str, width: int) -> Row:
 def _tab(pane: Pane, here: bool, label: str, *, named: bool) -> Span:
     text = f"{shown_key(pane.key)} {pane.name}" if named or here else shown_key(pane.key)
     return Span(label.format(text), "tab-on" if here else "tab", f"show {pane.name}")
-
-
-def help_rows(actions: Sequence[Action], width: int) -> list[Row]:
-    """Every key and what it does."""
-    return [
-        *(row(line) for text in _what_is_shown() for line in wrapped(text, width)),
-        row(),
-        *(line for action in actions if action.keys for line in _help_of(action, width)),
-        row(),
-        row(("A click does what a key does: on a stage, a token, a tab, ▸, or a key below. Esc closes this.", "dim")),
-    ]
-
-
-def _what_is_shown() -> list[str]:
-    little, less, least = (surprise_mark(level) for level in (1, 2, 3))
-    marks = f"Tokens the model itself held unlikely are marked {little} (under 20%), {less} (5%) and {least} (1%)."
-    return [_WHAT_A_STAGE_IS, _WHAT_PARTS_ARE, marks, *([_HOW_ASCII_READS] if in_ascii() else ())]
-
-
-def _help_of(action: Action, width: int) -> list[Row]:
-    first, *others = wrapped(action.help, max(10, width - _KEYS_WIDTH))
-    head = row((f"  {action.shown_keys}".ljust(_KEYS_WIDTH), "key"), first, do=action.name)
-    return [head, *(row(" " * _KEYS_WIDTH, line) for line in others)]
 
 
 def loading_rows(model: str, progress: LoadProgress | None, width: int, height: int) -> list[Row]:

@@ -8,7 +8,7 @@ from llmdbg.explain.stages import happened
 from llmdbg.formatting import counted
 from llmdbg.frontends.answers.stops import value_words
 from llmdbg.frontends.sanitize import token_text
-from llmdbg.frontends.tui.panes.tokens import described
+from llmdbg.frontends.tui.state.token_flow import described
 from llmdbg.frontends.unhit_breakpoints import never_hit
 from llmdbg.models.stages import StageKind
 

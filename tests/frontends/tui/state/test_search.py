@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.execution.stop import TokenRow
-from llmdbg.frontends.tui.input.search import Index, Matches, matches
+from llmdbg.frontends.tui.state.search import Index, Matches, matches
 from llmdbg.models.stages import Stage, StageKind
 from llmdbg.models.tokens import TokenizerVocabulary, encode_prompt
 from tests.sessions import tiny_session, tiny_tokenizer

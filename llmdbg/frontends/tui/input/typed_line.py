@@ -1,0 +1,72 @@
+"""What is typed at the bottom of the screen: what could be typed, and what Enter does with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.commands import COMMANDS
+from llmdbg.debugger.commands.words import Words
+from llmdbg.errors import LlmdbgError
+from llmdbg.frontends.tui.input.actions import ACTIONS, perform
+from llmdbg.frontends.tui.input.moving import find, next_hit
+from llmdbg.frontends.tui.input.preferences import THEMES
+from llmdbg.frontends.tui.panes import all_panes
+from llmdbg.frontends.tui.state.screen_state import Typing
+
+if TYPE_CHECKING:
+    from llmdbg.frontends.tui.input.screen import Screen
+    from llmdbg.frontends.tui.worker.snapshot import Snapshot
+
+PLACEHOLDERS = {
+    Typing.COMMAND: "a command, e.g. until 12.mlp or info model · Tab completes",
+    Typing.SEARCH: "words of the text, #id of a token, or a stage's address · Enter goes to the next hit",
+}
+"""What an empty line suggests."""
+
+
+def words(shown: Snapshot) -> Words:
+    """What can be named in a command line at a stop, for completion."""
+    return Words.of(
+        shown.stages,
+        shown.breakpoints,
+        len(shown.tokens),
+        actions=((action.name, action.help) for action in ACTIONS if not action.command),
+        choices={"show": (pane.name for pane in all_panes()), "theme": THEMES},
+        branches=shown.branches,
+        candidates=() if shown.stop.candidates is None else (row.text for row in shown.stop.candidates.rows),
+    )
+
+
+def typed(screen: Screen, text: str, hint: str) -> None:
+    """After a key: say what could be typed next, or highlight what the text so far finds."""
+    if screen.state.typing is Typing.COMMAND:
+        screen.state.say(hint)
+    else:
+        find(screen, text)
+
+
+def entered(screen: Screen) -> str:
+    """Enter was pressed: run the line, or go to the next hit. Returns the command line to remember, empty for none."""
+    typing, line = screen.state.typing, screen.stop_typing()
+    if typing is Typing.SEARCH:
+        find(screen, line or screen.state.found.query)
+        next_hit(screen)
+        return ""
+    if line:
+        _run(screen, line)
+    return line
+
+
+def _run(screen: Screen, line: str) -> None:
+    """Run a line: a command of the debugger, else an action of the screen by its name or the beginning of one."""
+    word, _, argument = line.partition(" ")
+    try:
+        COMMANDS.find(word)
+    except LlmdbgError:
+        fitting = [action for action in ACTIONS if action.name == word] or [
+            action for action in ACTIONS if action.name.startswith(word)
+        ]
+        if len(fitting) == 1:
+            perform(screen, fitting[0].name, argument.strip())
+            return
+    screen.submit(line)

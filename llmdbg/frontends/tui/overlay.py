@@ -1,0 +1,85 @@
+"""What lies over the lower panes: the answer, the help, or what a command answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.frontends.sanitize import in_ascii, sanitize
+from llmdbg.frontends.tui.state.screen_state import Overlay
+from llmdbg.frontends.tui.state.token_flow import surprise_mark
+from llmdbg.frontends.tui.widgets.rows import Row, row, wrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmdbg.frontends.tui.input.actions import Action
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
+    from llmdbg.frontends.tui.worker.snapshot import Snapshot
+
+_WHAT_A_STAGE_IS = (
+    "A stage is a place where the model can be stopped: it has just run, and the panes show what came out of it. "
+    "▶ is where the run stands, ● is a breakpoint, ○ one that is off; what is dim is still to come for this token."
+)
+_WHAT_PARTS_ARE = (
+    "▸ has parts to unfold. They stand above their stage, between ╭ and ╰, for it is done when they are. "
+    "┊ in place of │ says that they have not been seen to run yet, and stand as the model lists them."
+)
+_HOW_ASCII_READS = (
+    r"In tokens \_ is a space, \n the end of a line, \\ a backslash, \xe9 or \u4e2d a character and "
+    r"\<user> a special token."
+)
+_KEYS_WIDTH = 14
+
+
+def overlay_title(state: ScreenState) -> str:
+    """Its name, or the command that was answered; empty where nothing lies there."""
+    if state.overlay is Overlay.OUTPUT:
+        # A title is markup to Textual, and what a user typed is not.
+        return sanitize(state.output[0]).replace("[", "\\[")
+    return state.overlay.value if state.overlay is not None else ""
+
+
+def overlay_rows(state: ScreenState, actions: Sequence[Action], width: int) -> Sequence[Row]:
+    """Its lines."""
+    if state.overlay is Overlay.HELP:
+        return help_rows(actions, width)
+    if state.overlay is Overlay.OUTPUT:
+        return [row(part) for line in state.output[1] for part in wrapped(sanitize(line), max(1, width))]
+    more = "".join("" if token.special else token.text for token in state.run.tokens)
+    return answer_rows(state.snapshot, more, width)
+
+
+def answer_rows(shown: Snapshot, more: str, width: int) -> list[Row]:
+    """The text generated up to the snapshot, and `more` that came since."""
+    text = shown.answer + more
+    if not text:
+        return [row((line, "dim")) for line in wrapped("nothing has been generated yet", width)]
+    return text_rows(text, width)
+
+
+def text_rows(text: str, width: int) -> list[Row]:
+    """Text in lines of at most `width` cells; nothing in it is obeyed."""
+    return [row(line) for each in text.split("\n") for line in wrapped(sanitize(each), max(2, width))]
+
+
+def help_rows(actions: Sequence[Action], width: int) -> list[Row]:
+    """Every key and what it does."""
+    return [
+        *(row(line) for text in _what_is_shown() for line in wrapped(text, width)),
+        row(),
+        *(line for action in actions if action.keys for line in _help_of(action, width)),
+        row(),
+        row(("A click does what a key does: on a stage, a token, a tab, ▸, or a key below. Esc closes this.", "dim")),
+    ]
+
+
+def _what_is_shown() -> list[str]:
+    little, less, least = (surprise_mark(level) for level in (1, 2, 3))
+    marks = f"Tokens the model itself held unlikely are marked {little} (under 20%), {less} (5%) and {least} (1%)."
+    return [_WHAT_A_STAGE_IS, _WHAT_PARTS_ARE, marks, *([_HOW_ASCII_READS] if in_ascii() else ())]
+
+
+def _help_of(action: Action, width: int) -> list[Row]:
+    first, *others = wrapped(action.help, max(10, width - _KEYS_WIDTH))
+    head = row((f"  {action.shown_keys}".ljust(_KEYS_WIDTH), "key"), first, do=action.name)
+    return [head, *(row(" " * _KEYS_WIDTH, line) for line in others)]

@@ -1,0 +1,111 @@
+"""The widgets of the screen, which of them are displayed, and the rows on them, made from the state as it is.
+
+Nothing here changes the state or asks anybody anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+
+from llmdbg.frontends.tui.bars import footer_row, header_row, loading_rows, status_row, tab_row
+from llmdbg.frontends.tui.input.prompt import CommandLine
+from llmdbg.frontends.tui.overlay import overlay_rows, overlay_title
+from llmdbg.frontends.tui.panes import all_panes, pane_named
+from llmdbg.frontends.tui.panes.pane import PaneSlot
+from llmdbg.frontends.tui.widgets.row_pane import Header, LineBar, RowPane
+from llmdbg.frontends.tui.widgets.rows import row, wrapped
+from llmdbg.frontends.tui.worker.snapshot import Unanswered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from textual.screen import Screen
+    from textual.widget import Widget
+
+    from llmdbg.frontends.tui.input.actions import Action
+    from llmdbg.frontends.tui.input.history import History
+    from llmdbg.frontends.tui.layout import Arrangement
+    from llmdbg.frontends.tui.panes.pane import Pane
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
+    from llmdbg.frontends.tui.widgets.rows import Row
+
+
+def composed(history: History) -> ComposeResult:
+    """Every widget there is, a pane's named like the pane."""
+    at = {slot: [pane for pane in all_panes() if pane.place is slot] for slot in PaneSlot}
+    yield Header(id="header")
+    yield RowPane(id="loading")
+    yield from map(_framed, at[PaneSlot.TOKENS])
+    with Horizontal(id="lower"):
+        yield from map(_framed, at[PaneSlot.STAGES])
+        with Vertical(id="right"):
+            with Horizontal(id="upper"):
+                yield from map(_framed, (*at[PaneSlot.MIDDLE], *at[PaneSlot.RIGHT]))
+            with Vertical(id="tabs"):
+                yield LineBar(id="tabbar")
+                yield from (RowPane(id=pane.name) for pane in at[PaneSlot.TAB])
+    yield RowPane(id="text")
+    yield LineBar(id="status")
+    yield CommandLine(id="prompt", history=history)
+    yield LineBar(id="footer")
+
+
+def _framed(pane: Pane) -> RowPane:
+    widget = RowPane(id=pane.name)
+    widget.border_title = f"{pane.key} {pane.name}"
+    return widget
+
+
+def arrange(arranged: Arrangement, widgets: Mapping[str, Widget], screen: Screen[object]) -> None:
+    """Display what is to be displayed, and give the keys to the right widget."""
+    for id, wanted in arranged.displayed.items():
+        if widgets[id].display != wanted:
+            widgets[id].display = wanted
+    screen.set_class(arranged.zoomed, "-zoomed")
+    screen.set_class(arranged.stacked, "-stacked")
+    if arranged.keys is not None and screen.focused is not widgets[arranged.keys]:
+        screen.set_focus(widgets[arranged.keys], scroll_visible=False)
+
+
+def paint(state: ScreenState, actions: Sequence[Action], widgets: Mapping[str, Widget]) -> None:
+    """Make the rows of everything in view; cells that are as they were are not sent again."""
+    _show(widgets["header"], lambda width, _: [header_row(state, width)])
+    _show(widgets["status"], lambda width, _: [status_row(state, width)])
+    _show(widgets["footer"], lambda width, _: [footer_row(actions, width)])
+    if state.shown is None:
+        _show(widgets["loading"], lambda width, height: loading_rows(state.model, state.progress, width, height))
+        return
+    if state.overlay is not None:
+        widgets["text"].border_title = overlay_title(state)
+        _show(widgets["text"], lambda width, _: overlay_rows(state, actions, width))
+    tabs = [pane for pane in all_panes() if pane.place is PaneSlot.TAB]
+    _show(widgets["tabbar"], lambda width, _: [tab_row(tabs, state.view.tab, width)])
+    for name in state.in_view:
+        _show_pane(pane_named(name), state, widgets[name])
+
+
+def _show_pane(pane: Pane, state: ScreenState, widget: Widget) -> None:
+    answer = state.asked(pane.question)
+    if isinstance(answer, Unanswered):
+        failure = f"{pane.name}: {answer.message}"
+        _show(widget, lambda width, _: [row((line, "bad")) for line in wrapped(failure, width)])
+        return
+    _show(widget, lambda width, height: pane.draw(state, width, height))
+    if pane.line is not None and (line := pane.line(state)) is not None:
+        _row_pane(widget).keep_in_view(line, margin=pane.place is not PaneSlot.TOKENS)
+
+
+def _show(widget: Widget, rows: Callable[[int, int], Sequence[Row]]) -> None:
+    """Show rows on a widget, made for the room it has; where it has none, there is nothing to make."""
+    pane = _row_pane(widget)
+    region = pane.scrollable_content_region
+    if region.width and pane.display:
+        pane.show(rows(region.width, region.height))
+
+
+def _row_pane(widget: Widget) -> RowPane:
+    assert isinstance(widget, RowPane)
+    return widget

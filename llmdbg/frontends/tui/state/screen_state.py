@@ -1,0 +1,295 @@
+"""The screen's own state, all of it: what is in view, selected, unfolded, typed, found and said. No widgets.
+
+Actions and messages of the engine thread change it; panes and bars are drawn from it, and change nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len
+
+from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.tui.state.search import Index, Matches
+from llmdbg.frontends.tui.state.sentences import sentence
+from llmdbg.frontends.tui.state.stage_progress import when_hit
+from llmdbg.frontends.tui.state.stage_tree import StageTree
+from llmdbg.frontends.tui.state.token_flow import TokenFlow, TokenMode, described
+from llmdbg.frontends.tui.worker.execution_order import path_in_layer
+from llmdbg.frontends.tui.worker.snapshot import RunProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from llmdbg.debugger.execution.stop import TokenRow
+    from llmdbg.frontends.log import LogBook
+    from llmdbg.frontends.tui.worker.snapshot import Snapshot
+    from llmdbg.models.spec import LoadProgress
+    from llmdbg.models.stages import Stage
+
+
+class Overlay(Enum):
+    """What lies over the lower panes."""
+
+    ANSWER = "answer"
+    HELP = "help"
+    OUTPUT = "output"
+
+
+class Typing(Enum):
+    """What is being typed at the bottom of the screen."""
+
+    COMMAND = ":"
+    SEARCH = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Which panes the user chose."""
+
+    pane: str = "stages"
+    """The pane that has the keys."""
+
+    side: str = "tensor"
+    """The pane beside the stages, where there is room for one."""
+
+    tab: str = "explain"
+    """Which of the panes that share a room is in front."""
+
+    zoomed: bool = False
+    """Whether `pane` has the whole screen."""
+
+    def as_saved(self) -> dict[str, object]:
+        """As JSON values, for a saved session."""
+        return asdict(self)
+
+
+@dataclass(slots=True, eq=False)
+class ScreenState:
+    """What the screen shows besides what a snapshot holds."""
+
+    model: str
+    """What the user called the model: all there is to show until a session has begun."""
+
+    book: LogBook | None = None
+    """What libraries wrote and logged, None in a test without."""
+
+    view: View = field(default_factory=View)
+    """Which panes the user chose."""
+
+    in_view: tuple[str, ...] = ()
+    """The names of the panes there is room for now. Their questions are the ones the engine thread answers."""
+
+    shown: Snapshot | None = None
+    """Where the session stands, with the answers to the panes in view; None until it stands somewhere."""
+
+    progress: LoadProgress | None = None
+    """How far loading has come, None before it has begun."""
+
+    running: bool = False
+    """Whether a command has been running long enough to say so."""
+
+    run: RunProgress = field(default_factory=RunProgress)
+    """How far that command has come."""
+
+    touring: bool = False
+    """Whether `n` and Enter go to the next stop of the tour."""
+
+    overlay: Overlay | None = None
+    """What lies over the lower panes, None where nothing does."""
+
+    output: tuple[str, tuple[str, ...]] = ("", ())
+    """The title and lines of `Overlay.OUTPUT`: a command, and what it answered."""
+
+    typing: Typing | None = None
+    """What is being typed, None while a key is an action."""
+
+    selected: str = "tokenize"
+    """The address of the selected stage."""
+
+    status: tuple[str, str] = ("", "dim")
+    """The sentence on the status line and the name of its style."""
+
+    token_mode: TokenMode = TokenMode.TEXT
+    """How the tokens pane shows the sequence."""
+
+    found: Matches = field(default_factory=Matches)
+    """What the last search found, for the panes to highlight; empty after none."""
+
+    flow: TokenFlow = field(default_factory=TokenFlow)
+    """The lines that the tokens pane laid out last, kept so that a token more does not lay out all of them again."""
+
+    tree: StageTree = field(default_factory=lambda: StageTree(()))
+    """The stages of `shown`, as a tree."""
+
+    _unfolded: set[str] = field(default_factory=set)
+    """The addresses of the stages the user unfolded; what encloses the present stage is unfolded besides."""
+
+    _stages: tuple[Stage, ...] = ()
+    """The stages that are not folded away."""
+
+    _index: Index = field(default_factory=Index)
+    """The sequence as text to search in, continued as tokens come."""
+
+    _found_tokens: frozenset[int] = frozenset()
+    """The positions in `found`, for quick look-up."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Where the session stands; panes are only drawn once it stands somewhere."""
+        assert self.shown is not None
+        return self.shown
+
+    @property
+    def has_keys(self) -> str:
+        """The id of the widget that the arrow keys move: the chosen pane, or what lies over the panes."""
+        return self.view.pane if self.overlay is None else "text"
+
+    def arrive(self, shown: Snapshot) -> None:
+        """Take over a new snapshot."""
+        before, self.shown = self.shown, shown
+        self.running, self.run = False, RunProgress()
+        if self.tree.stages is not shown.stages:
+            self.tree = StageTree(shown.stages)
+        if before is None or before.stop != shown.stop:
+            self.selected = shown.stop.stage.address
+            self.overlay = Overlay.ANSWER if shown.end is not None else None
+        self._refold()
+
+    def report(self, before: Snapshot | None, command: str, answer: tuple[str, ...], error: str, width: int) -> None:
+        """Say what a command answered, or what went wrong, since `before`; over the panes where a line is too short."""
+        if error:
+            self.say(error, "bad")
+            self._show_whole(command, (error,), width)
+        elif len(answer) > 1:
+            self.say(sentence(self.snapshot))
+            self.overlay, self.output = Overlay.OUTPUT, (command, answer)
+        else:
+            self.say(self._news(before, answer))
+            self._show_whole(command, answer, width)
+
+    def _news(self, before: Snapshot | None, answer: Sequence[str]) -> str:
+        shown = self.snapshot
+        if answer:
+            when = "" if before is None else self.when_hit(before)
+            return f"{answer[0].removesuffix(', hit 0 times')}: {when}" if when else answer[0]
+        if before is not None and before.focus != shown.focus and before.same_place(shown):
+            return described(shown.focused)
+        return sentence(shown)
+
+    def _show_whole(self, title: str, lines: tuple[str, ...], width: int) -> None:
+        """Show lines over the panes as well, where one is too long for the status line of a screen this wide."""
+        if any(cell_len(sanitize(line)) > width - 2 for line in lines):
+            self.overlay, self.output = Overlay.OUTPUT, (title, lines)
+
+    def asked(self, question: str) -> Any:
+        """The answer to a pane's question at this stop: None before there is one, `Unanswered` where it failed."""
+        return self.snapshot.asked.get(question)
+
+    def say(self, text: str, style: str = "dim") -> None:
+        """Put a sentence on the status line."""
+        self.status = (sanitize(text), style)
+
+    def tokens(self) -> tuple[TokenRow, ...]:
+        """The whole sequence, with what was chosen since the last stop."""
+        known = self.snapshot.tokens
+        return (*known, *self._fresh()) if self.run.tokens else known
+
+    def probabilities(self) -> tuple[float | None, ...]:
+        """The probability of each generated token, from 0 to 1; None where it was not recorded."""
+        known = self.snapshot.probabilities
+        fresh = len(self._fresh())
+        return (*known, *self.run.probabilities[-fresh:]) if fresh else known
+
+    def focus(self) -> int | None:
+        """The position that is highlighted, None while a run is under way."""
+        return None if self.running else self.snapshot.focus
+
+    def next_token_mode(self) -> None:
+        """Go from text to text with ids, to a table, and to text again."""
+        modes = list(TokenMode)
+        self.token_mode = modes[(modes.index(self.token_mode) + 1) % len(modes)]
+
+    def search(self, query: str) -> None:
+        """Find a query in the sequence and among the stages; an empty one forgets what was found."""
+        self.found = self._index.matches(query, self.tokens(), self.snapshot.stages) if query else Matches()
+        self._found_tokens = frozenset(self.found.tokens)
+
+    def token_matches(self) -> Collection[int]:
+        """The positions a search found."""
+        return self._found_tokens
+
+    def stage_matches(self) -> Collection[str]:
+        """The addresses of the stages a search found."""
+        return self.found.stages
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that are not folded away, top to bottom."""
+        return self._stages
+
+    def is_unfolded(self, address: str) -> bool:
+        """Whether the parts of a stage are in view."""
+        return address in self._unfolded or address in self.tree.enclosing(self.snapshot.stop.stage.address)
+
+    def select(self, address: str) -> None:
+        """Select a stage, unfolding what it is part of."""
+        self._unfolded.update(self.tree.enclosing(address))
+        self.selected = address
+        self._refold()
+
+    def move_selection(self, by: int) -> None:
+        """Select the stage so many lines further down."""
+        addresses = [stage.address for stage in self._stages]
+        if addresses:
+            self.selected = addresses[max(0, min(len(addresses) - 1, self.selected_line() + by))]
+
+    def fold(self, address: str, *, unfolded: bool | None = None) -> None:
+        """Unfold a stage or fold it; None does the opposite of what it is. One without parts folds what encloses it."""
+        if not self.tree.has_parts(address):
+            outer = self.tree.parent(address)
+            if outer is None or unfolded:
+                return
+            address = outer
+        if unfolded if unfolded is not None else address not in self._unfolded:
+            self._unfolded.add(address)
+            self._refold()
+            return
+        self._unfolded.discard(address)
+        self._refold()
+        if self.selected not in {stage.address for stage in self._stages}:
+            self.selected = address
+
+    def selected_line(self) -> int:
+        """The line of the selected stage; that of the stage the run stands at where it is folded away."""
+        addresses = [stage.address for stage in self._stages]
+        for wanted in (self.selected, self.snapshot.stop.stage.address):
+            if wanted in addresses:
+                return addresses.index(wanted)
+        return 0
+
+    def when_hit(self, before: Snapshot) -> str:
+        """When the breakpoint set since an earlier snapshot will be hit; empty where none was set."""
+        known = {point.number for point in before.breakpoints}
+        fresh = [point for point in self.snapshot.breakpoints if point.number not in known]
+        return when_hit(self.snapshot, self.tree, fresh[-1]) if fresh else ""
+
+    def unfolded_parts(self, address: str) -> str:
+        """What to say of the parts of a stage that has just been unfolded; empty where nothing."""
+        parts = [each for each in self.tree.stages if self.tree.parent(each.address) == address]
+        if not self.is_unfolded(address) or all(path_in_layer(each) in self.snapshot.ordered for each in parts):
+            return ""
+        return f"parts of {address} as the model lists them · s steps through them as they run"
+
+    def breakpoint_command(self, address: str) -> str:
+        """The command that sets a breakpoint at a stage, or deletes the one that is there."""
+        point = self.snapshot.breakpoint_at(address)
+        return f"break {address}" if point is None else f"delete {point.number}"
+
+    def _refold(self) -> None:
+        self._stages = self.tree.visible(self._unfolded, self.snapshot.stop.stage.address)
+
+    def _fresh(self) -> tuple[TokenRow, ...]:
+        known = len(self.snapshot.tokens)
+        return tuple(token for token in self.run.tokens if token.index >= known)

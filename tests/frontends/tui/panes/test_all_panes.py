@@ -1,0 +1,69 @@
+"""What holds for every pane."""
+
+import pytest
+from rich.cells import cell_len
+
+from llmdbg.debugger.inspection.standing_questions import STANDING_QUESTIONS, StandingQuestion
+from llmdbg.frontends.tui.app import LlmdbgApp
+from llmdbg.frontends.tui.bars import status_row
+from llmdbg.frontends.tui.overlay import answer_rows
+from llmdbg.frontends.tui.panes import all_panes
+from llmdbg.frontends.tui.state.token_flow import TokenMode
+from tests.frontends.tui.driving import here, loaded, pane, press, request
+from tests.frontends.tui.states import drawn_pane, state_after, text
+
+
+@pytest.mark.parametrize("place", ["next", "until 0.self_attn", "until logits", "token", "continue"])
+@pytest.mark.parametrize("width", [12, 34, 60, 118])
+def test_no_row_is_wider_than_the_pane(place, width):
+    state = state_after(place, temperature=0.8, top_k=5)
+    state.fold("0")
+    rows = [*answer_rows(state.snapshot, "", width), *drawn_pane("tokens", state, width)]
+    if width >= 34:
+        names = {pane.name for pane in all_panes()} - {"source", "log"}
+        rows += [line for name in names for line in drawn_pane(name, state, width) if name != "values" or width > 100]
+        rows += [status_row(state, width)]
+        for mode in TokenMode:
+            state.token_mode = mode
+            rows += drawn_pane("tokens", state, width)
+    for line in rows:
+        assert cell_len(line.text) <= width, line.text
+
+
+def test_a_click_knows_what_it_hit():
+    state = state_after()
+    line = drawn_pane("tokens", state, 200)[0]
+    assert line.clicked(0) == "focus 0"
+    assert line.clicked(3) == "focus 3"
+    rows = drawn_pane("stages", state, 40)
+    assert rows[2].clicked(0) == "breakpoint 0"
+    assert rows[2].clicked(2) == "fold 0"
+    assert rows[2].clicked(30) == "select 0"
+
+
+ASKING = [each for each in all_panes() if each.question]
+
+
+@pytest.mark.parametrize("failing", ASKING, ids=lambda each: each.name)
+async def test_a_pane_whose_question_fails_says_so_and_the_run_goes_on(tiny_folder, monkeypatch, failing):
+    monkeypatch.setitem(STANDING_QUESTIONS, failing.question, StandingQuestion(lambda _: 1 / 0))
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "n", failing.key)
+        assert pane(app, failing.name).startswith(f"{failing.name}: ZeroDivisionError")
+        await press(pilot, app, "n")
+        assert here(app) == "0@0"
+
+
+def test_values_source_and_explain():
+    state = state_after("until 0.mlp")
+    values = text(drawn_pane("values", state, 100))
+    assert values.startswith("0.mlp[0, 10] float32[1, 11, 32]\n32 values, min ")
+    assert len(values.splitlines()) == 2 + 6
+    source = text(drawn_pane("source", state, 100))
+    assert source.startswith("LlamaMLP  modeling_llama.py:")
+    assert "def forward(self, x)" in source
+    assert "part of layer 0" in text(drawn_pane("explain", state, 100))
+    assert "no numbers" not in text(drawn_pane("values", state_after(), 100)), "ids are numbers too"
+    assert "no module" in text(drawn_pane("source", state_after(), 100))

@@ -1,0 +1,111 @@
+"""The pane of stages: order, folds, brackets, marks, and what is still to come."""
+
+from llmdbg.frontends.tui.widgets.rows import column_of
+from tests.frontends.tui.states import addresses, drawn_pane, shown_after, stages_text, state_after
+
+
+def test_stages_fold_all_layers_but_the_one_the_run_is_inside_of():
+    assert "mlp" not in stages_text(state_after())
+    inside = stages_text(state_after("until 1.self_attn.q_proj"))
+    assert "▶" in inside
+    assert inside.count("q_proj") == 1
+    assert inside.count("mlp") == 1
+    assert "gate_proj" not in inside
+
+
+def test_stages_remember_what_was_seen_of_this_token_only():
+    rows = stages_text(state_after("next", "next")).splitlines()
+    assert "ms" in rows[1]
+    assert "‖" in rows[2]
+    assert "ms" not in rows[3]
+    assert "‖" not in stages_text(state_after("next", "next", "token", "next")).splitlines()[2]
+
+
+def test_a_bar_says_how_large_and_how_slow():
+    line = stages_text(state_after("until 1"), 60).splitlines()[3]
+    assert sum(character in "▁▂▃▄▅▆▇█" for character in line) == 2
+    assert column_of(0.5) == "▄"
+    assert column_of(0) == column_of(float("nan")) == " "
+
+
+def test_modules_are_listed_in_the_order_they_ran():
+    state = state_after("n", *["s"] * 20)
+    state.fold("0", unfolded=True)
+    state.fold("0.self_attn", unfolded=True)
+    order = [address for address in addresses(state) if address.partition(".")[0] == "0"]
+
+    assert order.index("0.input_layernorm") < order.index("0.self_attn.q_proj") < order.index("0.self_attn")
+    assert order.index("0.self_attn") < order.index("0.post_attention_layernorm") < order.index("0.mlp")
+    assert order[-1] == "0"
+
+
+def test_an_order_seen_from_the_end_is_still_the_right_one():
+    state = state_after("until 0.mlp", "token", "until 0.input_layernorm", "until 0.self_attn")
+    order = [address for address in addresses(state) if address.partition(".")[0] == "0"]
+
+    assert order.index("0.input_layernorm") < order.index("0.self_attn") < order.index("0.mlp")
+
+
+def test_breakpoints_are_marked():
+    rows = stages_text(state_after("break 1", "break 0", "disable 2")).splitlines()
+    assert rows[3].split() == ["●▸", "1"]
+    assert rows[2].split() == ["○▸", "0"]
+
+
+def stage_row(state, address, width=60):
+    return drawn_pane("stages", state, width)[addresses(state).index(address)]
+
+
+def looks(state, address):
+    """How a stage's name is drawn."""
+    return stage_row(state, address).spans[3].style
+
+
+def test_parts_stand_in_a_bracket_that_their_stage_closes():
+    state = state_after("until 0.input_layernorm", *["s"] * 12, "until 1.self_attn.q_proj")
+    rows = [row.text[2:30].rstrip() for row in drawn_pane("stages", state, 60)][2:14]
+    assert rows[0] == "▸ 0"
+    assert rows[1:4] == ["╭   input_layernorm", "│ ╭   q_proj", "│ │   k_proj"]
+    assert "│ ╰ self_attn" in rows
+    assert "│ ▸ mlp" in rows
+    assert rows[-1 if rows[-1].startswith("╰") else rows.index("╰ 1")] == "╰ 1"
+
+
+def test_parts_that_were_not_seen_to_run_stand_beside_a_dotted_line():
+    state = state_after()
+    state.fold("0")
+    assert [stage_row(state, each).text[2] for each in addresses(state)[2:7]] == ["╭", "┊", "┊", "┊", "╰"]
+    assert "as the model lists them" in state.unfolded_parts("0")
+    stepped = state_after("until 0.input_layernorm", *["s"] * 12)
+    stepped.fold("1", unfolded=True)
+    assert "┊" not in stages_text(stepped)
+    assert stepped.unfolded_parts("1") == ""
+
+
+def test_a_module_a_jump_led_to_does_not_claim_a_place():
+    """`mlp` once stood in front of `input_layernorm`, as if it had been seen to run before it."""
+    state = state_after("until 0.input_layernorm", "until 0.self_attn", "until 1.mlp")
+    order = [address for address in addresses(state) if address.startswith("1.")]
+    assert order.index("1.input_layernorm") < order.index("1.self_attn") < order.index("1.mlp")
+    assert "┊" in stage_row(state, "1.mlp").text
+    assert "│" in stage_row(state, "1.self_attn").text
+
+
+def test_what_is_still_to_come_is_dim():
+    state = state_after("until 0.self_attn")
+    assert looks(state, "embed") == ""
+    assert looks(state, "0") == looks(state, "1") == looks(state, "norm") == looks(state, "sample") == "dim"
+    assert looks(state, "0.self_attn") == "here"
+    later = state_after("until 0.self_attn", "next", "until 1")
+    assert looks(later, "0") == ""
+    ended = state_after("continue")
+    assert looks(ended, "norm") == looks(ended, "1") == ""
+    again = state_after("token", "next")
+    assert looks(again, "0") == "dim"
+
+
+def test_what_has_been_gone_back_over_is_still_to_come():
+    state = state_after("until 1", "reverse-step")
+    assert state.snapshot.stop.stage.layer in (0, 1)
+    assert looks(state, "1") == "dim"
+    assert "still to come" in state_after("until 1", "reverse-next", "break 1").when_hit(shown_after("until 1"))

@@ -1,0 +1,20 @@
+"""The tensor pane."""
+
+from tests.frontends.tui.states import drawn_pane, state_after, text
+
+
+def test_the_tensor_pane_shows_whole_and_focus_spread_and_change():
+    rows = text(drawn_pane("tensor", state_after("until 0"), 40))
+    assert "1×11×32 float32 cpu" in rows
+    assert "position 10" in rows
+    assert "█" in rows
+    assert "Δ residual" in rows
+    assert "cosine" in rows
+    assert "Δ in→out" in text(drawn_pane("tensor", state_after("until 0.mlp"), 40))
+    assert "Δ" not in text(drawn_pane("tensor", state_after("until 0.mlp.up_proj"), 40)), "64 values out of 32"
+
+
+def test_at_tokenize_the_tensor_pane_is_the_token_table():
+    rows = text(drawn_pane("tensor", state_after(), 40))
+    assert "11 tokens" in rows
+    assert "     72  H" in rows

@@ -1,0 +1,65 @@
+"""The lines around the panes, and the loading screen."""
+
+import pytest
+from rich.cells import cell_len
+
+from llmdbg.debugger.execution.stop import TokenRow
+from llmdbg.frontends.tui.bars import footer_row, header_row, loading_rows, status_row, tab_row
+from llmdbg.frontends.tui.input.actions import ACTIONS
+from llmdbg.frontends.tui.panes import all_panes
+from llmdbg.frontends.tui.panes.pane import PaneSlot
+from llmdbg.frontends.tui.worker.snapshot import RunProgress
+from llmdbg.models.spec import LoadProgress
+from tests.frontends.tui.states import state_after, text
+
+
+def test_tabs_are_named_as_far_as_there_is_room():
+    tabs = [pane for pane in all_panes() if pane.place is PaneSlot.TAB]
+    assert [pane.key for pane in tabs[:6]] == ["5", "6", "7", "8", "9", "0"]
+    wide = tab_row(tabs, "attention", 200)
+    assert all(f"{pane.name}" in wide.text for pane in tabs)
+    assert all(pane.name in tab_row(tabs, "lens", 71).text for pane in tabs)
+    for width in (80, 48, 36):
+        narrow = tab_row(tabs, "attention", width)
+        assert cell_len(narrow.text) <= width
+        assert "6 attention " in narrow.text
+        assert {span.do for span in narrow.spans if span.do} == {f"show {pane.name}" for pane in tabs}
+    assert "exclamation_mark" not in wide.text
+
+
+def test_header():
+    state = state_after("break 1", "break 0", "continue")
+    for width in (80, 120):
+        line = header_row(state, width).text
+        assert cell_len(line) == width
+        assert "prefill · token 1/4 @0 · layer 0 of 2 · ● 2" in line
+    state.running = True
+    assert "running · token 1/4" in header_row(state, 80).text
+
+
+def test_a_run_shows_how_far_it_is():
+    state = state_after()
+    state.running, state.run = True, RunProgress(layer=1, layers=2)
+    line = status_row(state, 80).text
+    assert "prefill" in line
+    assert "layer 1 of 2" in line
+    assert "█" * 12 in line
+    state.run = RunProgress((TokenRow(11, 5, "x", "x", False, 0),), (0.5,))
+    assert "token 1 of at most 4" in status_row(state, 80).text
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 120])
+def test_the_footer_fits_and_comes_from_the_actions(width):
+    footer = footer_row(ACTIONS, width).text
+    assert cell_len(footer) <= width
+    if width >= 80:
+        assert all(
+            word in footer for word in ("s into", "n over", "f out", "c continue", "b break", "? help", "q quit")
+        )
+
+
+def test_loading():
+    rows = text(loading_rows("smollm2", LoadProgress("reading", 250 * 2**20, 500 * 2**20), 80, 20))
+    assert "reading …" in rows
+    assert "250 MiB of 500 MiB" in rows
+    assert "█" in rows

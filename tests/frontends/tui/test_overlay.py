@@ -1,0 +1,39 @@
+"""What lies over the panes: help, answers, and what is too long for a line."""
+
+from llmdbg.frontends.tui.app import LlmdbgApp
+from llmdbg.frontends.tui.input.actions import ACTIONS
+from llmdbg.frontends.tui.overlay import help_rows
+from tests.frontends.tui.driving import loaded, pane, press, request, typed, until
+from tests.frontends.tui.states import text
+
+
+async def test_help_is_made_from_the_actions(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "question_mark")
+        assert "into the modules" in pane(app, "text")
+        await press(pilot, app, "escape")
+        assert not app.query_one("#text").display
+
+
+def test_help_names_every_action():
+    rows = text(help_rows(ACTIONS, 200))
+    for action in ACTIONS:
+        assert action.help in rows or not action.keys
+        assert action.shown_keys in rows
+
+
+async def test_what_is_too_long_for_a_line_is_shown_whole(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "t")
+        await typed(pilot, "force 65")
+        await until(pilot, lambda: not app.engine.busy and len(app.state.shown.branches) == 2)
+        await typed(pilot, "verify")
+        await until(pilot, lambda: app.query_one("#text").display)
+        shown = " ".join(row.text.strip() for row in app.row_pane("text").rows)
+        assert "the model's own doing any more" in shown and "verify that" in shown
+        await pilot.press("escape")
+        await until(pilot, lambda: not app.query_one("#text").display)
