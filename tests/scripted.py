@@ -126,6 +126,9 @@ class ScriptedDebuggee:
     def generated(self) -> tuple[int, ...]:
         return tuple(self.timeline.ids[: self._token])
 
+    def known_timeline(self, ids: Sequence[int], settings: tuple[tuple[int, GenerationSettings], ...]) -> Timeline:
+        raise AssertionError("nobody may make a timeline: this debuggee cannot branch")
+
     def events(self, token: int = 0) -> Generator[StageEvent, None, None]:
         assert token == 0 or Capability.GO_BACK in self.capabilities
         self.begun += 1

@@ -1,27 +1,18 @@
-"""The private names of transformers and torch that the engine cannot do without, all of them.
+"""The private names of torch that the engine cannot do without, all of them.
 
-`generate(custom_generate=...)` hands us prepared inputs but not the steps of the decode loop, which transformers keeps
-as underscored methods of `GenerationMixin`; calling them, rather than copying them, is what keeps our loop bitwise
-equal to theirs when they change. Torch keeps its mode stacks private, and a greenlet has to carry its own along; its
-public `set_grad_enabled` is a Python class, and asking each device for autocast takes a call each, where a stop has
-only microseconds.
+Torch keeps its mode stacks private, and a greenlet has to carry its own along; its public `set_grad_enabled` is a
+Python class, and asking each device for autocast takes a call each, where a stop has only microseconds.
 
-`tests/engine/test_private_names.py` names each and fails when one is gone.
+`tests/engine/test_compat.py` names each and fails when one is gone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import GenerationConfig, PreTrainedModel
-
-TRANSFORMERS_NAMES = ("_prefill", "_update_model_kwargs_for_generation", "_optimize_model_for_decode")
 TORCH_NAMES = (
     "_set_grad_enabled",
     "_is_any_autocast_enabled",
@@ -32,22 +23,6 @@ TORCH_NAMES = (
     "_pop_torch_function_stack",
     "_push_on_torch_function_stack",
 )
-
-
-def prefill(model: PreTrainedModel, input_ids: Tensor, config: GenerationConfig, kwargs: dict[str, Any]) -> Any:
-    """Run the forward over the prompt, in chunks where the generation config says so."""
-    return model._prefill(input_ids, config, kwargs, is_first_iteration=True)
-
-
-def updated_kwargs(model: PreTrainedModel, outputs: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the model's keyword arguments for the forward after this one."""
-    updated = model._update_model_kwargs_for_generation(outputs, kwargs, is_encoder_decoder=False)
-    return cast("dict[str, Any]", updated)
-
-
-def decoding_kernels(model: PreTrainedModel) -> AbstractContextManager[None]:
-    """Switch mixture-of-experts models to the kernels `generate()` decodes with, on devices where it does."""
-    return cast("AbstractContextManager[None]", model._optimize_model_for_decode())
 
 
 set_grad_enabled: Callable[[bool], None] = torch._C._set_grad_enabled

@@ -176,6 +176,9 @@ class Debuggee(Protocol):
     def cache(self) -> Any:
         """The KV cache of the run as it is now, None where there is none (yet)."""
 
+    def known_timeline(self, ids: Sequence[int], settings: tuple[tuple[int, GenerationSettings], ...]) -> Timeline:
+        """A line of tokens that are known and have not been run, as a saved session has it. Needs `Capability.FORK`."""
+
     def events(self, token: int = 0) -> Generator[StageEvent, None, None]:
         """Yield a stage event for every suspension; each is valid until the next is asked for.
 

@@ -20,7 +20,6 @@ from llmdbg.debugger.execution.resume_plans import ResumePlan
 from llmdbg.debugger.execution.trace import TimelinePosition
 from llmdbg.debugger.persistence.model import SavedBranch, SavedBreakpoint, SavedEdit, SavedPosition, SavedSession
 from llmdbg.engine.debuggee import live_model
-from llmdbg.engine.generation.timeline import GenerationTimeline
 from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.errors import AddressError, GenerationError, UsageError
 from llmdbg.models.anatomy import vocabulary_size
@@ -123,7 +122,7 @@ def _branches_again(debugger: Debugger, saved: SavedSession) -> list[str]:
 
 def _branch_again(debugger: Debugger, saved: SavedBranch, parent: Branch | None) -> Branch:
     settings = tuple((each.since, each.settings) for each in saved.settings)
-    timeline = GenerationTimeline(len(debugger.debuggee.prompt.ids), settings, list(saved.generated))
+    timeline = debugger.debuggee.known_timeline(saved.generated, settings)
     timeline.overrides = {each.token: TokenOverrides(each.force, frozenset(each.ban)) for each in saved.choices}
     place = TimelinePosition(saved.place.token, saved.place.address)
     return Branch(saved.number, saved.name, parent, saved.fork, saved.why, timeline, place)

@@ -104,6 +104,10 @@ class Generation:
         assert isinstance(timeline, GenerationTimeline)
         self._timeline = timeline
 
+    def known_timeline(self, ids: Sequence[int], settings: tuple[tuple[int, GenerationSettings], ...]) -> Timeline:
+        """A line of tokens that are known and have not been run: going there runs them from the prompt."""
+        return GenerationTimeline(len(self.prompt.ids), settings, list(ids))
+
     @property
     def generated(self) -> tuple[int, ...]:
         """The ids generated so far, without the one being sampled."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import MaxLengthCriteria, MaxTimeCriteria
 
-from llmdbg.engine import _compat
+from llmdbg.engine.generation import _compat
 from llmdbg.engine.generation.decoding import decoding_notes
 from llmdbg.engine.generation.sampling import choose, processor_stages
 from llmdbg.engine.stage_event import StageEvent
