@@ -1,9 +1,10 @@
-"""The arrows between modules: what pyproject.toml forbids really fails.
+"""The arrows between modules: what pyproject.toml forbids really fails, and what no contract can say.
 
 Each contract is shown to hold by breaking it: in a copy of the package one forbidden import is added, as a plain
 statement, under TYPE_CHECKING and inside a function.
 """
 
+import graphlib
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ STATEMENTS = {
     "TYPE_CHECKING": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import {}\n",
     "inside a function": "def turned() -> None:\n    import {}\n",
 }
+MOST_LINES = 400
 
 
 @pytest.fixture
@@ -103,3 +105,18 @@ def test_a_module_without_a_place_breaks_the_contract(checkout, key):
         (checkout.joinpath(*container.split(".")) / "without_a_place.py").touch()
     code, _ = lint(checkout, key)
     assert code == 1
+
+
+def test_no_module_imports_itself_by_any_way_round(graph):
+    """Packages included, which the contract about siblings leaves out."""
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("folder", ["llmdbg", "tests", "benchmarks", "screenshots"])
+def test_no_file_is_too_long_to_be_read_at_once(folder):
+    lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")}
+    assert {str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > MOST_LINES} == {}
