@@ -1,18 +1,21 @@
 """The lines of the prompt: walked through, kept for the next session, shared with others, and damaged."""
 
 import fcntl
+import json
 import os
 import stat
 import subprocess
 import sys
+import tempfile
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmdbg.frontends.tui.input import history
-from llmdbg.frontends.tui.input.history import MOST_LINES, History, escaped, history_path, unescaped
+from llmdbg.frontends.tui.input.history import MOST_LINES, History, history_path
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +25,7 @@ def _own_log(tmp_path, monkeypatch):
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "state" / "history"
+    return tmp_path / "state" / "history.jsonl"
 
 
 def filled(path, *lines):
@@ -80,7 +83,7 @@ def test_lines_are_kept_without_repetitions_in_a_row(path):
     filled(path, "step", "next")
 
     assert History(path).lines == ("step", "next", "step", "next")
-    assert path.read_text() == "step\nnext\nstep\nnext\n"
+    assert path.read_text() == '"step"\n"next"\n"step"\n"next"\n'
 
 
 def test_nobody_else_may_read_it(path):
@@ -105,6 +108,7 @@ def test_an_entry_is_one_line_and_safe_to_look_at(path):
         "tab\there",
         "a\u2028b",
         "\U000e0001x",
+        "a\x7fb",
     ]
     filled(path, *hostile)
 
@@ -115,25 +119,31 @@ def test_an_entry_is_one_line_and_safe_to_look_at(path):
 
 
 @given(st.text(alphabet=st.characters(codec=None)))
-def test_escapes_are_undone(line):
-    assert unescaped(escaped(line)) == line
-    assert len(escaped(line).splitlines()) <= 1
-    escaped(line).encode()
+def test_a_line_comes_back_as_it_was(line):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "history.jsonl"
+        kept = filled(path, line).lines
+        assert History(path).lines == kept == ((line.strip(),) if line.strip() else ())
+        assert not kept or path.read_bytes().count(b"\n") == 1
 
 
-@given(st.text(alphabet="\\xuU0123456789abcdefg"))
-def test_what_is_no_escape_is_no_trouble(text):
-    unescaped(text)
+@given(st.binary())
+def test_whatever_the_file_is_it_is_no_trouble(data):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "history.jsonl"
+        path.write_bytes(data)
+        filled(path, "step")
+        assert History(path).lines[-1:] == ("step",)
 
 
 def test_a_file_that_grew_long_is_cut_to_its_newest_lines(path):
     path.parent.mkdir()
-    path.write_text("".join(f"focus {n}\n" for n in range(3000)))
+    path.write_text("".join(f'"focus {n}"\n' for n in range(3000)))
 
     assert History(path).lines == tuple(f"focus {n}" for n in range(1000, 3000))
     assert path.read_text().count("\n") == MOST_LINES
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert {each.name for each in path.parent.iterdir()} == {"history", "history.lock"}
+    assert {each.name for each in path.parent.iterdir()} == {"history.jsonl", "history.jsonl.lock"}
 
 
 def test_a_long_session_keeps_its_newest_lines(path, monkeypatch):
@@ -142,12 +152,12 @@ def test_a_long_session_keeps_its_newest_lines(path, monkeypatch):
 
 
 def test_a_huge_file_is_read_from_its_end(path, monkeypatch):
-    monkeypatch.setattr(history, "_MOST_BYTES", 100)
+    monkeypatch.setattr(history, "MOST_BYTES", 100)
     path.parent.mkdir()
-    path.write_text("x" * 5000 + "\nstep\nnext\n")
+    path.write_text('"' + "x" * 5000 + '"\n"step"\n"next"\n')
 
     assert History(path).lines == ("step", "next")
-    assert path.read_text() == "step\nnext\n"
+    assert path.read_text() == '"step"\n"next"\n'
 
 
 def test_a_line_too_long_to_be_typed_is_not_kept(path):
@@ -157,25 +167,28 @@ def test_a_line_too_long_to_be_typed_is_not_kept(path):
 
 def test_a_link_to_a_file_elsewhere_stays_one(path, tmp_path):
     elsewhere = tmp_path / "dotfiles"
-    elsewhere.write_text("step\n" * 3000)
+    elsewhere.write_text('"step"\n' * 3000)
     path.parent.mkdir()
     path.symlink_to(elsewhere)
 
     filled(path, "next")
     assert path.is_symlink()
-    assert elsewhere.read_text() == "step\nnext\n"
+    assert elsewhere.read_text() == '"step"\n"next"\n'
 
 
 @pytest.mark.parametrize(
     ("damage", "left"),
     [
-        (b"step\n\xff\xfe\x00\nnext\n", ("step", "next")),
+        (b'"step"\n\xff\xfe\x00\n"next"\n', ("step", "next")),
         (b"\x00" * 4096, ()),
-        (b"step\nnex", ("step", "nex")),
-        (b"\x1b]0;pwned\x07\nstep\n", ("step",)),
-        (b"\n\n\nstep\n\n", ("step",)),
-        (b"bad\\escape \\xzz\nstep\n", ("step",)),
-        (b"\\UFFFFFFFF\n\\Uffffffff\nstep\n", ("step",)),
+        (b'"step"\n"nex', ("step",)),
+        (b'"step"\n"next"', ("step", "next")),
+        (b'"\x1b]0;pwned\x07"\n"step"\n', ("step",)),
+        (b'\n\n\n"step"\n\n', ("step",)),
+        (b'"bad\\escape \\xzz"\n"step"\n', ("step",)),
+        (b'["step"]\n{}\n12\nnull\n""\nstep\n"next"\n', ("next",)),
+        (b"[" * 100_000 + b'\n"step"\n', ("step",)),
+        (b'"' + b"x" * 5000 + b'"\n"step"\n', ("step",)),
     ],
 )
 def test_what_is_damaged_is_left_out(path, damage, left):
@@ -216,7 +229,7 @@ def test_a_file_that_cannot_be_is_no_reason_to_fail(path, make, tmp_path):
 
 def test_a_session_that_stands_still_with_the_lock_keeps_nobody_waiting(path):
     filled(path, "step")
-    with path.with_name("history.lock").open() as lock:
+    with path.with_name("history.jsonl.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert filled(path, "next").lines == ("step", "next")
     assert History(path).lines == ("step", "next")
@@ -240,7 +253,7 @@ def test_several_sessions_lose_nothing_of_each_other(path):
     running = [subprocess.Popen([sys.executable, "-c", _SESSION, name, str(path)]) for name in names]
     assert [each.wait(timeout=60) for each in running] == [0, 0, 0]
 
-    written = path.read_text().splitlines()
+    written = [json.loads(each) for each in path.read_text().splitlines()]
     assert MOST_LINES <= len(written) < 2700, "the file was cut while others wrote"
     for name in names:
         own = [int(line.split()[1]) for line in written if line.startswith(f"{name} ")]
@@ -250,6 +263,6 @@ def test_several_sessions_lose_nothing_of_each_other(path):
 
 def test_it_is_kept_with_the_state_of_the_user(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert history_path().parts[-2:] == ("llmdbg", "history")
+    assert history_path().parts[-2:] == ("llmdbg", "history.jsonl")
     if sys.platform == "linux":
-        assert history_path() == tmp_path / "llmdbg" / "history"
+        assert history_path() == tmp_path / "llmdbg" / "history.jsonl"
