@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.breakpoints.breakpoint import BreakpointKind
+from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from llmdbg.debugger.breakpoints.addresses import Target
-    from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
+    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
     from llmdbg.debugger.commands import Moved
 
 

@@ -1,21 +1,168 @@
-"""Where a run stops, what is logged in passing, and which values are watched."""
+"""Breakpoints, tracepoints and watches: where a run stops, what is logged in passing, which values are watched.
+
+A breakpoint says where it waits and what it asks; the evaluator whether an event hits it, remembering earlier events
+for those that compare; the list keeps them all, and counts.
+"""
 
 from __future__ import annotations
 
 import builtins
-from dataclasses import replace
+import copy
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.debugger.breakpoints.breakpoint import Breakpoint, BreakpointKind
-from llmdbg.debugger.breakpoints.evaluator import BreakpointEvaluator, Hit, Measure
+from llmdbg.debugger.breakpoints.conditions import evaluate
+from llmdbg.debugger.breakpoints.metrics import known_place
+from llmdbg.debugger.breakpoints.triggers import READY_MADE
 from llmdbg.debugger.limits import MOST_BREAKPOINTS
+from llmdbg.engine.stage_event import StageEvent
 from llmdbg.errors import CommandError
+from llmdbg.probes.quantities import QuantityValue
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.addresses import Target
     from llmdbg.debugger.breakpoints.expressions import Expression
     from llmdbg.debugger.breakpoints.triggers import Trigger
-    from llmdbg.engine.stage_event import StageEvent
+
+_MOST_REMEMBERED = 4096  # tokens
+
+
+class BreakpointKind(StrEnum):
+    """A breakpoint stops, a tracepoint logs and goes on, a watch stops when a value has changed."""
+
+    BREAK = "breakpoint"
+    TRACE = "tracepoint"
+    WATCH = "watch"
+
+
+@dataclass(frozen=True, slots=True)
+class Breakpoint:
+    """One of them. A temporary one is deleted by its first hit; the next `ignore` hits do not stop.
+
+    `expressions` are what a tracepoint logs, or the one that a watch compares. `commands` are run when it stops.
+    `anew` says that what it remembers of other stages is of the same token only.
+    """
+
+    number: int
+    target: Target
+    temporary: bool = False
+    enabled: bool = True
+    hits: int = 0
+    kind: BreakpointKind = BreakpointKind.BREAK
+    condition: Trigger | None = None
+    expressions: tuple[Expression, ...] = ()
+    ignore: int = 0
+    commands: tuple[str, ...] = ()
+
+    @property
+    def per_token(self) -> bool:
+        """Whether it looks at one token's stages side by side, rather than at one stage token after token."""
+        return len(self.target.addresses) > 1
+
+    @property
+    def ready_made(self) -> bool:
+        """Whether its target's text is the name of a ready-made breakpoint, which says its condition as well."""
+        return self.target.text.partition(" ")[0] in READY_MADE
+
+    @property
+    def compares(self) -> bool:
+        """Whether what it does depends on stages that came before."""
+        return self.kind is BreakpointKind.WATCH or (self.condition is not None and self.condition.remembers)
+
+    def covers(self, event: StageEvent) -> bool:
+        """Whether it waits at an event's stage and token."""
+        return event.stage.address in self.target.addresses and self.target.at(event.token)
+
+    def asks(self) -> tuple[Trigger | Expression, ...]:
+        """What has to be measured for it."""
+        return (*(() if self.condition is None else (self.condition,)), *self.expressions)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An event at which something happened. `values` are what was logged, or a watch's value before and now."""
+
+    breakpoint: Breakpoint
+    values: tuple[tuple[str, QuantityValue], ...] = ()
+
+    @property
+    def stops(self) -> bool:
+        """Whether the run stands still."""
+        return self.breakpoint.kind is not BreakpointKind.TRACE
+
+
+Measure = Callable[[StageEvent, Collection[str], Collection[str]], dict[str, QuantityValue]]
+"""Measures some quantities of an event, by their names; the second collection is the texts in `rank("…")`."""
+
+
+class BreakpointEvaluator:
+    """Looks at events for breakpoints, and remembers for them what was before.
+
+    Two look at the same breakpoints: one as the run goes on, and one that runs the past again, which counts nothing.
+    """
+
+    def __init__(self, measure: Measure) -> None:
+        self._measure = measure
+        # By breakpoint and token, so that going back finds what was remembered then.
+        self._memories: dict[int, dict[int, dict[Any, Any]]] = {}
+
+    def hits(self, points: Collection[Breakpoint], event: StageEvent) -> list[Hit]:
+        """Every breakpoint that an event hits. What all of them ask is measured at once."""
+        waiting = [each for each in points if each.enabled and each.covers(event)]
+        if not waiting:
+            return []
+        if not any(each.asks() for each in waiting):
+            return [Hit(each) for each in waiting]
+        place = known_place(event)
+        waiting = [each for each in waiting if each.condition is None or each.condition.may_hold(place)]
+        asked = [each for point in waiting for each in point.asks()]
+        names = frozenset[str]().union(*(each.names for each in asked))
+        tokens = frozenset[str]().union(*(each.tokens for each in asked))
+        values = self._measure(event, names, tokens)
+        return [hit for each in waiting if (hit := self._hit(each, event, values)) is not None]
+
+    def rewind(self, token: int) -> None:
+        """The run begins again with a token: remember only what was before."""
+        self._memories = {
+            number: {at: memory for at, memory in by_token.items() if at < token}
+            for number, by_token in self._memories.items()
+        }
+
+    def before(self, token: int) -> BreakpointEvaluator:
+        """Another that remembers what this one does of the tokens before."""
+        other = BreakpointEvaluator(self._measure)
+        other._memories = copy.deepcopy(self._memories)
+        other.rewind(token)
+        return other
+
+    def remember(self, points: Collection[Breakpoint], event: StageEvent) -> None:
+        """The past is run again: take note of what those that compare will want to know."""
+        self.hits([each for each in points if each.compares], event)
+
+    def _hit(self, point: Breakpoint, event: StageEvent, values: Mapping[str, QuantityValue]) -> Hit | None:
+        memory = self._memory(point, event)
+        if point.condition is not None and not point.condition.holds(values, memory.setdefault("condition", {})):
+            return None
+        worth = tuple((each.text, evaluate(each, values, {})) for each in point.expressions)
+        if point.kind is not BreakpointKind.WATCH:
+            return Hit(point, worth)
+        now, before = worth[0][1], memory.get("watched")
+        if now is not None:
+            memory["watched"] = now
+        both_nan = now != now and before != before  # noqa: PLR0124  a NaN that stays a NaN has not changed
+        same = now is None or before is None or now == before or both_nan
+        return None if same else Hit(point, (("before", before), ("now", now)))
+
+    def _memory(self, point: Breakpoint, event: StageEvent) -> dict[Any, Any]:
+        by_token = self._memories.setdefault(point.number, {})
+        if event.token not in by_token:
+            before = None if point.per_token else max((at for at in by_token if at < event.token), default=None)
+            by_token[event.token] = {} if before is None else copy.deepcopy(by_token[before])
+            if len(by_token) > _MOST_REMEMBERED:
+                del by_token[min(by_token)]
+        return by_token[event.token]
 
 
 class Breakpoints:

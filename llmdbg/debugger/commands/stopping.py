@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.breakpoints.breakpoint import BreakpointKind
+from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
 from llmdbg.debugger.breakpoints.conditions import Condition, parse_condition
 from llmdbg.debugger.breakpoints.parse import (
     BreakpointSpec,
@@ -27,7 +27,7 @@ from llmdbg.probes.quantities import NAMES
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.addresses import Target
-    from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
+    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
     from llmdbg.debugger.breakpoints.parse import Asked
     from llmdbg.debugger.commands.words import Words
     from llmdbg.debugger.debugger import Debugger

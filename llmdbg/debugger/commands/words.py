@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
+    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
     from llmdbg.models.stages import Stage
 
 

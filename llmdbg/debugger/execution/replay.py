@@ -17,7 +17,7 @@ from llmdbg.errors import CommandError
 from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, StageKind
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.breakpoints.evaluator import Hit
+    from llmdbg.debugger.breakpoints.breakpoints import Hit
     from llmdbg.debugger.execution.recorder import RecordRequest
     from llmdbg.debugger.execution.run import Run
     from llmdbg.debugger.execution.stop import Stop

@@ -16,7 +16,7 @@ from llmdbg.models.stages import SAMPLE, Phase, Stage, StageKind
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.addresses import Target
-    from llmdbg.debugger.breakpoints.evaluator import Hit
+    from llmdbg.debugger.breakpoints.breakpoints import Hit
     from llmdbg.debugger.execution.replay import Replay
     from llmdbg.debugger.execution.stop import Stop
     from llmdbg.engine.stage_event import StageEvent

@@ -24,9 +24,7 @@ from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, StageKind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
-    from llmdbg.debugger.breakpoints.breakpoints import Breakpoints
-    from llmdbg.debugger.breakpoints.evaluator import Hit
+    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint, Breakpoints, Hit
     from llmdbg.debugger.breakpoints.metrics import StageMetrics
     from llmdbg.debugger.editing.edits import Edits
     from llmdbg.debugger.execution.recorder import ActivationRecorder

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.breakpoints.breakpoint import BreakpointKind
+from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
 from llmdbg.debugger.execution.stop import Reason
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.breakpoints.evaluator import Hit
+    from llmdbg.debugger.breakpoints.breakpoints import Hit
     from llmdbg.probes.quantities import QuantityValue
 
 

@@ -18,7 +18,7 @@ from llmdbg.debugger.persistence.model import (
 )
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
+    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.editing.edits import Edit
     from llmdbg.debugger.execution.branches import Branch

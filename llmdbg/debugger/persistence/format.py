@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from llmdbg.debugger.breakpoints.breakpoint import BreakpointKind
+from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
 from llmdbg.debugger.persistence.model import SavedSession
 from llmdbg.errors import SessionFileError
 from llmdbg.formatting import byte_count

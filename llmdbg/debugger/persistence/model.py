@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from llmdbg.debugger.breakpoints.breakpoint import BreakpointKind
+from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
 from llmdbg.debugger.limits import MOST_BREAKPOINTS, MOST_LEFT_PAD, MOST_LINE, MOST_LINES
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import SessionFileError

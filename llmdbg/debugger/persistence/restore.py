@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.breakpoints.addresses import Target
-from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
+from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
 from llmdbg.debugger.breakpoints.parse import check_answerable, parse_saved
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.editing.edit_language import MADE_AGAIN, EditContext, read_edit

@@ -10,7 +10,7 @@ from llmdbg.frontends.sanitize import quoted, sanitize
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
+    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
     from llmdbg.debugger.commands import Command
     from llmdbg.debugger.editing.edits import Edit
     from llmdbg.debugger.execution.branches import BranchRow

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.frontends.answers.json_values import json_value
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
+    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
     from llmdbg.debugger.commands import Command
     from llmdbg.debugger.editing.edits import Edit
     from llmdbg.debugger.execution.branches import BranchRow

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
-from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
+from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
 from llmdbg.debugger.commands import Command
 from llmdbg.debugger.editing.edits import Edit
 from llmdbg.debugger.execution.branches import BranchRow

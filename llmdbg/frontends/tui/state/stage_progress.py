@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.breakpoints.breakpoint import BreakpointKind
+from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
 from llmdbg.frontends.tui.worker.execution_order import known_first, path_in_layer
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
+    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
     from llmdbg.frontends.tui.state.stage_tree import StageTree
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.models.stages import Stage

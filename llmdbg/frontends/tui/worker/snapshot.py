@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.frontends.tui.worker.execution_order import prefixes
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.breakpoints.breakpoint import Breakpoint
+    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.stop import End, Stop, TokenRow
     from llmdbg.frontends.tui.worker.seen_stages import SeenStages, StageSummary
