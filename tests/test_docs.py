@@ -1,5 +1,6 @@
-"""README, as a package index shows it: no address in it may depend on where the page is."""
+"""README as a package index shows it, where no address may depend on the page; and the files that documents name."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -22,6 +23,11 @@ def addresses(kind: str, attribute: str) -> list[str]:
     return [str(token.attrs[attribute]) for token in inside if token.type == kind]
 
 
+SOURCES = [
+    f"/{path.relative_to(ROOT).as_posix()}"
+    for folder in ("llmdbg", "tests", "benchmarks", "screenshots")
+    for path in (ROOT / folder).rglob("*.py")
+]
 IMAGES, LINKS = addresses("image", "src"), addresses("link_open", "href")
 
 
@@ -52,3 +58,11 @@ def test_the_name_to_install_is_the_distributions():
     assert f"pip install '{PROJECT['name']}[pictures]'" == pictures.INSTALL
     assert pictures.INSTALL in text
     assert "pictures" in PROJECT["optional-dependencies"]
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "README.md", "docs/architecture.md", "docs/ssh.md"])
+def test_a_source_file_that_is_named_is_there(document):
+    """By the end of its path: `inspection/topics.py` is one file, wherever that folder stands."""
+    named = re.findall(r"`((?:[\w.]+/)+\w+\.py)`", (ROOT / document).read_text())
+    missing = [name for name in named if not any(path.endswith(f"/{name}") for path in SOURCES)]
+    assert missing == []
