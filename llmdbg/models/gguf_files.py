@@ -7,8 +7,6 @@ from pathlib import Path
 
 from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError
 
-_FLOAT32_BYTES = 4
-
 
 @dataclass(frozen=True, slots=True)
 class GgufFile:
@@ -19,11 +17,6 @@ class GgufFile:
     """The name of the architecture, as the file writes it."""
     parameters: int
     """The number of weights."""
-
-    @property
-    def bytes_in_float32(self) -> int:
-        """What its weights take once they are dequantised."""
-        return self.parameters * _FLOAT32_BYTES
 
 
 def inspect_gguf(path: Path) -> GgufFile:

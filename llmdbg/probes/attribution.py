@@ -1,15 +1,15 @@
 """What each part of a model adds to one token's logit: direct logit attribution (Elhage et al. 2021).
 
-The residual stream is a sum: the embedding, and what each layer's attention and MLP added to it. With the final norm's
-scale frozen at what it was, the way from there to a logit is linear, so the logit is a sum of what each part is worth.
+The residual stream is a sum: the embedding, plus what each layer's attention and MLP added to it. With the scale of the
+final norm frozen, the map from there to a logit is linear, so the logit is the sum of each part's contribution.
 
-- How the norm maps is found from the norm itself, not from its class: y = b + s·w·(x − µ) with b its value at zero,
-  w its gain, s its scale at this vector (least squares) and µ the mean, if it takes that away. Where the norm's own
-  output is not met within the dtype's tolerance, nothing is attributed.
-- Which of a layer's modules are its parts is found from the numbers: those whose outputs add up to what the layer
-  added, at this very stop. Scaled parts (a residual multiplier) are found by least squares; modules that are given the
-  residual and return a sum (BLOOM) by what they were given. Where nothing adds up, the layer is one part.
-- A soft cap behind the head is not linear: the parts add up to the logit before it.
+- How the norm maps is determined from the norm itself, not from its class: y = b + s·w·(x − µ), where b is its value at
+  zero, w its gain, s its scale at this vector (by least squares) and µ the mean, if it subtracts that. If this does not
+  reproduce the norm's own output within the dtype's tolerance, nothing is attributed.
+- Which of a layer's modules are its parts is determined from the numbers: those whose outputs add up to what the layer
+  added, at this stop. Scaled parts (a residual multiplier) are found by least squares; modules that take the residual
+  and return a sum (BLOOM), by subtracting their input. If nothing adds up, the layer is a single part.
+- A soft cap after the head is not linear: the parts add up to the logit before it.
 """
 
 from __future__ import annotations
@@ -36,83 +36,102 @@ if TYPE_CHECKING:
 _PROBE = 64.0
 _MOST_PARTS = 3
 _ROUNDINGS = 6
-_WHERE_IT_BEGAN = "nothing can be attributed, and `info nonfinite` finds where it began"
+_SEE_NONFINITE = "nothing can be attributed; `info nonfinite` finds where it began"
 
 
 @dataclass(frozen=True, slots=True)
 class AttributionTerm:
-    """What one part adds to the logit. `what` is `embedding`, `attention`, `mlp`, `other`, `layer` or `constant`."""
+    """What one part adds to the logit."""
 
     address: str
+    """The part's stage, or a description for what is not a stage."""
     what: str
+    """`embedding`, `attention`, `mlp`, `other`, `layer` or `constant`."""
     layer: int | None
+    """The number of its layer; None outside the layers."""
     value: float
+    """Its contribution, in logits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """The logit of token `id` at `position`, read after stage `after`, as a sum.
-
-    `terms` add up to `sum`; `logit` is what the lens has there before a soft cap, and `capped` after it, None where the
-    model has none. `whole` are the layers that are one term since their modules do not add up to what they added.
-    """
+    """A token's logit as a sum of contributions."""
 
     id: int
+    """The token."""
     text: str
     position: int
+    """The position whose vector the logit is read from."""
     after: str
+    """The address of the stage it is read after."""
     terms: tuple[AttributionTerm, ...]
+    """In the order in which the parts run."""
     sum: float
+    """The sum of all terms."""
     logit: float
+    """The logit that the lens gives there, before a soft cap."""
     capped: float | None
+    """The logit after the soft cap; None if the model has none."""
     whole: tuple[str, ...]
+    """The addresses of layers that are a single term, because their modules do not add up to what the layer added."""
     notes: tuple[str, ...] = ()
+    """Sentences the user should read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleOutput:
-    """What a module in a layer gave at the focus, and the vectors of the same width that it was given."""
+    """What a module in a layer returned at the focus, and what it was given. Vectors are (width,) float64."""
 
     address: str
     what: str
+    """`attention`, `mlp` or `other`."""
     output: Vector
     inputs: tuple[Vector, ...]
+    """Those of its inputs that are as wide as the residual stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerResidual:
-    """A layer at the focus: the residual stream before and after it, and its modules in the order they ran."""
+    """A layer at the focus: the residual stream before and after it, and its modules."""
 
     address: str
     layer: int | None
     before: Vector
+    """(width,) float64."""
     after: Vector
+    """(width,) float64."""
     modules: tuple[ModuleOutput, ...]
+    """In the order in which they ran."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResidualPart:
-    """One of the vectors that a layer's change is the sum of."""
+    """One of the vectors that add up to what a layer added to the residual stream."""
 
     address: str
     what: str
+    """`attention`, `mlp`, `other` or `layer`."""
     vector: Vector
+    """(width,) float64."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogitReadout:
-    """From a residual vector to one token's logit, with the norm's scale frozen: `direction` · vector + `constant`."""
+    """From a residual vector to one token's logit, with the norm's scale frozen: direction · vector + constant."""
 
     direction: Vector
+    """(width,) float64."""
     constant: float
     logit: float
+    """The logit of the vector it was made at, before a soft cap."""
     capped: float | None
+    """That logit after the soft cap; None if the model has none."""
 
 
 def parts_of(layer: LayerResidual, epsilon: float) -> tuple[ResidualPart, ...] | None:
-    """The parts whose sum is what a layer added, None where no modules of it add up to that. `epsilon` is the dtype's.
+    """The parts whose sum is what a layer added; None if none of its modules add up to that. `epsilon` is the dtype's.
 
-    Sums of up to three modules are tried first, each with what it gave, or that less something it was given.
+    Sums of up to three modules are tried first, each module with its output, or with its output minus an input.
     """
     change = layer.after - layer.before
     ran = {module.address: index for index, module in enumerate(layer.modules)}
@@ -123,9 +142,9 @@ def parts_of(layer: LayerResidual, epsilon: float) -> tuple[ResidualPart, ...] |
 
 
 def readout(lens: Lens, residual: Tensor, id: int) -> LogitReadout:
-    """How a residual vector (width,) becomes the logit of token `id`. Raises LensError where that is not linear.
+    """How a residual vector (width,) becomes the logit of token `id`. Waits for the device.
 
-    Waits for the device.
+    Raises LensError if that is not linear, if weights cannot be read, or if the score is not finite.
     """
     head = _plain(lens.head, "head")
     row = _numbers(head.weight[id])
@@ -142,7 +161,7 @@ def readout(lens: Lens, residual: Tensor, id: int) -> LogitReadout:
     shown = float(lens.logits(residual[None])[0, id])
     direction, constant = row * factor, constant * factor
     if not (np.all(np.isfinite(direction)) and np.all(np.isfinite((shown, constant)))):
-        raise LensError(f"the score of token {id} is not finite here: {_WHERE_IT_BEGAN}")
+        raise LensError(f"the score of token {id} is not finite here: {_SEE_NONFINITE}")
     if lens.soft_cap is None:
         return LogitReadout(direction, constant, shown, None)
     return LogitReadout(direction, constant, float(direction @ _numbers(residual) + constant), shown)
@@ -151,7 +170,7 @@ def readout(lens: Lens, residual: Tensor, id: int) -> LogitReadout:
 def attribution(
     read: LogitReadout, layers: Sequence[LayerResidual], epsilon: float
 ) -> tuple[tuple[AttributionTerm, ...], tuple[str, ...]]:
-    """The terms of a logit, and the layers that are one term each. `layers` are those up to where it is read."""
+    """The terms of a logit, and the layers that are a single term. `layers` are those up to where it is read."""
     terms = [AttributionTerm("embed", "embedding", None, float(read.direction @ layers[0].before))]
     whole = []
     at = layers[0].before
@@ -172,8 +191,8 @@ def attribution(
 
 
 def _sums(modules: Sequence[ModuleOutput]) -> Iterator[tuple[ResidualPart, ...]]:
-    """Every choice of up to three modules, each with one of the ways it may be meant, the likeliest first."""
-    # What a dropout behind an attention gives is the attention's own.
+    """Every choice of up to three modules, and for each the vectors it may contribute; the likeliest come first."""
+    # A dropout after an attention repeats the attention's output, so the attention goes first.
     modules = sorted(modules, key=lambda each: each.what == "other")
     ways = [[ResidualPart(each.address, each.what, each.output)] for each in modules]
     given = [
@@ -187,18 +206,18 @@ def _sums(modules: Sequence[ModuleOutput]) -> Iterator[tuple[ResidualPart, ...]]
 
 
 def _is_met(change: Vector, vectors: Sequence[Vector], layer: LayerResidual, epsilon: float) -> bool:
-    """Whether vectors add up to a change, but for what rounding leaves at each number."""
+    """Whether vectors add up to a change, up to rounding errors in each number."""
     left = np.abs(change - sum(vectors))
     size = np.abs(layer.before) + np.abs(layer.after) + sum(np.abs(each) for each in vectors)
     return bool(np.all(left <= _ROUNDINGS * epsilon * size))
 
 
 def _scaled(layer: LayerResidual, change: Vector, epsilon: float) -> tuple[ResidualPart, ...] | None:
-    """The parts where what modules gave is added with a factor, if there is exactly one way to see it so."""
+    """The parts if a layer adds its modules' outputs with factors, and the factors are unique; None otherwise."""
     if not layer.modules or not np.all(np.isfinite(change)):
         return None
     outputs = np.stack([each.output for each in layer.modules], axis=1)
-    # Of very different sizes, columns look dependent that are not.
+    # Columns of very different sizes would look linearly dependent.
     sizes = np.linalg.norm(outputs, axis=0)
     known = (sizes > 0) & np.isfinite(sizes)
     outputs, modules = (
@@ -220,7 +239,7 @@ def _scaled(layer: LayerResidual, change: Vector, epsilon: float) -> tuple[Resid
 
 
 def _frozen_norm(lens: Lens, residual: Tensor) -> tuple[_Gain, Vector]:
-    """The final norm at one vector as a linear map and an offset. Raises LensError where it is nothing of the kind."""
+    """The final norm at one vector as a linear map and an offset. Raises LensError if it is not such a map there."""
     assert lens.norm is not None
     width, like = residual.shape[-1], residual
     signs = torch.ones(width, dtype=like.dtype, device=like.device)
@@ -229,7 +248,7 @@ def _frozen_norm(lens: Lens, residual: Tensor) -> tuple[_Gain, Vector]:
     probes = torch.stack([torch.zeros_like(residual), _PROBE * signs, residual, residual + shift])
     zero, gained, normed, shifted = (_numbers(each) for each in lens.normed(probes))
     if not np.all(np.isfinite(normed)):
-        raise LensError(f"what the final norm gives here is not finite: {_WHERE_IT_BEGAN}")
+        raise LensError(f"the final norm's output is not finite here: {_SEE_NONFINITE}")
     weights = (gained - zero) * _numbers(signs)
     vector = _numbers(residual)
     tolerance = max(8 * torch.finfo(like.dtype).eps, 1e-5) * float(np.abs(normed).max())
@@ -245,7 +264,7 @@ def _frozen_norm(lens: Lens, residual: Tensor) -> tuple[_Gain, Vector]:
 
 @dataclass(frozen=True, slots=True)
 class _Gain:
-    """The linear part of a frozen norm, as it acts on a direction behind it."""
+    """The linear part of a frozen norm: it maps a direction after the norm to one before it."""
 
     weights: Vector
     centred: bool

@@ -1,4 +1,4 @@
-"""What a slice takes of each dimension of a tensor."""
+"""A slice of a tensor, as the indices it takes from each dimension."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Axes = tuple[int | range, ...]
-"""For each dimension one index, which takes the dimension away, or a range of them."""
+"""For each dimension a range of indices, or a single index, which removes the dimension."""
 Index = tuple[int, ...]
 
 
@@ -19,12 +19,12 @@ def whole(shape: Sequence[int]) -> Axes:
 
 
 def cut(tensor: Tensor, axes: Axes) -> Tensor:
-    """The view that `axes` take of a tensor."""
+    """The view of a tensor that `axes` select."""
     return tensor[tuple(slice(each.start, each.stop, each.step) if isinstance(each, range) else each for each in axes)]
 
 
 def index_of(place: int, axes: Axes) -> Index:
-    """The index in the whole tensor of number `place` of the slice that `axes` take, read row by row."""
+    """The index in the whole tensor of element `place` of the slice that `axes` select, read row by row."""
     index = []
     for each in reversed(axes):
         if isinstance(each, int):

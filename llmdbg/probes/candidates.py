@@ -1,7 +1,7 @@
 """Which tokens may come next, how likely each is, and what each logits processor did to them.
 
-Probabilities are softmax over the scores of a stage in float32; entropy is Shannon's, in nats. A candidate is cut by
-the first processor after which its score is minus infinity.
+Probabilities are the softmax over a stage's scores in float32; entropy is Shannon's, in nats. A candidate is cut by the
+first processor after which its score is minus infinity.
 """
 
 from __future__ import annotations
@@ -23,55 +23,68 @@ class ScoreStep:
     """A candidate's score after one stage, and the probability it would have had there."""
 
     address: str
+    """The stage."""
     logit: float
     prob: float
+    """From 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One token that may come next. `rank` 1 is the likeliest here; `path` runs from the raw logits to this stage."""
+    """One token that may come next."""
 
     rank: int
+    """1 for the likeliest at this stage."""
     id: int
     text: str
     logit: float
+    """Its score after this stage; -inf if it is cut."""
     prob: float
+    """Its probability after this stage, from 0 to 1."""
     cut_by: str | None
+    """The address of the processor that cut it; None if none did."""
     path: tuple[ScoreStep, ...]
+    """Its scores from the raw logits to this stage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The likeliest tokens at one stage. `left` counts the tokens no processor has cut, of `vocabulary`.
-
-    `cuts` says how many each processor cut, for those that cut any.
-    """
+    """The likeliest tokens at one stage."""
 
     address: str
+    """The stage."""
     rows: tuple[Candidate, ...]
+    """The likeliest first; cut ones come last."""
     entropy: float
+    """Of the distribution at this stage, in nats."""
     left: int
+    """How many tokens no processor has cut so far."""
     vocabulary: int
+    """How many tokens there are in all."""
     cuts: tuple[tuple[str, int], ...]
+    """How many tokens each processor cut, by address; processors that cut none are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenToken:
-    """The token that was taken, with its probability and rank among the scores it was drawn from."""
+    """The token that was chosen."""
 
     id: int
     text: str
     prob: float
+    """Its probability in the distribution it was chosen from, from 0 to 1."""
     rank: int
+    """Its rank there, 1 for the likeliest."""
 
 
 @torch.no_grad()
 def candidates(
     trail: Sequence[tuple[str, Tensor]], text_of: Callable[[int], str], *, top: int = 10, chosen: Tensor | None = None
 ) -> tuple[Candidates, ChosenToken | None]:
-    """Rank the likeliest `top` tokens at the end of `trail`: (address, scores (1, vocabulary) float32) pairs.
+    """The `top` likeliest tokens at the end of `trail`, which are pairs of address and scores (1, vocabulary) float32.
 
-    Tokens that were cut follow those that were not, in the order they would have had. Waits for the device once.
+    Tokens that were cut come after those that were not, in the order of their earlier scores. `chosen` is the id of the
+    chosen token as a tensor; None before the choice. Waits for the device once.
     """
     scores = torch.cat([scores for _, scores in trail])  # (stages, vocabulary)
     probs = torch.softmax(scores, dim=-1)
@@ -88,11 +101,11 @@ def candidates(
 
 
 def _shown_ids(scores: Tensor, top: int) -> Tensor:
-    """Ids of the `top` likeliest at the last stage; where fewer are left, those the latest stage cut follow."""
+    """Ids of the `top` likeliest at the last stage; if fewer are left, those that were cut latest fill up."""
     last = scores[-1]
     ids = last.topk(top).indices
     for earlier in reversed(range(len(scores) - 1)):
-        # A tie at minus infinity is broken by what the scores were before: no wait for the device to find out.
+        # A tie at minus infinity is broken by the earlier scores. Asking how many are left would wait for the device.
         earlier_ids = scores[earlier].topk(top).indices
         ids = torch.cat((ids, earlier_ids))
     ids = torch.unique(ids) if len(scores) > 1 else ids

@@ -1,4 +1,4 @@
-"""A number in the fewest digits that tell it from its neighbours in the dtype it is stored in."""
+"""A number in the fewest digits that distinguish it from its neighbours in the dtype it is stored in."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ _WHOLE_BELOW = 1e7
 
 
 def digits(value: PlainNumber, dtype: str) -> str:
-    """`value` as a decimal that rounds to it in `dtype` and to nothing else, and is as short as such a one can be.
+    """`value` as the shortest decimal that rounds to it, and to nothing else, in `dtype` (`float32`, `bfloat16`, …).
 
-    Whole numbers below ten million are written as such. Integers, booleans and dtypes unknown here are told in full.
+    Whole numbers below ten million are written without a point. Integers, booleans and numbers of a dtype that is not
+    in `FORMATS` are written in full.
     """
     if isinstance(value, (bool, int)):
         return str(value)
@@ -40,12 +41,12 @@ def digits(value: PlainNumber, dtype: str) -> str:
     if value.is_integer() and abs(value) < _WHOLE_BELOW:
         return f"{value:.0f}"
     below, above = _reach(abs(value), *FORMATS.get(dtype, FORMATS["float64"]))
-    told = (f"{value:.{count}g}" for count in range(1, _MOST_DIGITS + 1))
-    return next((each for each in told if _between(below, abs(float(each)) - abs(value), above)), repr(value))
+    texts = (f"{value:.{count}g}" for count in range(1, _MOST_DIGITS + 1))
+    return next((each for each in texts if _between(below, abs(float(each)) - abs(value), above)), repr(value))
 
 
 def _reach(magnitude: float, bits: int, least: int) -> tuple[float, float]:
-    """How far below and above a magnitude another number still rounds to it: half the way to its neighbours."""
+    """How far below and above a magnitude a number still rounds to it: half the distance to its neighbours."""
     fraction, exponent = math.frexp(magnitude)
     half = math.ldexp(1.0, max(exponent, least) - bits - 1)
     # Below a power of two the numbers lie twice as close.

@@ -1,9 +1,9 @@
-"""Where NaN and infinity are in a tensor, and how far its largest value is from the end of its dtype.
+"""Where NaN and infinity are in a tensor, and how close its largest value is to the limit of its dtype.
 
-- Everything is computed on the tensor's own device into one small buffer, without waiting: it may be done in a hook.
-- Reading buffers is one device-to-host copy, however many there are.
-- Extremes are taken in the tensor's own dtype; float8 is widened to float32 first, which is exact, and of complex
-  numbers it is the magnitude.
+- Everything is computed on the tensor's own device into one small buffer, without waiting, so a hook may do it.
+- Reading buffers takes one device-to-host copy, however many there are.
+- Extremes are taken in the tensor's own dtype. float8 is first widened to float32, which is exact; complex numbers are
+  measured by their magnitude.
 """
 
 from __future__ import annotations
@@ -23,28 +23,30 @@ _WIDTH = 9  # absmax, nan, +inf, -inf, index, value there, zeros, subnormal, lea
 
 @dataclass(frozen=True, slots=True)
 class TensorExtent:
-    """How far the values of a tensor reach.
-
-    `absmax` is the largest magnitude among the finite values, 0 where there are none, `least` the smallest that is not
-    zero (0 where there is none), and `headroom` is `absmax` over the largest finite value of the dtype, as
-    `torch.finfo` has it: at 1 the next doubling overflows. `nan`, `plus_inf`, `minus_inf`, `zeros` and `subnormal`
-    (not zero, but below `finfo.smallest_normal`) count values, of `size`. `first` is the index of the first value that
-    is not finite, that of the earliest position where a dimension runs over positions, and `value` what stands there.
-    """
+    """The range of a tensor's values, and how many are not finite."""
 
     shape: tuple[int, ...]
     dtype: str
     size: int
+    """The number of values."""
     absmax: float
+    """The largest magnitude among the finite values; 0 if there are none."""
     least: float
+    """The smallest magnitude among the finite values that are not zero; 0 if there are none."""
     headroom: float
+    """`absmax` divided by the dtype's largest finite value (`torch.finfo`): at 1, the next doubling overflows."""
     nan: int
+    """How many values are NaN."""
     plus_inf: int
     minus_inf: int
     zeros: int
     subnormal: int
+    """How many values are not zero but below `finfo.smallest_normal`."""
     first: tuple[int, ...] | None
+    """The index of the first value that is not finite, at the earliest position if a dimension runs over positions;
+    None if all are finite."""
     value: float | None
+    """The value there; None if all are finite."""
 
     @property
     def inf(self) -> int:
@@ -58,7 +60,7 @@ class TensorExtent:
 
 
 def can_be_measured(value: Any) -> bool:
-    """Whether a value is a tensor of numbers that could be NaN or infinite, and is there to be read."""
+    """Whether a value is a tensor of numbers that could be NaN or infinite and that can be read."""
     if not isinstance(value, Tensor) or value.is_meta or value.is_quantized or value.is_sparse:
         return False
     return value.is_floating_point() or value.is_complex()
@@ -67,7 +69,7 @@ def can_be_measured(value: Any) -> bool:
 def tensors_in(
     value: Any, name: str = "", wanted: Callable[[Any], bool] = can_be_measured
 ) -> Iterator[tuple[str, Tensor]]:
-    """Every wanted tensor in what a module was given or gave, and its place: `[0]`, `['logits']`, `[1][0]`."""
+    """Every wanted tensor in a module's input or output, with its place: `[0]`, `['logits']`, `[1][0]`."""
     if wanted(value):
         yield name, value
     elif isinstance(value, dict):
@@ -80,9 +82,9 @@ def tensors_in(
 
 @torch.no_grad()
 def measure(tensor: Tensor, axis: int | None = None) -> Tensor:
-    """Measure a tensor on its device without waiting; `axis` is the dimension that runs over positions.
+    """Measure a tensor on its device without waiting; `axis` is the dimension that runs over positions, if any.
 
-    Returns a buffer (9,) float64 for `read`, which is empty for a tensor with nothing in it.
+    Returns a buffer (9,) float64, which is empty for an empty tensor.
     """
     values = _magnitudes(tensor) if tensor.is_complex() else _widened(tensor.detach())
     if not values.numel():
@@ -97,7 +99,7 @@ def measure(tensor: Tensor, axis: int | None = None) -> Tensor:
     minus = torch.count_nonzero(values == -math.inf)
     found = (
         *(sizes.amax(), nan, infinite, minus, index),
-        # Not `[index]`, which would wait for the index.
+        # `[index]` would wait for the index.
         _ordered(values, axis).index_select(0, index.reshape(1))[0],
         *(zeros, torch.count_nonzero(sizes < tiny) - zeros - nan - infinite - minus),
         torch.where(sizes > 0, sizes, math.inf).amin(),
@@ -114,13 +116,13 @@ def _magnitudes(tensor: Tensor) -> Tensor:
 
 
 def _ordered(values: Tensor, axis: int | None) -> Tensor:
-    """The values in a row, those of the earliest position first."""
+    """All values in one dimension, those of the earliest position first."""
     return (values if axis is None else values.movedim(axis, 0)).reshape(-1)
 
 
 @dataclass(frozen=True, slots=True)
 class _MeasuredTensor:
-    """A tensor that was measured: what is known of it without looking at its values."""
+    """A tensor that was measured: its buffer, and what is known without looking at its values."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -129,13 +131,13 @@ class _MeasuredTensor:
 
 
 class FinitenessRecorder:
-    """Extents of many tensors, left on the device until they are asked for. It keeps none of the tensors."""
+    """Extents of many tensors, kept on the device until they are collected. The tensors themselves are not kept."""
 
     def __init__(self) -> None:
         self._measured: list[_MeasuredTensor] = []
 
     def record(self, tensor: Tensor, axis: int | None = None) -> int:
-        """Measure a tensor; what is returned is its number in `collect`. May be called inside a forward."""
+        """Measure a tensor and return its index in `collect`. May be called inside a forward."""
         self._measured.append(_MeasuredTensor(tuple(tensor.shape), tensor.dtype, axis, measure(tensor, axis)))
         return len(self._measured) - 1
 
@@ -146,7 +148,7 @@ class FinitenessRecorder:
 
 
 def extents(tensors: list[tuple[Tensor, int | None]]) -> list[TensorExtent]:
-    """The extents of some tensors, each with the dimension that runs over positions, in one copy to the host."""
+    """The extents of tensors, each given with the dimension that runs over positions, in one copy to the host."""
     recorder = FinitenessRecorder()
     for tensor, axis in tensors:
         recorder.record(tensor, axis)
@@ -154,7 +156,7 @@ def extents(tensors: list[tuple[Tensor, int | None]]) -> list[TensorExtent]:
 
 
 def first_position(tensor: Tensor, axis: int) -> Tensor:
-    """The first index along `axis` at which something is not finite, or that axis's length: int64 on its device."""
+    """The first index along `axis` with a value that is not finite, or the axis's length: int64, on the device."""
     bad = ~_widened(tensor.detach()).isfinite().movedim(axis, 0).reshape(tensor.shape[axis], -1).all(dim=1)
     return torch.where(bad.any(), bad.to(torch.uint8).argmax(), bad.shape[0])
 
@@ -162,7 +164,7 @@ def first_position(tensor: Tensor, axis: int) -> Tensor:
 def _on_host(buffers: list[Tensor]) -> list[list[float]]:
     if not buffers:
         return []
-    # The layers of a model may be on several devices, and only one that is not the host is waited for.
+    # The layers of a model may be on several devices; one that is not the host is waited for only once.
     home = next((each.device for each in buffers if each.device.type != "cpu"), buffers[0].device)
     host: list[list[float]] = torch.stack([each.to(home) for each in buffers]).cpu().tolist()
     return host

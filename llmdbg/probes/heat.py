@@ -1,4 +1,4 @@
-"""A tensor as a picture: its numbers in blocks, and one signed number for each block."""
+"""A tensor as a heat map: its numbers in blocks, with one signed number for each block."""
 
 from __future__ import annotations
 
@@ -18,30 +18,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Heatmap:
-    """Cells (rows, columns) float32, each of a block of a matrix that is `height` x `width` numbers.
-
-    `of` is `largest` for the number of the largest magnitude in the block with its sign, or `mean`. A block with NaN in
-    it is NaN. Row r of the cells is of the matrix's rows from r * height // rows on, and so with columns. `largest` is
-    the largest finite magnitude of a cell. Shades are parts of `scale`: the same, or, where that is more than 8 times
-    the median magnitude, 3 times the median, so that outliers do not hide all others; `beyond` cells are finite and
-    larger. `folded`: the tensor is one row of numbers, read on from line to line.
-    """
+    """A matrix of numbers, reduced to cells that each stand for a block of it."""
 
     cells: np.ndarray[Any, Any]
+    """(rows, columns) float32; row r stands for the matrix's rows from r * height // rows on, and columns likewise. A
+    block with NaN in it is NaN."""
     height: int
+    """The matrix's rows."""
     width: int
+    """The matrix's columns."""
     of: str
+    """What a cell is: `largest` for the number of the largest magnitude in its block, with its sign, or `mean`."""
     scale: float
+    """The magnitude of the darkest shade: `largest`, or 3 times the median magnitude if `largest` is more than 8 times
+    the median, so that outliers do not hide everything else."""
     largest: float
+    """The largest finite magnitude of a cell."""
     beyond: int
+    """How many cells are finite and larger than `scale`."""
     folded: bool
+    """Whether the tensor is a single row of numbers, wrapped from line to line."""
 
 
 @torch.no_grad()
 def heat(tensor: Tensor, *, rows: int = 24, columns: int = 64, mean: bool = False) -> Heatmap | None:
-    """Reduce a tensor to at most `rows` x `columns` cells, where it lies; only those are copied to the host.
+    """Reduce a tensor to at most `rows` x `columns` cells on its device; only the cells are copied to the host.
 
-    All dimensions but the last run downwards; a single row is folded into several. None for an empty tensor.
+    All dimensions but the last run downwards; a single row is wrapped into several. None for an empty tensor.
     """
     matrix = tensor.detach()
     matrix = matrix.reshape(-1, matrix.shape[-1]) if matrix.dim() > 1 and matrix.numel() else matrix.reshape(1, -1)
@@ -57,7 +60,7 @@ def heat(tensor: Tensor, *, rows: int = 24, columns: int = 64, mean: bool = Fals
 
 
 def coarser(found: Heatmap, rows: int, columns: int) -> Heatmap:
-    """The same picture in at most `rows` x `columns` cells. Means are weighed as if all blocks were of one size."""
+    """The same heat map in at most `rows` x `columns` cells. Means are taken as if all blocks were the same size."""
     cells = np.stack([_merged(found.cells[first:last], 0, found.of) for first, last in _blocks(len(found.cells), rows)])
     cells = np.stack(
         [_merged(cells[:, first:last], 1, found.of) for first, last in _blocks(cells.shape[1], columns)], 1
@@ -66,7 +69,7 @@ def coarser(found: Heatmap, rows: int, columns: int) -> Heatmap:
 
 
 def _bands(matrix: Tensor, rows: int, columns: int) -> Iterator[Tensor]:
-    """The parts (n, width) that make a row of cells each."""
+    """The parts of a matrix (n, width) that become a row of cells each."""
     if len(matrix) > 1:
         yield from (matrix[first:last] for first, last in _blocks(len(matrix), rows))
         return
@@ -104,7 +107,7 @@ def _blocks(length: int, most: int) -> list[tuple[int, int]]:
 
 
 def _scale(cells: np.ndarray[Any, Any]) -> tuple[float, float, int]:
-    """The scale of the shades, the largest magnitude, and how many cells are beyond the scale."""
+    """The fields `scale`, `largest` and `beyond` of a heat map."""
     magnitudes = np.abs(cells[np.isfinite(cells)])
     if not magnitudes.size:
         return 0.0, 0.0, 0

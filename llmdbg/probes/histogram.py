@@ -1,4 +1,4 @@
-"""How the values of a tensor are spread: counts in equal bins between its least and its largest finite value."""
+"""How the values of a tensor are distributed: counts in equal bins between its least and largest finite value."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """`counts[i]` values lie in the i-th of equal bins from `low` to `high`. What is not finite is in no bin."""
+    """Counts of values in bins of equal width. Values that are not finite are in no bin."""
 
     counts: tuple[int, ...]
+    """How many values are in each bin, from `low` to `high`."""
     low: float
+    """The least finite value."""
     high: float
+    """The largest finite value."""
 
 
 @torch.no_grad()
 def histogram(tensor: Tensor, bins: int = 32) -> Histogram | None:
-    """Count the finite values of `tensor` in `bins` bins, in float32. None where there are none.
+    """Count the finite values of `tensor` in `bins` bins, in float32. None if there are none.
 
     Two small copies to the host: one for the range, one for the counts.
     """
@@ -40,7 +43,7 @@ def histogram(tensor: Tensor, bins: int = 32) -> Histogram | None:
         counts = torch.zeros(bins, dtype=torch.int64)
         counts[bins // 2] = int(finite.sum())
         return Histogram(tuple(counts.tolist()), low, high)
-    # The span of the largest float32 values is no float32: the place of a value is found in halves of it.
+    # `high - low` can overflow float32, so the place of a value is computed from halves.
     place = (values / 2 - low / 2) / (high / 2 - low / 2)
     index = (place.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0) * bins).long().clamp(0, bins - 1)
     counts = torch.bincount(index[finite], minlength=bins)

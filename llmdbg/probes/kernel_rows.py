@@ -1,15 +1,15 @@
-"""One query's row of attention weights, from what an attention's kernel was called with.
+"""One query's row of attention weights, computed from the arguments of the attention's kernel.
 
-- `scaled_dot_product_attention` gives softmax(q kᵀ · scale + mask) v; its own `is_causal` has query i see keys 0 to i
-  (the formula stands in torch's documentation of it).
-- A softmax is heard as what came out of it: the weights themselves.
-- A kernel of transformers' `AttentionInterface` is taken at its arguments: the product is scaled, then soft-capped
-  (`softcap`), biased (`position_bias`), masked, and set beside learned sinks (`s_aux`). Without a mask of its own for
-  every query, the last query sees the last key and no key later, or as many as `sliding_window` says.
-- Where the kernel's output is there it is held against weights · values: a kernel that means something else by its
-  arguments is refused, not told wrong.
+- `scaled_dot_product_attention` computes softmax(q kᵀ · scale + mask) v; with `is_causal`, query i sees keys 0 to i
+  (the formula in torch's documentation).
+- Of a softmax, the output itself is captured: these are the weights.
+- For a kernel of transformers' `AttentionInterface`, the arguments are interpreted: the product is scaled, soft-capped
+  (`softcap`), biased (`position_bias`), masked, and extended by learned sinks (`s_aux`). Without a mask for each query,
+  the last query sees the last key and all before it, or as many as `sliding_window` says.
+- If the kernel's output was captured, it is compared with weights · values. The weights of a kernel that interprets its
+  arguments differently are not shown, rather than shown wrongly.
 
-Everything is worked out on the device, in float32 or wider.
+Everything is computed on the device, in float32 or wider.
 """
 
 from __future__ import annotations
@@ -31,47 +31,48 @@ _UNITS, _LEAST_TOLERANCE = 8, 1e-3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelRow:
-    """A query's weights (heads, keys + sinks) float32, on the device.
-
-    `difference` is how far weights · values is from what the kernel gave, as a part of the latter's largest value, a
-    tensor of one number; None where there was no output to hold it against. Beyond `tolerance` (8 units in the last
-    place of the kernel's dtype, and never less than 0.001) the two are not the same.
-    """
+    """A query's weights, on the device."""
 
     kernel: str
+    """The kernel's name, for people."""
     weights: Tensor
+    """(heads, keys + sinks) float32."""
     sinks: int
+    """How many columns at the end are learned sinks: 0 or 1."""
     difference: Tensor | None
+    """How far weights · values is from the kernel's output, relative to the output's largest value, as a tensor of one
+    number; None if there is no output to compare with."""
     tolerance: float
+    """The largest difference that rounding explains: 8 units in the last place of the dtype, at least 0.001."""
 
 
 class _Unreadable(Exception):  # noqa: N818
-    """Why a call does not say what is asked; never leaves this file."""
+    """Why a row cannot be computed from a call. Never leaves this file."""
 
 
 def rows(calls: Sequence[KernelCall], index: int, length: int) -> tuple[KernelRow, ...] | str:
-    """The row of query `index` of the `length` an attention ran over, for each call; or one line that says why not.
+    """The row of query `index` out of the `length` queries of an attention, for each call; or a line that says why not.
 
-    Waits for nothing, so that it may be called inside the forward.
+    Does not wait for the device, so it may be called inside the forward.
     """
     if index < 0:
-        return "the prompt was fed in several pieces, and only positions of the last piece can be told"
+        return "the prompt was fed in several pieces, and only positions of the last piece can be shown"
     calls = [call for call in calls if call.weights is None or _queries(call.weights) in (1, length)] or calls
     if not calls:
-        return "it called no kernel of attention: no softmax over keys, and none that transformers knows of"
+        return "it called no attention kernel: neither a softmax over keys nor one that transformers knows"
     try:
         return tuple(_row(call, index, length) for call in calls)
     except _Unreadable as reason:
         return str(reason)
     except (RuntimeError, IndexError, ValueError) as error:
-        # Shapes that nothing here expects must not fail the model's forward.
+        # Unexpected shapes must not make the model's forward fail.
         text = " ".join(str(error).split())[:120]
-        return f"what its kernel {calls[0].kernel} was called with is not understood ({text})"
+        return f"the arguments of its kernel {calls[0].kernel} are not understood ({text})"
 
 
 def _row(call: KernelCall, index: int, length: int) -> KernelRow:
     if call.weights is not None:
-        return _heard_row(call, call.weights, index, length)
+        return _softmax_row(call, call.weights, index, length)
     if call.query is None or call.key is None or call.value is None:
         raise _Unreadable(f"its kernel {call.kernel} was called without queries, keys or values")
     query, key, value = (_with_batch(each) for each in (call.query, call.key, call.value))
@@ -89,21 +90,21 @@ def _row(call: KernelCall, index: int, length: int) -> KernelRow:
     count = 0 if sinks is None else 1
     made = _product(weights[:, : weights.shape[1] - count], value[0].to(wide))
     tolerance = max(_LEAST_TOLERANCE, _UNITS * torch.finfo(query.dtype).eps)
-    return KernelRow(_told(call), weights.float(), count, _difference(made, call, at), tolerance)
+    return KernelRow(_kernel_name(call), weights.float(), count, _difference(made, call, at), tolerance)
 
 
-def _heard_row(call: KernelCall, weights: Tensor, index: int, length: int) -> KernelRow:
-    """Out of a softmax: (1, heads, queries, keys), or (heads, queries, keys)."""
+def _softmax_row(call: KernelCall, weights: Tensor, index: int, length: int) -> KernelRow:
+    """The row of a softmax's output: (1, heads, queries, keys), or (heads, queries, keys)."""
     weights = _with_batch(weights)
     at = _place(weights.shape[2], index, length)
     if at is None:
         raise _Unreadable(f"its softmax had {weights.shape[2]} rows, and it ran over one position")
     found = weights[0, :, at].float()
     sinks = 1 if call.scores is not None and found.shape[-1] - call.scores == 1 else 0
-    return KernelRow(_told(call), found, sinks, None, 0.0)
+    return KernelRow(_kernel_name(call), found, sinks, None, 0.0)
 
 
-def _told(call: KernelCall) -> str:
+def _kernel_name(call: KernelCall) -> str:
     name = "softmax (eager)" if call.kernel == _SOFTMAX else "sdpa" if call.kernel == _FUSED else call.kernel
     return name if call.within is None else f"{name} in {call.within}"
 
@@ -116,20 +117,22 @@ def _with_batch(tensor: Tensor) -> Tensor:
     while tensor.dim() < 4:
         tensor = tensor[None]
     if tensor.shape[0] != 1:
-        raise _Unreadable(f"its kernel ran over {tensor.shape[0]} sequences, and one is what can be told")
+        raise _Unreadable(f"its kernel ran over {tensor.shape[0]} sequences, and only one can be shown")
     return tensor
 
 
 def _place(queries: int, index: int, length: int) -> int | None:
-    """Which of a kernel's queries is the one asked for. None where its queries are all heads of one position."""
+    """Which of a kernel's queries is the one asked for; None if its queries are all heads of one position."""
     if queries == length:
         return index
     if length == 1:
-        # The query heads that share a key head may be handed over as if they were positions.
+        # Query heads that share a key head may be passed as if they were positions.
         return None
     if index == length - 1:
         return queries - 1
-    raise _Unreadable(f"its kernel had {queries} of the forward's {length} queries: only the last position can be told")
+    raise _Unreadable(
+        f"its kernel had {queries} of the forward's {length} queries: only the last position can be shown"
+    )
 
 
 def _heads(tensor: Tensor, at: int | None) -> Tensor:
@@ -138,7 +141,7 @@ def _heads(tensor: Tensor, at: int | None) -> Tensor:
 
 
 def _biased(call: KernelCall, scores: Tensor, at: int | None, queries: int) -> Tensor:
-    """The scaled products (heads, keys) as the softmax gets them."""
+    """Cap, bias and mask the scaled products (heads, keys), as they go into the softmax."""
     keys, row = scores.shape[-1], queries - 1 if at is None else at
     if call.kernel == _FUSED:
         scores = _masked(scores, call.mask, at)
@@ -152,7 +155,7 @@ def _biased(call: KernelCall, scores: Tensor, at: int | None, queries: int) -> T
     if isinstance(call.mask, Tensor) and call.mask.dim() > 2:
         return _masked(scores, call.mask, at)
     if isinstance(call.mask, Tensor):
-        # One row for the whole sequence says where there is padding, and nothing else.
+        # A mask with one row for the whole sequence only says where there is padding.
         scores = scores.masked_fill(call.mask[0, -keys:] == 0, -torch.inf)
     elif call.mask is not None:
         raise _Unreadable(f"its kernel {call.kernel} was called with a mask of its own, a {type(call.mask).__name__}")
@@ -165,7 +168,7 @@ def _biased(call: KernelCall, scores: Tensor, at: int | None, queries: int) -> T
 
 
 def _masked(scores: Tensor, mask: Tensor | None, at: int | None) -> Tensor:
-    """With a mask that says of every query what it may see: True, or a number to add."""
+    """Apply a mask that says for every query what it may see: True, or a number to add."""
     if mask is None:
         return scores
     found = _mask_row(mask, at, scores.shape[-1])
@@ -173,7 +176,7 @@ def _masked(scores: Tensor, mask: Tensor | None, at: int | None) -> Tensor:
 
 
 def _without_later(scores: Tensor, seen: int) -> Tensor:
-    """Without the keys behind the first `seen`."""
+    """Mask all keys after the first `seen`."""
     return scores.masked_fill(_position(scores) >= seen, -torch.inf)
 
 
@@ -192,7 +195,7 @@ def _mask_row(mask: Tensor, at: int | None, keys: int) -> Tensor:
 
 
 def _block_mask_row(mask: Any, heads: int, row: int, keys: int) -> Tensor:
-    """(heads, keys) of which keys a query sees, asked of flex attention's own mask function."""
+    """(heads, keys): which keys a query sees, according to flex attention's own mask function."""
     head, key = (torch.arange(count, device=mask.kv_num_blocks.device) for count in (heads, keys))
     zero = key.new_zeros(())
 
@@ -204,7 +207,7 @@ def _block_mask_row(mask: Any, heads: int, row: int, keys: int) -> Tensor:
 
 
 def _softmax(scores: Tensor) -> Tensor:
-    """A query that may see no key reads nothing, as torch's kernels have it."""
+    """Softmax in which a query that can see no key reads nothing, as in torch's kernels."""
     nothing = torch.isneginf(scores).all(dim=-1, keepdim=True)
     return torch.softmax(scores, dim=-1).masked_fill(nothing, 0.0)
 
@@ -219,6 +222,6 @@ def _difference(made: Tensor, call: KernelCall, at: int | None) -> Tensor | None
     if call.output is None:
         return None
     output = _with_batch(call.output)
-    # Functions of the interface give (1, queries, heads, width).
+    # Functions of the interface return (1, queries, heads, width).
     gave = (_heads(output, at) if call.kernel == _FUSED else output[0, -1 if at is None else at]).to(made.dtype)
     return (made - gave).abs().max() / gave.abs().max().clamp_min(torch.finfo(gave.dtype).tiny)

@@ -1,7 +1,7 @@
-"""What a KV cache holds, layer by layer: read off the cache object itself, whose layers say what they keep.
+"""What a KV cache holds, layer by layer, read off the cache object itself.
 
-A layer is known by its public attributes (`max_cache_len`, `sliding_window`, `conv_states`), not by its class, so that
-a cache of the user's own is read the same way. Nothing is computed on the device but norms and rotary angles.
+A layer is recognised by its public attributes (`max_cache_len`, `sliding_window`, `conv_states`), not by its class, so
+that a user's own cache is read in the same way. Only norms and rotary angles are computed on the device.
 """
 
 from __future__ import annotations
@@ -22,90 +22,113 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CachedTensor:
-    """One tensor that a cache layer keeps: `name` is `keys`, `values`, or which state it is."""
+    """One tensor that a cache layer keeps."""
 
     name: str
+    """`keys`, `values`, or the name of a state."""
     shape: tuple[int, ...]
     dtype: str
     device: str
     bytes: int
+    """The size of its elements, whatever storage they share."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheLayer:
-    """What the cache keeps of one layer.
-
-    `kind` is full, sliding, static, static sliding, quantised, state, one of these `+ state`, or none. `first` to
-    `last` are the positions held, None where there are none. A `window` keeps that many positions in sight, `dropped`
-    says how many have left it, and `drops_next` which one the next token drives out. From the focus `sees_from` is the
-    first position in sight. `padding` of the positions held are padding. `bytes` are those of the tensors, `storage`
-    those of the memory they keep from being freed, `growth` what one more token adds, None where that is not known.
-    """
+    """What the cache keeps for one layer."""
 
     layer: int
+    """The layer's number, from 0."""
     kind: str
+    """full, sliding, static, static sliding, quantised, state, one of these `+ state`, or none."""
     first: int | None
+    """The first position held; None if there is none."""
     last: int | None
+    """The last position held; None if there is none."""
     window: int | None
+    """How many positions a sliding window spans; None without one."""
     dropped: int
+    """How many positions the cache has already dropped."""
     drops_next: int | None
+    """The position that the next token displaces; None if it displaces none."""
     sees_from: int | None
+    """The first held position that the focus can read; None if none is held."""
     padding: int
+    """How many of the held positions are padding."""
     capacity: int | None
+    """How many positions there is room for; None if the cache grows."""
     bytes: int
+    """The size of the tensors."""
     storage: int
+    """The memory that the tensors keep allocated: more than `bytes` if one is a view of something larger."""
     growth: int | None
+    """Bytes that one more token adds; None if that is not known."""
     tensors: tuple[CachedTensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RotaryAngles:
-    """How the queries and keys of one position are turned, from what the model's own rotary module gave.
+    """The angles by which one position's queries and keys are rotated, from the model's own rotary module."""
 
-    `angles` are in radians, from -π to π, one for each frequency, in the model's own order. `heard_at` is the address
-    of the stage whose numbers these are: the rotary module, or a layer that was given what it made.
-    """
-
-    heard_at: str
+    read_at: str
+    """The address of the stage they were read at: the rotary module, or a layer that was passed its output."""
     position_id: int | None
+    """The position id that the model uses; None if it is not known."""
     angles: tuple[float, ...]
+    """In radians, from -π to π, one for each frequency, in the model's own order."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheMap:
-    """The whole cache. `positions` says how positions are told apart, and `rotation` by which angles, if by any."""
+    """The whole cache, as seen from the focus."""
 
     cache: str
+    """The cache's class name."""
     layers: tuple[CacheLayer, ...]
     bytes: int
+    """The size of all tensors."""
     storage: int
+    """The memory that they keep allocated."""
     growth: int | None
+    """Bytes that one more token adds to all layers; None if that is not known."""
     position: int
+    """The focus."""
     text: str
+    """Its token."""
     padding: int
+    """How many of the first positions are padding."""
     positions: str
+    """How the model encodes positions, for people."""
     rotation: RotaryAngles | None
+    """The rotary angles of the focus; None if there are none or they were not captured."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CacheLayerDetail:
-    """One layer in detail: the norms over all heads of the keys and values of each position held, from `first` on.
-
-    Both are (positions,) float32, and empty where the layer keeps none that can be read.
-    """
+    """One layer of the cache in detail, as seen from the focus."""
 
     cache: str
+    """The cache's class name."""
     layer: CacheLayer
     position: int
+    """The focus."""
     text: str
+    """Its token."""
     positions: str
+    """How the model encodes positions, for people."""
     rotation: RotaryAngles | None
+    """The rotary angles of the focus; None if there are none or they were not captured."""
     key_norms: NDArray[np.float32] = field(repr=False)
+    """(positions,) float32: the L2 norm over all heads of each held position's keys; empty if they cannot be read."""
     value_norms: NDArray[np.float32] = field(repr=False)
+    """The same for its values."""
 
 
 def layer_cache(layer: Any, index: int, *, position: int, padding: int) -> CacheLayer:
-    """What one layer of a transformers cache holds, seen from the focus `position`; the first `padding` are padding."""
+    """What one layer of a transformers cache holds, as seen from the focus `position`.
+
+    The first `padding` positions of the sequence are padding.
+    """
     tensors = dict(_tensors(layer))
     fed = _fed(layer) if "keys" in tensors or _is_quantised(layer) else 0
     capacity, window = _whole(layer, "max_cache_len"), _window(layer)
@@ -136,7 +159,7 @@ def layer_cache(layer: Any, index: int, *, position: int, padding: int) -> Cache
 
 
 def norms(layer: Any, held: CacheLayer) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The norms over all heads of the keys and the values of each position held, in float32. One copy to the host."""
+    """The norms of each held position's keys and values, (positions,) float32 each. One copy to the host."""
     kept: list[Any] = [getattr(layer, name, None) for name in ("keys", "values")]
     both = [tensor for tensor in kept if _readable(layer, tensor)]
     if held.first is None or held.last is None or len(both) != 2:
@@ -147,17 +170,17 @@ def norms(layer: Any, held: CacheLayer) -> tuple[NDArray[np.float32], NDArray[np
     return host[0], host[1]
 
 
-def rotation(heard_at: str, numbers: Tensor, *, has_position: bool) -> RotaryAngles:
-    """Make angles of the rows of cos and sin, as `rotary_row` has them: atan2(sin, cos). One copy to the host."""
+def rotation(read_at: str, numbers: Tensor, *, has_position: bool) -> RotaryAngles:
+    """The angles atan2(sin, cos) from what `rotary_row` returned. One copy to the host."""
     host = numbers.cpu()
     position_id = int(host[0]) if has_position else None
     cos, sin = host[1:].chunk(2)
     pairs = torch.atan2(sin, cos)[_distinct(cos, sin)]
-    return RotaryAngles(heard_at, position_id, tuple(pairs.tolist()))
+    return RotaryAngles(read_at, position_id, tuple(pairs.tolist()))
 
 
 def rotary_row(cos: Tensor, sin: Tensor, position_ids: Tensor | None, index: int) -> Tensor:
-    """The position's id (-1 if not known), cos and sin of query `index`, as one float32 tensor on the device."""
+    """The position id (-1 if not known), cos and sin of query `index`, as one float32 tensor on the device."""
     rows = [_row(each, index) for each in (cos, sin)]
     place = rows[0].new_full((1,), -1)
     if position_ids is not None and position_ids.dim() > 0:
@@ -172,7 +195,7 @@ def _row(tensor: Tensor, index: int) -> Tensor:
 
 
 def _distinct(cos: Tensor, sin: Tensor) -> slice:
-    """Which entries are frequencies of their own: models lay each out twice, in halves or side by side."""
+    """Which entries are distinct frequencies: models store each one twice, in two halves or side by side."""
     half = cos.shape[0] // 2
     for first, second in ((slice(0, half), slice(half, None)), (slice(0, None, 2), slice(1, None, 2))):
         if 2 * half == cos.shape[0] and torch.equal(cos[first], cos[second]) and torch.equal(sin[first], sin[second]):
@@ -181,7 +204,7 @@ def _distinct(cos: Tensor, sin: Tensor) -> slice:
 
 
 def _tensors(layer: Any) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor a layer keeps, by name. One that has nothing in it yet is none."""
+    """Every tensor a layer keeps, by name, except those that are still empty."""
     for name in ("keys", "values"):
         if isinstance(tensor := getattr(layer, name, None), Tensor) and tensor.numel():
             yield name, tensor
@@ -196,7 +219,7 @@ def _tensors(layer: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _packed(layer: Any) -> Iterator[tuple[str, Tensor]]:
-    """What a quantised layer keeps besides: the packed numbers and what unpacks them."""
+    """What a quantised layer also keeps: the packed numbers and what is needed to unpack them."""
     for name, value in vars(layer).items():
         if name in ("keys", "values", "cumulative_length"):
             continue
@@ -221,7 +244,7 @@ def _whole(layer: Any, name: str) -> int | None:
 
 
 def _window(layer: Any) -> int | None:
-    """How many positions are in sight at once. A static window is as long as its buffer."""
+    """How many positions can be seen at once; None without a window. A static window is as long as its buffer."""
     return _whole(layer, "sliding_window") or (_whole(layer, "max_cache_len") if _slides(layer) else None)
 
 
@@ -230,7 +253,7 @@ def _slides(layer: Any) -> bool:
 
 
 def _kept(layer: Any, fed: int, capacity: int | None) -> int:
-    """How many positions are held: those fed, or as many as there is room for."""
+    """How many positions are held: all that were fed, or as many as there is room for."""
     if capacity is not None:
         return min(fed, capacity)
     keys = getattr(layer, "keys", None)
@@ -240,7 +263,7 @@ def _kept(layer: Any, fed: int, capacity: int | None) -> int:
 
 
 def _most_kept(capacity: int | None, window: int) -> int:
-    """A window that grows by concatenation keeps no place for the token to come."""
+    """How many positions a full window holds. One that grows by concatenation leaves room for the next token."""
     return window - 1 if capacity is None else capacity
 
 
@@ -254,7 +277,7 @@ def _kind(layer: Any, capacity: int | None, window: int | None) -> str:
 
 
 def _growth(layer: Any, tensors: dict[str, Tensor], kept: int, capacity: int | None, window: int | None) -> int | None:
-    """Bytes that one more token adds."""
+    """Bytes that one more token adds; None if that is not known."""
     if _is_quantised(layer):
         return None
     if capacity is not None or "keys" not in tensors or not kept:
@@ -265,7 +288,7 @@ def _growth(layer: Any, tensors: dict[str, Tensor], kept: int, capacity: int | N
 
 
 def _storage(tensors: dict[str, Tensor]) -> int:
-    """Bytes of the memory behind the tensors. A view of a larger tensor keeps all of that."""
+    """Bytes of the memory that the tensors keep allocated. A view keeps all of the tensor it is a view of."""
     found = {}
     for tensor in tensors.values():
         try:

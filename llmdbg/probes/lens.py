@@ -1,10 +1,10 @@
-"""What a model would say if it stopped in the middle: the logit lens (nostalgebraist 2020).
+"""What a model would say if it stopped halfway: the logit lens (nostalgebraist 2020).
 
-The residual stream of a position goes through the model's own final norm and head, as if the layers still to come
-added nothing. Between the two, and behind the head, models do a little more: a projection to the width of the head
-(OPT), a scale (Cohere, Granite), a soft cap (Gemma 2). What is done is read off the modules' shapes and off what the
-configuration declares; whether that is all is settled by `verified_against`, once per model: the last layer's output
-must give the model's own logits.
+The residual stream of a position goes through the model's own final norm and head, as if the remaining layers added
+nothing. Between the two, and after the head, some models do a little more: a projection to the width of the head (OPT),
+a scale (Cohere, Granite), a soft cap (Gemma 2). Which of these it does is read off its modules' shapes and its
+configuration. Whether that is all is checked by `verified_against`, once per model: the last layer's output must give
+the model's own logits.
 """
 
 from __future__ import annotations
@@ -32,34 +32,37 @@ _SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap")
 _LEAST_TOLERANCE = 1e-4
 
 UNVERIFIED = (
-    "this model does more behind its last layer than its final norm and head do: candidates begin at `logits`, and no "
-    "lens shows what it would say before"
+    "this model does more after its last layer than its final norm and head do, so there is no lens to show what it "
+    "would say before `logits`"
 )
-"""What to tell the user where `Lens.verified_against` says no."""
+"""The message for a model whose lens is not verified."""
 
 
 @dataclass(frozen=True, eq=False)
 class Lens:
-    """From the residual stream to the next token's scores, by the model's own modules.
-
-    `width` is the size of the residual stream. `norm` is None for a model without a final norm, `projection` for one
-    whose head is as wide as its residual stream.
-    """
+    """The way from the residual stream to the next token's scores, through the model's own modules."""
 
     width: int
+    """The width of the residual stream."""
     norm: nn.Module | None
+    """The final norm; None for a model without one."""
     projection: nn.Module | None
+    """What brings vectors to the width of the head; None if the head is as wide as the residual stream."""
     head: nn.Module
+    """The output head."""
     factor: float = 1.0
+    """What the head's scores are multiplied by."""
     divisor: float = 1.0
+    """What the head's scores are divided by."""
     soft_cap: float | None = None
+    """The limit of the soft cap on the scores; None without one."""
 
     def reads(self, output: Tensor) -> bool:
-        """Whether a stage's output has the shape of the residual stream: (…, width), of floating point."""
+        """Whether a stage's output has the shape of the residual stream: (…, width), floating point."""
         return output.dim() >= 2 and output.shape[-1] == self.width and output.is_floating_point()
 
     def last_position(self, output: Tensor, length: int) -> Tensor | None:
-        """The residual (1, width) of the last of `length` positions a stage ran over, None where it has none."""
+        """The residual (1, width) of the last of the `length` positions a stage ran over; None if it has none."""
         axis = position_axis(output, length) if self.reads(output) else None
         if axis is None:
             return None
@@ -70,7 +73,7 @@ class Lens:
     def logits(self, residual: Tensor, *, normed: bool = False) -> Tensor:
         """The scores of the next token at each of n positions: (n, vocabulary) float32 on the head's device.
 
-        `residual` is (n, width); `normed` says that it is the final norm's own output. One matrix product, no wait.
+        `residual` is (n, width); with `normed` it is the final norm's own output. One matrix product, without waiting.
         """
         hidden = residual
         steps = (None if normed else self.norm, self.projection, self.head)
@@ -81,14 +84,14 @@ class Lens:
 
     @torch.no_grad()
     def normed(self, residual: Tensor) -> Tensor:
-        """What the final norm makes of each of n residual vectors (n, width); they themselves where there is none."""
+        """The final norm applied to n residual vectors (n, width); unchanged if there is no norm."""
         return residual if self.norm is None else _run(self.norm, residual)
 
     def verified_against(self, residual: Tensor, logits: Tensor) -> bool:
         """Whether the last layer's output (n, width) gives the model's own logits (n, vocabulary).
 
-        They may differ by two roundings of the largest logit in the residual's dtype: a head may add up in another
-        order for one position than for many. Waits for the device.
+        They may differ by two roundings of the largest logit in the residual's dtype, since a head may add up in a
+        different order for one position than for many. Waits for the device.
         """
         if not self.reads(residual):
             return False
@@ -101,7 +104,7 @@ class Lens:
         return torch.allclose(ours, theirs, rtol=0, atol=tolerance * float(largest), equal_nan=True)
 
     def _finished(self, scores: Tensor) -> Tensor:
-        """What the model does to the head's output, in the head's own dtype as the model does it."""
+        """Scale and cap the head's output in the head's own dtype, as the model does."""
         if self.factor != 1.0:
             scores = scores * self.factor
         if self.divisor != 1.0:
@@ -112,13 +115,16 @@ class Lens:
 
 
 def build_lens(model: PreTrainedModel, anatomy: Anatomy) -> Lens:
-    """The lens of a model. Raises LensError, saying why, where it can have none.
+    """The lens of a model, still to be checked by `Lens.verified_against`.
 
-    That it is right is for `Lens.verified_against` to say.
+    Raises LensError if the model has no head, does not say how wide its residual stream is, or has a final norm,
+    projection or head that is made of several modules.
     """
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Module):
-        raise LensError("this model has no head that turns a residual stream into scores: candidates begin at `logits`")
+        raise LensError(
+            "this model has no head that turns its residual stream into scores: candidates begin at `logits`"
+        )
     config = model.config.get_text_config(decoder=True)
     width = getattr(config, "hidden_size", None)
     if not isinstance(width, int):
@@ -127,8 +133,10 @@ def build_lens(model: PreTrainedModel, anatomy: Anatomy) -> Lens:
     projection = _projection(anatomy, width, head)
     for module in (norm, projection, head):
         if module is not None and next(module.children(), None) is not None:
-            # Calling one would run the hooks of what is inside, and stop there.
-            raise LensError(f"this model's {type(module).__name__} is made of several modules: no lens goes through it")
+            # Calling it would run the debugger's hooks on the modules inside, and stop there.
+            raise LensError(
+                f"this model's {type(module).__name__} is made of several modules, and the lens cannot go through it"
+            )
     return Lens(
         width,
         norm,
@@ -141,15 +149,15 @@ def build_lens(model: PreTrainedModel, anatomy: Anatomy) -> Lens:
 
 
 def _run(module: nn.Module, hidden: Tensor) -> Tensor:
-    """What a module makes of `hidden`, on the module's device.
+    """Apply a module to `hidden`, on the module's device.
 
-    `forward` and not a call, which would run the debugger's own hooks: they would stop inside the lens. Accelerate's
-    hooks (weights brought from elsewhere) are part of `forward`.
+    This calls `forward`, because calling the module would run the debugger's own hooks and stop inside the lens.
+    Accelerate's hooks (for offloaded weights) are part of `forward`.
     """
     weight = getattr(module, "weight", None)
     if isinstance(weight, torch.Tensor) and weight.device.type != "meta":
         hidden = hidden.to(weight.device)
-        # A norm may work in its own precision; a product takes one dtype. A quantised weight's is no float.
+        # A norm may compute in its own precision; a matrix product needs one dtype. Quantised weights are not float.
         if isinstance(module, nn.Linear) and weight.is_floating_point():
             hidden = hidden.to(weight.dtype)
     result: Tensor = module.forward(hidden)
@@ -157,7 +165,7 @@ def _run(module: nn.Module, hidden: Tensor) -> Tensor:
 
 
 def _projection(anatomy: Anatomy, width: int, head: nn.Module) -> nn.Module | None:
-    """What takes the residual stream to a head of another width: the last module outside the layers that fits."""
+    """What brings the residual stream to a head of another width: the last fitting module outside the layers."""
     wanted = getattr(head, "in_features", width)
     if wanted == width:
         return None
@@ -171,7 +179,7 @@ def _projection(anatomy: Anatomy, width: int, head: nn.Module) -> nn.Module | No
 
 
 def _declared(config: Any, names: tuple[str, ...]) -> Iterator[float]:
-    """The numbers a configuration gives under these names."""
+    """The numbers that a configuration has under these names."""
     for name in names:
         value = getattr(config, name, None)
         if isinstance(value, (int, float)) and not isinstance(value, bool):

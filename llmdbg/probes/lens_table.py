@@ -1,7 +1,7 @@
 """What every layer so far would say if generation stopped there: the logit lens (nostalgebraist 2020), as a table.
 
-All rows go through the model's final norm and head together, in one matrix product; candidates and ranks are found on
-the device, and everything comes to the host in one copy.
+All rows go through the model's final norm and head together, in one matrix product. Candidates and ranks are computed
+on the device, and everything comes to the host in one copy.
 """
 
 from __future__ import annotations
@@ -27,47 +27,60 @@ class LensCandidate:
     text: str
     logit: float
     prob: float
+    """From 0 to 1; NaN in a row whose scores are not finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class FollowedToken:
-    """Where a token that is followed stands in a row. `rank` counts from 1; tokens with equal scores share one."""
+    """The rank and probability of a followed token in a row."""
 
     id: int
     text: str
     rank: int
+    """1 for the likeliest; tokens with equal scores share a rank."""
     logit: float
     prob: float
+    """From 0 to 1; NaN in a row whose scores are not finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class LensRow:
-    """What the model would say after `address`; `entropy` in nats. The likeliest come first in `top`."""
+    """What the model would say after one stage."""
 
     address: str
+    """The stage."""
     layer: int | None
+    """The number of its layer; None outside the layers."""
     top: tuple[LensCandidate, ...]
+    """The likeliest tokens, the likeliest first."""
     entropy: float
+    """In nats; NaN if the scores are not finite."""
     followed: tuple[FollowedToken, ...]
+    """The followed tokens, in the same order in every row."""
 
 
 @dataclass(frozen=True, slots=True)
 class LensTable:
-    """The lens over all that has run. `position` is the token position it reads from.
+    """The lens at one position, for every stage that has run.
 
-    The first of the followed tokens is the `prediction`: the token the user named, the one that was chosen, or else the
-    likeliest of the last row. It is at rank 1 for the first time in row `first`, and in every row from `stays` on; both
-    are None where it is not. `model` says that the last row is the model's own logits, bitwise. A row with a score that
-    is NaN or +inf has no probabilities (NaN), leads to nothing, and is named in `notes`.
+    A row with a score that is NaN or +inf has no probabilities (NaN), has no leader, and is mentioned in `notes`.
     """
 
     position: int
+    """The position whose vectors are read."""
     rows: tuple[LensRow, ...]
+    """One for each stage, in the order they ran."""
     prediction: FollowedToken | None
+    """The first followed token, as it stands in the last row: the one the user named, the one that was chosen, or else
+    the likeliest of the last row. None without rows."""
     first: str | None
+    """The address of the first row in which the prediction has rank 1; None if it never has."""
     stays: str | None
+    """The address from which on the prediction has rank 1 in every row; None if it has not in the last."""
     model: bool
+    """Whether the last row is the model's own logits, bitwise."""
     notes: tuple[str, ...] = ()
+    """Sentences the user should read."""
 
 
 def lens_table(
@@ -82,10 +95,11 @@ def lens_table(
     follow: Sequence[int] = (),
     notes: tuple[str, ...] = (),
 ) -> LensTable:
-    """Read the next token off residual vectors (width,), by the address of the stage that gave each, in order.
+    """Read the next token off residual vectors (width,), given by the address of their stage, in the order they ran.
 
-    `own` are the model's logits (1, vocabulary) and their stage, for the last row. `follow` are ids to follow; without
-    any, the likeliest of the last row is. Waits for the device, once.
+    `layers` are the layer numbers by address. `own` is the address and the logits (1, vocabulary) of the model itself,
+    for the last row. `follow` are ids to follow; without any, the likeliest of the last row is followed. Waits for the
+    device once.
     """
     addresses = list(residuals)
     device = lens.head.weight.device if isinstance(lens.head.weight, torch.Tensor) else None
@@ -115,18 +129,20 @@ def lens_table(
 
 
 def _read(scores: Tensor, top: int, follow: Sequence[int]) -> list[list[float]]:
-    """For each row of scores (n, vocabulary): entropy in nats, the top's ids, logits and probabilities, and the same
-    with ranks for the followed. Float32 holds every id and rank below 2**24 exactly. Overwrites `scores`.
+    """Reduce scores (n, vocabulary) to a row of numbers each; `_row` reads it. Overwrites `scores`.
 
-    Each pass over all scores costs as much as the next, and memory for a new tensor more: hence two of them at most,
-    and log Σ exp(s) − Σ p·s for −Σ p·log p, which would take a logarithm of every probability.
+    A row is the entropy in nats, the ids, logits and probabilities of the top, and the ids, ranks, logits and
+    probabilities of the followed tokens. float32 holds every id and rank below 2**24 exactly.
+
+    Passes over all scores are what costs here, and allocating new tensors costs more. So at most two are allocated, and
+    the entropy is log Σ exp(s) − Σ p·s rather than −Σ p·log p, which would need the logarithm of every probability.
     """
     ids = scores.new_tensor(list(follow), dtype=torch.int64) if follow else scores[-1].argmax().reshape(1)
     best = scores.topk(top, dim=-1)
     followed = scores[:, ids]
     ranks = torch.stack([(scores > each[:, None]).count_nonzero(dim=-1) for each in followed.unbind(dim=1)], dim=1) + 1
     largest = best.values[:, :1]
-    # A score of minus infinity has no share, and times that it is no number.
+    # A score of minus infinity has a share of 0, and 0 times infinity would be NaN.
     below = scores.sub_(largest).clamp_(min=torch.finfo(scores.dtype).min)
     shares = below.exp()
     total = shares.sum(dim=-1, keepdim=True)
@@ -161,13 +177,13 @@ def _row(address: str, layer: int | None, numbers: list[float], top: int, text_o
 
 
 def _leads(row: LensRow) -> bool:
-    """Whether a row has the prediction at rank 1, with a probability."""
-    told = row.followed[0]
-    return told.rank == 1 and math.isfinite(told.prob)
+    """Whether the prediction has rank 1 in a row, with a finite probability."""
+    prediction = row.followed[0]
+    return prediction.rank == 1 and math.isfinite(prediction.prob)
 
 
 def _stays(table: Sequence[LensRow]) -> str | None:
-    """The first of the rows at the end that have the prediction at rank 1."""
+    """The address from which on the prediction leads in every row; None if it does not lead in the last."""
     stays = None
     for row in reversed(table):
         if not _leads(row):
@@ -177,9 +193,11 @@ def _stays(table: Sequence[LensRow]) -> str | None:
 
 
 def _not_finite(table: Sequence[LensRow]) -> tuple[str, ...]:
-    """A sentence about the rows that say nothing, if there are any."""
+    """A sentence about the rows whose scores are not finite, if there are any."""
     found = [row.address for row in table if not math.isfinite(row.entropy)]
     if not found:
         return ()
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return (f"the scores after {found[0]}{more} are not finite and say nothing: `info nonfinite` finds where it began",)
+    return (
+        f"the scores after {found[0]}{more} are not finite and mean nothing; `info nonfinite` finds where it began",
+    )

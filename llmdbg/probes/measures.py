@@ -1,8 +1,9 @@
-"""What conditions ask of a stage, and no more than that: each name costs its own few kernels, all names one copy.
+"""The quantities that a condition asks for, and only those: each name costs a few kernels, and all names one copy.
 
-- Every number is the one `llmdbg.probes.statistics` and `llmdbg.probes.candidates` would show, computed the same way.
-- Everything is computed in float32 on the tensor's own device, then copied to the host at once: this waits for the
-  device, as a condition must.
+- Every number equals the one that `llmdbg.probes.statistics` or `llmdbg.probes.candidates` shows, and is computed in
+  the same way.
+- Everything is computed in float32 on the tensor's own device and copied to the host at once. This waits for the
+  device, as a condition has to.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _EXTREMES = frozenset({"min", "max", "absmax"})
 _PROBABILITIES = frozenset({"entropy", "top1_prob"})
 
 NamedScalar = tuple[str, "Tensor"]
+"""A quantity's name, and its value as a tensor of one number."""
 
 
 def needs_output(names: Collection[str]) -> bool:
@@ -30,7 +32,7 @@ def needs_output(names: Collection[str]) -> bool:
 
 
 def needs_scores(names: Collection[str]) -> bool:
-    """Whether any of these names is about the next token, so that its scores are needed."""
+    """Whether any of these names is about the next token."""
     return any(map(is_of_prediction, names))
 
 
@@ -42,13 +44,13 @@ def measure(
     tokens: Mapping[str, int] = _NO_TOKENS,
     text_of: Callable[[int], str] = str,
 ) -> dict[str, QuantityValue]:
-    """Measure what `names` ask for. One copy to the host, and none where nothing is to be measured.
+    """Measure the quantities in `names`. One copy to the host, or none if there is nothing to measure.
 
-    `tensor` is a stage's whole output, of any shape and dtype (complex values are measured by their magnitude);
-    `scores` (vocabulary,) or (1, vocabulary) are those of the next token, of the stage itself or of the lens. `tokens`
-    says which id each text in `rank("…")` and `prob("…")` stands for, and `text_of` what text `top1` is.
-    What cannot be known (no tensor, an empty one, no scores, a token the scores do not have) is left out, and so is any
-    name that is not measured, like `layer`.
+    `tensor` is a stage's whole output, of any shape and dtype (complex values are measured by their magnitude).
+    `scores` (vocabulary,) or (1, vocabulary) are those of the next token, from the stage itself or from the lens.
+    `tokens` are the ids of the texts in `rank("…")` and `prob("…")`, and `text_of` is the text of an id, for `top1`.
+    A quantity that cannot be known (without a tensor, with an empty one, without scores, or for a token that the scores
+    do not cover) is left out, and so is any name that is not measured, like `layer`.
     """
     floats: list[NamedScalar] = []
     counts: list[NamedScalar] = []
@@ -67,7 +69,7 @@ def measure(
 
 
 def _as_float32(tensor: Tensor) -> Tensor:
-    # Between two layers every call into torch is a cold one, and costs five times what it does in a loop.
+    # Between two layers, every call into torch is a cold one and costs five times as much as in a loop.
     values = tensor.detach() if tensor.requires_grad else tensor
     if values.dtype is torch.float32:
         return values
@@ -80,12 +82,12 @@ def _numbers(names: Collection[str], values: Tensor) -> Iterator[NamedScalar]:
         yield "min", low
         yield "max", high
     if "mean" in names or "std" in names:
-        # Both at once even for one of them: torch's mean alone adds up in another order, and differs in the last bits.
+        # Both, even if only one is asked for: torch's mean alone adds up in another order and differs in the last bits.
         std, mean = torch.std_mean(values, None, correction=0)
         yield "std", std
         yield "mean", mean
     if "norm" in names:
-        # `vector_norm` takes half the time on the CPU and loses four digits of a large tensor.
+        # `vector_norm` takes half the time on the CPU, but loses four digits on a large tensor.
         yield "norm", values.square().sum().sqrt()
 
 
@@ -114,7 +116,7 @@ def _ranks(names: Collection[str], row: Tensor, tokens: Mapping[str, int]) -> It
         yield "top1", row.argmax()
     for text, id in tokens.items():
         if (name := of_token("rank", text)) in names:
-            # Counted from below, so that a score that is NaN never makes a token the likeliest.
+            # Counted from below, so that a NaN score never makes a token the likeliest.
             yield name, torch.count_nonzero(row <= row[id])
 
 
@@ -124,13 +126,13 @@ def _on_host(floats: list[NamedScalar], counts: list[NamedScalar]) -> dict[str, 
     if len(scalars) <= 1:
         return {name: scalar.item() for name, scalar in scalars}
     devices = [value.device for _, value in scalars]
-    # The layers of a model and its head may be on several devices, and only one that is not the host is waited for.
+    # A model's layers and head may be on several devices; one that is not the host is waited for only once.
     home = next((device for device in devices if device.type != "cpu"), devices[0])
     parts = []
     if floats:
         parts.append(_stacked(floats, home))
     if counts:
-        # Counts travel as bits: float32 could not hold large ones exactly, and a second copy would cost a wait.
+        # Counts are copied as bits: float32 could not hold large ones exactly, and a second copy would wait again.
         parts.append(_stacked(counts, home).view(torch.float32))
     host = (parts[0] if len(parts) == 1 else torch.cat(parts)).cpu().numpy()
     numbers = (*host[: len(floats)].tolist(), *host[len(floats) :].view("int64").tolist())
@@ -144,7 +146,7 @@ def _stacked(scalars: list[NamedScalar], home: torch.device) -> Tensor:
 def _named(
     names: Collection[str], found: Mapping[str, float], text_of: Callable[[int], str], size: int
 ) -> dict[str, QuantityValue]:
-    """What was asked for, from what was copied."""
+    """The quantities that were asked for, from the numbers that were copied."""
     named: dict[str, QuantityValue] = {name: value for name, value in found.items() if name in names}
     if "absmax" in names and "min" in found:
         named["absmax"] = max(abs(found["min"]), abs(found["max"]))

@@ -1,6 +1,6 @@
-"""What a condition may ask for, by name, and what each name means.
+"""The quantities that a condition may use, by name, and what each name means.
 
-No tensor here: a condition can be read, and told from nonsense, before torch is imported.
+There are no tensors here, so that a condition can be parsed and checked before torch is imported.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 from functools import lru_cache
 
 QuantityValue = int | float | str | bool | None
-"""What a name or an expression is worth. None is unknown: it was not measured, or cannot be known here."""
+"""The value of a name or an expression. None is unknown: it was not measured, or cannot be known at this stage."""
 
 OF_OUTPUT = {
     "min": "the least value of the stage's output",
@@ -21,40 +21,40 @@ OF_OUTPUT = {
     "nan": "how many of its values are NaN",
     "inf": "how many of its values are infinite",
 }
-"""Numbers of the whole output, in float32."""
+"""Quantities of a stage's whole output, in float32."""
 
 OF_PREDICTION = {
     "entropy": "Shannon's entropy of the next token's distribution, in nats",
     "top1": "the text of the likeliest next token",
     "top1_prob": "its probability",
 }
-"""What the next token would be: of the scores where there are some, of the lens before."""
+"""Quantities of the next token: from the scores at stages that have them, from the lens before."""
 
 OF_PLACE = {
     "token": "the number of the generated token, from 0",
     "layer": "the number of the decoder layer",
     "phase": '"prefill" or "decode"',
     "stage": "the stage's address",
-    "ms": "what the stage took, in milliseconds",
+    "ms": "how long the stage took, in milliseconds",
 }
-"""Known without looking at a tensor."""
+"""Quantities that are known without looking at a tensor."""
 
 OF_TOKEN = {
-    "rank": "where a token stands among the next ones, 1 for the likeliest",
+    "rank": "a token's rank among the next tokens, 1 for the likeliest",
     "prob": "its probability",
 }
-"""Functions of a token's text: `rank(" Paris")`."""
+"""Functions of a token's text, as in `rank(" Paris")`."""
 
 NAMES = {**OF_OUTPUT, **OF_PREDICTION, **OF_PLACE}
 """Every name that stands alone, with its meaning."""
 
 TEXTS = frozenset({"top1", "phase", "stage"})
-"""The names whose value is a text; that of every other is a number."""
+"""The names whose value is a text. The values of all others are numbers."""
 
 
 @lru_cache(maxsize=1024)
 def of_token(function: str, text: str) -> str:
-    """The name under which `rank` or `prob` of a token's text is measured and looked up: `rank(" Paris")`."""
+    """The name under which `rank` or `prob` of a token is measured and looked up: `rank(" Paris")`."""
     return f"{function}({json.dumps(text, ensure_ascii=False)})"
 
 

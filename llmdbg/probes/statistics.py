@@ -1,7 +1,7 @@
-"""What the numbers of a tensor look like: range, mean, spread, norm, and whether any is not finite.
+"""What the numbers of a tensor look like: range, mean, spread, norm, and how many are not finite.
 
 - Everything is computed in float32 on the tensor's own device, into one small buffer.
-- Reading buffers is one device-to-host copy, however many there are.
+- Reading buffers takes one device-to-host copy, however many there are.
 """
 
 from __future__ import annotations
@@ -24,30 +24,34 @@ _MOST_ALIKE = 256
 
 @dataclass(frozen=True, slots=True)
 class ValueStatistics:
-    """Statistics of some values, in float32: population standard deviation, L2 norm, counts of NaN and infinite.
-
-    A NaN among the values makes min, max, mean, std and norm NaN.
-    """
+    """Statistics of some values, in float32. A NaN among the values makes min, max, mean, std and norm NaN."""
 
     min: float
     max: float
     mean: float
     std: float
+    """The population standard deviation."""
     norm: float
+    """The L2 norm."""
     nan: int
+    """How many values are NaN."""
     inf: int
+    """How many values are infinite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """One tensor at one stop. `focus` describes the vector at position `focus_position` alone, where there is one."""
+    """A tensor at a stop."""
 
     shape: tuple[int, ...]
     dtype: str
     device: str
     numbers: ValueStatistics | None
+    """Over all of its values; None for an empty tensor."""
     focus: ValueStatistics | None = None
+    """Over the vector of the focus position; None if no dimension of the tensor runs over positions."""
     focus_position: int | None = None
+    """The position in the sequence that `focus` describes; None if there is none."""
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -56,11 +60,10 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def statistics(tensor: Tensor, *, first: int, length: int, focus: int | None = None) -> Statistics:
-    """Describe `tensor`, and the vector of one position alone.
+    """The statistics of a whole tensor and of the vector of one position. Waits for the device.
 
-    The forward runs over `length` positions of the sequence from `first` on; the vector described is that of position
-    `focus`, or of the last one when `focus` is None or not among them. It is left out where no dimension of the tensor
-    runs over positions. Waits for the device.
+    The forward runs over `length` positions of the sequence, from `first` on. The vector is that of position `focus`,
+    or of the last position if `focus` is None or not among them. It is left out if no dimension runs over positions.
     """
     axis = position_axis(tensor, length)
     position = None
@@ -82,7 +85,7 @@ def statistics(tensor: Tensor, *, first: int, length: int, focus: int | None = N
 
 
 def position_axis(tensor: Tensor, length: int) -> int | None:
-    """Which dimension runs over token positions: the second of (batch, position, …), or else the one that fits.
+    """Which dimension runs over token positions, None if none does: the second of (batch, position, …) if it fits.
 
     Experts work on (position, …), attention on (batch, head, position, …).
     """
@@ -110,19 +113,19 @@ def _as_float32(tensor: Tensor, *, copy: bool = False) -> Tensor:
 
 
 def _measured(values: Tensor, axis: int | None) -> Tensor:
-    """Statistics over `axis`, or over everything: (9,) for (…) and None, (n, 9) for (n, m) and 1."""
+    """The statistics over `axis`: (n, 9) for values (n, m) and axis 1; or over everything: (9,) for None."""
     low, high = torch.aminmax(values) if axis is None else torch.aminmax(values, dim=axis)
     std, mean = torch.std_mean(values, axis, correction=0)
-    # torch sums in cascades, while its vector_norm adds one by one on the CPU and loses four digits of a large tensor.
+    # On the CPU, vector_norm adds numbers one by one and loses four digits on a large tensor; sum adds in cascades.
     norm = values.square().sum(axis).sqrt()
     nan, inf = torch.count_nonzero(values.isnan(), axis), torch.count_nonzero(values.isinf(), axis)
-    # The counts travel as bits: float32 could not hold large ones exactly, and a second copy would cost a wait.
+    # The counts are copied as bits: float32 could not hold large ones exactly, and a second copy would wait again.
     counts = torch.stack((nan, inf), -1).view(torch.float32)
     return torch.cat((torch.stack((low, high, mean, std, norm), -1), counts), -1)
 
 
 def read(buffers: Sequence[Tensor]) -> list[ValueStatistics | None]:
-    """Copy what `measure` computed to the host, all of it at once. An empty tensor has no numbers (None)."""
+    """Copy what `measure` computed to the host, all at once. The result for an empty tensor is None."""
     filled = [buffer for buffer in buffers if buffer.numel()]
     if not filled:
         return [None] * len(buffers)
@@ -139,11 +142,11 @@ def _numbers(row: np.ndarray) -> ValueStatistics:
 
 
 class StatisticsRecorder:
-    """Statistics of many stages, left on the device until they are asked for.
+    """Statistics of many stages, kept on the device until they are collected.
 
-    `record` may be called inside a forward: it neither waits nor keeps the tensor. Of a small one, as every stage of a
-    decode gives out, it takes a copy, and those of one shape are measured together: one copy a stage instead of a
-    dozen kernels.
+    `record` may be called inside a forward: it neither waits nor keeps the tensor. It copies a small tensor, such as
+    the output of a stage in a decode, and copies of the same shape are measured together later: one copy per stage
+    instead of a dozen kernels.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """A tensor's numbers themselves, and what stands out among them: extremes, NaN and infinity, outlier dimensions.
 
-- A tensor may be far larger than what is worth copying: everything is computed where it lies, in one pass over it, and
-  only what is returned travels, in one copy. NaN or infinity in it take a second pass and a second copy.
-- Nothing is rounded: a value is the Python number that equals it.
+- A tensor may be far too large to copy. Everything is computed on its device in one pass, and only what is returned is
+  copied to the host, at once. NaN or infinity take a second pass and a second copy.
+- Nothing is rounded: each value is returned as the Python number that equals it.
 """
 
 from __future__ import annotations
@@ -21,73 +21,83 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PlainNumber = complex | float | int | bool
+"""A tensor's value as Python has it."""
 
 _FIRST = 4
 _KINDS = ("nan", "inf", "negative_inf")
 _MOST_OUTLIERS, _MOST_DIMENSIONS = 16, 1 << 20
 _OUTLIER, _TIMES_THE_MEDIAN = 6.0, 20.0
 OUTLIER_RULE = "largest magnitude of a dimension at least 6 and at least 20 times the median over dimensions"
-"""6 is the threshold of Dettmers et al. 2022, "LLM.int8()", section 3; the rest leaves out what is wide all over."""
+"""6 is the threshold of Dettmers et al. 2022, "LLM.int8()", section 3; the median excludes what is large all over."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocatedNumber:
-    """One number, and its index in the whole tensor, dimension by dimension."""
+    """A number and its place."""
 
     index: Index
+    """Its index in the whole tensor, one number for each dimension."""
     value: PlainNumber
 
 
 @dataclass(frozen=True, slots=True)
 class OutlierDimension:
-    """A dimension of the last axis, and the largest magnitude in it."""
+    """An outlier dimension: an index of the last axis."""
 
     dimension: int
     absmax: float
+    """The largest magnitude in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValueSummary:
-    """What stands out among `size` numbers. Every index is that of a number in the whole tensor.
-
-    `min` and `max` leave NaN out and are None where there is no other number; of complex numbers they are those of the
-    least and the greatest magnitude. `largest` are by falling magnitude, without NaN. `first_nan` and the like are the
-    first few. `outliers` are the first few by magnitude of the `outlier_count` dimensions that `outlier_rule` holds
-    for; the count is None where they were not looked for: of integers and complex numbers, and of more than a million
-    dimensions.
-    """
+    """What stands out among the numbers of a tensor or of a slice. Indices are always those in the whole tensor."""
 
     size: int
+    """How many numbers there are."""
     min: LocatedNumber | None = None
+    """The least number, for complex numbers by magnitude; None if all are NaN."""
     max: LocatedNumber | None = None
+    """The greatest number, for complex numbers by magnitude; None if all are NaN."""
     largest: tuple[LocatedNumber, ...] = ()
+    """The largest by magnitude, largest first, without NaN."""
     nan: int = 0
+    """How many are NaN."""
     inf: int = 0
+    """How many are positive infinity."""
     negative_inf: int = 0
+    """How many are negative infinity."""
     first_nan: tuple[Index, ...] = ()
+    """Where the first few NaN are."""
     first_inf: tuple[Index, ...] = ()
     first_negative_inf: tuple[Index, ...] = ()
     outliers: tuple[OutlierDimension, ...] = ()
+    """The first few outlier dimensions, by magnitude."""
     outlier_count: int | None = None
+    """How many there are; None if they were not looked for, as in integers, complex numbers, and tensors with more than
+    a million dimensions in the last axis."""
     outlier_rule: str = OUTLIER_RULE
+    """What makes a dimension an outlier, for people."""
 
 
 def unreadable(tensor: Tensor) -> str:
-    """Why a tensor's numbers cannot be read, empty where they can."""
+    """Why a tensor's numbers cannot be read; empty if they can."""
     if tensor.is_meta:
         return "its numbers are not in memory (device meta)"
     if tensor.layout is not torch.strided or tensor.is_nested:
-        return f"it is not laid out as rows of numbers ({tensor.layout})"
+        return f"it is not laid out as plain rows of numbers ({tensor.layout})"
     if tensor.dtype is torch.uint64:
-        return "torch does not compare uint64"
-    return "" if _converts(tensor.dtype) else f"torch turns no {str(tensor.dtype).removeprefix('torch.')} into numbers"
+        return "torch cannot compare uint64"
+    return (
+        "" if _converts(tensor.dtype) else f"torch cannot convert {str(tensor.dtype).removeprefix('torch.')} to numbers"
+    )
 
 
 @torch.no_grad()
 def window(tensor: Tensor, offset: int, count: int) -> tuple[PlainNumber, ...]:
-    """`count` numbers of a tensor read row by row, from number `offset` on; fewer at its end.
+    """`count` numbers of a tensor, read row by row from number `offset` on; fewer at its end.
 
-    Copies those to the host and no others, however the tensor lies in memory.
+    Only those are copied to the host, whatever the tensor's layout in memory.
     """
     last = min(offset + count, tensor.numel())
     if not 0 <= offset < last:
@@ -98,28 +108,28 @@ def window(tensor: Tensor, offset: int, count: int) -> tuple[PlainNumber, ...]:
 
 @torch.no_grad()
 def summary(tensor: Tensor, axes: Axes | None = None, *, largest: int = 8) -> ValueSummary:
-    """Say what stands out in a tensor, with its `largest` numbers by magnitude.
+    """What stands out in a tensor, with its `largest` numbers by magnitude.
 
-    Where the tensor is a slice of another, `axes` are what was taken of that: indices are of the other then.
+    For a slice of another tensor, `axes` are what the slice takes of that, and indices refer to the other tensor.
     """
     if not tensor.numel():
         return ValueSummary(0)
     axes = whole(tensor.shape) if axes is None else axes
     by_dimension = tensor.is_floating_point() and tensor.dim() > 0 and tensor.shape[-1] <= _MOST_DIMENSIONS
-    found = _told(chunks(tensor.detach(), careful=False, columns=by_dimension), axes, largest)
+    found = _summarised(chunks(tensor.detach(), careful=False, columns=by_dimension), axes, largest)
     if found is None:
-        found = _told(chunks(tensor.detach(), careful=True, columns=by_dimension), axes, largest)
+        found = _summarised(chunks(tensor.detach(), careful=True, columns=by_dimension), axes, largest)
     assert found is not None
     return found
 
 
 def to_host(tensor: Tensor) -> np.ndarray[Any, Any]:
-    """Copy a tensor to the host: whatever this file reads from a device passes here."""
+    """Copy a tensor to the host. Everything that this file reads from a device goes through here."""
     return tensor.cpu().numpy()
 
 
-def _told(table: Chunks, axes: Axes, largest: int) -> ValueSummary | None:
-    """What a pass found, in one copy to the host; None where it has to be careful and was not."""
+def _summarised(table: Chunks, axes: Axes, largest: int) -> ValueSummary | None:
+    """What a pass found, in one copy to the host; None if there are NaN or infinities and the pass was not careful."""
     places = {"largest": table.largest(largest), "min": table.least(), "max": table.greatest()}
     places |= {kind: table.first(n, _FIRST) for n, kind in enumerate(_KINDS[: len(table.counts)])}
     at = torch.cat(list(places.values()))
@@ -160,7 +170,7 @@ def _told(table: Chunks, axes: Axes, largest: int) -> ValueSummary | None:
 
 
 def _outliers(columns: Tensor) -> dict[str, Tensor]:
-    """The dimensions OUTLIER_RULE holds for: how many, the largest of them, and their magnitudes."""
+    """The outlier dimensions by OUTLIER_RULE: how many there are, the largest of them, and their magnitudes."""
     held = (columns >= _OUTLIER) & (columns >= _TIMES_THE_MEDIAN * columns.median())
     top = torch.where(held, columns, -1).topk(min(_MOST_OUTLIERS, len(columns)))
     return {"outlier_count": held.sum().reshape(1), "dimensions": top.indices, "magnitudes": top.values.double()}
@@ -174,7 +184,7 @@ def _outliers_read(host: dict[str, np.ndarray[Any, Any]], axes: Axes) -> tuple[t
 
 
 def _in_one_copy(tensors: dict[str, Tensor]) -> dict[str, np.ndarray[Any, Any]]:
-    """Some tensors (n,) of eight bytes a number, on the host."""
+    """Several tensors (n,) with eight bytes per number, copied to the host together."""
     host = to_host(torch.cat([each.view(torch.int64) for each in tensors.values()]))
     read, start = {}, 0
     for name, each in tensors.items():
@@ -185,7 +195,7 @@ def _in_one_copy(tensors: dict[str, Tensor]) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _exact(tensor: Tensor) -> Tensor:
-    """The same numbers in the eight-byte dtype that holds all of theirs: float64, int64, complex128."""
+    """The same numbers in the widest dtype of their kind, which holds them exactly: float64, int64 or complex128."""
     if tensor.is_complex():
         return tensor.to(torch.complex128)
     return tensor.double() if tensor.is_floating_point() else tensor.long()

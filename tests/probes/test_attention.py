@@ -170,7 +170,7 @@ def test_rows_that_do_not_sum_to_1_are_said_to() -> None:
     weights[0, 1] *= 0.9
     found = _map([KernelCall("softmax", weights=weights)])
     assert isinstance(found, AttentionMap)
-    assert "head 1 to 0.9000" in found.notes[0]
+    assert "head 1 sum to 0.9000" in found.notes[0]
     assert found.weights[1].sum() == pytest.approx(0.9)
 
 
@@ -215,7 +215,7 @@ def test_a_prompt_that_was_fed_in_pieces_says_so() -> None:
 
 
 def test_no_call_at_all_says_so() -> None:
-    assert "no kernel" in str(rows([], 0, 6))
+    assert "no attention kernel" in str(rows([], 0, 6))
 
 
 @pytest.fixture(scope="module")

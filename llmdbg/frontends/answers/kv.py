@@ -25,7 +25,7 @@ def _rotation_text(value: RotaryAngles) -> str:
     angles = " ".join(f"{angle / (2 * math.pi):+.3f}" for angle in value.angles[:_ANGLES_SHOWN])
     more = "" if len(value.angles) <= _ANGLES_SHOWN else f" … ({len(value.angles)} frequencies)"
     place = "" if value.position_id is None else f"position id {value.position_id}, "
-    return f"{place}rotated by {angles}{more} of a turn (read at {value.heard_at})"
+    return f"{place}rotated by {angles}{more} of a turn (read at {value.read_at})"
 
 
 def cache_lines(value: CacheMap) -> list[str]:

@@ -84,7 +84,7 @@ def test_local_and_global_layers_may_turn_by_other_angles() -> None:
     near, far = _layer(session, "info kv 0").rotation, _layer(session, "info kv 1").rotation
     assert near is not None
     assert far is not None
-    assert (near.heard_at, far.heard_at) == ("0", "1")
+    assert (near.read_at, far.read_at) == ("0", "1")
     assert near.angles != far.angles
 
 
