@@ -239,9 +239,8 @@ def _warnings(numbers: NDArray[np.float32]) -> tuple[str, ...]:
         notes.append(f"heads that can see no key here, and read nothing: {', '.join(map(str, blind))}")
     if wrong:
         worst = max(wrong, key=lambda index: abs(sums[index] - 1))
-        notes.append(
-            f"the weights of {counted(len(wrong), 'head')} do not sum to 1; those of head {worst} sum to {sums[worst]:.4f}"
-        )
+        which = f"those of head {worst} sum to {sums[worst]:.4f}"
+        notes.append(f"the weights of {counted(len(wrong), 'head')} do not sum to 1; {which}")
     return tuple(notes)
 
 
