@@ -197,9 +197,10 @@ class AttentionCapture:
         self._heard = frozenset(address for address in addresses if address in modules)
         wanted = {modules[address] for address in self._heard}
         for module in wanted - self._handles.keys():
+            # Functions, since a copy of the model would copy a method's object, and with it the run.
             self._handles[module] = (
-                module.register_forward_pre_hook(self._begin, prepend=True),
-                module.register_forward_hook(self._end, prepend=True, always_call=True),
+                module.register_forward_pre_hook(lambda module, _: self._begin(module), prepend=True),
+                module.register_forward_hook(lambda module, *_: self._end(module), prepend=True, always_call=True),
             )
         for module in self._handles.keys() - wanted - self._open.keys():
             self._leave(module)
@@ -216,7 +217,7 @@ class AttentionCapture:
         self._calls.clear()
         self.hear(frozenset())
 
-    def _begin(self, module: nn.Module, _args: Any) -> None:
+    def _begin(self, module: nn.Module) -> None:
         if not self._is_ours():
             return
         ear = self._open[module] = _Capture(module)
@@ -224,7 +225,7 @@ class AttentionCapture:
         _INTERFACES.add(ear)
         ear.open()
 
-    def _end(self, module: nn.Module, _args: Any, _output: Any) -> None:
+    def _end(self, module: nn.Module) -> None:
         # In a forward that was given up in the middle, `forget` does the rest.
         if not self._is_ours():
             return

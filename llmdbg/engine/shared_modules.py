@@ -75,7 +75,8 @@ class SharedModules:
         """Follow what runs from now on."""
         if not self._at:
             return
-        self._handles.append(self._model.register_forward_pre_hook(self._begin))
+        # A function, since a copy of the model would copy a method's object, and with it the run.
+        self._handles.append(self._model.register_forward_pre_hook(lambda *_: self._begin()))
         around = {address for address in self._inside.values() if address is not None and address not in self}
         for address in sorted(around):
             self._follow(self._anatomy.modules[address], address)
@@ -112,7 +113,7 @@ class SharedModules:
         self._handles.append(module.register_forward_pre_hook(enter))
         self._handles.append(module.register_forward_hook(leave, with_kwargs=True))
 
-    def _begin(self, _model: Any, _args: Any) -> None:
+    def _begin(self) -> None:
         if self._is_ours():
             self._running = [_Running(self._model, None)]
 

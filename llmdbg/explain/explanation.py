@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llmdbg.display import Displayed
 from llmdbg.explain.facts import StageFacts
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+@dataclass(frozen=True, slots=True, repr=False)
+class Explanation(Displayed):
     """One stage explained: `plain` paragraphs for anybody, `engineer` lines with shapes, formula and source.
 
     `terms` are the glossary's entries that the paragraphs speak of; `facts` is what all of it was made from. Words of

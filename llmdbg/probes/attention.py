@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from llmdbg.display import Displayed
 from llmdbg.formatting import counted
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ class LargestWeight:
     """From 0 to 1."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AttentionMap:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class AttentionMap(Displayed):
     """The weights with which one position reads from the positions before it and from itself."""
 
     address: str

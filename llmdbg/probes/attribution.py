@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from llmdbg.display import Displayed
 from llmdbg.errors import LensError
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class AttributionTerm:
     """Its contribution, in logits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attribution:
+@dataclass(frozen=True, slots=True, repr=False)
+class Attribution(Displayed):
     """A token's logit as a sum of contributions."""
 
     id: int

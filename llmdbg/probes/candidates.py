@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from llmdbg.display import Displayed
+from llmdbg.formatting import percent
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
@@ -47,8 +50,8 @@ class Candidate:
     """Its scores from the raw logits to this stage."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+@dataclass(frozen=True, slots=True, repr=False)
+class Candidates(Displayed):
     """The likeliest tokens at one stage."""
 
     address: str
@@ -63,6 +66,14 @@ class Candidates:
     """How many tokens there are in all."""
     cuts: tuple[tuple[str, int], ...]
     """How many tokens each processor cut, by address; processors that cut none are left out."""
+
+    def __repr__(self) -> str:
+        left = f"{self.left:,} of {self.vocabulary:,} tokens left, entropy {self.entropy:.3f} nats"
+        return f"<Candidates at {self.address}: {self.likeliest()}; {left}>"
+
+    def likeliest(self, most: int = 3) -> str:
+        """The first few that no processor has cut, as Python writes texts: `' is' 62.0%, ' are' 21.0%`."""
+        return ", ".join(f"{row.text!r} {percent(row.prob)}" for row in self.rows[:most] if not row.cut_by)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import torch
 from torch import Tensor
 
+from llmdbg.display import Displayed
 from llmdbg.probes.statistics import dtype_name
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ class RotaryAngles:
     """In radians, from -π to π, one for each frequency, in the model's own order."""
 
 
-@dataclass(frozen=True, slots=True)
-class CacheMap:
+@dataclass(frozen=True, slots=True, repr=False)
+class CacheMap(Displayed):
     """The whole cache, as seen from the focus."""
 
     cache: str
@@ -103,8 +104,8 @@ class CacheMap:
     """The rotary angles of the focus; None if there are none or they were not captured."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CacheLayerDetail:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CacheLayerDetail(Displayed):
     """One layer of the cache in detail, as seen from the focus."""
 
     cache: str

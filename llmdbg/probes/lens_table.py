@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from llmdbg.display import Displayed
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -59,8 +61,8 @@ class LensRow:
     """The followed tokens, in the same order in every row."""
 
 
-@dataclass(frozen=True, slots=True)
-class LensTable:
+@dataclass(frozen=True, slots=True, repr=False)
+class LensTable(Displayed):
     """The lens at one position, for every stage that has run.
 
     A row with a score that is NaN or +inf has no probabilities (NaN), has no leader, and is mentioned in `notes`.

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from llmdbg.display import Displayed
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
@@ -38,9 +40,16 @@ class ValueStatistics:
     inf: int
     """How many values are infinite."""
 
+    def line(self) -> str:
+        """`≈0.00 ±0.91 [≥-8.1, ≤12.0] ‖41.2‖ nan:0 inf:0`."""
+        return (
+            f"≈{self.mean:.3g} ±{self.std:.3g} [≥{self.min:.3g}, ≤{self.max:.3g}] ‖{self.norm:.4g}‖ "
+            f"nan:{self.nan} inf:{self.inf}"
+        )
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Statistics(Displayed):
     """A tensor at a stop."""
 
     shape: tuple[int, ...]
@@ -52,6 +61,16 @@ class Statistics:
     """Over the vector of the focus position; None if no dimension of the tensor runs over positions."""
     focus_position: int | None = None
     """The position in the sequence that `focus` describes; None if there is none."""
+
+    def __repr__(self) -> str:
+        return f"<Statistics {self.line()}>"
+
+    def line(self) -> str:
+        """`bfloat16[1, 13, 4096] ≈0.00 ±0.91 [≥-8.1, ≤12.0] ‖41.2‖ nan:0 inf:0`."""
+        head = f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+        # The mean of token ids means nothing.
+        ids = self.dtype.startswith(("int", "uint", "bool"))
+        return head if self.numbers is None or ids else f"{head} {self.numbers.line()}"
 
 
 def dtype_name(dtype: torch.dtype) -> str:

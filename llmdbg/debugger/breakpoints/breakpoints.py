@@ -17,8 +17,10 @@ from llmdbg.debugger.breakpoints.conditions import evaluate
 from llmdbg.debugger.breakpoints.metrics import known_place
 from llmdbg.debugger.breakpoints.triggers import READY_MADE
 from llmdbg.debugger.limits import MOST_BREAKPOINTS
+from llmdbg.display import Displayed
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.errors import CommandError
+from llmdbg.formatting import counted
 from llmdbg.probes.quantities import QuantityValue
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ class BreakpointKind(StrEnum):
     WATCH = "watch"
 
 
-@dataclass(frozen=True, slots=True)
-class Breakpoint:
+@dataclass(frozen=True, slots=True, repr=False)
+class Breakpoint(Displayed):
     """One of them. A temporary one is deleted by its first hit; the next `ignore` hits do not stop.
 
     `expressions` are what a tracepoint logs, or the one that a watch compares. `commands` are run when it stops.
@@ -55,6 +57,12 @@ class Breakpoint:
     expressions: tuple[Expression, ...] = ()
     ignore: int = 0
     commands: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        condition = "" if self.condition is None else f" if {self.condition.text}"
+        state = "" if self.enabled else ", off"
+        hits = counted(self.hits, "time")
+        return f"<Breakpoint {self.number}: {self.kind} at {self.target.text}{condition}{state}, hit {hits}>"
 
     @property
     def per_token(self) -> bool:

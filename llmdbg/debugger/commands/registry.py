@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from llmdbg.display import Displayed, short
 from llmdbg.errors import CommandError
 from llmdbg.formatting import nearest
 
@@ -21,16 +22,19 @@ _MOST_COMMANDS = 10_000
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+@dataclass(frozen=True, slots=True, repr=False)
+class Moved(Displayed):
     """The run went on and stands at `stop`. `sought` are the stages it was to reach, None for none in particular."""
 
     stop: Stop
     sought: Target | None = None
 
+    def __repr__(self) -> str:
+        return f"<Moved to {self.stop!r}>"
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer(Displayed):
     """What a command found out or changed. `data` is a frozen value, a tuple of them, or a sentence.
 
     `done` is a word for what was done to it, where that is not plain to see.
@@ -39,9 +43,12 @@ class Answer:
     data: Any
     done: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Answer {self.done} {short(self.data)}>" if self.done else f"<Answer {short(self.data)}>"
 
-@dataclass(frozen=True, slots=True)
-class Quit:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Quit(Displayed):
     """The user wants to leave."""
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from llmdbg.debugger.editing.changes import NO_TENSOR
+from llmdbg.display import Displayed
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError, EditError
 from llmdbg.probes.statistics import dtype_name
@@ -38,8 +39,8 @@ class Draft:
     change: ValueChange
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+@dataclass(frozen=True, slots=True, repr=False)
+class Edit(Displayed):
     """One edit. `text` is the command line as it was typed, `since` the first token it holds for."""
 
     number: int

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.editing.edits import Edits
 from llmdbg.debugger.execution.trace import BEGINNING, ExecutionTrace, TimelinePosition
+from llmdbg.display import Displayed
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class Branch:
         self.probabilities = {at: prob for at, prob in self.probabilities.items() if at < token}
 
 
-@dataclass(frozen=True, slots=True)
-class BranchRow:
+@dataclass(frozen=True, slots=True, repr=False)
+class BranchRow(Displayed):
     """A branch as front ends see it. `depth` is how many forks lie above it, `ids` and `text` its own tokens."""
 
     number: int

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from llmdbg.display import Displayed, short
+from llmdbg.formatting import counted, percent
+
 if TYPE_CHECKING:
     from llmdbg.models.stages import Phase, Stage
     from llmdbg.probes.candidates import Candidates, ChosenToken
@@ -23,8 +26,8 @@ class Reason(StrEnum):
     END = "end"
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+@dataclass(frozen=True, slots=True, repr=False)
+class Stop(Displayed):
     """The engine stands still after `stage`, while producing generated token `token`.
 
     `breakpoint` is the number of the one that was hit, if any. `ms` is what the stage itself took in milliseconds.
@@ -46,9 +49,20 @@ class Stop:
     values: tuple[tuple[str, QuantityValue], ...] = ()
     differs: bool = False
 
+    def __repr__(self) -> str:
+        number = "" if self.breakpoint is None else f" {self.breakpoint}"
+        place = f"{self.stage.address}@{self.token} {self.phase}, {self.reason}{number}"
+        if self.chosen is not None:
+            what = f": chose {self.chosen.text!r} {percent(self.chosen.prob)}, rank {self.chosen.rank}"
+        elif self.candidates is not None:
+            what = f": {self.candidates.likeliest()}"
+        else:
+            what = "" if self.tensor is None else f": {self.tensor.line()}"
+        return f"<Stop {place}{what}>"
 
-@dataclass(frozen=True, slots=True)
-class End:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class End(Displayed):
     """A generation is over: why, and what it produced (special tokens are left out of the text)."""
 
     stopped_by: str
@@ -56,9 +70,12 @@ class End:
     text: str
     at_context_end: bool = False
 
+    def __repr__(self) -> str:
+        return f"<End {self.stopped_by}, {counted(len(self.ids), 'token')}: {short(self.text)}>"
 
-@dataclass(frozen=True, slots=True)
-class TokenRow:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TokenRow(Displayed):
     """One token of the sequence. `generated` counts from 0 for generated tokens and is None in the prompt."""
 
     index: int
@@ -67,3 +84,7 @@ class TokenRow:
     text: str
     special: bool
     generated: int | None
+
+    def __repr__(self) -> str:
+        generated = "" if self.generated is None else f", generated {self.generated}"
+        return f"<TokenRow {self.index} {self.text!r} id {self.id}{generated}>"

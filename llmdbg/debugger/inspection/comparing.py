@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmdbg.debugger.inspection.likely import LikelyToken
+from llmdbg.display import Displayed
 from llmdbg.models.stages import SAMPLE
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class TokenPair:
     there: tuple[int, str] | None
 
 
-@dataclass(frozen=True, slots=True)
-class BranchComparison:
+@dataclass(frozen=True, slots=True, repr=False)
+class BranchComparison(Displayed):
     """Two branches from the first token they differ in, and the candidates each had for it, likeliest first."""
 
     here: str

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.inspection.memory import MemoryRow, activations_peak, cache_size, memory
 from llmdbg.debugger.inspection.timed_runs import TimedRun, run_to_choice
+from llmdbg.display import Displayed
 from llmdbg.models.stages import ANY_PROCESSOR, Phase, StageKind
 from llmdbg.probes.statistics import dtype_name
 
@@ -73,8 +74,8 @@ class WatchingCost:
     noise: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+@dataclass(frozen=True, slots=True, repr=False)
+class Cost(Displayed):
     """What the present token costs.
 
     `alone` is the model's own time, `other` that of the other phase, None where it was not measured. `outline` are the

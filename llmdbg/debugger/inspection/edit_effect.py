@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmdbg.debugger.inspection.likely import LikelyToken
+from llmdbg.display import Displayed
 from llmdbg.models.stages import SAMPLE, StageKind
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class EffectRow:
     after: tuple[LikelyToken, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+@dataclass(frozen=True, slots=True, repr=False)
+class Effect(Displayed):
     """What the edits do to the prediction at each stage from the first edited one on. `note` says what is not shown."""
 
     rows: tuple[EffectRow, ...]

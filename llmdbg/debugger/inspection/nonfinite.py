@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.inspection.sweep import Measured, PassedStage, Sweep, sweep
+from llmdbg.display import Displayed
 from llmdbg.models.stages import Phase, StageKind
 from llmdbg.probes.finiteness import TensorExtent, can_be_measured, extents
 
@@ -94,8 +95,8 @@ class NonfiniteFinding:
     earlier_edits: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class NonfiniteHunt:
+@dataclass(frozen=True, slots=True, repr=False)
+class NonfiniteHunt(Displayed):
     """What a hunt found.
 
     `asked_at` is the token it was asked at, `token` the one it is about, `tokens_run` how many forwards it took and

@@ -6,6 +6,7 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmdbg.display import Displayed
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from llmdbg.debugger.inspection.inspector import Inspector
 
 
-@dataclass(frozen=True, slots=True)
-class SourceCode:
+@dataclass(frozen=True, slots=True, repr=False)
+class SourceCode(Displayed):
     """Where the forward of `name` is written, and its lines; none where it is not Python, or nothing has run."""
 
     name: str

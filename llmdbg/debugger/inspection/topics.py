@@ -8,13 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.inspection.source import source
+from llmdbg.display import Displayed
 
 if TYPE_CHECKING:
     from llmdbg.debugger.inspection.inspector import Inspector
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
+@dataclass(frozen=True, slots=True, repr=False)
+class ModelInfo(Displayed):
     """The model that runs. `bytes` is what its parameters take; `context` is in tokens, None where it has no limit."""
 
     name: str
@@ -31,8 +32,8 @@ class ModelInfo:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TokenTable:
+@dataclass(frozen=True, slots=True, repr=False)
+class TokenTable(Displayed):
     """The sequence so far, and where the tokenizer disagrees with itself about the prompt."""
 
     rows: tuple[Any, ...]

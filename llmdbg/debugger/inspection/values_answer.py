@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.inspection.slices import read_slice
+from llmdbg.display import Displayed
 from llmdbg.probes.axes import Axes, Index, index_of
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ class ValuesQuestion:
     how: str = "numbers"
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
+@dataclass(frozen=True, slots=True, repr=False)
+class Values(Displayed):
     """The numbers of one slice of one tensor.
 
     `asked` is what they were asked for by, empty where they follow the run. `part` is output, input or parameter;

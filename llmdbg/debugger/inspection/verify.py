@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmdbg.display import Displayed
 from llmdbg.engine.debuggee import Verifiable
 from llmdbg.errors import CommandError
 
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     from llmdbg.debugger.inspection.inspector import Inspector
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+@dataclass(frozen=True, slots=True, repr=False)
+class Proof(Displayed):
     """What `generate()` gave beside what was stepped through: `tokens` compared, and the first that differs, if any.
 
     `differs` is "id" or "logits" where one does, else None.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llmdbg.display import Displayed
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Term:
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Term(Displayed):
     """One glossary entry, for a reader who knows what a token is and little more. All texts are ASCII."""
 
     name: str

@@ -1,9 +1,11 @@
-"""What commands answer, written as lines of text, as tables and as JSON.
+"""What commands answer, written as lines of text, as tables, as HTML and as JSON.
 
 A command answers with a frozen value. To write a new type of answer:
 
-1. put its functions into a module of this package: one that returns lines, and one that returns tables if it has any;
-2. register them for the type in `writers.py`, the only place where types and writers meet.
+1. put its functions into a module of this package: one that returns lines of text and tables from top to bottom, of
+   which the terminal's text and a notebook's HTML are made, and one that returns tables for CSV if it has any;
+2. register them for the type in `writers.py`, the only place where types and writers meet;
+3. let the type inherit `Displayed`, so that it shows itself in a REPL and in a notebook.
 
 A type that is not registered has no text (TypeError), its fields as one table, and its fields as JSON.
 The writers import the types, and with them torch: they are imported when there is something to write.
@@ -23,6 +25,14 @@ def answer_lines(answer: object) -> list[str]:
     from llmdbg.frontends.answers.writers import lines
 
     return lines(answer)
+
+
+def answer_html(answer: object) -> str:
+    """An answer as a fragment of HTML, escaped and small. Raises TypeError for a type without a writer."""
+    from llmdbg.frontends.answers.html import as_html
+    from llmdbg.frontends.answers.writers import blocks
+
+    return as_html(blocks(answer))
 
 
 def answer_tables(answer: object) -> Sequence[Table]:

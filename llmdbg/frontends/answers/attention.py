@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llmdbg.formatting import percent
-from llmdbg.frontends.answers.tables import Column, Table, aligned
+from llmdbg.frontends.answers.tables import Block, Column, Table
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ def attention_heading(value: AttentionMap) -> str:
     return f"{value.address}: what position {value.position} {quoted(value.text)} reads from, by head ({keys})"
 
 
-def attention_lines(value: AttentionMap) -> list[str]:
+def attention_blocks(value: AttentionMap) -> list[Block]:
     """A line for each head; or, where one head was asked for, a line for each token it reads from."""
-    lines = [sanitize(attention_heading(value)), f"kernel {sanitize(value.kernel)}{_checked(value)}"]
+    lines: list[Block] = [sanitize(attention_heading(value)), f"kernel {sanitize(value.kernel)}{_checked(value)}"]
     lines += [f"! {sanitize(note)}" for note in value.notes]
     if value.head is not None:
         head = value.heads[value.head]
@@ -40,7 +40,7 @@ def attention_lines(value: AttentionMap) -> list[str]:
         (head.head, head.entropy, head.first, *((head.sink,) if has_sink else ()), _reads(head.reads[:3]))
         for head in value.heads
     )
-    return [*lines, *aligned(Table(columns, rows)), f"mean of the heads: {_reads(value.mean)}"]
+    return [*lines, Table(columns, rows), f"mean of the heads: {_reads(value.mean)}"]
 
 
 def _checked(value: AttentionMap) -> str:

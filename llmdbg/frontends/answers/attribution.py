@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.answers.tables import Column, Table, aligned
+from llmdbg.frontends.answers.tables import Block, Column, Table
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _LARGEST = 5
 _BAR = 12
 
 
-def attribution_lines(value: Attribution) -> list[str]:
+def attribution_blocks(value: Attribution) -> list[Block]:
     """A line for each part, in the order they run, then the sum and the largest contributions."""
     widest = max((abs(each.value) for each in value.terms), default=0.0)
     columns = (
@@ -30,7 +30,7 @@ def attribution_lines(value: Attribution) -> list[str]:
     whole = f"one term each, since their modules do not add up: layers {', '.join(value.whole)}"
     return [
         f"what each part adds to the logit of {quoted(value.text)} (position {value.position}, after {value.after})",
-        *aligned(Table(columns, rows)),
+        Table(columns, rows),
         _sum(value),
         f"largest: {', '.join(f'{each.address} {each.value:+.2f}' for each in _largest(value))}",
         *([whole] if value.whole else []),

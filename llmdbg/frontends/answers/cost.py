@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.formatting import byte_count, milliseconds, percent
-from llmdbg.frontends.answers.tables import Column, Table, aligned
+from llmdbg.frontends.answers.tables import Block, Column, Table
 from llmdbg.frontends.sanitize import sanitize
 
 if TYPE_CHECKING:
@@ -32,21 +32,21 @@ def added_line(value: WatchingCost) -> str:
     return f"watching {stages} adds {milliseconds(value.ms, 1)}, {value.us_per_stage:.0f} µs a stage"
 
 
-def cost_lines(value: Cost) -> list[str]:
+def cost_blocks(value: Cost) -> list[Block]:
     """The model's own time, where it goes, what llmdbg adds, and who holds how much memory."""
-    lines = [f"note: {sanitize(note)}" for note in value.notes]
+    lines: list[Block] = [f"note: {sanitize(note)}" for note in value.notes]
     lines += [f"the model alone, {value.dtype} on {sanitize(value.device)}", f"  {timed_line(value.alone)}"]
     if value.other is not None:
         lines.append(f"  {timed_line(value.other)}")
     if value.outline:
-        lines += ["where the time goes (watched, so a little slower)", *aligned(_times(value.outline, value.parts))]
+        lines += ["where the time goes (watched, so a little slower)", _times(value.outline, value.parts)]
         slowest = max(range(len(value.layers)), key=value.layers.__getitem__, default=None)
         if slowest is not None:
             typical = sorted(value.layers)[len(value.layers) // 2]
             longest = milliseconds(value.layers[slowest], 2)
             lines.append(f"a layer: {milliseconds(typical, 2)}, the slowest is {slowest} with {longest}")
     lines += ["what llmdbg adds", *(f"  {added_line(each)}" for each in value.added)]
-    lines += ["memory", *aligned(_memory(value.memory))]
+    lines += ["memory", _memory(value.memory)]
     if value.kv_growth is not None:
         lines.append(f"the KV cache grows by {byte_count(value.kv_growth)} a token")
     return lines

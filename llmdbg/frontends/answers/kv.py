@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.formatting import byte_count
-from llmdbg.frontends.answers.tables import Column, Table, aligned, with_columns
+from llmdbg.frontends.answers.tables import Block, Column, Table, with_columns
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ def _rotation_text(value: RotaryAngles) -> str:
     return f"{place}rotated by {angles}{more} of a turn (read at {value.read_at})"
 
 
-def cache_lines(value: CacheMap) -> list[str]:
+def cache_blocks(value: CacheMap) -> list[Block]:
     """The whole cache, and a line for each layer."""
     growth = byte_count(value.growth)
     kept = f", which keep {byte_count(value.storage)} of memory allocated" if value.storage > value.bytes else ""
-    lines = [
+    lines: list[Block] = [
         f"{sanitize(value.cache)}: {byte_count(value.bytes)} in {len(value.layers)} layers{kept}; +{growth} a token"
     ]
     lines.append(f"seen from position {value.position} {quoted(value.text)}")
@@ -41,7 +41,7 @@ def cache_lines(value: CacheMap) -> list[str]:
     lines.append(f"positions: {sanitize(value.positions)}")
     if value.rotation is not None:
         lines.append(_rotation_text(value.rotation))
-    return [*lines, *aligned(_without_empty(_layers(value.layers)))]
+    return [*lines, _without_empty(_layers(value.layers))]
 
 
 def _layers(layers: Sequence[CacheLayer]) -> Table:
@@ -78,10 +78,10 @@ def _layer_row(layer: CacheLayer) -> tuple[Any, ...]:
     return (layer.layer, layer.kind, holds, sight, *numbers, shape)
 
 
-def layer_lines(value: CacheLayerDetail) -> list[str]:
+def layer_blocks(value: CacheLayerDetail) -> list[Block]:
     """One layer's cache in detail, and the norms of its keys and values."""
     layer = value.layer
-    lines = [f"layer {layer.layer} of {sanitize(value.cache)}: {layer.kind}, {byte_count(layer.bytes)}"]
+    lines: list[Block] = [f"layer {layer.layer} of {sanitize(value.cache)}: {layer.kind}, {byte_count(layer.bytes)}"]
     if layer.first is not None:
         lines.append(f"holds positions {_span(layer.first, layer.last)}; +{byte_count(layer.growth)} a token")
     if layer.capacity is not None:
@@ -98,7 +98,7 @@ def layer_lines(value: CacheLayerDetail) -> list[str]:
     lines.append(f"positions: {sanitize(value.positions)}")
     if value.rotation is not None:
         lines.append(_rotation_text(value.rotation))
-    return [*lines, *(aligned(_norms(value)) if len(value.key_norms) else ())]
+    return [*lines, *((_norms(value),) if len(value.key_norms) else ())]
 
 
 def layer_tables(value: CacheLayerDetail) -> Sequence[Table]:

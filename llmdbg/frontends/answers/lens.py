@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from llmdbg.formatting import percent
-from llmdbg.frontends.answers.tables import Column, Table, aligned
+from llmdbg.frontends.answers.tables import Block, Column, Table
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SHOWN = 3
 
 
-def lens_lines(value: LensTable) -> list[str]:
+def lens_blocks(value: LensTable) -> list[Block]:
     """A line for each layer: its likeliest tokens, and the rank and probability of each followed token."""
     if not value.rows:
         return ["the lens has nothing to read yet: no layer has run"]
@@ -32,9 +32,13 @@ def lens_lines(value: LensTable) -> list[str]:
         (row.address, row.entropy, *_likeliest(row), *(f"{each.rank:,} {percent(each.prob)}" for each in row.followed))
         for row in value.rows
     )
-    lines = [f"what the model would say after position {value.position} if it stopped there (lens)"]
-    lines += aligned(Table(columns, rows))
-    return [*lines, prediction_history(value), *(f"note: {sanitize(note)}" for note in value.notes)]
+    heading = f"what the model would say after position {value.position} if it stopped there (lens)"
+    return [
+        heading,
+        Table(columns, rows),
+        prediction_history(value),
+        *(f"note: {sanitize(note)}" for note in value.notes),
+    ]
 
 
 def prediction_history(value: LensTable) -> str:

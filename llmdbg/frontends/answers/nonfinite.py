@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.formatting import counted, percent_of_many
-from llmdbg.frontends.answers.tables import Column, Table, aligned, with_columns
+from llmdbg.frontends.answers.tables import Block, Column, Table, with_columns
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ def _edits(numbers: Sequence[int]) -> str:
     return f"edit{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))}"
 
 
-def nonfinite_hunt_lines(value: NonfiniteHunt) -> list[str]:
+def nonfinite_hunt_blocks(value: NonfiniteHunt) -> list[Block]:
     """The first stage that is not finite and what is known about the cause, or which stages are nearest to overflow."""
     found = value.found
-    lines = [f"note: {sanitize(note)}" for note in value.notes]
+    lines: list[Block] = [f"note: {sanitize(note)}" for note in value.notes]
     if found is None:
         lines.append(f"all {value.stages} stage outputs of token {value.token} ({value.phase}) are finite")
     else:
@@ -112,14 +112,14 @@ def _in_float16(nearest: Sequence[StageExtent]) -> list[str]:
     return [f"the first of these would be at {headroom(part)} of float16's largest, {_FLOAT16_LARGEST:.0f}"]
 
 
-def _shown(rows: Sequence[StageExtent]) -> list[str]:
+def _shown(rows: Sequence[StageExtent]) -> list[Block]:
     """The table without the columns in which all rows are the same, so that it fits a narrow screen."""
     table = _table(rows)
     dtypes = {each.dtype for each in rows}
     dull = {index for index in range(1, len(table.columns)) if not any(each[index] for each in table.rows)}
     dull |= {1} if len(dtypes) == 1 else set()
     narrow = with_columns(table, (index for index in range(len(table.columns)) if index not in dull))
-    return [*([f"all in {next(iter(dtypes))}"] if len(dtypes) == 1 else []), *aligned(narrow)]
+    return [*([f"all in {next(iter(dtypes))}"] if len(dtypes) == 1 else []), narrow]
 
 
 def _table(rows: Sequence[StageExtent]) -> Table:

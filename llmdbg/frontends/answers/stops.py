@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmdbg.formatting import counted, milliseconds, percent
+from llmdbg.frontends.answers.tables import Block, Column, Table, as_lines
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
@@ -12,11 +13,12 @@ if TYPE_CHECKING:
 
     from llmdbg.debugger.execution.stop import End, Stop, TokenRow
     from llmdbg.debugger.inspection.topics import TokenTable
-    from llmdbg.probes.candidates import Candidate, Candidates
+    from llmdbg.probes.candidates import Candidate, Candidates, ChosenToken
     from llmdbg.probes.quantities import QuantityValue
-    from llmdbg.probes.statistics import Statistics, ValueStatistics
+    from llmdbg.probes.statistics import Statistics
 
 _CANDIDATES_IN_A_LINE = 3
+_DIFFERS = "run again, this token did not come out the same"
 
 
 def stop_line(stop: Stop) -> str:
@@ -25,10 +27,9 @@ def stop_line(stop: Stop) -> str:
     mark = f"{what} {stop.breakpoint}  " if stop.breakpoint is not None else ""
     parts = [f"{mark}token {stop.token}  {stop.phase:7}  {stop.stage.address:24}"]
     if stop.tensor is not None:
-        parts.append(tensor_line(stop.tensor))
+        parts.append(stop.tensor.line())
     if stop.chosen is not None:
-        chosen = stop.chosen
-        parts.append(f"chose {chosen.id} {quoted(chosen.text)} {percent(chosen.prob)} rank {chosen.rank}")
+        parts.append(_chosen_words(stop.chosen))
     elif stop.candidates is not None:
         likeliest = [row for row in stop.candidates.rows if not row.cut_by][:_CANDIDATES_IN_A_LINE]
         parts.append(" ".join(f"{quoted(row.text)} {percent(row.prob)}" for row in likeliest))
@@ -37,8 +38,12 @@ def stop_line(stop: Stop) -> str:
     if stop.values:
         parts.insert(1, value_words(stop.values))
     if stop.differs:
-        parts.append("(run again, this token did not come out the same)")
+        parts.append(f"({_DIFFERS})")
     return "  ".join(parts).rstrip()
+
+
+def _chosen_words(chosen: ChosenToken) -> str:
+    return f"chose {chosen.id} {quoted(chosen.text)} {percent(chosen.prob)} rank {chosen.rank}"
 
 
 def value_words(values: Iterable[tuple[str, QuantityValue]]) -> str:
@@ -54,21 +59,6 @@ def _value_word(value: QuantityValue) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def tensor_line(value: Statistics) -> str:
-    """`bfloat16[1, 13, 4096] ≈0.00 ±0.91 [≥-8.1, ≤12.0] ‖41.2‖ nan:0 inf:0`."""
-    head = f"{value.dtype}[{', '.join(map(str, value.shape))}]"
-    # The mean of token ids means nothing.
-    ids = value.dtype.startswith(("int", "uint", "bool"))
-    return head if value.numbers is None or ids else f"{head} {_numbers(value.numbers)}"
-
-
-def _numbers(value: ValueStatistics) -> str:
-    return (
-        f"≈{value.mean:.3g} ±{value.std:.3g} [≥{value.min:.3g}, ≤{value.max:.3g}] ‖{value.norm:.4g}‖ "
-        f"nan:{value.nan} inf:{value.inf}"
-    )
-
-
 def end_lines(end: End) -> list[str]:
     """How the generation ended, and the whole answer."""
     why = {"eos": "the model ended its answer", "length": "the requested length is reached", "quit": "left"}
@@ -80,43 +70,67 @@ def end_lines(end: End) -> list[str]:
 
 
 def token_lines(rows: Iterable[TokenRow], notes: Iterable[str] = ()) -> list[str]:
-    """The token table: position, id, how the vocabulary spells it, and the text it stands for."""
-    lines = ["  pos      id  piece                 text"]
-    for row in rows:
-        sign = "  special" if row.special else "" if row.generated is None else f"  generated {row.generated}"
-        lines.append(f"{row.index:5}  {row.id:6}  {sanitize(row.piece):20}  {quoted(row.text)}{sign}")
-    return [*lines, *(f"note: {sanitize(note)}" for note in notes)]
+    """The token table, as lines."""
+    return as_lines(_token_blocks(rows, notes))
 
 
-def token_table_lines(value: TokenTable) -> list[str]:
+def token_row_blocks(value: TokenRow) -> list[Block]:
+    """One token of the sequence."""
+    return _token_blocks([value], ())
+
+
+def token_table_blocks(value: TokenTable) -> list[Block]:
     """The token table of the sequence so far."""
-    return token_lines(value.rows, value.notes)
+    return _token_blocks(value.rows, value.notes)
 
 
-def candidates_lines(value: Candidates) -> list[str]:
-    """How many tokens are left, what each processor cut, and a line for each candidate."""
-    lines = [
+def _token_blocks(rows: Iterable[TokenRow], notes: Iterable[str]) -> list[Block]:
+    """For each token its position, its id, how the vocabulary spells it, and the text it stands for."""
+    columns = (
+        Column("pos", width=5),
+        Column("id", width=6),
+        Column("piece", left=True, width=20),
+        Column("text", left=True),
+    )
+    table = Table(columns, tuple((row.index, row.id, row.piece, _token_text(row)) for row in rows))
+    return [table, *(f"note: {sanitize(note)}" for note in notes)]
+
+
+def _token_text(row: TokenRow) -> str:
+    sign = "  special" if row.special else "" if row.generated is None else f"  generated {row.generated}"
+    return f"{quoted(row.text)}{sign}"
+
+
+def candidates_blocks(value: Candidates) -> list[Block]:
+    """How many tokens are left, what each processor cut, and a row for each candidate."""
+    columns = (
+        Column("rank", width=4),
+        Column("id", width=6),
+        Column("text", quoted, left=True, width=20),
+        Column("logit", "{:.3f}".format, width=7),
+        Column("prob", percent, width=6),
+        Column("raw logit", "{:.3f}".format, width=11),
+        Column("raw prob", percent, width=8),
+        Column("", left=True),
+    )
+    return [
         f"{value.address}: {value.left} of {value.vocabulary} tokens left, entropy {value.entropy:.3f} nats",
         *(f"{address} cut {count}" for address, count in value.cuts),
-        "rank      id  text                   logit   prob    raw logit  raw prob",
+        Table(columns, tuple(map(_candidate_row, value.rows))),
     ]
-    return [*lines, *map(_candidate_line, value.rows)]
 
 
-def _candidate_line(row: Candidate) -> str:
+def _candidate_row(row: Candidate) -> tuple[Any, ...]:
     raw = row.path[0]
-    cut = f"  cut by {row.cut_by}" if row.cut_by else ""
-    return (
-        f"{row.rank:4}  {row.id:6}  {quoted(row.text):20}  {row.logit:7.3f}  {percent(row.prob):>6}"
-        f"    {raw.logit:9.3f}  {percent(raw.prob):>8}{cut}"
-    )
+    cut = f"cut by {row.cut_by}" if row.cut_by else None
+    return (row.rank, row.id, row.text, row.logit, row.prob, raw.logit, raw.prob, cut)
 
 
 def statistics_lines(value: Statistics) -> list[str]:
     """The whole tensor's statistics, and those of the focus position."""
-    lines = [f"{tensor_line(value)} {value.device}"]
+    lines = [f"{value.line()} {value.device}"]
     if value.focus is not None:
-        lines.append(f"position {value.focus_position}: {_numbers(value.focus)}")
+        lines.append(f"position {value.focus_position}: {value.focus.line()}")
     return lines
 
 
@@ -127,3 +141,16 @@ def stop_lines(stop: Stop) -> list[str]:
     lines = [f"{stage.kind} {stage.address}{module}: token {stop.token}, {stop.phase}"]
     lines += statistics_lines(stop.tensor) if stop.tensor else []
     return lines if stop.ms is None else [*lines, milliseconds(stop.ms, 3)]
+
+
+def whole_stop_blocks(stop: Stop) -> list[Block]:
+    """Everything a stop holds: why the run stands there, the stage and its tensor, and what may come next."""
+    number = "" if stop.breakpoint is None else f" {stop.breakpoint}"
+    found: list[Block] = [*stop_lines(stop), f"{stop.reason}{number}{f' ({stop.ended_by})' if stop.ended_by else ''}"]
+    if stop.values:
+        found.append(value_words(stop.values))
+    if stop.differs:
+        found.append(_DIFFERS)
+    if stop.chosen is not None:
+        found.append(_chosen_words(stop.chosen))
+    return found if stop.candidates is None else [*found, *candidates_blocks(stop.candidates)]

@@ -1,4 +1,4 @@
-"""A table as a value, which can be written as aligned text or as CSV."""
+"""A table as a value, which can be written as aligned text, as CSV or as HTML."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Column:
     """How a value is written in aligned text. CSV gets the values themselves."""
     left: bool = False
     """Whether the text is aligned to the left, as words are; numbers are aligned to the right."""
+    width: int = 0
+    """The least width in aligned text, in cells of a terminal, so that one answer lines up with the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,28 @@ class Table:
     """A line above the table, in text only; empty for none."""
 
 
+Block = str | Table
+"""What an answer is made of, from top to bottom: lines of text that are safe to show, and tables."""
+
+
+def as_lines(blocks: Iterable[Block]) -> list[str]:
+    """Text and tables as lines, safe to print."""
+    return [line for each in blocks for line in (aligned(each) if isinstance(each, Table) else (each,))]
+
+
+def shown_cells(table: Table, rows: Iterable[tuple[Any, ...]]) -> list[list[str]]:
+    """Rows of a table as text, safe to show."""
+    return [
+        ["" if value is None else sanitize(each.shown(value)) for each, value in zip(table.columns, row, strict=True)]
+        for row in rows
+    ]
+
+
 def aligned(table: Table) -> list[str]:
     """A table as lines of text, safe to print."""
-    cells = [[column.title for column in table.columns]]
-    for values in table.rows:
-        pairs = zip(table.columns, values, strict=True)
-        cells.append(["" if value is None else sanitize(column.shown(value)) for column, value in pairs])
-    widths = [max(map(cell_len, each)) for each in zip(*cells, strict=True)]
+    cells = [[column.title for column in table.columns], *shown_cells(table, table.rows)]
+    least = [column.width for column in table.columns]
+    widths = [max(width, *map(cell_len, each)) for width, each in zip(least, zip(*cells, strict=True), strict=True)]
     lines = [sanitize(table.title)] if table.title else []
     for line in cells:
         placed = zip(line, widths, table.columns, strict=True)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
+from llmdbg import display
 from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
-from llmdbg.debugger.commands import Command
+from llmdbg.debugger.commands import Answer, Command, Moved, Quit
 from llmdbg.debugger.editing.edits import Edit
 from llmdbg.debugger.execution.branches import BranchRow
-from llmdbg.debugger.execution.stop import Stop, TokenRow
+from llmdbg.debugger.execution.stop import End, Stop, TokenRow
 from llmdbg.debugger.inspection.comparing import BranchComparison
 from llmdbg.debugger.inspection.cost import Cost
 from llmdbg.debugger.inspection.edit_effect import Effect
@@ -19,19 +20,21 @@ from llmdbg.debugger.inspection.source import SourceCode
 from llmdbg.debugger.inspection.topics import ModelInfo, TokenTable
 from llmdbg.debugger.inspection.values_answer import Values
 from llmdbg.debugger.inspection.verify import Proof
+from llmdbg.display import Displayed
 from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.glossary import Term
 from llmdbg.frontends.answers import control, json_fields, stops
-from llmdbg.frontends.answers.attention import attention_lines, attention_tables
-from llmdbg.frontends.answers.attribution import attribution_lines, attribution_tables
-from llmdbg.frontends.answers.cost import cost_lines, cost_tables
+from llmdbg.frontends.answers.attention import attention_blocks, attention_tables
+from llmdbg.frontends.answers.attribution import attribution_blocks, attribution_tables
+from llmdbg.frontends.answers.cost import cost_blocks, cost_tables
 from llmdbg.frontends.answers.explanation import explanation_lines, term_lines
+from llmdbg.frontends.answers.html import as_html
 from llmdbg.frontends.answers.json_values import json_value
-from llmdbg.frontends.answers.kv import cache_lines, cache_tables, layer_lines, layer_tables
-from llmdbg.frontends.answers.lens import lens_lines, lens_tables
-from llmdbg.frontends.answers.nonfinite import nonfinite_hunt_lines, nonfinite_hunt_tables
+from llmdbg.frontends.answers.kv import cache_blocks, cache_tables, layer_blocks, layer_tables
+from llmdbg.frontends.answers.lens import lens_blocks, lens_tables
+from llmdbg.frontends.answers.nonfinite import nonfinite_hunt_blocks, nonfinite_hunt_tables
 from llmdbg.frontends.answers.source import source_lines
-from llmdbg.frontends.answers.tables import Table, record_table
+from llmdbg.frontends.answers.tables import Block, Table, as_lines, record_table
 from llmdbg.frontends.answers.values import values_lines, values_tables
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.models.stages import Stage
@@ -42,53 +45,76 @@ from llmdbg.probes.kv import CacheLayerDetail, CacheMap
 from llmdbg.probes.lens_table import LensTable
 from llmdbg.probes.statistics import Statistics
 
-__all__ = ["json_value", "lines", "tables"]
+__all__ = ["blocks", "json_value", "lines", "tables"]
 
 
 @singledispatch
-def lines(answer: object) -> list[str]:
-    """An answer as lines of text, safe to print. Raises TypeError for a type that is not registered below."""
+def blocks(answer: object) -> Sequence[Block]:
+    """An answer as text and tables, from top to bottom. Raises TypeError for a type that is not registered below."""
     raise TypeError(f"no text is registered for {type(answer).__name__}: see frontends/answers/writers.py")
 
 
-@lines.register(type(None))
-def _(_answer: None) -> list[str]:
+def lines(answer: object) -> list[str]:
+    """An answer as lines of text, safe to print. Raises TypeError for a type that is not registered below."""
+    return as_lines(blocks(answer))
+
+
+@blocks.register(type(None))
+def _(_answer: None) -> Sequence[Block]:
     return ["nothing here"]
 
 
-@lines.register(str)
-def _(answer: str) -> list[str]:
+@blocks.register(str)
+def _(answer: str) -> Sequence[Block]:
     return [sanitize(line) for line in answer.split("\n")]
 
 
-@lines.register(tuple)
-def _(answer: tuple[Any, ...]) -> list[str]:
-    return [line for each in answer for line in lines(each)] or ["none"]
+@blocks.register(tuple)
+def _(answer: tuple[Any, ...]) -> Sequence[Block]:
+    return [block for each in answer for block in blocks(each)] or ["none"]
 
 
-lines.register(AttentionMap, attention_lines)
-lines.register(Attribution, attribution_lines)
-lines.register(BranchComparison, control.comparison_lines)
-lines.register(BranchRow, control.branch_lines)
-lines.register(Breakpoint, control.breakpoint_lines)
-lines.register(CacheMap, cache_lines)
-lines.register(Candidates, stops.candidates_lines)
-lines.register(Command, control.command_lines)
-lines.register(Cost, cost_lines)
-lines.register(Edit, control.edit_lines)
-lines.register(Effect, control.effect_lines)
-lines.register(Explanation, explanation_lines)
-lines.register(CacheLayerDetail, layer_lines)
-lines.register(LensTable, lens_lines)
-lines.register(ModelInfo, control.model_lines)
-lines.register(NonfiniteHunt, nonfinite_hunt_lines)
-lines.register(Proof, control.proof_lines)
-lines.register(SourceCode, source_lines)
-lines.register(Statistics, stops.statistics_lines)
-lines.register(Stop, stops.stop_lines)
-lines.register(Term, term_lines)
-lines.register(TokenTable, stops.token_table_lines)
-lines.register(Values, values_lines)
+@blocks.register(Answer)
+def _(answer: Answer) -> Sequence[Block]:
+    done = f"{answer.done} " if answer.done else ""
+    return [f"{done}{each}" if isinstance(each, str) else each for each in blocks(answer.data)]
+
+
+@blocks.register(Moved)
+def _(answer: Moved) -> Sequence[Block]:
+    return stops.whole_stop_blocks(answer.stop)
+
+
+@blocks.register(Quit)
+def _(_answer: Quit) -> Sequence[Block]:
+    return ["left"]
+
+
+blocks.register(AttentionMap, attention_blocks)
+blocks.register(Attribution, attribution_blocks)
+blocks.register(BranchComparison, control.comparison_lines)
+blocks.register(BranchRow, control.branch_lines)
+blocks.register(Breakpoint, control.breakpoint_lines)
+blocks.register(CacheMap, cache_blocks)
+blocks.register(Candidates, stops.candidates_blocks)
+blocks.register(Command, control.command_lines)
+blocks.register(Cost, cost_blocks)
+blocks.register(Edit, control.edit_lines)
+blocks.register(Effect, control.effect_lines)
+blocks.register(End, stops.end_lines)
+blocks.register(Explanation, explanation_lines)
+blocks.register(CacheLayerDetail, layer_blocks)
+blocks.register(LensTable, lens_blocks)
+blocks.register(ModelInfo, control.model_lines)
+blocks.register(NonfiniteHunt, nonfinite_hunt_blocks)
+blocks.register(Proof, control.proof_lines)
+blocks.register(SourceCode, source_lines)
+blocks.register(Statistics, stops.statistics_lines)
+blocks.register(Stop, stops.stop_lines)
+blocks.register(Term, term_lines)
+blocks.register(TokenRow, stops.token_row_blocks)
+blocks.register(TokenTable, stops.token_table_blocks)
+blocks.register(Values, values_lines)
 
 
 @singledispatch
@@ -130,3 +156,24 @@ json_value.register(Statistics, json_fields.tensor_fields)
 json_value.register(Stop, json_fields.stop_fields)
 json_value.register(TokenRow, json_fields.token_fields)
 json_value.register(TokenTable, json_fields.token_table_fields)
+
+
+# How values show themselves. A stop shows more than `info stage` answers: nothing else is beside it.
+@display.text.register(Displayed)
+def _(value: Displayed) -> str:
+    return "\n".join(lines(value))
+
+
+@display.html.register(Displayed)
+def _(value: Displayed) -> str:
+    return as_html(blocks(value))
+
+
+@display.text.register(Stop)
+def _(value: Stop) -> str:
+    return "\n".join(as_lines(stops.whole_stop_blocks(value)))
+
+
+@display.html.register(Stop)
+def _(value: Stop) -> str:
+    return as_html(stops.whole_stop_blocks(value))

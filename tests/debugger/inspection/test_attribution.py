@@ -11,7 +11,7 @@ import pytest
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import CommandError
-from llmdbg.frontends.answers.attribution import attribution_lines
+from llmdbg.frontends.answers import answer_lines
 from llmdbg.frontends.export import export
 from llmdbg.probes.attribution import Attribution
 from tests.sessions import do, opened, tiny_session
@@ -86,7 +86,7 @@ def test_it_is_written_to_files(tmp_path: Path) -> None:
     ]
     document = json.loads((tmp_path / "parts.json").read_text(encoding="utf-8"))
     assert [each["value"] for each in document["terms"]] == [each.value for each in value.terms]
-    assert (tmp_path / "parts.txt").read_text(encoding="utf-8").splitlines() == attribution_lines(value)
+    assert (tmp_path / "parts.txt").read_text(encoding="utf-8").splitlines() == answer_lines(value)
 
 
 def test_left_padding_changes_no_part() -> None:

@@ -13,7 +13,8 @@ import torch
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import CommandError, LensError
-from llmdbg.frontends.answers.lens import lens_lines, prediction_history
+from llmdbg.frontends.answers import answer_lines
+from llmdbg.frontends.answers.lens import prediction_history
 from llmdbg.frontends.export import export
 from llmdbg.probes.lens import Lens
 from llmdbg.probes.lens_table import LensTable, lens_table
@@ -148,7 +149,7 @@ def test_what_is_not_finite_leads_to_nothing_and_is_said(bad: float, layer: str,
         assert (table.first, table.stays) == (None, None)
         assert f"the scores after {layer} and" in table.notes[0]
         assert "has no probability" in prediction_history(table)
-        assert lens_lines(table)[-1] == f"note: {table.notes[0]}"
+        assert answer_lines(table)[-1] == f"note: {table.notes[0]}"
         with pytest.raises(LensError, match="not finite") as refused:
             TOPICS["attribution"].ask(session.inspector, "")
         assert "\n" not in str(refused.value)
@@ -180,7 +181,7 @@ def test_it_is_written_to_files(tmp_path: Path) -> None:
     assert [float(each["prob"]) for each in named] == [row.followed[0].prob for row in table.rows]
     document = json.loads((tmp_path / "lens.json").read_text(encoding="utf-8"))
     assert [row["entropy"] for row in document["rows"]] == [row.entropy for row in table.rows]
-    assert (tmp_path / "lens.txt").read_text(encoding="utf-8").splitlines() == lens_lines(table)
+    assert (tmp_path / "lens.txt").read_text(encoding="utf-8").splitlines() == answer_lines(table)
 
 
 @pytest.mark.parametrize("layers", [0, 2])

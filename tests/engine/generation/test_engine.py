@@ -1,5 +1,6 @@
 """Suspending, closing, interrupting and ending a run."""
 
+import copy
 import gc
 import threading
 import time
@@ -302,6 +303,7 @@ def test_a_model_may_be_used_by_others_while_a_run_over_it_is_suspended(share, e
 
     def use_it():
         assert torch.equal(model(ids).logits, plain)
+        assert torch.equal(copy.deepcopy(model)(ids).logits, plain)
 
     def use_it_elsewhere():
         failed = []
