@@ -30,13 +30,14 @@ import transformers
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.tiny import tiny_llama, toy
+from llmdbg.debugger.commands import COMMANDS
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.engine.stage_event import StageEvent, main_tensor
+from llmdbg.engine.stage_event import StageEvent
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.loading import load
 from llmdbg.models.spec import ModelSpec
 from llmdbg.models.tokens import encode_prompt
-from llmdbg.probes.statistics import StatisticsRecorder
 from tests.engine.runs import generation
 
 PROMPT = "Can you write an email explaining what an LLM is?"
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def compare_generation(options: argparse.Namespace) -> dict[str, Any]:
-    """Whole generations: nothing armed, and statistics of every layer recorded, each against `generate()`."""
+    """Whole generations: nothing armed, and the norm of every layer logged, each against `generate()`."""
     model, prompt, report = prepared(options, PROMPT)
     settings = GenerationSettings(max_new_tokens=options.tokens, greedy=True)
     model.generation_config.eos_token_id = None  # every run has the same length
@@ -70,7 +71,7 @@ def compare_generation(options: argparse.Namespace) -> dict[str, Any]:
     def untouched() -> None:
         untouched_run(model, prompt, settings)
 
-    for name, run in (("nothing_armed", nothing_armed), ("every_layer_recorded", layers_recorded)):
+    for name, run in (("nothing_armed", nothing_armed), ("every_layer_traced", every_layer_traced)):
         report[name] = compare(name, untouched, partial(run, model, prompt, settings), options.pairs)
     return report
 
@@ -132,23 +133,12 @@ def nothing_armed(model: Any, prompt: tuple[int, ...], settings: GenerationSetti
         pass
 
 
-def layers_recorded(model: Any, prompt: tuple[int, ...], settings: GenerationSettings) -> None:
-    """The engine, with statistics of every layer's output recorded and read once a token."""
-    anatomy = dissect(model)
-    engine, recorder = generation(model, prompt, settings, anatomy=anatomy), StatisticsRecorder()
-
-    def note(event: StageEvent) -> bool:
-        if event.chosen is not None:
-            recorder.collect()
-        else:
-            tensor = main_tensor(event.output)
-            assert tensor is not None
-            recorder.record(event.stage.address, tensor)
-        return False
-
-    engine.stops.arm([*(stage.address for stage in anatomy.layers()), "sample"], note)
-    for _ in engine.events():
-        pass
+def every_layer_traced(model: Any, prompt: tuple[int, ...], settings: GenerationSettings) -> None:
+    """`trace` on every layer and `continue`: each layer's norm is logged at every token."""
+    debugger = Debugger(generation(model, prompt, settings))
+    last = len(debugger.debuggee.anatomy.layers()) - 1
+    COMMANDS.run(debugger, f"trace 0-{last} norm")
+    COMMANDS.run(debugger, "continue")
 
 
 def timed(run: Callable[[], object]) -> float:

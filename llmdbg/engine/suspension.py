@@ -68,11 +68,6 @@ class Suspension(Generic[Value]):
         """Whether the caller is inside the function, and not in what others do while it is suspended."""
         return getcurrent() is self._greenlet
 
-    @property
-    def finished(self) -> bool:
-        """Whether the function has returned or raised."""
-        return bool(self._greenlet.dead)
-
     def suspend(self, value: Value) -> None:
         """Hand `value` to whoever resumed the function; return when they resume it again. Called by the function."""
         streams = self._streams_now()

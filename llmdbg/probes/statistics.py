@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 _FLOATS = 5  # min, max, mean, std, norm
 _WIDTH = _FLOATS + 4  # two int64 counts, each in the room of two float32
-_SMALL = 1 << 15  # values: a vector of the residual stream, or a few
-_MOST_ALIKE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,28 +117,17 @@ def position_axis(tensor: Tensor, length: int) -> int | None:
 @torch.no_grad()
 def measure(tensor: Tensor) -> Tensor:
     """Compute the statistics of `tensor` on its device without waiting. Returns a buffer (9,) float32 for `read`."""
-    values = _as_float32(tensor)
+    values = tensor.detach()
+    values = (values.abs() if values.is_complex() else values).to(torch.float32)
     if values.numel() == 0:
         return torch.zeros(0, dtype=torch.float32, device=values.device)
-    return _measured(values, None)
-
-
-def _as_float32(tensor: Tensor, *, copy: bool = False) -> Tensor:
-    values = tensor.detach()
-    values = values.abs() if values.is_complex() else values
-    return values.to(torch.float32, copy=copy)
-
-
-def _measured(values: Tensor, axis: int | None) -> Tensor:
-    """The statistics over `axis`: (n, 9) for values (n, m) and axis 1; or over everything: (9,) for None."""
-    low, high = torch.aminmax(values) if axis is None else torch.aminmax(values, dim=axis)
-    std, mean = torch.std_mean(values, axis, correction=0)
+    low, high = torch.aminmax(values)
+    std, mean = torch.std_mean(values, None, correction=0)
     # On the CPU, vector_norm adds numbers one by one and loses four digits on a large tensor; sum adds in cascades.
-    norm = values.square().sum(axis).sqrt()
-    nan, inf = torch.count_nonzero(values.isnan(), axis), torch.count_nonzero(values.isinf(), axis)
+    norm = values.square().sum().sqrt()
     # The counts are copied as bits: float32 could not hold large ones exactly, and a second copy would wait again.
-    counts = torch.stack((nan, inf), -1).view(torch.float32)
-    return torch.cat((torch.stack((low, high, mean, std, norm), -1), counts), -1)
+    counts = torch.stack((torch.count_nonzero(values.isnan()), torch.count_nonzero(values.isinf()))).view(torch.float32)
+    return torch.cat((torch.stack((low, high, mean, std, norm)), counts))
 
 
 def read(buffers: Sequence[Tensor]) -> list[ValueStatistics | None]:
@@ -158,46 +145,3 @@ def _numbers(row: np.ndarray) -> ValueStatistics:
     low, high, mean, std, norm = (float(value) for value in row[:_FLOATS])
     nan, inf = (int(count) for count in row[_FLOATS:].view("int64"))
     return ValueStatistics(low, high, mean, std, norm, nan, inf)
-
-
-class StatisticsRecorder:
-    """Statistics of many stages, kept on the device until they are collected.
-
-    `record` may be called inside a forward: it neither waits nor keeps the tensor. It copies a small tensor, such as
-    the output of a stage in a decode, and copies of the same shape are measured together later: one copy per stage
-    instead of a dozen kernels.
-    """
-
-    def __init__(self) -> None:
-        self._keys: list[str] = []
-        self._buffers: list[Tensor | None] = []
-        self._small: dict[tuple[int, torch.device], list[tuple[int, Tensor]]] = {}
-
-    def record(self, key: str, tensor: Tensor) -> None:
-        """Measure `tensor` under `key`."""
-        size = tensor.numel()
-        if 0 < size <= _SMALL:
-            alike = self._small.setdefault((size, tensor.device), [])
-            alike.append((len(self._keys), _as_float32(tensor, copy=True).reshape(-1)))
-            self._buffers.append(None)
-            if len(alike) >= _MOST_ALIKE:
-                self._measure_small()
-        else:
-            self._buffers.append(measure(tensor))
-        self._keys.append(key)
-
-    def collect(self) -> list[tuple[str, ValueStatistics | None]]:
-        """Everything recorded since the last call, in order, in one copy to the host."""
-        self._measure_small()
-        numbers = read([buffer for buffer in self._buffers if buffer is not None])
-        collected = list(zip(self._keys, numbers, strict=True))
-        self._keys, self._buffers = [], []
-        return collected
-
-    @torch.no_grad()
-    def _measure_small(self) -> None:
-        for alike in self._small.values():
-            rows = _measured(torch.stack([values for _, values in alike]), 1)
-            for (index, _), row in zip(alike, rows.unbind(), strict=True):
-                self._buffers[index] = row
-        self._small = {}

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmdbg.probes.statistics import StatisticsRecorder, measure, position_axis, read, statistics
+from llmdbg.probes.statistics import measure, position_axis, read, statistics
 
 SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=4)
 
@@ -105,16 +105,11 @@ def test_reading_many_buffers_copies_to_the_host_once(monkeypatch):
     statistics(torch.randn(1, 5, 8), first=0, length=5)
     assert len(copies) == 1
 
-    recorder = StatisticsRecorder()
-    for layer in range(30):
-        recorder.record(str(layer), torch.full((2, 2), float(layer)))
-    collected = recorder.collect()
+    read([measure(torch.full((2, 2), float(layer))) for layer in range(30)])
     assert len(copies) == 2
-    assert [(key, numbers.mean) for key, numbers in collected] == [(str(i), float(i)) for i in range(30)]
-    assert recorder.collect() == []
 
 
-def test_what_is_recorded_together_is_what_each_alone_is():
+def test_buffers_read_together_are_each_what_it_is_alone():
     generator = torch.Generator().manual_seed(1)
     hostile = torch.tensor([[1.0, math.nan, -math.inf, math.inf]])
     tensors = [
@@ -126,26 +121,13 @@ def test_what_is_recorded_together_is_what_each_alone_is():
         torch.zeros(0),
         torch.randn(3, 20_000, generator=generator),
     ]
-    recorder = StatisticsRecorder()
-    for index, tensor in enumerate(tensors):
-        recorder.record(str(index), tensor)
-    wanted = read([measure(tensor) for tensor in tensors])
+    alone = [read([measure(tensor)])[0] for tensor in tensors]
+    buffers = [measure(tensor) for tensor in tensors]
     tensors[0].fill_(7)  # a later stage may write into what an earlier one gave out
 
-    got = recorder.collect()
-
-    assert [key for key, _ in got] == [str(index) for index in range(len(tensors))]
-    for (_, numbers), alone in zip(got, wanted, strict=True):
-        if alone is None:
-            assert numbers is None
+    for got, wanted in zip(read(buffers), alone, strict=True):
+        if wanted is None:
+            assert got is None
         else:
-            assert numbers is not None
-            assert astuple(numbers) == pytest.approx(astuple(alone), rel=1e-5, abs=1e-9, nan_ok=True)
-
-
-def test_recorded_tensors_are_measured_now_and_then_however_long_nobody_asks():
-    recorder = StatisticsRecorder()
-    for index in range(1000):
-        recorder.record(str(index), torch.full((8,), float(index)))
-
-    assert [numbers.mean for _, numbers in recorder.collect()] == [float(index) for index in range(1000)]
+            assert got is not None
+            assert astuple(got) == pytest.approx(astuple(wanted), nan_ok=True)
