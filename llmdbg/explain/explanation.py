@@ -10,14 +10,14 @@ from llmdbg.explain.facts import StageFacts
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Explanation(Displayed):
-    """One stage explained: `plain` paragraphs for anybody, `engineer` lines with shapes, formula and source.
-
-    `terms` are the glossary's entries that the paragraphs speak of; `facts` is what all of it was made from. Words of
-    the model stand in double quotes, as the vocabulary spells them: whoever shows them makes them harmless.
-    """
+    """One stage explained. The model's words are in double quotes, unsafe to display: front ends sanitize them."""
 
     title: str
     plain: tuple[str, ...]
+    """Paragraphs for anybody."""
     engineer: tuple[str, ...]
+    """Lines with shapes, formulas and papers, for engineers."""
     terms: tuple[str, ...]
+    """The names of the glossary entries that the paragraphs mention."""
     facts: StageFacts
+    """What all of it was made from."""

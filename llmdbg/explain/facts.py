@@ -1,7 +1,8 @@
-"""What an explanation may speak of: this run's own words and numbers, as plain frozen values.
+"""What an explanation may mention: this run's own words and numbers, as plain frozen values.
 
-Whoever fills them (`debugger/explaining.py`) leaves out what was not asked for or cannot be known: the sentence about
-it is then left out as well. Texts of tokens are as the vocabulary has them; probabilities and shares are from 0 to 1.
+`debugger/inspection/explaining.py` fills them. What was not asked for or cannot be known is left out (None, or empty),
+and so is the sentence about it. Texts of tokens are as the vocabulary has them; probabilities and shares are from 0
+to 1.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from llmdbg.models.stages import Phase, Stage
 
 
 class ModuleRole(StrEnum):
-    """What a module is for. `OTHER` is honest: no text of its own."""
+    """What a module is for. `OTHER` has no text of its own."""
 
     ATTENTION = "attention"
     MLP = "MLP"
@@ -36,70 +37,89 @@ class ModuleRole(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """The model that runs. `width` is that of the residual stream; None is what the configuration does not say.
-
-    `tied` is whether embedding and output head are one tensor, `head` whether there is an output head at all, `attends`
-    whether any module is an attention; `cached` says that earlier positions are kept in a cache.
-    """
+    """The model that runs."""
 
     name: str
     architecture: str
+    """The model's class name."""
     layers: int
+    """How many decoder layers it has."""
     parameters: int
+    """How many weights it has."""
     bytes: int
+    """What the weights take in memory."""
     dtype: str
     device: str
+    """The device, or several joined by +."""
     vocabulary: int
+    """How many rows the embedding has."""
     width: int | None
+    """The width of the residual stream; None if the configuration does not give it."""
     context: int | None
+    """The number of positions it was built for; None if it has no such limit."""
     tied: bool
+    """Whether the embedding and the output head are the same tensor."""
     head: bool
+    """Whether there is an output head at all."""
     splits_by: str | None
+    """The kind of tokenizer, such as `BPE`; None without a tokenizer."""
     attends: bool
+    """Whether any module is an attention."""
     cached: bool
+    """Whether earlier positions are kept in a cache."""
     loading: LoadingFacts | None
+    """How the weights were loaded; None if llmdbg did not load them."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitWord:
-    """A word of the prompt that no one token stands for, and the texts of the tokens it became."""
+    """A word of the prompt that no single token stands for."""
 
     word: str
     pieces: tuple[str, ...]
+    """The texts of the tokens it became."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptFacts:
-    """The prompt: how many tokens, special ones among them, and masked padding in front; words that were split."""
+    """The prompt as tokens."""
 
     tokens: int
+    """How many there are, padding included."""
     special: int
+    """How many of them are special tokens."""
     padding: int
+    """How many of the first ones are masked padding."""
     split: tuple[SplitWord, ...]
+    """Words that became several tokens; filled only at `tokenize`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleFacts:
-    """What was found out about a module by asking it.
-
-    `parts` are the names of the modules inside, `weights` how many numbers it has learned, `sizes` what a projection
-    takes and gives, `heads` query heads and heads of keys and values, `widens` how wide vectors are outside and inside
-    an MLP. `checked` is the formula that its output was held against, `formula` one that only its parts and their sizes
-    speak for.
-    """
+    """What was found out about a module from the module itself."""
 
     name: str
+    """The last part of its address."""
     class_name: str
     role: ModuleRole
     parts: tuple[str, ...]
+    """The names of the modules directly inside it."""
     weights: int
+    """How many weights it has, those of the modules inside included."""
     sizes: tuple[int, int] | None = None
+    """How many numbers a projection takes and gives; None for other modules."""
     heads: tuple[int, int] | None = None
+    """Query heads, and heads of keys and values; None if it is not an attention or the configuration has none."""
     window: int | None = None
+    """How many positions an attention's sliding window spans; None without one."""
     experts: tuple[int, int] | None = None
+    """How many experts there are, and how many each position uses; None without experts."""
     checked: str | None = None
+    """The formula that its own output was checked against; None if none matched."""
     formula: str | None = None
+    """A formula inferred only from its parts and their sizes; None if none can be."""
     widens: tuple[int, int] | None = None
+    """How wide vectors are outside and inside an MLP; None if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,92 +132,115 @@ class PredictedToken:
 
 @dataclass(frozen=True, slots=True)
 class AttentionFacts:
-    """What an attention's heads read from, on average: (position, text, share), largest first, and the first's share.
-
-    `position` is the one that reads.
-    """
+    """What an attention reads from, on average over its heads."""
 
     layer: int | None
     position: int
+    """The position that reads."""
     heads: int
+    """How many heads there are."""
     read: tuple[tuple[int, str, float], ...]
+    """Position, token and share of what is read, the largest share first."""
     first: float
+    """The share of the first position."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessorFacts:
-    """What one logits processor did: `setting` is its value, None where unknown.
-
-    `leader` is the likeliest token after it, `before` and `after` that token's probabilities; `cut` tokens were
-    excluded, `left` may still be chosen.
-    """
+    """What one logits processor did."""
 
     name: str
     setting: float | None
+    """The value of its setting; None if that is not known."""
     leader: str
+    """The likeliest token after it."""
     before: float
+    """That token's probability before it."""
     after: float
+    """That token's probability after it."""
     cut: int
+    """How many tokens it cut."""
     left: int
+    """How many tokens may still be chosen."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceFacts:
-    """A token that was chosen. `raw` is its probability before any processor, None where nobody looked.
-
-    `runner_up` is the likeliest other token. `forced` and `banned` are what the user made of the choice. `led` are the
-    layers where the lens held it the likeliest, of `layers` that were asked, None where there is no lens.
-    """
+    """How a token was chosen."""
 
     text: str
+    """The token."""
     prob: float
+    """Its probability in the distribution it was chosen from."""
     rank: int
+    """Its rank there, 1 for the likeliest."""
     raw: float | None
+    """Its probability before any processor; None if it was not measured."""
     greedy: bool
+    """Whether the highest score is always taken."""
     runner_up: PredictedToken | None
+    """The likeliest other token; None if all others were cut."""
     forced: bool
+    """Whether the user forced the token."""
     banned: tuple[str, ...]
+    """The tokens that the user banned here."""
     led: tuple[int, ...] | None
+    """The layers after which the logit lens had the token as the likeliest; None without a lens."""
     asked_layers: tuple[int, ...]
+    """The layers that the lens was asked about."""
     ended_by: str | None
+    """`eos`, `length` or `context` if generation ends with this token, else None."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageFacts:
-    """Everything about one stage. `here` says that the run stands there: else nothing of this run is told.
-
-    `at` is the position and text of the token that the numbers are of; `shape` is that of the stage's output; `norm`
-    the length of the vector at `at`; `moved` the relative change and cosine of what the stage did to it. `guesses` are
-    what comes next by the lens before `logits` and by the scores from there on; `entropy` in nats, `left` the tokens
-    that may still be chosen, both of the scores. `edited` are the numbers of the user's edits that change this stage's
-    output or input here, `looked_up` whether the embedding gave its table's own row, None where that is not known;
-    `padding_here` says that the position at `at` is padding. What is not finite (NaN, infinite) is left out, but for
-    `not_finite`, which counts it.
-    """
+    """Everything that is known about one stage. Numbers that are NaN or infinite are left out."""
 
     stage: Stage
     here: bool
+    """Whether the run stands at this stage. If not, nothing of this run is mentioned."""
     phase: Phase
     token: int
+    """The generated token that is being produced, from 0."""
     model: ModelFacts
     prompt: PromptFacts
     fed: int
+    """How many positions go through the model in this forward."""
     at: tuple[int, str] | None = None
+    """The position and token that the numbers describe."""
     shape: tuple[int, ...] | None = None
+    """The shape of the stage's output."""
     dtype: str | None = None
+    """The dtype of the stage's output."""
     norm: float | None = None
+    """The length of the vector at `at`."""
     not_finite: int = 0
+    """How many values of the output are NaN or infinite."""
     edited: tuple[int, ...] = ()
+    """The numbers of the user's edits that change this stage's input or output."""
     looked_up: bool | None = None
+    """Whether the embedding's output is the row of its table itself; None if that is not known."""
     padding_here: bool = False
+    """Whether the position at `at` is padding."""
     ms: float | None = None
+    """How long the stage took, in milliseconds."""
     moved: tuple[float, float] | None = None
+    """The relative change and the cosine between the stage's input and output at `at`."""
     part: ModuleFacts | None = None
+    """The module that runs the stage."""
     guesses: tuple[PredictedToken, ...] = ()
+    """The likeliest next tokens: by the lens before `logits`, by the scores from there on."""
     no_lens: str = ""
+    """Why there is no lens; empty if there is one."""
     entropy: float | None = None
+    """The entropy of the scores, in nats; None before there are any."""
     left: int | None = None
+    """How many tokens may still be chosen; None before there are scores."""
     reads: AttentionFacts | None = None
+    """What the attention of this layer reads from."""
     processor: ProcessorFacts | None = None
+    """What this stage did to the scores; None if it is not a processor."""
     steps: tuple[ProcessorFacts, ...] = ()
+    """What every processor so far did to the scores."""
     choice: ChoiceFacts | None = None
+    """How the token was chosen; None before `sample`."""

@@ -1,7 +1,7 @@
-"""What a module is for, and which formula it keeps to: asked of the module itself, never of the model's name.
+"""What a module is for and which formula it follows, determined from the module itself, never from the model's name.
 
-A small module that nothing stops inside of (a norm, an activation) is tried: its `forward`, which runs no hook, is
-given numbers and held against the formula. Of a larger one only its parts and their sizes can be asked.
+A small module without stages inside (a norm, an activation) is tried out: its `forward`, which runs no hooks, gets
+trial input, and the output is compared with known formulas. Of a larger one, only the parts and their sizes are checked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _QUERY_KEY_VALUE = ({"q_proj", "k_proj", "v_proj"}, {"qkv_proj"}, {"c_attn"}, {"
 
 
 def part_facts(stage: Stage, anatomy: Anatomy, config: Any) -> ModuleFacts | None:
-    """What can be found out about the module of a stage; None where no module of the tree runs it."""
+    """What can be found out about the module that runs a stage; None if no module does."""
     module = anatomy.modules.get(stage.address)
     if module is None:
         return None
@@ -100,7 +100,7 @@ def _beside_experts(stage: Stage, anatomy: Anatomy) -> bool:
 
 
 def _is_mlp(module: nn.Module, name: str, kind: str) -> bool:
-    """Called one, and made of nothing but projections and what works on each number or position by itself."""
+    """Whether it is named an MLP and made only of projections and of what works on each number or position alone."""
     simple = [_simple_role(each, child, type(each).__name__.lower()) for child, each in module.named_children()]
     alone = {ModuleRole.PROJECTION, ModuleRole.ACTIVATION, ModuleRole.DROPOUT, ModuleRole.NORM}
     return (
@@ -111,7 +111,7 @@ def _is_mlp(module: nn.Module, name: str, kind: str) -> bool:
 
 
 def _sizes(module: nn.Module) -> tuple[int, int] | None:
-    """How many numbers a projection takes and gives; a quantised weight's own shape says nothing of it."""
+    """How many numbers a projection takes and gives. The shape of a quantised weight does not show it."""
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
     if type(module).__name__ == "Conv1D" and isinstance(weight := getattr(module, "weight", None), torch.Tensor):
@@ -120,7 +120,7 @@ def _sizes(module: nn.Module) -> tuple[int, int] | None:
 
 
 def _heads(config: Any) -> tuple[int, int] | None:
-    """Query heads, and heads of keys and values, as the configuration has them for the whole model."""
+    """Query heads, and heads of keys and values, from the configuration of the whole model."""
     heads = getattr(config, "num_attention_heads", None)
     if not isinstance(heads, int):
         return None
@@ -129,13 +129,13 @@ def _heads(config: Any) -> tuple[int, int] | None:
 
 
 def _window(module: nn.Module) -> int | None:
-    """The sliding window that this attention itself holds."""
+    """The sliding window that this attention itself has; None without one."""
     window = getattr(module, "sliding_window", None)
     return window if isinstance(window, int) and window > 0 else None
 
 
 def _experts(config: Any) -> tuple[int, int] | None:
-    """How many experts there are, and how many of them a position uses."""
+    """How many experts there are, and how many each position uses; None without experts."""
     names = ("num_local_experts", "num_experts", "n_routed_experts")
     several = next((value for name in names if isinstance(value := getattr(config, name, None), int)), None)
     used = getattr(config, "num_experts_per_tok", None)
@@ -143,7 +143,7 @@ def _experts(config: Any) -> tuple[int, int] | None:
 
 
 def _formulas(role: ModuleRole, module: nn.Module) -> tuple[str | None, str | None, tuple[int, int] | None]:
-    """The formula that was tried on the module, one that its parts speak for, and how an MLP widens its vectors."""
+    """The fields `checked`, `formula` and `widens` of a module's facts."""
     if role is ModuleRole.NORM:
         return norm_formula(module), None, None
     if role is ModuleRole.ACTIVATION:
@@ -187,7 +187,7 @@ _NORMS: tuple[tuple[str, Callable[[Tensor, Tensor | None, Tensor | None, float],
 
 @torch.no_grad()
 def norm_formula(module: nn.Module) -> str | None:
-    """The formula by which a norm's own `forward` answers to a trial vector; None where it is none of those known.
+    """The formula that a norm's own `forward` follows on a trial vector; None if it is none of those known.
 
     RMSNorm is that of Zhang & Sennrich 2019, LayerNorm that of Ba, Kiros & Hinton 2016. Waits for the device.
     """
@@ -201,14 +201,14 @@ def norm_formula(module: nn.Module) -> str | None:
     try:
         answer = module.forward(trial.reshape(1, 1, -1)).reshape(-1).float()
     except (RuntimeError, TypeError, AttributeError):
-        return None  # it takes something else than a vector for each position
+        return None  # it does not take a vector for each position
     vector, scale = trial.float(), weight.float()
     shift = bias.float() if isinstance(bias, torch.Tensor) else None
     tolerance = max(8 * torch.finfo(weight.dtype).eps, 1e-5) * float(answer.abs().max())
-    for told, compute in _NORMS:
+    for formula, compute in _NORMS:
         expected = compute(vector, scale, shift, eps)
         if expected.shape == answer.shape and float((expected - answer).abs().max()) <= tolerance:
-            return told
+            return formula
     return None
 
 
@@ -235,7 +235,7 @@ _CURVES: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
 
 @torch.no_grad()
 def _curve(module: nn.Module) -> str | None:
-    """The curve that an activation's own `forward` draws, None where it is none of those known.
+    """The formula of the curve that an activation's own `forward` follows; None if it is none of those known.
 
     GELU is that of Hendrycks & Gimpel 2016, SiLU that of Elfwing et al. 2017.
     """
@@ -248,5 +248,5 @@ def _curve(module: nn.Module) -> str | None:
         return None
     if not isinstance(answer, torch.Tensor) or answer.shape != trial.shape:
         return None
-    fitting = (told for told, curve in _CURVES if torch.allclose(answer, curve(trial), rtol=0, atol=1e-6))
+    fitting = (formula for formula, curve in _CURVES if torch.allclose(answer, curve(trial), rtol=0, atol=1e-6))
     return next(fitting, None)

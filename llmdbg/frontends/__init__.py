@@ -1,1 +1,1 @@
-"""The ways to use a session: headless and on a screen."""
+"""The front ends: a screen, batch mode, and Python programs."""

@@ -1,4 +1,4 @@
-"""`llmdbg doctor`: what is installed, where the files are, what the configuration says, and what would be used here."""
+"""`llmdbg doctor`: what is installed, where the files are, which settings apply, and what the screen would use here."""
 
 from __future__ import annotations
 
@@ -27,30 +27,37 @@ _PACKAGES = ("torch", "transformers", "accelerate", "greenlet", "textual")
 
 @dataclass(frozen=True, slots=True)
 class AvailableDevice:
-    """Where a model can run: its name for --device, what it is, and its memory in bytes."""
+    """A device that a model can run on."""
 
     name: str
+    """Its name for --device."""
     model: str
+    """The product's name, or for the CPU the number of threads."""
     free: int
+    """Free memory in bytes."""
     total: int
+    """All of its memory in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class DoctorReport:
-    """Everything the doctor found. `versions` has None for a package that is not installed.
-
-    `files` are paths by what is there, `terminal` what the screen would use, `keys` the effective keys by action, as
-    people type them, and `problems` a sentence each.
-    """
+    """Everything the doctor found."""
 
     versions: dict[str, str | None]
+    """By package; None for one that is not installed."""
     devices: tuple[AvailableDevice, ...]
     demo_model: str
+    """Whether the demo model is installed, for people."""
     files: dict[str, str]
+    """Paths by what they hold: `config`, `log`, `cache`, `sessions`, `history`."""
     settings: dict[str, Any]
+    """The settings in effect."""
     terminal: dict[str, Any]
+    """What is known about the terminal, and what the screen would use."""
     keys: dict[str, list[str]]
+    """The keys in effect by action, as people type them."""
     problems: tuple[str, ...]
+    """What is wrong, a sentence each."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,9 +67,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def doctor(arguments: Sequence[str]) -> int:
-    """Print the report, or with --config-example a configuration file. Returns the exit code: 1 for any problem.
+    """Print the report, or with --config-example a configuration file. Returns the exit code: 1 if anything is wrong.
 
-    Raises UsageError for arguments it does not take.
+    Raises UsageError for unknown arguments.
     """
     options = _parser().parse_args(arguments)
     if options.config_example:
@@ -78,23 +85,23 @@ def doctor(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     options = _Parser(
         prog="llmdbg doctor",
-        description="What llmdbg is, has and would use here. Exit code 1 when something is wrong.",
+        description="Show what is installed, set and used here. Exit code 1 if something is wrong.",
         allow_abbrev=False,
     )
-    options.add_argument("--json", action="store_true", help="the same as one JSON object")
+    options.add_argument("--json", action="store_true", help="print the report as one JSON object")
     options.add_argument("--config-example", action="store_true", help="print a configuration file with every setting")
     return options
 
 
 def _write(text: str) -> None:
-    # Under the C locale stdout takes no more than ASCII.
+    # Under the C locale, stdout takes only ASCII.
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
     sys.stdout.flush()
 
 
 def examine() -> DoctorReport:
-    """Look at everything there is to look at."""
+    """Collect the report."""
     from llmdbg.frontends.tui.input.keys import bound, takes_keys, typed_key
     from llmdbg.frontends.tui.input.preferences import load_preferences
     from llmdbg.frontends.tui.terminal.terminal import environment_as_started, look, theme_for
@@ -145,7 +152,7 @@ def _version(package: str) -> str | None:
 
 
 def _devices() -> tuple[tuple[AvailableDevice, ...], tuple[str, ...]]:
-    """The devices, and what kept them from being looked at: a broken torch is what people come to a doctor with."""
+    """The devices, and what kept them from being found: a broken torch is a reason to run the doctor."""
     try:
         import psutil
         import torch
@@ -161,7 +168,7 @@ def _devices() -> tuple[tuple[AvailableDevice, ...], tuple[str, ...]]:
     except Exception as error:
         record(error)
         message = sanitize(" ".join(str(error).split()))
-        return (), (f"the devices cannot be looked at: {type(error).__name__}: {message} (more in {log_path()})",)
+        return (), (f"the devices cannot be examined: {type(error).__name__}: {message} (more in {log_path()})",)
     return tuple(found), ()
 
 
@@ -190,7 +197,7 @@ def _files() -> dict[str, Path]:
 
 
 def lines(report: DoctorReport) -> list[str]:
-    """The report as lines for people; what is wrong comes first."""
+    """The report as lines for people; problems come first."""
     problems = _section("problems", (("-", each) for each in report.problems) if report.problems else (("none", ""),))
     return [
         *(problems if report.problems else ()),

@@ -1,4 +1,4 @@
-"""A number as one character: how large it is, and on which side of zero; to be read without colours too."""
+"""A number as one character that shows its size and sign, readable without colours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEGEND = "from 1/8, 1/4, 1/2 and 3/4"
 
 
 def shade(value: float, scale: float) -> str:
-    """The sign for `value` where `scale` is the largest magnitude there is; a space below an eighth of that."""
+    """The character for `value`, where `scale` is the darkest magnitude; a space below an eighth of it."""
     if math.isnan(value):
         return NAN
     if math.isinf(value):
@@ -20,8 +20,8 @@ def shade(value: float, scale: float) -> str:
     return (POSITIVE if value > 0 else NEGATIVE)[step - 1] if step else " "
 
 
-def shade_style(sign: str) -> str:
-    """The style of a sign on the screen."""
-    if sign in (NAN, INFINITE, NEGATIVE_INFINITE):
+def shade_style(character: str) -> str:
+    """The style of a character of `shade` on the screen."""
+    if character in (NAN, INFINITE, NEGATIVE_INFINITE):
         return "bad"
-    return "accent" if sign in POSITIVE else "warn" if sign in NEGATIVE else ""
+    return "accent" if character in POSITIVE else "warn" if character in NEGATIVE else ""

@@ -1,6 +1,6 @@
-"""What libraries and tracebacks say: a log file that stays small, and a `LogBook` that the screen can show.
+"""What libraries print and log: a log file of limited size, and a `LogBook` that the screen can show.
 
-The user's own line goes to stderr or the screen.
+Tracebacks go here; the one-line message for the user goes to stderr or to the screen.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llmdbg.frontends.sanitize import sanitize
 MOST_LINES = 2_000
 """How many lines a `LogBook` keeps."""
 LONGEST_LINE = 1_000
-"""How many characters of a line are kept."""
+"""How many characters of each line are kept."""
 _FILE_BYTES = 2_000_000
 _OLD_FILES = 2
 _FILE_LINES_AT_ONCE = 1_000
@@ -31,14 +31,14 @@ _SOURCES = {"py.warnings": "warning"}
 
 
 def log_path() -> Path:
-    """Where the log file is."""
+    """The path of the log file."""
     import platformdirs
 
     return platformdirs.user_log_path("llmdbg") / "llmdbg.log"
 
 
 class LogFile(RotatingFileHandler):
-    """The log file: for its owner's eyes, begun anew when it is full. One that cannot be written bothers nobody."""
+    """The log file: readable only by its owner, rotated when it is full. Failing to write it is silently ignored."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
@@ -52,7 +52,7 @@ class LogFile(RotatingFileHandler):
         self.setFormatter(_SafeFormatter(_FORMAT))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Stay silent: the standard handler would complain on stderr, which may lead here."""
+        """Do nothing: the standard handler would print to stderr, which may be routed here."""
 
     def _open(self) -> IO[str]:  # type: ignore[override]
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
@@ -63,29 +63,30 @@ class LogFile(RotatingFileHandler):
 
 class _SafeFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """A log file is read in a terminal, which must not obey what a library or a model wrote."""
+        """Sanitize each line: the log is read in a terminal, which must not obey what a library or a model wrote."""
         return "\n".join(map(sanitize, super().format(record).split("\n")))
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """A line as it was written, unsafe to draw. `number` counts from 1, `when` is in seconds since the epoch.
-
-    `source` is stdout, stderr, warning or a logger's name, `level` one of logging's.
-    """
+    """A line as it was written, unsafe to display."""
 
     number: int
+    """Counted from 1."""
     when: float
+    """Seconds since the epoch."""
     source: str
+    """`stdout`, `stderr`, `warning` or a logger's name."""
     level: int
+    """One of the levels of `logging`."""
     text: str
 
 
 class LogBook(logging.Handler):
-    """The newest lines of everything written and logged, for any thread to add to and to read.
+    """The newest lines of everything written and logged. Any thread may add to it and read from it.
 
-    Every line also goes to `file`, if there is one, but no more than a loop that prints may cost: the book always has
-    the newest lines, the file says how many it was spared. As a logging handler it is safe across a fork.
+    Every line also goes to `file`, if there is one, up to a limit per second, so that a loop that prints stays cheap;
+    the file then says how many lines were left out. As a logging handler, it is safe across a fork.
     """
 
     def __init__(self, file: logging.Handler | None = None) -> None:
@@ -100,27 +101,27 @@ class LogBook(logging.Handler):
 
     @property
     def changes(self) -> int:
-        """A number that is another one after every change."""
+        """A number that increases with every change."""
         return self._changes
 
     @property
     def count(self) -> int:
-        """The number of the newest whole line; 0 when there is none yet."""
+        """The number of the newest complete line; 0 if there is none yet."""
         return self._count
 
     def since(self, number: int = 0) -> tuple[LogLine, ...]:
-        """The whole lines after line `number` that are still here, oldest first."""
+        """The complete lines after line `number` that are still kept, oldest first."""
         with self._held():
             wanted = min(len(self._lines), max(0, self._count - number))
             return tuple(self._lines[index] for index in range(len(self._lines) - wanted, len(self._lines)))
 
     def unfinished(self) -> tuple[LogLine, ...]:
-        """What has been written and has no end of line yet: a progress bar at its present state, a question."""
+        """What has been written without a line break so far: a progress bar in its current state, a question."""
         with self._held():
             return tuple(self._unfinished.values())
 
     def write(self, source: str, text: str) -> None:
-        """Add what a source wrote, in pieces of any size. A carriage return begins its line again."""
+        """Add what a source wrote, in pieces of any size. A carriage return restarts its line."""
         if not text:
             return
         with self._held():
@@ -129,13 +130,13 @@ class LogBook(logging.Handler):
             for line in whole:
                 self._add(source, _last_state(line))
             if rest:
-                # A carriage return at the very end may be the first half of a line's end.
+                # A carriage return at the very end may be the first half of a line break.
                 kept = _last_state(rest)[: LONGEST_LINE + 1] + ("\r" if rest.endswith("\r") else "")
                 self._unfinished[source] = LogLine(self._count + 1, time.time(), source, logging.INFO, kept)
             self._changes += 1
 
     def finish(self) -> None:
-        """Make lines of what is unfinished."""
+        """Turn everything unfinished into complete lines."""
         with self._held():
             for source, line in self._unfinished.items():
                 self._add(source, line.text.rstrip("\r"))
@@ -143,7 +144,7 @@ class LogBook(logging.Handler):
             self._changes += 1
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Add what was logged, with the traceback if there is one."""
+        """Add a log record, with its traceback if there is one."""
         source = _SOURCES.get(record.name, record.name)
         try:
             lines = self.format(record).rstrip("\n").split("\n")
@@ -169,8 +170,8 @@ class LogBook(logging.Handler):
             return
         allowance = self._allowances.setdefault(source, _Allowance())
         if allowance.take():
-            if spared := allowance.spared():
-                self._to_file(line, f"({spared:,} lines left out of this file)")
+            if left_out := allowance.left_out():
+                self._to_file(line, f"({left_out:,} lines left out of this file)")
             self._to_file(line, text)
 
     def _to_file(self, line: LogLine, text: str) -> None:
@@ -194,27 +195,27 @@ class LogBook(logging.Handler):
 
 
 class _Allowance:
-    """How many lines a source may write to the file: many at once, few for long."""
+    """How many lines a source may write to the file: many at once, few over a long time."""
 
     def __init__(self) -> None:
         self._left, self._at = float(_FILE_LINES_AT_ONCE), time.monotonic()
-        self._spared = 0
+        self._left_out = 0
 
     def take(self) -> bool:
-        """Whether one more line may be written now."""
+        """Take one line from the allowance. False if none is left now."""
         now = time.monotonic()
         self._left = min(_FILE_LINES_AT_ONCE, self._left + (now - self._at) * _FILE_LINES_A_SECOND)
         self._at = now
         if self._left < 1:
-            self._spared += 1
+            self._left_out += 1
             return False
         self._left -= 1
         return True
 
-    def spared(self) -> int:
-        """How many lines were not written since this was last asked."""
-        spared, self._spared = self._spared, 0
-        return spared
+    def left_out(self) -> int:
+        """How many lines have not been written since the last call."""
+        left_out, self._left_out = self._left_out, 0
+        return left_out
 
 
 def _last_state(line: str) -> str:
@@ -222,7 +223,7 @@ def _last_state(line: str) -> str:
 
 
 def record(error: BaseException) -> None:
-    """Log a traceback: in the book if one is kept, else in the file."""
+    """Log a traceback: to the book if there is one, else to the file."""
     text = "".join(traceback.format_exception(error)).rstrip("\n")
     entry = logging.LogRecord("llmdbg", logging.ERROR, "", 0, "%s", (text,), None)
     routed = [each for each in logging.getLogger().handlers if isinstance(each, (LogBook, LogFile))]
@@ -235,13 +236,13 @@ def record(error: BaseException) -> None:
 
 
 def route_libraries(book: LogBook | None = None) -> None:
-    """Send what libraries log and warn to a book, or else to the log file, instead of the terminal."""
+    """Send libraries' logs and warnings to a book, or without one to the log file, instead of the terminal."""
     logging.captureWarnings(True)
     logging.basicConfig(handlers=[LogFile(log_path()) if book is None else book], level=logging.WARNING, force=True)
 
 
 def route_transformers() -> None:
-    """Make transformers and the Hub client use the routed logging, and draw no progress bars of their own."""
+    """Make transformers and the Hub client use the routed logging and draw no progress bars."""
     import transformers.utils.logging as transformers_logging
     from huggingface_hub.utils.tqdm import disable_progress_bars
 

@@ -1,4 +1,4 @@
-"""What every front end begins with: a debuggee, made from a model and a prompt."""
+"""How every front end starts: from a model and a prompt to a debuggee."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def open_generation(
     report: Callable[[LoadProgress], None],
     left_pad: int = 0,
 ) -> Debuggee:
-    """Load a model, cut the prompt into its tokens, and prepare their generation; nothing runs yet.
+    """Load a model, tokenize the prompt, and prepare the generation; nothing runs yet. `report` gets loading progress.
 
-    Raises LlmdbgError. Imports what is heavy only when called.
+    Raises LlmdbgError. torch and transformers are imported only when this is called.
     """
     from llmdbg.engine.generation.generation import Generation
     from llmdbg.models.loading import load
@@ -38,5 +38,5 @@ def open_generation(
 
 
 def opening_notes(debuggee: Debuggee) -> tuple[str, ...]:
-    """What the user should know of the model and the prompt before anything runs."""
+    """What the user should know about the model and the prompt before anything runs, a sentence each."""
     return (*(debuggee.loaded.notes if debuggee.loaded is not None else ()), *debuggee.prompt.notes)

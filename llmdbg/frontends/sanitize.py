@@ -1,8 +1,8 @@
 r"""Text from a model or a file is data: what a terminal would obey is shown instead.
 
-Where a terminal has no more than ASCII a sign would look like a letter of the text, so everything that is not the
-text's own begins with a backslash there, and a backslash of the text is doubled: `\n` ends a line, `\_` is a space that
-is marked, `\x1b` and `\u4e2d` are characters as Python writes them.
+On a terminal with nothing but ASCII, a substitute would look like part of the text. So every substitute begins with a
+backslash there, and a backslash in the text is doubled: `\n` is a line break, `\_` a marked space, and `\x1b` and
+`\u4e2d` are characters as Python writes them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _ASCII_NAMES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 # Controls, formats (bidi marks, zero-width joiners), surrogates, private use, unassigned, line separators.
 _UNSAFE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _SPACE, _ASCII_SPACE = "·", "\\_"
-# How byte-level vocabularies and SentencePiece's spell a blank.
+# How byte-level and SentencePiece vocabularies spell whitespace.
 _BLANKS_OF_PIECES = {"\u0120": " ", "▁": " ", "\u010a": "\n", "\u0109": "\t"}
 
 
@@ -22,35 +22,35 @@ _in_ascii = False
 
 
 def spell_tokens_in_ascii(wanted: bool) -> None:
-    """Whether text is spelled in ASCII, for a terminal that has nothing else."""
+    """Set whether text is spelled in ASCII, for a terminal that has nothing else."""
     global _in_ascii
     _in_ascii = wanted
 
 
 def in_ascii() -> bool:
-    """Whether it is."""
+    """Whether text is spelled in ASCII."""
     return _in_ascii
 
 
 def sanitize(text: str) -> str:
-    """Replace every character that is not simply drawn by a sign or its code point, e.g. `⏎` or `‹U+202E›`."""
+    """Replace every character that a terminal would not simply draw by a symbol or its code point: `⏎`, `‹U+202E›`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_drawn, text))
 
 
 def token_text(text: str) -> str:
-    r"""`sanitize` for a model's words: in ASCII they would be told apart no more, so they are spelled as `\u4e2d`."""
+    r"""Like `sanitize`, but for a model's words: in ASCII, all other characters are spelled `\u4e2d`."""
     return "".join(map(_spelled, text)) if _in_ascii else sanitize(text)
 
 
 def marked(text: str) -> str:
-    r"""A model's words with their spaces marked: `·`, in ASCII `\_`."""
+    r"""A model's words with spaces marked as `·`, or in ASCII as `\_`."""
     return token_text(text).replace(" ", _ASCII_SPACE if _in_ascii else _SPACE)
 
 
 def piece_text(piece: str, text: str) -> str:
-    r"""How the vocabulary spells a token of that text; in ASCII its marks of blanks are those of `marked`."""
+    r"""How the vocabulary spells a token that stands for `text`; in ASCII, its whitespace is written as in `marked`."""
     if not _in_ascii:
         return sanitize(piece)
     for spelled, blank in _BLANKS_OF_PIECES.items():
@@ -60,7 +60,7 @@ def piece_text(piece: str, text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A model's words in quotes, so that their spaces can be seen."""
+    """A model's words in quotes, so that their spaces can be seen, safe to print."""
     return f'"{token_text(text)}"'
 
 

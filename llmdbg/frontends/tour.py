@@ -1,4 +1,4 @@
-"""The tour without a screen: every stop explained, as text or as JSON Lines."""
+"""The tour in batch mode: every stop explained, as text or as JSON Lines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def launch(
     json: bool,
     left_pad: int = 0,
 ) -> int:
-    """Load the model, tell every stop and return the exit code. Raises LlmdbgError."""
+    """Load the model, write every stop to stdout and return the exit code. Raises LlmdbgError."""
     route_libraries()
     route_transformers()
     with LoadingBar() as bar:
@@ -57,25 +57,25 @@ def launch(
 
 
 def walk(debugger: Debugger, out: IO[str], *, json: bool = False) -> int:
-    """Tell every stop of the tour on `out`. Returns how many there were. Raises LlmdbgError."""
+    """Write every stop of the tour to `out`. Returns how many there were. Raises LlmdbgError."""
     stops = 0
     while True:
         stops += 1
-        told = _ExplainedStop(tour_place(debugger.inspector), explain_here(debugger.inspector))
-        _write([_json(told)] if json else _lines(told), out)
+        stop = _ExplainedStop(tour_place(debugger.inspector), explain_here(debugger.inspector))
+        _write([_json(stop)] if json else _lines(stop), out)
         if go_on(debugger.inspector) is None:
             return stops
 
 
-def _json(told: _ExplainedStop) -> str:
-    place = told.place
+def _json(stop: _ExplainedStop) -> str:
+    place = stop.place
     event = {"event": "tour", "stop": place.number, "of": place.of, "title": place.title}
-    return line({**event, "explanation": answer_json(told.explanation)})
+    return line({**event, "explanation": answer_json(stop.explanation)})
 
 
-def _lines(told: _ExplainedStop) -> list[str]:
-    place = told.place
-    return [f"stop {place.number} of {place.of}: {place.title}", *answer_lines(told.explanation), ""]
+def _lines(stop: _ExplainedStop) -> list[str]:
+    place = stop.place
+    return [f"stop {place.number} of {place.of}: {place.title}", *answer_lines(stop.explanation), ""]
 
 
 def _write(lines: Iterable[str], out: IO[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a run was to stop at and never reached, as sentences."""
+"""Sentences about breakpoints and targets that a run never reached."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def never_hit(breakpoints: Iterable[Breakpoint]) -> Iterator[str]:
-    """A sentence for each breakpoint that waited for a whole run in vain."""
+    """A sentence for each enabled breakpoint that was not hit in a whole run."""
     for each in breakpoints:
         if each.enabled and not each.hits:
             yield f"{each.kind} {each.number} ({each.target.text}) was never hit: {_reason(each)}"
 
 
 def unhit_breakpoints(command: str, moved: Moved) -> str:
-    """A sentence for a command that came to the end of the run instead of where it was to go, else nothing."""
+    """A sentence for a command that reached the end of the run instead of its target; empty for any other."""
     stop, sought = moved.stop, moved.sought
     if sought is None or stop.ended_by is None or (stop.stage.address in sought.addresses and sought.at(stop.token)):
         return ""
@@ -38,7 +38,5 @@ def _reason(point: Breakpoint) -> str:
 
 
 def _why(target: Target) -> str:
-    hint = (
-        "" if target.token is not None else " (a module that is never called, and only lends its weights, never runs)"
-    )
+    hint = "" if target.token is not None else " (a module that only provides weights and is never called never runs)"
     return f"the run ended without that stage{hint}"

@@ -1,1 +1,1 @@
-"""Headless: text and JSON Lines."""
+"""Batch mode: commands in, text or JSON Lines out."""

@@ -1,4 +1,4 @@
-"""What can be known to fail before anything is written: commands before the model is loaded, addresses after."""
+"""Checks before anything is written: commands are parsed before the model is loaded, addresses are resolved after."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def parse_commands(lines: Iterable[str]) -> tuple[ParsedCommand, ...]:
-    """Read the commands among the lines of `-ex` and `-x`. Raises CommandError for the first that makes no sense."""
+    """Parse the lines of `-ex` and `-x`, without comments. Raises CommandError for the first that cannot be parsed."""
     stripped = (line.strip() for line in lines)
     return tuple(COMMANDS.parse(line) for line in stripped if line and not line.startswith("#"))
 

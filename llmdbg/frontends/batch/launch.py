@@ -1,4 +1,4 @@
-"""Loading and running without a screen."""
+"""Batch mode: load the model, run the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loading bar on stderr: the stage's name and the bytes done."""
+"""The loading bar on stderr: the stage of loading and the bytes done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LoadingBar:
-    """One bar a stage, gone when loading is over; where stderr is no terminal, a line a stage."""
+    """One bar for each stage, removed when loading is over; if stderr is not a terminal, a line for each stage."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -26,18 +26,18 @@ class LoadingBar:
         self._stage = ""
 
     def __enter__(self) -> LoadingBar:
-        """Show it."""
+        """Show the bar."""
         self._progress.start()
         return self
 
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
     ) -> None:
-        """Clear it away."""
+        """Remove the bar."""
         self._progress.stop()
 
     def update(self, progress: LoadProgress) -> None:
-        """Show how far a stage is."""
+        """Show how far a stage has come."""
         if progress.stage != self._stage:
             self._stage = progress.stage
             if not self._is_terminal:

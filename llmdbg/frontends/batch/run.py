@@ -1,6 +1,6 @@
-"""Running without a screen: commands in, text or JSON Lines out.
+"""Running commands in batch mode, with text or JSON Lines as output.
 
-stdout is data and nothing else; what happens meanwhile is told on stderr.
+stdout is data and nothing else; notes go to stderr.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Writer(Protocol):
-    """Writes what happens."""
+    """Writes the output of a batch run."""
 
     def tokens(self, debugger: Debugger) -> None: ...
     def stop(self, stop: Stop) -> None: ...
@@ -32,7 +32,7 @@ class Writer(Protocol):
 
 
 class TextWriter:
-    """Lines for people."""
+    """Writes lines for people."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
@@ -50,7 +50,7 @@ class TextWriter:
         self._write(answer_lines(outcome.data))
 
     def end(self, end: End) -> None:
-        """Write the whole answer."""
+        """Write how the generation ended, and its text."""
         self._write(stops.end_lines(end))
 
     def _write(self, lines: Iterable[str]) -> None:
@@ -59,7 +59,7 @@ class TextWriter:
 
 
 class JsonWriter:
-    """One JSON object a line."""
+    """Writes one JSON object per line."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
@@ -85,9 +85,9 @@ class JsonWriter:
 
 
 def run_batch(debugger: Debugger, commands: Sequence[ParsedCommand], writer: Writer) -> None:
-    """Run `commands`, or without any trace every stage of the outline to the end.
+    """Run `commands`, or without any, trace every stage of the outline to the end.
 
-    Raises the LlmdbgError of the first command that fails; there is no end to write then.
+    Raises the LlmdbgError of the first command that fails; no end is written then.
     """
     writer.tokens(debugger)
     try:
