@@ -1,7 +1,7 @@
 """What a module is for and which formula it follows, determined from the module itself, never from the model's name.
 
 A small module without stages inside (a norm, an activation) is tried out: its `forward`, which runs no hooks, gets
-trial input, and the output is compared with known formulas. Of a larger one, only the parts and their sizes are checked.
+trial input, and the output is compared with known formulas. Of a larger one, only the parts and sizes are checked.
 """
 
 from __future__ import annotations

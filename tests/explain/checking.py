@@ -206,7 +206,10 @@ def eager_weights(session: Debugger) -> tuple[torch.Tensor, ...] | dict[int | No
     """Every layer's attention weights (1, heads, queries, keys) in the present token's forward, None where none are."""
     import copy
 
-    model = copy.deepcopy(session.inspector.model)
+    live = session.inspector.model
+    # Made anew: a deep copy would take the debugger's hooks along.
+    model = type(live)(copy.deepcopy(live.config)).eval()
+    model.load_state_dict(live.state_dict())
     try:
         model.set_attn_implementation("eager")
     except (ValueError, KeyError, AttributeError):
