@@ -85,6 +85,11 @@ class Debugger:
         """Give the model back as it was. Returns how the generation ended, or was left."""
         return self.run.close()
 
+    def __del__(self) -> None:
+        # A suspended greenlet hides from the garbage collector what its frames hold: the model would stay for ever.
+        if "run" in self.__dict__:
+            self.run.cursor.close()
+
     def export(self, value: Any, path: Path) -> str:
         """Write an answer to a file; say so in a sentence. Raises CommandError."""
         if self.exporter is None:

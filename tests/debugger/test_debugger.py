@@ -1,6 +1,8 @@
 """Motions, breakpoints and what a stop tells, over real tiny models."""
 
 import dataclasses
+import gc
+import weakref
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
 from llmdbg.debugger.execution.stop import Reason
 from llmdbg.errors import AddressError, CommandError
 from tests.engine.runs import hooks_on
-from tests.sessions import tiny_session
+from tests.sessions import do, tiny_session
 
 
 def run(session, *lines):
@@ -253,3 +255,13 @@ def test_every_info_topic_answers_everywhere(topic, place):
     if place != "tokenize":
         run(session, f"until {place}")
     assert isinstance(run(session, f"info {topic}"), Answer)
+
+
+def test_a_debugger_that_is_dropped_gives_its_model_back():
+    session = tiny_session()
+    do(session, "step 5")
+    do(session, "token")
+    model = weakref.ref(session.inspector.model)
+    del session
+    gc.collect()
+    assert model() is None
