@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.breakpoints.conditions import evaluate
-from llmdbg.debugger.breakpoints.metrics import known_place
+from llmdbg.debugger.breakpoints.known_place import known_place
 from llmdbg.debugger.breakpoints.triggers import READY_MADE
 from llmdbg.debugger.limits import MOST_BREAKPOINTS
 from llmdbg.display import Displayed

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from llmdbg.debugger.breakpoints.known_place import known_place
 from llmdbg.debugger.breakpoints.triggers import CHOSEN_PROB
 from llmdbg.debugger.positions import positions
 from llmdbg.engine.stage_event import main_tensor
@@ -23,18 +24,6 @@ if TYPE_CHECKING:
     from llmdbg.engine.stage_event import StageEvent
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.probes.quantities import QuantityValue
-
-
-def known_place(event: StageEvent) -> dict[str, QuantityValue]:
-    """What is known of an event without looking at a tensor: token, phase, stage and layer."""
-    known: dict[str, QuantityValue] = {
-        "token": event.token,
-        "phase": event.phase.value,
-        "stage": event.stage.address,
-    }
-    if event.stage.layer is not None:
-        known["layer"] = event.stage.layer
-    return known
 
 
 class StageMetrics:
