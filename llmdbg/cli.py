@@ -1,4 +1,4 @@
-"""The command line: arguments, and which front end they ask for. Imports nothing heavy until it knows."""
+"""The command line: parses the arguments and picks the front end. Nothing heavy is imported before that."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 examples:
-  llmdbg smollm2 --chat -p "What is a token?"                       step it on the screen
-  llmdbg smollm2 -p "Once upon a time" -n 5 --batch                 trace every layer as text
-  llmdbg FOLDER -p "Hi" --batch --json -b 12 -ex continue -ex "info candidates"
-  llmdbg --tour                                             from a prompt to its first token, explained stop by stop
-  llmdbg --resume                                           an interrupted session, where it stood
-  llmdbg doctor                                             what is installed, set and used here
+  llmdbg smollm2 --chat -p "What is a token?"              step through it on the screen
+  llmdbg smollm2 -p "Once upon a time" -n 5 --batch        trace every layer as text
+  llmdbg FOLDER -p "Hi" --batch --json -b 12 -ex continue  stop after layer 12, as JSON Lines
+  llmdbg --tour                                            from a prompt to its first token, explained step by step
+  llmdbg --resume                                          continue an interrupted session where it was
+  llmdbg doctor                                            show what is installed, set and used here
 """
 
 
@@ -42,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options, as `llmdbg --help` lists them."""
+    """The argument parser behind `llmdbg --help`."""
     options = _Parser(
         prog="llmdbg",
         description="A debugger for language models: stops a real model's forward at every stage of generation.",
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--version", action="version", version=f"llmdbg {__version__}")
     _add_prompt(options.add_argument_group("prompt"))
-    _add_generation(options.add_argument_group("generation", "as generate() takes them, with the model's own defaults"))
+    _add_generation(options.add_argument_group("generation", "the same settings and defaults as generate()"))
     _add_loading(options.add_argument_group("loading"))
     _add_debugging(options.add_argument_group("debugging"))
     return options
@@ -67,29 +67,33 @@ def _add_prompt(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--chat", action="store_true", help="put the prompt through the model's chat template")
     group.add_argument("--system", metavar="TEXT", help="a system message for the chat template (implies --chat)")
     group.add_argument(
-        "--left-pad", type=int, metavar="N", default=0, help="N masked pad tokens first, as in a batch (default 0)"
+        "--left-pad", type=int, metavar="N", default=0, help="put N masked pad tokens first, as in a batch (default 0)"
     )
 
 
 def _add_generation(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("-n", "--max-new-tokens", type=int, metavar="N", help="how many tokens to generate at most")
+    group.add_argument("-n", "--max-new-tokens", type=int, metavar="N", help="generate at most N tokens")
     group.add_argument("--greedy", action="store_true", help="always take the likeliest token")
     group.add_argument("--temperature", type=float, metavar="X", help="divide the logits by X, and sample")
     group.add_argument("--top-k", type=int, metavar="K", help="sample among the K likeliest tokens (0: all)")
-    group.add_argument("--top-p", type=float, metavar="P", help="sample among the likeliest that make up P together")
+    group.add_argument("--top-p", type=float, metavar="P", help="sample among the likeliest that add up to P")
     group.add_argument(
         "--min-p", type=float, metavar="P", help="sample among those at least P times as likely as the best"
     )
-    group.add_argument("--repetition-penalty", type=float, metavar="X", help="make tokens seen before less likely")
-    group.add_argument("--seed", type=int, metavar="N", default=0, help="seed of the random stream (default 0)")
+    group.add_argument("--repetition-penalty", type=float, metavar="X", help="make earlier tokens less likely")
+    group.add_argument("--seed", type=int, metavar="N", default=0, help="seed for sampling (default 0)")
 
 
 def _add_loading(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--dtype", choices=DTYPES, default="auto", help="auto is what the weights are stored in")
-    group.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="auto takes a GPU where there is one")
+    group.add_argument("--dtype", choices=DTYPES, default="auto", help="auto is the dtype of the stored weights")
+    group.add_argument(
+        "--device", default="auto", metavar="auto|cpu|cuda", help="auto is the first GPU, or the CPU without one"
+    )
     group.add_argument("--attn", choices=ATTENTION, help="the attention implementation")
     group.add_argument("--quantize", choices=QUANTIZATION, help="quantise the weights while loading")
-    group.add_argument("--random-weights", action="store_true", help="needs only the model's configuration")
+    group.add_argument(
+        "--random-weights", action="store_true", help="draw the weights at random; needs only the configuration"
+    )
     group.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
     group.add_argument(
         "--allow-pickle", action="store_true", help="load pickled weights (.bin, .pt), which can run code"
@@ -97,17 +101,24 @@ def _add_loading(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_debugging(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("-b", "--break", dest="breakpoints", action="append", default=[], metavar="ADDRESS")
     group.add_argument(
-        "-ex", dest="commands", action=_Command, default=[], metavar="COMMAND", help="run a command at the start"
+        "-b", "--break", dest="breakpoints", action="append", default=[], metavar="ADDRESS", help="stop at a stage"
     )
-    group.add_argument("-x", dest="commands", action=_CommandFile, metavar="FILE", help="run the commands of a file")
     group.add_argument(
-        "--resume", nargs="?", const="", metavar="ID", help="take up a saved session: the last one interrupted or left"
+        "-ex",
+        dest="commands",
+        action=_Command,
+        default=[],
+        metavar="COMMAND",
+        help="run a command at the start; may be repeated",
     )
-    group.add_argument("--tour", action="store_true", help="explain the way from a prompt to its first token, in stops")
+    group.add_argument("-x", dest="commands", action=_CommandFile, metavar="FILE", help="run the commands in a file")
+    group.add_argument(
+        "--resume", nargs="?", const="", metavar="ID", help="continue a saved session; without ID, the last one"
+    )
+    group.add_argument("--tour", action="store_true", help="explain the way from a prompt to its first token")
     group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")
-    group.add_argument("--json", action="store_true", help="with --batch: one JSON object a line")
+    group.add_argument("--json", action="store_true", help="with --batch: one JSON object per line")
 
 
 class _Command(argparse.Action):
@@ -118,7 +129,7 @@ class _Command(argparse.Action):
 
 class _CommandFile(argparse.Action):
     def __call__(self, _parser: object, namespace: argparse.Namespace, value: object, _option: object = None) -> None:
-        """Read the file now, so that a wrong name costs nothing."""
+        """Read the file now, so that a wrong name is reported before anything is loaded."""
         namespace.commands = [*namespace.commands, *_read(Path(str(value)), "command file").splitlines()]
 
 
@@ -139,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("llmdbg: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read our stdout has gone; there is nobody left to tell.
+        # The reader of our stdout has gone, so nothing can be reported.
         _silence_stdout()
         return 1
 
@@ -147,13 +158,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from llmdbg.engine.settings import GenerationSettings
 
-    _refuse_commands_to_come(options.model)
+    _refuse_planned_commands(options.model)
     if options.json and not options.batch:
         raise UsageError("--json goes with --batch: add --batch")
     if options.tour and options.resume is not None:
-        raise UsageError("--tour begins a run of its own: leave out --resume")
+        raise UsageError("--tour starts a run of its own: leave out --resume")
     if options.tour and options.batch and (options.breakpoints or options.commands):
-        raise UsageError("--tour with --batch goes its own way: leave out -b, -ex and -x")
+        raise UsageError("--tour with --batch runs its own commands: leave out -b, -ex and -x")
     if options.resume is not None or _wants_the_interrupted_session(options):
         return _resume(options)
     if not 0 <= options.left_pad <= MOST_LEFT_PAD:
@@ -191,7 +202,7 @@ def _give_tour_a_prompt(options: argparse.Namespace) -> None:
 
 
 def _resume(options: argparse.Namespace) -> int:
-    """Take up a saved session: the one named, or else the last that was interrupted or left."""
+    """Continue a saved session: the one named, or else the last one that was interrupted or quit."""
     from llmdbg.debugger.persistence.store import SessionStore
 
     if not options.batch and not _is_on_a_terminal():
@@ -202,10 +213,10 @@ def _resume(options: argparse.Namespace) -> int:
     if not options.resume and latest is None:
         raise UsageError("there is no saved session to resume: start one with a MODEL and -p TEXT")
     id = options.resume or (latest.id if latest is not None else "")
-    seen = store.load(id)
-    spec = seen.spec_to_load(trust_remote_code=options.trust_remote_code, allow_pickle=options.allow_pickle)
-    # Without a screen nothing is saved, so the session is only read.
-    saved = seen if options.batch else store.resume(id)
+    stored = store.load(id)
+    spec = stored.spec_to_load(trust_remote_code=options.trust_remote_code, allow_pickle=options.allow_pickle)
+    # Batch mode saves nothing, so the session is only read.
+    saved = stored if options.batch else store.resume(id)
     return _launch(options, spec, saved.settings, saved.prompt, chat=saved.chat, system=saved.system, resumed=saved)
 
 
@@ -229,9 +240,9 @@ def _launch(
 ) -> int:
     left_pad = options.left_pad if resumed is None else resumed.left_pad
     if options.tour and options.batch:
-        from llmdbg.frontends.tour import launch as tell
+        from llmdbg.frontends.tour import launch as launch_tour
 
-        return tell(spec, prompt, settings, chat=chat, system=system, json=options.json, left_pad=left_pad)
+        return launch_tour(spec, prompt, settings, chat=chat, system=system, json=options.json, left_pad=left_pad)
     if options.batch:
         from llmdbg.frontends.batch.launch import launch
 
@@ -259,7 +270,7 @@ def _launch(
 
 
 def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
-    """Offer a session that was interrupted to someone who asked for nothing in particular."""
+    """Offer an interrupted session to a user who gave no model and no prompt."""
     asked = (options.model, options.prompt, options.prompt_file)
     if options.batch or options.tour or any(each is not None for each in asked) or not _is_on_a_terminal():
         return False
@@ -320,9 +331,9 @@ def _read(path: Path, what: str) -> str:
         raise PromptError(f"cannot read the {what} {path}: {error.strerror or error}") from error
 
 
-def _refuse_commands_to_come(model: str | None) -> None:
+def _refuse_planned_commands(model: str | None) -> None:
     if model in ("record", "diff", "run") and not Path(model).exists():
-        raise UsageError(f"`llmdbg {model}` is not there yet; for a folder of that name write ./{model}")
+        raise UsageError(f"`llmdbg {model}` does not exist yet; for a folder of that name, write ./{model}")
 
 
 def _report(error: LlmdbgError, *, json_lines: bool) -> int:

@@ -46,7 +46,7 @@ def complaint(capsys, *arguments, code=2):
         (["-p", "x"], "terminal"),
         (["-p", "x", "--batch", "-ex", "fly"], "fly"),
         (["-p", "x", "--batch", "--device", "tpu"], "tpu"),
-        (["diff", "-p", "x"], "not there yet"),
+        (["diff", "-p", "x"], "does not exist yet"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(capsys, tiny_folder, arguments, words):
