@@ -97,7 +97,7 @@ def about_choice(facts: StageFacts) -> Iterator[str]:
             "at random, each as often as its probability says."
         )
         return
-    yield from _how_chosen(choice)
+    yield from _how_chosen(choice, has_settings=bool(facts.steps))
     for step in facts.steps:
         yield _effect(step)
     if facts.steps and choice.raw is not None and not choice.forced and math.isfinite(choice.prob):
@@ -109,21 +109,21 @@ def about_choice(facts: StageFacts) -> Iterator[str]:
     yield _what_comes(choice)
 
 
-def _how_chosen(choice: ChoiceFacts) -> Iterator[str]:
+def _how_chosen(choice: ChoiceFacts, *, has_settings: bool) -> Iterator[str]:
     chosen = quote(choice.text)
     if choice.forced:
         yield f"You forced {chosen}."
         if choice.prob == 0:
             yield "The sampling settings had cut it."
         else:
-            yield f"The scores gave it {percent_in_prose(choice.prob)}, which is rank {choice.rank}."
-        if choice.raw is not None:
+            yield f"The scores gave it {percent_in_prose(choice.prob)}, which is rank {choice.rank:,}."
+        if choice.raw is not None and has_settings:
             yield f"Without any settings the model gave it {percent_in_prose(choice.raw)}."
         return
     if choice.banned:
         yield f"You banned {quote_list(choice.banned)} here, so the choice was among the others."
     how = "Greedy decoding took the highest score" if choice.greedy else "Sampling drew one token at random"
-    rank = "the likeliest" if choice.rank == 1 else f"rank {choice.rank}"
+    rank = "the likeliest" if choice.rank == 1 else f"rank {choice.rank:,}"
     if not math.isfinite(choice.prob):
         yield f"The next token is {chosen}, which means nothing: its score is NaN."
         return

@@ -89,7 +89,7 @@ def happened(
     that have them. Empty for a stage kind without a sentence.
     """
     if chosen is not None:
-        rank = "the likeliest" if chosen.rank == 1 else f"rank {chosen.rank}"
+        rank = "the likeliest" if chosen.rank == 1 else f"rank {chosen.rank:,}"
         return f"the next token is chosen: {quote(chosen.text)}, {rank} at {percent(chosen.prob)}"
     sentences = {
         StageKind.TOKENIZE: f"the prompt is split into {counted(prompt_length, 'token')}, each with its own number",
