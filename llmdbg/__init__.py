@@ -1,43 +1,70 @@
 """llmdbg: a debugger for language models.
 
     >>> import llmdbg
-    >>> session = llmdbg.open_session("smollm2", "Can you write an email?", chat=True, max_new_tokens=40)
-    >>> session.do("break 12 if norm > 100")
-    >>> session.do("continue")
-    >>> session.stop.stage.address, session.stop.token
+    >>> with llmdbg.open_session("smollm2", "Can you write an email?", chat=True, max_new_tokens=40) as session:
+    ...     session.do("break 12 if norm > 100")
+    ...     session.do("continue")
+    ...     print(session.stop)
 
-`Session.do` takes every command of the program; what it answers is a `Moved`, an `Answer` or a `Quit`.
+- `open_session` loads a model, or takes one that is loaded with its tokenizer, and stands at the first stage.
+- `Session.do` takes every command of the program. What comes of it is a `Moved` to a `Stop`, an `Answer` or a `Quit`.
+- `Session.end` is the `End`: how the generation ended, with its ids and text.
+- Whatever is raised on purpose is an `LlmdbgError`, in one line; its kinds are in `llmdbg.errors`.
+
+All of these show themselves in a REPL and in a notebook.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmdbg.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands import Answer as Answer
     from llmdbg.debugger.commands import Moved as Moved
+    from llmdbg.debugger.commands import Outcome as Outcome
     from llmdbg.debugger.commands import Quit as Quit
+    from llmdbg.debugger.execution.stop import End as End
+    from llmdbg.debugger.execution.stop import Stop as Stop
     from llmdbg.errors import LlmdbgError as LlmdbgError
-    from llmdbg.frontends.script import Session as Session
-    from llmdbg.frontends.script import open_session as open_session
+    from llmdbg.frontends.script.opening import open_session as open_session
+    from llmdbg.frontends.script.session import Session as Session
 
 _WHERE = {
     "Answer": "llmdbg.debugger.commands",
+    "End": "llmdbg.debugger.execution.stop",
     "LlmdbgError": "llmdbg.errors",
     "Moved": "llmdbg.debugger.commands",
+    "Outcome": "llmdbg.debugger.commands",
     "Quit": "llmdbg.debugger.commands",
-    "Session": "llmdbg.frontends.script",
-    "open_session": "llmdbg.frontends.script",
+    "Session": "llmdbg.frontends.script.session",
+    "Stop": "llmdbg.debugger.execution.stop",
+    "open_session": "llmdbg.frontends.script.opening",
 }
 
-__all__ = ["Answer", "LlmdbgError", "Moved", "Quit", "Session", "__version__", "open_session"]
+__all__ = [
+    "Answer",
+    "End",
+    "LlmdbgError",
+    "Moved",
+    "Outcome",
+    "Quit",
+    "Session",
+    "Stop",
+    "__version__",
+    "open_session",
+]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Imported when asked for: `llmdbg --help` needs none of it, and torch takes a second.
     if name in _WHERE:
-        return getattr(import_module(_WHERE[name]), name)
+        found: object = getattr(import_module(_WHERE[name]), name)
+        return found
     raise AttributeError(f"module 'llmdbg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted((*globals(), *_WHERE))

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from llmdbg.debugger.limits import MOST_LEFT_PAD
 from llmdbg.errors import LlmdbgError, PromptError, UsageError
+from llmdbg.frontends.opening import check_left_pad
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
+from llmdbg.models.tokens import check_text
 from llmdbg.version import __version__
 
 if TYPE_CHECKING:
@@ -167,8 +168,7 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError("--tour with --batch runs its own commands: leave out -b, -ex and -x")
     if options.resume is not None or _wants_the_interrupted_session(options):
         return _resume(options)
-    if not 0 <= options.left_pad <= MOST_LEFT_PAD:
-        raise UsageError(f"--left-pad takes a number from 0 to {MOST_LEFT_PAD}, not {options.left_pad}")
+    check_left_pad(options.left_pad)
     settings = GenerationSettings(
         max_new_tokens=options.max_new_tokens,
         greedy=options.greedy,
@@ -310,13 +310,8 @@ def _prompt_text(options: argparse.Namespace) -> str:
     if options.prompt is None and options.prompt_file is None:
         raise PromptError("there is no prompt: give one with -p TEXT or --prompt-file FILE")
     text = _read(options.prompt_file, "prompt file") if options.prompt is None else str(options.prompt)
-    if not text.strip():
-        where = "" if options.prompt_file is None else f" ({options.prompt_file})"
-        raise PromptError(f"the prompt is empty{where}: give some text with -p TEXT or --prompt-file FILE")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise PromptError(f"the prompt is not UTF-8 (at character {error.start}): convert it first") from error
+    called = "the prompt" if options.prompt_file is None else f"the prompt ({options.prompt_file})"
+    check_text(text, called=called, remedy="give some text with -p TEXT or --prompt-file FILE")
     return text
 
 

@@ -81,5 +81,5 @@ class _Short(reprlib.Repr):
 
 
 _SHORT = _Short()
-_SHORT.maxstring = _SHORT.maxother = 40
+_SHORT.maxstring, _SHORT.maxother = 60, 40
 _SHORT.maxtuple = _SHORT.maxfrozenset = _SHORT.maxdict = 4

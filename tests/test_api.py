@@ -11,10 +11,13 @@ import llmdbg
 def test_the_exported_names():
     assert sorted(llmdbg.__all__) == [
         "Answer",
+        "End",
         "LlmdbgError",
         "Moved",
+        "Outcome",
         "Quit",
         "Session",
+        "Stop",
         "__version__",
         "open_session",
     ]

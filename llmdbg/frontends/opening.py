@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.limits import MOST_LEFT_PAD
+from llmdbg.errors import UsageError
+
 if TYPE_CHECKING:
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.settings import GenerationSettings
-    from llmdbg.models.spec import LoadProgress, ModelSpec
+    from llmdbg.models.spec import LoadedModel, LoadProgress, ModelSpec
+
+
+def check_left_pad(left_pad: int) -> None:
+    """Raise UsageError for more or fewer pad tokens before a prompt than there can be."""
+    if not 0 <= left_pad <= MOST_LEFT_PAD:
+        raise UsageError(f"--left-pad takes a number from 0 to {MOST_LEFT_PAD}, not {left_pad}")
 
 
 def open_generation(
@@ -25,11 +34,18 @@ def open_generation(
 
     Raises LlmdbgError. torch and transformers are imported only when this is called.
     """
-    from llmdbg.engine.generation.generation import Generation
     from llmdbg.models.loading import load
+
+    return prepare_generation(load(spec, report), text, settings, chat=chat, system=system, left_pad=left_pad)
+
+
+def prepare_generation(
+    loaded: LoadedModel, text: str, settings: GenerationSettings, *, chat: bool, system: str | None, left_pad: int = 0
+) -> Debuggee:
+    """Cut the prompt into its tokens and prepare their generation; nothing runs yet. Raises LlmdbgError."""
+    from llmdbg.engine.generation.generation import Generation
     from llmdbg.models.tokens import encode_prompt
 
-    loaded = load(spec, report)
     vocabulary_size = int(loaded.model.get_input_embeddings().weight.shape[0])
     prompt = encode_prompt(
         loaded.tokenizer, text, chat=chat, system=system, vocabulary_size=vocabulary_size, left_pad=left_pad

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,15 +50,44 @@ def load(spec: ModelSpec, progress: ProgressCallback | None = None) -> LoadedMod
         notes += more
     seconds = watch.seconds_until_all_of(model)
     model.eval()
+    loading = LoadingFacts(_bytes_of(model), seconds, _devices(model), made=spec.random_weights)
+    return _described(source.name, model, tokenizer, notes, loading)
+
+
+def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> LoadedModel:
+    """A model that somebody else has loaded, as it is: putting it in eval mode is left to the caller.
+
+    Without a tokenizer, a prompt's bytes are its ids. Raises ModelRequestError for a model that cannot be stepped.
+    """
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ModelRequestError(
+            f"the model is an encoder-decoder ({type(model).__name__}): llmdbg steps decoder-only models"
+        )
+    if not model.can_generate():
+        raise ModelRequestError(f"a {type(model).__name__} does not generate text: give the model with its head")
+    # Where accelerate keeps weights elsewhere until they are needed, a meta tensor stands in their place.
+    if getattr(model, "hf_device_map", None) is None and any(each.is_meta for each in model.parameters()):
+        raise ModelRequestError("some of the model's weights are on the meta device, where nothing can be computed")
+    path = str(getattr(model.config, "name_or_path", "") or type(model).__name__)
+    return _described(Path(path).name if Path(path).is_dir() else path, model, tokenizer, (), None)
+
+
+def _described(
+    name: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    notes: Iterable[str],
+    loading: LoadingFacts | None,
+) -> LoadedModel:
     return LoadedModel(
-        name=source.name,
+        name=name,
         model=model,
         tokenizer=tokenizer,
         attn=attention_of(model),
         notes=tuple(notes),
         device=_devices(model),
         dtype=str(model.dtype).removeprefix("torch."),
-        loading=LoadingFacts(_bytes_of(model), seconds, _devices(model), made=spec.random_weights),
+        loading=loading,
     )
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-ATTENTION = ("sdpa", "eager", "flash_attention_2")
-QUANTIZATION = ("4bit", "8bit")
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Attention = Literal["sdpa", "eager", "flash_attention_2"]
+Quantization = Literal["4bit", "8bit"]
+
+DTYPES = get_args(Dtype)
+ATTENTION = get_args(Attention)
+QUANTIZATION = get_args(Quantization)
 DEMO_MODEL = "smollm2"
 
 
@@ -74,7 +78,7 @@ class LoadedModel:
     """How the model is called in headers and messages."""
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase | None
-    """None only with random weights from a folder without tokenizer files."""
+    """None if there are no tokenizer files (with random weights), or if whoever loaded the model gave none."""
     attn: str
     """The attention implementation in use; `none` for a model without a choice of them."""
     notes: tuple[str, ...] = ()
@@ -92,9 +96,12 @@ __all__ = [
     "DEMO_MODEL",
     "DTYPES",
     "QUANTIZATION",
+    "Attention",
+    "Dtype",
     "LoadProgress",
     "LoadedModel",
     "LoadingFacts",
     "ModelSpec",
     "ProgressCallback",
+    "Quantization",
 ]

@@ -130,6 +130,21 @@ class TokenizerVocabulary:
         return text or piece
 
 
+def check_text(text: str, *, called: str = "the prompt", remedy: str = "give some text") -> None:
+    """Raise PromptError, saying how to do better, for a text that is empty or that UTF-8 cannot write."""
+    if not text.strip():
+        raise PromptError(f"{called} is empty: {remedy}")
+    check_utf8(text, called=called)
+
+
+def check_utf8(text: str, *, called: str) -> None:
+    """Raise PromptError for a text that UTF-8 cannot write, such as bytes of another encoding kept as surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(f"{called} is not UTF-8 (at character {error.start}): convert it first") from error
+
+
 def encode_prompt(
     tokenizer: PreTrainedTokenizerBase | None,
     text: str,
@@ -142,11 +157,10 @@ def encode_prompt(
     """Turn a prompt into ids, with `left_pad` pad tokens in front; `chat` puts it through the model's chat template.
 
     Without a tokenizer (random weights from a bare configuration), the ids are the text's UTF-8 bytes modulo
-    `vocabulary_size`. Raises PromptError for an empty text, and for `chat` with a tokenizer that has no template or
-    whose template refuses the messages.
+    `vocabulary_size`. Raises PromptError for a text that `check_text` refuses, and for `chat` with a tokenizer that has
+    no template or whose template refuses the messages.
     """
-    if not text.strip():
-        raise PromptError("the prompt is empty: give some text with -p TEXT or --prompt-file FILE")
+    check_text(text)
     if tokenizer is None:
         if chat:
             raise PromptError("--chat needs a tokenizer with a chat template, and this model has no tokenizer")

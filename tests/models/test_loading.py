@@ -218,8 +218,9 @@ def test_quantisation_that_is_not_available(tiny_folder, quantize, monkeypatch):
 
 @pytest.mark.parametrize(("quantize", "kind"), [("4bit", "Linear4bit"), ("8bit", "Linear8bitLt")])
 def test_quantised_weights_generate_what_generate_does(quantize, kind):
-    spec = {"quantize": quantize, "device": "cpu"}
-    session = open_session("smollm2", "The capital of France is", greedy=True, max_new_tokens=4, spec=spec)
+    session = open_session(
+        "smollm2", "The capital of France is", greedy=True, max_new_tokens=4, quantize=quantize, device="cpu"
+    )
     projection = session.debugger.debuggee.anatomy.modules["12.mlp.down_proj"]
     assert type(projection).__name__ == kind
     session.do("goto 12@2")

@@ -276,8 +276,9 @@ def test_left_padding_is_hidden_from_it() -> None:
 
 @pytest.mark.parametrize("quantize", ["4bit", "8bit"])
 def test_quantised_weights_have_a_lens_and_an_attribution(quantize: str) -> None:
-    spec = {"quantize": quantize, "device": "cpu"}
-    session = opened("smollm2", "The capital of France is", greedy=True, max_new_tokens=2, spec=spec)
+    session = opened(
+        "smollm2", "The capital of France is", greedy=True, max_new_tokens=2, quantize=quantize, device="cpu"
+    )
     do(session, "goto logits")
     table = asked(session)
     assert table.rows[-1].top[0].text == " Paris"

@@ -53,6 +53,7 @@ class Quit(Displayed):
 
 
 Outcome = Moved | Answer | Quit
+"""What comes of a command."""
 
 
 @dataclass(frozen=True, slots=True)

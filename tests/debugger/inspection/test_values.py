@@ -143,7 +143,7 @@ def test_parameters_and_buffers(line: str, name: str) -> None:
 @pytest.mark.parametrize("quantize", ["4bit", "8bit"])
 def test_quantised_weights_are_shown_as_the_layer_uses_them(quantize: str) -> None:
     pytest.importorskip("bitsandbytes")
-    session = opened("smollm2", "Hello", max_new_tokens=1, spec={"quantize": quantize, "device": "cpu"})
+    session = opened("smollm2", "Hello", max_new_tokens=1, quantize=quantize, device="cpu")
     layer: Any = session.debuggee.anatomy.modules["3.self_attn.k_proj"]
     for place in ("next", "goto sample@0"):
         do(session, place)

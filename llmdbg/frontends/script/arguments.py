@@ -1,0 +1,131 @@
+"""The arguments of a call, each checked by itself: what it takes, in one line that names the parameter."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.display import short
+from llmdbg.errors import UsageError
+from llmdbg.formatting import listed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_PLAIN = (str, int, float, bytes, type(None))
+
+
+def refusal(name: str, wanted: str, value: object) -> UsageError:
+    """The error for an argument that is something else than wanted."""
+    # The repr of a model or a tensor fills a page.
+    given = short(value) if isinstance(value, _PLAIN) else f"a {type(value).__name__}"
+    return UsageError(f"{name} takes {wanted}, not {given}")
+
+
+def text(name: str, value: object) -> str:
+    """A text."""
+    if not isinstance(value, str):
+        raise refusal(name, "text", value)
+    return value
+
+
+def optional_text(name: str, value: object) -> str | None:
+    """A text, or None."""
+    if value is not None and not isinstance(value, str):
+        raise refusal(name, "text or None", value)
+    return value
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False, and nothing that only counts as one of them."""
+    if not isinstance(value, bool):
+        raise refusal(name, "True or False", value)
+    return value
+
+
+def choice(name: str, value: object, choices: Collection[str]) -> str:
+    """One of some words."""
+    if not isinstance(value, str) or value not in choices:
+        raise refusal(name, listed([f"{each!r}" for each in choices], "or"), value)
+    return value
+
+
+def optional_choice(name: str, value: object, choices: Collection[str]) -> str | None:
+    """One of some words, or None."""
+    if value is not None and (not isinstance(value, str) or value not in choices):
+        raise refusal(name, listed([*(f"{each!r}" for each in choices), "None"], "or"), value)
+    return value
+
+
+def whole(name: str, value: object) -> int:
+    """A whole number, NumPy's included."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise refusal(name, "a whole number", value)
+    return int(value)
+
+
+def optional_whole(name: str, value: object) -> int | None:
+    """A whole number, or None."""
+    if isinstance(value, bool) or not isinstance(value, Integral | None):
+        raise refusal(name, "a whole number or None", value)
+    return None if value is None else int(value)
+
+
+def optional_number(name: str, value: object) -> float | None:
+    """A real number, or None."""
+    if isinstance(value, bool) or not isinstance(value, Real | None):
+        raise refusal(name, "a number or None", value)
+    return None if value is None else float(value)
+
+
+def texts(name: str, value: object) -> tuple[str, ...]:
+    """Several texts. A single one would be taken for its letters."""
+    found = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else None
+    if found is None or not all(isinstance(each, str) for each in found):
+        raise refusal(name, "a list of texts", value)
+    return found
+
+
+def model_or_name(value: Any) -> str | PreTrainedModel | None:
+    """A model that is loaded, or how to find one: a name, a path, or None for the demo model."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, os.PathLike):
+        # Absolute, so that a folder that is not there is not taken for a name on the Hub.
+        return str(Path(value).expanduser().absolute())
+    from transformers import PreTrainedModel
+
+    if not isinstance(value, PreTrainedModel):
+        raise refusal("model", "a name, a path, a loaded transformers model or None", value)
+    return value
+
+
+def optional_tokenizer(value: Any) -> Any:
+    """A tokenizer of transformers, or None."""
+    if value is None:
+        return None
+    from transformers import PreTrainedTokenizerBase
+
+    if not isinstance(value, PreTrainedTokenizerBase):
+        raise refusal("tokenizer", "a transformers tokenizer or None", value)
+    return value
+
+
+def in_python(message: str, parameters: Collection[str], flags: Collection[str]) -> str:
+    """A message that speaks of the command line's options, in the words of a call.
+
+    The rooms below say `--top-k`, `top-k` and `--greedy` to everybody; here that is `top_k`, `top_k` and `greedy=True`.
+    """
+
+    def spelled(match: re.Match[str]) -> str:
+        name = match["name"].replace("-", "_")
+        if name not in parameters or not (match["dashes"] or "_" in name):
+            return match[0]
+        return f"{name}=True" if match["dashes"] and name in flags else name
+
+    message = re.sub(r"(?<![\w-])(?P<dashes>--)?(?P<name>[a-z]+(?:-[a-z]+)*)(?![\w-])", spelled, message)
+    return message.replace("such as -n for", "such as max_new_tokens for").replace("MODEL is", "model is")

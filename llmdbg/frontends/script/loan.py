@@ -1,0 +1,73 @@
+"""What belongs to the caller's program and a session only borrows: a loaded model, and the process's random streams."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from llmdbg.engine.generation.module_state import ModuleState
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from llmdbg.engine.generation.module_state import State
+
+
+@dataclass(slots=True)
+class _Loan:
+    """How a model was when it was lent first."""
+
+    training: tuple[tuple[nn.Module, bool], ...]
+    memory: ModuleState
+    remembered: State
+    borrowers: int = 0
+
+
+_LOANS: WeakKeyDictionary[nn.Module, _Loan] = WeakKeyDictionary()
+
+
+def borrow(model: nn.Module) -> Callable[[], None]:
+    """Put a model in eval mode. Call what is returned, once, to give it back.
+
+    It may be lent to several sessions at a time: the last one that gives it back leaves it as the first one found it.
+    """
+    loan = _LOANS.get(model)
+    if loan is None:
+        memory = ModuleState(model)
+        modes = tuple((module, module.training) for module in model.modules())
+        loan = _LOANS[model] = _Loan(modes, memory, memory.now())
+        model.eval()
+    loan.borrowers += 1
+    return lambda: _give_back(model)
+
+
+def _give_back(model: nn.Module) -> None:
+    loan = _LOANS[model]
+    loan.borrowers -= 1
+    if loan.borrowers:
+        return
+    del _LOANS[model]
+    for module, training in loan.training:
+        module.training = training
+    loan.memory.restore(loan.remembered)
+
+
+@contextmanager
+def untouched_random_streams() -> Iterator[None]:
+    """Leave Python's, NumPy's and torch's random streams where they were: a run seeds them, and draws from them."""
+    python, numpy = random.getstate(), np.random.get_state()
+    # Asking a GPU that has not been used yet would wake it up.
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    try:
+        with torch.random.fork_rng(gpus):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

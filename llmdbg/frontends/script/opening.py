@@ -1,0 +1,211 @@
+"""The front door for Python: everything is checked first, then a model is loaded, or one that is loaded is borrowed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields, replace
+from os import PathLike
+from typing import TYPE_CHECKING
+from weakref import finalize
+
+from llmdbg.debugger.debugger import Debugger
+from llmdbg.engine.settings import GenerationSettings
+from llmdbg.errors import LlmdbgError, LoadError, UsageError
+from llmdbg.formatting import listed
+from llmdbg.frontends.batch.checks import parse_commands
+from llmdbg.frontends.export import export
+from llmdbg.frontends.opening import check_left_pad, prepare_generation
+from llmdbg.frontends.script import arguments
+from llmdbg.frontends.script.loan import borrow, untouched_random_streams
+from llmdbg.frontends.script.session import Session, one_line, run_commands
+from llmdbg.models.loading import adopt, load
+from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, Attention, Dtype, ModelSpec, Quantization
+from llmdbg.models.tokens import check_text, check_utf8
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from llmdbg.debugger.commands import ParsedCommand
+    from llmdbg.models.spec import LoadedModel
+
+    Source = Callable[[], tuple[LoadedModel, Callable[[], None]]]
+
+
+def open_session(
+    model: str | PathLike[str] | PreTrainedModel | None,
+    prompt: str,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    chat: bool = False,
+    system: str | None = None,
+    left_pad: int = 0,
+    max_new_tokens: int | None = None,
+    greedy: bool = False,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
+    seed: int = 0,
+    dtype: Dtype = "auto",
+    device: str = "auto",
+    attn: Attention | None = None,
+    quantize: Quantization | None = None,
+    random_weights: bool = False,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    breakpoints: Iterable[str] = (),
+    commands: Iterable[str] = (),
+) -> Session:
+    """Load a model, or borrow a loaded one, and stand at the first stage of a generation.
+
+    Every argument is checked before anything is loaded. Raises LlmdbgError, in one line: a UsageError for an argument
+    that cannot be, other errors for a model that cannot be loaded or run.
+
+    What is run:
+
+    - `model`: a Hub name, a folder, a `.gguf` file or `smollm2`, as on the command line; a path is always a folder or a
+      file. None is the demo model, if it is installed. Or a transformers model that is loaded: it is put in eval mode
+      until the session is closed, which leaves it as it was found (train or eval mode of every module, hooks, gradients
+      and their flags, generation config).
+    - `prompt`: the text the model reads. Not empty.
+    - `tokenizer`: the tokenizer of a loaded model. None: the prompt's UTF-8 bytes are its ids. A model that is named
+      brings its own, and then this has to be None.
+    - `chat`: put the prompt through the chat template of the tokenizer. Default False.
+    - `system`: a system message for the chat template; needs `chat=True`. None: none.
+    - `left_pad`: how many masked pad tokens stand before the prompt, as in a batch with a longer one. From 0 (the
+      default) to 100000.
+
+    How tokens are chosen, as `generate()` takes it; None leaves it to the model's generation config:
+
+    - `max_new_tokens`: how many tokens are generated at most, 1 or more.
+    - `greedy`: always take the likeliest token; goes with none of the next four. Default False.
+    - `temperature`: sample, with the logits divided by this number greater than 0.
+    - `top_k`: sample among so many of the likeliest tokens; 0 for all of them.
+    - `top_p`: sample among the likeliest tokens that make up this probability together, from 0 to 1.
+    - `min_p`: sample among the tokens that are at least this share as likely as the likeliest, from 0 to 1.
+    - `repetition_penalty`: divide the scores of tokens that have occurred by this number greater than 0; 1 changes
+      nothing.
+    - `seed`: of the random stream, from 0 (the default) to 4294967295. The caller's own streams stay where they are.
+
+    How the model is loaded; a loaded one takes none of these:
+
+    - `dtype`: "auto" (the default) is what the weights are stored in; "float32", "bfloat16" or "float16".
+    - `device`: "auto" (the default) is the first GPU, or the CPU without one; "cpu", "cuda" or "cuda:N".
+    - `attn`: the attention implementation, "sdpa", "eager" or "flash_attention_2"; None leaves it to transformers.
+    - `quantize`: quantise the weights while loading, to "4bit" or "8bit"; None loads them as they are.
+    - `random_weights`: draw the weights at random, so that only the configuration is needed. Default False.
+    - `trust_remote_code`: run Python code that comes with the model. Default False.
+    - `allow_pickle`: load pickled weights, which can run code. Default False.
+
+    What is done at once:
+
+    - `breakpoints`: what follows `break` in a command, for each breakpoint: `["12 if norm > 100"]`. Default none.
+    - `commands`: command lines to run then, as `-ex` does; what they answer is not kept. Default none.
+    """
+    with _in_the_words_of_a_call():
+        spec = ModelSpec(
+            dtype=arguments.choice("dtype", dtype, DTYPES),
+            device=arguments.text("device", device),
+            attn=arguments.optional_choice("attn", attn, ATTENTION),
+            quantize=arguments.optional_choice("quantize", quantize, QUANTIZATION),
+            random_weights=arguments.flag("random_weights", random_weights),
+            trust_remote_code=arguments.flag("trust_remote_code", trust_remote_code),
+            allow_pickle=arguments.flag("allow_pickle", allow_pickle),
+        )
+        settings = GenerationSettings(
+            max_new_tokens=arguments.optional_whole("max_new_tokens", max_new_tokens),
+            greedy=arguments.flag("greedy", greedy),
+            temperature=arguments.optional_number("temperature", temperature),
+            top_k=arguments.optional_whole("top_k", top_k),
+            top_p=arguments.optional_number("top_p", top_p),
+            min_p=arguments.optional_number("min_p", min_p),
+            repetition_penalty=arguments.optional_number("repetition_penalty", repetition_penalty),
+            seed=arguments.whole("seed", seed),
+        )
+        prompt, system, left_pad = _checked_prompt(prompt, chat=chat, system=system, left_pad=left_pad)
+        at_once = _parsed(breakpoints, commands)
+        source = _source(model, tokenizer, spec)
+        with untouched_random_streams(), ExitStack() as undo:
+            loaded, give_back = source()
+            undo.callback(give_back)
+            debuggee = prepare_generation(loaded, prompt, settings, chat=chat, system=system, left_pad=left_pad)
+            debugger = Debugger(debuggee)
+            debugger.exporter = export
+            undo.callback(debugger.close)
+            run_commands(debugger, at_once)
+            # It is open: closing it is up to the session from now on.
+            undo.pop_all()
+        return Session(debugger, give_back=_once(debugger, give_back))
+
+
+def _source(model: object, tokenizer: object, spec: ModelSpec) -> Source:
+    """How to get at the model. Raises UsageError where the arguments for that do not go together."""
+    asked, words = arguments.model_or_name(model), arguments.optional_tokenizer(tokenizer)
+    if asked is None or isinstance(asked, str):
+        if words is not None:
+            raise UsageError("tokenizer goes with a loaded model, and one that is named brings its own: leave it out")
+        named = replace(spec, name=asked)
+        return lambda: (load(named), _nothing)
+    given = [each.name for each in fields(spec) if getattr(spec, each.name) != each.default]
+    if given:
+        raise UsageError(f"a loaded model takes no {listed(given, 'or')}, which is about loading one: leave it out")
+    return lambda: (adopt(asked, words), borrow(asked))
+
+
+def _checked_prompt(prompt: object, *, chat: object, system: object, left_pad: object) -> tuple[str, str | None, int]:
+    """The prompt, the system message and the padding. Raises PromptError or UsageError."""
+    text, message = arguments.text("prompt", prompt), arguments.optional_text("system", system)
+    check_text(text)
+    is_chat = arguments.flag("chat", chat)
+    if message is not None:
+        if not is_chat:
+            raise UsageError("system is a message for the chat template, so it needs chat=True")
+        check_utf8(message, called="system")
+    padding = arguments.whole("left_pad", left_pad)
+    check_left_pad(padding)
+    return text, message, padding
+
+
+def _parsed(breakpoints: object, commands: object) -> tuple[ParsedCommand, ...]:
+    """The commands to run at once. Raises CommandError for the first that makes no sense."""
+    places, lines = arguments.texts("breakpoints", breakpoints), arguments.texts("commands", commands)
+    asked = [(f"breakpoints[{index}]", f"break {place}") for index, place in enumerate(places)]
+    asked += [(f"commands[{index}]", line) for index, line in enumerate(lines)]
+    parsed: list[ParsedCommand] = []
+    for name, line in asked:
+        try:
+            parsed += parse_commands([line])
+        except LlmdbgError as error:
+            error.args = (f"{name}: {error}",)
+            raise
+    return tuple(parsed)
+
+
+def _once(debugger: Debugger, give_back: Callable[[], None]) -> Callable[[], object]:
+    """`give_back`, called no more than once: by the session, or when a debugger that nobody closed is forgotten."""
+    once = finalize(debugger, give_back)
+    once.atexit = False
+    return once
+
+
+def _nothing() -> None:
+    """What there is to give back of a model that nobody else has."""
+
+
+@contextmanager
+def _in_the_words_of_a_call() -> Iterator[None]:
+    """Raise nothing but LlmdbgErrors, and have them speak of parameters where others speak of options."""
+    try:
+        yield
+    except LlmdbgError as error:
+        error.args = (arguments.in_python(" ".join(str(error).split()), _PARAMETERS, _FLAGS),)
+        raise
+    except Exception as error:
+        raise LoadError(f"the session could not be opened: {type(error).__name__}: {one_line(error)}") from error
+
+
+_PARAMETERS = inspect.signature(open_session).parameters
+_FLAGS = frozenset(name for name, each in _PARAMETERS.items() if each.annotation == "bool")

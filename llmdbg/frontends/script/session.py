@@ -1,0 +1,191 @@
+"""A debugging session in a user's own program."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from llmdbg.debugger.commands import COMMANDS, Moved, Quit
+from llmdbg.errors import CommandError, LlmdbgError, UsageError
+from llmdbg.frontends.answers.html import as_html
+from llmdbg.frontends.answers.writers import blocks
+from llmdbg.frontends.batch.checks import check_addresses, parse_commands
+from llmdbg.frontends.opening import opening_notes
+from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.script.arguments import texts
+from llmdbg.frontends.script.loan import untouched_random_streams
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
+    from llmdbg.debugger.commands import Outcome, ParsedCommand
+    from llmdbg.debugger.debugger import Debugger
+    from llmdbg.debugger.execution.branches import BranchRow
+    from llmdbg.debugger.execution.stop import End, Stop, TokenRow
+
+
+class Session:
+    """A debugging session. `llmdbg.open_session` opens one; `do(line)` runs any command of the debugger.
+
+        with llmdbg.open_session("smollm2", "Once upon a time", greedy=True) as session:
+            session.do("break 12 if norm > 100")
+            session.do("continue")
+
+    - A session belongs to the thread that opened it. Between two calls the model's forward stands where it stopped;
+      others may use the model meanwhile, and a run neither moves the caller's random streams nor is moved by them.
+    - After `close`, only `end`, `closed` and `close` can be used. Leaving a `with` block closes it.
+    - Everything it raises on purpose is an `LlmdbgError`, in one line.
+
+    `debugger` are the parts that do the work, for what no command says. `debugger.interrupt()` stops a run at its next
+    stage, and may be called from any thread.
+    """
+
+    def __init__(self, debugger: Debugger, *, give_back: Callable[[], object] = lambda: None) -> None:
+        self.debugger = debugger
+        self._give_back = give_back
+        self._thread = threading.current_thread()
+        self._closed: End | None = None
+
+    def __enter__(self) -> Self:
+        self._check()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._closed is not None
+
+    @property
+    def end(self) -> End | None:
+        """How the generation ended or was left, with its ids and text; None while it goes on."""
+        return self.debugger.end if self._closed is None else self._closed
+
+    @property
+    def stop(self) -> Stop:
+        """Where the run stands: the stage, statistics of its tensor, and at the end of a forward what may come next."""
+        self._check()
+        return self.debugger.stop
+
+    @property
+    def text(self) -> str:
+        """What has been generated so far, without special tokens."""
+        self._check()
+        return self.debugger.debuggee.vocabulary.decode(self.debugger.run.generated_ids())
+
+    @property
+    def breakpoints(self) -> tuple[Breakpoint, ...]:
+        """All breakpoints, tracepoints and watches, oldest first."""
+        self._check()
+        return self.debugger.breakpoints.list()
+
+    @property
+    def branches(self) -> tuple[BranchRow, ...]:
+        """All branches, each below the one it parted from."""
+        self._check()
+        return self.debugger.branching.rows()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What one should know of the model, the prompt and how it generates, a sentence each."""
+        self._check()
+        return (*opening_notes(self.debugger.debuggee), *self.debugger.debuggee.notes)
+
+    def tokens(self) -> tuple[TokenRow, ...]:
+        """The whole sequence so far: the prompt's tokens, and those generated."""
+        self._check()
+        return self.debugger.run.tokens()
+
+    def do(self, line: str) -> Outcome:
+        """Run one command line, such as `break 12 if norm > 100`, `continue` or `info lens`.
+
+        Returns a `Moved` with the stop it came to, an `Answer` with frozen values as its `data`, or a `Quit`, which
+        leaves the session open. The commands of a breakpoint that stops the run are left to `run_script`. Raises
+        LlmdbgError, for whatever a user's own Python in `print` or `edit` raises too.
+        """
+        if not isinstance(line, str):
+            raise CommandError(f"a command line is text, not a {type(line).__name__}")
+        with self._at_work(line):
+            return COMMANDS.run(self.debugger, line)
+
+    def run_script(self, lines: str | Iterable[str]) -> tuple[Outcome, ...]:
+        """Run several command lines as `-x FILE` does; a text is split into its lines, and those with # left out.
+
+        All are read before the first is run. The commands of a breakpoint run where it stops; `quit` ends the script.
+        Returns what came of each, in the order they were run. Raises the LlmdbgError of the first that fails.
+        """
+        parsed = parse_commands(lines.splitlines() if isinstance(lines, str) else texts("lines", lines))
+        with self._at_work("the script"):
+            return run_commands(self.debugger, parsed)
+
+    def close(self) -> End:
+        """End the run and give the model back as it was. Returns how the generation ended or was left.
+
+        Closing twice does nothing.
+        """
+        if self._closed is None:
+            self._check()
+            with untouched_random_streams():
+                self._closed = self.debugger.close()
+            self._give_back()
+        return self._closed
+
+    def __repr__(self) -> str:
+        shown = self.debugger.stop if self._closed is None else self._closed
+        return f"<{self._heading()}: {shown!r}>"
+
+    def _repr_html_(self) -> str:
+        """The session's line and where it stands, for a notebook."""
+        shown = Moved(self.debugger.stop) if self._closed is None else self._closed
+        return as_html([self._heading(), *blocks(shown)])
+
+    def _heading(self) -> str:
+        debuggee = self.debugger.debuggee
+        return f"Session {sanitize(debuggee.name)}, {debuggee.place}{', closed' if self.closed else ''}"
+
+    def _check(self) -> None:
+        """Raise UsageError where the session cannot be used."""
+        if self._closed is not None:
+            raise UsageError("this session is closed: open another one with llmdbg.open_session")
+        if threading.current_thread() is not self._thread:
+            raise UsageError(
+                f"this session belongs to the thread that opened it ({self._thread.name}): use it from there"
+            )
+
+    @contextmanager
+    def _at_work(self, line: str) -> Iterator[None]:
+        """Around a command: only LlmdbgErrors come of it, and the caller's random streams stay as they were."""
+        self._check()
+        try:
+            with untouched_random_streams():
+                yield
+        except LlmdbgError:
+            raise
+        except Exception as error:
+            raise LlmdbgError(f"{line.strip()[:60]}: {type(error).__name__}: {one_line(error)}") from error
+
+
+def run_commands(debugger: Debugger, commands: Sequence[ParsedCommand]) -> tuple[Outcome, ...]:
+    """Run commands and those of the breakpoints that stop them, until one quits or the run is interrupted.
+
+    Raises AddressError, having run nothing, for an address among them that names no stage, and the LlmdbgError of the
+    first command that fails.
+    """
+    check_addresses(commands, debugger.run.stages.addresses)
+    outcomes: list[Outcome] = []
+    for each in commands:
+        outcomes += (outcome for _, outcome in COMMANDS.run_all(debugger, each))
+        if debugger.run.interrupted or isinstance(outcomes[-1], Quit):
+            break
+    return tuple(outcomes)
+
+
+def one_line(error: Exception) -> str:
+    """What an exception says, in one line that is not too long."""
+    return " ".join(str(error).split())[:300] or "no message"
