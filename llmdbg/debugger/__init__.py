@@ -1,1 +1,1 @@
-"""Where to stop and what to do there: sessions, addresses, breakpoints, commands."""
+"""The debugger: running, breakpoints, edits, inspection, commands and saved sessions, over any debuggee."""

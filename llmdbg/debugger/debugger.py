@@ -1,7 +1,7 @@
 """One debuggee and the parts that debug it.
 
-Each part takes what it needs and nothing more; commands, saved sessions and front ends are handed the whole. A debugger
-belongs to one thread, the one that calls its parts; only `interrupt` may be called from another.
+Each part takes only what it needs; commands, saved sessions and front ends take the whole debugger. A debugger belongs
+to the thread that calls its parts; only `interrupt` may be called from another.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     from llmdbg.engine.debuggee import Debuggee
 
 Exporter = Callable[[Any, "Path"], str]
-"""Writes an answer to a file, in the format its name asks for, and reports that in a sentence."""
+"""Writes an answer to a file, in the format of its extension, and returns a sentence that reports it."""
 
 
 class Debugger:
-    """Debugs `debuggee`, and stands at its first event. `top` is how many candidates a stop lists.
+    """Debugs `debuggee`, starting at its first event. `top` is how many candidates a stop lists.
 
-    Raises LlmdbgError where the debuggee cannot begin.
+    Raises LlmdbgError if the debuggee cannot start.
 
-    - `run`: where it stands, and going on.
+    - `run`: the current stop, and running on.
     - `replay`: going back.
-    - `branching`: from branch to branch.
+    - `branching`: forking and switching branches.
     - `edits`: changing values.
     - `breakpoints`: where it stops.
-    - `focus`: the position that is described.
-    - `inspector`: what questions may look at.
-    - `exporter`: what writes answers to files; front ends set it.
+    - `focus`: the position that panes and answers describe.
+    - `inspector`: what questions may read.
+    - `exporter`: writes answers to files; set by front ends, None until then.
     """
 
     def __init__(self, debuggee: Debuggee, *, top: int = 10) -> None:
@@ -69,12 +69,12 @@ class Debugger:
 
     @property
     def stop(self) -> Stop:
-        """Where the run stands."""
+        """The current stop."""
         return self.run.stop
 
     @property
     def end(self) -> End | None:
-        """How the generation ended, None while it has not."""
+        """How the generation ended; None while it runs."""
         return self.run.end
 
     def interrupt(self) -> None:
@@ -82,18 +82,16 @@ class Debugger:
         self.run.interrupt()
 
     def close(self) -> End:
-        """Give the model back as it was. Returns how the generation ended, or was left."""
+        """Restore the model as it was. Returns how the generation ended, or where it was abandoned."""
         return self.run.close()
 
     def __del__(self) -> None:
-        # A suspended greenlet hides from the garbage collector what its frames hold: the model would stay for ever.
+        # The garbage collector cannot see what a suspended greenlet's frames hold: the model would never be freed.
         if "run" in self.__dict__:
             self.run.cursor.close()
 
     def export(self, value: Any, path: Path) -> str:
-        """Write an answer to a file; say so in a sentence. Raises CommandError."""
+        """Write an answer to a file. Returns a sentence that reports it. Raises CommandError without an exporter."""
         if self.exporter is None:
-            raise CommandError(
-                f"nothing here writes files, so {path} is not written: open the session with open_session"
-            )
+            raise CommandError(f"this session cannot write files, so {path} is not written: open it with open_session")
         return self.exporter(value, path)

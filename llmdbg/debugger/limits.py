@@ -1,9 +1,10 @@
-"""How much a session holds: what a command refuses to go beyond, and a session file does not bring back."""
+"""Limits of a session, enforced by commands and when a session file is read."""
 
 MOST_BREAKPOINTS = 1000
+"""Breakpoints, tracepoints and watches together."""
 MOST_LINES = 200
 """Edits of a branch, and commands of a breakpoint."""
 MOST_LINE = 2000
-"""Characters of each."""
+"""Characters of each of those lines."""
 MOST_LEFT_PAD = 100_000
 """Pad tokens before a prompt."""

@@ -1,4 +1,4 @@
-"""Which positions a stage ran over, and where the focus is among them."""
+"""Which token positions a stage covers, and where the focus is among them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def positions(event: StageEvent, prompt_length: int) -> tuple[int, int]:
-    """The first position a stage ran over, and how many."""
-    # Scores are those of the last position alone, in the prefill too.
+    """The first position that a stage's output covers, and how many it covers."""
+    # Scores are of the last position alone, in the prefill too.
     if event.phase is Phase.PREFILL and not event.trail:
         return 0, prompt_length
     return prompt_length + event.token - 1, 1
 
 
 def focus_in(event: StageEvent, tensor: Tensor, prompt_length: int, focus: int | None) -> tuple[int | None, int]:
-    """Which dimension of a stage's tensor runs over positions, if one does, and where the focus is in it."""
+    """The dimension of a stage's tensor that runs over positions, None if none does, and the focus's index in it."""
     first, length = positions(event, prompt_length)
     if length == 1 and first > 0 and tensor.dim() == 3 and tensor.shape[:2] == (1, first + 1):
         # A model without a cache runs over the whole sequence for every token.

@@ -1,10 +1,10 @@
-"""Splitting what a person typed, but not inside a quoted text."""
+"""Splitting a command line outside quoted texts."""
 
 from __future__ import annotations
 
 
 def pieces(text: str, separator: str) -> list[str]:
-    """`text` split at each `separator` that stands outside quotes. A quote that is not closed quotes nothing."""
+    """Split `text` at each `separator` outside quotes. An unclosed quote is an ordinary character."""
     found, start, at = [], 0, 0
     while at < len(text):
         if text[at] in "\"'" and (end := _closing(text, at)) is not None:
@@ -19,7 +19,7 @@ def pieces(text: str, separator: str) -> list[str]:
 
 
 def _closing(text: str, at: int) -> int | None:
-    """Where the quote that opens at `at` is closed."""
+    """The index where the quote that opens at `at` closes, None if it does not."""
     index = at + 1
     while index < len(text):
         if text[index] == "\\":

@@ -1,4 +1,4 @@
-"""From what a person types to the stages it names.
+"""Addresses: from what the user types to the stages it names.
 
 12   layer 12   12.self_attn   12.mlp.down_proj   embed   norm   logits   sample   sample.top_p   model.rotary_emb
 *.mlp            every layer's mlp
@@ -31,7 +31,7 @@ _RANGE = re.compile(r"(?P<first>\d{1,9})-(?P<last>\d{1,9})")
 
 
 class StageGroup(StrEnum):
-    """Stages that belong together on any model, which no address names."""
+    """Groups of stages that every model has and no single address names."""
 
     EVERYTHING = "everything"
     """Every stage but `tokenize`, which has no tensor."""
@@ -46,18 +46,22 @@ class Target:
     """What an address names: one or more stages, at one generated token, in one phase, or at any token."""
 
     text: str
+    """The address as the user typed it."""
     addresses: frozenset[str]
+    """The addresses of the stages it names, never empty."""
     token: int | None = None
+    """The generated token it is limited to, counted from 0; None for any."""
     phase: Phase | None = None
+    """The phase it is limited to; None for any."""
 
     def at(self, token: int) -> bool:
-        """Whether it means a generated token."""
+        """Whether it covers generated token `token`."""
         in_phase = self.phase is None or (self.phase is Phase.PREFILL) == (token == 0)
         return in_phase and self.token in (None, token)
 
 
 class AddressBook:
-    """Every stage of a run by the ways to name it."""
+    """Looks up the stages of a run by address, module path, pattern or range."""
 
     def __init__(self, anatomy: Anatomy, processors: Sequence[Stage] = ()) -> None:
         self._stages = [*anatomy.stages, *processors]
@@ -67,7 +71,7 @@ class AddressBook:
         self._layer_count = len(self._layers)
 
     def resolve(self, text: str) -> Target:
-        """Find the stages `text` names. Raises AddressError, naming the nearest that exists, when there is none."""
+        """Return the stages that `text` names. Raises AddressError, with the nearest name, if there are none."""
         place, token, phase = text.strip(), None, None
         if in_phase := _AT_PHASE.fullmatch(place):
             place, phase = in_phase["place"].strip(), Phase(in_phase["phase"])
@@ -82,19 +86,19 @@ class AddressBook:
         return Target(text.strip(), frozenset(stage.address for stage in found), token, phase)
 
     def group(self, group: StageGroup) -> frozenset[str]:
-        """The addresses of a group. Raises AddressError where a model has no two layers to compare."""
+        """The addresses of a group. Raises AddressError for the layers of a model with fewer than two."""
         if group is StageGroup.SAMPLE:
             return frozenset((SAMPLE.address,))
         if group is StageGroup.EVERYTHING:
             return frozenset(self._by_address) - {TOKENIZE.address}
         if self._layer_count < 2:
             raise AddressError(
-                "this model has no layers that could be compared: name a stage, as in `watch norm at norm`"
+                "this model has fewer than two layers to compare: name a stage, as in `watch norm at norm`"
             )
         return self._layers
 
     def kinds(self, target: Target) -> tuple[StageKind, ...]:
-        """The kinds of a target's stages, each once, in the order of the stages; those not of this run are left out."""
+        """The distinct kinds of a target's stages, in stage order. Stages that this run does not have are left out."""
         return tuple(dict.fromkeys(stage.kind for stage in self._stages if stage.address in target.addresses))
 
     def _find(self, place: str) -> list[Stage]:
@@ -105,7 +109,7 @@ class AddressBook:
             return self._find_range(int(numbers["first"]), int(numbers["last"]), rest)
         if any(character in place for character in "*?["):
             return [stage for stage in self._stages if _matches(stage.address, place)]
-        # The logits stage shares its module with the head, whose own address that path already is.
+        # The logits stage shares the head's module, whose path is an address already.
         by_module = self._by_module.get(place)
         return [by_module] if by_module else []
 
@@ -122,7 +126,7 @@ class AddressBook:
             return f"{line}: the layers of this model are 0 to {self._layer_count - 1}"
         known = {name: name for name in (*self._by_address, *self._by_module)}
         if "." not in place:
-            # `mpl` is more likely a slip for some `0.mlp` than for `sample`.
+            # `mpl` is more likely a typo for `0.mlp` than for `sample`.
             known = {address.rpartition(".")[2]: address for address in reversed(self._by_address)} | known
         return f"{line}: the nearest is {known[nearest(place, known)]!r}"
 

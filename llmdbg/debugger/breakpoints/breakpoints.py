@@ -1,7 +1,7 @@
-"""Breakpoints, tracepoints and watches: where a run stops, what is logged in passing, which values are watched.
+"""Breakpoints, tracepoints and watches: where a run stops, what it logs in passing, which values it watches.
 
-A breakpoint says where it waits and what it asks; the evaluator whether an event hits it, remembering earlier events
-for those that compare; the list keeps them all, and counts.
+`Breakpoint` holds the stages and the condition, `BreakpointEvaluator` decides whether an event hits it and remembers
+earlier events for those that compare, `Breakpoints` is the numbered list with the hit counts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOST_REMEMBERED = 4096  # tokens
 
 
 class BreakpointKind(StrEnum):
-    """A breakpoint stops, a tracepoint logs and goes on, a watch stops when a value has changed."""
+    """A breakpoint stops, a tracepoint logs and continues, a watch stops when a value changes."""
 
     BREAK = "breakpoint"
     TRACE = "tracepoint"
@@ -41,22 +41,28 @@ class BreakpointKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Breakpoint(Displayed):
-    """One of them. A temporary one is deleted by its first hit; the next `ignore` hits do not stop.
-
-    `expressions` are what a tracepoint logs, or the one that a watch compares. `commands` are run when it stops.
-    `anew` says that what it remembers of other stages is of the same token only.
-    """
+    """One breakpoint, tracepoint or watch."""
 
     number: int
+    """Its number, from 1; never reused."""
     target: Target
+    """The stages, and the token or phase, where it waits."""
     temporary: bool = False
+    """Whether the first hit that stops deletes it."""
     enabled: bool = True
+    """Whether it is evaluated at all."""
     hits: int = 0
+    """How often it was hit, ignored hits included."""
     kind: BreakpointKind = BreakpointKind.BREAK
+    """Whether it stops, logs or watches."""
     condition: Trigger | None = None
+    """What must hold for a hit; None for a hit every time."""
     expressions: tuple[Expression, ...] = ()
+    """What a tracepoint logs, or the one expression that a watch compares."""
     ignore: int = 0
+    """How many of the next hits pass without effect."""
     commands: tuple[str, ...] = ()
+    """Command lines to run when it stops."""
 
     def __repr__(self) -> str:
         condition = "" if self.condition is None else f" if {self.condition.text}"
@@ -66,17 +72,17 @@ class Breakpoint(Displayed):
 
     @property
     def per_token(self) -> bool:
-        """Whether it looks at one token's stages side by side, rather than at one stage token after token."""
+        """Whether it compares the stages of one token, rather than one stage across tokens."""
         return len(self.target.addresses) > 1
 
     @property
     def ready_made(self) -> bool:
-        """Whether its target's text is the name of a ready-made breakpoint, which says its condition as well."""
+        """Whether its target's text names a ready-made breakpoint, which implies the condition."""
         return self.target.text.partition(" ")[0] in READY_MADE
 
     @property
     def compares(self) -> bool:
-        """Whether what it does depends on stages that came before."""
+        """Whether its result depends on earlier events."""
         return self.kind is BreakpointKind.WATCH or (self.condition is not None and self.condition.remembers)
 
     def covers(self, event: StageEvent) -> bool:
@@ -84,40 +90,42 @@ class Breakpoint(Displayed):
         return event.stage.address in self.target.addresses and self.target.at(event.token)
 
     def asks(self) -> tuple[Trigger | Expression, ...]:
-        """What has to be measured for it."""
+        """The condition and expressions that need measured values."""
         return (*(() if self.condition is None else (self.condition,)), *self.expressions)
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An event at which something happened. `values` are what was logged, or a watch's value before and now."""
+    """One breakpoint that an event hit."""
 
     breakpoint: Breakpoint
+    """The breakpoint as it was after counting this hit, if the hit was counted."""
     values: tuple[tuple[str, QuantityValue], ...] = ()
+    """Name and value of each logged expression; for a watch, `before` and `now`."""
 
     @property
     def stops(self) -> bool:
-        """Whether the run stands still."""
+        """Whether the hit suspends the run."""
         return self.breakpoint.kind is not BreakpointKind.TRACE
 
 
 Measure = Callable[[StageEvent, Collection[str], Collection[str]], dict[str, QuantityValue]]
-"""Measures some quantities of an event, by their names; the second collection is the texts in `rank("…")`."""
+"""Measures an event: takes the names of quantities and the token texts in `rank("…")`, returns values by name."""
 
 
 class BreakpointEvaluator:
-    """Looks at events for breakpoints, and remembers for them what was before.
+    """Decides which breakpoints an event hits, and remembers earlier values for those that compare.
 
-    Two look at the same breakpoints: one as the run goes on, and one that runs the past again, which counts nothing.
+    The live run and a replay of the past each have an evaluator of their own over the same breakpoints.
     """
 
     def __init__(self, measure: Measure) -> None:
         self._measure = measure
-        # By breakpoint and token, so that going back finds what was remembered then.
+        # By breakpoint and token, so that going back restores what was remembered then.
         self._memories: dict[int, dict[int, dict[Any, Any]]] = {}
 
     def hits(self, points: Collection[Breakpoint], event: StageEvent) -> list[Hit]:
-        """Every breakpoint that an event hits. What all of them ask is measured at once."""
+        """Every hit of an event. All quantities needed are measured in one go."""
         waiting = [each for each in points if each.enabled and each.covers(event)]
         if not waiting:
             return []
@@ -132,31 +140,31 @@ class BreakpointEvaluator:
         return [hit for each in waiting if (hit := self._hit(each, event, values)) is not None]
 
     def rewind(self, token: int) -> None:
-        """The run begins again with a token: remember only what was before."""
+        """Forget everything from `token` on, where the run starts again."""
         self._memories = {
             number: {at: memory for at, memory in by_token.items() if at < token}
             for number, by_token in self._memories.items()
         }
 
     def before(self, token: int) -> BreakpointEvaluator:
-        """Another that remembers what this one does of the tokens before."""
+        """A copy that remembers only the tokens before `token`."""
         other = BreakpointEvaluator(self._measure)
         other._memories = copy.deepcopy(self._memories)
         other.rewind(token)
         return other
 
     def remember(self, points: Collection[Breakpoint], event: StageEvent) -> None:
-        """The past is run again: take note of what those that compare will want to know."""
+        """Update the memory of breakpoints that compare, during a replay of the past."""
         self.hits([each for each in points if each.compares], event)
 
     def _hit(self, point: Breakpoint, event: StageEvent, values: Mapping[str, QuantityValue]) -> Hit | None:
         memory = self._memory(point, event)
         if point.condition is not None and not point.condition.holds(values, memory.setdefault("condition", {})):
             return None
-        worth = tuple((each.text, evaluate(each, values, {})) for each in point.expressions)
+        logged = tuple((each.text, evaluate(each, values, {})) for each in point.expressions)
         if point.kind is not BreakpointKind.WATCH:
-            return Hit(point, worth)
-        now, before = worth[0][1], memory.get("watched")
+            return Hit(point, logged)
+        now, before = logged[0][1], memory.get("watched")
         if now is not None:
             memory["watched"] = now
         both_nan = now != now and before != before  # noqa: PLR0124  a NaN that stays a NaN has not changed
@@ -174,9 +182,9 @@ class BreakpointEvaluator:
 
 
 class Breakpoints:
-    """The user's breakpoints, tracepoints and watches, numbered from 1; a number is never given twice.
+    """The user's breakpoints, tracepoints and watches, numbered from 1; a number is never reused.
 
-    `measure` is how their conditions and expressions are answered at a stage event.
+    `measure` provides the values for their conditions and expressions at a stage event.
     """
 
     def __init__(self, measure: Measure) -> None:
@@ -197,7 +205,7 @@ class Breakpoints:
         condition: Trigger | None = None,
         expressions: tuple[Expression, ...] = (),
     ) -> Breakpoint:
-        """Set one. Raises CommandError when there are as many as a session file holds."""
+        """Add one. Raises CommandError at the limit that a session file can hold."""
         if len(self._by_number) >= MOST_BREAKPOINTS:
             raise CommandError(f"there are {MOST_BREAKPOINTS} breakpoints: `delete` some first")
         added = Breakpoint(
@@ -208,18 +216,18 @@ class Breakpoints:
         return added
 
     def put_back(self, breakpoint: Breakpoint) -> None:
-        """Take in one that was set before, with its number, its state and its hits."""
+        """Add a saved breakpoint with its number, state and hits."""
         self._by_number[breakpoint.number] = breakpoint
         self._next_number = max(self._next_number, breakpoint.number + 1)
 
     def change(self, number: int, **changes: Any) -> Breakpoint:
-        """Give one other fields. Raises CommandError for a number that is not there."""
+        """Replace fields of one. Raises CommandError for an unknown number."""
         changed = replace(self._by_number[self._known(number)], **changes)
         self._by_number[number] = changed
         return changed
 
     def delete(self, number: int | None = None) -> tuple[Breakpoint, ...]:
-        """Delete one, or all. Returns what was deleted. Raises CommandError for a number that is not there."""
+        """Delete one, or all if None. Returns what was deleted. Raises CommandError for an unknown number."""
         if number is None:
             deleted = self.list()
             self._by_number.clear()
@@ -227,7 +235,7 @@ class Breakpoints:
         return (self._by_number.pop(self._known(number)),)
 
     def enable(self, number: int | None = None, *, enabled: bool = True) -> tuple[Breakpoint, ...]:
-        """Switch one, or all, on or off. Returns them. Raises CommandError for a number that is not there."""
+        """Enable or disable one, or all if None. Returns them. Raises CommandError for an unknown number."""
         for each in list(self._by_number) if number is None else [self._known(number)]:
             self._by_number[each] = replace(self._by_number[each], enabled=enabled)
         return self.list() if number is None else (self._by_number[number],)
@@ -237,11 +245,11 @@ class Breakpoints:
         return frozenset[str]().union(*(each.target.addresses for each in self._by_number.values() if each.enabled))
 
     def hit(self, event: StageEvent) -> builtins.list[Hit]:
-        """Count an event against those it hits; return what happened, first what stops the run, if anything does.
+        """Evaluate and count an event. Returns its hits, those that stop first, without ignored ones.
 
-        A temporary one is gone after it has stopped.
+        Deletes a temporary breakpoint that stops.
         """
-        happened = []
+        hits = []
         for hit in self._evaluator.hits(self._by_number.values(), event):
             point = hit.breakpoint
             counted = replace(point, hits=point.hits + 1, ignore=max(0, point.ignore - 1))
@@ -250,36 +258,36 @@ class Breakpoints:
                 continue
             if point.temporary:
                 del self._by_number[point.number]
-            happened.append(replace(hit, breakpoint=counted))
-        return sorted(happened, key=lambda hit: not hit.stops)
+            hits.append(replace(hit, breakpoint=counted))
+        return sorted(hits, key=lambda hit: not hit.stops)
 
     def remember(self, event: StageEvent, only: Breakpoint | None = None) -> None:
-        """Let those that compare stages know of an event, without counting it; `only` one of them, if given."""
+        """Update the memory of those that compare, without counting; of `only` that one, if given."""
         points = self._by_number.values() if only is None else (only,)
         self._evaluator.hits([each for each in points if each.compares], event)
 
     def compared(self) -> frozenset[str]:
-        """The stages that those that compare have to see."""
+        """The stages that breakpoints that compare must see."""
         return frozenset[str]().union(*(each.target.addresses for each in self.list() if each.compares))
 
     def rewind(self, token: int) -> None:
-        """The run begins again with a token: remember only what was before it."""
+        """Forget everything from `token` on, where the run starts again."""
         self._evaluator.rewind(token)
 
     def forget(self) -> None:
-        """The run begins again from the prompt: remember nothing of it."""
+        """Forget everything: the run starts again from the prompt."""
         self._evaluator.rewind(0)
 
     def evaluator_before(self, token: int) -> BreakpointEvaluator:
-        """A second evaluator that remembers what was before a token, to look at the past without counting."""
+        """A copy of the evaluator as it was before `token`, to evaluate the past without counting."""
         return self._evaluator.before(token)
 
     def may_hit(self, token: int) -> bool:
-        """Whether any that stops waits at a stage of this token."""
+        """Whether any enabled one that stops covers this token."""
         return any(each.target.at(token) for each in self._that_stop())
 
     def would_hit(self, event: StageEvent, evaluator: BreakpointEvaluator) -> Hit | None:
-        """The first hit that would stop at an event, without counting it."""
+        """The first hit of an event that would stop, without counting it; None if there is none."""
         hits = evaluator.hits(self._that_stop(), event)
         return Hit(hits[0].breakpoint) if hits else None
 

@@ -1,13 +1,13 @@
-"""What a condition or an expression is worth at a stage, from values that were measured there.
+"""Evaluates a condition or an expression at a stage, from values measured there.
 
-- A value that is not known (not measured, or never known at this stage) is unknown, and so is what is made of it:
-  arithmetic, a comparison, `not`. `and` is false when one part is false and `or` true when one part is true, whatever
-  is unknown beside. A condition holds when it is true: not when it is false, and not when it is unknown.
-- Division by zero, a result beyond what a float holds, and a root of a negative number are unknown.
-- A NaN that was measured is known, and compares as NaN does: `norm < 100` is false and `not norm < 100` is true.
+- A value that was not measured, or does not exist at this stage, is unknown. So is any arithmetic, comparison or `not`
+  of it. `and` is false when one part is false and `or` true when one part is true, even if other parts are unknown.
+  A condition holds only when it is true: neither false nor unknown.
+- Division by zero, a result beyond the range of a float, and a root of a negative number are unknown.
+- A measured NaN is known, and compares as NaN does: `norm < 100` is false and `not norm < 100` is true.
 - A number alone holds when it is not 0: `nan or inf`.
-- `changed(EXPR)` is unknown until EXPR has been known twice. Every `changed` of an expression takes note at each
-  evaluation, whatever stands beside it, and keeps the last known value through those where it is unknown.
+- `changed(EXPR)` is unknown until EXPR has been known twice. Every `changed` records its value at each evaluation (no
+  short circuit), and keeps the last known value while EXPR is unknown.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from llmdbg.models.stages import StageKind
 from llmdbg.probes.quantities import OF_PLACE, OF_TOKEN, QuantityValue, is_of_prediction, of_token
 
 Memory = MutableMapping[int, QuantityValue]
-"""What each `changed(…)` of one expression was worth when last known, by its place in the text. Empty at first."""
+"""The last known value of each `changed(…)` of one expression, by its column in the text. Empty at first."""
 
 _MODULES = (StageKind.LAYER, StageKind.MODULE, StageKind.LINE, StageKind.OP)
 _BEFORE_LOGITS = (*_MODULES, StageKind.EMBED, StageKind.NORM)
@@ -43,13 +43,13 @@ class Condition(Expression):
     """An expression that holds or does not."""
 
     def holds(self, values: Mapping[str, QuantityValue], memory: Memory) -> bool:
-        """Whether it is true with these values: not false, and not unknown. `changed(…)` takes note in `memory`."""
+        """Whether it is true with these values: neither false nor unknown. `changed(…)` records into `memory`."""
         return _truth(evaluate(self, values, memory)) is True
 
     def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
-        """Whether it could still turn out true once what is not in `known` is measured. False saves measuring.
+        """Whether it could be true once everything missing from `known` is measured. False saves the measuring.
 
-        Always true where nothing tells before, and with a `changed(…)` inside, which wants to see every value.
+        Always True if it names nothing known in advance, or contains `changed(…)`, which must see every value.
         """
         if self.remembers or self.names.isdisjoint(OF_PLACE):
             return True
@@ -65,9 +65,9 @@ def parse_condition(text: str) -> Condition:
 
 
 def evaluate(expression: Expression, values: Mapping[str, QuantityValue], memory: Memory) -> QuantityValue:
-    """Work out an expression. None is unknown; nothing that values can hold makes this raise.
+    """Evaluate an expression. Returns None if it is unknown; never raises, whatever the values.
 
-    `memory` is that of this one expression at one place: what its `changed(…)` compare with, and where they take note.
+    `memory` belongs to this expression of one breakpoint: its `changed(…)` compare with it and record into it.
     """
     noted: dict[int, QuantityValue] = {}
     result = _Evaluation(values, memory, noted).of(expression.root)
@@ -76,12 +76,12 @@ def evaluate(expression: Expression, values: Mapping[str, QuantityValue], memory
 
 
 def needs_lens(name: str, kinds: Collection[StageKind]) -> bool:
-    """Whether `name` is about the next token, and to be known at a stage before the model has scored any."""
+    """Whether `name` is about the next token and one of `kinds` comes before the logits, so that it takes a lens."""
     return is_of_prediction(name) and any(kind in _BEFORE_LOGITS for kind in kinds)
 
 
 def why_unknown(name: str, kind: StageKind, *, no_lens: str = "") -> str | None:
-    """One sentence on why `name` can never be known at stages of this kind, or None where it may be.
+    """Say in one sentence why `name` can never be known at stages of this kind, or return None if it can be.
 
     `no_lens` says why predictions cannot be read from inside this model, if they cannot.
     """
@@ -98,7 +98,7 @@ def why_unknown(name: str, kind: StageKind, *, no_lens: str = "") -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Evaluation:
-    """One working out. `noted` collects what `changed(…)` saw, so that all of them compare with the time before."""
+    """One evaluation. `noted` collects new values of `changed(…)`, so that all compare with the previous one."""
 
     values: Mapping[str, QuantityValue]
     memory: Memory
@@ -160,7 +160,7 @@ _RULES: Mapping[type[ast.expr], Callable[[_Evaluation, Any], QuantityValue]] = {
     ast.BinOp: _Evaluation.arithmetic,
     ast.Call: _Evaluation.call,
 }
-"""How each node that an expression may hold is worked out. There is nothing for any other."""
+"""How to evaluate each node that an expression may contain. There is no rule for any other."""
 
 
 def _compared(compare: Callable[[Any, Any], bool], left: QuantityValue, right: QuantityValue) -> bool | None:

@@ -3,9 +3,9 @@
     norm > 100 and layer >= 8        0.5 < top1_prob < 0.9        rank(" Paris") <= 3 or changed(top1)
 
 Numbers, quoted texts, the names of `llmdbg.probes.quantities`, + - * / // % **, comparisons, and/or/not, abs(…),
-rank("…"), prob("…"), changed(…), and nothing else. An expression is data: Python's own parser makes a tree of it, whose
-length and depth are bounded; each node is held against what is allowed here; and no part of it is ever run as Python:
-`conditions` works it out node by node.
+rank("…"), prob("…"), changed(…), and nothing else. An expression is data: Python's own parser turns it into a tree of
+bounded length and depth, every node is checked against what is allowed here, and no part of it ever runs as Python:
+`conditions` evaluates it node by node.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'")
 _UNFIT = re.compile(r"[^\w\s()+\-*/%<>=!.,]|!(?!=)|(?<![=!<>])=(?!=)")
 _INSTEAD = {"&": "and", "|": "or", "!": "not", "^": "**", "=": "=="}
 _FUNCTIONS = (*OF_TOKEN, "changed", "abs")
-_TAKEN = "numbers, quoted texts, names, + - * / // % **, comparisons, and, or, not, and " + ", ".join(
+_ALLOWED = "numbers, quoted texts, names, + - * / // % **, comparisons, and, or, not, and " + ", ".join(
     f"{function}(…)" for function in _FUNCTIONS
 )
 
 NO_TRUTH = 'which is neither true nor false: compare it, as in `top1 == " the"`'
-"""What is said of a text where something has to hold or not."""
+"""The end of a message about a text used where a truth value is needed."""
 
 ARITHMETIC: Mapping[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -51,7 +51,7 @@ ARITHMETIC: Mapping[type[ast.operator], Callable[[float, float], float]] = {
     ast.Mod: operator.mod,
     ast.Pow: math.pow,  # in float whatever the operands are: Python's own power of whole numbers has no bound
 }
-"""The operators between two numbers, and what works them out."""
+"""The operators between two numbers, and the function of each."""
 
 COMPARISONS: Mapping[type[ast.cmpop], tuple[str, Callable[[Any, Any], bool]]] = {
     ast.Lt: ("<", operator.lt),
@@ -61,11 +61,11 @@ COMPARISONS: Mapping[type[ast.cmpop], tuple[str, Callable[[Any, Any], bool]]] = 
     ast.Eq: ("==", operator.eq),
     ast.NotEq: ("!=", operator.ne),
 }
-"""The operators between two numbers or two texts: how each is written, and what works it out."""
+"""The operators between two numbers or two texts: the sign and the function of each."""
 
 
 class Kind(StrEnum):
-    """What sort of value an expression, or a part of one, has."""
+    """The type of an expression's value, or of a part's."""
 
     NUMBER = "number"
     TEXT = "text"
@@ -74,37 +74,38 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """Something to work out at a stage. Two of the same text are the same.
-
-    `text` is what the user wrote and `root` Python's tree of it, of checked nodes only. `names` are what must be known
-    to work it out, `rank("…")` included. `tokens` are the texts in its `rank` and `prob`. `remembers` says that it
-    contains a `changed(…)`. `kind` is the sort of value it has.
-    """
+    """Something to evaluate at a stage. Two with the same text are equal."""
 
     text: str
+    """What the user wrote."""
     root: ast.expr = field(repr=False, compare=False)
+    """Python's tree of it, made of checked nodes only."""
     names: frozenset[str]
+    """The quantities it needs, `rank("…")` and `prob("…")` included."""
     tokens: frozenset[str]
+    """The token texts in its `rank` and `prob`."""
     remembers: bool
+    """Whether it contains a `changed(…)`."""
     kind: Kind
+    """The type of its value."""
 
 
 def parse_expression(text: str) -> Expression:
-    """Read one expression, of any kind but a quoted text alone. Raises ConditionError, which says what is wrong."""
+    """Parse one expression, not a bare quoted text. Raises ConditionError, which says what is wrong and where."""
     expressions = parse_expressions(text)
     if len(expressions) > 1:
-        raise ConditionError(f"{_shown(text)} is {len(expressions)} expressions, and one is taken here")
+        raise ConditionError(f"{_shown(text)} is {len(expressions)} expressions: give just one here")
     return expressions[0]
 
 
 def parse_expressions(text: str) -> tuple[Expression, ...]:
-    """Read expressions with commas between: `norm, top1`. Raises ConditionError, which says what is wrong and where."""
+    """Parse comma-separated expressions: `norm, top1`. Raises ConditionError, which says what is wrong and where."""
     source = _Source(text)
     return tuple(_Checker(source).expression(tree) for tree in source.trees())
 
 
 class _Source:
-    """The text, and where in it something is wrong."""
+    """The text of an expression, and errors that point into it."""
 
     def __init__(self, text: str) -> None:
         self._text = text.strip()
@@ -114,12 +115,12 @@ class _Source:
         self._check_characters()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # an odd escape in a text is no one's business but the user's
+                warnings.simplefilter("ignore")  # an odd escape in a quoted text is the user's choice
                 tree = ast.parse(self._text, mode="eval").body
         except SyntaxError as error:
-            # Python says 0, or a place beyond, where the text ends too early.
+            # Where the text ends too early, Python reports offset 0 or one past the end.
             column = (error.offset or MOST_CHARACTERS + 1) - 1
-            what = "here it cannot be read on" if column < len(self._text) else "it ends where something is missing"
+            what = "syntax error" if column < len(self._text) else "the expression is incomplete"
             raise self._error_at(column, what) from None
         except (ValueError, MemoryError, RecursionError):
             raise ConditionError(f"{_shown(self._text)} cannot be read") from None
@@ -130,11 +131,11 @@ class _Source:
         return ast.get_source_segment(self._text, tree) or self._text
 
     def error(self, tree: ast.expr, what: str) -> ConditionError:
-        """The error for a node: it `what`."""
+        """An error whose message is the node's text followed by `what`."""
         return self.error_here(tree, f"{_shown(self.of(tree))} {what}")
 
     def error_here(self, tree: ast.expr, what: str) -> ConditionError:
-        """An error at the place of a node."""
+        """An error at the column of a node."""
         # Python counts columns in bytes of UTF-8.
         column = len(self._text.encode()[: tree.col_offset].decode(errors="ignore"))
         return self._error_at(column, what)
@@ -147,14 +148,16 @@ class _Source:
         if not text:
             raise ConditionError("an expression is missing, as in `norm > 100`")
         if len(text) > MOST_CHARACTERS:
-            raise ConditionError(f"an expression has at most {MOST_CHARACTERS} characters, and this one {len(text)}")
+            raise ConditionError(
+                f"an expression has at most {MOST_CHARACTERS} characters, and this one has {len(text)}"
+            )
         if any(ord(character) < 32 or character == "\x7f" for character in text):
-            raise ConditionError(f"{_shown(text)} holds a line break or another control character: write it as \\n")
+            raise ConditionError(f"{_shown(text)} contains a line break or another control character: write it as \\n")
         bare = _QUOTED.sub(lambda quoted: " " * len(quoted[0]), text)
         if unfit := _UNFIT.search(bare):
             found = unfit[0]
             hint = f": write `{_INSTEAD[found]}`" if found in _INSTEAD else ""
-            what = "a quote is not closed" if found in "\"'" else f"{found!r} has no place in an expression{hint}"
+            what = "a quote is not closed" if found in "\"'" else f"{found!r} is not allowed in an expression{hint}"
             raise self._error_at(unfit.start(), what)
         depth = 0
         for column, character in enumerate(bare):
@@ -164,7 +167,7 @@ class _Source:
 
 
 class _Checker:
-    """Holds one expression's tree against what is allowed, and takes note of what it asks for."""
+    """Checks one expression's tree against what is allowed, and collects the names and tokens it uses."""
 
     def __init__(self, source: _Source) -> None:
         self._source = source
@@ -175,15 +178,15 @@ class _Checker:
         self._depth = 0
 
     def expression(self, tree: ast.expr) -> Expression:
-        """The expression. Raises ConditionError for the first node that is not allowed where it is."""
+        """Return the checked expression. Raises ConditionError for the first node that is not allowed."""
         kind = self._kind(tree)
         if isinstance(tree, ast.Constant) and kind is Kind.TEXT:
-            raise self._error(tree, "is a text alone, which says nothing of the model")
+            raise self._error(tree, "is a bare text, which says nothing about the model")
         names, tokens = frozenset(self._names), frozenset(self._tokens)
         return Expression(self._source.of(tree), tree, names, tokens, self._remembers, kind)
 
     def _kind(self, tree: ast.expr) -> Kind:
-        """Check a node and what is inside it. Returns the sort of value it has."""
+        """Check a node and everything inside it. Returns the type of its value."""
         if self._depth >= MOST_DEPTH:
             raise self._source.error_here(tree, f"it is nested more than {MOST_DEPTH} deep")
         self._depth += 1
@@ -210,10 +213,10 @@ class _Checker:
                 return self._comparison(tree)
             case ast.Call():
                 return self._call(tree)
-        raise self._error(tree, f"has no place in an expression: it is made of {_TAKEN}")
+        raise self._error(tree, f"is not allowed: an expression is made of {_ALLOWED}")
 
     def _truths(self, *trees: ast.expr) -> Kind:
-        """Nodes that hold or do not: truth values, or numbers, which hold when they are not 0."""
+        """Check nodes used as truth values: a number is true when it is not 0."""
         for tree in trees:
             if self._kind(tree) is Kind.TEXT:
                 raise self._error(tree, f"is a text, {NO_TRUTH}")
@@ -249,15 +252,15 @@ class _Checker:
             self._names.add(name)
             return Kind.TEXT if name in TEXTS else Kind.NUMBER
         if name in _FUNCTIONS:
-            raise self._error(tree, f"takes something in parentheses: {_usage(name)}")
+            raise self._error(tree, f"needs an argument in parentheses: {_usage(name)}")
         if name in tuple(Phase):
             raise self._error(tree, f'is a text, and needs quotes: phase == "{name}"')
-        raise self._error(tree, f"is no name here: the nearest is {nearest(name, (*NAMES, *_FUNCTIONS))!r}")
+        raise self._error(tree, f"is not a known name: the nearest is {nearest(name, (*NAMES, *_FUNCTIONS))!r}")
 
     def _comparison(self, tree: ast.Compare) -> Kind:
         if any(type(each) not in COMPARISONS for each in tree.ops):
             signs = " ".join(sign for sign, _ in COMPARISONS.values())
-            raise self._error(tree, f"does not compare with any of {signs}")
+            raise self._error(tree, f"does not use one of the comparisons {signs}")
         trees = (tree.left, *tree.comparators)
         kinds = [self._kind(each) for each in trees]
         for index, between in enumerate(tree.ops):
@@ -268,26 +271,26 @@ class _Checker:
     def _check_pair(self, sign: str, trees: tuple[ast.expr, ...], kinds: list[Kind]) -> None:
         left, right = kinds
         if Kind.TRUTH in kinds:
-            raise self._error(trees[left is not Kind.TRUTH], "is true or false already, and is not compared")
+            raise self._error(trees[left is not Kind.TRUTH], "is already true or false, and cannot be compared")
         if left is not right:
-            raise self._error(trees[1], f"is a {right}, and is compared with a {left}")
+            raise self._error(trees[1], f"is a {right}, but is compared with a {left}")
         if left is Kind.TEXT and sign not in ("==", "!="):
-            raise self._error(trees[0], f"is a text: it is compared with == and !=, not with {sign}")
+            raise self._error(trees[0], f"is a text: compare it with == or !=, not with {sign}")
         if any(isinstance(each, ast.Name) and each.id == "phase" for each in trees):
             for each in trees:
                 if isinstance(each, ast.Constant) and each.value not in tuple(Phase):
                     near = nearest(str(each.value), list(map(str, Phase)))
-                    raise self._error(each, f"is no phase: the nearest is {near!r}")
+                    raise self._error(each, f"is not a phase: the nearest is {near!r}")
 
     def _call(self, tree: ast.Call) -> Kind:
         function = tree.func.id if isinstance(tree.func, ast.Name) else ""
         if function in NAMES:
-            raise self._error(tree.func, "stands alone, and takes nothing in parentheses")
+            raise self._error(tree.func, "is a value, and takes no parentheses")
         if function not in _FUNCTIONS:
             hint = f": the nearest is {nearest(function, _FUNCTIONS)!r}" if function else ""
             raise self._error(tree.func, f"cannot be called{hint}")
         if len(tree.args) != 1 or tree.keywords:
-            raise self._error(tree, f"should be one thing in parentheses: {_usage(function)}")
+            raise self._error(tree, f"takes exactly one argument: {_usage(function)}")
         [argument] = tree.args
         if function in OF_TOKEN:
             return self._of_token(function, argument)
@@ -302,7 +305,7 @@ class _Checker:
     def _of_token(self, function: str, tree: ast.expr) -> Kind:
         text = tree.value if isinstance(tree, ast.Constant) else None
         if not isinstance(text, str) or not text:
-            raise self._error(tree, f"is no quoted text of a token: {_usage(function)}")
+            raise self._error(tree, f"is not the quoted text of a token: {_usage(function)}")
         self._tokens.add(text)
         self._names.add(of_token(function, text))
         return Kind.NUMBER

@@ -1,4 +1,4 @@
-"""What conditions and expressions are told of an event: measured once for all of them, in one copy to the host."""
+"""The values that conditions and expressions see at an event: measured once for all, with one copy to the host."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class StageMetrics:
-    """Measures stage events of one debuggee. `no_lens` says why nothing can be predicted before `logits`, if so."""
+    """Measures stage events of one debuggee. `no_lens` says why there is no lens before `logits`; empty if there is."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class StageMetrics:
         self._last: Tensor | None = None
 
     def measure(self, event: StageEvent, names: Collection[str], tokens: Collection[str]) -> dict[str, QuantityValue]:
-        """Everything of `names` known at an event. `tokens` are the texts in `rank("…")` and `prob("…")`."""
+        """Measure those of `names` that exist at an event. `tokens` are the texts in `rank("…")` and `prob("…")`."""
         values = known_place(event)
         if "ms" in names:
             values["ms"] = event.ms if event.ms is not None else self._clock.elapsed(event.stage.address)
@@ -62,7 +62,7 @@ class StageMetrics:
         return values | measure(names, output, scores=scores, tokens=ids, text_of=self._vocabulary.text)
 
     def scores(self, event: StageEvent) -> Tensor | None:
-        """The next token's scores (1, vocabulary): the event's own from `logits` on, the lens's before."""
+        """The next token's scores (1, vocabulary): the event's own from `logits` on, before that the lens's, if any."""
         if event.trail:
             return event.trail[-1][1]
         if event.stage.kind is StageKind.TOKENIZE:
@@ -74,7 +74,7 @@ class StageMetrics:
         return None if residual is None else lens.logits(residual, normed=event.stage.kind is StageKind.NORM)
 
     def lens(self) -> Lens | None:
-        """The model's lens, None (and `no_lens` says why) where it has none."""
+        """The model's lens, built on first use; None if it has none, and then `no_lens` says why."""
         if not self._built:
             self._built = True
             try:
@@ -84,26 +84,26 @@ class StageMetrics:
         return self._lens
 
     def why_no_lens(self) -> str:
-        """Why nothing can be predicted before `logits`, empty where it can. Builds the lens, which takes a while."""
+        """Why nothing can be predicted before `logits`; empty if it can. Builds the lens, which takes a while."""
         self.lens()
         return self.no_lens
 
     def _build_lens(self) -> Lens:
         if self._model is None:
-            raise LensError("there is no model here whose head could read a prediction before the logits")
+            raise LensError("predictions before the logits need the model's head, and this debuggee has no live model")
         return build_lens(self._model, self._anatomy)
 
     def unverified(self) -> frozenset[str]:
-        """The stages that `verify` still has to see, while a lens is in use that was never held against the model."""
+        """The stages that `verify` still has to see while the lens in use has not been checked against the model."""
         layers = self._anatomy.layers()
         if self._lens is None or self._verified or not layers:
             return frozenset()
         return frozenset((layers[-1].address, "logits"))
 
     def verify(self, event: StageEvent) -> None:
-        """Hold the lens against a whole forward, once: what it makes of the last layer's output, and the logits.
+        """Check the lens once against a whole forward: its logits from the last layer's output must be the model's.
 
-        Where they differ there is no lens any more, and `no_lens` says so. Waits for the device.
+        If they differ the lens is dropped, and `no_lens` says so. Waits for the device.
         """
         if self._lens is None or self._verified:
             return

@@ -1,10 +1,10 @@
-"""Breakpoints, tracepoints and watches from their text. Commands, a batch's checks and saved sessions all read it here.
+"""Parses breakpoints, tracepoints and watches, for commands, for checking a batch and for saved sessions.
 
     break ADDRESS [if CONDITION]      ADDRESS or, without a condition, one of nonfinite, jump N, flip, surprise P
     trace ADDRESS [EXPRESSION, …] [if CONDITION]
     watch EXPRESSION [at ADDRESS]
 
-Reading needs no model. What the text names is looked up afterwards, in the `AddressBook` of a run.
+Parsing needs no model. Addresses are looked up afterwards, in the `AddressBook` of a run.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ if TYPE_CHECKING:
     from llmdbg.models.stages import StageKind
 
 Asked = Trigger | Expression
-"""What is worked out at a stage."""
+"""What is evaluated at a stage."""
 
 
 @dataclass(frozen=True, slots=True)
 class BreakpointSpec:
-    """A breakpoint as its text describes it.
-
-    `address` is the text that names its stages: an address, or where `group` is not None another name (`flip`,
-    `layers`) for that group of stages. `condition` is None where it stops, or logs, every time; `expressions` are what
-    a tracepoint logs, or the one that a watch compares.
-    """
+    """A parsed breakpoint whose address has not been looked up yet."""
 
     kind: BreakpointKind
+    """Whether it stops, logs or watches."""
     address: str
+    """The text that names its stages: an address, or another name (`flip`, `layers`) for `group`."""
     group: StageGroup | None = None
+    """The group of stages it is set at; None where `address` names them."""
     condition: Trigger | None = None
+    """What must hold for a hit; None for a hit every time."""
     expressions: tuple[Expression, ...] = ()
+    """What a tracepoint logs, or the one expression that a watch compares."""
 
     def addresses(self) -> tuple[str, ...]:
-        """The addresses that its text names, to be looked up."""
+        """The addresses to look up; empty for a group."""
         return () if self.group is not None else (self.address,)
 
     def target(self, book: AddressBook) -> Target:
-        """Look its stages up. Raises AddressError where there are none."""
+        """Look up its stages. Raises AddressError if there are none."""
         if self.group is not None:
             return Target(self.address, book.group(self.group))
         return book.resolve(self.address)
 
     def asked(self) -> tuple[Asked, ...]:
-        """What is worked out for it at each of its stages."""
+        """What is evaluated at each of its stages: its condition, if any, and its expressions."""
         return (*(() if self.condition is None else (self.condition,)), *self.expressions)
 
 
 def parse_break(text: str) -> BreakpointSpec:
-    """Read `ADDRESS [if CONDITION]`, or a ready-made breakpoint. Raises ConditionError."""
+    """Parse `ADDRESS [if CONDITION]`, or a ready-made breakpoint. Raises ConditionError."""
     address, condition = split_condition(text)
     if condition is not None:
         return BreakpointSpec(BreakpointKind.BREAK, address, condition=parse_condition(condition))
@@ -71,7 +71,7 @@ def parse_break(text: str) -> BreakpointSpec:
 
 
 def parse_trace(text: str) -> BreakpointSpec:
-    """Read `ADDRESS [EXPRESSION, …] [if CONDITION]`. Raises ConditionError."""
+    """Parse `ADDRESS [EXPRESSION, …] [if CONDITION]`. Raises ConditionError."""
     before, condition = split_condition(text)
     address, expressions = _split_expressions(before)
     return BreakpointSpec(
@@ -83,7 +83,7 @@ def parse_trace(text: str) -> BreakpointSpec:
 
 
 def parse_watch(text: str) -> BreakpointSpec:
-    """Read `EXPRESSION [at ADDRESS]`; without an address it is every layer. Raises ConditionError."""
+    """Parse `EXPRESSION [at ADDRESS]`; without an address it watches every layer. Raises ConditionError."""
     *parts, last = pieces(text, " at ")
     if not parts:
         return BreakpointSpec(
@@ -95,7 +95,7 @@ def parse_watch(text: str) -> BreakpointSpec:
 def parse_saved(
     kind: BreakpointKind, address: str, condition: str | None, expressions: Iterable[str]
 ) -> BreakpointSpec:
-    """Read the texts of a breakpoint that was set before. Raises ConditionError."""
+    """Parse the texts of a saved breakpoint. Raises ConditionError."""
     parsed = tuple(parse_expression(each) for each in expressions)
     if (ready := ready_made(address)) is not None:
         return BreakpointSpec(kind, address, ready.where, ready.trigger, parsed)
@@ -105,7 +105,7 @@ def parse_saved(
 
 
 def split_condition(text: str) -> tuple[str, str | None]:
-    """Split `… if CONDITION`; None where there is no `if` outside quotes."""
+    """Split `… if CONDITION`; the condition is None if there is no `if` outside quotes."""
     before, *conditions = pieces(f" {text} ", " if ")
     return before.strip(), " if ".join(conditions).strip() if conditions else None
 
@@ -113,10 +113,10 @@ def split_condition(text: str) -> tuple[str, str | None]:
 def check_answerable(
     asked: Iterable[Asked], kinds: Collection[StageKind], vocabulary: Vocabulary, why_no_lens: Callable[[], str]
 ) -> None:
-    """Raise ConditionError for a name unknown at stages of all these kinds, CommandError for a text that is no token.
+    """Raise ConditionError for a name unknown at all these kinds of stages, CommandError for a text that is no token.
 
-    `why_no_lens()` says why nothing can be predicted before `logits`, if so. It is asked only where it matters: to
-    answer, a lens is built.
+    `why_no_lens()` says why nothing can be predicted before `logits`, or is empty. It builds a lens, so it is called
+    only where the answer matters.
     """
     for each in asked:
         for name in sorted(each.names):
@@ -127,7 +127,7 @@ def check_answerable(
         for text in sorted(each.tokens):
             if vocabulary.id_of(text) is None:
                 spelled = " + ".join(repr(vocabulary.text(id)) for id in vocabulary.split(text)[:8])
-                raise CommandError(f"{text!r} is no token of this model: it is split into {spelled}")
+                raise CommandError(f"{text!r} is not a single token of this model: it is split into {spelled}")
 
 
 def _split_expressions(text: str) -> tuple[str, str]:

@@ -13,11 +13,11 @@ from llmdbg.errors import ConditionError
 from llmdbg.probes.quantities import QuantityValue
 
 CHOSEN_PROB = "chosen_prob"
-"""How likely the model itself held the token that was chosen; only known at `sample`, and to ready-made breakpoints."""
+"""The chosen token's probability by the model's raw logits; known only at `sample`, to ready-made breakpoints alone."""
 
 
 class Trigger(Protocol):
-    """What decides whether a breakpoint stops: a condition of the user's, or a ready-made one."""
+    """Decides whether a breakpoint is hit: the user's condition, or a ready-made one."""
 
     @property
     def text(self) -> str: ...
@@ -33,20 +33,21 @@ class Trigger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """The norm has grown by a factor since the stage before, among the stages it watches."""
+    """The norm has grown by a factor since the previous stage of those it watches."""
 
     factor: float
+    """The least ratio of this norm to the previous one."""
     remembers: bool = True
     names: frozenset[str] = frozenset({"norm"})
     tokens: frozenset[str] = frozenset()
 
     @property
     def text(self) -> str:
-        """How it is written."""
+        """The text that sets it."""
         return f"jump {self.factor:g}"
 
     def holds(self, values: Mapping[str, QuantityValue], memory: Memory) -> bool:
-        """Whether this norm is `factor` times the one before. Nothing is before a token's first stage."""
+        """Whether this norm is at least `factor` times the previous one. A token's first stage has no previous one."""
         now, before = values.get("norm"), memory.get(0)
         memory[0] = now
         if not isinstance(now, float) or not isinstance(before, float):
@@ -54,7 +55,7 @@ class Jump:
         return now >= self.factor * before > 0
 
     def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
-        """It must see every stage."""
+        """Always True: it must see every stage."""
         return True
 
 
@@ -63,13 +64,14 @@ class Surprise:
     """The chosen token was less likely than this, by the model's own probabilities."""
 
     below: float
+    """The probability, from 0 to 1, that the chosen token's must be less than."""
     remembers: bool = False
     names: frozenset[str] = frozenset({CHOSEN_PROB})
     tokens: frozenset[str] = frozenset()
 
     @property
     def text(self) -> str:
-        """How it is written."""
+        """The text that sets it."""
         return f"surprise {self.below:g}"
 
     def holds(self, values: Mapping[str, QuantityValue], memory: Memory) -> bool:
@@ -78,20 +80,22 @@ class Surprise:
         return isinstance(prob, float) and prob < self.below
 
     def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
-        """Only the token's probability tells."""
+        """Always True: nothing but the probability decides."""
         return True
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyMade:
-    """A ready-made breakpoint: the stages where it waits, and what for."""
+    """A ready-made breakpoint."""
 
     where: StageGroup
+    """The stages it is set at."""
     trigger: Trigger
+    """What must hold for a hit."""
 
 
 def ready_made(text: str) -> ReadyMade | None:
-    """What `nonfinite`, `jump N`, `flip` and `surprise P` stand for; None for anything else. Raises ConditionError."""
+    """Parse `nonfinite`, `jump N`, `flip` or `surprise P`; None for anything else. Raises ConditionError."""
     word, _, argument = text.partition(" ")
     if word == "nonfinite":
         return ReadyMade(StageGroup.EVERYTHING, _without(argument, word, parse_condition("nan or inf")))
@@ -110,7 +114,7 @@ READY_MADE = ("nonfinite", "jump", "flip", "surprise")
 
 def _without(argument: str, word: str, trigger: Trigger) -> Trigger:
     if argument.strip():
-        raise ConditionError(f"break {word} takes nothing behind it, not {argument!r}")
+        raise ConditionError(f"break {word} takes no argument, not {argument!r}")
     return trigger
 
 

@@ -67,7 +67,7 @@ def test_no_two_commands_share_a_name(command):
     [
         ("trace if norm > 1", "trace needs ADDRESS, as in `trace"),
         ("tbreak if norm > 1", "tbreak needs ADDRESS"),
-        ("watch top1 at ", "at character 6 of 'top1 at': here it cannot be read on"),
+        ("watch top1 at ", "at character 6 of 'top1 at': syntax error"),
         ("until 1 if token > 2", "until takes an ADDRESS alone: conditions belong to `break`"),
         ("goto 1 if token > 2", "goto takes an ADDRESS alone"),
         ("focus left", "focus takes `last` or a position, not 'left'"),
