@@ -3,7 +3,7 @@
 # make coverage  the same, and fail where fewer lines of llmdbg are run than pyproject.toml asks for
 # make check  lint, types and the arrows between modules
 # make screenshots  draw the pictures in screenshots/ anew
-# make benchmark  what llmdbg costs on this machine
+# make benchmark  what llmdbg costs on this machine, or ONLY="some of it": see benchmarks/README.md
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,8 +35,8 @@ format: $(VENV)/.dev
 screenshots: $(VENV)/.dev
 	$(BIN)/python -m screenshots.make
 
-benchmark: $(VENV)/.demo
-	$(BIN)/python benchmarks/overhead.py
+benchmark: $(VENV)/.dev
+	$(BIN)/python -m benchmarks $(ONLY)
 
 clean:
 	rm -rf $(VENV)

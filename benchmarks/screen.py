@@ -1,192 +1,268 @@
-"""What the screen costs: time to the first frame, time and bytes of a step, bytes at rest, and what `continue` loses.
+"""What the screen costs, in a real pty, in the layout that opens by default: latency and bytes of a step, and more.
 
-    python benchmarks/screen.py [MODEL]
-
-Runs `llmdbg` in a real pty. Writes one JSON object to stdout; progress goes to stderr.
+Latency is from the key to the last byte of what it changes. Beside it stands the same of `bare_textual.py`, whose keys
+take turns with the program's.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from llmdbg.debugger.execution.stop import TokenRow
-from llmdbg.frontends.tui.state.search import Index
+from benchmarks.harness import PROMPT, Figure, Setup, Spread, do, pairs, seconds
 from tests.sessions import write_tiny_folder
 from tests.terminal import Terminal
 
-PROMPT = "Can you write an email explaining what an LLM is?"
-_QUIET = 0.08
-_256 = {"TERM": "xterm-256color", "COLORTERM": None}
+Size = tuple[int, int]
+SIZES: tuple[Size, ...] = ((80, 24), (120, 40), (200, 50))
+MIDDLE: Size = (120, 40)
+KEYS = ("n", "s")
+PHASES = ("prefill", "decode")
+TOKENS = 96
 
 
-def main() -> None:
-    """Measure everything."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("model", nargs="?", default="smollm2")
-    options.add_argument("--steps", type=int, default=100)
-    options.add_argument("--only", choices=sorted(MEASUREMENTS), action="append")
-    chosen = options.parse_args()
-    report = {}
-    for name, measure in MEASUREMENTS.items():
-        if chosen.only is None or name in chosen.only:
-            print(f"{name} …", file=sys.stderr)
-            report[name] = measure(chosen)
-    print(json.dumps(report, indent=2))
+def step_row(key: str, size: Size, phase: str) -> str:
+    """The name of a step's row."""
+    return f"`{key}` at {size[0]}×{size[1]}, {phase}"
 
 
-def opened(options: argparse.Namespace, *more: str, size: tuple[int, int]) -> Terminal:
-    """The program at its first stop."""
-    command = [sys.executable, "-m", "llmdbg", options.model, "--chat", "-p", PROMPT, "--greedy", *more]
-    seen = Terminal(*command, size=size, environment=dict(_256))
-    seen.wait_for("tokenize")
-    seen.wait_for("Can·you")
-    seen.read(0.5)
-    return seen
+FRAME, REST, CONTINUE = (
+    "first frame",
+    "bytes in 5 s at rest, a breakpoint hit",
+    f"`continue` over {TOKENS} tokens",
+)
+LONG_STEP, LONG_SEARCH = (
+    "`s` at 120×40, decode after 30,000 tokens, a tiny model",
+    "a letter after `/` in 30,000 tokens, at 120×40",
+)
 
-
-def first_frame(options: argparse.Namespace) -> dict[str, float]:
-    """Seconds from the start to the model's name on screen."""
-    seconds = []
-    for _ in range(9):
-        started = time.perf_counter()
-        seen = Terminal(sys.executable, "-m", "llmdbg", options.model, "-p", PROMPT, size=(120, 40))
-        while "starting" not in seen.text:
-            seen.read(0.002)
-        seconds.append(seen.last_byte - started)
-        seen.close()
-    return summary(seconds, 4)
-
-
-def steps(options: argparse.Namespace) -> dict[str, Any]:
-    """Milliseconds from a key to the last byte, and bytes, of `s` at several sizes."""
-    report = {}
-    for size in ((80, 24), (120, 40), (200, 50)):
-        seen = opened(options, size=size)
-        # In a decode a stage takes well under a millisecond, so that what is left is the screen's.
-        for _ in range(2):
-            seen.send("t")
-            seen.read(1.5)
-        report[f"{size[0]}x{size[1]}"] = measured_steps(seen, options.steps)
-        seen.close()
-    return report
-
-
-def long_prompt(options: argparse.Namespace) -> dict[str, Any]:
-    """The same as `steps` in a tiny model over a prompt of 30,000 tokens, in its prefill and in its decode."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = write_tiny_folder(Path(scratch) / "tiny", context=40_000)
-        text = Path(scratch) / "prompt.txt"
-        text.write_text("The quick brown fox jumps over the lazy dog. " * 2_200)
-        command = [sys.executable, "-m", "llmdbg", str(folder), "--prompt-file", str(text), "--greedy", "-n", "400"]
-        report = {}
-        for size in ((80, 24), (120, 40)):
-            seen = Terminal(*command, size=size, environment=dict(_256))
-            seen.wait_for("tokenize")
-            seen.wait_for("tokens ")
-            seen.read(2)
-            seen.send("t")
-            seen.wait_for("the next token is chosen", 180)
-            seen.send("t")
-            seen.read(2)
-            report[f"{size[0]}x{size[1]}"] = measured_steps(seen, options.steps)
-            seen.close()
-    return report
-
-
-def measured_steps(seen: Terminal, count: int) -> dict[str, Any]:
-    """Milliseconds and bytes of `count` steps, each from the key to the last byte."""
-    # Drawing takes longer than a step, and the next bytes would be seen late.
-    seen.drawing = False
-    times, sizes = [], []
-    for _ in range(count):
-        before, started = len(seen.received), time.perf_counter()
-        seen.send("s")
-        seen.read(_QUIET)
-        times.append((seen.last_byte - started) * 1e3)
-        sizes.append(len(seen.received) - before)
-    return {"milliseconds": summary(times, 1), "bytes": summary(sizes, 0)}
-
-
-def rest(options: argparse.Namespace) -> int:
-    """Bytes in five seconds with a breakpoint hit on screen."""
-    seen = opened(options, "-b", "3", "-ex", "continue", size=(120, 40))
-    seen.wait_for("layer 3")
-    seen.read(1.0)
-    before = len(seen.received)
-    seen.read(5.0)
-    seen.close()
-    return len(seen.received) - before
-
-
-def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Tokens a second of `continue` on the screen against the same headless, in turns, and bytes a second."""
-    tokens = 96
-    ratios, rates = [], []
-    for _ in range(5):
-        seen = opened(options, "-n", str(tokens), size=(120, 40))
-        seen.drawing = False
-        before, started = len(seen.received), time.perf_counter()
-        seen.send("c")
-        seen.wait_for_bytes(b"ended")
-        on_screen = seen.last_byte - started
-        rates.append((len(seen.received) - before) / on_screen)
-        seen.close()
-        ratios.append(on_screen / headless(options, tokens))
-        print(f"continue: {ratios[-1]:.3f}", file=sys.stderr)
-    return {"seconds_over_headless": summary(ratios, 3), "bytes_per_second": summary(rates, 0)}
-
-
-def headless(options: argparse.Namespace, tokens: int) -> float:
-    """Seconds between the first stop and the end of the same run without a screen."""
-    command = [sys.executable, "-m", "llmdbg", options.model, "--chat", "-p", PROMPT, "--greedy", "-n", str(tokens)]
-    command += ["--batch", "--json", "-ex", "info stage", "-ex", "continue"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ)
-    assert process.stdout is not None
-    at = {json.loads(line)["event"]: time.perf_counter() for line in process.stdout}
-    return at["end"] - at["result"]
-
-
-def search(options: argparse.Namespace) -> dict[str, float]:
-    """Milliseconds of the processor that one search of 30,000 tokens takes, once they are indexed."""
-    words = (" the", " email", "ing", ",", " a", " model", " quick", " fo", "x", "\n")
-    tokens = [TokenRow(n, n, words[n * 7 % 10], words[n * 7 % 10], False, None) for n in range(30_000)]
-    index = Index()
-    index.matches("warm", tokens, ())
-    times = []
-    for query in ("e", "em", "email", "fox", "the quick", "#1007", "no such text") * 5:
-        started = time.process_time()
-        index.matches(query, tokens, ())
-        times.append((time.process_time() - started) * 1e3)
-    return summary(times, 2)
-
-
-def summary(values: list[float] | list[int], digits: int) -> dict[str, float]:
-    """Median, 95th percentile and most."""
-    ordered = sorted(values)
-    p95 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
-    named = {"median": statistics.median(ordered), "p95": p95, "max": ordered[-1]}
-    return {name: round(value, digits) for name, value in named.items()}
-
-
-MEASUREMENTS = {
-    "first_frame": first_frame,
-    "steps": steps,
-    "long_prompt": long_prompt,
-    "rest": rest,
-    "continue": run,
-    "search": search,
+ROWS = {
+    FRAME: "≤ 0.5 s",
+    **{
+        step_row(key, size, phase): "≤ 15 ms, p95 ≤ 40 ms"
+        + {(80, 24): ", ≤ 2.5 kB", (120, 40): "", (200, 50): ", ≤ 4 kB"}[size]
+        for size in SIZES
+        for phase in PHASES
+        for key in KEYS
+    },
+    REST: "0",
+    CONTINUE: "≤ 1.05 ×, ≤ 30 kB/s",
+    LONG_STEP: "as after a short prompt",
+    LONG_SEARCH: "",
 }
 
-if __name__ == "__main__":
-    main()
+BARE, BYTES = "× bare Textual", "bytes"
+HEADLESS, RATE = "× the same in a program", "bytes a second"
+SHORT = "× the same after a short prompt"
+
+_QUIET = 0.08
+"""Seconds without a byte after which a key's work is taken to be over."""
+
+_MOST_SECONDS = 20
+
+
+def measure(setup: Setup) -> Iterator[tuple[str, Figure]]:
+    """Every row."""
+    with ExitStack() as stack:
+        environment = stack.enter_context(fresh_environment())
+        yield FRAME, first_frame(setup, environment)
+        command = (*model_of(setup), "--chat", "-p", PROMPT, "-n", str(TOKENS))
+        # They load at the same time; at rest none of them does anything.
+        programs = {size: stack.enter_context(started(command, size, environment)) for size in SIZES}
+        bare = {size: stack.enter_context(started_bare(size, environment)) for size in SIZES}
+        for program in programs.values():
+            ready(program)
+        for size, program in programs.items():
+            for phase in PHASES:
+                for key in KEYS:
+                    count = setup.times(40)
+                    yield step_row(key, size, phase), steps(program, bare[size], key, phase, count)
+        middle = programs[MIDDLE]
+        yield REST, rest(middle, 1 if setup.quick else 5)
+        yield CONTINUE, going_on(setup, middle)
+        yield from long_prompt(setup, environment)
+
+
+@contextmanager
+def fresh_environment() -> Iterator[dict[str, str | None]]:
+    """No saved session, no preferences of anybody's, 256 colours."""
+    with tempfile.TemporaryDirectory() as scratch:
+        yield {
+            "TERM": "xterm-256color",
+            "COLORTERM": None,
+            "XDG_STATE_HOME": f"{scratch}/state",
+            "XDG_CONFIG_HOME": f"{scratch}/config",
+            # As `llmdbg` sets them for itself; here they are for the bare program.
+            "TEXTUAL_FPS": "1000",
+            "TEXTUAL_ANIMATIONS": "none",
+        }
+
+
+def model_of(setup: Setup) -> tuple[str, ...]:
+    """The model's command-line options."""
+    random = ("--random-weights",) if setup.random_weights else ()
+    return (setup.model, "--greedy", "--device", setup.device, "--dtype", setup.dtype, *random)
+
+
+@contextmanager
+def started(arguments: tuple[str, ...], size: Size, environment: dict[str, str | None]) -> Iterator[Terminal]:
+    """The program in a pty."""
+    seen = Terminal(*python("llmdbg", environment), *arguments, size=size, environment=environment)
+    try:
+        yield seen
+    finally:
+        seen.close()
+
+
+@contextmanager
+def started_bare(size: Size, environment: dict[str, str | None]) -> Iterator[Terminal]:
+    """The bare program in a pty, its first line drawn."""
+    seen = Terminal(*python("benchmarks.bare_textual", environment), size=size, environment=environment)
+    try:
+        seen.wait_for("starting")
+        seen.drawing = False
+        yield seen
+    finally:
+        seen.close()
+
+
+def ready(program: Terminal, seconds: float = 120) -> None:
+    """Wait for the first stop. From then on nothing is drawn: emulating a terminal takes time of its own."""
+    program.wait_for("embed", seconds)
+    program.read(0.5)
+    program.drawing = False
+
+
+def first_frame(setup: Setup, environment: dict[str, str | None]) -> Figure:
+    """Seconds from the start of the program to its first frame."""
+    ours = partial(first_frame_seconds, (*model_of(setup), "-p", PROMPT), environment)
+    bare = partial(first_frame_seconds, (), environment, "benchmarks.bare_textual")
+    times, _, ratios = pairs(ours, bare, setup.times(9))
+    return Figure(Spread.of(times), "s", {BARE: Spread.of(ratios)})
+
+
+def first_frame_seconds(
+    arguments: tuple[str, ...], environment: dict[str, str | None], module: str = "llmdbg"
+) -> float:
+    """Start a program; end it once its first frame is there."""
+    begun = time.perf_counter()
+    seen = Terminal(*python(module, environment), *arguments, size=MIDDLE, environment=environment)
+    while "starting" not in seen.text:
+        seen.read(0.002)
+    seen.close()
+    return seen.last_byte - begun
+
+
+def python(module: str, environment: dict[str, str | None]) -> tuple[str, ...]:
+    """The command that runs a module: that of the working folder, unless the environment names another."""
+    safe = ("-P",) if "PYTHONPATH" in environment else ()
+    return (sys.executable, *safe, "-m", module)
+
+
+def press(program: Terminal, key: str, quiet: float = _QUIET) -> tuple[float, int]:
+    """Milliseconds from a key to the last byte of what it changed, and how many bytes that was."""
+    before, begun = len(program.received), time.perf_counter()
+    program.send(key)
+    while len(program.received) == before:
+        program.read(quiet)
+        if time.perf_counter() - begun > _MOST_SECONDS:
+            raise RuntimeError(f"{key!r} changed nothing on the screen")
+    return (program.last_byte - begun) * 1e3, len(program.received) - before
+
+
+def command(program: Terminal, line: str) -> None:
+    """Type a command line, and wait until nothing has been written for half a second."""
+    press(program, f":{line}\r", 0.5)
+
+
+def line_before(step: int, phase: str) -> str:
+    """The command that brings a program to where steps of a phase begin, empty while they go on."""
+    if phase == "decode":
+        return "until sample@2" if step == 0 else ""
+    # There is only one prefill: its layers are gone through again.
+    return "goto embed@0" if step % 20 == 0 else ""
+
+
+def steps(program: Terminal, bare: Terminal, key: str, phase: str, count: int) -> Figure:
+    """So many steps of a phase, between keys of the bare program."""
+    times, sizes, ratios = [], [], []
+    for step in range(count):
+        if line := line_before(step, phase):
+            command(program, line)
+        milliseconds, size = press(program, key)
+        times.append(milliseconds)
+        sizes.append(size)
+        ratios.append(milliseconds / press(bare, "x", 0.03)[0])
+    return Figure(Spread.of(times), "ms", {BARE: Spread.of(ratios), BYTES: Spread.of(sizes)})
+
+
+def rest(program: Terminal, seconds: float) -> Figure:
+    """Bytes after a breakpoint was hit."""
+    command(program, "break 2")
+    command(program, "continue")
+    before = len(program.received)
+    program.read(seconds)
+    size = len(program.received) - before
+    command(program, "delete")
+    return Figure(None, "", {BYTES: Spread.of([size])})
+
+
+def going_on(setup: Setup, program: Terminal) -> Figure:
+    """A whole run on the screen, in turns with the same in a program that has none."""
+    debugger = setup.debugger(TOKENS)
+    rates = []
+
+    def on_screen() -> float:
+        before, begun = len(program.received), time.perf_counter()
+        program.send(":run\r")
+        program.wait_for_bytes(b"ended", 600)
+        seconds = program.last_byte - begun
+        rates.append((len(program.received) - before) / seconds)
+        program.read(0.5)
+        return seconds
+
+    times, _, ratios = pairs(on_screen, partial(seconds, partial(do, debugger, "run")), setup.times(5))
+    debugger.close()
+    return Figure(Spread.of(times), "s", {HEADLESS: Spread.of(ratios), RATE: Spread.of(rates)})
+
+
+def long_prompt(setup: Setup, environment: dict[str, str | None]) -> Iterator[tuple[str, Figure]]:
+    """Steps and searches over a long prompt, in turns with the same over a short one; a model of 3 tiny layers."""
+    sentence = "The quick brown fox jumps over the lazy dog. "
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+        folder = write_tiny_folder(Path(scratch) / "tiny", context=40_000)
+        programs = []
+        for length in (30 if setup.quick else 2_200, 1):
+            text = Path(scratch) / f"{length}.txt"
+            text.write_text(sentence * length, encoding="utf-8")
+            options = (str(folder), "--greedy", "--prompt-file", str(text), "-n", "200")
+            programs.append(stack.enter_context(started(options, MIDDLE, environment)))
+        for program in programs:
+            program.wait_for("embed", 180)
+            program.send("t")
+            program.wait_for("· sample", 180)
+            program.read(1.0)
+            program.drawing = False
+        long, short = programs
+        sizes = []
+
+        def step() -> float:
+            milliseconds, size = press(long, "s")
+            sizes.append(size)
+            return milliseconds
+
+        count = setup.times(40)
+        times, _, ratios = pairs(step, lambda: press(short, "s")[0], count)
+        yield LONG_STEP, Figure(Spread.of(times), "ms", {SHORT: Spread.of(ratios), BYTES: Spread.of(sizes)})
+        for program in programs:
+            press(program, "/")
+        typed = {program: iter(sentence) for program in programs}
+        times, _, ratios = pairs(
+            lambda: press(long, next(typed[long]))[0], lambda: press(short, next(typed[short]))[0], setup.times(20)
+        )
+        yield LONG_SEARCH, Figure(Spread.of(times), "ms", {SHORT: Spread.of(ratios)})
