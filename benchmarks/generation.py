@@ -38,7 +38,6 @@ STARTS = {"`--help`": "--help", "`--version`": "--version"}
 ROWS = {
     **dict.fromkeys(RUNS, "≤ 1.10"),
     "`-ex continue`: nothing armed": "≤ 1.02",
-    "`-ex 'trace * norm'`: every layer's statistics written": "",
     "no command: a stop at every layer and every step of choosing, written": "",
     MEMORY: "≤ 1.02",
     **dict.fromkeys(STARTS, "≤ 0.15 s"),

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.harness import Figure, Setup, Spread, say
-from benchmarks.stops import CONDITION, ENGINE, NEXT, TURNS, Turns
+from benchmarks.stops import CONDITION, ENGINE, NEXT, TURNS, Turns, Way
 from benchmarks.tiny import toy
 
 HOOK = "a bare pre-hook and hook"
@@ -35,7 +35,7 @@ def measure(setup: Setup) -> Iterator[tuple[str, Figure]]:
         counted = CountedProcess(Path(scratch))
         hook = None
         for what in TURNS:
-            nothing, hooked, measured = (counted.spread(f"{what}\t{way}") for way in ("nothing", "hooked", "measured"))
+            nothing, hooked, measured = (counted.spread(what, way) for way in Way)
             if hook is None:
                 hook = [a - b for a, b in zip(hooked, nothing, strict=True)]
                 yield HOOK, Figure(None, "", {INSTRUCTIONS: Spread.of(hook)})
@@ -62,11 +62,16 @@ class CountedProcess:
         self._hear()
         self._control("--instr=on")
 
-    def spread(self, token: str, count: int = 5) -> list[float]:
-        """Instructions a stage of one token run in some way, several times."""
-        for _ in range(_WARM_UPS):
-            self._run(token)
-        return [self._counted(token) for _ in range(count)]
+    def spread(self, what: str, way: Way, count: int = 5) -> list[float]:
+        """Instructions a stage of one turn, several times."""
+        found = []
+        for turn in range(_WARM_UPS + count):
+            self._ask(what, way, "prepare")
+            self._control("--zero")
+            stages = self._ask(what, way, "go")
+            if turn >= _WARM_UPS:
+                found.append(self._dumped() / stages)
+        return found
 
     def close(self) -> None:
         """End it."""
@@ -74,18 +79,16 @@ class CountedProcess:
         self._process.stdin.close()
         self._process.wait(timeout=120)
 
-    def _counted(self, token: str) -> float:
-        self._control("--zero")
-        stages = self._run(token)
+    def _dumped(self) -> int:
         self._control("--dump")
         self._dumps += 1
         lines = (self._folder / f"out.{self._dumps}").read_text().splitlines()
         totals = next(line for line in lines if line.startswith("totals:"))
-        return int(totals.split()[1]) / stages
+        return int(totals.split()[1])
 
-    def _run(self, token: str) -> int:
+    def _ask(self, what: str, way: Way, asked: str) -> int:
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{token}\n")
+        self._process.stdin.write(f"{what}\t{way}\t{asked}\n")
         self._process.stdin.flush()
         return self._hear()
 
@@ -101,22 +104,18 @@ class CountedProcess:
 
 
 def serve() -> None:
-    """Run the tokens that stdin asks for; answer each with how many stages it had."""
+    """Prepare or run the turn that stdin asks for; answer each with over how many stages it went."""
     turns: dict[str, Turns] = {}
     print(0, flush=True)
     for line in sys.stdin:
-        what, way = line.rstrip("\n").split("\t")
+        what, way, asked = line.rstrip("\n").split("\t")
         if what not in turns:
             turns[what] = TURNS[what](toy())
-        here = turns[what]
-        handles = here.bare_hooks() if way == "hooked" else []
-        stages = len(here.layers)
-        if way == "measured":
-            stages = here.measured()
+        stages = 0
+        if asked == "prepare":
+            turns[what].prepare(Way(way))
         else:
-            here.nothing()
-        for handle in handles:
-            handle.remove()
+            stages = turns[what].go(Way(way))
         print(stages, flush=True)
 
 
