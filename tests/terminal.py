@@ -100,6 +100,11 @@ class Terminal:
         """Type."""
         os.write(self._ours, keys.encode())
 
+    def hang_up(self) -> None:
+        """Close this end of the terminal, as a dropped link does."""
+        os.close(self._ours)
+        self._ours = os.open(os.devnull, os.O_RDWR)
+
     @property
     def line_settings(self) -> list[Any]:
         """What `stty` would show: input, output, control and local flags, speeds, and special characters."""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual._xterm_parser import XTermParser
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ("XTermParser", "screen_lines")
 
 
-def screen_lines(app: App[BaseException]) -> list[str]:
+def screen_lines(app: App[Any]) -> list[str]:
     """The screen as plain lines."""
     strips = app.screen._compositor.render_strips(app.size)
     return ["".join(segment.text for segment in strip).rstrip() for strip in strips]

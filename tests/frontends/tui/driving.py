@@ -2,6 +2,9 @@
 
 import time
 
+from textual.events import MouseScrollDown, MouseScrollUp
+
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
@@ -40,6 +43,15 @@ async def press(pilot, app, *keys):
     await pilot.pause()
 
 
+async def turn_wheel(pilot, app, id, notches):
+    """Turn the mouse wheel over a pane: down, or up where `notches` is negative."""
+    x, y = app.row_pane(id).region.center
+    kind = MouseScrollDown if notches > 0 else MouseScrollUp
+    for _ in range(abs(notches)):
+        app.post_message(kind(None, x, y, 0, 0, 0, False, False, False, x, y))
+    await pilot.pause()
+
+
 async def typed(pilot, text):
     """Type a command line and Enter."""
     await pilot.press("colon")
@@ -61,3 +73,16 @@ def line(app, id):
 
 def here(app):
     return f"{app.state.shown.stop.stage.address}@{app.state.shown.stop.token}"
+
+
+def watched_debuggers(monkeypatch):
+    """The debuggers that engine threads make from now on, newest last: what is behind the screen."""
+    made: list[Debugger] = []
+    real = Debugger.__init__
+
+    def noted(self, *arguments, **settings):
+        made.append(self)
+        real(self, *arguments, **settings)
+
+    monkeypatch.setattr(Debugger, "__init__", noted)
+    return made

@@ -11,7 +11,19 @@ from llmdbg.frontends.log import LogBook, route_libraries
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.app import LlmdbgApp
 from tests.engine.runs import hooks_on
-from tests.frontends.tui.driving import SIZES, here, line, loaded, pane, press, request, settled, typed, until
+from tests.frontends.tui.driving import (
+    SIZES,
+    here,
+    line,
+    loaded,
+    pane,
+    press,
+    request,
+    settled,
+    typed,
+    until,
+    watched_debuggers,
+)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -162,12 +174,13 @@ async def test_a_model_that_cannot_be_loaded_ends_the_screen_with_its_error(a_co
     assert isinstance(app.return_value, DamagedFileError)
 
 
-async def test_leaving_gives_the_model_back(tiny_folder):
+async def test_leaving_gives_the_model_back(tiny_folder, monkeypatch):
+    debuggers = watched_debuggers(monkeypatch)
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot, app)
         await press(pilot, app, "n", "s", "s")
-        model = app.engine._debugger.inspector.model
+        model = debuggers[-1].inspector.model
         assert hooks_on(model) > 0
         await pilot.press("q")
     assert await asyncio.to_thread(app.engine.leave, 10)

@@ -1,14 +1,16 @@
 """Only what changed is painted, rows are made for what is in view, and painting asks nothing."""
 
-from typing import Any
-
 from textual.geometry import Region
 
+from llmdbg.debugger.execution.stop import TokenRow
 from llmdbg.frontends.tui.app import LlmdbgApp
-from llmdbg.frontends.tui.panes import all_panes
+from llmdbg.frontends.tui.panes import pane_named
+from llmdbg.frontends.tui.state.screen_state import View
 from llmdbg.frontends.tui.state.token_flow import TokenMode
 from llmdbg.frontends.tui.widgets.row_pane import RowPane
-from tests.frontends.tui.driving import loaded, pane, press, request
+from llmdbg.frontends.tui.widgets.rows import LazyRows
+from llmdbg.frontends.tui.worker.snapshot import RunProgress
+from tests.frontends.tui.driving import loaded, pane, press, request, until
 
 
 async def test_a_step_repaints_few_cells(tiny_folder, monkeypatch):
@@ -33,15 +35,37 @@ async def test_a_long_prompt_makes_no_step_slower(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot, app)
+        long = tuple(TokenRow(7 + at, 5, "x", "x", False, at) for at in range(30_000))
+        app.state.run, app.state.token_mode = RunProgress(long, (0.5,) * len(long)), TokenMode.TABLE
+        lines = pane_named("tokens").draw(app.state, 78, 4)
+        assert len(lines) == 1 + 7 + len(long)
         made = []
-        table = all_panes()[0].draw(app.state, 78, 4)
-        assert len(table) >= 1
-        app.state.token_mode = TokenMode.TABLE
-        lines: Any = all_panes()[0].draw(app.state, 78, 4)
-        real = lines._make
-        lines._make = lambda y: made.append(y) or real(y)
-        app.row_pane("tokens").show(lines)
-        assert len(made) <= 8
+        app.row_pane("tokens").show(LazyRows(len(lines), lambda y: made.append(y) or lines[y]))
+        await pilot.pause()
+        assert 0 < len(set(made)) <= 4
+
+
+async def test_painting_asks_nothing_and_changes_nothing(tiny_folder, monkeypatch):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "n", "7")
+        app.submit("x embed.weight")
+        await until(pilot, lambda: "embed_tokens.weight" in pane(app, "values") and not app.engine.busy)
+        asked = []
+        for name in ("ask", "fetch", "submit"):
+            monkeypatch.setattr(app.engine, name, lambda *arguments, name=name: asked.append((name, *arguments)))
+        focused, in_view, layout = app.focused, app.state.in_view, app.engine.layout
+        app.state.view = View("attention", "attention", "attention")
+        app.paint()
+        await pilot.pause()
+        assert asked == []
+        assert (app.focused, app.state.in_view, app.engine.layout) == (focused, in_view, layout)
+        app.follow()
+        assert ("ask", ("attention",)) in asked
+        assert app.focused is app.row_pane("attention")
+        assert "attention" in app.state.in_view
+        assert app.engine.layout["pane"] == "attention"
 
 
 async def test_every_size_can_follow_every_other(tiny_folder):

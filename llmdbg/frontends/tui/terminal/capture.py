@@ -107,7 +107,7 @@ class _Spool:
         """Give the book what was written since, the beginning and the end of it if that is much."""
         size = os.fstat(self.descriptor).st_size
         # A shell that writes `> /dev/stderr` opens the file by its name, empties it, and writes from its beginning.
-        self._at = min(self._at, size)
+        self._at = self._at if self._at <= size else 0
         fresh = size > self._at
         if size - self._at > 2 * _BYTES_AT_ONCE:
             self._give(self._at + _BYTES_AT_ONCE)

@@ -1,8 +1,15 @@
 """What keys do to the run: forward, back, breakpoints, branches and edits."""
 
+import asyncio
+import threading
+
 import pytest
 
+from llmdbg.debugger.commands import COMMANDS
 from llmdbg.frontends.tui.app import LlmdbgApp
+from llmdbg.frontends.tui.input.actions import ACTIONS, action_named, keyed_actions, perform
+from llmdbg.frontends.tui.widgets.row_pane import RowPane
+from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from tests.frontends.tui.driving import SIZES, here, line, loaded, pane, press, request, settled, typed, until
 
 
@@ -79,8 +86,10 @@ async def test_an_edit_is_counted_in_the_header(tiny_folder):
         await settled(pilot, app, "layer 1")
         await typed(pilot, "zero 1.mlp")
         await settled(pilot, app, "1 edit")
+        assert "zero" not in line(app, "status")
         await pilot.press("E")
-        await until(pilot, lambda: app.query_one("#text").display or "zero" in line(app, "status"))
+        await until(pilot, lambda: "edit 1  zero 1.mlp, from token 0 on" in line(app, "status"))
+        assert not app.query_one("#text").display, "one edit fits into a line"
 
 
 async def test_space_stops_a_run(tiny_folder):
@@ -91,3 +100,65 @@ async def test_space_stops_a_run(tiny_folder):
         await until(pilot, lambda: not app.engine.busy)
         shown = app.state.shown
         assert shown.end is None or len(shown.end.ids) <= 40
+
+
+def test_the_commands_that_actions_run_are_commands():
+    for action in ACTIONS:
+        if action.command:
+            assert COMMANDS.find(action.command).name == action.command
+
+
+def test_every_action_has_a_name_and_keys_of_its_own():
+    names = [action.name for action in keyed_actions()]
+    keys = [key for action in keyed_actions() for key in action.keys]
+    assert len(set(names)) == len(names)
+    assert len(set(keys)) == len(keys)
+    assert action_named("next") in ACTIONS
+    with pytest.raises(KeyError):
+        action_named("no such action")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_every_action_can_be_done_and_every_click_is_one(tiny_folder, size, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    app = LlmdbgApp(request(tiny_folder))
+    clicks = set()
+    async with app.run_test(size=size) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "n", "n", "s")
+        for action in keyed_actions():
+            if action.name in ("quit", "palette"):
+                continue
+            perform(app, action.name, {"ADDRESS": "1", "POSITION": "2", "PANE": "lens"}.get(action.takes, ""))
+            app.follow()
+            await until(pilot, lambda: not app.engine.busy)
+            for each in app.query(RowPane):
+                clicks |= {span.do or row.do for row in each.rows for span in row.spans}
+            if app.state.typing is not None:
+                await pilot.press("escape")
+        assert app.state.shown is not None
+        assert app.return_code is None
+    names = {do.partition(" ")[0] for do in clicks if do}
+    assert {"select", "breakpoint", "fold", "focus", "show", "explain", "step", "help"} <= names
+    assert all(action_named(name) for name in names)
+
+
+async def test_before_there_is_a_stop_only_quit_does_something(tiny_folder):
+    may_load = threading.Event()
+
+    class Slow(LaunchRequest):
+        def open_debuggee(self, report):
+            may_load.wait(60)
+            return super().open_debuggee(report)
+
+    app = LlmdbgApp(Slow(**vars(request(tiny_folder))))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("n", "z", "question_mark")
+        assert app.state.shown is None
+        assert not app.engine.busy
+        assert app.state.overlay is None
+        assert not app.state.view.zoomed
+        await pilot.press("q")
+        await until(pilot, lambda: app.return_code is not None)
+    may_load.set()
+    assert await asyncio.to_thread(app.engine.leave, 10)

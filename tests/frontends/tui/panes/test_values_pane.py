@@ -19,7 +19,7 @@ from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
 from llmdbg.probes.digits import digits
 from llmdbg.probes.values import window
-from tests.frontends.tui.driving import loaded, pane, press, until
+from tests.frontends.tui.driving import loaded, pane, press, turn_wheel, until, watched_debuggers
 from tests.frontends.tui.states import state_at
 from tests.sessions import answered, do, tiny_session
 
@@ -129,7 +129,8 @@ def test_a_hundred_million_numbers_can_be_scrolled_through(monkeypatch):
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_keys_scroll_through_a_weight_to_its_end(tiny_folder, size):
+async def test_keys_scroll_through_a_weight_to_its_end(tiny_folder, size, monkeypatch):
+    debuggers = watched_debuggers(monkeypatch)
     app = LlmdbgApp(
         LaunchRequest(ModelSpec(str(tiny_folder)), "The quick", GenerationSettings(max_new_tokens=4, greedy=True))
     )
@@ -140,7 +141,7 @@ async def test_keys_scroll_through_a_weight_to_its_end(tiny_folder, size):
         app.submit("x embed.weight")
         await until(pilot, lambda: "embed_tokens.weight" in pane(app, "values").split("\n")[0])
         assert app.state.overlay is None, "the pane shows it: it is not told as well"
-        weight = app.engine._debugger.inspector.model.get_input_embeddings().weight
+        weight = debuggers[-1].inspector.model.get_input_embeddings().weight
         widget = app.row_pane("values")
 
         def seen():
@@ -168,11 +169,26 @@ async def test_the_wheel_scrolls_as_keys_do(tiny_folder):
         app.submit("x embed.weight")
         await until(pilot, lambda: "embed_tokens.weight" in pane(app, "values").split("\n")[0])
         widget = app.row_pane("values")
-        widget.scroll_to(y=4000, animate=False, immediate=True)
-        await until(pilot, lambda: "…" not in widget.rows[4000].text)
+        await pilot.press("pagedown")
+        await until(pilot, lambda: widget.scroll_offset.y > 0)
+        by_key = round(widget.scroll_offset.y)
+        await pilot.press("home")
+        await until(pilot, lambda: widget.scroll_offset.y == 0)
+        await turn_wheel(pilot, app, "values", 1)
+        await until(pilot, lambda: widget.scroll_offset.y > 0)
+        by_wheel = round(widget.scroll_offset.y)
+        assert 0 < by_wheel < by_key
+        await pilot.press("end")
+        await until(pilot, lambda: "…" not in widget.rows[len(widget.rows) - 1].text)
+        top = round(widget.scroll_offset.y)
+        assert "…" in widget.rows[top - 200].text, "what is far from the view has not been fetched"
+        await turn_wheel(pilot, app, "values", -200 // by_wheel)
+        await until(pilot, lambda: widget.scroll_offset.y <= top - 200 + by_wheel)
+        await until(pilot, lambda: "…" not in widget.rows[round(widget.scroll_offset.y)].text)
 
 
-async def test_what_is_fetched_is_of_the_stop_on_screen(tiny_folder):
+async def test_what_is_fetched_is_of_the_stop_on_screen(tiny_folder, monkeypatch):
+    debuggers = watched_debuggers(monkeypatch)
     app = LlmdbgApp(
         LaunchRequest(ModelSpec(str(tiny_folder)), "The quick", GenerationSettings(max_new_tokens=4, greedy=True))
     )
@@ -186,7 +202,7 @@ async def test_what_is_fetched_is_of_the_stop_on_screen(tiny_folder):
         await until(pilot, lambda: pane(app, "values").startswith("1 float32"))
         widget = app.row_pane("values")
         await until(pilot, lambda: "…" not in widget.rows[len(widget.rows) - 1].text)
-        last = app.engine._debugger.run.event.output.flatten()[-1].item()
+        last = debuggers[-1].run.event.output.flatten()[-1].item()
         assert digits(last, "float32") in widget.rows[len(widget.rows) - 1].text
 
 

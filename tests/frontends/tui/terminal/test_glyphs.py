@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
-from textual._border import BORDER_CHARS
+from textual.app import App
+from textual.widgets import Static
 
 import llmdbg
+from llmdbg.frontends.tui._compat import screen_lines
 from llmdbg.frontends.tui.terminal.glyphs import ascii_of
 from llmdbg.frontends.tui.widgets.rows import bar_of, column_of
 
@@ -22,11 +24,27 @@ def test_every_sign_of_the_screen_has_one_ascii_cell(glyph):
     assert ascii_of(glyph) != "?"
 
 
+class Framed(App[None]):
+    CSS = "Static { width: 10; height: 4; } #one { border: round red; } #other { border: heavy red; }"
+
+    def compose(self):
+        yield Static(id="one")
+        yield Static(id="other")
+
+
+async def test_no_sign_of_a_frame_was_forgotten():
+    app = Framed()
+    async with app.run_test(size=(20, 10)) as pilot:
+        await pilot.pause()
+        frames = set("".join(screen_lines(app))) - {" "}
+    assert {"╭", "│", "╯", "┏", "┃", "┛"} <= frames
+    assert "?" not in {ascii_of(sign) for sign in frames}
+
+
 def test_no_sign_in_the_front_ends_was_forgotten():
-    """What the sources of the front ends draw, and what Textual frames with."""
+    """What the sources of the front ends draw."""
     sources = [path.read_text(encoding="utf-8") for path in FRONTENDS.rglob("*.py") if path.name != "glyphs.py"]
     drawn = {sign for source in sources for text in re.findall(r'"[^"\n]*"', source) for sign in text}
-    drawn |= {sign for line in BORDER_CHARS["round"] + BORDER_CHARS["heavy"] for sign in line}
     assert {sign for sign in drawn if ascii_of(sign) == "?"} <= {"?"}
 
 

@@ -83,11 +83,6 @@ class Link(Terminal):
     def __init__(self, folder, *wanted):
         self.folder = folder
         super().__init__(sys.executable, "-c", PROGRAM, ",".join(wanted), str(folder), size=(200, 50))
-        self._hung_up = False
-
-    def hang_up(self):
-        os.close(self._ours)
-        self._hung_up = True
 
     def seconds_to_end(self, most=20.0):
         started = time.monotonic()
@@ -114,11 +109,6 @@ class Link(Terminal):
     def saved(self):
         path = self.folder / "saved"
         return path.read_text() if path.exists() else ""
-
-    def close(self):
-        if self._hung_up:
-            self._ours = os.open(os.devnull, os.O_RDWR)
-        super().close()
 
 
 @pytest.fixture
@@ -251,8 +241,7 @@ def test_what_textual_itself_does_is_still_what_this_is_for():
     seen = Terminal(sys.executable, "-c", program, "ignores SIGHUP", "")
     try:
         seen.wait_for("ready")
-        os.close(seen._ours)
-        seen._ours = os.open(os.devnull, os.O_RDWR)
+        seen.hang_up()
         time.sleep(1)
         process = psutil.Process(seen.process.pid)
         before = process.cpu_times().user + process.cpu_times().system

@@ -5,9 +5,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from textual import events
 
-from llmdbg.frontends.tui import _compat
 from llmdbg.frontends.tui.input.prompt import one_line
 from llmdbg.frontends.tui.terminal.incoming import Incoming, is_light
 
@@ -82,12 +80,3 @@ def test_light_and_dark(color, light):
 def test_what_is_pasted_becomes_one_line_of_data():
     assert one_line("until 1\r\nnext\tx\ry\x1b[0m\u202e") == "until 1 next x y␛[0m‹U+202E›"
     assert one_line("日本 é") == "日本 é"
-
-
-async def test_textual_still_has_the_parser_the_driver_feeds():
-    parser = _compat.XTermParser()
-    keys = [event.key for event in parser.feed("a\x1b[A") if isinstance(event, events.Key)]
-    assert keys == ["a", "up"]
-    assert list(parser.tick()) == []
-    pasted = list(parser.feed(f"{BEGIN}one\ntwo{END}"))
-    assert [event.text for event in pasted if isinstance(event, events.Paste)] == ["one\ntwo"]

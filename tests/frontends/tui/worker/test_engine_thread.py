@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 
 import pytest
 
@@ -11,19 +12,7 @@ from llmdbg.frontends.tui.worker.engine_thread import EngineThread
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.frontends.tui.worker.messages import Arrived
 from llmdbg.models.spec import ModelSpec
-
-
-def test_what_waits_is_counted_by_one_thread_at_a_time():
-    """Both threads count: an addition that another overtakes would leave the screen busy for ever."""
-    engine = EngineThread(LaunchRequest(ModelSpec("none"), "", GenerationSettings()), lambda _: None)
-    submits = threading.Thread(target=engine.submit, args=("next",))
-    with engine._counting:
-        submits.start()
-        submits.join(0.2)
-        assert submits.is_alive()
-        assert not engine.busy
-    submits.join()
-    assert engine.busy
+from tests.frontends.tui.driving import watched_debuggers
 
 
 def test_no_more_than_a_few_commands_wait():
@@ -37,8 +26,9 @@ INSIGHT = ("lens", "attention", "kv")
 
 
 @pytest.fixture
-def watched(tiny_folder):
-    """An engine thread over a tiny model, and how often each token was run again since it last stood still."""
+def watched(tiny_folder, monkeypatch):
+    """An engine thread over a tiny model, what arrives from it, and the debuggers it makes."""
+    debuggers = watched_debuggers(monkeypatch)
     arrived: queue.Queue[Arrived] = queue.Queue()
     request = LaunchRequest(
         ModelSpec(str(tiny_folder), device="cpu"), "The quick brown", GenerationSettings(max_new_tokens=6, greedy=True)
@@ -46,15 +36,15 @@ def watched(tiny_folder):
     engine = EngineThread(request, lambda message: arrived.put(message) if isinstance(message, Arrived) else None)
     engine.start()
     arrived.get(timeout=60)
-    yield engine, arrived
+    yield engine, arrived, debuggers
     engine.leave(20)
 
 
 @pytest.mark.parametrize("name", INSIGHT)
 def test_nothing_is_computed_for_a_pane_that_is_not_in_view(watched, monkeypatch, name):
-    engine, arrived = watched
+    engine, arrived, debuggers = watched
     runs: list[None] = []
-    replay = engine._debugger.replay
+    replay = debuggers[-1].replay
     monkeypatch.setattr(replay, "record_again", lambda: runs.append(Replay.record_again(replay)))
 
     def after(line):
@@ -77,3 +67,32 @@ def test_nothing_is_computed_for_a_pane_that_is_not_in_view(watched, monkeypatch
     asked_last = replay.run.stop.token
     assert name not in after(f"goto 1@{asked_last + 2}").asked
     assert replay.run.recorder.addresses(replay.run.stop.token) == frozenset()
+
+
+def test_it_is_busy_until_everything_it_took_is_done_and_no_longer(watched):
+    """Two threads count what waits: a count that is off would leave the screen busy for ever, or free too early."""
+    engine, arrived, _ = watched
+    taken: list[bool] = []
+
+    def submit(line):
+        taken.extend(engine.submit(line) for _ in range(20))
+
+    threads = [threading.Thread(target=submit, args=(line,)) for line in ("info stage", "no such command")]
+    for each in threads:
+        each.start()
+    for question in INSIGHT:
+        engine.ask((question,))
+        engine.fetch("values", (0, len(question)))
+    for each in threads:
+        each.join()
+    assert all(taken)
+    done = 0
+    while done < len(taken):
+        assert engine.busy
+        done += not arrived.get(timeout=60).looked_again
+    end = time.monotonic() + 60
+    while engine.busy:
+        assert time.monotonic() < end, "it thinks that something still waits"
+        time.sleep(0.01)
+    assert engine.submit("next")
+    assert engine.busy
