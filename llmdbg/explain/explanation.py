@@ -13,6 +13,7 @@ class Explanation(Displayed):
     """One stage explained. The model's words are in double quotes, unsafe to display: front ends sanitize them."""
 
     title: str
+    """What the stage is called, and what happens there."""
     plain: tuple[str, ...]
     """Paragraphs for anybody."""
     engineer: tuple[str, ...]

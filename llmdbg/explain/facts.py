@@ -40,6 +40,7 @@ class ModelFacts:
     """The model that runs."""
 
     name: str
+    """How it is called in headers and messages."""
     architecture: str
     """The model's class name."""
     layers: int
@@ -49,6 +50,7 @@ class ModelFacts:
     bytes: int
     """What the weights take in memory."""
     dtype: str
+    """The dtype of the weights, without `torch.`."""
     device: str
     """The device, or several joined by +."""
     vocabulary: int
@@ -76,6 +78,7 @@ class SplitWord:
     """A word of the prompt that no single token stands for."""
 
     word: str
+    """Without the space before it."""
     pieces: tuple[str, ...]
     """The texts of the tokens it became."""
 
@@ -101,7 +104,9 @@ class ModuleFacts:
     name: str
     """The last part of its address."""
     class_name: str
+    """The name of its class."""
     role: ModuleRole
+    """What it is for."""
     parts: tuple[str, ...]
     """The names of the modules directly inside it."""
     weights: int
@@ -127,7 +132,9 @@ class PredictedToken:
     """A token and its probability."""
 
     text: str
+    """The token's text."""
     prob: float
+    """From 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +142,7 @@ class AttentionFacts:
     """What an attention reads from, on average over its heads."""
 
     layer: int | None
+    """The number of its layer; None outside the layers."""
     position: int
     """The position that reads."""
     heads: int
@@ -150,6 +158,7 @@ class ProcessorFacts:
     """What one logits processor did."""
 
     name: str
+    """The last part of its address: `top_p`."""
     setting: float | None
     """The value of its setting; None if that is not known."""
     leader: str
@@ -197,13 +206,17 @@ class StageFacts:
     """Everything that is known about one stage. Numbers that are NaN or infinite are left out."""
 
     stage: Stage
+    """The stage that is explained."""
     here: bool
     """Whether the run stands at this stage. If not, nothing of this run is mentioned."""
     phase: Phase
+    """The phase the run is in."""
     token: int
     """The generated token that is being produced, from 0."""
     model: ModelFacts
+    """The model that runs."""
     prompt: PromptFacts
+    """What it was given."""
     fed: int
     """How many positions go through the model in this forward."""
     at: tuple[int, str] | None = None

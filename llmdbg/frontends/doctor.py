@@ -46,6 +46,7 @@ class DoctorReport:
     versions: dict[str, str | None]
     """By package; None for one that is not installed."""
     devices: tuple[AvailableDevice, ...]
+    """Every device that torch finds; empty if it cannot be asked."""
     demo_model: str
     """Whether the demo model is installed, for people."""
     files: dict[str, str]

@@ -80,6 +80,7 @@ class LogLine:
     level: int
     """One of the levels of `logging`."""
     text: str
+    """Without its line break, cut to `LONGEST_LINE`."""
 
 
 class LogBook(logging.Handler):

@@ -36,6 +36,7 @@ class TensorEntry:
     """One tensor of a safetensors file."""
 
     name: str
+    """The name of the weight."""
     bytes: int
     """Its size in the file."""
     numel: int

@@ -13,6 +13,7 @@ class GgufFile:
     """What a GGUF file holds."""
 
     path: Path
+    """The file, as an absolute path."""
     architecture: str
     """The name of the architecture, as the file writes it."""
     parameters: int

@@ -19,6 +19,7 @@ class ModelSource:
     name: str
     """How the model is called in headers and messages."""
     folder: Path
+    """The folder that transformers loads from."""
     gguf: GgufFile | None = None
     """The model's only file, in `folder`; None for a folder of safetensors."""
 

@@ -77,6 +77,7 @@ class LoadedModel:
     name: str
     """How the model is called in headers and messages."""
     model: PreTrainedModel
+    """The model itself, unmodified."""
     tokenizer: PreTrainedTokenizerBase | None
     """None if there are no tokenizer files (with random weights), or if whoever loaded the model gave none."""
     attn: str

@@ -37,6 +37,7 @@ class Stage:
     """One place where generation can stop."""
 
     kind: StageKind
+    """What sort of place it is."""
     address: str
     """How a person names it: `embed`, `12`, `12.self_attn.q_proj`, `sample.top_p`."""
     module: str | None = None

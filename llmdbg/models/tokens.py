@@ -32,6 +32,7 @@ class Token:
     """One token of a vocabulary."""
 
     id: int
+    """Its number in the vocabulary."""
     piece: str
     """How the vocabulary spells it: `Ġis`, `▁is`, `<0x0A>`."""
     text: str

@@ -34,6 +34,7 @@ class KeyWeight:
     position: int
     """Its position in the sequence."""
     text: str
+    """Its token."""
     weight: float
     """The attention weight on it, from 0 to 1."""
 
@@ -61,6 +62,7 @@ class LargestWeight:
     """One of the largest weights of all heads."""
 
     head: int
+    """The head's number, from 0."""
     position: int
     """The key's position in the sequence."""
     text: str
@@ -76,6 +78,7 @@ class AttentionMap(Displayed):
     address: str
     """The attention's stage."""
     layer: int | None
+    """The number of its layer; None outside the layers."""
     position: int
     """The position that reads."""
     text: str
@@ -89,6 +92,7 @@ class AttentionMap(Displayed):
     first_position: int
     """The first position that is not padding and still has a key."""
     heads: tuple[HeadSummary, ...]
+    """One for each head, in order."""
     mean: tuple[KeyWeight, ...]
     """The keys with the largest mean weight over all heads, largest first."""
     largest: tuple[LargestWeight, ...]
@@ -113,6 +117,7 @@ class QueryPosition:
     address: str
     """The attention's stage."""
     layer: int | None
+    """The number of its layer; None outside the layers."""
     position: int
     """The position that reads."""
     fed: int

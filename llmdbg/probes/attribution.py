@@ -61,6 +61,7 @@ class Attribution(Displayed):
     id: int
     """The token."""
     text: str
+    """The token's text."""
     position: int
     """The position whose vector the logit is read from."""
     after: str
@@ -84,9 +85,11 @@ class ModuleOutput:
     """What a module in a layer returned at the focus, and what it was given. Vectors are (width,) float64."""
 
     address: str
+    """The module's stage."""
     what: str
     """`attention`, `mlp` or `other`."""
     output: Vector
+    """(width,)."""
     inputs: tuple[Vector, ...]
     """Those of its inputs that are as wide as the residual stream."""
 
@@ -96,7 +99,9 @@ class LayerResidual:
     """A layer at the focus: the residual stream before and after it, and its modules."""
 
     address: str
+    """The layer's stage."""
     layer: int | None
+    """The number of the layer."""
     before: Vector
     """(width,) float64."""
     after: Vector
@@ -110,6 +115,7 @@ class ResidualPart:
     """One of the vectors that add up to what a layer added to the residual stream."""
 
     address: str
+    """The stage of the module that added it."""
     what: str
     """`attention`, `mlp`, `other` or `layer`."""
     vector: Vector
@@ -123,6 +129,7 @@ class LogitReadout:
     direction: Vector
     """(width,) float64."""
     constant: float
+    """What is added whatever the vector is."""
     logit: float
     """The logit of the vector it was made at, before a soft cap."""
     capped: float | None

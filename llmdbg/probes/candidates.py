@@ -28,6 +28,7 @@ class ScoreStep:
     address: str
     """The stage."""
     logit: float
+    """The score; -inf once it is cut."""
     prob: float
     """From 0 to 1."""
 
@@ -39,7 +40,9 @@ class Candidate:
     rank: int
     """1 for the likeliest at this stage."""
     id: int
+    """The token."""
     text: str
+    """Its text."""
     logit: float
     """Its score after this stage; -inf if it is cut."""
     prob: float
@@ -81,7 +84,9 @@ class ChosenToken:
     """The token that was chosen."""
 
     id: int
+    """The token."""
     text: str
+    """Its text."""
     prob: float
     """Its probability in the distribution it was chosen from, from 0 to 1."""
     rank: int

@@ -21,6 +21,7 @@ class Chunks:
     """Runs of at most 256 consecutive numbers of a tensor, read row by row. All tensors are on its device."""
 
     tensor: Tensor
+    """The tensor itself."""
     starts: Tensor
     """(chunks,) int64: where each chunk begins."""
     ends: Tensor

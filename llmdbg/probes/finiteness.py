@@ -26,7 +26,9 @@ class TensorExtent:
     """The range of a tensor's values, and how many are not finite."""
 
     shape: tuple[int, ...]
+    """The tensor's shape."""
     dtype: str
+    """Without `torch.`."""
     size: int
     """The number of values."""
     absmax: float
@@ -38,8 +40,11 @@ class TensorExtent:
     nan: int
     """How many values are NaN."""
     plus_inf: int
+    """How many values are positive infinity."""
     minus_inf: int
+    """How many values are negative infinity."""
     zeros: int
+    """How many values are zero."""
     subnormal: int
     """How many values are not zero but below `finfo.smallest_normal`."""
     first: tuple[int, ...] | None

@@ -28,8 +28,11 @@ class CachedTensor:
     name: str
     """`keys`, `values`, or the name of a state."""
     shape: tuple[int, ...]
+    """Usually (batch, key heads, positions, width)."""
     dtype: str
+    """Without `torch.`."""
     device: str
+    """As torch writes it."""
     bytes: int
     """The size of its elements, whatever storage they share."""
 
@@ -65,6 +68,7 @@ class CacheLayer:
     growth: int | None
     """Bytes that one more token adds; None if that is not known."""
     tensors: tuple[CachedTensor, ...]
+    """Everything the layer keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class CacheMap(Displayed):
     cache: str
     """The cache's class name."""
     layers: tuple[CacheLayer, ...]
+    """One for each layer of the cache."""
     bytes: int
     """The size of all tensors."""
     storage: int
@@ -111,6 +116,7 @@ class CacheLayerDetail(Displayed):
     cache: str
     """The cache's class name."""
     layer: CacheLayer
+    """What the cache keeps for it."""
     position: int
     """The focus."""
     text: str

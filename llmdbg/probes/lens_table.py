@@ -26,8 +26,11 @@ class LensCandidate:
     """One of the likeliest tokens of a row."""
 
     id: int
+    """The token."""
     text: str
+    """Its text."""
     logit: float
+    """Its score."""
     prob: float
     """From 0 to 1; NaN in a row whose scores are not finite."""
 
@@ -37,10 +40,13 @@ class FollowedToken:
     """The rank and probability of a followed token in a row."""
 
     id: int
+    """The token."""
     text: str
+    """Its text."""
     rank: int
     """1 for the likeliest; tokens with equal scores share a rank."""
     logit: float
+    """Its score."""
     prob: float
     """From 0 to 1; NaN in a row whose scores are not finite."""
 

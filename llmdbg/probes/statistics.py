@@ -27,8 +27,11 @@ class ValueStatistics:
     """Statistics of some values, in float32. A NaN among the values makes min, max, mean, std and norm NaN."""
 
     min: float
+    """The least value."""
     max: float
+    """The greatest value."""
     mean: float
+    """The mean."""
     std: float
     """The population standard deviation."""
     norm: float
@@ -51,8 +54,11 @@ class Statistics(Displayed):
     """A tensor at a stop."""
 
     shape: tuple[int, ...]
+    """The tensor's shape."""
     dtype: str
+    """Without `torch.`."""
     device: str
+    """As torch writes it."""
     numbers: ValueStatistics | None
     """Over all of its values; None for an empty tensor."""
     focus: ValueStatistics | None = None

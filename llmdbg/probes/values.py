@@ -38,6 +38,7 @@ class LocatedNumber:
     index: Index
     """Its index in the whole tensor, one number for each dimension."""
     value: PlainNumber
+    """The number, exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class OutlierDimension:
     """An outlier dimension: an index of the last axis."""
 
     dimension: int
+    """The index."""
     absmax: float
     """The largest magnitude in it."""
 
@@ -70,7 +72,9 @@ class ValueSummary:
     first_nan: tuple[Index, ...] = ()
     """Where the first few NaN are."""
     first_inf: tuple[Index, ...] = ()
+    """Where the first few infinities are."""
     first_negative_inf: tuple[Index, ...] = ()
+    """Where the first few negative infinities are."""
     outliers: tuple[OutlierDimension, ...] = ()
     """The first few outlier dimensions, by magnitude."""
     outlier_count: int | None = None

@@ -34,6 +34,7 @@ class Table:
     """Rows of plain values under columns."""
 
     columns: tuple[Column, ...]
+    """From left to right."""
     rows: tuple[tuple[Any, ...], ...]
     """One value for each column; None is an empty cell."""
     title: str = ""
