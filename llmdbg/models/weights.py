@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import torch
+from safetensors import SafetensorError
 
 from llmdbg.errors import DamagedFileError, LlmdbgError, LoadError, ModelRequestError, OutOfMemoryError
 from llmdbg.formatting import byte_count
@@ -30,8 +33,8 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 _QUANTIZED_BITS = {"4bit": 4.5, "8bit": 8.1}  # scales included
 _SEED = 0
 
-_DAMAGE = ("SafetensorError", "UnpicklingError", "EOFError", "BadZipFile")
-"""The exceptions that weight readers raise for truncated or corrupt files, by class name."""
+_DAMAGE = (SafetensorError, UnpicklingError, EOFError, BadZipFile)
+"""The exceptions that weight readers raise for truncated or corrupt files."""
 
 
 def target_dtype(spec: ModelSpec, config: PretrainedConfig) -> torch.dtype:
@@ -214,7 +217,7 @@ def _explained(name: str, needed: int | None, error: Exception) -> LlmdbgError:
         return LoadError(
             f"the weights of {name} do not have the shapes that its config.json gives: the two do not match"
         )
-    if type(error).__name__ in _DAMAGE or "PytorchStreamReader" in text or "unexpected EOF" in text:
+    if isinstance(error, _DAMAGE) or "PytorchStreamReader" in text or "unexpected EOF" in text:
         return DamagedFileError(f"the weights of {name} are damaged ({_first_line(error)}): download them again")
     return LoadError(
         f"{name} could not be loaded: {type(error).__name__}: {_first_line(error)}. Check that its config.json and "
