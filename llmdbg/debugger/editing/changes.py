@@ -1,8 +1,8 @@
 """What an edit does to the value at a stage.
 
-- A change makes a new output and leaves the model's own tensors as they were: a cache or a residual may share them.
-- It replaces the main tensor of what a module returned (`engine.event.main_tensor`), inside the same container.
-- It changes the positions it is for, in the forwards that run over them, and nothing in others.
+- A change makes a new output and never writes into the model's own tensors: a cache or a residual may share them.
+- It replaces the main tensor of what a module returned (`engine.stage_event.main_tensor`), inside the same container.
+- It changes only its own positions, in the forwards that cover them.
 """
 
 from __future__ import annotations
@@ -26,26 +26,28 @@ if TYPE_CHECKING:
 NO_TENSOR = "there is no tensor to change here"
 
 StageValues = Callable[[str, int], Tensor | None]
-"""The main tensor of the stage at an address while a token was produced, None where there is none.
+"""Looks up the main tensor of a stage by address and generated token; None where there is none.
 
-It is asked inside a forward: it must know its answers already and run nothing.
+Called inside a forward, so the values must be at hand: it cannot run anything.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """Which positions of the sequence: spans of them (both ends included), the newest one fed, or all (both None)."""
+    """Positions of the sequence. Without spans and without `newest`, all of them."""
 
     spans: tuple[tuple[int, int], ...] | None = None
+    """First and last position of each span, both included, counted from 0; None for none."""
     newest: bool = False
+    """Whether the newest position fed is one of them."""
 
     @property
     def all(self) -> bool:
-        """Whether it is every position."""
+        """Whether every position is meant."""
         return self.spans is None and not self.newest
 
     def among(self, first: int, length: int) -> list[int]:
-        """The chosen ones of the `length` positions from `first` on, counted from 0 at `first`."""
+        """Those of the `length` positions from `first` on, as sorted offsets from `first`."""
         if self.all:
             return list(range(length))
         chosen = {length - 1} if self.newest else set()
@@ -54,7 +56,7 @@ class Positions:
         return sorted(chosen)
 
     def __str__(self) -> str:
-        """As a person types them."""
+        """As the user types them: `3,5-7,last`."""
         if self.all:
             return "all"
         spans = [str(low) if low == high else f"{low}-{high}" for low, high in self.spans or ()]
@@ -65,20 +67,21 @@ EVERYWHERE = Positions()
 
 
 class ValueChange(Protocol):
-    """What an edit does to the output of a stage. `on_input`: it makes that output anew from another input."""
+    """What an edit does to the output of a stage."""
 
     on_input: ClassVar[bool]
+    """Whether it recomputes the output from a changed input."""
 
     def describe(self) -> str:
         """Say in a few words what it does."""
 
     def apply(self, event: StageEvent, prompt_length: int) -> Any:
-        """The whole new output, or the very one of `event` where nothing changes. Raises EditError."""
+        """The whole new output, or the same object as `event.output` if nothing changes. Raises EditError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Zero:
-    """The output becomes 0."""
+    """Sets the output to 0."""
 
     positions: Positions = EVERYWHERE
     on_input: ClassVar[bool] = False
@@ -94,9 +97,10 @@ class Zero:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The output times a number."""
+    """Multiplies the output by a number."""
 
     factor: float
+    """Finite."""
     positions: Positions = EVERYWHERE
     on_input: ClassVar[bool] = False
 
@@ -111,10 +115,12 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """The value that the stage had in another branch, where that came as far."""
+    """Replaces the output by the stage's value in another branch; leaves it where that branch has no value."""
 
     branch: str
+    """The other branch's name."""
     values: StageValues
+    """Its values."""
     positions: Positions = EVERYWHERE
     on_input: ClassVar[bool] = False
 
@@ -132,10 +138,10 @@ class Patch:
 
 
 def changed_at(positions: Positions, event: StageEvent, prompt_length: int, make: Callable[[Tensor], Tensor]) -> Any:
-    """The output of `event` with what `make` makes of its main tensor at the chosen positions, the rest as it is.
+    """The output of `event` with its main tensor replaced by `make(tensor)` at `positions`, otherwise unchanged.
 
-    `make` returns a tensor of its own. The output itself is returned where the forward runs over none of them. Raises
-    EditError where they cannot be told apart.
+    `make` must return a new tensor. Returns `event.output` itself if the forward covers none of the positions. Raises
+    EditError if no dimension of the tensor runs over positions.
     """
     tensor = main_tensor(event.output)
     if tensor is None:
@@ -153,9 +159,9 @@ def changed_at(positions: Positions, event: StageEvent, prompt_length: int, make
 
 
 def chosen_in(positions: Positions, event: StageEvent, tensor: Tensor, prompt_length: int) -> tuple[int, list[int]]:
-    """Which dimension of a stage's tensor runs over positions, and which indices along it are chosen.
+    """The dimension of a stage's tensor that runs over positions, and the chosen indices along it.
 
-    Raises EditError where no dimension does.
+    Raises EditError if no dimension does.
     """
     first, axis, length = _extent(event, tensor, prompt_length)
     if axis is None:
@@ -165,7 +171,7 @@ def chosen_in(positions: Positions, event: StageEvent, tensor: Tensor, prompt_le
 
 
 def _extent(event: StageEvent, tensor: Tensor, prompt_length: int) -> tuple[int, int | None, int]:
-    """The first position that a tensor runs over, the dimension that does, and how many positions."""
+    """The first position that a tensor covers, its dimension over positions (or None), and how many it covers."""
     newest = prompt_length + event.token - 1
     if event.trail:
         return newest, 0, 1
@@ -180,7 +186,7 @@ def _extent(event: StageEvent, tensor: Tensor, prompt_length: int) -> tuple[int,
 
 
 def _whole_sequence(tensor: Tensor, length: int) -> int | None:
-    """The dimension that runs over all positions in a decode, where a model keeps no cache and runs over them again."""
+    """The dimension over all positions in a decode forward of a model without a KV cache, which recomputes them all."""
     shape = tensor.shape
     if length > 1 and tensor.dim() > 2 and shape[1] == length and not (tensor.dim() > 3 and shape[2] == 1):
         return 1
@@ -188,7 +194,7 @@ def _whole_sequence(tensor: Tensor, length: int) -> int | None:
 
 
 def with_main_tensor(output: Any, tensor: Tensor) -> Any:
-    """A copy of what a module returned with its main tensor replaced, its containers of the same types."""
+    """A copy of a module's output with its main tensor replaced, in containers of the same types."""
     if isinstance(output, Tensor):
         return tensor
     if isinstance(output, dict):
@@ -199,11 +205,11 @@ def with_main_tensor(output: Any, tensor: Tensor) -> Any:
     items = list(output)
     index = next(index for index, item in enumerate(items) if main_tensor(item) is not None)
     items[index] = with_main_tensor(items[index], tensor)
-    # A named tuple takes its items one by one, and has another way for all at once.
+    # A named tuple's constructor takes its items one by one; `_make` takes an iterable.
     make = getattr(output, "_make", type(output))
     return make(items)
 
 
 def at(positions: Positions) -> str:
-    """` at 3,5-7`, nothing for all positions."""
+    """` at 3,5-7`, or nothing for all positions."""
     return "" if positions.all else f" at {positions}"

@@ -1,15 +1,15 @@
-"""From what a person types to an edit.
+"""Parses edits.
 
-zero ADDRESS [at POSITIONS]               the output becomes 0
-scale ADDRESS FACTOR [at POSITIONS]       the output times a number
-ablate ADDRESS heads=3,5 [at POSITIONS]   attention without some of its heads
-patch ADDRESS from BRANCH [at POSITIONS]  the value that the stage had in another branch
-edit [@TOKEN] EXPR                        the user's own Python at the present stop, as in pdb
+zero ADDRESS [at POSITIONS]               set the output to 0
+scale ADDRESS FACTOR [at POSITIONS]       multiply the output by a number
+ablate ADDRESS heads=3,5 [at POSITIONS]   zero the contribution of some attention heads
+patch ADDRESS from BRANCH [at POSITIONS]  take the stage's value from another branch
+edit [@TOKEN] EXPR                        the user's own Python at the current stop, as in pdb
 
 POSITIONS are indices of the sequence: `3`, `3,5-7`, `last` or `-1` (the newest position fed), `all`.
 
-Python is compiled and run only by `edit`, and only with a stop to try it at: whoever reads lines from a file gives no
-stop, and can run nothing.
+Only `edit` compiles and runs Python, and only with a stop to try it at: code that parses lines from a file passes no
+stop, so it can run nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ WORDS = ("zero", "scale", "ablate", "patch", "edit")
 """The commands that make an edit."""
 
 MADE_AGAIN = ("zero", "scale", "ablate")
-"""Those whose line alone is enough to make the edit again."""
+"""Those that can be made again from their line alone."""
 
 USAGE = {
     "zero": "zero ADDRESS [at POSITIONS]",
@@ -75,30 +75,36 @@ _UNCHANGEABLE = {
 
 @dataclass(frozen=True, slots=True)
 class EditContext:
-    """What an edit is read against: the stages of a run, and where it stands."""
+    """What parsing an edit needs to know: the stages of the run, and where it stands."""
 
     addresses: AddressBook
+    """Looks up the stages that an address names."""
     anatomy: Anatomy
+    """The stages' modules."""
     model: PreTrainedModel | None
-    """The live model, None where the debuggee has none."""
+    """The live model; None if the debuggee has none."""
     token: int
-    """The generated token that is being produced."""
+    """The generated token being produced, counted from 0."""
     prompt_length: int
     """In tokens."""
     event: StageEvent | None = None
-    """The present stop, None where no edit is to be tried."""
+    """The current stop; None if no edit is to be tried."""
     branch_values: Callable[[str], StageValues] | None = None
-    """Finds what stages gave in a branch of some name. Raises CommandError where there is no such branch."""
+    """Looks up the values of a branch by its name. Raises CommandError for an unknown branch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Python:
-    """What the user's own code makes of `out`: its value where it is an expression, else what `out` is afterwards."""
+    """Replaces the output by the result of the user's own code."""
 
     source: str
+    """The code as it was typed."""
     code: CodeType = field(repr=False, compare=False)
+    """The code, compiled."""
     model: PreTrainedModel | None = field(repr=False, compare=False)
+    """What the code sees as `model`; None if the debuggee has no live model."""
     is_expression: bool
+    """Whether the result is the expression's value, rather than `out` after the statements have run."""
     on_input: ClassVar[bool] = False
 
     def describe(self) -> str:
@@ -106,7 +112,7 @@ class Python:
         return self.source
 
     def apply(self, event: StageEvent, prompt_length: int) -> Any:
-        """Run it with `out`, `inputs`, `torch` and `model`. Raises EditError for whatever it raises."""
+        """Run it with `out`, `inputs`, `torch` and `model`. Raises EditError for any exception of the code."""
         tensor = main_tensor(event.output)
         if tensor is None:
             raise EditError(NO_TENSOR)
@@ -120,40 +126,40 @@ class Python:
             raise EditError(f"{type(error).__name__}: {_one_line(error)}") from error
         made = value if self.is_expression else names.get("out")
         if not isinstance(made, Tensor) or made.layout is not torch.strided:
-            given = "the expression gives" if self.is_expression else "`out` becomes"
+            given = "the expression returns" if self.is_expression else "`out` becomes"
             kind = f"a {made.layout} tensor" if isinstance(made, Tensor) else type(made).__name__
             raise EditError(f"{given} {kind}, not an ordinary tensor, as in `edit out * 2`")
-        # What is not the clone may be the model's own, or overlap itself.
+        # Anything but our clone may be one of the model's own tensors, or overlap itself.
         return with_main_tensor(event.output, made if made is own else made.detach().contiguous().clone())
 
 
 def _own(value: Any) -> Any:
-    """An input whose tensor the user may write into."""
+    """An input with its tensor cloned, so that the user may write into it."""
     tensor = main_tensor(value)
     return value if tensor is None else with_main_tensor(value, tensor.clone())
 
 
 def read_edit(line: str, context: EditContext) -> Draft:
-    """Read a whole command line, and try the edit where the present stop is one of its stages.
+    """Parse a whole command line, and try the edit if the current stop is one of its stages.
 
-    Raises AddressError, EditError, or what `branch_values` raises, saying what would be right; nothing has changed.
+    Raises AddressError, EditError, or what `branch_values` raises, each saying what to type instead; nothing changes.
     """
     word, _, rest = line.strip().partition(" ")
     if word not in WORDS:
-        raise EditError(f"an edit begins with {', '.join(WORDS[:-1])} or {WORDS[-1]}, not {word!r}")
+        raise EditError(f"an edit starts with {', '.join(WORDS[:-1])} or {WORDS[-1]}, not {word!r}")
     draft = _read_python(line, rest, context) if word == "edit" else _read_named(line, word, rest, context)
     event = context.event
     if event is not None and event.stage.address in draft.stages and draft.token in (None, event.token):
-        # An event of its own, since a change may put other inputs into it.
+        # A copy of the event, since a change may replace its inputs.
         checked(draft.change, replace(event), context.prompt_length)
     return draft
 
 
 def _read_named(line: str, word: str, rest: str, context: EditContext) -> Draft:
-    """An edit whose stages are named."""
+    """Parse an edit that names its stages."""
     what, positions = _split_positions(word, rest)
     if "@" in what and what.partition("@")[2].split()[:1] in (["prefill"], ["decode"]):
-        raise EditError("an edit holds at one token, as in 12@5, or from here on: give no phase")
+        raise EditError("an edit applies at one token, as in 12@5, or from here on: leave out the phase")
     target, change = {"zero": _zero, "scale": _scale, "ablate": _ablate, "patch": _patch}[word](
         what, positions, context
     )
@@ -181,7 +187,7 @@ def _ablate(what: str, positions: Positions, context: EditContext) -> tuple[Targ
     heads = _read_heads(parts["heads"])
     target = _resolve("ablate", parts["address"], context)
     if context.model is None:
-        raise EditError("ablate needs a live model, whose attention heads it can find")
+        raise EditError("ablate needs a live model with attention heads, and there is none here")
     projections = projections_in(target.addresses, context.anatomy, context.model)
     fewest = min(each.heads for each in projections.values())
     check_heads([high for _, high in heads or ()], projections)
@@ -217,13 +223,13 @@ def _read_python(line: str, rest: str, context: EditContext) -> Draft:
         raise EditError(why)
     code, is_expression = _compiled(source)
     change = Python(source, code, context.model, is_expression)
-    # Tried here even where it is for another token, so that no mistake waits inside a forward.
+    # Tried here even if it is for a later token, so that no error waits inside a forward.
     checked(change, replace(event), context.prompt_length)
     return Draft(line.strip(), frozenset({event.stage.address}), token, change)
 
 
 def _compiled(source: str) -> tuple[CodeType, bool]:
-    """The code, and whether it is an expression."""
+    """The compiled code, and whether it is an expression."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -231,12 +237,12 @@ def _compiled(source: str) -> tuple[CodeType, bool]:
         except SyntaxError:
             pass
         except (ValueError, OverflowError, RecursionError, MemoryError) as error:
-            raise EditError(f"this is no Python: {_one_line(error)}") from error
+            raise EditError(f"this is not valid Python: {_one_line(error)}") from error
         try:
             return compile(source, "<edit>", "exec"), False
         except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-            said = error.msg if isinstance(error, SyntaxError) else _one_line(error)
-            raise EditError(f"this is no Python: {said}") from error
+            reason = error.msg if isinstance(error, SyntaxError) else _one_line(error)
+            raise EditError(f"this is not valid Python: {reason}") from error
 
 
 def _resolve(word: str, address: str, context: EditContext) -> Target:
@@ -246,7 +252,7 @@ def _resolve(word: str, address: str, context: EditContext) -> Target:
 
 
 def _changeable(target: Target) -> frozenset[str]:
-    """The stages of a target without those that no edit can change, which a pattern may take along."""
+    """The stages of a target that an edit can change: a pattern may match others too. Raises EditError if none."""
     stages = target.addresses - _UNCHANGEABLE.keys()
     if not stages:
         raise EditError(_UNCHANGEABLE[min(target.addresses)])
@@ -256,7 +262,7 @@ def _changeable(target: Target) -> frozenset[str]:
 def _token(token: int | None, named: str, context: EditContext) -> int | None:
     if token is not None and token < context.token:
         raise EditError(
-            f"{named} is over, at token {context.token}: go back first, with `goto tokenize` or `reverse-token`"
+            f"{named} is over: this is token {context.token}; go back first, with `goto tokenize` or `reverse-token`"
         )
     return token
 
@@ -271,7 +277,7 @@ def _split_positions(word: str, rest: str) -> tuple[str, Positions]:
 
 
 def read_positions(word: str, text: str) -> Positions:
-    """Read POSITIONS. Raises EditError."""
+    """Parse POSITIONS. Raises EditError."""
     if text == "all":
         return EVERYWHERE
     parts = text.split(",")
@@ -283,16 +289,16 @@ def read_positions(word: str, text: str) -> Positions:
 
 
 def _read_heads(text: str) -> tuple[tuple[int, int], ...] | None:
-    """Read what follows `heads=`; None for all."""
+    """Parse what follows `heads=`; None for all."""
     text = "".join(text.split())
     spans = _read_spans(text.split(","))
     if text != "all" and spans is None:
-        raise EditError(f"heads= takes numbers of heads, as in heads=3,5-7, or all, not {text!r}")
+        raise EditError(f"heads= takes head numbers, as in heads=3,5-7, or all, not {text!r}")
     return spans
 
 
 def _read_spans(parts: Sequence[str]) -> tuple[tuple[int, int], ...] | None:
-    """`3` and `5-7` as spans, None where one of them is neither."""
+    """Parse each of `3` and `5-7` to a span; None if any is neither."""
     found = [_SPAN.fullmatch(part) for part in parts]
     spans = tuple((int(span[1]), int(span[2] or span[1])) for span in found if span)
     return spans if len(spans) == len(parts) and all(low <= high for low, high in spans) else None

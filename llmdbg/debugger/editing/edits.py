@@ -1,11 +1,11 @@
-"""The list of the user's edits, and what the engine calls to make them.
+"""The list of the user's edits, and the editor that applies them inside a forward.
 
-- An edit holds from the token where it was made on, or at one token alone.
-- Changes of a module's input come before those of its output, whichever was made first; else they come in order.
-- A change keeps shape, dtype and device; what does not is refused before the model sees it.
+- An edit applies from the token where it was made on, or at one token alone.
+- Edits of a module's input are applied before those of its output, otherwise edits apply in the order they were made.
+- An edit must keep shape, dtype and device; one that does not is refused before the model sees its result.
 
-`Edit.text`, `Edit.since` and `edit_language.read_edit` make an edit again, but for `patch`, which needs the other
-branch, and `edit`, which is the user's own Python and is never run from a file on loading.
+An edit can be made again from `Edit.text` and `Edit.since` by `edit_language.read_edit`, except `patch`, which needs
+the other branch, and `edit`, which is the user's own Python and never runs on loading a file.
 """
 
 from __future__ import annotations
@@ -31,50 +31,62 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An edit as it was read, before it has a number. `token` is the only token it is for, None for all that come."""
+    """A parsed edit that has no number yet."""
 
     text: str
+    """The command line."""
     stages: frozenset[str]
+    """The addresses of the stages it changes."""
     token: int | None
+    """The only generated token it applies to; None for every one from now on."""
     change: ValueChange
+    """What it does to their output."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Edit(Displayed):
-    """One edit. `text` is the command line as it was typed, `since` the first token it holds for."""
+    """One edit of a branch."""
 
     number: int
+    """Its number in the branch, from 1; never reused."""
     text: str
+    """The command line."""
     stages: frozenset[str]
+    """The addresses of the stages it changes."""
     since: int
+    """The first generated token it applies to."""
     token: int | None
+    """The only generated token it applies to; None for every one from `since` on."""
     change: ValueChange
+    """What it does to their output."""
     enabled: bool = True
+    """Whether it is applied."""
 
     def applies(self, event: StageEvent) -> bool:
-        """Whether it changes this event, if the forward runs over its positions."""
+        """Whether it changes this event, provided the forward covers its positions."""
         here = self.enabled and event.stage.address in self.stages
         return here and event.token >= self.since and self.token in (None, event.token)
 
 
 @dataclass(frozen=True, slots=True)
 class DormantEdit:
-    """An edit of a saved session that is not made again by itself: the user's own Python, or another branch's value."""
+    """The change of a saved `edit` or `patch`, which does nothing until the user switches it on."""
 
     line: str
+    """The command line that makes it."""
     on_input: ClassVar[bool] = False
 
     def describe(self) -> str:
-        """That it does nothing yet."""
+        """Say that it does nothing yet."""
         return "nothing, until it is switched on"
 
     def apply(self, event: StageEvent, prompt_length: int) -> Any:
-        """Leave the output as it is."""
+        """Return the output unchanged."""
         return event.output
 
 
 class Edits:
-    """The user's edits, numbered from 1; a number is never given twice."""
+    """The user's edits, numbered from 1; a number is never reused."""
 
     def __init__(self) -> None:
         self._by_number: dict[int, Edit] = {}
@@ -85,19 +97,19 @@ class Edits:
         return tuple(self._by_number.values())
 
     def add(self, draft: Draft, since: int) -> Edit:
-        """Keep an edit that holds from token `since` on."""
+        """Add an edit that applies from token `since` on."""
         added = Edit(self._next_number, draft.text, draft.stages, since, draft.token, draft.change)
         self.put_back(added)
         return added
 
     def put_back(self, edit: Edit) -> None:
-        """Take in one that was made before, with its number and its state."""
+        """Add a saved edit with its number and state."""
         self._by_number[edit.number] = edit
         self._by_number = dict(sorted(self._by_number.items()))
         self._next_number = max(self._next_number, edit.number + 1)
 
     def enable(self, number: int | None = None, *, enabled: bool = True) -> tuple[Edit, ...]:
-        """Switch one, or all, on or off. Returns them. Raises CommandError for a number that is not there."""
+        """Enable or disable one, or all if None. Returns them. Raises CommandError for an unknown number."""
         if number is not None and number not in self._by_number:
             numbers = ", ".join(map(str, self._by_number)) or "none"
             raise CommandError(f"there is no edit {number} (there are: {numbers})")
@@ -107,11 +119,11 @@ class Edits:
         return tuple(self._by_number[each] for each in switched)
 
     def remove(self, number: int) -> None:
-        """Forget one."""
+        """Remove one, if it is there."""
         self._by_number.pop(number, None)
 
     def remove_last(self) -> Edit:
-        """Forget the newest. Returns it. Raises CommandError when there is none."""
+        """Remove and return the newest. Raises CommandError if there is none."""
         if not self._by_number:
             raise CommandError("there is no edit to undo")
         return self._by_number.pop(max(self._by_number))
@@ -121,7 +133,7 @@ class Edits:
         return frozenset[str]().union(*(each.stages for each in self._by_number.values() if each.enabled))
 
     def editor(self, prompt_length: int) -> Editor:
-        """What the engine calls at these stages: the edits as they are now, whatever becomes of the list."""
+        """The editor to arm at `addresses()`. It applies the edits as they are now, not as they may become later."""
         enabled = sorted((each for each in self._by_number.values() if each.enabled), key=_inputs_first)
         by_stage = {address: [each for each in enabled if address in each.stages] for address in self.addresses()}
 
@@ -133,7 +145,7 @@ class Edits:
         return edit
 
     def copy(self) -> Edits:
-        """The same edits for a branch that parts from here."""
+        """A copy of the list, for a branch that forks here."""
         other = Edits()
         other._by_number, other._next_number = dict(self._by_number), self._next_number
         return other
@@ -149,7 +161,7 @@ def _apply(edit: Edit, event: StageEvent, prompt_length: int) -> None:
     except EditError as error:
         place = f"at {event.stage.address} of token {event.token}"
         raise EditError(f"edit {edit.number} (`{edit.text}`) {place}: {error}") from error
-    # The scores' way ends with what the stage made of them.
+    # The trail of scores ends with this stage's output.
     if event.trail and event.trail[-1][1] is event.output:
         event.trail = (*event.trail[:-1], (event.stage, output))
     event.output = output
@@ -157,15 +169,15 @@ def _apply(edit: Edit, event: StageEvent, prompt_length: int) -> None:
 
 @torch.no_grad()
 def checked(change: ValueChange, event: StageEvent, prompt_length: int) -> Any:
-    """The output that a change makes. Raises EditError where shape, dtype or device are not what they were."""
+    """The output that a change makes. Raises EditError if its shape, dtype or device differ from the original's."""
     before, output = main_tensor(event.output), change.apply(event, prompt_length)
     after = main_tensor(output)
     if before is None or after is None:
         raise EditError(NO_TENSOR)
     if (before.shape, before.dtype, before.device) != (after.shape, after.dtype, after.device):
         devices = (f" on {after.device}", f" on {before.device}") if before.device != after.device else ("", "")
-        made, had = f"{_kind(after)}{devices[0]}", f"{_kind(before)}{devices[1]}"
-        raise EditError(f"the edit makes {made} of {had}: shape, dtype and device must stay what they are")
+        made, original = f"{_kind(after)}{devices[0]}", f"{_kind(before)}{devices[1]}"
+        raise EditError(f"the edit turns {original} into {made}: shape, dtype and device must stay the same")
     return output
 
 

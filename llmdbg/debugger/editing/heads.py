@@ -1,9 +1,9 @@
-"""Where attention heads meet: the projection whose input is what every head made, side by side.
+"""Ablates attention heads at the attention's output projection, whose input is the heads' outputs concatenated.
 
-- Which modules are attentions is known to `models/attentions.py`.
-- Its output projection is the last module in it, however deep, that takes so many features as there are heads of some
-  width and gives as many as the residual stream has: `o_proj`, `c_proj`, `dense`, `out_proj`.
-- Without some heads is exact: the projection's own `forward` runs again on its input with their slices zero.
+- `models/attentions.py` knows which modules are attentions.
+- The output projection is the last module inside, at any depth, whose input width is a multiple of the number of heads
+  and whose output width is that of the residual stream: `o_proj`, `c_proj`, `dense`, `out_proj`.
+- Ablation is exact: the projection's own `forward` runs again on its input with the heads' slices set to 0.
 """
 
 from __future__ import annotations
@@ -29,21 +29,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """An attention's output projection: its stage's address, and how many heads of which width come in."""
+    """An attention's output projection. Its input is (…, heads * width)."""
 
     address: str
+    """The address of its stage."""
     attention: str
+    """The address of the attention it belongs to."""
     heads: int
+    """How many heads its input concatenates."""
     width: int
+    """Features per head."""
     module: nn.Module = field(repr=False, compare=False)
+    """The module itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ablate:
-    """Some heads add nothing. `projections` are those whose stages it changes, by address."""
+    """Removes the contribution of some heads."""
 
     heads: tuple[int, ...]
+    """Head numbers from 0, sorted."""
     projections: Mapping[str, Projection]
+    """The output projections whose stages it changes, by address."""
     positions: Positions = EVERYWHERE
     on_input: ClassVar[bool] = True
 
@@ -53,30 +60,30 @@ class Ablate:
         return f"without {heads} {', '.join(map(str, self.heads))}{at(self.positions)}"
 
     def apply(self, event: StageEvent, prompt_length: int) -> Any:
-        """The projection's output, made again. The event then holds the input that it was made from."""
+        """The projection's output, recomputed. Also replaces the event's inputs by those it was computed from."""
         projection = self.projections[event.stage.address]
         features = main_tensor((event.args, event.kwargs))  # (…, heads * width)
         if features is None or features.shape[-1] != projection.heads * projection.width:
-            raise EditError(f"{projection.address} was not given {projection.heads} heads side by side")
-        silent = changed_at(
+            raise EditError(f"the input of {projection.address} is not {projection.heads} heads side by side")
+        silenced = changed_at(
             self.positions, replace(event, output=features), prompt_length, lambda x: self._silenced(x, projection)
         )
-        if silent is features:
+        if silenced is features:
             return event.output
-        args, kwargs = _with_input(event, features, silent)
-        # `forward`, not a call: no hook may run a second time. Another edit of heads here goes on from this input.
+        args, kwargs = _with_input(event, features, silenced)
+        # `forward`, not a call: no hook may run twice. Another ablation at this stage starts from this input.
         made = projection.module.forward(*args, **kwargs)
         event.args, event.kwargs = args, kwargs
         result = main_tensor(made)
         if result is None:
-            raise EditError(f"{projection.address} made no tensor")
+            raise EditError(f"{projection.address} returned no tensor")
         return changed_at(self.positions, event, prompt_length, lambda _: result)
 
     def _silenced(self, features: Tensor, projection: Projection) -> Tensor:
-        silent = features.clone()
+        silenced = features.clone()
         for head in self.heads:
-            silent[..., head * projection.width : (head + 1) * projection.width] = 0
-        return silent
+            silenced[..., head * projection.width : (head + 1) * projection.width] = 0
+        return silenced
 
 
 def _with_input(event: StageEvent, old: Tensor, new: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -87,7 +94,7 @@ def _with_input(event: StageEvent, old: Tensor, new: Tensor) -> tuple[tuple[Any,
 def projections_in(addresses: Collection[str], anatomy: Anatomy, model: PreTrainedModel) -> dict[str, Projection]:
     """The output projections of every attention at or inside these stages, by their addresses.
 
-    Stages without attention are passed over, unless all are. Raises EditError, saying what would be right.
+    Ignores stages without attention. Raises EditError, which suggests an address, if none has any.
     """
     count, hidden = _sizes(model)
     found = attentions(anatomy)
@@ -109,7 +116,7 @@ def check_heads(heads: Collection[int], projections: Mapping[str, Projection]) -
 
 
 def _sizes(model: PreTrainedModel) -> tuple[int, int]:
-    """How many heads an attention has and how many features the residual stream; 0 where the model does not say."""
+    """The number of attention heads and the width of the residual stream; 0 if the model's config does not say."""
     config = model.config.get_text_config(decoder=True)
     found = [getattr(config, name, None) for name in ("num_attention_heads", "hidden_size")]
     heads, hidden = (each if isinstance(each, int) else 0 for each in found)
@@ -123,32 +130,32 @@ def _projection(attention: Stage, anatomy: Anatomy, heads: int, hidden: int) -> 
     fitting = [stage for stage, width in widths.items() if width]
     if not fitting:
         raise EditError(f"{attention.address} has no output projection that takes {heads} heads side by side")
-    # A module comes after what it is made of: the last is an adapter around a projection, not some part of it.
+    # A module's stage comes after those inside it, so the last is an adapter around a projection, not a part of it.
     last = fitting[-1]
     return Projection(last.address, attention.address, heads, widths[last], modules[last.address])
 
 
 def _head_width(module: nn.Module, heads: int, hidden: int) -> int:
     """The width of a head if the module could be an output projection, else 0."""
-    taken, given = _features(module)
-    return taken // heads if given == hidden and taken % heads == 0 else 0
+    width_in, width_out = _features(module)
+    return width_in // heads if width_out == hidden and width_in % heads == 0 else 0
 
 
 def _features(module: nn.Module) -> tuple[int, int]:
-    """How many features a linear module takes and gives, (0, 0) for any other."""
-    # transformers' Conv1D, which GPT-2 is made of, calls them nx and nf.
+    """The input and output width of a linear module, (0, 0) for any other."""
+    # transformers' Conv1D, which GPT-2 uses, calls them nx and nf.
     for names in (("in_features", "out_features"), ("nx", "nf")):
-        taken, given = (getattr(module, name, None) for name in names)
-        if isinstance(taken, int) and isinstance(given, int):
-            return taken, given
+        width_in, width_out = (getattr(module, name, None) for name in names)
+        if isinstance(width_in, int) and isinstance(width_out, int):
+            return width_in, width_out
     return 0, 0
 
 
 def _no_attention(addresses: Collection[str], anatomy: Anatomy, known: Sequence[Stage]) -> str:
-    """What to name instead: the attention around what was named, that of its layer, or the first there is."""
+    """Suggest what to name instead: the attention around the stage, that of its layer, or the model's first."""
     stages = [anatomy.stage(address) for address in sorted(addresses) if address in anatomy.modules]
     around = [each for each in known if any(is_inside(stage, each) for stage in stages)]
     beside = [each for each in known if any(stage.layer == each.layer for stage in stages)]
-    named = sorted(addresses)[0] if len(addresses) == 1 else "what was named"
+    place = sorted(addresses)[0] if len(addresses) == 1 else "what was named"
     nearest = (around or beside or known)[0]
-    return f"there is no attention in {named}: name a layer or its attention, as in {nearest.address}"
+    return f"there is no attention in {place}: name a layer or its attention, as in {nearest.address}"

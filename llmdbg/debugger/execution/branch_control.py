@@ -1,4 +1,4 @@
-"""Parting from a branch, leaving it, looking into another, and going there."""
+"""Forking, leaving, reading and switching branches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class BranchControl:
-    """Lets a run part from the branch it is on and go to another."""
+    """Moves a run between branches."""
 
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
@@ -38,9 +38,11 @@ class BranchControl:
         overrides: TokenOverrides | None = None,
         settings: GenerationSettings | None = None,
     ) -> Stop:
-        """Part from the current branch at the present token, and stand at the same place of a new one.
+        """Fork the current branch at the current token, and stop at the same place of the new branch.
 
-        `overrides` is what the user makes of the choice of this token, `settings` hold from it on.
+        `overrides` force or ban ids for this token, `settings` apply from it on. `why` is shown in the list of
+        branches. Raises CommandError for a taken name or a debuggee that cannot branch; if the new branch fails to
+        run, goes back to the old one and raises the LlmdbgError.
         """
         require(self._debuggee, Capability.FORK)
         place, here = self._run.place, self._run.branches.current
@@ -64,9 +66,9 @@ class BranchControl:
             raise
 
     def part(self, token: int, why: str) -> None:
-        """Before values are changed from `token` on: leave what lies ahead to the current branch, in a new one.
+        """Prepare to change values from `token` on, in a new branch if the current one has later tokens to keep.
 
-        A branch that has come no further than `token` goes on itself. The run stands nowhere until `Replay.return_to`.
+        A branch without later tokens is continued itself. No run is active until `Replay.return_to`.
         """
         require(self._debuggee, Capability.FORK)
         here = self._run.branches.current
@@ -81,13 +83,13 @@ class BranchControl:
 
     @contextmanager
     def left(self) -> Iterator[None]:
-        """The model as it is, with no run under way. `Replay.return_to` must follow."""
+        """Leave the model untouched, with no active run. `Replay.return_to` must follow."""
         self._leave_branch()
         yield
 
     @contextmanager
     def without_edits(self) -> Iterator[None]:
-        """Run the present token without its edits, in a timeline that is thrown away. Ends standing nowhere."""
+        """Run the current token without its edits, in a timeline that is thrown away. No run is active afterwards."""
         require(self._debuggee, Capability.FORK)
         branch, token = self._run.branches.current, self._run.place.token
         edits = branch.edits
@@ -102,7 +104,7 @@ class BranchControl:
             self._debuggee.timeline = branch.timeline
 
     def look_into(self, branch: Branch, token: int, look: Callable[[StageEvent], bool]) -> None:
-        """Run a token of any branch again, asking `look` at every stage, and come back here."""
+        """Rerun a token of any branch, calling `look` at every stage until it returns True, and come back here."""
         here, place = self._run.branches.current, self._run.place
         self._leave_branch()
         self._run.branches.current, self._debuggee.timeline = branch, branch.timeline
@@ -114,7 +116,7 @@ class BranchControl:
             self._replay.return_to(place)
 
     def values_in(self, branch: Branch, token: int, addresses: Collection[str]) -> dict[str, Tensor]:
-        """Copies of what some stages were worth in another branch while `token` was produced. Comes back here."""
+        """Copies of some stages' main tensors in another branch at `token`, by address. Comes back here."""
         found: dict[str, Tensor] = {}
 
         def look(event: StageEvent) -> bool:
@@ -127,7 +129,7 @@ class BranchControl:
         return found
 
     def switch(self, branch: Branch) -> Stop:
-        """Go to where a branch was left."""
+        """Switch to a branch, at the place where it was left."""
         if branch is self._run.branches.current:
             return self._run.stop
         self._leave_branch()
@@ -136,13 +138,13 @@ class BranchControl:
         return self._replay.return_to(branch.place)
 
     def adopt(self, branches: Iterable[Branch], current: Branch) -> None:
-        """Have these branches instead of what there is; `Replay.begin_again` must follow."""
+        """Replace all branches by these; `Replay.begin_again` must follow."""
         self._run.cursor.close()
         self._run.branches.put_back(branches, current)
         self._debuggee.timeline = current.timeline
 
     def rows(self) -> tuple[BranchRow, ...]:
-        """Every branch below its parent. The current one's tokens end where the run stands."""
+        """Every branch, each after its parent. The current one's tokens end at the current stop."""
         rows = []
         for branch, depth in self._run.branches.tree():
             current = branch is self._run.branches.current
@@ -156,7 +158,7 @@ class BranchControl:
         return tuple(rows)
 
     def _forked(self, token: int) -> Timeline:
-        """A timeline that parts at `token`, whose own choice stays what the user made it."""
+        """A timeline that forks at `token` and keeps the override of that token, if any."""
         old = self._debuggee.timeline
         timeline = old.fork(token)
         if token in old.overrides:
@@ -167,6 +169,6 @@ class BranchControl:
         self._run.branches.current.place = self._run.place
         event, ids = self._run.event, self._debuggee.timeline.ids
         if event.chosen is not None and event.token == len(ids):
-            # Chosen, and shown, though the run has not gone on from it.
+            # Chosen and shown, though the run has not continued from it.
             ids.append(event.chosen)
         self._run.cursor.close()

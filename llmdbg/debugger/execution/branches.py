@@ -1,4 +1,4 @@
-"""Branches: timelines that share a beginning, and where each was left."""
+"""Branches: timelines that share their first tokens, and where each was left."""
 
 from __future__ import annotations
 
@@ -20,44 +20,61 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Branch:
-    """One timeline. `fork` is the first generated token that is its own, `why` what made it part from its parent.
-
-    `place` is where the session stood when it was left; `probabilities` how likely each chosen token was held to be,
-    `fingerprints` a hash of the bits of each stage that was stopped at.
-    """
+    """One timeline, with what is known about it."""
 
     number: int
+    """Its number, from 1."""
     name: str
+    """Its name, unique in the session."""
     parent: Branch | None
+    """The branch it forked from; None for the first."""
     fork: int
+    """The first generated token of its own, counted from 0."""
     why: str
+    """What made it fork, such as `force " is"`; empty for the first."""
     timeline: Timeline
+    """Its tokens, and the debuggee's state for going back to them."""
     place: TimelinePosition = BEGINNING
+    """Where the run stood when the branch was left."""
     trace: ExecutionTrace = field(default_factory=ExecutionTrace)
+    """The order in which its stages ran."""
     probabilities: dict[int, Tensor | float] = field(default_factory=dict)
+    """The model's own probability of each chosen token, by generated token; a scalar tensor until it is first read."""
     edits: Edits = field(default_factory=Edits)
+    """Its edits."""
     fingerprints: dict[TimelinePosition, Tensor] = field(default_factory=dict)
+    """A hash of the bits (int64, on the device) of the output of each stage where the run stopped."""
 
     def forget_from(self, token: int) -> None:
-        """What comes from `token` on may be other than it was."""
+        """Drop fingerprints and probabilities from `token` on, which may change."""
         self.fingerprints = {place: mark for place, mark in self.fingerprints.items() if place.token < token}
         self.probabilities = {at: prob for at, prob in self.probabilities.items() if at < token}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class BranchRow(Displayed):
-    """A branch as front ends see it. `depth` is how many forks lie above it, `ids` and `text` its own tokens."""
+    """A branch as front ends see it."""
 
     number: int
+    """Its number, from 1."""
     name: str
+    """Its name."""
     parent: int | None
+    """The number of the branch it forked from; None for the first."""
     depth: int
+    """How many forks lie above it."""
     fork: int
+    """The first generated token of its own, counted from 0."""
     why: str
+    """What made it fork; empty for the first."""
     current: bool
+    """Whether the run is on it."""
     place: TimelinePosition
+    """Where the run stands in it, or stood when it was left."""
     ids: tuple[int, ...]
+    """The ids of its own tokens, from `fork` on."""
     text: str
+    """Those ids, decoded."""
 
 
 class Branches:
@@ -72,7 +89,7 @@ class Branches:
         return iter(self._all)
 
     def fork(self, timeline: Timeline, token: int, why: str, name: str | None = None) -> Branch:
-        """Add a branch that parts from the current one at `token`, and go on with it. Raises CommandError."""
+        """Fork the current branch at `token` and make the new one current. Raises CommandError for a taken name."""
         number = max(each.number for each in self._all) + 1
         taken = {each.name for each in self._all}
         name = name or next(free for n in itertools.count(number) if (free := f"b{n}") not in taken)
@@ -88,11 +105,11 @@ class Branches:
         return self.current
 
     def put_back(self, branches: Iterable[Branch], current: Branch) -> None:
-        """Have these branches and no others."""
+        """Replace all branches by these."""
         self._all, self.current = list(branches), current
 
     def find(self, word: str) -> Branch:
-        """The branch a name or number stands for. Raises CommandError."""
+        """Find a branch by name or number. Raises CommandError."""
         for each in self._all:
             if word in (each.name, str(each.number)):
                 return each
@@ -100,23 +117,23 @@ class Branches:
         raise CommandError(f"there is no branch {word!r} (there are: {names})")
 
     def refuse_taken(self, name: str | None) -> None:
-        """Raise CommandError for a name that a branch has."""
+        """Raise CommandError if a branch has this name."""
         if any(each.name == name for each in self._all):
             raise CommandError(f"there is a branch {name!r} already: `switch {name}` goes there")
 
     def drop(self, branch: Branch, back_to: Branch) -> None:
-        """Forget a branch that came to nothing."""
+        """Remove a branch whose run failed, and make `back_to` current."""
         self._all.remove(branch)
         self.current = back_to
 
     def tree(self) -> list[tuple[Branch, int]]:
-        """Every branch below its parent, with its depth."""
+        """Every branch with its depth, each after its parent."""
         children: dict[int | None, list[Branch]] = {}
         for each in self._all:
             children.setdefault(None if each.parent is None else each.parent.number, []).append(each)
         rows: list[tuple[Branch, int]] = []
         waiting = [(each, 0) for each in reversed(children.get(None, []))]
-        # Not recursive: branches may be nested as deep as someone likes.
+        # Not recursive: branches may be nested arbitrarily deep.
         while waiting:
             branch, depth = waiting.pop()
             rows.append((branch, depth))

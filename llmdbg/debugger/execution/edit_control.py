@@ -1,7 +1,7 @@
 """Making, switching and undoing edits.
 
-An edit holds from the present token on. Where the present branch has gone no further, it goes on in that branch; where
-it has, what lies ahead came about without the edit, and a new branch begins.
+An edit applies from the current token on. If the current branch already has later tokens, they were produced without
+the edit, so the edit goes into a new branch; otherwise into the current one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class EditControl:
-    """Changes the edits of the branch a run is on, and stands at the same place again."""
+    """Changes the edits of the current branch, and returns to the same place."""
 
     def __init__(self, replay: Replay, branching: BranchControl) -> None:
         self._replay = replay
@@ -33,7 +33,7 @@ class EditControl:
         self._debuggee = replay.run.debuggee
 
     def make(self, line: str) -> Stop:
-        """Make an edit. Raises AddressError, EditError or CommandError, and nothing has changed then."""
+        """Make an edit. Raises AddressError, EditError or CommandError, having changed nothing."""
         require(self._debuggee, Capability.EDIT)
         token = self._run.place.token
         context = EditContext(
@@ -51,7 +51,7 @@ class EditControl:
         return self._with_other_edits(token, draft.text, lambda: self._run.edits.add(draft, token))
 
     def switch(self, number: int | None, *, enabled: bool) -> Stop:
-        """Switch one edit, or all, on or off, and go back to the first token they hold at. Raises CommandError."""
+        """Enable or disable one edit, or all, and go back to the first token they apply to. Raises CommandError."""
         chosen = [each for each in self._run.edits.list() if number in (None, each.number)]
         if not chosen:
             numbers = ", ".join(str(each.number) for each in self._run.edits.list()) or "none"
@@ -59,13 +59,13 @@ class EditControl:
         word = "on" if enabled else "off"
         why = f"edits {word}" + (f" {number}" if number else "")
         since = min(each.since for each in chosen)
-        sleeping = [each for each in chosen if isinstance(each.change, DormantEdit)]
-        if enabled and sleeping:
-            return self._wake(sleeping)
+        dormant = [each for each in chosen if isinstance(each.change, DormantEdit)]
+        if enabled and dormant:
+            return self._wake(dormant)
         return self._back_to(since, why, chosen, lambda: self._run.edits.enable(number, enabled=enabled))
 
     def _wake(self, edits: list[Edit]) -> Stop:
-        """Make an edit of a saved session again, where it was made: as if the user typed the line there."""
+        """Make a dormant edit where it was first made, as if the user typed its line there."""
         if len(edits) > 1:
             raise CommandError("some of these run your own Python: switch them on one by one, with `edits on N`")
         [edit] = edits
@@ -81,7 +81,7 @@ class EditControl:
         return stop
 
     def undo(self) -> Stop:
-        """Take the newest edit back, and go back to where it was made. Raises CommandError when there is none."""
+        """Undo the newest edit, and go back to where it was made. Raises CommandError if there is none."""
         edits = self._run.edits.list()
         if not edits:
             raise CommandError("there is no edit to undo: `switch` goes to another branch, where a token was forced")
@@ -89,11 +89,11 @@ class EditControl:
         return self._back_to(newest.since, f"undo {newest.text}", [newest], self._removing())
 
     def _removing(self) -> Callable[[], object]:
-        # The branch that runs when it is called: by then it may be a new one, with a list of its own.
+        # Looked up when it is called: by then the current branch may be a new one, with its own list.
         return lambda: self._run.edits.remove_last()  # noqa: PLW0108
 
     def _with_other_edits(self, since: int, why: str, change: Callable[[], object]) -> Stop:
-        """Run the present token again with other edits; with the old ones where that fails."""
+        """Rerun the current token with changed edits; restore the old edits if that fails."""
         place = self._run.place
         old = self._run.edits.copy()
         self._branching.part(since, why)
@@ -116,12 +116,12 @@ class EditControl:
         return self._replay.return_to_any(since, stages)
 
     def _values_in(self, name: str, line: str, token: int) -> StageValues:
-        """The values that the stages of a `patch` line had in another branch, while `token` was produced."""
+        """The values of a `patch` line's stages in another branch at `token`."""
         branch = self._run.branches.find(name)
         if branch is self._run.branches.current:
             raise CommandError("patch takes a value from another branch: `branch` lists them")
         if token > len(branch.timeline.ids):
-            raise CommandError(f"branch {name} has not come to token {token}")
+            raise CommandError(f"branch {name} has not reached token {token}")
         address = line.strip().partition(" ")[2].partition(" from ")[0]
         stages = self._run.stages.addresses.resolve(address).addresses
         values = self._branching.values_in(branch, token, stages)

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class EventCursor:
-    """Walks through the stage events of a debuggee; there is one run of it at a time.
+    """Steps through the stage events of a debuggee, one run at a time.
 
-    `event` is the newest one, with its live tensors; it is valid until the next. `failed` says that the forward has
-    failed or ended early, so that the debuggee stands nowhere.
+    `failed` is True after the forward has failed or ended early: there is no current event then.
     """
 
     event: StageEvent
+    """The newest event, with its live tensors; valid until the next."""
 
     def __init__(self, debuggee: Debuggee) -> None:
         self._debuggee = debuggee
@@ -28,13 +28,13 @@ class EventCursor:
         self.failed = False
 
     def begin(self, token: int = 0) -> None:
-        """Close the run that is under way, and prepare one from `token`'s forward. It runs at `advance`."""
+        """Close the active run, and prepare one from `token`'s forward. It starts at `advance`."""
         self.close()
         self.failed = False
         self._events = self._debuggee.events(token)
 
     def advance(self) -> StageEvent:
-        """Run to the next suspension. Raises LlmdbgError where the debuggee fails, CommandError where it has ended."""
+        """Run to the next suspension. Raises LlmdbgError if the debuggee fails, CommandError if it has ended."""
         assert self._events is not None
         try:
             self.event = next(self._events)
@@ -43,15 +43,17 @@ class EventCursor:
             raise
         except StopIteration:
             self.failed = True
-            raise CommandError("the run ended before it came there: go back with `goto`, or `run` it again") from None
+            raise CommandError(
+                "the run ended before reaching that place: go back with `goto`, or `run` it again"
+            ) from None
         return self.event
 
     def close(self) -> None:
-        """End the run, if one is under way: the debuggee is as it was before it."""
+        """End the active run, if any: the debuggee is restored to what it was before."""
         if self._events is not None:
             self._events.close()
 
     def refuse_if_failed(self) -> None:
-        """Raise CommandError after a forward that failed."""
+        """Raise CommandError if the forward has failed."""
         if self.failed:
             raise CommandError("the forward failed: go back with `reverse-step`, or `run` it again")

@@ -1,4 +1,4 @@
-"""The focus: the token position whose vector is described."""
+"""The focus: the token position whose vector panes and answers describe."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 
 
 class Focus:
-    """Which position of the sequence is looked at; `position` None follows the newest one."""
+    """The position of the sequence in focus; `position` None follows the newest one."""
 
     def __init__(self, prompt_length: int) -> None:
         self.position: int | None = None
         self._prompt_length = prompt_length
 
     def forward_positions(self, token: int) -> tuple[int, int]:
-        """The first position that `token`'s forward runs over, and how many."""
+        """The first position that `token`'s forward covers, and how many it covers."""
         return (0, self._prompt_length) if token == 0 else (self._prompt_length + token - 1, 1)
 
     def position_at(self, token: int) -> int:
-        """The position that is described while `token` is produced: the focus, if its forward runs over that."""
+        """The position to describe while `token` is produced: the focus if its forward covers it, else the last."""
         first, length = self.forward_positions(token)
         inside = self.position is not None and first <= self.position < first + length
         return self.position if inside and self.position is not None else first + length - 1
 
     def vector(self, event: StageEvent) -> Tensor | None:
-        """A copy of the vector (width,) at the focus of an event's tensor, None where it has none."""
+        """A copy of the vector (width,) at the focus of an event's main tensor, None if it has none."""
         tensor = main_tensor(event.output)
         return None if tensor is None else self.vector_of(event, tensor)
 
     def vector_of(self, event: StageEvent, tensor: Tensor) -> Tensor | None:
-        """The same of any tensor a stage worked with."""
+        """The same for any tensor of the stage. None if it is not floating-point or has no dimension over positions."""
         if not tensor.is_floating_point():
             return None
         axis, position = focus_in(event, tensor, self._prompt_length, self.position)

@@ -1,6 +1,6 @@
-"""Running tokens again: to stand at an earlier place, or to look at what is not there any more.
+"""Rerunning tokens: to go back to an earlier place, or to read tensors that are gone.
 
-The debuggee restores what was before a token's forward, and that forward runs to the place, bitwise the same.
+The debuggee restores its state before a token's forward, and the forward runs again to the place, bitwise the same.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
 
 
 class Replay:
-    """Runs tokens of a run's current branch again. Every method raises CommandError for a debuggee that cannot."""
+    """Reruns tokens of the current branch. Every method raises CommandError for a debuggee that cannot go back."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
 
     def begin_again(self) -> Stop:
-        """Stand at the beginning of the current branch, whose tokens may be known and not have been run."""
+        """Go to the start of the current branch, whose tokens may be known without having been run."""
         return self.return_to(BEGINNING)
 
     def return_to(self, place: TimelinePosition, hit: Hit | None = None) -> Stop:
-        """Go to a place of the timeline by running its token again; `hit` is what would have stopped there."""
+        """Go to a place of the timeline by rerunning its token; `hit` is the breakpoint hit to report as the cause."""
         if place == BEGINNING:
             return self._return(place.token, lambda _: True, hit)
         return self._return(place.token, lambda event: self.run.trace.place(event) == place, hit)
 
     def return_to_any(self, token: int, addresses: Collection[str]) -> Stop:
-        """Go to the first of some stages that runs while `token` is produced, or else to the token's `sample`."""
+        """Go to the first of these stages that runs while `token` is produced, or else to the token's `sample`."""
         return self._return(token, lambda event: event.stage.address in addresses)
 
     def run_token(
         self, token: int, look: Callable[[StageEvent], bool], watched: Collection[str] | None = None
     ) -> StageEvent:
-        """Run `token` again from its beginning, asking `look` at every stage, up to where it says True, or to `sample`.
+        """Rerun `token` from its first stage, calling `look` at every stage until it returns True, or to `sample`.
 
-        The run then stands there. No breakpoint stops it and no listener is called. Given `watched`, `look` is only
-        sure to be asked at those stages. Raises CommandError for a token that has not been reached yet.
+        The run stays there. No breakpoint stops it and no listener is called. With `watched`, `look` is only sure to be
+        called at those stages. Raises CommandError for a token that has not been reached yet.
         """
         run, debuggee = self.run, self.run.debuggee
         require(debuggee, Capability.GO_BACK)
@@ -80,9 +80,9 @@ class Replay:
         return event
 
     def recorded(self, request: RecordRequest) -> dict[str, Any]:
-        """What `request.take` gave at each of its stages that has run for the present token, by address, in order.
+        """What `request.take` returned at each of its stages that has run for the current token, by address, in order.
 
-        Runs the token again up to where the run stands, unless all of it has been kept.
+        Reruns the token up to the current stop, unless the record is already complete.
         """
         recorder, token = self.run.recorder, self.run.event.token
         if not recorder.expect(request, token):
@@ -90,9 +90,9 @@ class Replay:
         return recorder.found(request, token)
 
     def record_again(self) -> None:
-        """Run the present token again to where the run stands, for what is to be recorded, and stand there as before.
+        """Rerun the current token up to the current stop, to record what was requested.
 
-        Raises CommandError where the forward has failed.
+        Raises CommandError if the forward has failed.
         """
         run = self.run
         run.cursor.refuse_if_failed()
@@ -106,9 +106,9 @@ class Replay:
             run.stop = replace(run.stop, differs=True)
 
     def look_through(self, look: Callable[[StageEvent], None], watched: Collection[str] | None = None) -> None:
-        """Run the present token whole, showing `look` every stage or those of `watched`, and stand there as before.
+        """Run the whole current token, calling `look` at every stage or those of `watched`, and return to this stop.
 
-        The token is not taken: whatever it was followed by stays. Raises CommandError where the forward has failed.
+        The token is not committed: later tokens stay. Raises CommandError if the forward has failed.
         """
 
         def look_on(event: StageEvent) -> bool:
@@ -120,9 +120,9 @@ class Replay:
 
     @contextmanager
     def elsewhere(self) -> Iterator[None]:
-        """Run anything of this branch meanwhile, and stand here as before at the end of it.
+        """Run anything of this branch inside the `with` block, and return to this stop afterwards.
 
-        No run is under way when it begins. Raises CommandError where the forward has failed.
+        No run is active when the block starts. Raises CommandError if the forward has failed.
         """
         run = self.run
         require(run.debuggee, Capability.GO_BACK)
@@ -136,13 +136,13 @@ class Replay:
             run.cause = cause
             run.stop, run.end = replace(stop, differs=run.stop.differs or stop.differs), end
 
-    def _return(self, token: int, there: Callable[[StageEvent], bool], hit: Hit | None = None) -> Stop:
-        self.run_token(token, there)
+    def _return(self, token: int, is_there: Callable[[StageEvent], bool], hit: Hit | None = None) -> Stop:
+        self.run_token(token, is_there)
         self.run.cause = STEPPED if hit is None else caused_by(hit)
         return self.run.stand()
 
     def _arm_to_look(self, token: int, decide: Callable[[StageEvent], bool], watched: Collection[str] | None) -> None:
-        """Arm some stages, what is recorded and the token's end, or every stage."""
+        """Arm every stage, or if `watched` is given those, the recorded ones and the token's `sample`."""
         run = self.run
         every = frozenset(stage.address for stage in (*run.debuggee.anatomy.stages, ANY_PROCESSOR))
         some = frozenset((*(watched or ()), *run.recorder.addresses(token), SAMPLE.address))

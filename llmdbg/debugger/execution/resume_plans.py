@@ -1,7 +1,7 @@
-"""Ways of going on: each says at which stages a run might stop next, and whether it does.
+"""Ways to resume: each says at which stages a run may stop next.
 
-A stage is reached when it has run. `into` therefore goes to the next module that completes, however deep; `over` to
-the next one that is no deeper than here; `out` to the end of what encloses this stage.
+A stage is reached when it has run. So `into` goes to the next module that completes, at any depth; `over` to the next
+one no deeper than this; `out` to the end of what encloses this stage.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ResumePlan:
-    """Stop at the `count`-th stage of `stages` (at generated token `token`, if given).
-
-    Breakpoints stop it earlier, after `passes` of their hits have been let through; `regardless` of them, none does.
-    """
+    """Where to stop next."""
 
     stages: frozenset[str]
+    """The addresses of the stages to stop at."""
     count: int = 1
+    """Stop when one of them is reached for the `count`-th time."""
     token: int | None = None
+    """The generated token to stop at, counted from 0; None for any."""
     passes: int = 0
+    """How many breakpoint hits to pass before one stops the run."""
     regardless: bool = False
+    """Whether to pass all breakpoints."""
     phase: Phase | None = None
+    """The phase to stop in; None for any."""
 
     def reaches(self, event: StageEvent) -> bool:
         """Whether an event is one of the stages."""
@@ -42,7 +45,7 @@ class ResumePlan:
 
 
 def into(stages: Iterable[Stage], _here: Stage) -> ResumePlan:
-    """To the next stage, however deep."""
+    """To the next stage, at any depth."""
     return _where(stages, lambda _: True)
 
 
@@ -65,7 +68,7 @@ def out(stages: Iterable[Stage], here: Stage) -> ResumePlan:
 
 
 def token(count: int = 1) -> ResumePlan:
-    """To where the next token is chosen."""
+    """To the `count`-th next choice of a token."""
     return ResumePlan(frozenset((SAMPLE.address,)), count)
 
 
@@ -75,7 +78,7 @@ def until(target: Target) -> ResumePlan:
 
 
 def until_regardless(target: Target) -> ResumePlan:
-    """To the next stage `target` names, whatever breakpoints lie between."""
+    """To the next stage `target` names, past all breakpoints."""
     return ResumePlan(target.addresses, 1, target.token, regardless=True, phase=target.phase)
 
 

@@ -1,7 +1,7 @@
-"""Going back: to the stage before, the token before, the last breakpoint, or any place of the timeline.
+"""Going back: to the previous stage, token or breakpoint hit, or to any place of the timeline.
 
-To go back is to run again: the engine restores what was before a token's forward, and the forward runs to the place.
-Everything is watched on the way, so that the next step back knows what comes before.
+Going back is rerunning: the debuggee restores its state before a token's forward, and the forward runs again to the
+place. Every stage is watched on the way, so that the next step back knows which one came before.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 
 def reverse_step(replay: Replay, count: int = 1) -> Stop:
-    """Back to the stage before, however deep."""
+    """Back to the previous stage, at any depth."""
     return _back(replay, count, lambda _: True)
 
 
 def reverse_next(replay: Replay, count: int = 1) -> Stop:
-    """Back to the stage before that is no deeper than this one."""
+    """Back to the previous stage that is no deeper than this one."""
     depth = replay.run.stop.stage.depth
     return _back(replay, count, lambda stage: stage.depth <= depth)
 
 
 def reverse_token(replay: Replay, count: int = 1) -> Stop:
-    """Back to where the token before was chosen; before the first one, to `tokenize`."""
+    """Back to where the previous token was chosen; from the first one, to `tokenize`."""
     here = _not_at_the_beginning(replay)
     return replay.return_to(last_of(here.token - count) if here.token >= count else BEGINNING)
 
 
 def reverse_continue(replay: Replay, count: int = 1) -> Stop:
-    """Back to the last place where a breakpoint would have stopped (the `count`-th last), or to the beginning."""
+    """Back to the `count`-th last place where a breakpoint would have stopped, or to the start."""
     place = _not_at_the_beginning(replay)
     for token in range(place.token, -1, -1):
         hits = _hits(replay, token, place)
@@ -54,7 +54,7 @@ def reverse_continue(replay: Replay, count: int = 1) -> Stop:
 
 
 def goto(replay: Replay, target: Target) -> Stop:
-    """To a stage of any token, past or to come. Raises CommandError, standing where it stood, where it never ran."""
+    """To a stage of any past or future token. Raises CommandError, without having moved, if it never ran."""
     here = replay.run.place
     if BEGINNING.address in target.addresses and not target.token:
         return replay.return_to(BEGINNING)
@@ -72,7 +72,7 @@ def goto(replay: Replay, target: Target) -> Stop:
 
 
 def _token_of(target: Target, here: int) -> int:
-    """The token a target means, nearest to the present one."""
+    """The token a target means: the nearest to the current one that fits its phase."""
     if target.token is not None:
         return target.token
     if target.phase is None:
@@ -107,7 +107,7 @@ def _before(replay: Replay, place: TimelinePosition) -> TimelinePosition:
 
 
 def _hits(replay: Replay, token: int, before: TimelinePosition) -> list[tuple[TimelinePosition, Hit]] | None:
-    """Where breakpoints would have stopped while `token` was produced, before a place. None when interrupted."""
+    """Where breakpoints would have stopped at `token`, before a place, in order. None if interrupted."""
     if not replay.run.breakpoints.may_hit(token):
         return []
     found: list[tuple[TimelinePosition, Hit]] = []
@@ -132,5 +132,5 @@ def _hits(replay: Replay, token: int, before: TimelinePosition) -> list[tuple[Ti
 
 def _not_at_the_beginning(replay: Replay) -> TimelinePosition:
     if replay.run.place == BEGINNING:
-        raise CommandError("this is where the run begins: nothing comes before `tokenize`")
+        raise CommandError("this is the start of the run: nothing comes before `tokenize`")
     return replay.run.place

@@ -1,6 +1,6 @@
-"""One run that stands still, and going on from there.
+"""One suspended run, and resuming it.
 
-Going back is in `replay.py`, going from branch to branch in `branch_control.py`.
+Going back is in `replay.py`, moving between branches in `branch_control.py`.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ OnTrace = Callable[[Stop], None]
 
 
 class Run:
-    """Steps one debuggee. `restart` begins it; it then stands at its first event.
+    """Steps one debuggee. `restart` runs it to its first event.
 
-    `stop` is where it stands and `cause` why; `end` is set once the last token has been chosen. Listeners are called
-    inside the run: `on_token(generated, row)` with every token as it is chosen, `on_layer(done, layers)` with how far
-    a prefill has come, and `on_trace(stop)` with what tracepoints log.
+    `stop` is the current stop and `cause` its cause; `end` is set once the last token has been chosen. Listeners are
+    called inside the run: `on_token(generated, row)` with every token as it is chosen, `on_layer(done, layers)` with
+    the progress of a prefill, and `on_trace(stop)` with what tracepoints log.
     """
 
     stop: Stop
@@ -74,7 +74,7 @@ class Run:
         self._transcript = Transcript(debuggee)
 
     def restart(self) -> Stop:
-        """Begin from the prompt, with one branch and nothing remembered. Breakpoints stay."""
+        """Start from the prompt, with one branch and empty memories. Breakpoints stay."""
         self.branches = Branches(self.debuggee.timeline)
         self.end, self.cause = None, STEPPED
         self.breakpoints.forget()
@@ -85,12 +85,12 @@ class Run:
 
     @property
     def event(self) -> StageEvent:
-        """The event it stands at, with its live tensors; valid until the run goes on."""
+        """The current event, with its live tensors; valid until the run resumes."""
         return self.cursor.event
 
     @property
     def trace(self) -> ExecutionTrace:
-        """In which order the stages of the current branch ran."""
+        """The order in which the current branch's stages ran."""
         return self.branches.current.trace
 
     @property
@@ -100,11 +100,11 @@ class Run:
 
     @property
     def place(self) -> TimelinePosition:
-        """Where on the timeline it stands."""
+        """The current position on the timeline."""
         return BEGINNING if self.event.stage.kind is StageKind.TOKENIZE else self.trace.place(self.event)
 
     def go(self, plan: ResumePlan) -> Stop:
-        """Go on as `plan` says; return where the run stopped. Raises CommandError when it is over."""
+        """Resume as `plan` says; return where the run stopped. Raises CommandError if the generation is over."""
         if self.end is not None:
             raise CommandError("the generation is over: go back with `reverse-step`, or `run` it again")
         self.cursor.refuse_if_failed()
@@ -116,7 +116,7 @@ class Run:
         return self.stand()
 
     def stand(self) -> Stop:
-        """Describe where the run now stands, and notice what comes out differently from before."""
+        """Describe the current event as the new stop, and mark it if its bits differ from an earlier run."""
         event = self.event
         self.trace.stopped()
         if event.ended_by is not None:
@@ -129,12 +129,12 @@ class Run:
         return self.stop
 
     def look(self) -> Stop:
-        """Describe the present stop again, after the focus has moved."""
+        """Describe the current stop again, after the focus has moved."""
         self.stop = self._describer.describe(self.event, self.cause)
         return self.stop
 
     def differs_from_before(self) -> bool:
-        """Whether this place was stopped at before, with other bits. Keeps a hash of what is there now."""
+        """Whether the run stopped at this place before with other bits. Keeps a hash of the current ones."""
         tensor, marks = main_tensor(self.event.output), self.branches.current.fingerprints
         if tensor is None or tensor.is_complex() or tensor.is_quantized:
             return False
@@ -144,17 +144,17 @@ class Run:
         return before is not None and bool(now != before)
 
     def prime(self, point: Breakpoint) -> None:
-        """Let a new breakpoint that compares know what is here, as it would had it been there before."""
+        """Show the current event to a new breakpoint that compares, as if it had been set before."""
         if point.compares and self.event.stage.kind is not StageKind.TOKENIZE:
             self.breakpoints.remember(self.event, only=point)
 
     def interrupt(self) -> None:
-        """Stop at the next stage, and run no more commands of a breakpoint. Safe from any thread."""
+        """Stop at the next stage, and run no further commands of breakpoints. Safe from any thread."""
         self.interrupted = True
         self.debuggee.stops.interrupt()
 
     def close(self) -> End:
-        """End the run: no hook is left. Returns how the generation ended, or was left."""
+        """End the run and remove every hook. Returns how the generation ended, or where it was abandoned."""
         ids = self.generated_ids()
         self.cursor.close()
         if self.end is None:
@@ -162,7 +162,7 @@ class Run:
         return self.end
 
     def generated_ids(self) -> tuple[int, ...]:
-        """The generated ids so far, with the one just chosen when standing at `sample`."""
+        """The generated ids so far, including at `sample` the one just chosen."""
         return self._transcript.generated_ids(self.stop, self.end)
 
     def tokens(self) -> tuple[TokenRow, ...]:
@@ -170,14 +170,14 @@ class Run:
         return self._transcript.rows(self.generated_ids())
 
     def probabilities(self) -> tuple[float | None, ...]:
-        """How likely the model itself, before any logits processor, held each generated token to be.
+        """The model's own probability of each generated token, from the logits before any processor.
 
-        None for a token whose choice nobody watched. One copy to the host for all that are new.
+        None for a token whose choice was not observed. One copy to the host for all that are new.
         """
         return self.probabilities_of(range(len(self.generated_ids())))
 
     def probabilities_of(self, tokens: Iterable[int | None]) -> tuple[float | None, ...]:
-        """The same for some of the generated tokens, the one being chosen included."""
+        """The same for some of the generated tokens, counted from 0; the one being chosen may be among them."""
         return probabilities_of(self.branches.current.probabilities, tokens)
 
     def _arm(self, plan: ResumePlan) -> None:
@@ -189,9 +189,9 @@ class Run:
         self._arm_for_token(self.event.token, armed, self._decider(plan))
 
     def _arm_for_token(self, token: int, armed: frozenset[str], decide: Callable[[StageEvent], bool]) -> None:
-        """Arm what is needed while `token` is produced: what is recorded, and the layers a prefill reports.
+        """Arm what is needed while `token` is produced, with recorded stages and the layers a prefill reports.
 
-        Both may end with the token, and only there may hooks change: no module is running.
+        Both may stop with the token. Hooks may change only at its end, when no module is running.
         """
         prefill = self.on_layer is not None and token == 0 and not self.event.trail
         layers = frozenset(stage.address for stage in self.debuggee.anatomy.layers()) if prefill else frozenset()
@@ -215,7 +215,7 @@ class Run:
         stops.arm(armed | layers | recorded | {SAMPLE.address}, decide_here)
 
     def _decider(self, plan: ResumePlan) -> Callable[[StageEvent], bool]:
-        """What is asked at each armed stage. It runs inside the forward."""
+        """The handler of each armed stage. It runs inside the forward."""
         left, passes = plan.count, plan.passes
 
         def decide(event: StageEvent) -> bool:
@@ -240,7 +240,7 @@ class Run:
         return decide
 
     def _hit_by(self, event: StageEvent) -> Hit | None:
-        """What stops the run at an event, if anything does. Tracepoints are reported in passing."""
+        """The hit that stops the run at an event, if any. Reports tracepoints in passing."""
         stopping = None
         for hit in self.breakpoints.hit(event):
             if hit.stops:

@@ -1,4 +1,4 @@
-"""Every stage of one run: the model's own, and the logits processors of its sampling."""
+"""Every stage of one run: the model's own, and its logits processors."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class StageList:
 
     @property
     def addresses(self) -> AddressBook:
-        """Every stage by the names a person may type."""
+        """Looks up stages by what the user types."""
         processors = self._debuggee.processors
         if self._book is None or self._book[0] != processors:
             self._book = (processors, AddressBook(self._debuggee.anatomy, processors))
         return self._book[1]
 
     def all(self) -> tuple[Stage, ...]:
-        """Every stage; the logits processors stand where they act, before `sample`."""
+        """Every stage in order, with the logits processors before `sample`."""
         *others, last = self._debuggee.anatomy.stages
         return (*others, *self._debuggee.processors, last)
 

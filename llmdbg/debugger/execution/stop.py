@@ -1,4 +1,4 @@
-"""A stop as front ends see it: plain frozen values, no tensor."""
+"""A stop as front ends see it: frozen values, no tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Reason(StrEnum):
-    """Why the engine stands still."""
+    """Why the run stopped."""
 
     STEP = "step"
     BREAKPOINT = "breakpoint"
@@ -28,26 +28,32 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Stop(Displayed):
-    """The engine stands still after `stage`, while producing generated token `token`.
-
-    `breakpoint` is the number of the one that was hit, if any. `ms` is what the stage itself took in milliseconds.
-    `ended_by` is `eos` (a stop string included), `length` or `context` when this is the last stage of the generation.
-    `values` are what a tracepoint logged, or a watch's value `before` and `now`. `differs` says that a token that was
-    run again did not come out bitwise as it had before.
-    """
+    """The run is suspended after a stage."""
 
     reason: Reason
+    """Why it stopped."""
     breakpoint: int | None
+    """The number of the breakpoint, tracepoint or watch that was hit; None if none was."""
     token: int
+    """The generated token being produced, counted from 0; the prefill produces token 0."""
     phase: Phase
+    """Prefill or decode."""
     stage: Stage
+    """The stage that has just run."""
     tensor: Statistics | None
+    """Statistics of its output; None if that holds no tensor."""
     candidates: Candidates | None
+    """The likeliest next tokens; None before the logits."""
     chosen: ChosenToken | None
+    """The token that was chosen; None before `sample`."""
     ms: float | None
+    """Milliseconds that the stage took, without time spent suspended; None if not measured."""
     ended_by: str | None
+    """`eos` (a stop string included), `length` or `context` at the last stage of the generation, else None."""
     values: tuple[tuple[str, QuantityValue], ...] = ()
+    """Name and value of what a tracepoint logged, or a watch's `before` and `now`."""
     differs: bool = False
+    """Whether a token that was run again did not come out bitwise the same."""
 
     def __repr__(self) -> str:
         number = "" if self.breakpoint is None else f" {self.breakpoint}"
@@ -63,12 +69,16 @@ class Stop(Displayed):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class End(Displayed):
-    """A generation is over: why, and what it produced (special tokens are left out of the text)."""
+    """A generation is over."""
 
     stopped_by: str
+    """`eos` (a stop string included), `length` (the end of the context included) or `quit`."""
     ids: tuple[int, ...]
+    """The generated ids."""
     text: str
+    """Those ids decoded, without special tokens."""
     at_context_end: bool = False
+    """Whether it ended because the model's context is full."""
 
     def __repr__(self) -> str:
         return f"<End {self.stopped_by}, {counted(len(self.ids), 'token')}: {short(self.text)}>"
@@ -76,14 +86,20 @@ class End(Displayed):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TokenRow(Displayed):
-    """One token of the sequence. `generated` counts from 0 for generated tokens and is None in the prompt."""
+    """One token of the sequence."""
 
     index: int
+    """Its position in the sequence, from 0."""
     id: int
+    """Its id in the vocabulary."""
     piece: str
+    """The tokenizer's own spelling of it."""
     text: str
+    """Its text."""
     special: bool
+    """Whether it is a special token."""
     generated: int | None
+    """Its number among the generated tokens, from 0; None in the prompt."""
 
     def __repr__(self) -> str:
         generated = "" if self.generated is None else f", generated {self.generated}"

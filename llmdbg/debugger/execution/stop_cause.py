@@ -1,4 +1,4 @@
-"""Why a run stands still."""
+"""Why a run stopped."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class StopCause:
 
     reason: Reason
     breakpoint: int | None = None
-    """The number of the breakpoint that was hit, None where none was."""
+    """The number of the breakpoint that was hit; None if none was."""
     values: tuple[tuple[str, QuantityValue], ...] = ()
-    """What a tracepoint logged, or a watch's value `before` and `now`."""
+    """Name and value of what a tracepoint logged, or a watch's `before` and `now`."""
 
 
 STEPPED = StopCause(Reason.STEP)

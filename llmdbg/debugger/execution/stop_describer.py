@@ -1,4 +1,4 @@
-"""From a live stage event to a stop: frozen values, one copy to the host."""
+"""Turns a live stage event into a stop: frozen values, with one copy to the host."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StopDescriber:
         self._top = top
 
     def describe(self, event: StageEvent, cause: StopCause, *, differs: bool = False) -> Stop:
-        """The stop at an event. `differs` says that what was run again did not come out bitwise as before."""
+        """The stop at an event. `differs` marks one that did not come out bitwise the same when it was run again."""
         trail = [(stage.address, scores) for stage, scores in event.trail]
         chosen_ids = event.output if event.stage.kind is StageKind.SAMPLE else None
         text_of = self._debuggee.vocabulary.text

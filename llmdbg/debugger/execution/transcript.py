@@ -1,4 +1,4 @@
-"""The sequence so far: prompt and generated tokens, and how likely the model held each of those to be."""
+"""The sequence so far: prompt and generated tokens, and the model's own probability of each generated one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Transcript:
-    """Tells the tokens of the branch that runs."""
+    """The tokens of the current branch as rows."""
 
     def __init__(self, debuggee: Debuggee) -> None:
         self._debuggee = debuggee
@@ -36,7 +36,7 @@ class Transcript:
         return self.row(self._prompt_length + token, id, token)
 
     def generated_ids(self, stop: Stop, end: End | None) -> tuple[int, ...]:
-        """The generated ids so far, with the one just chosen when standing at `sample`."""
+        """The generated ids so far, including at `sample` the one just chosen."""
         generated = self._debuggee.generated
         if end is not None:
             return end.ids
@@ -55,7 +55,7 @@ class Transcript:
 
 
 def note_probability(branches: Branches, event: StageEvent) -> None:
-    """Keep on the device how likely the model itself held a token that was chosen."""
+    """Keep, on the device, the model's own probability of a token that has been chosen."""
     if event.chosen is not None and event.trail:
         _, logits = event.trail[0]
         branches.current.probabilities[event.token] = torch.softmax(logits[0], dim=-1)[event.chosen]
@@ -64,9 +64,9 @@ def note_probability(branches: Branches, event: StageEvent) -> None:
 def probabilities_of(
     probabilities: dict[int, Tensor | float], tokens: Iterable[int | None]
 ) -> tuple[float | None, ...]:
-    """How likely the model itself, before any logits processor, held some generated tokens to be.
+    """The model's own probability of some generated tokens, from the logits before any processor.
 
-    None for a token whose choice nobody watched. Values still on the device are replaced in place: one copy for all.
+    None for a token whose choice was not observed. Values still on the device are replaced in place: one copy for all.
     """
     fresh = {token: prob for token, prob in probabilities.items() if not isinstance(prob, float)}
     if fresh:

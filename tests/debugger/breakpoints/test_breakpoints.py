@@ -248,7 +248,7 @@ def test_breakpoints_in_one_phase():
     assert here(session) == "1@0"
     run(session, "until 1@decode")
     assert here(session) == "0@1"
-    with pytest.raises(CommandError, match="give no phase"):
+    with pytest.raises(CommandError, match="leave out the phase"):
         run(session, "zero 1@decode")
 
 

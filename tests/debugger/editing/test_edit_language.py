@@ -91,7 +91,7 @@ def test_positions_as_a_person_types_them(text, positions):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("", "an edit begins with zero, scale, ablate, patch or edit, not ''"),
+        ("", "an edit starts with zero, scale, ablate, patch or edit, not ''"),
         ("zer 12", "not 'zer'"),
         ("zero", "zero needs an address: zero ADDRESS [at POSITIONS]"),
         ("zero at 3", "zero needs an address"),
@@ -102,14 +102,14 @@ def test_positions_as_a_person_types_them(text, positions):
         ("zero 0 at 3 at 4", "not '3at4'"),
         ("zero tokenize", "change the prompt instead"),
         ("zero sample", "`force TOKEN` and `ban TOKEN`"),
-        ("zero 0@1", "0@1 is over, at token 2"),
+        ("zero 0@1", "0@1 is over: this is token 2"),
         ("scale 0", "scale needs an address and a number: scale ADDRESS FACTOR [at POSITIONS]"),
         ("scale 0 twice", "as in `scale 12 0.5`, not by 'twice'"),
         ("scale 0 nan", "not by 'nan'"),
         ("scale 0 1e999", "not by '1e999'"),
         ("ablate 0", "ablate needs an address and heads=…"),
         ("ablate heads=1", "ablate needs an address"),
-        ("ablate 0 heads=", "heads= takes numbers of heads, as in heads=3,5-7, or all, not ''"),
+        ("ablate 0 heads=", "heads= takes head numbers, as in heads=3,5-7, or all, not ''"),
         ("ablate 0 heads=1,-2", "not '1,-2'"),
         ("ablate 0 heads=2-4", "there is no head 4: those of 0.self_attn are 0 to 3"),
         ("ablate 0 heads=0-999999999", "there is no head 999999999"),
@@ -142,27 +142,27 @@ def test_a_branch_that_never_came_there_is_refused():
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("out *", "this is no Python: invalid syntax"),
-        ("out[0", "this is no Python: '[' was never closed"),
+        ("out *", "this is not valid Python: invalid syntax"),
+        ("out[0", "this is not valid Python: '[' was never closed"),
         ("nobody", "NameError: name 'nobody' is not defined"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("exit()", "SystemExit"),
         ("out[0, 99] = 1", "IndexError: index 99 is out of bounds"),
         ("out @ out", "RuntimeError"),
-        ("3", "the expression gives int, not an ordinary tensor, as in `edit out * 2`"),
+        ("3", "the expression returns int, not an ordinary tensor, as in `edit out * 2`"),
         ("del out", "`out` becomes NoneType"),
         ("out = 3", "`out` becomes int"),
         ("out.to_sparse()", "not an ordinary tensor"),
-        ("out[:, :, :12]", "the edit makes float32[1, 12, 12] of float32[1, 12, 32]"),
+        ("out[:, :, :12]", "the edit turns float32[1, 12, 32] into float32[1, 12, 12]"),
         (
             "out.bfloat16()",
-            "the edit makes bfloat16[1, 12, 32] of float32[1, 12, 32]: shape, dtype and device must stay",
+            "the edit turns float32[1, 12, 32] into bfloat16[1, 12, 32]: shape, dtype and device must stay",
         ),
-        ("out.to('meta')", "the edit makes float32[1, 12, 32] on meta of float32[1, 12, 32] on cpu"),
-        ("\0", "this is no Python"),
-        ("(" * 400, "this is no Python"),
-        ("\ud800", "this is no Python"),
-        ("out = " + "-" * 100_000 + "1", "this is no Python"),
+        ("out.to('meta')", "the edit turns float32[1, 12, 32] on cpu into float32[1, 12, 32] on meta"),
+        ("\0", "this is not valid Python"),
+        ("(" * 400, "this is not valid Python"),
+        ("\ud800", "this is not valid Python"),
+        ("out = " + "-" * 100_000 + "1", "this is not valid Python"),
         ("@5 nobody", "NameError"),
     ],
 )
@@ -196,7 +196,7 @@ def test_python_at_stages_that_nothing_can_change_is_refused():
 def test_every_edit_is_tried_where_the_run_stands():
     bench = Bench()
     indices = visit_of(torch.ones(1, 12, 4, dtype=torch.int64))
-    with pytest.raises(EditError, match=r"the edit makes float32\[1, 12, 4\] of int64\[1, 12, 4\]"):
+    with pytest.raises(EditError, match=r"the edit turns int64\[1, 12, 4\] into float32\[1, 12, 4\]"):
         bench.read("scale 1 2", event=indices)
     bench.read("scale 0 2", event=indices)
     bench.read("scale 1@3 2", event=indices)

@@ -161,7 +161,7 @@ def test_going_back_from_the_end_and_on_again():
 def test_nothing_comes_before_the_beginning():
     session = started()
     for line in ("rs", "rn", "rt", "rc"):
-        with pytest.raises(CommandError, match="begins"):
+        with pytest.raises(CommandError, match="start of the run"):
             run(session, line)
     run(session, "step 2")
     run(session, "rs 99")
