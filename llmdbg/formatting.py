@@ -20,10 +20,9 @@ def percent(share: float, decimals: int = 1) -> str:
     """`41.2%`, with a fixed number of decimals, for tables. A share too small for them is `<0.1%`, never `0.0%`."""
     if math.isnan(share):
         return "NaN"
-    smallest = 10.0**-decimals
-    if 0 < 100 * share < smallest / 2:
-        return f"<{smallest:.{decimals}f}%"
-    return f"{100 * share:.{decimals}f}%"
+    text = f"{100 * share:.{decimals}f}%"
+    # Asked of the text: what rounds to even may write nothing where a comparison with half a digit would not.
+    return text if share <= 0 or float(text.rstrip("%")) else f"<{10.0**-decimals:.{decimals}f}%"
 
 
 def percent_in_prose(share: float) -> str:
