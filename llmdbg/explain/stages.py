@@ -8,7 +8,7 @@ from llmdbg.explain import input_text, layer_text, sampling_text
 from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.facts import ModuleRole
 from llmdbg.explain.glossary import terms_in
-from llmdbg.formatting import counted, percent, quote
+from llmdbg.formatting import counted, milliseconds, percent, quote
 from llmdbg.models.stages import Stage, StageKind
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def title_of(facts: StageFacts) -> str:
 
 def _engineer(facts: StageFacts) -> Iterator[str]:
     if facts.shape is not None:
-        timed = "" if facts.ms is None else f", {facts.ms:.2f} ms"
+        timed = "" if facts.ms is None else f", {milliseconds(facts.ms, 2)}"
         yield f"output {list(facts.shape)} {facts.model.dtype if facts.dtype is None else facts.dtype}{timed}"
     yield from input_text.engineer_input(facts)
     if facts.stage.kind in (StageKind.LAYER, StageKind.MODULE, StageKind.NORM):
