@@ -146,7 +146,10 @@ def stop_lines(stop: Stop) -> list[str]:
 def whole_stop_blocks(stop: Stop) -> list[Block]:
     """Everything a stop holds: why the run stands there, the stage and its tensor, and what may come next."""
     number = "" if stop.breakpoint is None else f" {stop.breakpoint}"
-    found: list[Block] = [*stop_lines(stop), f"{stop.reason}{number}{f' ({stop.ended_by})' if stop.ended_by else ''}"]
+    found: list[Block] = [
+        *stop_lines(stop),
+        f"reason: {stop.reason}{number}{f' ({stop.ended_by})' if stop.ended_by else ''}",
+    ]
     if stop.values:
         found.append(value_words(stop.values))
     if stop.differs:
