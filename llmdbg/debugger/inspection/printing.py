@@ -32,7 +32,7 @@ def printed(inspector: Inspector, source: str) -> str:
     try:
         with torch.no_grad(), torch.random.fork_rng([], enabled=True):
             text = repr(eval(compile(source, "<print>", "eval"), names))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split()) or "no message"
         raise CommandError(f"print {source[:60]}: {type(error).__name__}: {reason[:300]}") from error
     return text if len(text) <= _MOST else f"{text[:_MOST]}…"
