@@ -16,7 +16,7 @@ import platformdirs
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.input.preferences import load_preferences
-from llmdbg.frontends.tui.terminal.terminal import look
+from llmdbg.frontends.tui.terminal.look import look
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import DEMO_MODEL, ModelSpec
 from screenshots.clock import ticking

@@ -103,9 +103,9 @@ def _write(text: str) -> None:
 
 def examine() -> DoctorReport:
     """Collect the report."""
-    from llmdbg.frontends.tui.input.keys import bound, takes_keys, typed_key
+    from llmdbg.frontends.tui.input.key_names import bound, takes_keys, typed_key
     from llmdbg.frontends.tui.input.preferences import load_preferences
-    from llmdbg.frontends.tui.terminal.terminal import environment_as_started, look, theme_for
+    from llmdbg.frontends.tui.terminal.look import environment_as_started, look, theme_for
 
     preferences = load_preferences(actions=(actions := _actions()))
     keyed, key_problems = bound(actions, preferences.keys)

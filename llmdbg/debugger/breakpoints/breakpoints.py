@@ -25,7 +25,7 @@ from llmdbg.probes.quantities import QuantityValue
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.addresses import Target
-    from llmdbg.debugger.breakpoints.expressions import Expression
+    from llmdbg.debugger.breakpoints.expression_syntax import Expression
     from llmdbg.debugger.breakpoints.triggers import Trigger
 
 _MOST_REMEMBERED = 4096  # tokens

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
-from llmdbg.debugger.breakpoints.expressions import (
+from llmdbg.debugger.breakpoints.expression_syntax import (
     ARITHMETIC,
     COMPARISONS,
     NO_TRUTH,

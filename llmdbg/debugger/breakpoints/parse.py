@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.breakpoints.addresses import StageGroup, Target
 from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
 from llmdbg.debugger.breakpoints.conditions import needs_lens, parse_condition, why_unknown
-from llmdbg.debugger.breakpoints.expressions import Expression, parse_expression, parse_expressions
+from llmdbg.debugger.breakpoints.expression_syntax import Expression, parse_expression, parse_expressions
 from llmdbg.debugger.breakpoints.triggers import Trigger, ready_made
 from llmdbg.debugger.quoting import pieces
 from llmdbg.errors import CommandError, ConditionError

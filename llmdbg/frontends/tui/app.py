@@ -23,7 +23,7 @@ from llmdbg.frontends.log import LogBook
 from llmdbg.frontends.tui.clipboard_export import copied, saved_screen
 from llmdbg.frontends.tui.input.actions import action_named, keyed_actions, perform
 from llmdbg.frontends.tui.input.history import History, history_path
-from llmdbg.frontends.tui.input.keys import bound
+from llmdbg.frontends.tui.input.key_names import bound
 from llmdbg.frontends.tui.input.preferences import THEMES as THEME_WORDS
 from llmdbg.frontends.tui.input.preferences import Preferences
 from llmdbg.frontends.tui.input.prompt import CommandLine
@@ -33,7 +33,7 @@ from llmdbg.frontends.tui.layout import NARROW, TALL, WIDE, arrangement, for_sto
 from llmdbg.frontends.tui.painting import arrange, composed, paint
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.state.screen_state import ScreenState, Typing, View
-from llmdbg.frontends.tui.terminal.terminal import TerminalLook, theme_for
+from llmdbg.frontends.tui.terminal.look import TerminalLook, theme_for
 from llmdbg.frontends.tui.terminal.themes import THEMES, VARIABLE_DEFAULTS, line_filters
 from llmdbg.frontends.tui.widgets.row_pane import RowPane
 from llmdbg.frontends.tui.worker.engine_thread import EngineThread

@@ -13,7 +13,7 @@ from llmdbg.frontends.tui.input.actions import keyed_actions
 from llmdbg.frontends.tui.input.preferences import load_preferences
 from llmdbg.frontends.tui.terminal.capture import Capture
 from llmdbg.frontends.tui.terminal.hangup import ending_with
-from llmdbg.frontends.tui.terminal.terminal import (
+from llmdbg.frontends.tui.terminal.look import (
     environment_as_started,
     look,
     may_ask_for_background,

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llmdbg.debugger.breakpoints.conditions import evaluate, parse_condition, why_unknown
-from llmdbg.debugger.breakpoints.expressions import MOST_CHARACTERS, parse_expression
+from llmdbg.debugger.breakpoints.expression_syntax import MOST_CHARACTERS, parse_expression
 from llmdbg.debugger.breakpoints.parse import check_answerable
 from llmdbg.errors import ConditionError
 from llmdbg.models.stages import StageKind

@@ -8,7 +8,7 @@ from llmdbg.debugger.breakpoints import metrics
 from llmdbg.debugger.breakpoints.addresses import AddressBook, StageGroup
 from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
 from llmdbg.debugger.breakpoints.conditions import parse_condition
-from llmdbg.debugger.breakpoints.expressions import parse_expressions
+from llmdbg.debugger.breakpoints.expression_syntax import parse_expressions
 from llmdbg.debugger.breakpoints.parse import BreakpointSpec, parse_break, parse_saved, parse_trace, parse_watch
 from llmdbg.errors import AddressError, ConditionError, LlmdbgError
 from llmdbg.models.anatomy import dissect

@@ -12,7 +12,7 @@ from typing import Any
 from llmdbg.formatting import did_you_mean, listed
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.input.actions import ACTIONS, Action
-from llmdbg.frontends.tui.input.keys import takes_keys, textual_key, typed_key
+from llmdbg.frontends.tui.input.key_names import takes_keys, textual_key, typed_key
 
 THEMES = ("auto", "dark", "light", "terminal", "mono")
 COLORS = ("auto", "truecolor", "256", "16", "none")

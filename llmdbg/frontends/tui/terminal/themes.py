@@ -21,7 +21,7 @@ from textual.theme import Theme
 from llmdbg.frontends.tui.terminal.glyphs import ascii_of
 
 if TYPE_CHECKING:
-    from llmdbg.frontends.tui.terminal.terminal import TerminalLook
+    from llmdbg.frontends.tui.terminal.look import TerminalLook
 
 # Textual's own names: foreground, background, surface (bars), panel (frames), primary (bars in panes), accent (here).
 # The other names are only in colors.tcss: `raised` lies behind a selected row and every other token.

@@ -7,7 +7,7 @@ import pytest
 from textual.keys import _character_to_key
 
 from llmdbg.frontends.tui.input.actions import ACTIONS, Action
-from llmdbg.frontends.tui.input.keys import bound, takes_keys, textual_key, typed_key
+from llmdbg.frontends.tui.input.key_names import bound, takes_keys, textual_key, typed_key
 from llmdbg.frontends.tui.input.preferences import (
     DEFAULT_TOML,
     Layout,

@@ -11,7 +11,7 @@ from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.generation.generation import Generation
 from llmdbg.formatting import byte_count
 from llmdbg.frontends.tui.input.actions import shown_key
-from llmdbg.frontends.tui.input.keys import textual_key, typed_key
+from llmdbg.frontends.tui.input.key_names import textual_key, typed_key
 from llmdbg.frontends.tui.panes import pane_named
 from llmdbg.frontends.tui.worker.seen_stages import SeenStages
 from tests.frontends.tui.states import state_at

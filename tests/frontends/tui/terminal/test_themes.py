@@ -15,7 +15,7 @@ from textual.widgets import Input
 
 from llmdbg.frontends.tui.input.preferences import Preferences
 from llmdbg.frontends.tui.terminal import themes
-from llmdbg.frontends.tui.terminal.terminal import look, textual_environment, theme_for
+from llmdbg.frontends.tui.terminal.look import look, textual_environment, theme_for
 from llmdbg.frontends.tui.widgets.row_pane import Header, RowPane
 from llmdbg.frontends.tui.widgets.rows import STYLES, row
 from tests.terminal import Terminal

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmdbg.debugger.breakpoints.conditions import evaluate, parse_condition
-from llmdbg.debugger.breakpoints.expressions import MOST_CHARACTERS, Kind, parse_expression, parse_expressions
+from llmdbg.debugger.breakpoints.expression_syntax import MOST_CHARACTERS, Kind, parse_expression, parse_expressions
 from llmdbg.errors import CommandError, ConditionError
 from llmdbg.probes.quantities import NAMES, OF_TOKEN, TEXTS, QuantityValue
 from tests.debugger import expression_texts

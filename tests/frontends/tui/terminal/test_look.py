@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from llmdbg.frontends.tui.input.preferences import Preferences
-from llmdbg.frontends.tui.terminal.terminal import look, textual_environment, theme_for
+from llmdbg.frontends.tui.terminal.look import look, textual_environment, theme_for
 
 UTF8 = {"LANG": "en_US.UTF-8"}
 
@@ -119,7 +119,7 @@ def test_the_theme_is_what_was_asked_for_or_what_comes_nearest(environ, theme, n
 def test_textual_reads_the_settings_when_it_is_imported():
     program = (
         "import json, os\n"
-        "from llmdbg.frontends.tui.terminal.terminal import *\n"
+        "from llmdbg.frontends.tui.terminal.look import *\n"
         "from llmdbg.frontends.tui.input.preferences import Preferences\n"
         "import sys; assert not any(name.startswith('textual') for name in sys.modules)\n"
         "os.environ.update(textual_environment(look(os.environ, Preferences())))\n"
@@ -143,7 +143,7 @@ def test_every_colour_system_is_one_that_rich_knows(term):
 def test_a_locale_that_python_made_up_is_not_believed(locale, unicode):
     program = (
         "import os\n"
-        "from llmdbg.frontends.tui.terminal.terminal import *\n"
+        "from llmdbg.frontends.tui.terminal.look import *\n"
         "from llmdbg.frontends.tui.input.preferences import Preferences\n"
         "print(os.environ.get('LC_CTYPE'), look(environment_as_started(), Preferences()).unicode)\n"
     )
