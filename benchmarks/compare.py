@@ -28,7 +28,7 @@ from benchmarks.screen import (
     command,
     first_frame_seconds,
     fresh_environment,
-    line_before,
+    lines_before,
     press,
     ready,
     started,
@@ -127,7 +127,7 @@ class Steps:
 
     def milliseconds(self) -> float:
         """The latency of the next one."""
-        if line := line_before(len(self.sizes), self._phase):
+        for line in lines_before(len(self.sizes), self._phase):
             command(self._seen, line)
         milliseconds, size = press(self._seen, self._key)
         self.sizes.append(size)

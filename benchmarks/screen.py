@@ -60,7 +60,7 @@ BARE, BYTES = "× bare Textual", "bytes"
 HEADLESS, RATE = "× the same in a program", "bytes a second"
 SHORT = "× the same after a short prompt"
 
-_QUIET = 0.08
+_QUIET = 0.12
 """Seconds without a byte after which a key's work is taken to be over."""
 
 _MOST_SECONDS = 20
@@ -170,8 +170,8 @@ def press(program: Terminal, key: str, quiet: float = _QUIET) -> tuple[float, in
     program.send(key)
     while len(program.received) == before:
         program.read(quiet)
-        if time.perf_counter() - begun > _MOST_SECONDS:
-            raise RuntimeError(f"{key!r} changed nothing on the screen")
+        if program.process.poll() is not None or time.perf_counter() - begun > _MOST_SECONDS:
+            raise RuntimeError(f"{key!r} changed nothing on the screen (exit code {program.process.poll()})")
     return (program.last_byte - begun) * 1e3, len(program.received) - before
 
 
@@ -180,19 +180,19 @@ def command(program: Terminal, line: str) -> None:
     press(program, f":{line}\r", 0.5)
 
 
-def line_before(step: int, phase: str) -> str:
-    """The command that brings a program to where steps of a phase begin, empty while they go on."""
+def lines_before(step: int, phase: str) -> tuple[str, ...]:
+    """The commands that bring a program to where steps of a phase begin, none while they go on."""
     if phase == "decode":
-        return "until sample@2" if step == 0 else ""
+        return ("goto embed@0", "until sample@2") if step == 0 else ()
     # There is only one prefill: its layers are gone through again.
-    return "goto embed@0" if step % 20 == 0 else ""
+    return ("goto embed@0",) if step % 20 == 0 else ()
 
 
 def steps(program: Terminal, bare: Terminal, key: str, phase: str, count: int) -> Figure:
     """So many steps of a phase, between keys of the bare program."""
     times, sizes, ratios = [], [], []
     for step in range(count):
-        if line := line_before(step, phase):
+        for line in lines_before(step, phase):
             command(program, line)
         milliseconds, size = press(program, key)
         times.append(milliseconds)
