@@ -18,8 +18,8 @@ from llmdbg.models.attentions import attentions
 from llmdbg.models.stages import StageKind
 
 _QUOTED = re.compile(r'"((?:[^"]|"(?=[^ .,;:?)]))*)"')
-_NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
-_SAYINGS = {"100", "0", "1"}
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?%?")
+_SAYINGS = {"100%", "0", "1"}
 """`add up to 100%`, `counted from 0`, `below 1`: what is said of every run."""
 
 
@@ -35,10 +35,11 @@ def words_of(text: str) -> list[str]:
 
 def check(session: Debugger, explanation: Explanation) -> None:
     """Assert that every number and every word of the plain text is one of this run's."""
-    values, words = set(_told(_numbers(session))), set(_words(session))
+    values, shares, words = set(_written(_numbers(session))), set(_percentages(_numbers(session))), set(_words(session))
     for paragraph in explanation.plain:
-        for number in numbers_of(paragraph):
-            known = number in values or number.replace(",", "") in values or number in _SAYINGS
+        for number in numbers_of(_READ.sub("", paragraph)):  # those are checked in pairs
+            plain = number.replace(",", "")
+            known = plain in (shares if number.endswith("%") else values) or number in _SAYINGS
             assert known, (number, paragraph)
         for word in words_of(paragraph):
             assert word in words, (word, paragraph)
@@ -56,11 +57,11 @@ def _check_pairs(session: Debugger, paragraph: str) -> None:
     ]
     for word, percent in _SAID.findall(paragraph):
         likely = [float(each[id]) for each in probs for id in each.topk(3).indices if _text(session, id) == word]
-        assert any(percent in set(_told([prob])) for prob in likely), (word, percent, paragraph)
+        assert any(f"{percent}%" in set(_percentages([prob])) for prob in likely), (word, percent, paragraph)
     for word, position, percent in _READ.findall(paragraph):
         assert session.run.tokens()[int(position)].text == word, paragraph
         share = [*_of_attention(session)][int(position)]
-        assert percent in set(_told([share])), (position, percent, paragraph)
+        assert f"{percent}%" in set(_percentages([share])), (position, percent, paragraph)
 
 
 def _text(session: Debugger, id: torch.Tensor) -> str:
@@ -72,24 +73,24 @@ def _lens_probs_here(session: Debugger) -> Iterator[torch.Tensor]:
         yield from _lens_probs(session)
 
 
-def _told(values: Iterable[float]) -> Iterator[str]:
+def _written(values: Iterable[float]) -> Iterator[str]:
     """Every way in which the texts may write these values."""
     for value in values:
-        whole = float(value).is_integer()
-        yield f"{value:.3g}"
-        yield f"{value:g}"
-        yield f"{value:.2f}"
-        yield f"{value:.1f}"
-        yield f"{value:.0f}"
-        if whole:
+        yield from (f"{value:.3g}", f"{value:g}", f"{value:.2f}", f"{value:.1f}")
+        if float(value).is_integer():
             yield str(int(value))
-        for percent in (100 * value,):
-            yield f"{percent:.0f}"
-            yield f"{percent:.1f}"
-            if 0 < percent < 0.1:
-                yield "0.1"
-            if 99 < percent < 100:
-                yield "99.9"
+
+
+def _percentages(values: Iterable[float]) -> Iterator[str]:
+    """Every way in which the texts may write these shares."""
+    for value in values:
+        if value > 1 and float(value).is_integer():
+            continue  # a count
+        yield from (f"{100 * value:.0f}%", f"{100 * value:.1f}%")
+        if 0 < value < 0.001:
+            yield "0.1%"
+        if 0.99 < value < 1:
+            yield "99.9%"
 
 
 def _numbers(session: Debugger) -> Iterator[float]:
@@ -109,8 +110,8 @@ def _numbers(session: Debugger) -> Iterator[float]:
     )
     loading = session.inspector.loaded.loading
     yield from () if loading is None else (loading.seconds,)
-    length = len(prompt.ids) + event.token
-    yield from range(length)
+    yield session.inspector.focus_position()
+    yield from () if event.stage.layer is None else (event.stage.layer,)
     for name in ("num_attention_heads", "num_key_value_heads", "num_local_experts", "num_experts_per_tok"):
         value = getattr(config, name, None)
         yield from (value,) if isinstance(value, int) else ()

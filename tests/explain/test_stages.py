@@ -109,14 +109,14 @@ def test_the_checker_finds_a_number_and_a_word_that_are_not_this_runs() -> None:
     do(session, "goto sample")
     explanation = explain_here(session.inspector)
     check(session, explanation)
-    for wrong in ("It had 12.34%.", 'It was "nonsense".'):
+    for wrong in ("It had 12.34%.", "It had 64%.", "It is at position 3.", "It is layer 7.", 'It was "nonsense".'):
         changed = type(explanation)(explanation.title, (wrong,), (), (), explanation.facts)
         with pytest.raises(AssertionError):
             check(session, changed)
 
 
 def test_numbers_and_words_are_found_in_texts() -> None:
-    assert numbers_of('from "a 9" at 3 (4.5%), 12,345 tokens') == ["3", "4.5", "12,345"]
+    assert numbers_of('from "a 9" at 3 (4.5%), 12,345 tokens') == ["3", "4.5%", "12,345"]
     assert words_of('"a" and " b".') == ["a", " b"]
 
 
