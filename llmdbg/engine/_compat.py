@@ -40,7 +40,7 @@ function_modes: Callable[[], int] = torch._C._len_torch_function_stack
 
 def take_mode_stacks() -> tuple[list[Any], list[Any]]:
     """Pop every active dispatch and function mode; each list runs from the innermost outwards."""
-    dispatch = [torch._C._pop_torch_dispatch_stack() for _ in range(dispatch_modes())]
+    dispatch = [torch._C._pop_torch_dispatch_stack(None) for _ in range(dispatch_modes())]
     function = [torch._C._pop_torch_function_stack() for _ in range(function_modes())]
     return dispatch, function
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 _CHUNK = 256
-_PIECE = 1 << 22  # numbers that are widened at a time: 16 MiB of float32
+PIECE = 1 << 22
+"""Numbers that are widened at a time: 16 MiB of float32."""
 
 
 @dataclass(slots=True)
@@ -170,13 +171,13 @@ def _pieces(tensor: Tensor) -> Iterator[Tensor]:
 
     A tensor that is not contiguous is made contiguous piece by piece, never as a whole.
     """
-    if tensor.numel() <= _PIECE:
+    if tensor.numel() <= PIECE:
         yield tensor
     elif tensor.is_contiguous() and tensor.dim() > 2:
         yield from _pieces(tensor.view(-1, tensor.shape[-1]))
     elif tensor.dim() > 1 and len(tensor) == 1:
         yield from _pieces(tensor[0])
     else:
-        rows = max(1, _PIECE // (tensor.numel() // len(tensor)))
+        rows = max(1, PIECE // (tensor.numel() // len(tensor)))
         for first in range(0, len(tensor), rows):
             yield from _pieces(tensor[first : first + rows])

@@ -25,7 +25,8 @@ PlainNumber = complex | float | int | bool
 
 _FIRST = 4
 _KINDS = ("nan", "inf", "negative_inf")
-_MOST_OUTLIERS, _MOST_DIMENSIONS = 16, 1 << 20
+MOST_DIMENSIONS = 1 << 20
+_MOST_OUTLIERS = 16
 _OUTLIER, _TIMES_THE_MEDIAN = 6.0, 20.0
 OUTLIER_RULE = "largest magnitude of a dimension at least 6 and at least 20 times the median over dimensions"
 """6 is the threshold of Dettmers et al. 2022, "LLM.int8()", section 3; the median excludes what is large all over."""
@@ -119,7 +120,7 @@ def summary(tensor: Tensor, axes: Axes | None = None, *, largest: int = 8) -> Va
     if not tensor.numel():
         return ValueSummary(0)
     axes = whole(tensor.shape) if axes is None else axes
-    by_dimension = tensor.is_floating_point() and tensor.dim() > 0 and tensor.shape[-1] <= _MOST_DIMENSIONS
+    by_dimension = tensor.is_floating_point() and tensor.dim() > 0 and tensor.shape[-1] <= MOST_DIMENSIONS
     found = _summarised(chunks(tensor.detach(), careful=False, columns=by_dimension), axes, largest)
     if found is None:
         found = _summarised(chunks(tensor.detach(), careful=True, columns=by_dimension), axes, largest)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -18,7 +17,7 @@ from llmdbg.errors import GenerationError
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.attentions import KernelCall, attentions
 from tests.attention_kernels import opaque_kernel, registered
-from tests.engine.runs import GREEDY, PROMPT, generation
+from tests.engine.runs import GREEDY, PROMPT, generation, hooks_on
 from tests.tiny import tiny_model
 
 
@@ -32,10 +31,6 @@ def _nothing_stays_behind():
     yield
     assert _functions() == before
     assert function_modes() == 0
-
-
-def _hooks(model: nn.Module) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
 def _engine(model: PreTrainedModel) -> Generation:
@@ -71,7 +66,7 @@ def test_logits_are_bitwise_the_same(name: str) -> None:
     assert heard == silent
     assert not any(nothing)
     assert all(calls)
-    assert _hooks(model) == 0
+    assert hooks_on(model) == 0
 
 
 def test_sdpa_is_heard_by_its_arguments() -> None:
@@ -120,7 +115,7 @@ def test_a_forward_that_fails_inside_an_attention_leaves_nothing(attn: str) -> N
     with pytest.raises(GenerationError, match="as if"):
         next(stages)
     handle.remove()
-    assert _hooks(model) == 0
+    assert hooks_on(model) == 0
 
 
 def test_an_attention_whose_failure_the_model_catches_leaves_nothing() -> None:
@@ -132,7 +127,7 @@ def test_an_attention_whose_failure_the_model_catches_leaves_nothing() -> None:
     assert function_modes() == 0
     assert listening.calls("0.self_attn") == ()
     listening.forget()
-    assert _hooks(model) == 0
+    assert hooks_on(model) == 0
 
 
 def test_a_run_that_is_given_up_inside_an_attention_leaves_nothing() -> None:
@@ -145,7 +140,7 @@ def test_a_run_that_is_given_up_inside_an_attention_leaves_nothing() -> None:
     assert next(stages).stage.address == "0.self_attn.o_proj"
     assert function_modes() == 0, "a suspended forward keeps its modes to itself"
     stages.close()
-    assert _hooks(model) == 0
+    assert hooks_on(model) == 0
 
 
 def test_listening_may_end_while_the_attention_runs() -> None:
@@ -164,7 +159,7 @@ def test_listening_may_end_while_the_attention_runs() -> None:
     assert second.stage.address == "1.self_attn"
     assert len(second.kernel_calls) == 1
     stages.close()
-    assert _hooks(model) == 0
+    assert hooks_on(model) == 0
 
 
 def test_another_models_attention_is_not_heard() -> None:

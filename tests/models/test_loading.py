@@ -53,9 +53,10 @@ def test_dtype_and_attention(tiny_folder, dtype, attn):
     assert loaded.model.dtype is getattr(torch, dtype)
 
 
-def test_the_private_name_attention_is_read_by_is_still_there(tiny_folder):
-    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_folder, attn_implementation="eager")
-    assert model.config._attn_implementation == attention_of(model) == "eager"
+@pytest.mark.parametrize("attn", ["sdpa", "eager"])
+def test_the_attention_of_a_model_loaded_elsewhere_is_known(tiny_folder, attn):
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_folder, attn_implementation=attn)
+    assert attention_of(model) == attn
 
 
 def test_random_weights_need_only_the_configuration(tmp_path):

@@ -124,7 +124,7 @@ def test_outlier_dimensions():
 
 @pytest.mark.parametrize("view", ["whole", "transposed", "every other", "narrowed"])
 def test_a_tensor_of_several_pieces(monkeypatch, view):
-    monkeypatch.setattr("llmdbg.probes.chunks._PIECE", 1000)
+    monkeypatch.setattr("llmdbg.probes.chunks.PIECE", 1000)
     tensor = made("float32", 6, 41, 77)
     views = {"whole": tensor, "transposed": tensor.transpose(0, 2), "every other": tensor[::2, :, 1::3]}
     tensor = {**views, "narrowed": tensor[:, 3:9]}[view]

@@ -129,8 +129,8 @@ def test_full_of_one_kind_with_one_of_another(filler: float, rest: float, at: in
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.int16], ids=str)
 @pytest.mark.parametrize("piece", [64, 300, 1 << 22])
 def test_however_it_lies_in_memory(view, dtype, piece, monkeypatch) -> None:
-    monkeypatch.setattr(llmdbg.probes.chunks, "_PIECE", piece)
-    monkeypatch.setattr(llmdbg.probes.values, "_MOST_DIMENSIONS", piece)
+    monkeypatch.setattr(llmdbg.probes.chunks, "PIECE", piece)
+    monkeypatch.setattr(llmdbg.probes.values, "MOST_DIMENSIONS", piece)
     tensor = view(made((3, 40, 31), dtype))
     check(tensor, summary(tensor, largest=300), most=300)
     assert window(tensor, 5, 9) == tuple(one_by_one(tensor).values())[5:14]

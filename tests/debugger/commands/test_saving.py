@@ -12,8 +12,6 @@ from safetensors.torch import load_file
 
 from llmdbg.debugger.commands import Quit
 from llmdbg.debugger.debugger import Debugger
-from llmdbg.debugger.inspection import tensor_files
-from llmdbg.engine.stage_event import StageEvent
 from llmdbg.errors import AddressError, CommandError, LlmdbgError
 from llmdbg.frontends.answers import answer_lines
 from llmdbg.frontends.batch.checks import check_addresses, parse_commands
@@ -147,9 +145,8 @@ def test_nothing_has_run_at_the_beginning_but_the_prompt_is_there(tmp_path: Path
 def _written(output: Any, tmp_path: Path) -> dict[str, torch.Tensor]:
     session = tiny_session()
     do(session, "goto 0")
-    event = session.run.event
-    given = StageEvent(event.stage, event.phase, event.token, output)
-    tensor_files._write(tmp_path / "x.safetensors", tensor_files._copies(given), {})
+    session.run.event.output = output
+    do(session, f"save tensor 0 {tmp_path}/x.safetensors")
     return load_file(tmp_path / "x.safetensors")
 
 

@@ -34,7 +34,7 @@ def started(name="llama", how=GREEDY):
 def state(session):
     """Everything a place is: the tensor, the cache, the random streams, the tokens."""
     tensor = main_tensor(session.run.event.output)
-    cache = session.debuggee.timeline._live
+    cache = session.debuggee.cache
     layers = [] if cache is None or not hasattr(cache, "layers") else cache.layers
     held = [value for layer in layers for value in flat(vars(layer))]
     return (

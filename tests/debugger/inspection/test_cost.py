@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -20,6 +23,7 @@ from llmdbg.errors import CommandError
 from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.frontends.answers.cost import added_line
 from llmdbg.frontends.export import export
+from tests.engine.runs import hooks_on
 from tests.sessions import do, tiny_session
 from tests.tiny import tiny_model
 
@@ -123,9 +127,7 @@ def test_the_models_own_time_is_taken_with_no_hook_and_nothing_armed(monkeypatch
         arm(stops, addresses, *handler)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        model = session.inspector.model
-        count = sum(len(each._forward_hooks) + len(each._forward_pre_hooks) for each in model.modules())
-        hooks.append((armed[-1], count))
+        hooks.append((armed[-1], hooks_on(session.inspector.model)))
         return original(*args, **kwargs)
 
     original = session.inspector.model.forward
@@ -179,12 +181,16 @@ def test_tied_weights_are_counted_once() -> None:
 
 
 def test_a_slow_prefill_is_run_once_for_each_depth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LONG_MS", 0.0)
-    monkeypatch.setattr(module, "_SECONDS", 0.0)
-    monkeypatch.setattr(module, "_MOST_MS_FOR_THE_OTHER_PHASE", 0.0)
     runs: list[int] = []
-    measured = timed_runs.run_to_choice
-    monkeypatch.setattr(module, "run_to_choice", lambda *args, **more: (runs.append(1), measured(*args, **more))[1])
+
+    def slow(*args: Any, **more: Any) -> timed_runs.TimedRun:
+        runs.append(1)
+        run = timed_runs.run_to_choice(*args, **more)
+        run.ms = 6000.0
+        return run
+
+    monkeypatch.setattr(module, "run_to_choice", slow)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=partial(next, count(0, 6))))
     found = _asked(tiny_session())
     assert len(runs) == 4 and found.alone.runs == 1 and found.other is None
     assert "decode is not measured" in found.notes[0]

@@ -163,7 +163,7 @@ def test_memory_that_runs_out_before_the_loop_is_no_matter_of_settings():
     def out(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    model._prepare_cache_for_generation = out
+    model.generate = out
     with pytest.raises(GenerationError, match="before the first forward"):
         next(engine.events())
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.stage_event import StageEvent
@@ -105,6 +106,35 @@ def test_a_suspended_forward_leaks_no_mode_either_way():
         event = next(stages)
         assert torch.is_autocast_enabled("cpu")
     assert event.output.dtype is torch.float32
+
+
+class Counted(TorchDispatchMode):
+    """How many operations run under it."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.count += 1
+        return operation(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_dispatch_mode_sees_the_forward_if_it_was_there_when_that_began(begun):
+    model, engine = engine_over()
+    stages = engine.events()
+    engine.stops.arm(["0"])
+    if begun:
+        next(stages)
+    with Counted() as mode:
+        stops = 0
+        for _ in stages:
+            before = mode.count
+            torch.ones(1).add(1)
+            assert mode.count == before + 2, "at a stop it is the user's"
+            stops += 1
+    assert list(engine.generated) == untouched(model, PROMPT, GREEDY).ids
+    assert stops > 10
+    assert mode.count == 2 * stops if begun else mode.count > 100 * stops
 
 
 def test_stages_can_be_armed_while_standing_inside_a_layer():
