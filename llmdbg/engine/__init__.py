@@ -1,1 +1,1 @@
-"""The engine: a real `generate()` that stands still at every stage."""
+"""The engine: a real `generate()` that can be suspended at every stage."""

@@ -1,9 +1,9 @@
-"""The private names of torch that the engine cannot do without, all of them.
+"""All private names of torch that the engine needs.
 
-Torch keeps its mode stacks private, and a greenlet has to carry its own along; its public `set_grad_enabled` is a
-Python class, and asking each device for autocast takes a call each, where a stop has only microseconds.
+Torch keeps its mode stacks private, and a greenlet needs its own. Torch's public `set_grad_enabled` is a Python class,
+and autocast is queried with one call per device: both are too slow where a stop has only microseconds.
 
-`tests/engine/test_compat.py` names each and fails when one is gone.
+`tests/engine/test_compat.py` fails when one of them is gone.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Hearing what an attention's kernel is called with, whichever kernel it is, without changing anything.
+"""Captures the arguments of attention kernels, whichever kernel a model uses, without changing anything.
 
-- While an attention that is listened to runs, a `TorchFunctionMode` sees the torch functions it calls. A fused kernel
-  is heard by its arguments; an eager attention by its softmax, whose output is the weights themselves.
-- A kernel that calls neither (flash, flex, a user's own) is reached through transformers' `AttentionInterface`: while
-  the attention runs, each function there first notes its arguments, and then is called as ever.
-- What is heard is references to tensors that the forward holds anyway, and they go with the event.
-- A forward that fails, or is given up in the middle, leaves nothing behind: the mode belongs to the greenlet, and the
-  interface is put back by `forget`.
+- While a captured attention runs, a `TorchFunctionMode` sees the torch functions it calls. A fused kernel is captured
+  by its arguments; eager attention by its softmax, whose output is the attention weights themselves.
+- A kernel that calls neither (flash, flex, a user's own) is captured through transformers' `AttentionInterface`: while
+  the attention runs, every function registered there is wrapped to note its arguments.
+- Captured are references to tensors that the forward holds anyway; they are released with the event.
+- A forward that fails or is abandoned midway leaves nothing installed: the mode belongs to the greenlet, and `forget`
+  restores the interface.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _PRODUCTS = frozenset(
 )
 _INTERFACE_NAMES = ("module", "query", "key", "value", "attention_mask")
 _COMPILED = "flex_attention"
-"""Compiled by torch, which looks at the modes that are active."""
+"""The kernel that torch compiles; compilation depends on the active modes."""
 
 _LARGEST_KEPT = 2**26
-"""Numbers. Of an eager attention's weights, if they are more, only the last query's are kept."""
+"""Elements. Of larger eager attention weights only the last query's row is kept."""
 
 
 class _Capture(TorchFunctionMode):
-    """Notes the kernels that one running attention calls."""
+    """Captures the kernel calls of one running attention."""
 
     def __init__(self, attention: nn.Module) -> None:
         super().__init__()
@@ -58,15 +58,15 @@ class _Capture(TorchFunctionMode):
         self._scores: int | None = None
 
     def open(self) -> None:
-        """Hear what is called from now on."""
+        """Start capturing."""
         self.__enter__()  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
-        """Hear no more."""
+        """Stop capturing."""
         self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call the function as it was called, and note what is a kernel's."""
+        """Call the function unchanged, and capture the call if it is a kernel's."""
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
         if func is _FUSED:
@@ -77,17 +77,17 @@ class _Capture(TorchFunctionMode):
             self._scores = output.shape[-1]
         return output
 
-    def _fused(self, given: dict[str, Any], output: Tensor) -> None:
+    def _fused(self, arguments: dict[str, Any], output: Tensor) -> None:
         call = KernelCall(
             kernel="scaled_dot_product_attention",
             within=self.within,
-            query=given["query"],
-            key=given["key"],
-            value=given["value"],
+            query=arguments["query"],
+            key=arguments["key"],
+            value=arguments["value"],
             output=output,
-            mask=given.get("attn_mask"),
-            is_causal=bool(given.get("is_causal", False)),
-            scale=given.get("scale"),
+            mask=arguments.get("attn_mask"),
+            is_causal=bool(arguments.get("is_causal", False)),
+            scale=arguments.get("scale"),
         )
         self.calls.append(call)
 
@@ -99,7 +99,7 @@ class _Capture(TorchFunctionMode):
         self.calls.append(KernelCall("softmax", self.within, weights=kept, scores=self._scores))
 
     def called(self, name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Call a function of the interface, and note its arguments unless it called a kernel that was heard itself."""
+        """Call a function of the interface, and capture its arguments unless it called a kernel that was captured."""
         before, around, self.within = len(self.calls), self.within, name
         if name == _COMPILED:
             self.close()
@@ -110,52 +110,52 @@ class _Capture(TorchFunctionMode):
             if name == _COMPILED:
                 self.open()
         if len(self.calls) == before:
-            given = {**dict(zip(_INTERFACE_NAMES, args, strict=False)), **kwargs}
-            module, causal = given.pop("module"), given.pop("is_causal", None)
+            arguments = {**dict(zip(_INTERFACE_NAMES, args, strict=False)), **kwargs}
+            module, causal = arguments.pop("module"), arguments.pop("is_causal", None)
             call = KernelCall(
                 kernel=name,
-                query=given.pop("query"),
-                key=given.pop("key"),
-                value=given.pop("value"),
+                query=arguments.pop("query"),
+                key=arguments.pop("key"),
+                value=arguments.pop("value"),
                 output=output[0] if isinstance(output, tuple) else output,
-                mask=given.pop("attention_mask", None),
+                mask=arguments.pop("attention_mask", None),
                 is_causal=bool(getattr(module, "is_causal", True) if causal is None else causal),
-                scale=given.pop("scaling", None),
-                options=given,
+                scale=arguments.pop("scaling", None),
+                options=arguments,
             )
             self.calls.append(call)
         return output
 
 
 class _Interfaces:
-    """The functions of transformers' `AttentionInterface`, each noting its arguments while an ear is there to hear."""
+    """Wraps the functions of transformers' `AttentionInterface` while there is a capture."""
 
     def __init__(self) -> None:
-        self._ears: list[_Capture] = []
+        self._captures: list[_Capture] = []
         self._own: dict[str, Callable[..., Any] | None] = {}
         self._lock = threading.Lock()
 
-    def add(self, ear: _Capture) -> None:
-        """From now on `ear` hears them."""
+    def add(self, capture: _Capture) -> None:
+        """Include their calls in `capture` from now on."""
         with self._lock:
-            self._ears.append(ear)
-            if len(self._ears) > 1:
+            self._captures.append(capture)
+            if len(self._captures) > 1:
                 return
-            everyones = AttentionInterface()
+            class_wide = AttentionInterface()
             for name in ALL_ATTENTION_FUNCTIONS.valid_keys():
-                # What it has for itself alone is put back; anything else is uncovered again.
+                # Functions set on this object alone must be put back; class-wide ones reappear when ours are deleted.
                 function = ALL_ATTENTION_FUNCTIONS[name]
-                self._own[name] = None if everyones.get(name) is function else function
+                self._own[name] = None if class_wide.get(name) is function else function
                 if name != "sdpa":
-                    ALL_ATTENTION_FUNCTIONS[name] = self._noting(name, function)
+                    ALL_ATTENTION_FUNCTIONS[name] = self._wrapped(name, function)
 
-    def remove(self, ear: _Capture) -> None:
-        """`ear` hears them no more."""
+    def remove(self, capture: _Capture) -> None:
+        """Stop including their calls in `capture`; restores the interface after the last one."""
         with self._lock:
-            if ear not in self._ears:
+            if capture not in self._captures:
                 return
-            self._ears.remove(ear)
-            if self._ears:
+            self._captures.remove(capture)
+            if self._captures:
                 return
             for name, function in self._own.items():
                 if function is not None:
@@ -164,81 +164,81 @@ class _Interfaces:
                     del ALL_ATTENTION_FUNCTIONS[name]
             self._own.clear()
 
-    def _noting(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def noting(*args: Any, **kwargs: Any) -> Any:
+    def _wrapped(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
             module = args[0] if args else kwargs.get("module")
-            for ear in self._ears:
-                if any(each is module for each in ear.attention.modules()):
-                    return ear.called(name, function, args, kwargs)
+            for capture in self._captures:
+                if any(each is module for each in capture.attention.modules()):
+                    return capture.called(name, function, args, kwargs)
             return function(*args, **kwargs)
 
-        return noting
+        return wrapped
 
 
 _INTERFACES = _Interfaces()
 
 
 class AttentionCapture:
-    """The attentions of a model that are listened to, in the forwards of which `is_ours()` is True."""
+    """Captures the kernel calls of a model's attentions, in forwards for which `is_ours()` is True."""
 
     def __init__(self, anatomy: Anatomy, is_ours: Callable[[], bool]) -> None:
         self._anatomy = anatomy
         self._is_ours = is_ours
-        self._heard: frozenset[str] = frozenset()
+        self._addresses: frozenset[str] = frozenset()
         self._handles: dict[nn.Module, tuple[RemovableHandle, RemovableHandle]] = {}
         self._open: dict[nn.Module, _Capture] = {}
         self._calls: dict[nn.Module, tuple[KernelCall, ...]] = {}
 
-    def hear(self, addresses: Collection[str]) -> None:
-        """Listen to exactly these attentions. One that is running is listened to until it has run."""
-        if addresses == self._heard:
+    def capture(self, addresses: Collection[str]) -> None:
+        """Capture exactly these attentions. One that is running now is captured until it has run."""
+        if addresses == self._addresses:
             return
         modules = self._anatomy.modules
-        self._heard = frozenset(address for address in addresses if address in modules)
-        wanted = {modules[address] for address in self._heard}
+        self._addresses = frozenset(address for address in addresses if address in modules)
+        wanted = {modules[address] for address in self._addresses}
         for module in wanted - self._handles.keys():
-            # Functions, since a copy of the model would copy a method's object, and with it the run.
+            # Functions, not methods: a copy of the model would copy a bound method's object, and with it the run.
             self._handles[module] = (
-                module.register_forward_pre_hook(lambda module, _: self._begin(module), prepend=True),
-                module.register_forward_hook(lambda module, *_: self._end(module), prepend=True, always_call=True),
+                module.register_forward_pre_hook(lambda module, _: self._enter(module), prepend=True),
+                module.register_forward_hook(lambda module, *_: self._leave(module), prepend=True, always_call=True),
             )
         for module in self._handles.keys() - wanted - self._open.keys():
-            self._leave(module)
+            self._unhook(module)
 
     def calls(self, address: str) -> tuple[KernelCall, ...]:
-        """What the kernels of an attention that has just run were called with. Can be asked once."""
-        return self._calls.pop(self._anatomy.modules[address], ()) if address in self._heard else ()
+        """The kernel calls of an attention that has just run. Returns them once."""
+        return self._calls.pop(self._anatomy.modules[address], ()) if address in self._addresses else ()
 
     def forget(self) -> None:
-        """Listen to nothing; a forward that was given up in the middle has let go of its modes already."""
-        for ear in self._open.values():
-            _INTERFACES.remove(ear)
+        """Stop capturing everything. An abandoned forward has left its modes already."""
+        for capture in self._open.values():
+            _INTERFACES.remove(capture)
         self._open.clear()
         self._calls.clear()
-        self.hear(frozenset())
+        self.capture(frozenset())
 
-    def _begin(self, module: nn.Module) -> None:
+    def _enter(self, module: nn.Module) -> None:
         if not self._is_ours():
             return
-        ear = self._open[module] = _Capture(module)
+        capture = self._open[module] = _Capture(module)
         self._calls.pop(module, None)
-        _INTERFACES.add(ear)
-        ear.open()
-
-    def _end(self, module: nn.Module) -> None:
-        # In a forward that was given up in the middle, `forget` does the rest.
-        if not self._is_ours():
-            return
-        ear = self._open.pop(module, None)
-        if ear is None:
-            return
-        ear.close()
-        _INTERFACES.remove(ear)
-        self._calls[module] = tuple(ear.calls)
-        if not any(self._anatomy.modules[address] is module for address in self._heard):
-            self._calls.pop(module)
-            self._leave(module)
+        _INTERFACES.add(capture)
+        capture.open()
 
     def _leave(self, module: nn.Module) -> None:
+        # In an abandoned forward, `forget` does the rest.
+        if not self._is_ours():
+            return
+        capture = self._open.pop(module, None)
+        if capture is None:
+            return
+        capture.close()
+        _INTERFACES.remove(capture)
+        self._calls[module] = tuple(capture.calls)
+        if not any(self._anatomy.modules[address] is module for address in self._addresses):
+            self._calls.pop(module)
+            self._unhook(module)
+
+    def _unhook(self, module: nn.Module) -> None:
         for handle in self._handles.pop(module):
             handle.remove()

@@ -10,11 +10,10 @@ import torch
 
 
 class StageClock:
-    """Measures stages in milliseconds of model time: the clock stands still while the engine is suspended.
+    """Measures stages in milliseconds of model time: the clock is paused while the engine is suspended.
 
-    On CUDA the device runs behind the host, so a stage's beginning is an event in the device's own queue: noting it
-    waits for nothing, and only a stage that is suspended at is waited for. Over several GPUs there is no common clock,
-    and nothing is measured.
+    CUDA runs asynchronously, so the start of a stage is recorded as an event in the device's stream: recording does not
+    synchronize, and only a suspension waits for the device. Several GPUs have no common clock, so nothing is measured.
     """
 
     def __init__(self, devices: Collection[torch.device]) -> None:
@@ -22,14 +21,14 @@ class StageClock:
         self._suspended_total = 0.0
         self._suspended_since = 0.0
         self._token_began = 0.0
-        # What the host's clock showed less the time suspended until then; with a GPU, an event and that time.
+        # Host time minus the time suspended until then; on a GPU, an event and that suspended time.
         self._entered: dict[str, float] = {}
         self._queued: dict[str, tuple[torch.cuda.Event, float]] = {}
 
     def enter(self, address: str) -> None:
-        """Note that a stage begins."""
+        """Note the start of a stage."""
         if self._suspended_since:
-            return  # others use the model meanwhile
+            return  # a forward that is not the run's
         if not self._gpus:
             self._entered[address] = perf_counter() - self._suspended_total
         elif len(self._gpus) == 1:
@@ -48,7 +47,7 @@ class StageClock:
         return note
 
     def elapsed(self, address: str) -> float | None:
-        """Milliseconds since a stage began, going on counting. Waits for the device."""
+        """Milliseconds since a stage began, None if its start was not seen. Keeps counting; waits for the device."""
         if self._gpus:
             queued = self._queued.get(address)
             return None if queued is None else self._device_milliseconds(*queued)
@@ -56,9 +55,9 @@ class StageClock:
         return None if began is None else (perf_counter() - self._suspended_total - began) * 1e3
 
     def suspend(self, address: str) -> float | None:
-        """Stop counting at the end of a stage.
+        """Pause at the end of a stage.
 
-        Returns the milliseconds since it began, or None when its beginning was not seen. Waits for the device.
+        Returns the milliseconds since it began, None if its start was not seen. Waits for the device.
         """
         if self._gpus:
             queued = self._queued.pop(address, None)
@@ -70,9 +69,9 @@ class StageClock:
         return None if began is None else (now - self._suspended_total - began) * 1e3
 
     def lap(self, address: str) -> Callable[[], float | None]:
-        """Note that a stage that began is over, waiting for nothing.
+        """Note the end of a stage without waiting for the device.
 
-        What is returned tells the milliseconds it took, and waits for the device then.
+        Returns a function that waits for the device and returns the stage's milliseconds, None if not measured.
         """
         if self._gpus:
             queued = self._queued.pop(address, None)
@@ -82,17 +81,17 @@ class StageClock:
         return lambda: milliseconds
 
     def begin_token(self) -> None:
-        """Note that a token's forward comes next, on the host's clock: the choice of a token waits for the device."""
+        """Note the start of a token's forward, on the host's clock: choosing a token waits for the device anyway."""
         self._suspended_since = 0.0
         self._token_began = perf_counter() - self._suspended_total
 
     def token_milliseconds(self) -> float:
-        """Milliseconds from the beginning of the present token's forward to now, or to where it is suspended."""
+        """Milliseconds from the start of the current token's forward to now, or to the suspension."""
         now = self._suspended_since or perf_counter()
         return (now - self._suspended_total - self._token_began) * 1e3
 
     def resume(self) -> None:
-        """Go on counting."""
+        """Resume counting."""
         self._suspended_total += perf_counter() - self._suspended_since
         self._suspended_since = 0.0
 

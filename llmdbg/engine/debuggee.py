@@ -1,12 +1,11 @@
 """The debuggee protocol: what the debugger needs of whatever it debugs.
 
-A `generate()` of ours is one debuggee; a user's own program, a vLLM engine, tensor-parallel ranks and a recording are
-others. The debugger asks for capabilities and never for a class: what a debuggee cannot do is refused in one line.
+Our own `generate()` is one debuggee; a user's own program, a vLLM engine, tensor-parallel ranks and a recording are
+others. The debugger checks capabilities and never a class: what a debuggee cannot do is refused in one line.
 
-- `events(token)` is a generator of stage events. It is suspended wherever the debuggee stands, and closing it puts the
-  debuggee back as it was.
-- Between two events the debugger says what it wants to see: `stops.arm(addresses, handler)`. The handler runs inside
-  the debuggee and decides, without a switch, whether to suspend.
+- `events(token)` is a generator of stage events. It yields at every suspension, and closing it restores the debuggee.
+- Between two events the debugger arms stages: `stops.arm(addresses, handler)`. The handler runs inside the debuggee and
+  decides, without a greenlet switch, whether to suspend.
 - A debuggee belongs to the thread that first asks for an event.
 """
 
@@ -54,36 +53,45 @@ class SamplingFacts:
     samples: bool
     """Whether tokens are drawn at random."""
     limit: int | None
-    """The most tokens it generates, None where that is not known."""
+    """The most tokens it generates; None if unknown."""
     values: Mapping[str, float] = field(default_factory=dict)
     """Settings of logits processors by name: `temperature`, `top_k`, `top_p`, `min_p`, `repetition_penalty`."""
 
 
 class Vocabulary(Protocol):
-    """What each id stands for."""
+    """Maps token ids to text and back."""
 
-    def token(self, id: int) -> Token: ...
-    def text(self, id: int) -> str: ...
-    def id_of(self, text: str) -> int | None: ...
-    def split(self, text: str) -> list[int]: ...
-    def decode(self, ids: Sequence[int]) -> str: ...
+    def token(self, id: int) -> Token:
+        """The token of an id."""
+
+    def text(self, id: int) -> str:
+        """The text of an id, its leading space included."""
+
+    def id_of(self, text: str) -> int | None:
+        """The id of the one token whose text this is; None if there is none."""
+
+    def split(self, text: str) -> list[int]:
+        """The ids that `text` is tokenized into, without special tokens around them."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of several ids together, without special tokens."""
 
 
 class Clock(Protocol):
     """Times stages in milliseconds, without the time spent suspended."""
 
     def elapsed(self, address: str) -> float | None:
-        """Milliseconds since a stage that is being visited began, None where that was not seen."""
+        """Milliseconds since a running stage began; None if its start was not seen."""
 
     def lap(self, address: str) -> Callable[[], float | None]:
-        """Note that a stage is over, without waiting for the device; the result waits, and gives its milliseconds."""
+        """Note the end of a stage without waiting for the device; the result waits, and returns its milliseconds."""
 
     def token_milliseconds(self) -> float:
-        """Milliseconds from the beginning of the present token's forward to where the debuggee stands."""
+        """Milliseconds from the start of the current token's forward to the current event."""
 
 
 class ArmedStages(Protocol):
-    """Where a debuggee may be suspended. Addresses that it does not have are ignored."""
+    """The stages where a debuggee may suspend. Ignores addresses that it does not have."""
 
     def arm(self, addresses: Collection[str], handler: EventHandler = always_suspend) -> None:
         """Call `handler` at exactly these stages from now on, and suspend where it returns True."""
@@ -91,37 +99,37 @@ class ArmedStages(Protocol):
     def edit(self, addresses: Collection[str], editor: Editor) -> None:
         """Let `editor` change the output of these stages from now on, before any handler sees it.
 
-        It is asked when the past is run again, too: it must do the same for the same stage and token.
+        Replays call it too: it must do the same for the same stage and token.
         """
 
     def capture_kernels(self, addresses: Collection[str]) -> None:
-        """From the next arming on, events of these attentions carry what their kernels were called with."""
+        """From the next `arm` on, fill `kernel_calls` in the events of these attentions."""
 
     def interrupt(self) -> None:
-        """Suspend at the next stage that can be suspended at. Safe from any thread."""
+        """Suspend at the next possible stage. Safe from any thread."""
 
 
 class Timeline(Protocol):
-    """One line of generated tokens."""
+    """One sequence of generated tokens."""
 
     ids: list[int]
-    """The generated ids, those after the present stop included where someone has gone back."""
+    """The generated ids; after going back, those beyond the current stop too."""
     overrides: dict[int, TokenOverrides]
     """Forced and banned tokens, by generated token."""
     settings: tuple[tuple[int, GenerationSettings], ...]
-    """From which token on which settings hold; empty where a debuggee has none."""
+    """The settings and the token from which each applies; empty without `Capability.SAMPLING`."""
 
     def settings_at(self, token: int) -> GenerationSettings:
-        """The settings that hold while `token` is produced."""
+        """The settings in effect while `token` is produced."""
 
     def fork(self, token: int) -> Timeline:
-        """Another timeline that shares everything before `token`'s forward. The run must have been closed."""
+        """A timeline that shares everything before `token`'s forward. The run must have been closed."""
 
     def differing(self) -> tuple[int, ...]:
-        """The tokens that came out differently when they were run again, since the last time of asking."""
+        """The tokens that came out differently when rerun, since the last call."""
 
     def fingerprints(self) -> dict[int, int]:
-        """A hash of the bits of the raw logits of each token that was chosen."""
+        """A hash of the bits of the raw logits, by generated token, for each token that was chosen."""
 
     @property
     def bytes(self) -> int:
@@ -133,40 +141,40 @@ class Debuggee(Protocol):
 
     capabilities: frozenset[Capability]
     name: str
-    """What a header calls it, such as the model's name."""
+    """Its name in headers and messages, such as the model's name."""
     place: str
     """Where and in what precision it runs: `cpu float32`."""
     anatomy: Anatomy
-    """Its stages and, where it has a live model, their modules."""
+    """Its stages and, with a live model, their modules."""
     prompt: Prompt
-    """What it is fed before it generates; no ids where it has no prompt."""
+    """The prompt; no ids if it has none."""
     vocabulary: Vocabulary
     loaded: LoadedModel | None
-    """The live model, None without `Capability.MODEL`."""
+    """The live model; None without `Capability.MODEL`."""
     settings: GenerationSettings | None
-    """The settings that the user opened it with, None without `Capability.SAMPLING`."""
+    """The settings it was opened with; None without `Capability.SAMPLING`."""
     stops: ArmedStages
     clock: Clock
 
     @property
     def timeline(self) -> Timeline:
-        """The line of tokens it is on."""
+        """The current timeline."""
 
     @timeline.setter
     def timeline(self, timeline: Timeline) -> None:
-        """Go on with another one: only between two runs, and only with `Capability.FORK`."""
+        """Continue with another one: only between two runs, and only with `Capability.FORK`."""
 
     @property
     def processors(self) -> tuple[Stage, ...]:
-        """The logits processors of this run in the order they act; known from the first event on."""
+        """The stages of this run's logits processors in order; known from the first event on."""
 
     @property
     def sampling(self) -> SamplingFacts | None:
-        """How it chooses tokens, None where that is not known; known from the first event on."""
+        """How it chooses tokens, None if unknown; known from the first event on."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of how it runs; known from the first event on."""
+        """Sentences that the user should know about how it runs; known from the first event on."""
 
     @property
     def generated(self) -> tuple[int, ...]:
@@ -174,15 +182,15 @@ class Debuggee(Protocol):
 
     @property
     def cache(self) -> Any:
-        """The KV cache of the run as it is now, None where there is none (yet)."""
+        """The KV cache of the current run as it is now; None if there is none (yet)."""
 
     def known_timeline(self, ids: Sequence[int], settings: tuple[tuple[int, GenerationSettings], ...]) -> Timeline:
-        """A line of tokens that are known and have not been run, as a saved session has it. Needs `Capability.FORK`."""
+        """A timeline of known tokens that have not been run, as from a saved session. Needs `Capability.FORK`."""
 
     def events(self, token: int = 0) -> Generator[StageEvent, None, None]:
-        """Yield a stage event for every suspension; each is valid until the next is asked for.
+        """Yield a stage event at every suspension; each is valid until the next one.
 
-        The run begins with generated token `token`, which needs `Capability.GO_BACK` after the first time. From 0 the
+        The run starts with generated token `token`; any run after the first needs `Capability.GO_BACK`. From 0 the
         first event is always `tokenize`. The last event has `ended_by` set, armed or not. Raises LlmdbgError.
         """
 
@@ -192,9 +200,9 @@ class Verifiable(Protocol):
     """A debuggee that can run without the debugger, to prove that the debugger changes nothing."""
 
     def untouched(self, tokens: int) -> tuple[list[int], list[int]]:
-        """Generate `tokens` tokens from the prompt with no loop or hook of ours. No run may be under way.
+        """Generate `tokens` tokens from the prompt with no loop or hook of ours. No run may be active.
 
-        Returns the generated ids, and for each a hash of the bits of its raw logits, as `Timeline.fingerprints` has it.
+        Returns the generated ids, and for each a hash of the bits of its raw logits, as in `Timeline.fingerprints`.
         """
 
 
@@ -206,7 +214,7 @@ def require(debuggee: Debuggee, *capabilities: Capability) -> None:
 
 
 def live_model(debuggee: Debuggee) -> LoadedModel:
-    """The model of a debuggee. Raises CommandError where it has none, as a recording has not."""
+    """The model of a debuggee. Raises CommandError if it has none, like a recording."""
     require(debuggee, Capability.MODEL)
     assert debuggee.loaded is not None
     return debuggee.loaded

@@ -1,8 +1,8 @@
-"""Which modules carry a hook, and nothing more than those.
+"""Puts forward hooks on the modules that need one, and on no others.
 
-A module that has begun without any forward hook takes torch's short path and will not look for hooks when it ends. So
-that a stop deep inside a layer can still be followed by a stop at the layer's end, the modules around an armed one
-carry hooks as well, which only note the time while they are not armed.
+A module that starts without any forward hook takes torch's fast path and does not check for hooks when it ends. To let
+a stop deep inside a layer be followed by one at the layer's end, the modules that enclose an armed one carry hooks too,
+which only note the time while they are not armed.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 class Hooks:
     """The forward hooks on a model's stages.
 
-    `entering(address)` makes the pre-hook of each armed module and of those around it, `leaving(stage)` the hook of
-    each armed module. They run at every armed stage, so nothing lies between torch and them; they are also called by
-    forwards that are not the run's. Modules that stand at several places are hooked by `SharedModules`, for the whole
-    of a run; `is_ours()` says whether the forward that calls is the run's.
+    `entering(address)` makes the pre-hook of each armed module and of those enclosing it, `leaving(stage)` the hook of
+    each armed module. They run at every armed stage, so torch calls them directly; forwards that are not the run's call
+    them too. Modules that appear at several places are hooked by `SharedModules` for a whole run; `is_ours()` says
+    whether the calling forward is the run's.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Hooks:
         self._around: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
 
     def arm(self, addresses: Collection[str]) -> None:
-        """Hook exactly the modules of `addresses` and those around them; unhook every other."""
+        """Hook exactly the modules of `addresses` and those enclosing them; unhook all others."""
         wanted = {address for address in addresses if address in self._anatomy.modules}
         around = {
             outer.address
@@ -56,9 +56,9 @@ class Hooks:
         shared = {address for address in wanted if address in self._shared}
         self._shared.arm(shared)
         wanted -= shared
-        # Add before removing: a module that is running now must not be without a hook in between.
+        # Add before removing: a module that is running now must never be without a hook.
         added = {address: self._hooked(address) for address in wanted - self._armed.keys()}
-        added_around = {address: self._kept_listening(address) for address in around - self._around.keys()}
+        added_around = {address: self._kept_on_hook_path(address) for address in around - self._around.keys()}
         for address in self._armed.keys() - wanted:
             for handle in self._armed.pop(address):
                 handle.remove()
@@ -69,7 +69,7 @@ class Hooks:
         self._around |= added_around
 
     def begin(self) -> None:
-        """A run begins: what is armed and what is not may change during it."""
+        """Prepare for a run, during which the armed stages may change."""
         self._shared.attach()
 
     def clear(self) -> None:
@@ -84,7 +84,7 @@ class Hooks:
             module.register_forward_hook(self._leaving(stage), with_kwargs=True),
         )
 
-    def _kept_listening(self, address: str) -> tuple[RemovableHandle, RemovableHandle]:
+    def _kept_on_hook_path(self, address: str) -> tuple[RemovableHandle, RemovableHandle]:
         module = self._anatomy.modules[address]
         return module.register_forward_pre_hook(self._entering(address)), module.register_forward_hook(_do_nothing)
 

@@ -1,8 +1,8 @@
-"""The random streams a run draws from, kept apart from what others draw while it is suspended.
+"""The random streams a run draws from, isolated from draws by others while it is suspended.
 
-They are noted whenever a run is suspended and put back when it goes on, wherever that is: what the run itself draws
-between two suspensions is never taken back. Nothing cheaper is safe, since a generator on the CPU cannot be asked
-whether anything was drawn from it, and a forward may begin to draw at any module of any token.
+Their states are saved at every suspension and restored on resuming, so the run's own draws between two suspensions are
+never undone. Nothing cheaper is safe: a CPU generator cannot report whether anything was drawn from it, and a forward
+may start drawing at any module of any token.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ from torch import Tensor
 class RandomStreams:
     """The process's own generators: the host's, and that of each GPU among `devices`.
 
-    `states()` says where each stands (some 2 µs on the CPU, and CUDA is not waited for); `restore(states)` puts each
-    back to there.
+    `states()` returns their states (about 2 µs on the CPU; does not wait for CUDA); `restore(states)` sets them back.
     """
 
     def __init__(self, devices: Iterable[torch.device] = ()) -> None:
         host = torch.default_generator
         gpus = sorted({device.index for device in devices if device.type == "cuda"})
         self._generators = (host, *(torch.cuda.default_generators[index] for index in gpus))
-        # The host's alone is the usual case, and this runs at every stop.
+        # Usually there is only the host's, and this runs at every stop.
         self.states: Callable[[], Any] = self._all_states if gpus else host.get_state
         self.restore: Callable[[Any], object] = self._restore_all if gpus else host.set_state
 

@@ -1,9 +1,9 @@
-"""Which place in the module tree is running, for modules that stand at several.
+"""Finds out which place in the module tree is running, for modules that appear at several.
 
-A layer may be used twice, or two layers may share an MLP. Torch runs one object then, and only what runs around it
-tells its places apart: a place is recognised by the innermost stage that is running and has it inside, and where that
-stage has the module inside more than once, by how often it has called it. To know what is running, such modules and
-those around them carry hooks for a whole run. Models without any, which are nearly all, carry none.
+A layer may be used twice, or two layers may share an MLP. Torch then runs one object, and only its callers tell its
+places apart: a place is identified by the innermost running stage that encloses it, and if that stage contains the
+module more than once, by how often it has called it. To track what is running, such modules and those enclosing them
+carry hooks for a whole run. Models without shared modules, which are nearly all, carry none.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ LeaveHook = Callable[[Any, tuple[Any, ...], dict[str, Any], Any], Any]
 
 @dataclass(slots=True)
 class _Running:
-    """A module that is running at `address` (None for the whole model), and how often it has called shared ones."""
+    """A running module."""
 
     module: nn.Module
     address: str | None
+    """Where it is in the module tree; None for the whole model."""
     calls: dict[nn.Module, int] = field(default_factory=dict)
+    """How often it has called each shared module."""
 
 
 class SharedModules:
-    """The modules of a model that stand at several places. `address in places` says whether one of them is there.
+    """The modules of a model that appear at several places; `address in shared` says whether one is at an address.
 
-    `entering(address)` and `leaving(stage)` make the hooks of a place, as for any other module. Forwards of which
-    `is_ours()` is False are passed over.
+    `entering(address)` and `leaving(stage)` make the hooks of a place, as for any other module. Forwards for which
+    `is_ours()` is False are ignored.
     """
 
     def __init__(
@@ -72,10 +74,10 @@ class SharedModules:
         return address in self._inside
 
     def attach(self) -> None:
-        """Follow what runs from now on."""
+        """Track what runs from now on."""
         if not self._at:
             return
-        # A function, since a copy of the model would copy a method's object, and with it the run.
+        # A function, not a method: a copy of the model would copy a bound method's object, and with it the run.
         self._handles.append(self._model.register_forward_pre_hook(lambda *_: self._begin()))
         around = {address for address in self._inside.values() if address is not None and address not in self}
         for address in sorted(around):
@@ -94,7 +96,7 @@ class SharedModules:
         self._leave = {address: self._leaving(self._anatomy.stage(address)) for address in addresses}
 
     def _follow(self, module: nn.Module, address: str | None) -> None:
-        """Hook a module that stands at `address` alone, or a shared one."""
+        """Hook a module that is only at `address`, or a shared one if None."""
 
         def enter(_module: Any, args: Any) -> None:
             if not self._is_ours():
@@ -118,7 +120,7 @@ class SharedModules:
             self._running = [_Running(self._model, None)]
 
     def _place(self, module: nn.Module) -> str:
-        """Where a shared module is running that has just been called."""
+        """The address of a shared module that has just been called."""
         for caller in reversed(self._running):
             inside = [address for address in self._at[module] if self._inside[address] == caller.address]
             if inside:
@@ -130,7 +132,7 @@ class SharedModules:
         return inside[count % len(inside)]
 
     def _end(self, module: nn.Module) -> str | None:
-        # One whose forward failed, where the model caught that, has not said that it ended.
+        # A module whose forward failed, if the model caught the exception, never ran its end hook.
         while len(self._running) > 1:
             ended = self._running.pop()
             if ended.module is module:

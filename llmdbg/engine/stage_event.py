@@ -1,4 +1,4 @@
-"""An event: the engine is at a stage, and everything the stage holds is within reach."""
+"""Stage events: the engine has run a stage, and all its live values can be read."""
 
 from __future__ import annotations
 
@@ -18,29 +18,33 @@ ScoresTrail = tuple[tuple[Stage, "Tensor"], ...]
 
 @dataclass(slots=True)
 class StageEvent:
-    """A stage that has just run, with its live values. Valid only until the engine goes on.
-
-    `args` and `kwargs` are what the module was called with and `output` is what it returned, exactly. At `logits` and
-    later `trail` is the way of the scores from the raw logits to here. `ms` is the time the stage itself took in
-    milliseconds, without the time spent suspended inside it, or None where it was not measured. At `sample`, `chosen`
-    is the id that was taken. `ended_by` is `eos` (a stop string included), `length` or `context` at the last event of a
-    generation, else None. At an attention that is listened to, `kernel_calls` is what its kernels were called with.
-    """
+    """A stage that has just run, with its live values. Valid only until the engine resumes."""
 
     stage: Stage
+    """The stage that has run."""
     phase: Phase
+    """Prefill or decode."""
     token: int
+    """The generated token being produced, counted from 0."""
     output: Any
+    """What the module returned, exactly; an editor may replace it."""
     args: tuple[Any, ...] = ()
+    """The module's positional arguments, exactly."""
     kwargs: dict[str, Any] = field(default_factory=dict)
+    """The module's keyword arguments, exactly."""
     trail: ScoresTrail = ()
+    """From `logits` on, the scores after the raw logits and each processor so far; empty before."""
     ms: float | None = None
+    """Milliseconds that the stage took, without time spent suspended inside it; None if not measured."""
     chosen: int | None = None
+    """At `sample`, the id that was chosen; None elsewhere."""
     ended_by: str | None = None
+    """At the last event of a generation `eos` (a stop string included), `length` or `context`; None elsewhere."""
     kernel_calls: tuple[KernelCall, ...] = ()
+    """The kernel calls of a captured attention; empty elsewhere."""
 
     def release(self) -> None:
-        """Let go of every tensor, so that whoever kept the event keeps nothing alive."""
+        """Drop every tensor, so that a kept event keeps none alive."""
         self.output = None
         self.args, self.kwargs, self.trail = (), {}, ()
         self.kernel_calls = ()
@@ -56,8 +60,8 @@ def always_suspend(_: StageEvent) -> bool:
 
 
 def main_tensor(value: Any) -> Tensor | None:
-    """The first tensor in what a module returned: itself, or the first one in a tuple, list, dict or model output."""
-    # Not at the top: the screen and the command line import events before they need torch.
+    """The first tensor in a module's output: the output itself, or the first one in its tuple, list or dict."""
+    # Imported here: the screen and the command line import events before they need torch.
     import torch
 
     if isinstance(value, torch.Tensor):

@@ -1,4 +1,4 @@
-"""Where a run is, which of its stages are armed, and suspending it there."""
+"""The armed stages of a run: where it is, and suspending it at them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _leave_as_it_is(_: StageEvent) -> None:
-    """What edits while there is no edit."""
+    """The editor while there is no edit."""
 
 
 class Stops:
@@ -39,67 +39,67 @@ class Stops:
         self._handler: EventHandler = always_suspend
         self._edited: frozenset[str] = frozenset()
         self._editor: Editor = _leave_as_it_is
-        self._heard: frozenset[str] = frozenset()
+        self._captured: frozenset[str] = frozenset()
         self._held = False
         self._only_watching = True
         self.clock = StageClock(devices)
-        self._listening = AttentionCapture(anatomy, self._is_ours)
+        self._capture = AttentionCapture(anatomy, self._is_ours)
         self._hooks = Hooks(model, anatomy, self._is_ours, self.clock.pre_hook, self._leaving)
 
     def arm(self, addresses: Collection[str], handler: EventHandler = always_suspend) -> None:
-        """Make `handler` decide at exactly these stages."""
+        """Call `handler` at exactly these stages from now on, and suspend where it returns True."""
         self.armed = frozenset(addresses)
         self._handler = handler
         self._hook()
 
     def edit(self, addresses: Collection[str], editor: Editor) -> None:
-        """Show `editor` every event of these stages before anyone else sees it; what it puts there, the model takes."""
+        """Let `editor` change the output of these stages from now on, before any handler sees it."""
         self._edited, self._editor = frozenset(addresses), editor
         self._hook()
 
     def capture_kernels(self, addresses: Collection[str]) -> None:
-        """Have the events of these attentions carry what their kernels were called with, where they are armed."""
-        self._heard = frozenset(addresses)
+        """From the next `arm` on, fill `kernel_calls` in the events of these attentions, where they are armed."""
+        self._captured = frozenset(addresses)
 
     def hold(self) -> None:
-        """Stop nowhere and ask nobody until `release`: the past is run again. Edits are made all the same."""
+        """Call no handler until `release`, while the past is replayed. Edits are still applied."""
         self._held = True
         self._hook()
 
     def release(self) -> None:
-        """The past has caught up."""
+        """End a `hold`: the replay has caught up."""
         self._held = False
         self._hook()
 
     def _hook(self) -> None:
-        # Then every module with a hook is an armed one, and a stop need not ask.
+        # If True, every module with a leave hook is armed, and the hook need not check.
         self._only_watching = not self._edited and not self._held
-        self._listening.hear(frozenset() if self._held else self._heard & self.armed)
+        self._capture.capture(frozenset() if self._held else self._captured & self.armed)
         self._hooks.arm(self._edited if self._held else self.armed | self._edited)
 
     def begin(self, run: Suspension[StageEvent]) -> None:
-        """`run` is what is suspended from now on."""
+        """Suspend `run` from now on."""
         self.run = run
         self._hooks.begin()
         self._hook()
 
     def end(self, *, for_good: bool = True) -> None:
-        """Remove every hook. What is armed is forgotten, unless another run goes on where this one ends."""
+        """Remove every hook. Disarm everything too, unless another run continues where this one ends."""
         self.run = None
-        self._listening.forget()
+        self._capture.forget()
         self._hooks.clear()
         if not for_good:
             return
         self.armed, self._handler = frozenset(), always_suspend
         self._edited, self._editor, self._held = frozenset(), _leave_as_it_is, False
-        self._heard = frozenset()
+        self._captured = frozenset()
 
     def interrupt(self) -> None:
         """Suspend at the next stage that carries a hook, or the next of the token loop. Safe from any thread."""
         self.interrupted = True
 
     def enter(self, stage: Stage) -> None:
-        """A stage of the token loop begins."""
+        """Note that a stage of the token loop starts."""
         self.clock.enter(stage.address)
 
     def leave(
@@ -112,14 +112,14 @@ class Stops:
         chosen: int | None = None,
         ended_by: str | None = None,
     ) -> Any:
-        """A stage has run: suspend there if its handler says so, and at the end or when interrupted in any case.
+        """Handle a stage that has run: suspend if the handler says so, at the end of generation, or when interrupted.
 
         Returns the stage's output, edited or not.
         """
         self.last_stage = stage
         edited = stage.address in self._edited
         if self._held:
-            # The past is run again; the streams it draws from must come to where they were.
+            # A replay runs the whole loop, so that its random streams reach the same states again.
             if not edited:
                 return output
             event = StageEvent(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen, ended_by)
@@ -144,7 +144,7 @@ class Stops:
         )
 
     def suspend(self, event: StageEvent) -> None:
-        """Hand `event` to whoever runs the engine; return when they go on."""
+        """Yield `event` from the engine's generator; return when it is resumed."""
         assert self.run is not None
         self.interrupted = False
         event.ms = self.clock.suspend(event.stage.address)
@@ -152,11 +152,11 @@ class Stops:
         self.clock.resume()
 
     def _is_ours(self) -> bool:
-        """Whether the forward that calls a hook is this run's. Whoever has the model may use it meanwhile."""
+        """Whether the calling forward is this run's: others may use the model while it is suspended."""
         return self.run is not None and self.run.is_running_here()
 
     def _leaving(self, stage: Stage) -> LeaveHook:
-        """The hook of an armed module: it has run. One flat function, since it runs at every armed stage."""
+        """Make the leave hook of an armed module: one flat function, since it runs at every armed stage."""
         address = stage.address
 
         def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
@@ -164,8 +164,8 @@ class Stops:
                 return None
             self.last_stage = stage
             event = StageEvent(stage, self.phase, self.token, output, args, kwargs)
-            if address in self._heard:
-                event.kernel_calls = self._listening.calls(address)
+            if address in self._captured:
+                event.kernel_calls = self._capture.calls(address)
             if self._only_watching:
                 if self._handler(event) or self.interrupted:
                     self.suspend(event)

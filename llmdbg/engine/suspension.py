@@ -1,10 +1,10 @@
 """A function that can be suspended from any depth of its calls.
 
 It runs in a greenlet of the thread that resumes it. Grad mode, inference mode, autocast, torch's mode stacks and
-context variables belong to a thread. So without care a suspended forward (which runs without grad) would leak its
-modes into whoever resumed it, and theirs into it. Each side gets its own back at every switch.
+context variables belong to a thread. Without care, a suspended forward (which runs without grad) would leak its modes
+into its caller, and the caller's would leak into it. So each side's modes are restored at every switch.
 
-A stop is made of little else than these switches, so they set nothing that is already as it should be.
+These switches are most of the cost of a stop, so a mode that is already right is not set again.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ Value = TypeVar("Value")
 _AUTOCAST_DEVICES = ("cpu", "cuda")
 
 _Autocast = tuple[bool, ...] | None
-"""Autocast by device; None where it is off for all."""
+"""Autocast by device; None if it is off for all."""
 
 _Modes = tuple[bool, _Autocast]
-"""Inference mode and autocast. Grad mode, which nearly always differs between the two sides, is kept beside them."""
+"""Inference mode and autocast. Grad mode, which nearly always differs between the two sides, is kept separately."""
 
 _ModeStacks = tuple[list[Any], list[Any]]
 
@@ -49,7 +49,7 @@ def _autocast() -> tuple[bool, ...]:
 class Suspension(Generic[Value]):
     """Runs `function` until it calls `suspend(value)`; each `resume()` returns the next value.
 
-    `streams` are the random streams the function draws from: what others draw during a suspension does not move them.
+    `streams` are the random streams the function draws from: draws by others during a suspension do not advance them.
     """
 
     def __init__(self, function: Callable[[], None], streams: RandomStreams | None = None) -> None:
@@ -65,26 +65,26 @@ class Suspension(Generic[Value]):
         self._closing = False
 
     def is_running_here(self) -> bool:
-        """Whether the caller is inside the function, and not in what others do while it is suspended."""
+        """Whether the caller runs inside the function, not in other code while it is suspended."""
         return getcurrent() is self._greenlet
 
     def suspend(self, value: Value) -> None:
-        """Hand `value` to whoever resumed the function; return when they resume it again. Called by the function."""
+        """Return `value` from the caller's `resume`; return at its next `resume`. Called by the function."""
         streams = self._streams_now()
         self._greenlet.parent.switch(value)
         self._restore_streams(streams)
 
     def resume(self) -> Value | None:
-        """Run the function to its next `suspend` and return what it handed over, or None once it has returned.
+        """Run the function to its next `suspend` and return that value, or None once the function has returned.
 
-        Raises whatever the function raises.
+        Raises any exception of the function.
         """
         function = self._greenlet
         outer_grad = is_grad_enabled()
         outer = (is_inference_mode_enabled(), _autocast() if any_autocast() else None)
         outer_stacks = take_mode_stacks() if dispatch_modes() or function_modes() else None
         if self._inner is None:
-            # A function that has not started yet sees the modes of whoever starts it.
+            # A function that has not started yet inherits its caller's modes.
             self._inner_grad, self._inner, self._inner_stacks = outer_grad, outer, outer_stacks
         guard = None
         if self._inner != outer or self._outer_inference_guard is not None:
@@ -113,17 +113,17 @@ class Suspension(Generic[Value]):
     def close(self) -> None:
         """End a suspended function by raising GreenletExit inside it, so that its `finally` blocks run.
 
-        From another thread than its own (the garbage collector may run in any) it is left to greenlet, which ends it
-        in its own.
+        Called from another thread (the garbage collector may run in any), it leaves that to greenlet, which ends the
+        function in its own thread.
         """
-        # An interpreter that is going away switches to no greenlet any more, and needs nothing put back.
+        # An interpreter that is shutting down cannot switch greenlets, and needs nothing restored.
         alive = self._greenlet and not self._greenlet.dead and not sys.is_finalizing()
         if alive and self._thread == get_ident():
             self._closing = True
             self.resume()
 
     def _enter(self, inner: _Modes) -> Any:
-        """Give the thread the function's modes. Returns a guard that `_leave` has to close, if one was needed."""
+        """Set the thread to the function's modes. Returns a guard that `_leave` must close, or None."""
         guard = None
         if self._outer_inference_guard is not None:
             self._outer_inference_guard.__exit__(None, None, None)
@@ -134,7 +134,7 @@ class Suspension(Generic[Value]):
         return guard
 
     def _leave(self, guard: Any, outer: _Modes) -> None:
-        """Give the thread back the modes of whoever resumed the function."""
+        """Set the thread back to the caller's modes."""
         if guard is not None:
             guard.__exit__(None, None, None)
         if is_inference_mode_enabled() != outer[0]:

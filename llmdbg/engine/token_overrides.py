@@ -1,4 +1,4 @@
-"""What the user made of one choice of a token."""
+"""The user's overrides of one choice of a token."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TokenOverrides:
-    """An id the choice must be, or ids it must not be."""
+    """Ids forced or banned at one choice."""
 
     force: int | None = None
+    """The id to choose; None for a free choice."""
     ban: frozenset[int] = frozenset()
+    """Ids that must not be chosen."""

@@ -45,7 +45,7 @@ def _run(model: PreTrainedModel, heard: bool) -> tuple[dict[int, int], list[tupl
     def look(event: StageEvent) -> bool:
         if event.stage.address in addresses:
             calls.append(event.kernel_calls)
-            assert function_modes() == 0, "listening ends with the attention"
+            assert function_modes() == 0, "capture ends with the attention"
         return False
 
     stages = engine.events()
@@ -69,7 +69,7 @@ def test_logits_are_bitwise_the_same(name: str) -> None:
     assert hooks_on(model) == 0
 
 
-def test_sdpa_is_heard_by_its_arguments() -> None:
+def test_sdpa_is_captured_by_its_arguments() -> None:
     _, calls = _run(tiny_model("llama", attn="sdpa"), heard=True)
     (prefill,) = calls[0]
     assert prefill.kernel == "scaled_dot_product_attention"
@@ -81,7 +81,7 @@ def test_sdpa_is_heard_by_its_arguments() -> None:
     assert prefill.output.shape == (1, 4, len(PROMPT), 8)
 
 
-def test_a_kernel_of_the_users_own_is_heard_through_the_interface() -> None:
+def test_a_kernel_of_the_users_own_is_captured_through_the_interface() -> None:
     with registered("opaque", opaque_kernel) as attn:
         model = tiny_model("gemma2", attn=attn)
         silent, _ = _run(model, heard=False)
@@ -92,7 +92,7 @@ def test_a_kernel_of_the_users_own_is_heard_through_the_interface() -> None:
     assert call.options["softcap"] == model.config.attn_logit_softcapping
 
 
-def test_a_kernel_that_calls_sdpa_is_heard_there() -> None:
+def test_a_kernel_that_calls_sdpa_is_captured_there() -> None:
     with registered("wrapping", ALL_ATTENTION_FUNCTIONS["sdpa"]) as attn:
         _, calls = _run(tiny_model("llama", attn=attn), heard=True)
     (call,) = calls[0]
@@ -120,13 +120,13 @@ def test_a_forward_that_fails_inside_an_attention_leaves_nothing(attn: str) -> N
 
 def test_an_attention_whose_failure_the_model_catches_leaves_nothing() -> None:
     model = tiny_model("llama")
-    listening = AttentionCapture(dissect(model), lambda: True)
-    listening.hear(frozenset(("0.self_attn",)))
+    capture = AttentionCapture(dissect(model), lambda: True)
+    capture.capture(frozenset(("0.self_attn",)))
     with pytest.raises(TypeError):
         model.model.layers[0].self_attn()
     assert function_modes() == 0
-    assert listening.calls("0.self_attn") == ()
-    listening.forget()
+    assert capture.calls("0.self_attn") == ()
+    capture.forget()
     assert hooks_on(model) == 0
 
 
@@ -162,7 +162,7 @@ def test_listening_may_end_while_the_attention_runs() -> None:
     assert hooks_on(model) == 0
 
 
-def test_another_models_attention_is_not_heard() -> None:
+def test_another_models_attention_is_not_captured() -> None:
     with registered("opaque", opaque_kernel) as attn:
         model, other = tiny_model("llama", attn=attn), tiny_model("llama", attn=attn)
         engine = _engine(model)
@@ -178,7 +178,7 @@ def test_another_models_attention_is_not_heard() -> None:
         stages.close()
 
 
-def test_a_visit_lets_go_of_what_was_heard() -> None:
+def test_an_event_lets_go_of_what_was_captured() -> None:
     engine = _engine(tiny_model("llama"))
     stages = engine.events()
     next(stages)

@@ -1,10 +1,10 @@
-"""The private names of transformers that the decode loop cannot do without, all of them.
+"""All private names of transformers that the decode loop needs.
 
-`generate(custom_generate=...)` hands us prepared inputs but not the steps of the decode loop, which transformers keeps
-as underscored methods of `GenerationMixin`; calling them, rather than copying them, is what keeps our loop bitwise
-equal to theirs when they change.
+`generate(custom_generate=...)` passes us prepared inputs but not the steps of the decode loop, which transformers keeps
+as underscored methods of `GenerationMixin`. Calling rather than copying them keeps our loop bitwise equal to theirs
+when they change.
 
-`tests/engine/generation/test_compat.py` names each and fails when one is gone.
+`tests/engine/generation/test_compat.py` fails when one of them is gone.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ TRANSFORMERS_NAMES = ("_prefill", "_update_model_kwargs_for_generation", "_optim
 
 
 def prefill(model: PreTrainedModel, input_ids: Tensor, config: GenerationConfig, kwargs: dict[str, Any]) -> Any:
-    """Run the forward over the prompt, in chunks where the generation config says so."""
+    """Run the forward over the prompt, in chunks if the generation config says so."""
     return model._prefill(input_ids, config, kwargs, is_first_iteration=True)
 
 
 def updated_kwargs(model: PreTrainedModel, outputs: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the model's keyword arguments for the forward after this one."""
+    """Return the model's keyword arguments for the next forward."""
     updated = model._update_model_kwargs_for_generation(outputs, kwargs, is_encoder_decoder=False)
     return cast("dict[str, Any]", updated)
 
 
 def decoding_kernels(model: PreTrainedModel) -> AbstractContextManager[None]:
-    """Switch mixture-of-experts models to the kernels `generate()` decodes with, on devices where it does."""
+    """Switch mixture-of-experts models to the kernels that `generate()` uses for decoding on this device, if any."""
     return cast("AbstractContextManager[None]", model._optimize_model_for_decode())

@@ -1,11 +1,12 @@
-"""What it takes to have a KV cache again as it was before any token's forward.
+"""Restores a KV cache to what it was before any token's forward.
 
-- A layer that grows by concatenation (`DynamicLayer`) never changes a tensor it has made, so the past is a slice of
-  what it holds now: nothing is copied, and nothing kept while a run only goes forward.
-- A sliding window lets go of its oldest entries. A reference to its tensors once in a window's length keeps them all.
-- Any other layer (state-space, static, quantised) is noted whole at some tokens, the more sparsely the longer ago; from
-  there the tokens up to the one asked for are run again.
-- A cache that transformers does not own, or one whose lengths do not add up, is not restored: the run begins anew.
+- A layer that grows by concatenation (`DynamicLayer`) never modifies its tensors, so the past is a slice of what it
+  holds now: nothing is copied, and nothing is kept while a run only goes forward.
+- A sliding window drops its oldest entries. A reference to its tensors once per window length keeps them all.
+- Any other layer (state-space, static, quantised) is saved whole at some tokens, more sparsely the older they are; the
+  tokens from there to the requested one are rerun.
+- A cache class from outside transformers, or one whose lengths do not add up, is not restored: the run starts again
+  from the prompt.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _KEPT_DENSE = 8
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Keys and values (1, heads, end - start, dim) of the positions from `start` to before `end`."""
+    """Keys and values (1, heads, end - start, dim) of the positions from `start` up to but not including `end`."""
 
     start: int
     end: int
@@ -39,7 +40,7 @@ class _Chunk:
 
 
 class _Positions:
-    """The keys and values of one attention layer by position, in chunks that follow on one another."""
+    """The keys and values of one attention layer by position, in consecutive chunks."""
 
     def __init__(self, chunks: tuple[_Chunk, ...] = ()) -> None:
         self.chunks = chunks
@@ -53,7 +54,7 @@ class _Positions:
         return sum(tensor.nbytes for chunk in self.chunks for tensor in (chunk.keys, chunk.values))
 
     def add(self, live: _Chunk) -> None:
-        """Take in what is new in `live`; where it holds all that is known it takes the place of the rest."""
+        """Add the new positions of `live`; if it holds all known positions, it replaces the other chunks."""
         if live.end <= self.end:
             return
         if not self.chunks or live.start <= self.chunks[0].start:
@@ -72,17 +73,16 @@ class _Positions:
 
 
 def _compact(chunk: _Chunk) -> _Chunk:
-    """A small view of a large tensor would keep all of it alive."""
+    """Clone a small view of a large tensor, which would otherwise keep all of it alive."""
     if chunk.keys.untyped_storage().nbytes() <= 2 * chunk.keys.nbytes:
         return chunk
     return _Chunk(chunk.start, chunk.end, chunk.keys.clone(), chunk.values.clone())
 
 
 class CacheBank:
-    """Keeps what a run's cache was. `note` is called before each forward, `keep` when a run is given up.
+    """Keeps the past states of a run's cache. Call `note` before each forward, `keep` when a run is closed.
 
-    `length` is everywhere the number of positions that have been fed, and `token` the generated token whose forward
-    comes next.
+    `length` is always the number of positions fed so far, and `token` the generated token whose forward is next.
     """
 
     def __init__(self) -> None:
@@ -94,16 +94,16 @@ class CacheBank:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the tensors referred to, those a running cache holds as well included."""
+        """Bytes of the referenced tensors, including those that a live cache also holds."""
         noted = sum(_bytes_in(state) for layers in self._noted.values() for state in layers.values())
         return noted + sum(positions.bytes for positions in self._positions.values())
 
     def note(self, cache: Any, token: int, length: int, *, caching: bool = True) -> None:
-        """Keep what the coming forward would lose. `caching` says whether the model was asked for a cache at all."""
+        """Keep what the next forward would drop. `caching` says whether the model was asked to use a cache."""
         if token == 0 or self._foreign:
             return
         if token == 1 and not self._shells:
-            # A model that caches without a cache object keeps it somewhere in its modules.
+            # A model that caches without a cache object keeps its cache somewhere in its modules.
             self._foreign = caching and cache is None
             self._learn(cache, length)
         if self._foreign or cache is None:
@@ -122,11 +122,11 @@ class CacheBank:
         self._known = max(self._known, token)
 
     def give_up(self) -> None:
-        """There is more to a forward's past than the cache: restore nothing."""
+        """Restore nothing from now on: the model has state outside its cache."""
         self._foreign = True
 
     def keep(self, cache: Any, length: int) -> None:
-        """Keep what a cache that is about to be let go of holds of the first `length` positions."""
+        """Keep the first `length` positions of a cache that is about to be released."""
         if self._foreign or cache is None:
             return
         for index, positions in self._positions.items():
@@ -137,7 +137,7 @@ class CacheBank:
                 positions.add(live.part(0, length))
 
     def nearest(self, token: int) -> int:
-        """The last token up to `token` whose beginning can be restored; 0 means to begin with the prompt."""
+        """The last token up to `token` before whose forward the cache can be restored; 0 means from the prompt."""
         if self._foreign or self._known == 0:
             return 0
         token = min(token, self._known)
@@ -146,7 +146,7 @@ class CacheBank:
         return max((noted for noted in self._noted if noted <= token), default=0)
 
     def restore(self, cache: Any, token: int, length: int) -> None:
-        """Put the cache of a run that begins into the state it had before `token`'s forward."""
+        """Set the cache of a starting run to its state before `token`'s forward."""
         if cache is None:
             return
         layers = []
@@ -165,7 +165,7 @@ class CacheBank:
         cache.layers = layers
 
     def fork(self, token: int, length: int) -> CacheBank:
-        """A bank that shares everything before `token`'s forward with this one."""
+        """A bank that shares everything before `token`'s forward."""
         other = CacheBank()
         other._shells, other._foreign = self._shells, self._foreign
         other._positions = {index: positions.up_to(length) for index, positions in self._positions.items()}
@@ -181,7 +181,7 @@ class CacheBank:
         return [index for index in range(len(self._shells)) if index not in self._positions and _has_state(self, index)]
 
     def _learn(self, cache: Any, length: int) -> None:
-        """See what kinds of layers there are, after the first forward."""
+        """Find out the kinds of cache layers, after the first forward."""
         if cache is None:
             return
         if type(cache).__module__ != cache_utils.__name__ or not hasattr(cache, "layers") or cache.offloading:
@@ -198,7 +198,7 @@ class CacheBank:
             self._shells.append(shell)
 
     def _thin(self, newest: int) -> None:
-        """Keep the newest few, then ever fewer the longer ago: the first is never dropped."""
+        """Keep the newest few saved states, then fewer the older they are. Never drops the first."""
         spacing, kept, limit = _NOTED_EVERY, set[int](), newest
         while limit > 0:
             span = range(limit - limit % spacing, max(0, limit - _KEPT_DENSE * spacing), -spacing)
@@ -213,7 +213,7 @@ def _has_state(bank: CacheBank, index: int) -> bool:
 
 
 def _state(layer: Any) -> dict[str, Any]:
-    """All that a cache layer is. Layers that grow by concatenation replace their tensors, so references do."""
+    """The whole state of a cache layer. Layers that grow by concatenation replace tensors, so references suffice."""
     replaces = isinstance(layer, DynamicLayer) and not hasattr(layer, "conv_states")
     return dict(vars(layer)) if replaces else {name: _copied(value) for name, value in vars(layer).items()}
 

@@ -1,6 +1,6 @@
-"""The decoding method a model's generation config asks for, held against the one that is stepped here.
+"""Compares the decoding method of a model's generation config with the one that llmdbg runs.
 
-llmdbg follows one sequence, one token a forward, greedy or sampled. A config may ask `generate()` for something else.
+llmdbg decodes one sequence, one token per forward, greedy or sampled. A config may ask `generate()` for something else.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _SPECULATIVE = {
 
 
 def one_sequence(config: GenerationConfig) -> dict[str, Any]:
-    """The arguments that make `generate()` follow one sequence where a model's own config asks for several."""
+    """The arguments that make `generate()` decode one sequence if the model's own config asks for several."""
     return {name: value for name, value in _ONE_SEQUENCE.items() if (getattr(config, name, None) or value) != value}
 
 
 def stop_strings(config: GenerationConfig, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:
     """The arguments that make `generate()` end at the stop strings of a model's own config.
 
-    Given a decoding loop, `generate()` loses the tokenizer it would look for them with, so they are handed over ready
-    made. Raises SettingsError when there is no tokenizer.
+    With a custom decode loop, `generate()` does not get the tokenizer it needs for them, so the criteria are passed
+    ready-made. Raises SettingsError if there is no tokenizer.
     """
     if not config.stop_strings:
         return {}
     if tokenizer is None:
         raise SettingsError(
-            "the model's generation config has stop_strings, and there is no tokenizer to look for them with: add the "
+            "the model's generation config has stop_strings, which need a tokenizer, and there is none: add the "
             "tokenizer's files, or take stop_strings out of generation_config.json"
         )
     from transformers import StoppingCriteriaList, StopStringCriteria
@@ -47,24 +47,24 @@ def stop_strings(config: GenerationConfig, tokenizer: PreTrainedTokenizerBase | 
 
 
 def decoding_notes(settled: GenerationConfig, own: GenerationConfig) -> tuple[str, ...]:
-    """Say where `generate()` would decode in another way than is done here.
+    """Say in sentences where `generate()` by itself would decode differently.
 
-    `settled` is what `generate()` settled on for one sequence, `own` the model's own config. Raises SettingsError for a
-    method that `generate()` refuses, too.
+    `settled` is the config that `generate()` resolved for one sequence, `own` the model's own. Raises SettingsError for
+    a method that `generate()` refuses too.
     """
     from transformers.generation import GenerationMode
 
     asked = copy.copy(settled)
     asked.num_beams, asked.num_return_sequences = own.num_beams or 1, own.num_return_sequences or 1
     mode = asked.get_generation_mode()
-    gone = {
+    removed = {
         GenerationMode.CONTRASTIVE_SEARCH: ("contrastive search", "penalty_alpha"),
         GenerationMode.DOLA_GENERATION: ("DoLa decoding", "dola_layers"),
         GenerationMode.GROUP_BEAM_SEARCH: ("group beam search", "num_beam_groups"),
         GenerationMode.CONSTRAINED_BEAM_SEARCH: ("constrained beam search", "constraints or force_words_ids"),
     }
-    if mode in gone:
-        method, setting = gone[mode]
+    if mode in removed:
+        method, setting = removed[mode]
         raise SettingsError(
             f"the model's generation config asks for {method} ({setting}), which generate() itself no longer runs "
             "without code from the Hub: take it out of generation_config.json"
@@ -73,8 +73,8 @@ def decoding_notes(settled: GenerationConfig, own: GenerationConfig) -> tuple[st
     notes = []
     if mode in (GenerationMode.BEAM_SEARCH, GenerationMode.BEAM_SAMPLE):
         notes.append(
-            f"the model's generation config asks for {asked.num_beams} beams (num_beams), and one sequence is followed "
-            f"here: this is plain {here}, and generate() may write something else"
+            f"the model's generation config asks for {asked.num_beams} beams (num_beams), but llmdbg decodes one "
+            f"sequence: this is plain {here}, and generate() may produce other text"
         )
     elif asked.num_return_sequences > 1:
         if not asked.do_sample:
@@ -83,8 +83,8 @@ def decoding_notes(settled: GenerationConfig, own: GenerationConfig) -> tuple[st
                 "which generate() refuses without sampling: add --temperature, or correct generation_config.json"
             )
         notes.append(
-            f"the model's generation config asks for {asked.num_return_sequences} answers (num_return_sequences), and "
-            "one is followed here: generate() draws for all at once, so it may write something else"
+            f"the model's generation config asks for {asked.num_return_sequences} answers (num_return_sequences), but "
+            "llmdbg decodes one: generate() samples all at once, so it may produce other text"
         )
     elif mode is GenerationMode.ASSISTED_GENERATION:
         names = [name for name in _SPECULATIVE if getattr(asked, name, None)]
@@ -95,6 +95,6 @@ def decoding_notes(settled: GenerationConfig, own: GenerationConfig) -> tuple[st
         )
     if own.token_healing:
         notes.append(
-            "the model's generation config asks for token_healing, which rewrites the prompt's end: it is left out here"
+            "the model's generation config asks for token_healing, which rewrites the end of the prompt: it is ignored"
         )
     return tuple(notes)

@@ -1,10 +1,10 @@
-"""The engine: a generator that stands still at every armed stage of a real `generate()`.
+"""A generation: a real `generate()`, suspended at every armed stage.
 
-- The model's own forward runs, called by the model's own `generate()`, whose public `custom_generate` argument puts
-  our decode loop (`loop.py`) in the place of its own.
-- All of it runs in a greenlet. A hook on an armed module, or the loop itself, suspends it there.
+- The model's own forward runs, called by the model's own `generate()`, whose public `custom_generate` argument replaces
+  its decode loop by ours (`loop.py`).
+- All of it runs in a greenlet. A hook on an armed module, or the loop itself, suspends it.
 - With nothing armed there is no hook on any module, no switch, and no tensor kept.
-- An engine belongs to one thread: the one that first asks its generator for a stage.
+- A generation belongs to the thread that first asks its generator for an event.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Generation:
     >>> for event in generation.events():
     ...     print(event.stage.address, event.token)
 
-    The first `prompt.padding` ids are left padding, which the attention mask hides. `anatomy` is the model's, read off
-    its module tree where it is not given. Raises PromptError for a prompt
-    that is empty, longer than the model's context or not of its vocabulary, and for padding that nothing could hide.
+    The first `prompt.padding` ids are left padding, which the attention mask hides. `anatomy` is the model's; read off
+    its module tree if None. Raises PromptError for a prompt that is empty, longer than the model's context or outside
+    its vocabulary, and for padding in a model without an attention mask.
     """
 
     capabilities = frozenset(
@@ -71,10 +71,10 @@ class Generation:
         self._model = model = loaded.model
         self.anatomy = dissect(model) if anatomy is None else anatomy
         check_prompt(prompt.ids, self.anatomy.context_length, vocabulary_size(model))
-        # Without an argument for it, or one that takes anything, there is no mask.
+        # A forward without this argument, even one with **kwargs, takes no mask.
         self._takes_mask = "attention_mask" in inspect.signature(model.forward).parameters
         if prompt.padding and not self._takes_mask:
-            raise PromptError(f"{type(model).__name__} takes no attention mask, which is what hides left padding")
+            raise PromptError(f"{type(model).__name__} takes no attention mask, which left padding needs")
         if not 0 <= prompt.padding < len(prompt.ids):
             raise PromptError(
                 f"the prompt has {len(prompt.ids)} tokens, and {prompt.padding} of them cannot be padding"
@@ -96,7 +96,7 @@ class Generation:
 
     @property
     def timeline(self) -> Timeline:
-        """The line of tokens it is on."""
+        """The current timeline."""
         return self._timeline
 
     @timeline.setter
@@ -105,7 +105,7 @@ class Generation:
         self._timeline = timeline
 
     def known_timeline(self, ids: Sequence[int], settings: tuple[tuple[int, GenerationSettings], ...]) -> Timeline:
-        """A line of tokens that are known and have not been run: going there runs them from the prompt."""
+        """A timeline of known tokens that have not been run: going there runs them from the prompt."""
         return GenerationTimeline(len(self.prompt.ids), settings, list(ids))
 
     @property
@@ -116,18 +116,18 @@ class Generation:
 
     @property
     def processors(self) -> tuple[Stage, ...]:
-        """The logits processors of this run in `generate()`'s order; known from the first event on."""
+        """The stages of this run's logits processors, in `generate()`'s order; known from the first event on."""
         return self._loop.processors
 
     @property
     def sampling(self) -> SamplingFacts | None:
-        """What `generate()` settled on; known from the first event on."""
+        """The sampling that `generate()` resolved; known from the first event on, None before."""
         config = self._loop.config
         return None if config is None else sampling_facts(config, len(self.prompt.ids))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Where `generate()` by itself would decode in another way; known from the first event on."""
+        """Sentences on where `generate()` by itself would decode differently; known from the first event on."""
         return self._loop.notes
 
     @property
@@ -137,17 +137,17 @@ class Generation:
 
     @property
     def cache(self) -> Any:
-        """The KV cache of the run as it is now, None where there is none (yet)."""
+        """The KV cache of the current run as it is now; None if there is none (yet)."""
         return self._timeline.cache
 
     def events(self, token: int = 0) -> Generator[StageEvent, None, None]:
-        """Yield an event for every suspension; each is valid until the next is asked for.
+        """Yield an event at every suspension; each is valid until the next one.
 
-        The run begins with the forward of generated token `token`, which `timeline` must have come to; going back is
-        closing one run and beginning another. From 0 the first event is always `tokenize`. The last is always the last
+        The run starts with the forward of generated token `token`, which `timeline` must have reached. To go back,
+        close one run and start another. From 0 the first event is always `tokenize`. The last is always the last
         token's `sample` with `ended_by` set, armed or not. Closing the generator unwinds the forward and removes every
         hook. Raises SettingsError, before the first event, for generation settings that `generate()` refuses, and
-        GenerationError when the model's forward fails.
+        GenerationError if the model's forward fails.
         """
         while True:
             yield from self._run(token)
@@ -156,7 +156,7 @@ class Generation:
             token = self._stops.token
 
     def _run(self, token: int) -> Generator[StageEvent, None, None]:
-        """Generate from `token` on, as long as the same settings hold."""
+        """Generate from `token` on, until the settings change."""
         self._loop = self._decode_loop(token)
         settings = self._timeline.settings_at(token)
         run: Suspension[StageEvent] = Suspension(lambda: self._generate(settings), self._past.streams)
@@ -174,15 +174,17 @@ class Generation:
             raise GenerationError(f"the forward failed at {reached}: {type(error).__name__}: {text[:300]}") from error
         else:
             if self._loop.config is None:
-                raise SettingsError(f"{type(self._model).__name__} generates in a loop of its own, with no way into it")
+                raise SettingsError(
+                    f"{type(self._model).__name__} has its own generation loop, which llmdbg cannot step"
+                )
         finally:
             run.close()
             self._stops.end(for_good=not self._loop.settings_change)
 
     def untouched(self, tokens: int) -> tuple[list[int], list[int]]:
-        """Run `generate()` as it is for `tokens` tokens, with no loop or hook of ours. No run may be under way.
+        """Run the unmodified `generate()` for `tokens` tokens, with no loop or hook of ours. No run may be active.
 
-        Returns the generated ids, and for each a hash of the bits of its raw logits, as `Timeline.fingerprints` has it.
+        Returns the generated ids, and for each a hash of the bits of its raw logits, as in `Timeline.fingerprints`.
         """
         assert self.settings is not None
         settings = replace(self.settings, max_new_tokens=tokens)
@@ -205,10 +207,10 @@ class Generation:
         self._model.generate(input_ids, **arguments, custom_generate=self._loop.run)
 
     def _generate_arguments(self, settings: GenerationSettings) -> tuple[torch.Tensor, dict[str, Any]]:
-        """The prompt's ids (1, prompt), and what else `generate()` is called with."""
+        """The prompt's ids (1, prompt), and the other arguments of `generate()`."""
         input_ids = torch.tensor([self.prompt.ids], device=self._model.device)
         own = self._model.generation_config
-        # Left to itself, generate() takes a pad token in the prompt for padding and hides it from the model.
+        # Without a mask, generate() would take any pad token in the prompt for padding and hide it from the model.
         mask = torch.ones_like(input_ids)
         mask[:, : self.prompt.padding] = 0
         return input_ids, {
@@ -220,7 +222,7 @@ class Generation:
 
 
 def check_prompt(prompt_ids: Sequence[int], context_length: int | None, vocabulary_size: int | None) -> None:
-    """Raise PromptError for a prompt that cannot be run."""
+    """Raise PromptError for a prompt that is empty, too long or outside the vocabulary. None: not checked."""
     if not prompt_ids:
         raise PromptError("the prompt is empty: give some text with -p TEXT or --prompt-file FILE")
     if context_length is not None and len(prompt_ids) > context_length:
@@ -230,12 +232,12 @@ def check_prompt(prompt_ids: Sequence[int], context_length: int | None, vocabula
     if vocabulary_size is not None and max(prompt_ids) >= vocabulary_size:
         raise PromptError(
             f"the prompt has token {max(prompt_ids)} and the model's vocabulary ends at {vocabulary_size - 1}: the "
-            "tokenizer's files and the model do not belong together, or vocab_size in config.json is wrong"
+            "tokenizer's files do not belong to this model, or vocab_size in config.json is wrong"
         )
 
 
 def _refused(error: Exception) -> LlmdbgError:
-    """What an error means that `generate()` raised before it came to our loop."""
+    """Translate an error that `generate()` raised before it reached our loop."""
     text = " ".join(str(error).split())[:300] or type(error).__name__
     if isinstance(error, RuntimeError):
         return GenerationError(f"generate() failed before the first forward: {type(error).__name__}: {text}")

@@ -1,7 +1,7 @@
 """The decode loop: `GenerationMixin._sample` for one sequence, with its steps as stages.
 
-`generate()` prepares inputs, cache, logits processors and stopping criteria as ever and then calls this. Every step is
-the one `_sample` takes, in its order and with its dtypes, so that ids and logits are bitwise those of `generate()`.
+`generate()` prepares inputs, cache, logits processors and stopping criteria as usual, then calls this loop. It takes
+the steps of `_sample`, in the same order and dtypes, so ids and logits are bitwise those of `generate()`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 
 class DecodeLoop:
-    """Generates token after token until EOS, the length asked for, or the end of the model's context.
+    """Generates token after token until EOS, the requested length, or the end of the model's context.
 
-    A run may begin with any token of its timeline's past: it is run again from the nearest place that can be restored,
-    and stops nowhere before that token. `settings_change` says that it ended because other settings hold from here.
-    `processors` are the stages of the logits processors `generate()` prepared, `config`
-    the generation config it settled on and `notes` where that asks for what is not done here. `ended_by` is `eos`,
-    `length` or `context` once it is over; a stop string of the generation config counts as `eos`.
+    A run may start with any token of its timeline's past: tokens are rerun from the nearest state that can be restored,
+    without stopping before that token. `settings_change` says that the run ended because other settings apply from
+    here. `processors` are the stages of the logits processors that `generate()` prepared, `config` the generation
+    config it resolved, and `notes` says where that asks for something else. `ended_by` is `eos`, `length` or `context`
+    once generation is over; a stop string of the generation config counts as `eos`.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class DecodeLoop:
                     chosen = self._timeline.ids[token]
                     input_ids = torch.cat([input_ids, input_ids.new_tensor([[chosen]])], dim=-1)
                 else:
-                    # A copy, so that the logits of a whole prompt can go before the next forward.
+                    # A copy, so that the logits of a whole prompt can be freed before the next forward.
                     self._stops.enter(self._logits_stage)
                     logits = outputs.logits[:, -1].to(copy=True, dtype=torch.float32, device=input_ids.device)
                     del outputs
@@ -111,7 +111,7 @@ class DecodeLoop:
                 if self.ended_by:
                     return input_ids
                 if token == change:
-                    # Noted here, so that the run with other settings goes on from exactly this.
+                    # Saved here, so that the run with the new settings continues from exactly this state.
                     self._begin(token, model_kwargs)
                     self.settings_change = True
                     return input_ids
@@ -120,7 +120,7 @@ class DecodeLoop:
     def _token(
         self, token: int, input_ids: Tensor, logits: Tensor, processors: Any, criteria: StoppingCriteriaList
     ) -> Tensor:
-        """From raw logits (1, vocabulary) to one more id behind `input_ids` (1, length)."""
+        """Choose a token from raw logits (1, vocabulary). Returns `input_ids` (1, length) with its id appended."""
         trail = self._process(input_ids, logits, processors)
         next_id = self._choose(trail, self._timeline.overrides.get(token))
         input_ids = torch.cat([input_ids, next_id[:, None]], dim=-1)
@@ -131,7 +131,7 @@ class DecodeLoop:
         return input_ids
 
     def _decode(self, model: PreTrainedModel, token: int, input_ids: Tensor, model_kwargs: dict[str, Any]) -> Any:
-        """The forward over the newest of `input_ids` (1, length)."""
+        """Run the forward over the newest of `input_ids` (1, length)."""
         self._begin(token, model_kwargs)
         inputs = model.prepare_inputs_for_generation(
             input_ids, next_sequence_length=1 if model_kwargs["use_cache"] else None, **model_kwargs
@@ -156,7 +156,7 @@ class DecodeLoop:
         for stage, processor in zip(self.processors, processors, strict=True):
             before = trail[-1][1]
             self._stops.enter(stage)
-            # A processor may write into its argument, and whoever looks wants to see what that was before.
+            # A processor may write into its argument, and a stop shows what that was before.
             after = processor(input_ids, before.clone() if self._is_shown() else before)
             passed = trail
             trail = (*passed, (stage, after))
@@ -164,24 +164,24 @@ class DecodeLoop:
         return trail
 
     def _choose(self, trail: ScoresTrail, overrides: TokenOverrides | None) -> Tensor:
-        """The next id (1,), the model's own choice unless the user steers it."""
+        """The next id (1,): the model's own choice unless the user overrides it."""
         assert self.config is not None
         self._stops.enter(SAMPLE)
         scores = trail[-1][1]
         if overrides is not None and overrides.ban:
             scores = scores.index_fill(1, torch.tensor(sorted(overrides.ban), device=scores.device), -torch.inf)
         chosen = choose(scores, sample=bool(self.config.do_sample))
-        # A forced token takes its random number all the same, so that those after it are drawn as they would have been.
+        # A forced token consumes its random number too, so that later draws stay the same.
         return chosen if overrides is None or overrides.force is None else torch.full_like(chosen, overrides.force)
 
     def _is_shown(self) -> bool:
         return any(map(self._stops.watches, (*self.processors, SAMPLE)))
 
     def _end(self, input_ids: Tensor, criteria: StoppingCriteriaList) -> str | None:
-        """Say why generation is over with the newest of `input_ids` (1, length), or None while it is not."""
+        """Why generation ends with the newest of `input_ids` (1, length); None if it goes on."""
         if bool(criteria(input_ids, None).all()):
             met = [criterion for criterion in criteria if bool(criterion(input_ids, None).all())]
             return "length" if all(isinstance(each, (MaxLengthCriteria, MaxTimeCriteria)) for each in met) else "eos"
-        # The newest token has not been fed yet; that needs one more position.
+        # The newest token has not been fed yet, which takes one more position.
         beyond = self._context_length is not None and input_ids.shape[1] > self._context_length
         return "context" if beyond else None

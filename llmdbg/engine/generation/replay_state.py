@@ -1,4 +1,4 @@
-"""What a forward leaves behind outside its cache, and how to have that back."""
+"""The state outside the KV cache that a replay must restore."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReplayState:
-    """The random streams a run draws from, and the modules that remember."""
+    """The state outside the KV cache that a replay must restore."""
 
     streams: RandomStreams
+    """The random streams a run draws from."""
     modules: ModuleState
+    """The state that modules keep between forwards."""

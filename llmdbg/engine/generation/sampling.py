@@ -16,7 +16,7 @@ _WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def processor_stages(processors: Iterable[Any]) -> tuple[Stage, ...]:
-    """One stage for each logits processor, in the order `generate()` runs them.
+    """One stage per logits processor, in the order `generate()` runs them.
 
     The address is the class name without its ending: `TopPLogitsWarper` is `sample.top_p`. A second processor of the
     same class is `sample.top_p_2`.

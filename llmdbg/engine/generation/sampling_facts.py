@@ -13,7 +13,7 @@ _PROCESSOR_SETTINGS = ("temperature", "top_k", "top_p", "min_p", "repetition_pen
 
 
 def sampling_facts(config: GenerationConfig, prompt_length: int) -> SamplingFacts:
-    """What `generate()` settled on, for a prompt of `prompt_length` tokens."""
+    """The sampling of the generation config that `generate()` resolved, for a prompt of `prompt_length` tokens."""
     values = {name: getattr(config, name, None) for name in _PROCESSOR_SETTINGS}
     longest = getattr(config, "max_length", None)
     return SamplingFacts(
@@ -25,7 +25,7 @@ def sampling_facts(config: GenerationConfig, prompt_length: int) -> SamplingFact
 
 
 def describe_sampling(config: GenerationConfig) -> str:
-    """Say in a few words how the next token is chosen, e.g. `temperature 0.8 · top-k 40` or `greedy`."""
+    """Describe how the next token is chosen: `temperature 0.8 · top-k 40`, `greedy`."""
     penalty = config.repetition_penalty
     parts = [f"repetition penalty {penalty:g}"] if penalty not in (None, 1.0) else []
     if not config.do_sample:

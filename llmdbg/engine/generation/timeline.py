@@ -1,6 +1,6 @@
-"""One line of generated tokens, and what it takes to stand again at the beginning of any token's forward.
+"""A sequence of generated tokens, with the state needed to restart from any token's forward.
 
-A timeline forks: the other shares every token, random state and cache entry before the fork, without a copy.
+A timeline can fork: the fork shares every token, random state and cache entry before it, without a copy.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from llmdbg.engine.random_streams import RandomStreams
     from llmdbg.engine.settings import GenerationSettings
 
-_FEWEST_MARKS = 64
+_FEWEST_FINGERPRINTS = 64
 _CACHE_NAMES = ("past_key_values", "cache_params")
 
 
 @dataclass(frozen=True, slots=True)
-class _Beginning:
-    """How things stood before a token's forward."""
+class _StartState:
+    """The state before a token's forward, besides the cache."""
 
     streams: Any
     modules: State
@@ -34,72 +34,73 @@ class _Beginning:
 
 @dataclass(slots=True)
 class GenerationTimeline:
-    """`ids` are the generated ids, those after the present stop included when someone has gone back.
-
-    `settings` says from which token on which settings hold, `overrides` where a choice was not the model's own.
-    """
+    """One timeline of a `Generation`. Saves and restores state through `begin` and `resume`."""
 
     prompt_length: int
+    """In tokens."""
     settings: tuple[tuple[int, GenerationSettings], ...]
+    """The settings and the token from which each applies; the first from token 0."""
     ids: list[int] = field(default_factory=list)
+    """The generated ids; after going back, those beyond the current stop too."""
     overrides: dict[int, TokenOverrides] = field(default_factory=dict)
+    """Forced and banned tokens, by generated token."""
     _bank: CacheBank = field(default_factory=CacheBank)
-    _beginnings: list[_Beginning] = field(default_factory=list)
+    _start_states: list[_StartState] = field(default_factory=list)
     _kwargs: dict[str, Any] = field(default_factory=dict)
     _kwargs_token: int = 0
     _live: Any = None
     _live_token: int = 0
-    # One int64 a token, on the device of the logits: a tensor for each would take a hundred times as much.
-    _marks: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-    _marked: int = 0
-    _doubts: list[tuple[int, Tensor]] = field(default_factory=list)
+    # One int64 per token on the logits' device: a tensor for each would take a hundred times as much.
+    _fingerprints: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    _fingerprinted: int = 0
+    _comparisons: list[tuple[int, Tensor]] = field(default_factory=list)
 
     def length(self, token: int) -> int:
-        """How many positions have been fed before `token`'s forward."""
+        """How many positions were fed before `token`'s forward."""
         return 0 if token == 0 else self.prompt_length + token - 1
 
     def settings_at(self, token: int) -> GenerationSettings:
-        """The settings that hold while `token` is produced."""
+        """The settings in effect while `token` is produced."""
         return next(settings for since, settings in reversed(self.settings) if since <= token)
 
     def next_change(self, token: int) -> int | None:
-        """The first token after `token` with other settings."""
+        """The first token after `token` where the settings change; None if they do not."""
         return min((since for since, _ in self.settings if since > token), default=None)
 
     def nearest(self, token: int) -> int:
-        """The last token up to `token` that a run can begin with. Tokens from there on are run again."""
-        return min(self._bank.nearest(token), len(self._beginnings) - 1) if self._beginnings else 0
+        """The last token up to `token` that a run can start with; tokens from there on are rerun."""
+        return min(self._bank.nearest(token), len(self._start_states) - 1) if self._start_states else 0
 
     def knows(self, token: int) -> bool:
-        """Whether it is known how things stood at a token's beginning. Not so in a timeline made of ids alone."""
-        return token < len(self._beginnings)
+        """Whether the state before a token's forward is known. It is not in a timeline made of ids alone."""
+        return token < len(self._start_states)
 
     def begin(self, token: int, kwargs: dict[str, Any], streams: RandomStreams, modules: ModuleState) -> None:
-        """`token`'s forward comes next: note how things stand, or have them stand as they did."""
+        """Before `token`'s forward, save the state, or restore it if the token ran before."""
         cache = _cache(kwargs)
         if token == 0:
             modules.mark()
         elif token == 1 and modules.holds_state():
             self._bank.give_up()
         elif token > 1 and self._live is not None and cache is not self._live:
-            # Phi-3 begins another cache where its long rotary factors take over: positions are not what they were.
+            # Phi-3 starts a new cache where its long rotary factors take over: cached positions are no longer valid.
             self._bank.give_up()
         self._live, self._live_token = cache, token
         self._bank.note(cache, token, self.length(token), caching=bool(kwargs.get("use_cache")))
-        if token < len(self._beginnings):
-            streams.restore(self._beginnings[token].streams)
-            modules.restore(self._beginnings[token].modules)
+        if token < len(self._start_states):
+            streams.restore(self._start_states[token].streams)
+            modules.restore(self._start_states[token].modules)
             return
-        now = _Beginning(streams.states(), modules.now())
-        last = self._beginnings[-1] if self._beginnings else None
-        # Greedy runs draw nothing: one state serves them all.
+        now = _StartState(streams.states(), modules.now())
+        last = self._start_states[-1] if self._start_states else None
+        # Greedy runs draw nothing, so all tokens share one state.
         if last is not None and _equal(last.streams, now.streams):
             now = replace(now, streams=last.streams)
-        self._beginnings.append(now)
+        self._start_states.append(now)
         self._kwargs, self._kwargs_token = {k: v for k, v in kwargs.items() if k not in _CACHE_NAMES}, token
 
     def resume(self, token: int, input_ids: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        """The ids (1, length) and keyword arguments that `token`'s forward began with, its cache restored in place."""
+        """The ids (1, length) and keyword arguments of `token`'s forward, with the cache restored in place."""
         known = torch.tensor([self.ids[:token]], device=input_ids.device, dtype=input_ids.dtype)
         self._bank.restore(_cache(kwargs), token, self.length(token))
         full, wanted = self.prompt_length + self._kwargs_token, self.prompt_length + token
@@ -109,63 +110,63 @@ class GenerationTimeline:
         return torch.cat([input_ids, known], dim=-1), kwargs
 
     def took(self, token: int, id: int, logits: Tensor) -> None:
-        """`id` was chosen as generated token `token` from raw `logits` (1, vocabulary)."""
+        """Record that `id` was chosen as generated token `token` from raw `logits` (1, vocabulary)."""
         fingerprint = fingerprint_of(logits)
-        if token < self._marked:
-            self._doubts.append((token, self._marks[token] != fingerprint))
-        if token >= len(self._marks):
-            grown = fingerprint.new_zeros(max(_FEWEST_MARKS, 2 * token))
-            grown[: self._marked] = self._marks[: self._marked]
-            self._marks = grown
-        self._marks[token] = fingerprint
-        self._marked = max(self._marked, token + 1)
+        if token < self._fingerprinted:
+            self._comparisons.append((token, self._fingerprints[token] != fingerprint))
+        if token >= len(self._fingerprints):
+            grown = fingerprint.new_zeros(max(_FEWEST_FINGERPRINTS, 2 * token))
+            grown[: self._fingerprinted] = self._fingerprints[: self._fingerprinted]
+            self._fingerprints = grown
+        self._fingerprints[token] = fingerprint
+        self._fingerprinted = max(self._fingerprinted, token + 1)
         if token < len(self.ids) and self.ids[token] != id:
             self._forget_after(token)
         if token == len(self.ids):
             self.ids.append(id)
 
     def differing(self) -> tuple[int, ...]:
-        """The tokens whose logits came out otherwise when they were run again, since the last time of asking."""
-        doubts, self._doubts = self._doubts, []
-        return tuple(token for token, differs in doubts if bool(differs))
+        """The tokens whose logits came out differently when rerun, since the last call. Waits for the device."""
+        comparisons, self._comparisons = self._comparisons, []
+        return tuple(token for token, differs in comparisons if bool(differs))
 
     def fingerprints(self) -> dict[int, int]:
-        """A hash of the bits of the raw logits of each token that was chosen. Waits for the device."""
-        return dict(enumerate(self._marks[: self._marked].tolist()))
+        """A hash of the bits of the raw logits, by generated token, for each token chosen. Waits for the device."""
+        return dict(enumerate(self._fingerprints[: self._fingerprinted].tolist()))
 
     def leave(self) -> None:
-        """The run is given up: keep what its cache holds."""
+        """At the end of a run, keep what its cache holds."""
         if self._live is not None:
             self._bank.keep(self._live, self.length(self._live_token))
         self._live = None
 
     def fork(self, token: int) -> GenerationTimeline:
-        """Another timeline that shares everything before `token`'s forward. The run must have been left."""
+        """A timeline that shares everything before `token`'s forward. The run must have been closed."""
         other = GenerationTimeline(self.prompt_length, self.settings, self.ids[:token])
         other.overrides = {at: overrides for at, overrides in self.overrides.items() if at < token}
         other._bank = self._bank.fork(token, self.length(token))
-        other._beginnings = self._beginnings[: token + 1]
+        other._start_states = self._start_states[: token + 1]
         other._kwargs, other._kwargs_token = self._kwargs, self._kwargs_token
-        other._marked = min(token, self._marked)
-        other._marks = self._marks[: other._marked].clone()
+        other._fingerprinted = min(token, self._fingerprinted)
+        other._fingerprints = self._fingerprints[: other._fingerprinted].clone()
         return other
 
     @property
     def cache(self) -> Any:
-        """The cache of the run that is under way, None where there is none (yet)."""
+        """The cache of the active run; None if there is none (yet)."""
         return self._live
 
     @property
     def bytes(self) -> int:
-        """Bytes kept for going back, tensors that a running cache holds as well included."""
-        states = {id(each.streams): each.streams for each in self._beginnings}
+        """Bytes kept for going back, including tensors that a live cache also holds."""
+        states = {id(each.streams): each.streams for each in self._start_states}
         return self._bank.bytes + sum(_state_bytes(state) for state in states.values())
 
     def _forget_after(self, token: int) -> None:
         del self.ids[token:]
-        del self._beginnings[token + 1 :]
+        del self._start_states[token + 1 :]
         self._bank.cut(token, self.length(token))
-        self._marked = min(self._marked, token + 1)
+        self._fingerprinted = min(self._fingerprinted, token + 1)
 
 
 def _cache(kwargs: dict[str, Any]) -> Any:

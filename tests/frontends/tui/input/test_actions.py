@@ -57,7 +57,7 @@ async def test_capital_letters_go_back(tiny_folder):
             await press(pilot, app, key)
             assert here(app) == where
         await pilot.press("S")
-        await until(pilot, lambda: "begins" in line(app, "status"))
+        await until(pilot, lambda: "start of the run" in line(app, "status"))
 
 
 async def test_a_branch_is_begun_shown_and_left(tiny_folder):
