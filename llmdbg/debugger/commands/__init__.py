@@ -1,8 +1,8 @@
-"""The command language: every command, once.
+"""The command language.
 
-Front ends look commands up here and nowhere else: `-ex`, `-x`, the command line of the screen, help and completion.
-Each file of this folder adds its commands to the registry; help lists them in the order of these imports. What a
-command takes is a grammar of `grammar/`.
+`-ex`, `-x`, the screen's command line, help and completion all look commands up here. Each file of this folder adds its
+commands to the registry; help lists them in the order of these imports. A grammar of `grammar/` parses a command's
+arguments.
 """
 
 from llmdbg.debugger.commands import running, going_back, stopping, branching, editing  # isort: skip

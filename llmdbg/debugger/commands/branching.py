@@ -1,4 +1,4 @@
-"""Other ways a text could have gone: another token, other sampling settings, and going from one branch to another."""
+"""Alternatives: forcing and banning tokens, changing sampling settings, and switching branches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 
 
 class Token(Text):
-    """A token by its id or its text, which the vocabulary reads."""
+    """A token by its id or its text, which is looked up in the vocabulary."""
 
     def __init__(self) -> None:
         super().__init__("TOKEN", "an id, or a text in quotes")
@@ -41,11 +41,14 @@ class Token(Text):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One sampling setting: its `value`, None for the model's own, and the `text` that was typed for it."""
+    """One sampling setting."""
 
     name: str
+    """Its name in `GenerationSettings`."""
     text: str
+    """The value as it was typed."""
     value: bool | int | float | None
+    """The value; None for the model's own."""
 
 
 class NameAndValue(Grammar[Setting]):
@@ -54,7 +57,7 @@ class NameAndValue(Grammar[Setting]):
     usage = "NAME VALUE"
 
     def parse(self, arguments: str, command: Described) -> Setting:
-        """Read a setting's name, with _ or -, and a value of its type. Its range is the settings' own to check."""
+        """Parse a setting's name, with _ or -, and a value of its type. `GenerationSettings` checks the range."""
         name, _, value = required(arguments, command, "NAME VALUE").partition(" ")
         name, text = name.replace("-", "_"), value.strip()
         if name not in SETTINGS:
@@ -66,7 +69,7 @@ class NameAndValue(Grammar[Setting]):
         return Setting(name, text, text == "on")
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
-        """Names; a value follows them."""
+        """The names, each followed by a space for the value."""
         return starting(typed, (f"{name} " for name in SETTINGS))
 
 
@@ -76,16 +79,16 @@ class NewBranch(Grammar[str | None]):
     usage = "[NAME]"
 
     def parse(self, arguments: str, command: Described) -> str | None:
-        """Read a name."""
+        """Parse a name."""
         if arguments and (not arguments.isidentifier() or len(arguments) > 40):
             raise CommandError(
-                f"a branch is named by letters, digits and _, beginning with a letter, not {arguments!r}"
+                f"a branch name is letters, digits and _, at most 40, starting with a letter, not {arguments!r}"
             )
         return arguments or None
 
 
 class Branch(Text):
-    """A branch that there is, by its name or number."""
+    """An existing branch, by name or number."""
 
     def __init__(self) -> None:
         super().__init__("BRANCH", "a name or number")
@@ -97,10 +100,12 @@ class Branch(Text):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A branch to compare with, and at which generated token, None for where they part."""
+    """What to compare the current branch with."""
 
     branch: str
+    """The other branch's name or number."""
     token: int | None
+    """The generated token whose candidates to show; None for the first that differs."""
 
 
 class BranchAndToken(Grammar[Compared]):
@@ -109,7 +114,7 @@ class BranchAndToken(Grammar[Compared]):
     usage = "BRANCH [T]"
 
     def parse(self, arguments: str, command: Described) -> Compared:
-        """Read a branch and a token's number."""
+        """Parse a branch and a token's number."""
         name, _, token = required(arguments, command, "BRANCH", "a name or number").partition(" ")
         token = token.strip()
         if token and not is_number(token):
@@ -140,7 +145,7 @@ def _force(debugger: Debugger, word: str) -> Outcome:
     "ban",
     takes=Token(),
     effect=Effect.CHANGES,
-    summary="At `sample`, choose again, and not this token.",
+    summary="At `sample`, choose again, without this token.",
     example="ban 65",
 )
 def _ban(debugger: Debugger, word: str) -> Outcome:
@@ -148,7 +153,7 @@ def _ban(debugger: Debugger, word: str) -> Outcome:
     id = token_id(debugger.inspector, word)
     already = debugger.debuggee.timeline.overrides.get(debugger.run.place.token, TokenOverrides())
     if id in already.ban:
-        raise CommandError(f"{quoted_token(debugger.inspector, id)} is banned here already")
+        raise CommandError(f"{quoted_token(debugger.inspector, id)} is already banned here")
     found = debugger.stop.candidates
     if found is not None and len(already.ban) + 1 >= found.left:
         raise CommandError("nothing would be left to choose: `switch` goes back to a branch with fewer bans")
@@ -173,7 +178,7 @@ def _set(debugger: Debugger, setting: Setting) -> Outcome:
     before = debugger.debuggee.timeline.settings_at(debugger.run.place.token)
     after = _changed(before, setting)
     if after == before:
-        raise CommandError(f"{setting.name} is {setting.text} already")
+        raise CommandError(f"{setting.name} is already {setting.text}")
     return Moved(debugger.branching.fork(f"set {setting.name} {setting.text}", settings=after))
 
 
@@ -182,7 +187,7 @@ def _set(debugger: Debugger, setting: Setting) -> Outcome:
     "branches",
     takes=NewBranch(),
     effect=Effect.CHANGES,
-    summary="Begin a branch here; without a name, show all branches.",
+    summary="Start a branch here; without a name, show all branches.",
     example="branch other",
 )
 def _branch(debugger: Debugger, name: str | None) -> Outcome:
@@ -204,7 +209,7 @@ def _switch(debugger: Debugger, branch: str) -> Outcome:
     "compare",
     takes=BranchAndToken(),
     effect=Effect.READS,
-    summary="Show this branch and another side by side, with the candidates where they part, or of token T.",
+    summary="Show this branch and another side by side, with the candidates where they diverge, or of token T.",
     example="compare main",
 )
 def _compare(debugger: Debugger, asked: Compared) -> Outcome:

@@ -1,7 +1,7 @@
-"""What could be typed at the cursor of a command line, from plain words a front end holds without a debugger.
+"""Completion of a command line, from plain words that a front end keeps without a debugger.
 
-- What may follow a command's name is its grammar's to say; this finds the command and the place in the line.
-- Only the last word of a line is completed: with more after it, the command might refuse the whole.
+- A command's grammar completes its arguments; this finds the command and the place in the line.
+- Only the last word of a line is completed: with more after it, the result might not be a valid command.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _REST_OF_THE_LAST_WORD = re.compile(r"\S*\s*")
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What fits at the cursor: any of `options` in the place of `line[start:end]`.
-
-    An option is whole unless it ends in `.` or a space: then it names nothing yet, and more follows it. `hint` is how
-    the command is written and what it does, empty until it is known which command that is.
-    """
+    """What fits at the cursor."""
 
     start: int
+    """Each option replaces the line from this index on,"""
     end: int
+    """up to but not including this one."""
     options: tuple[str, ...]
+    """The completions. One that ends in `.` or a space is incomplete: more must follow it."""
     hint: str
+    """The command's usage and summary; empty until the command is known."""
 
 
 def complete(line: str, cursor: int, words: Words) -> Completion:
-    """Say what could stand at `cursor`, an index into `line`."""
+    """The completions at `cursor`, an index into `line`."""
     name, space, arguments = line[:cursor].lstrip().partition(" ")
     command = _command(name)
     if not space:
@@ -54,7 +54,7 @@ def complete(line: str, cursor: int, words: Words) -> Completion:
 
 
 def common(options: Sequence[str]) -> str:
-    """The beginning that all options share: what a press of Tab can add."""
+    """The longest common prefix of all options, which Tab inserts."""
     first, last = min(options, default=""), max(options, default="")
     length = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
     return first[:length]
@@ -75,7 +75,7 @@ def _hint(name: str, command: Command[Any] | None, words: Words) -> str:
 
 
 def _action(word: str, words: Words) -> tuple[str, str] | None:
-    """The front end's command that a word names, by itself or as the only one that begins so."""
+    """The front end's command with this name, or the only one that starts with it."""
     fitting = [each for each in words.actions if each[0] == word] or _beginning(word, words.actions)
     return fitting[0] if len(fitting) == 1 else None
 
@@ -85,13 +85,13 @@ def _beginning(word: str, actions: Iterable[tuple[str, str]]) -> list[tuple[str,
 
 
 def _names(word: str, command: Command[Any] | None, words: Words) -> Sequence[str]:
-    """Names of commands; the one that a word means comes first."""
+    """Command names that start with a word, the one it means first."""
     meant = [command.name] if command is not None else []
     actions = (name for name, _ in _beginning(word, words.actions))
     return tuple(dict.fromkeys((*meant, *COMMANDS.names(word), *actions)))
 
 
 def _choices(name: str, typed: str, words: Words) -> Sequence[str]:
-    """What a front end's own command may be given."""
+    """The possible arguments of a front end's own command."""
     action = _action(name, words)
     return starting(typed, words.choices.get(action[0], ())) if action else ()

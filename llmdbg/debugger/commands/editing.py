@@ -1,7 +1,4 @@
-"""Changing values in the middle of a forward.
-
-What makes an edit needs torch, and is imported when one is made: commands are completed before that.
-"""
+"""Commands that change values in the middle of a forward."""
 
 from __future__ import annotations
 
@@ -20,19 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EditSwitch:
-    """Edit `number`, None for all, is to be switched on or off."""
+    """A request to switch edits on or off."""
 
     enabled: bool
+    """Whether to switch on."""
     number: int | None
+    """The edit's number; None for all."""
 
 
 class OnOrOff(Grammar[EditSwitch | None]):
-    """What `edits` takes; None to see them."""
+    """What `edits` takes; None to list them."""
 
     usage = "[on|off [N]]"
 
     def parse(self, arguments: str, command: Described) -> EditSwitch | None:
-        """Read on or off, and a number."""
+        """Parse on or off, and a number."""
         if not arguments:
             return None
         word, _, which = arguments.partition(" ")
@@ -45,7 +44,7 @@ class OnOrOff(Grammar[EditSwitch | None]):
     "zero",
     takes=Text("ADDRESS [at POSITIONS]"),
     effect=Effect.CHANGES,
-    summary="Make a stage's output 0 from this token on, or only at ADDRESS@T.",
+    summary="Set a stage's output to 0 from this token on, or only at ADDRESS@T.",
     example="zero 0.mlp at last",
 )
 def _zero(debugger: Debugger, arguments: str) -> Outcome:
@@ -67,7 +66,7 @@ def _scale(debugger: Debugger, arguments: str) -> Outcome:
     "ablate",
     takes=Text("ADDRESS heads=H [at POSITIONS]"),
     effect=Effect.CHANGES,
-    summary="Leave attention heads out.",
+    summary="Remove the contribution of attention heads.",
     example="ablate 0.self_attn heads=1,3",
 )
 def _ablate(debugger: Debugger, arguments: str) -> Outcome:
@@ -78,7 +77,7 @@ def _ablate(debugger: Debugger, arguments: str) -> Outcome:
     "patch",
     takes=Text("ADDRESS from BRANCH [at POSITIONS]"),
     effect=Effect.CHANGES,
-    summary="Put in the value that a stage had in another branch at this token.",
+    summary="Replace a stage's output by its value in another branch at this token.",
     example="patch 12 from main",
 )
 def _patch(debugger: Debugger, arguments: str) -> Outcome:
@@ -89,14 +88,14 @@ def _patch(debugger: Debugger, arguments: str) -> Outcome:
     "edit",
     takes=Text("PYTHON"),
     effect=Effect.CHANGES | Effect.RUNS_PYTHON,
-    summary="Make another `out` of this stage's output with your own Python, as in pdb.",
+    summary="Replace this stage's output, `out`, by your own Python, as in pdb.",
     example="edit out * 2",
 )
 def _edit(debugger: Debugger, arguments: str) -> Outcome:
     return _made(debugger, f"edit {arguments}")
 
 
-@COMMANDS.add("undo", takes=Nothing(), effect=Effect.CHANGES, summary="Take the newest edit back.", example="undo")
+@COMMANDS.add("undo", takes=Nothing(), effect=Effect.CHANGES, summary="Undo the newest edit.", example="undo")
 def _undo(debugger: Debugger, _: None) -> Outcome:
 
     return Moved(debugger.edits.undo())
@@ -105,7 +104,7 @@ def _undo(debugger: Debugger, _: None) -> Outcome:
 @COMMANDS.add(
     "edits",
     takes=OnOrOff(),
-    # An edit of a saved session that is Python of the user's sleeps until it is switched on.
+    # A saved `edit`, which runs the user's Python, is dormant until it is switched on.
     effect=Effect.CHANGES | Effect.RUNS_PYTHON,
     summary="Show the edits, or switch edit N, or all, on or off.",
     example="edits",

@@ -6,27 +6,27 @@ from enum import Flag, auto
 
 
 class Effect(Flag):
-    """What a command may do; several together, the worst it can come to.
+    """What a command may do, at worst; flags combine.
 
-    Whoever runs commands that somebody else wrote decides by it: a saved session takes back only what is `HARMLESS`.
+    Decides whether commands written by others may run: a saved session restores only commands that are `HARMLESS`.
     """
 
     READS = auto()
-    """Shows what is there. It may run the model to find out, and stands afterwards where it stood."""
+    """Only shows something. May run the model to find out, and returns to the same stop."""
     MOVES = auto()
-    """Goes on, goes back, or looks from somewhere else."""
+    """Runs on, goes back, or moves the focus."""
     CHANGES = auto()
     """Changes breakpoints, edits, branches or how tokens are chosen."""
     WRITES_FILE = auto()
     READS_FILE = auto()
     RUNS_PYTHON = auto()
-    """Runs Python of the user's, at once or by what it brings back or sets up for later."""
+    """Runs the user's Python, now or through what it restores or sets up for later."""
 
     HARMLESS = READS | MOVES | CHANGES
-    """What stays inside the session and runs nobody's code."""
+    """What stays inside the session and runs no user code."""
 
     def beyond_session(self) -> tuple[str, ...]:
-        """What it does that is not harmless, each in words that follow `commands that`."""
+        """What it does beyond `HARMLESS`, each as words to follow "commands that"."""
         return tuple(_BEYOND[each] for each in self & ~Effect.HARMLESS)
 
 

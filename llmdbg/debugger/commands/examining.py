@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class NumbersQuestion(Exported):
-    """What `x` is asked: the numbers of a stage or a parameter; nothing, to go on with the last ones."""
+    """What `x` takes: a stage or a parameter; nothing to continue the previous listing."""
 
     usage = "[ADDRESS][SLICE] [by magnitude | as heat] [> FILE]"
 
     def parse(self, arguments: str, command: Described) -> Question:
-        """Read where the answer goes; the rest is read where there is a model."""
+        """Parse the file for the answer; the rest is parsed where there is a model."""
         return Question(*split_export(f" {arguments}"))
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
@@ -35,8 +35,8 @@ class NumbersQuestion(Exported):
     "x",
     takes=NumbersQuestion(),
     effect=Effect.READS,
-    summary="Show numbers: of a stage that has run, `.in` for what went in, a parameter; `x .` follows the run, "
-    "`x` alone goes on.",
+    summary="Show the numbers of a stage that has run, of its input (`.in`) or of a parameter; `x .` follows the run, "
+    "`x` alone continues.",
     example="x 12.mlp[0, -1, :8]",
 )
 def _examine(debugger: Debugger, question: Question) -> Outcome:

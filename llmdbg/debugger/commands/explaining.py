@@ -1,4 +1,4 @@
-"""Explanations: of where the run stands, of any stage, and of the words they use; and the tour from one to the next."""
+"""Explanations of the current stop, of any stage and of terms; and the tour."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class Term(Grammar[str]):
-    """A word of the glossary, or a stage; empty for what is here."""
+    """A glossary term or a stage; empty for the current stop."""
 
     usage = "[TERM]"
 
     def parse(self, arguments: str, command: Described) -> str:
-        """Take it as it is: a term may also be an address."""
+        """Return it unchanged: a term may also be an address."""
         return arguments
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
@@ -51,7 +51,7 @@ def _explain(debugger: Debugger, word: str) -> Outcome:
         if entry is None:
             raise CommandError(_nothing_called(word, str(error))) from error
         return Answer(entry)
-    # Of several, the first stands for them all.
+    # For a pattern, the first stage represents them all.
     stage = next(each for each in debugger.run.stages.all() if each.address in target.addresses)
     found = explain_stage(debugger.inspector, stage)
     return Answer(found if entry is None else (entry, found))

@@ -1,4 +1,4 @@
-"""Going back, and to any place."""
+"""Commands that go back, or to any place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     "g",
     takes=Address(),
     effect=Effect.MOVES,
-    summary="Go to a stage of any token (ADDRESS@T), past or to come, past all breakpoints.",
+    summary="Go to a stage of any past or future token (ADDRESS@T), ignoring breakpoints.",
     example="goto 12.mlp@3",
 )
 def _goto(debugger: Debugger, address: str) -> Outcome:
@@ -32,7 +32,7 @@ def _goto(debugger: Debugger, address: str) -> Outcome:
     "rs",
     takes=Count(),
     effect=Effect.MOVES,
-    summary="Go back to the stage before, into modules.",
+    summary="Go back to the previous stage, into modules.",
     example="reverse-step 3",
 )
 def _reverse_step(debugger: Debugger, count: int) -> Outcome:
@@ -44,7 +44,7 @@ def _reverse_step(debugger: Debugger, count: int) -> Outcome:
     "rn",
     takes=Count(),
     effect=Effect.MOVES,
-    summary="Go back to the stage before, over modules.",
+    summary="Go back to the previous stage, over modules.",
     example="reverse-next",
 )
 def _reverse_next(debugger: Debugger, count: int) -> Outcome:
@@ -56,7 +56,7 @@ def _reverse_next(debugger: Debugger, count: int) -> Outcome:
     "rc",
     takes=Count(),
     effect=Effect.MOVES,
-    summary="Go back to the last breakpoint, or to the beginning.",
+    summary="Go back to the previous breakpoint hit, or to the start.",
     example="reverse-continue",
 )
 def _reverse_continue(debugger: Debugger, count: int) -> Outcome:
@@ -68,7 +68,7 @@ def _reverse_continue(debugger: Debugger, count: int) -> Outcome:
     "rt",
     takes=Count(),
     effect=Effect.MOVES,
-    summary="Go back to where the token before was chosen.",
+    summary="Go back to where the previous token was chosen.",
     example="reverse-token 3",
 )
 def _reverse_token(debugger: Debugger, count: int) -> Outcome:

@@ -1,4 +1,4 @@
-"""Looking around, help and leaving."""
+"""Commands that show state, help and quit."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _POSITION = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 class TopicQuestion(Exported):
-    """What `info` is asked: a topic, by its name or the beginning of it, and what the topic takes."""
+    """What `info` takes: a topic, by its name or a unique prefix, and the topic's arguments."""
 
     usage = "TOPIC [> FILE]"
 
     def parse(self, arguments: str, command: Described) -> Question:
-        """Read the topic; what follows it is read by the topic."""
+        """Parse the topic's name; the topic parses what follows."""
         question, path = split_export(arguments)
         word, _, rest = question.partition(" ")
         name = _topic_named(required(word, command, "TOPIC", f"one of {', '.join(TOPICS)}"))
         if rest.strip() and not TOPICS[name].takes:
-            raise CommandError(f"info {name} takes nothing more, and got {rest.strip()!r}")
+            raise CommandError(f"info {name} takes no arguments, not {rest.strip()!r}")
         return Question(rest.strip(), path, name)
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
@@ -55,14 +55,14 @@ class Position(Grammar[int | None]):
     usage = "POSITION"
 
     def parse(self, arguments: str, command: Described) -> int | None:
-        """Read a token's index, or `last`."""
+        """Parse a token's index, or `last`."""
         word = required(arguments, command, "POSITION", "a token's index, or `last`")
         if word != "last" and not is_number(word):
             raise CommandError(f"focus takes `last` or a position, not {word!r}")
         return None if word == "last" else int(word)
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
-        """Positions one digit further: a prompt of thirty thousand tokens is no list to read."""
+        """Positions with one more digit: a prompt of 30,000 tokens is too long a list."""
         return (*starting(typed, ("last",)), *_positions(typed, words.tokens))
 
 
@@ -112,7 +112,7 @@ def _focus(debugger: Debugger, position: int | None) -> Outcome:
     "p",
     takes=Text("PYTHON", "as in `print out.max()`"),
     effect=Effect.RUNS_PYTHON,
-    summary="Work out your own Python here: out, inputs, torch, model.",
+    summary="Evaluate your own Python here, with out, inputs, torch and model.",
     example="print out.shape",
 )
 def _print(debugger: Debugger, python: str) -> Outcome:
@@ -125,7 +125,7 @@ def _print(debugger: Debugger, python: str) -> Outcome:
     "verify",
     takes=Nothing(),
     effect=Effect.READS,
-    summary="Prove that an untouched generate() gives these tokens and logits, bit by bit.",
+    summary="Prove that an untouched generate() returns these tokens and logits, bit by bit.",
     example="verify",
 )
 def _verify(debugger: Debugger, _: None) -> Outcome:
@@ -152,12 +152,12 @@ def _quit(_debugger: Debugger, _: None) -> Outcome:
 
 
 def answered(debugger: Debugger, found: Any, path: Path | None) -> Answer:
-    """The answer itself, or where a file is named, that it was written there. Raises CommandError."""
+    """The answer itself, or with a path a sentence that reports the file written. Raises CommandError."""
     return Answer(found if path is None else debugger.export(found, expanded(path)))
 
 
 def _topic_named(word: str) -> str:
-    """The topic that a word names, by itself or as the only one that begins so."""
+    """The topic with this name, or the only one that starts with it. Raises CommandError."""
     matching = [word] if word in TOPICS else [name for name in TOPICS if name.startswith(word)]
     if len(matching) == 1:
         return matching[0]

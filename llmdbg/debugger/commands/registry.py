@@ -1,4 +1,4 @@
-"""What a command is, and the registry: how one is added, found by its name, read and run."""
+"""Commands and their registry: adding, finding by name, parsing and running them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Moved(Displayed):
-    """The run went on and stands at `stop`. `sought` are the stages it was to reach, None for none in particular."""
+    """The run moved to another stop."""
 
     stop: Stop
+    """The new stop."""
     sought: Target | None = None
+    """The stages it was to reach; None for none in particular."""
 
     def __repr__(self) -> str:
         return f"<Moved to {self.stop!r}>"
@@ -35,13 +37,12 @@ class Moved(Displayed):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Answer(Displayed):
-    """What a command found out or changed. `data` is a frozen value, a tuple of them, or a sentence.
-
-    `done` is a word for what was done to it, where that is not plain to see.
-    """
+    """What a command found out or changed."""
 
     data: Any
+    """A frozen value, a tuple of them, or a sentence."""
     done: str = ""
+    """A word for what was done to it, such as `deleted`; empty where that is obvious."""
 
     def __repr__(self) -> str:
         return f"<Answer {self.done} {short(self.data)}>" if self.done else f"<Answer {short(self.data)}>"
@@ -58,40 +59,45 @@ Outcome = Moved | Answer | Quit
 
 @dataclass(frozen=True, slots=True)
 class Command(Generic[T]):
-    """One command, and all that is known of it.
-
-    `takes` reads what follows its name into a T, says how it is written and completes it; `run(debugger, T)` does it.
-    `effect` is what it may do whatever it is given. `summary` says what it does in a sentence, and `example` is a line
-    that makes sense. `changes_stages` says that there may be other stages afterwards, so that an address in a later
-    line of a batch cannot be looked up beforehand.
-    """
+    """One command."""
 
     name: str
+    """Its full name."""
     aliases: tuple[str, ...]
+    """Other names."""
     takes: Grammar[T]
+    """Parses its arguments into a T, completes them and describes their usage."""
     effect: Effect
+    """What it may do with any arguments."""
     summary: str
+    """What it does, in one sentence."""
     example: str
+    """A valid command line."""
     run: Callable[[Debugger, T], Outcome]
+    """Carries it out with parsed arguments."""
     changes_stages: bool = False
+    """Whether the stages may differ afterwards, so that addresses in later lines of a batch cannot be checked ahead."""
 
     @property
     def usage(self) -> str:
-        """How it is written: `break ADDRESS [if CONDITION]`."""
+        """Its usage: `break ADDRESS [if CONDITION]`."""
         return f"{self.name} {self.takes.usage}".rstrip()
 
     def parse(self, arguments: str) -> T:
-        """Read what follows its name. Raises CommandError for what it does not take."""
+        """Parse its arguments. Raises CommandError if they are not valid."""
         return self.takes.parse(arguments.strip(), self)
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedCommand:
-    """A command line that has been read: `parsed` is what its command's grammar made of the arguments."""
+    """A parsed command line."""
 
     line: str
+    """The line as it was given."""
     command: Command[Any]
+    """The command it names."""
     parsed: Any
+    """Its arguments, parsed by the command's grammar."""
 
     @property
     def effect(self) -> Effect:
@@ -100,11 +106,11 @@ class ParsedCommand:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The addresses it names, which have to name stages."""
+        """The addresses it contains, which must name stages."""
         return self.command.takes.addresses(self.parsed)
 
     def run(self, debugger: Debugger) -> Outcome:
-        """Do it. Raises LlmdbgError."""
+        """Run it. Raises LlmdbgError."""
         return self.command.run(debugger, self.parsed)
 
 
@@ -116,7 +122,7 @@ class Registry:
         self._by_name: dict[str, Command[Any]] = {}
 
     def __iter__(self) -> Iterator[Command[Any]]:
-        """Every command, in the order they were added."""
+        """Iterate over the commands in the order they were added."""
         return iter(self._commands.values())
 
     def add(
@@ -129,7 +135,7 @@ class Registry:
         example: str,
         changes_stages: bool = False,
     ) -> Callable[[Callable[[Debugger, T], Outcome]], Callable[[Debugger, T], Outcome]]:
-        """Decorate a function of a debugger and what the grammar reads, to make it a command."""
+        """Return a decorator that makes a command of a function of a debugger and the parsed arguments."""
 
         def register(run: Callable[[Debugger, T], Outcome]) -> Callable[[Debugger, T], Outcome]:
             command = Command(name, aliases, takes, effect, summary, example, run, changes_stages)
@@ -152,24 +158,24 @@ class Registry:
         raise CommandError(f"there is no command {word!r}: the nearest is {near!r}, and `help` lists all")
 
     def names(self, beginning: str) -> Sequence[str]:
-        """Names that begin so; the one that an alias means comes first."""
+        """Names that start with `beginning`; if that is an alias, the name it means comes first."""
         meant = [self._by_name[beginning].name] if beginning in self._by_name else []
         return tuple(dict.fromkeys((*meant, *(name for name in self._commands if name.startswith(beginning)))))
 
     def parse(self, line: str) -> ParsedCommand:
-        """Read one command line, without a debugger. Raises CommandError where it makes no sense."""
+        """Parse one command line, without a debugger. Raises CommandError if it is not valid."""
         word, _, arguments = line.strip().partition(" ")
         command = self.find(word)
         return ParsedCommand(line, command, command.parse(arguments))
 
     def run(self, debugger: Debugger, line: str | ParsedCommand) -> Outcome:
-        """Run one command line. Raises CommandError or AddressError, having changed nothing, when it makes no sense."""
+        """Run one command line. Raises CommandError or AddressError, having changed nothing, if it is not valid."""
         return (self.parse(line) if isinstance(line, str) else line).run(debugger)
 
     def run_all(self, debugger: Debugger, line: str | ParsedCommand) -> Iterator[tuple[str, Outcome]]:
-        """Run one command line, and the commands of every breakpoint that stops the run on the way.
+        """Run one command line, and the commands of every breakpoint that it stops at.
 
-        Yields each command line with its outcome as it is done. Raises as `run` does.
+        Yields each command line with its outcome. Raises what `run` raises.
         """
         waiting: list[str | ParsedCommand] = [line]
         done = 0
@@ -178,7 +184,7 @@ class Registry:
             done += 1
             if done > _MOST_COMMANDS:
                 raise CommandError(
-                    f"the commands of breakpoints have run {_MOST_COMMANDS} times: they go round in circles"
+                    f"the commands of breakpoints have run {_MOST_COMMANDS} times: they trigger each other endlessly"
                 )
             command = waiting.pop(0)
             outcome = self.run(debugger, command)
@@ -186,7 +192,7 @@ class Registry:
             if isinstance(outcome, Quit):
                 return
             if isinstance(outcome, Moved):
-                # As in gdb, a command that goes on leaves the rest of its breakpoint's list behind.
+                # As in gdb, a command that resumes the run drops the rest of its breakpoint's list.
                 waiting = list(_commands_at(debugger, outcome.stop))
 
 

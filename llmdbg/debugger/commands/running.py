@@ -1,4 +1,4 @@
-"""Going forward."""
+"""Commands that run forward."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _continue(debugger: Debugger, count: int) -> Outcome:
     "u",
     takes=Address(),
     effect=Effect.MOVES,
-    summary="Go on to a stage, whatever lies between.",
+    summary="Run on to a stage, unless a breakpoint stops first.",
     example="until 12.mlp@3",
 )
 def _until(debugger: Debugger, address: str) -> Outcome:
@@ -107,7 +107,7 @@ def _token(debugger: Debugger, count: int) -> Outcome:
 
 
 def _repeated(debugger: Debugger, plan: Callable[[Sequence[Stage], Stage], ResumePlan], count: int) -> Moved:
-    """Go `count` times, each from where the one before led; a breakpoint or the end comes first."""
+    """Step `count` times, ending early at a breakpoint or the end of the generation."""
     stop = debugger.run.go(plan(debugger.run.stages.all(), debugger.stop.stage))
     for _ in range(count - 1):
         if debugger.end is not None or stop.reason is Reason.BREAKPOINT:

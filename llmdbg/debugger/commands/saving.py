@@ -1,4 +1,4 @@
-"""Files: what stages gave is written to one, and commands are read from one."""
+"""Commands that write tensors to a file, or run commands from one."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ _MOST_BYTES = 2**20
 _DEEPEST = 10
 
 _READING: ContextVar[tuple[Path, ...]] = ContextVar("reading", default=())
-"""The files that are being read, each because of a line of the one before."""
+"""The command files being run, from the outermost to the innermost."""
 
 _USAGE = "save is written `save tensor ADDRESS FILE.safetensors`, as in `save tensor 12.mlp mlp.safetensors`"
 
 
 @dataclass(frozen=True, slots=True)
 class TensorFile:
-    """The stage whose tensors are written, and the file. A `~` at its beginning is still to be expanded."""
+    """What to save, and where."""
 
     address: str
+    """The stage whose tensors to write."""
     path: Path
+    """The file. A leading `~` is not expanded yet."""
 
 
 class SavedTensor(Grammar[TensorFile]):
@@ -45,7 +47,7 @@ class SavedTensor(Grammar[TensorFile]):
     usage = "tensor ADDRESS FILE"
 
     def parse(self, arguments: str, command: Described) -> TensorFile:
-        """Read the address and the file between quotes or blanks."""
+        """Parse the address and the file, which may be quoted."""
         words = [each for each in pieces(arguments, " ") if each]
         if len(words) < 3 or words[0] != "tensor":
             raise CommandError(_USAGE)
@@ -67,12 +69,12 @@ class SavedTensor(Grammar[TensorFile]):
         return tuple(f"tensor {each}" if each[-1] in ". " else f"tensor {each} " for each in parts)
 
     def addresses(self, parsed: TensorFile) -> tuple[str, ...]:
-        """The stage's."""
+        """The stage's address."""
         return (parsed.address,)
 
 
 class CommandFile(Grammar[Path]):
-    """A file of commands. A `~` at its beginning is still to be expanded."""
+    """A file of commands. A leading `~` is not expanded yet."""
 
     usage = "FILE"
 
@@ -85,7 +87,7 @@ class CommandFile(Grammar[Path]):
     "save",
     takes=SavedTensor(),
     effect=Effect.WRITES_FILE,
-    summary="Write every tensor a stage gave for this token to a .safetensors file, replacing it.",
+    summary="Write every tensor a stage returned for this token to a .safetensors file, replacing it.",
     example="save tensor 12.mlp mlp.safetensors",
 )
 def _save(debugger: Debugger, asked: TensorFile) -> Outcome:
@@ -101,16 +103,16 @@ def _save(debugger: Debugger, asked: TensorFile) -> Outcome:
     takes=CommandFile(),
     # Its lines may be any commands.
     effect=Effect.READS_FILE | Effect.RUNS_PYTHON,
-    summary="Run the commands of a file, one a line; lines that begin with # are passed over.",
+    summary="Run the commands of a file, one per line; lines that start with # are skipped.",
     example="source look.txt",
 )
 def _source(debugger: Debugger, named: Path) -> Outcome:
     path = expanded(named)
     reading = _READING.get()
     if path.resolve() in reading:
-        raise CommandError(f"{path} is being read already: it would go round in circles")
+        raise CommandError(f"{path} is already being run: it must not source itself")
     if len(reading) >= _DEEPEST:
-        raise CommandError(f"{path} is not read: files read files {_DEEPEST} deep already")
+        raise CommandError(f"{path} is not run: {_DEEPEST} nested files are the most")
     token = _READING.set((*reading, path.resolve()))
     try:
         return _run_lines(debugger, path, _lines(path))
@@ -119,7 +121,7 @@ def _source(debugger: Debugger, named: Path) -> Outcome:
 
 
 def _run_lines(debugger: Debugger, path: Path, lines: list[str]) -> Outcome:
-    """Run commands until one fails, leaves or is interrupted. What each found out, and each stop, is the answer."""
+    """Run commands until one fails, quits or is interrupted. Answers with each result and each stop."""
     found: list[Any] = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.strip().startswith("#"):
@@ -141,13 +143,13 @@ def _lines(path: Path) -> list[str]:
     try:
         # A pipe or a device would never end.
         if path.exists() and not path.is_file():
-            raise CommandError(f"{path} is no file")
+            raise CommandError(f"{path} is not a file")
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) > _MOST_BYTES:
-        raise CommandError(f"{path} is larger than {byte_count(_MOST_BYTES)}: that is no file of commands")
+        raise CommandError(f"{path} is larger than {byte_count(_MOST_BYTES)}: that is not a file of commands")
     try:
         return data.decode().splitlines()
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Where to stop, what to log in passing, and which values to watch."""
+"""Commands for breakpoints, tracepoints and watches."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class _Stages(Grammar[BreakpointSpec]):
-    """A breakpoint of some kind that begins with an address."""
+    """A grammar that starts with an address."""
 
     def replaced(self, typed: str) -> str:
         """The address after the word `layer`."""
@@ -55,13 +55,13 @@ class Break(_Stages):
     usage = "ADDRESS [if CONDITION]"
 
     def parse(self, arguments: str, command: Described) -> BreakpointSpec:
-        """Read an address with its condition, or a ready-made breakpoint."""
+        """Parse an address with its condition, or a ready-made breakpoint."""
         spec = parse_break(required(arguments, command, "ADDRESS"))
         required(spec.address, command, "ADDRESS")
         return spec
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
-        """Ready-made breakpoints come first once something is typed."""
+        """Once something is typed, ready-made breakpoints come first."""
         return (*(starting(typed, READY_MADE) if typed else ()), *super().complete(typed, words))
 
 
@@ -71,7 +71,7 @@ class Trace(_Stages):
     usage = "ADDRESS [EXPRESSION, …] [if CONDITION]"
 
     def parse(self, arguments: str, command: Described) -> BreakpointSpec:
-        """Read an address, expressions and a condition."""
+        """Parse an address, expressions and a condition."""
         spec = parse_trace(required(arguments, command, "ADDRESS"))
         required(spec.address, command, "ADDRESS")
         return spec
@@ -83,7 +83,7 @@ class Watch(Grammar[BreakpointSpec]):
     usage = "EXPRESSION [at ADDRESS]"
 
     def parse(self, arguments: str, command: Described) -> BreakpointSpec:
-        """Read an expression, and where it is watched."""
+        """Parse an expression, and where it is watched."""
         return parse_watch(required(arguments, command, "EXPRESSION"))
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
@@ -101,7 +101,7 @@ class BreakpointNumber(Grammar[int | None]):
     usage = "[N]"
 
     def parse(self, arguments: str, command: Described) -> int | None:
-        """Read a number."""
+        """Parse a number."""
         return whole(arguments, command) if arguments else None
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
@@ -111,33 +111,39 @@ class BreakpointNumber(Grammar[int | None]):
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Breakpoint `number` is to let its next `passes` hits pass."""
+    """What `ignore` sets."""
 
     number: int
+    """The breakpoint's number."""
     passes: int
+    """How many of its next hits to ignore."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conditioned:
-    """Breakpoint `number` is to have a condition, or none."""
+    """What `condition` sets."""
 
     number: int
+    """The breakpoint's number."""
     condition: Condition | None
+    """Its new condition; None to remove it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commanded:
-    """Breakpoint `number` is to run these command lines when it stops."""
+    """What `commands` sets."""
 
     number: int
+    """The breakpoint's number."""
     lines: tuple[str, ...]
+    """The command lines to run when it stops."""
 
 
 class _OfBreakpoint:
-    """Arguments that begin with a breakpoint's number."""
+    """Arguments that start with a breakpoint's number."""
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
-        """The numbers in use; something follows them."""
+        """The numbers in use, each followed by a space."""
         return starting(typed, (f"{each} " for each in words.breakpoints))
 
 
@@ -147,7 +153,7 @@ class IgnoreCount(_OfBreakpoint, Grammar[Ignored]):
     usage = "N COUNT"
 
     def parse(self, arguments: str, command: Described) -> Ignored:
-        """Read two numbers; the second may be 0."""
+        """Parse two numbers; the second may be 0."""
         which, _, count = required(arguments, command, "N COUNT").partition(" ")
         passes = count.strip()
         return Ignored(whole(which, command), 0 if passes == "0" else whole(passes, command))
@@ -159,7 +165,7 @@ class NewCondition(_OfBreakpoint, Grammar[Conditioned]):
     usage = "N [CONDITION]"
 
     def parse(self, arguments: str, command: Described) -> Conditioned:
-        """Read a number and a condition; without one, it is taken away."""
+        """Parse a number and a condition; without one, the condition is removed."""
         which, _, text = required(arguments, command, "N").partition(" ")
         return Conditioned(whole(which, command), parse_condition(text) if text.strip() else None)
 
@@ -170,7 +176,7 @@ class NewCommands(_OfBreakpoint, Grammar[Commanded]):
     usage = "N [COMMAND; …]"
 
     def parse(self, arguments: str, command: Described) -> Commanded:
-        """Read a number and command lines with semicolons between. What follows their names is read as they run."""
+        """Parse a number and command lines separated by `;`. Their arguments are parsed when they run."""
         which, _, text = required(arguments, command, "N").partition(" ")
         lines = tuple(line.strip() for line in pieces(text, ";") if line.strip())
         if len(lines) > MOST_LINES or any(len(line) > MOST_LINE for line in lines):
@@ -186,7 +192,7 @@ class NewCommands(_OfBreakpoint, Grammar[Commanded]):
     "br",
     takes=Break(),
     effect=Effect.CHANGES,
-    summary="Stop whenever a stage has run, or one of nonfinite, jump N, flip, surprise P has come true.",
+    summary="Stop whenever a stage has run, or when one of nonfinite, jump N, flip, surprise P occurs.",
     example="break *.mlp if norm > 100 and layer >= 8",
 )
 def _break(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
@@ -198,7 +204,7 @@ def _break(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
     "tb",
     takes=Break(),
     effect=Effect.CHANGES,
-    summary="Stop there once.",
+    summary="Stop at a stage once.",
     example="tbreak 12@5",
 )
 def _tbreak(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
@@ -209,7 +215,7 @@ def _tbreak(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
     "trace",
     takes=Trace(),
     effect=Effect.CHANGES,
-    summary="Log whenever a stage has run, with what expressions are worth there, and go on.",
+    summary="Log the values of expressions whenever a stage has run, without stopping.",
     example="trace 0-1 norm, top1 if token > 2",
 )
 def _trace(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
@@ -220,7 +226,7 @@ def _trace(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
     "watch",
     takes=Watch(),
     effect=Effect.CHANGES,
-    summary="Stop when a value is not what it was at the stage before; without `at`, at every layer.",
+    summary="Stop when a value has changed since the previous stage; without `at`, watch every layer.",
     example="watch top1 at 0-1",
 )
 def _watch(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
@@ -243,7 +249,7 @@ def _delete(debugger: Debugger, number: int | None) -> Outcome:
     "enable",
     takes=BreakpointNumber(),
     effect=Effect.CHANGES,
-    summary="Switch breakpoint N, or all, on again.",
+    summary="Enable breakpoint N, or all of them.",
     example="enable 1",
 )
 def _enable(debugger: Debugger, number: int | None) -> Outcome:
@@ -254,7 +260,7 @@ def _enable(debugger: Debugger, number: int | None) -> Outcome:
     "disable",
     takes=BreakpointNumber(),
     effect=Effect.CHANGES,
-    summary="Switch breakpoint N, or all, off.",
+    summary="Disable breakpoint N, or all of them.",
     example="disable 1",
 )
 def _disable(debugger: Debugger, number: int | None) -> Outcome:
@@ -265,7 +271,7 @@ def _disable(debugger: Debugger, number: int | None) -> Outcome:
     "ignore",
     takes=IgnoreCount(),
     effect=Effect.CHANGES,
-    summary="Let the next COUNT hits of breakpoint N pass.",
+    summary="Ignore the next COUNT hits of breakpoint N.",
     example="ignore 1 3",
 )
 def _ignore(debugger: Debugger, asked: Ignored) -> Outcome:
@@ -276,7 +282,7 @@ def _ignore(debugger: Debugger, asked: Ignored) -> Outcome:
     "condition",
     takes=NewCondition(),
     effect=Effect.CHANGES,
-    summary="Give breakpoint N a condition, or take it away.",
+    summary="Set the condition of breakpoint N, or remove it.",
     example="condition 1 norm > 50",
 )
 def _condition(debugger: Debugger, asked: Conditioned) -> Outcome:
@@ -289,9 +295,9 @@ def _condition(debugger: Debugger, asked: Conditioned) -> Outcome:
 @COMMANDS.add(
     "commands",
     takes=NewCommands(),
-    # What is listed runs later, whatever it is.
+    # The listed commands run later, and may be any.
     effect=Effect.CHANGES | Effect.RUNS_PYTHON,
-    summary="Run commands whenever breakpoint N stops, or none any more.",
+    summary="Run commands whenever breakpoint N stops; without any, stop doing so.",
     example="commands 1 info candidates; info stage",
 )
 def _commands(debugger: Debugger, asked: Commanded) -> Outcome:

@@ -1,4 +1,4 @@
-"""What there is to name at a stop, for completion: plain words that a front end holds without a debugger."""
+"""The names that completion offers at a stop: plain words that a front end keeps without a debugger."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What there is to name at a stop.
-
-    `addresses` are the stages in order, `modules` their dotted paths in the module tree, `breakpoints` the numbers in
-    use, `branches` the branches' names, `candidates` the likeliest tokens in quotes; `tokens` is how many positions
-    there are. `actions` are the front end's own commands with their help, and `choices` what those that take an
-    argument may be given.
-    """
+    """The names that completion offers at a stop."""
 
     addresses: tuple[str, ...] = ()
+    """The addresses of the stages, in order."""
     modules: tuple[str, ...] = ()
+    """Their dotted paths in the module tree."""
     breakpoints: tuple[str, ...] = ()
+    """The breakpoint numbers in use."""
     tokens: int = 0
+    """How many positions the sequence has."""
     branches: tuple[str, ...] = ()
+    """The names of the branches."""
     candidates: tuple[str, ...] = ()
+    """The likeliest next tokens, in JSON's quotes."""
     actions: tuple[tuple[str, str], ...] = ()
+    """Name and help of each of the front end's own commands."""
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The possible arguments of those that take one, by name."""
 
     @classmethod
     def of(

@@ -230,11 +230,11 @@ def test_a_mistake_in_a_file_is_told_with_its_line(tmp_path: Path) -> None:
 def test_files_that_read_each_other_end(tmp_path: Path) -> None:
     one = _written_commands(tmp_path, f"source {tmp_path}/two.txt\n", "one.txt")
     _written_commands(tmp_path, f"source {one}\n", "two.txt")
-    with pytest.raises(CommandError, match=r"two\.txt, line 1: .*one\.txt is being read already"):
+    with pytest.raises(CommandError, match=r"two\.txt, line 1: .*one\.txt is already being run"):
         do(tiny_session(), f"source {one}")
     for number in range(12):
         _written_commands(tmp_path, f"source {tmp_path}/{number + 1}.txt", f"{number}.txt")
-    with pytest.raises(CommandError, match="10 deep already"):
+    with pytest.raises(CommandError, match="10 nested files are the most"):
         do(tiny_session(), f"source {tmp_path}/0.txt")
     inner = _written_commands(tmp_path, "goto 1\n", "inner.txt")
     outer = _written_commands(tmp_path, f"goto 0\nsource {inner}\ninfo stage\n", "outer.txt")

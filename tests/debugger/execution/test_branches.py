@@ -303,7 +303,7 @@ def test_not_everything_can_be_banned():
     run(session, "token 2")
     first, second = (row.id for row in session.stop.candidates.rows[:2])
     run(session, f"ban {first}")
-    with pytest.raises(CommandError, match="banned here already"):
+    with pytest.raises(CommandError, match="already banned here"):
         run(session, f"ban {first}")
     with pytest.raises(CommandError, match="nothing would be left"):
         run(session, f"ban {second}")

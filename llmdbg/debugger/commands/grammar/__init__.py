@@ -1,5 +1,5 @@
-"""What may follow a command's name: read by `parse`, offered by `complete`, and written in `help` as `usage`.
+"""Grammars of command arguments: parsed by `parse`, completed by `complete`, shown in `help` as `usage`.
 
-A grammar is pure: no debugger, no file, no model. Here are those that several commands share; one that a single subject
-has is in the subject's file, beside its commands.
+A grammar is pure: no debugger, no file, no model. Here are the grammars that several files share; any other is beside
+its commands.
 """

@@ -1,4 +1,4 @@
-"""Addresses of stages. They are offered part by part, so that the modules of thirty layers are not one list."""
+"""Addresses of stages. Completion offers one part at a time, not the modules of thirty layers in one list."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _RANGE = re.compile(r"(?P<first>\d{1,9})-(?P<last>\d{1,9})", re.ASCII)
 
 
 class Address(Grammar[str]):
-    """One address, as it is typed."""
+    """One address, as typed."""
 
     usage = "ADDRESS"
 
     def parse(self, arguments: str, command: Described) -> str:
-        """Take it as it is: which stages it names is known where there is a model."""
+        """Return it unchanged: its stages are looked up where there is a model."""
         address = required(arguments, command, "ADDRESS")
         if split_condition(address)[1] is not None:
             raise CommandError(f"{command.name} takes an ADDRESS alone: conditions belong to `break`")
         return address
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
-        """The next part of an address; after the word `layer` only what begins with a number or a `*`."""
+        """The next part of an address; after the word `layer` only what starts with a number or `*`."""
         return complete_address_or_layer(typed, words)
 
     def replaced(self, typed: str) -> str:
@@ -40,12 +40,12 @@ class Address(Grammar[str]):
         return without_layer_word(typed)
 
     def addresses(self, parsed: str) -> tuple[str, ...]:
-        """The one."""
+        """The one address."""
         return (parsed,)
 
 
 def complete_address(typed: str, words: Words) -> Sequence[str]:
-    """Addresses that go on from what is typed, or the word `layer`."""
+    """Addresses that continue what is typed, or the word `layer`."""
     options = address_parts(typed, words)
     if typed and not options and "layer ".startswith(typed) and words.layer_count():
         return ("layer ",)
@@ -53,7 +53,7 @@ def complete_address(typed: str, words: Words) -> Sequence[str]:
 
 
 def complete_address_or_layer(typed: str, words: Words) -> Sequence[str]:
-    """The same, and the layers after the word `layer`: in place of what `without_layer_word` leaves."""
+    """The same, and after the word `layer` the layers, which replace what `without_layer_word` returns."""
     number = without_layer_word(typed)
     if number == typed:
         return complete_address(typed, words)
@@ -61,12 +61,12 @@ def complete_address_or_layer(typed: str, words: Words) -> Sequence[str]:
 
 
 def without_layer_word(typed: str) -> str:
-    """What follows the word `layer`, or everything where that is not the first word."""
+    """What follows the word `layer`, or everything if that is not the first word."""
     return _LAYER_WORD.sub("", typed, count=1) if _LAYER_WORD.match(typed) else typed
 
 
 def address_parts(typed: str, words: Words) -> tuple[str, ...]:
-    """`typed` with its last part completed; with the next part added where it is whole and nothing else fits."""
+    """`typed` with its last part completed; if that is complete and unambiguous, with the next part added."""
     if typed.startswith("."):
         return ()
     head, _, last = typed.rpartition(".")
@@ -79,7 +79,7 @@ def address_parts(typed: str, words: Words) -> tuple[str, ...]:
 
 
 def names_stages(typed: str, words: Words) -> bool:
-    """Whether an address is whole: some stage is called so."""
+    """Whether an address is complete: it names a stage."""
     if _is_pattern(typed):
         return any(not rest for rest in _rests(typed, words))
     return typed in words.addresses or typed in words.modules
@@ -100,7 +100,7 @@ def _below(head: str, beginning: str, words: Words) -> tuple[str, ...]:
 
 
 def _paths_below(head: str, words: Words) -> list[str]:
-    """What follows `head` in each name that goes on after it."""
+    """What follows `head` in each name that continues it."""
     names = (*words.addresses, *words.modules)
     if not head:
         return list(names)
@@ -114,7 +114,7 @@ def _is_pattern(typed: str) -> bool:
 
 
 def _rests(pattern: str, words: Words) -> Iterator[list[str]]:
-    """The parts left over of each address whose first parts fit `pattern`, part by part as they are resolved."""
+    """The remaining parts of each address whose first parts match `pattern`, part by part."""
     first, *others = pattern.split(".")
     layers: frozenset[str] | None = None
     if numbers := _RANGE.fullmatch(first):

@@ -1,4 +1,4 @@
-"""What a grammar is, and the refusals that all of them share."""
+"""The base class of grammars, and the checks they share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Described(Protocol):
-    """The command whose arguments are read, for the words of a refusal."""
+    """The command whose arguments are parsed, for error messages."""
 
     @property
     def name(self) -> str: ...
@@ -25,53 +25,53 @@ class Described(Protocol):
 
 
 class Grammar(ABC, Generic[T]):
-    """What may follow a command's name, read into a frozen value of type T. `usage` is how it is written."""
+    """Parses a command's arguments into a frozen value of type T. `usage` describes them."""
 
     usage: str = ""
 
     @abstractmethod
     def parse(self, arguments: str, command: Described) -> T:
-        """Read what follows the command's name, without blanks around it. Raises CommandError for what does not fit."""
+        """Parse the stripped text after the command's name. Raises CommandError if it is not valid."""
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
-        """What may stand in place of the end of `typed` that `replaced` names.
+        """The options that may replace the end of `typed` given by `replaced`.
 
-        An option is whole unless it ends in `.` or a space: then it names nothing yet, and more follows it.
+        An option that ends in `.` or a space is incomplete: more must follow it.
         """
         return ()
 
     def replaced(self, typed: str) -> str:
-        """The end of what is typed that an option of `complete` is put in place of."""
+        """The end of `typed` that an option of `complete` replaces."""
         return typed
 
     def addresses(self, parsed: T) -> tuple[str, ...]:
-        """The addresses that have to name a stage for the command to make sense."""
+        """The addresses that must name a stage for the command to be valid."""
         return ()
 
     def effect(self, parsed: T) -> Effect:
-        """What these arguments make the command do beyond what it always may."""
+        """What the command may do with these arguments beyond `Command.effect`."""
         return Effect(0)
 
 
 def required(arguments: str, command: Described, what: str, hint: str = "") -> str:
-    """`arguments`, unless there are none."""
+    """Return `arguments`. Raises CommandError if they are empty."""
     if not arguments:
         raise CommandError(f"{command.name} needs {what}" + (f": {hint}" if hint else f", as in `{command.example}`"))
     return arguments
 
 
 def whole(word: str, command: Described) -> int:
-    """A whole number of 1 or more."""
+    """Parse a whole number of 1 or more. Raises CommandError."""
     if not is_number(word) or int(word) < 1:
         raise CommandError(f"{command.name} takes a whole number of 1 or more, not {word!r}")
     return int(word)
 
 
 def is_number(word: str) -> bool:
-    """Whether it is a whole number of nine digits at most: more would be no breakpoint, position or count."""
+    """Whether `word` is a whole number of at most nine digits, enough for any breakpoint, position or count."""
     return word.isdecimal() and word.isascii() and len(word) <= 9
 
 
 def starting(typed: str, options: Iterable[str]) -> tuple[str, ...]:
-    """The options that begin with what is typed."""
+    """The options that start with what is typed."""
     return tuple(option for option in options if option.startswith(typed))

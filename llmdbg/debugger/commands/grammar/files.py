@@ -1,4 +1,4 @@
-"""Names of files, and questions whose answer may go to one."""
+"""File names, and questions whose answer may be written to a file."""
 
 from __future__ import annotations
 
@@ -14,33 +14,36 @@ from llmdbg.errors import CommandError
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, and the file for its answer, None to show it. `topic` is one of `info`'s, empty for `x`."""
+    """A question of `info` or `x`."""
 
     text: str
+    """Its arguments."""
     path: Path | None = None
+    """The file for the answer; None to show it."""
     topic: str = ""
+    """The topic of `info`; empty for `x`."""
 
 
 class Exported(Grammar[Question]):
     """A question whose answer can be written to a file."""
 
     def effect(self, parsed: Question) -> Effect:
-        """A file, where one is named."""
+        """Writes a file if one is named."""
         return Effect(0) if parsed.path is None else Effect.WRITES_FILE
 
 
 def split_export(text: str) -> tuple[str, Path | None]:
-    """Split `QUESTION > FILE`. Raises CommandError where no file is named."""
+    """Split `QUESTION > FILE`; the file is None without `>`. Raises CommandError if `>` is not followed by one file."""
     question, *named = pieces(f"{text} ", " > ")
     if not named:
         return question.strip(), None
     if len(named) > 1 or not named[0].strip().strip("\"'"):
-        raise CommandError("name one file behind `>`, as in `info lens > lens.csv`")
+        raise CommandError("name one file after `>`, as in `info lens > lens.csv`")
     return question.strip(), file_path(named[0].strip())
 
 
 def file_path(text: str) -> Path:
-    """The file that a text names, with or without quotes. Raises CommandError where no file can be called so."""
+    """The file that a text names, with or without quotes. Raises CommandError for an impossible name."""
     name = text.strip("\"'")
     try:
         unfit = b"\0" in os.fsencode(name)
@@ -52,8 +55,8 @@ def file_path(text: str) -> Path:
 
 
 def expanded(path: Path) -> Path:
-    """With the user's folder for `~`. Raises CommandError for a user there is not."""
+    """Expand a leading `~`. Raises CommandError for an unknown user."""
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise CommandError(f"{path} is no file: there is no such user") from error
+        raise CommandError(f"{path} cannot be expanded: there is no such user") from error

@@ -1,4 +1,4 @@
-"""Nothing, a count, or a text that is read later by whoever gets it."""
+"""Simple grammars: nothing, a count, or a text that the command itself parses."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ class Nothing(Grammar[None]):
     """A command that takes no arguments."""
 
     def parse(self, arguments: str, command: Described) -> None:
-        """Refuse any."""
+        """Raise CommandError for any arguments."""
         if arguments:
-            raise CommandError(f"{command.name} takes no arguments, and got {arguments!r}")
+            raise CommandError(f"{command.name} takes no arguments, not {arguments!r}")
 
 
 class Count(Grammar[int]):
-    """How many times; once where it does not say."""
+    """How many times; 1 if omitted."""
 
     usage = "[N]"
 
     def parse(self, arguments: str, command: Described) -> int:
-        """Read a whole number of 1 or more."""
+        """Parse a whole number of 1 or more."""
         return whole(arguments, command) if arguments else 1
 
 
 class Text(Grammar[str]):
-    """Anything at all but nothing: Python, or a language that is read where the model is known."""
+    """Any text that is not empty: Python, or arguments that can only be parsed where there is a model."""
 
     def __init__(self, usage: str, hint: str = "") -> None:
         self.usage = usage
         self._hint = hint
 
     def parse(self, arguments: str, command: Described) -> str:
-        """Take it as it is."""
+        """Return it unchanged."""
         return required(arguments, command, self.usage, self._hint)
