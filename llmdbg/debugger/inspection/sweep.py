@@ -69,14 +69,14 @@ class PassedStage:
 class Sweep:
     """What a token's forward went through, stage by stage as they ended.
 
-    `from_cache` is the earliest position, fed before this token, whose keys or values in the KV cache are not finite;
-    `cache_is_read` says whether the cache could be looked into. `trouble` is why the forward did not come to its end.
+    `from_cache` is the earliest position, fed before this token, whose keys or values in the KV cache are not finite,
+    None where there is none or the cache could not be looked into. `trouble` is why the forward did not come to its
+    end.
     """
 
     token: int
     passed: list[PassedStage] = field(default_factory=list)
     from_cache: int | None = None
-    cache_is_read: bool = False
     trouble: str = ""
 
     @property
@@ -207,7 +207,6 @@ def _look_into_cache(inspector: Inspector, found: Sweep) -> None:
             if tensor.shape[-2]:
                 firsts.append(first_position(tensor, 2))
                 offsets.append((max(0, fed - tensor.shape[-2]), tensor.shape[-2]))
-    found.cache_is_read = bool(firsts) and len(firsts) == 2 * len(layers)
     if not firsts:
         return
     home = firsts[0].device

@@ -29,7 +29,7 @@ class Matches:
     """What a query finds.
 
     `hits` are the first and last position of each place in the sequence, in order; `tokens` every position they cover;
-    `stages` the addresses, in the order of the stages. Going to the next or previous one wraps around; None where
+    `stages` the addresses, in the order of the stages. Going to the next one wraps around; None where
     nothing was found.
     """
 
@@ -48,17 +48,9 @@ class Matches:
         after = bisect_right(self.hits, position, key=_start)
         return self.hits[after % len(self.hits)][0] if self.hits else None
 
-    def previous_token(self, position: int) -> int | None:
-        """Where the last hit in front of a position begins."""
-        return self.hits[bisect_left(self.hits, position, key=_start) - 1][0] if self.hits else None
-
     def next_stage(self, address: str) -> str | None:
         """The first stage found behind another."""
         return _following(self.stages, self._order, address)
-
-    def previous_stage(self, address: str) -> str | None:
-        """The last stage found in front of another."""
-        return _following(self.stages[::-1], self._order[::-1], address)
 
 
 def _start(hit: tuple[int, int]) -> int:
