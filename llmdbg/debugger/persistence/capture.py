@@ -1,4 +1,4 @@
-"""What is saved of a session that runs."""
+"""Captures a running session as plain values to save."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_STAGES = 2000
 
 
 def capture(debugger: Debugger, saved: SavedSession, layout: Mapping[str, Any] | None = None) -> SavedSession:
-    """`saved` as the session stands now. `layout` None keeps the one it has. Copies nothing from the device."""
+    """`saved` with the session's current state. `layout` None keeps the old one. Copies nothing from the device."""
     stop = debugger.stop
     return replace(
         saved,
@@ -65,7 +65,7 @@ def _edit(edit: Edit) -> SavedEdit:
 
 
 def _branches(debugger: Debugger) -> tuple[SavedBranch, ...]:
-    """All branches; none while there is one that nothing was done to, which the other fields describe."""
+    """All branches; none while there is a single unchanged one, which the other fields describe."""
     rows = tuple(_branch(each, debugger) for each in debugger.run.branches)
     plain = len(rows) == 1 and not rows[0].choices and not rows[0].edits and len(rows[0].settings) == 1
     return () if plain else rows

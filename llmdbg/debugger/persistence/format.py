@@ -1,7 +1,7 @@
-"""A saved session as JSON: easy to read for people, and strict with what it is given to read.
+"""A saved session as JSON: readable for people, and strictly validated.
 
-A file may come from anywhere. It is data alone: nothing in it is run or looked up while it is read, every field must be
-there, known, of its type and within the bounds of `model.py`, and what it may take to read is bounded by its size.
+A file may come from anywhere. It is only data: reading it runs nothing and looks nothing up. Every field must be
+present, known, of its type and within the bounds of `model.py`, and the file's size bounds the cost of reading it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llmdbg.formatting import byte_count
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION
 
 FORMAT = 3
-"""The version of the format: another for every change of the records. Of a newer one nothing is believed."""
+"""The version of the format, increased with every change of the records. Only this version is read."""
 MOST_BYTES = 4 * 2**20
 _DEEPEST_LAYOUT = 20
 _MOST_WORDS = 200  # characters of an error
@@ -30,7 +30,7 @@ _MOST_WORDS = 200  # characters of an error
 def to_json(saved: SavedSession) -> str:
     """Everything but the prompt as JSON in ASCII, one field a line.
 
-    Raises SessionFileError for what `from_json` would not take back.
+    Raises SessionFileError for anything that `from_json` would refuse.
     """
     _refuse_depth(saved.layout)
     try:
@@ -46,7 +46,7 @@ def to_json(saved: SavedSession) -> str:
 
 
 def from_json(text: str, prompt: str) -> SavedSession:
-    """Read what `to_json` wrote, believing nothing. Raises SessionFileError, naming the field."""
+    """Parse and validate what `to_json` wrote. Raises SessionFileError, naming the field."""
     if len(text) > MOST_BYTES:
         damaged(f"it is larger than {byte_count(MOST_BYTES)}")
     try:
@@ -54,7 +54,7 @@ def from_json(text: str, prompt: str) -> SavedSession:
     except RecursionError:
         damaged("it is nested too deep")
     except ValueError as error:
-        damaged(f"it is no JSON ({error})")
+        damaged(f"it is not JSON ({error})")
     if not isinstance(document, dict) or type(version := document.pop("format", None)) is not int or version < 1:
         damaged("it does not say its format")
     if version > FORMAT:
@@ -67,14 +67,14 @@ def from_json(text: str, prompt: str) -> SavedSession:
 
 
 def damaged(what: str) -> NoReturn:
-    """Raise the error for a file that is itself at fault."""
+    """Raise the SessionFileError for a damaged file."""
     raise SessionFileError(what, damaged=True)
 
 
 def _finite(word: str) -> float:
     number = float(word)
     if not math.isfinite(number):
-        damaged(f"{word[:20]} is no number")
+        damaged(f"{word[:20]} is not a finite number")
     return number
 
 
@@ -93,7 +93,7 @@ def _read(document: dict[str, Any]) -> SavedSession:
 
 
 def _refuse_other_fields(given: dict[str, Any], record: Any, path: str) -> None:
-    """Every field of a record is there, and no other: msgspec passes over the one and takes a default for the other."""
+    """Refuse missing and unknown fields: msgspec uses a default for the one and ignores the other."""
     names = {each.name for each in fields(record)}
     if unknown := sorted(given.keys() - names):
         damaged(f"{path}{unknown[0][:40]!a}: there is no such field")
@@ -110,7 +110,7 @@ def _refuse_other_fields(given: dict[str, Any], record: Any, path: str) -> None:
 
 
 def _check_session(saved: SavedSession) -> None:
-    """Refuse what the types allow and no session has."""
+    """Refuse values that the types allow but no session has."""
     choices = {"dtype": DTYPES, "attn": (*ATTENTION, None), "quantize": (*QUANTIZATION, None)}
     for name, allowed in choices.items():
         if getattr(saved.spec, name) not in allowed:
@@ -118,13 +118,13 @@ def _check_session(saved: SavedSession) -> None:
     for name in ("created", "updated"):
         _check_time(name, getattr(saved, name))
     if len({each.number for each in saved.breakpoints}) != len(saved.breakpoints):
-        damaged("breakpoints: a number is there twice")
+        damaged("breakpoints: a number occurs twice")
     for index, each in enumerate(saved.breakpoints):
         if each.kind == BreakpointKind.WATCH and len(each.expressions) != 1:
-            damaged(f"breakpoints[{index}] watches {len(each.expressions)} expressions, and a watch has one")
-    # A replay runs to the place: it can be no further than what was generated.
+            damaged(f"breakpoints[{index}] watches {len(each.expressions)} expressions, but a watch has one")
+    # A replay runs to the place, which cannot be beyond the generated tokens.
     if saved.place.token > len(saved.generated):
-        damaged(f"place.token is {saved.place.token}, and {len(saved.generated)} tokens were generated")
+        damaged(f"place.token is {saved.place.token}, but only {len(saved.generated)} tokens were generated")
     if not saved.prompt.strip():
         damaged("the prompt is empty")
 
@@ -135,14 +135,14 @@ def _check_branches(saved: SavedSession) -> None:
     for index, each in enumerate(saved.branches):
         name = f"branches[{index}]"
         if each.number in seen or each.name in names:
-            damaged(f"{name} has a number or name that is there twice")
-        # So that no branch is above itself.
+            damaged(f"{name} has a number or name that occurs twice")
+        # So no branch can be its own ancestor.
         if each.parent is not None and each.parent not in seen:
-            damaged(f"{name}.parent is no branch before it")
+            damaged(f"{name}.parent is not an earlier branch")
         if max(each.fork, each.place.token) > len(each.generated):
-            damaged(f"{name} begins or stands further than its {len(each.generated)} tokens")
+            damaged(f"{name} forks or stands beyond its {len(each.generated)} tokens")
         if not each.settings or each.settings[0].since != 0:
-            damaged(f"{name}.settings do not say what holds from token 0 on")
+            damaged(f"{name}.settings do not start at token 0")
         seen.add(each.number)
         names.add(each.name)
 
@@ -154,11 +154,11 @@ def _check_time(name: str, text: str) -> None:
     except (ValueError, OverflowError):
         aware = False
     if not aware:
-        damaged(f"{name} is no ISO time with an offset")
+        damaged(f"{name} is not an ISO time with an offset")
 
 
 def _refuse_depth(layout: Any) -> None:
-    """Not recursive: no value is too deep, or too endless, to be refused."""
+    """Refuse a layout that is nested too deep. Not recursive, so any depth, even a cycle, can be refused."""
     level = [layout]
     for _ in range(_DEEPEST_LAYOUT + 1):
         level = [each for each in level if isinstance(each, dict | list | tuple)]

@@ -1,11 +1,10 @@
-"""A session as it is saved: what it takes to come back to the same place, as plain frozen values.
+"""A saved session: everything needed to return to the same place, as plain frozen values.
 
-Nothing of the model is saved. Generation is repeated from the prompt with the same seed, which gives the same tokens,
-up to the place where the session stood; the ids it had generated are saved to tell whether it did.
-Imports no torch, so that listing saved sessions is quick. Filled in by `capture.py`, read and written as JSON by
-`format.py`, kept in files by `store.py`, brought back by `restore.py`.
+Nothing of the model is saved. Restoring generates again from the prompt with the same seed, up to the place where the
+session stood, and compares the ids with the saved ones. Imports no torch, so that listing saved sessions is quick.
+`capture.py` fills it in, `format.py` reads and writes it as JSON, `store.py` keeps the files, `restore.py` restores it.
 
-The annotations are what a file is checked against, bounds included: see `format.py`.
+Files are validated against the annotations, bounds included: see `format.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from llmdbg.models.stages import TOKENIZE
 
 _EXCERPT, _MOST_NAME = 40, 60  # characters
 _MOST_BRANCHES = 1000
-# A process start is told from the system clock, which may be set; a pid is not given again this soon.
+# A process's start time depends on the system clock, which may be adjusted; no pid is reused this soon.
 _SAME_START_SECONDS = 5.0
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -41,15 +40,18 @@ Address = Annotated[str, Meta(max_length=300)]
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The process a session is open in. `started` is in seconds since the epoch, so that a reused pid is not it."""
+    """The process a session is open in."""
 
     pid: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    """Its process id."""
     host: str
+    """The host it runs on."""
     started: float
+    """When it started, in seconds since the epoch: distinguishes it from a later process with the same id."""
 
     @property
     def is_here(self) -> bool:
-        """Whether it runs, or ran, on this host: of another's processes nothing is known."""
+        """Whether it runs, or ran, on this host. Nothing is known about processes of other hosts."""
         return self.host == socket.gethostname()
 
     def is_alive(self) -> bool:
@@ -70,125 +72,151 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class SavedPosition:
-    """Where a session stood: after stage `address`, while producing generated token `token`, counted from 0."""
+    """Where a session stood."""
 
     address: Address
+    """The address of the stage that had just run."""
     token: Count
+    """The generated token being produced, counted from 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedBreakpoint:
-    """A breakpoint as it was set: its address is resolved again on the model it comes back to.
-
-    `number` is what the user calls it by, and `hits` how often it was hit so far. A `temporary` one goes at its first
-    hit, and the next `ignore` hits do not stop. `condition` is None where it stops always. `expressions` are what a
-    tracepoint logs, or the one a watch compares; `commands` run when it stops.
-    """
+    """A breakpoint as text; its address is resolved again when it is restored. Fields as in `Breakpoint`."""
 
     number: Count
+    """Its number."""
     address: Address
+    """The text that names its stages."""
     temporary: bool
+    """Whether the first hit that stops deletes it."""
     enabled: bool
+    """Whether it is evaluated at all."""
     hits: Count
+    """How often it was hit."""
     kind: BreakpointKind = BreakpointKind.BREAK
+    """Whether it stops, logs or watches."""
     condition: Text | None = None
+    """What must hold for a hit; None for a hit every time, or where `address` implies it."""
     expressions: Lines = ()
+    """What a tracepoint logs, or the one expression that a watch compares."""
     ignore: Count = 0
+    """How many of the next hits pass without effect."""
     commands: Lines = ()
+    """Command lines to run when it stops."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedEdit:
-    """An edit as it was typed, in `line`.
-
-    `number` is what the user calls it by, `since` the first token it holds for, `stages` the addresses it changes,
-    empty where `line` says them itself.
-    """
+    """An edit as its command line."""
 
     number: Count
+    """Its number in the branch."""
     line: Text
+    """The command line."""
     since: Count
+    """The first generated token it applies to."""
     enabled: bool
+    """Whether it was on."""
     stages: tuple[str, ...] = ()
+    """The addresses it changes, for `edit` and `patch`; empty for edits whose line names them."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedChoice:
-    """What the user made of the choice of generated token `token`.
-
-    `force` is the id it must be, None where it is free; `ban` are the ids it must not be.
-    """
+    """The user's overrides of one choice of a token."""
 
     token: Count
+    """The generated token, counted from 0."""
     force: Count | None
+    """The forced id; None for a free choice."""
     ban: tuple[Count, ...]
+    """The banned ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedSettings:
-    """Settings that hold from generated token `since` on."""
+    """Generation settings of a branch."""
 
     since: Count
+    """The generated token from which they apply."""
     settings: GenerationSettings
+    """The settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedBranch:
-    """A branch: its tokens, those before its fork included, where it was left, and what makes it what it is.
-
-    `number` and `name` are its own alone. `parent` is the number of the branch it left, None for the first, `fork` the
-    first token that is its own, `why` what made it part. `place` is where it was left, `generated` the ids it chose.
-    `settings` begin at token 0.
-    """
+    """A branch."""
 
     number: Count
+    """Its number, unique in the session."""
     name: Annotated[str, Meta(min_length=1, max_length=_MOST_NAME)]
+    """Its name, unique in the session."""
     parent: Count | None
+    """The number of the branch it forked from; None for the first."""
     fork: Count
+    """The first generated token of its own."""
     why: Text
+    """What made it fork."""
     place: SavedPosition
+    """Where it was left."""
     generated: tuple[Count, ...]
+    """Its generated ids, including those before its fork."""
     settings: tuple[SavedSettings, ...]
+    """Its settings; the first from token 0."""
     choices: tuple[SavedChoice, ...] = ()
+    """Forced and banned tokens."""
     edits: Annotated[tuple[SavedEdit, ...], Meta(max_length=MOST_LINES)] = ()
+    """Its edits."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedSession:
-    """All that is kept of a debugger.
-
-    `spec`, `prompt`, `chat`, `system` (None: none was given), `left_pad` (pad tokens before the prompt) and `settings`
-    are how it was begun. `owner` is the process that has it, or had it last; `open` is False once the user has left
-    it. `created` and `updated` are ISO times with an offset. It stood at `place`; `generated` are the ids it had
-    chosen, `ended` whether the last of them ended the generation, `focus` the position the panes described, None for
-    the last one. `branches` are all branches, none before a second was made or the first changed, and `branch` the
-    number of the one that ran. `layout` is the front end's own: JSON values that nobody else reads.
-    """
+    """Everything that is saved of a session."""
 
     id: str
+    """Its id, which sorts by time."""
     spec: ModelSpec
+    """The model it was opened with."""
     prompt: str
+    """The prompt's text."""
     settings: GenerationSettings
+    """The settings it was opened with."""
     owner: Owner
+    """The process that has it open, or had it last."""
     created: str
+    """ISO time with an offset."""
     updated: str
+    """ISO time with an offset."""
     chat: bool = False
+    """Whether the prompt is put through the chat template."""
     system: str | None = None
+    """The system message; None if none was given."""
     left_pad: Annotated[int, Meta(ge=0, le=MOST_LEFT_PAD)] = 0
+    """Pad tokens before the prompt."""
     breakpoints: Annotated[tuple[SavedBreakpoint, ...], Meta(max_length=MOST_BREAKPOINTS)] = ()
+    """Breakpoints, tracepoints and watches."""
     place: SavedPosition = SavedPosition(TOKENIZE.address, 0)
+    """Where it stood."""
     ended: bool = False
+    """Whether the last of `generated` ended the generation."""
     generated: tuple[Count, ...] = ()
+    """The ids generated up to `place`."""
     focus: Count | None = None
+    """The position in focus; None for the newest."""
     branches: Annotated[tuple[SavedBranch, ...], Meta(max_length=_MOST_BRANCHES)] = ()
+    """All branches; empty while there is a single unchanged one."""
     branch: Count = 1
+    """The number of the current branch."""
     layout: dict[str, Any] = field(default_factory=dict)
+    """JSON values that only the front end reads."""
     open: bool = True
+    """False once the user has left it."""
 
     def spec_to_load(self, *, trust_remote_code: bool = False, allow_pickle: bool = False) -> ModelSpec:
-        """The model to load again. Leave to run code is never taken from a file: the user gives it anew.
+        """The model to load again. Permission to run code is never taken from a file: the user must give it again.
 
-        Raises SessionFileError, saying which option is missing, when the session had a leave that is not given now.
+        Raises SessionFileError, naming the missing option, if the session had a permission that is not given now.
         """
         if self.spec.trust_remote_code and not trust_remote_code:
             raise SessionFileError("this session ran Python code that comes with its model: add --trust-remote-code")
@@ -198,7 +226,7 @@ class SavedSession:
 
 
 def this_process() -> Owner:
-    """The present process as an owner."""
+    """The current process as an owner."""
     return _owner(os.getpid())
 
 
@@ -218,7 +246,7 @@ def begin(
     system: str | None = None,
     left_pad: int = 0,
 ) -> SavedSession:
-    """A session of this process that is just beginning, under an id of its own."""
+    """A new session of this process, with a new id."""
     time = now()
     return SavedSession(
         new_id(), spec, prompt, settings, this_process(), time, time, chat=chat, system=system, left_pad=left_pad
@@ -226,17 +254,17 @@ def begin(
 
 
 def new_id() -> str:
-    """An id that sorts by time."""
+    """A new id, which sorts by time."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def now() -> str:
-    """The time as it is saved."""
+    """The current time as it is saved: ISO, UTC, in milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def describe(saved: SavedSession) -> str:
-    """A saved session in one line. Its text is as in the file: front ends show it through `sanitize`."""
+    """A saved session in one line. The text is raw from the file: front ends must `sanitize` it."""
     words = " ".join(saved.prompt[: 4 * _EXCERPT].split())
     excerpt = words if len(words) <= _EXCERPT else f"{words[: _EXCERPT - 1]}…"
     return " · ".join(

@@ -1,7 +1,7 @@
-"""Bringing a saved session back: branches, edits and breakpoints as they were, and a replay to where it stood.
+"""Restores a saved session: its branches, edits and breakpoints, and a replay to where it stood.
 
-A file may come from anywhere, so nothing in it runs: conditions and addresses are read as when they are typed, the
-user's own Python and commands that would run some are put to sleep or left out.
+A file may come from anywhere, so nothing in it runs: conditions and addresses are parsed as if typed, edits in Python
+stay off until the user switches them on, and commands that could run Python are left out.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 _PROCESSOR = re.compile(r"sample\.[a-z0-9_]{1,60}")
 
-# Looking for the nearest name is slow work; a file full of wrong addresses must not keep anyone waiting.
+# Finding the nearest name is slow; a file full of wrong addresses must not take long.
 _MOST_LOST = 20
 
 
 def restore(debugger: Debugger, saved: SavedSession) -> tuple[str, ...]:
-    """Bring a freshly made debugger, without breakpoints yet, to where `saved` stood.
+    """Bring a new debugger without breakpoints to where `saved` stood.
 
-    Returns a sentence for everything that is not as it was. A replay never goes beyond the token it stood at, and
-    `session.interrupt()` stops it.
+    Returns a sentence for everything that is not as it was. The replay never goes beyond the token where it stood, and
+    `debugger.interrupt()` stops it.
     """
     notes = _branches_again(debugger, saved)
-    # Before the replay, so that those that compare know what they saw; it stops at none of them.
+    # Before the replay, which stops at none of them but updates the memory of those that compare.
     notes += _set_again(debugger, saved.breakpoints)
     notes += _replay(debugger, saved)
     notes += _tokens_that_differ(debugger, saved)
@@ -65,9 +65,9 @@ def _replay(debugger: Debugger, saved: SavedSession) -> list[str]:
             frozenset((place.address,)) if processor else debugger.run.stages.addresses.resolve(place.address).addresses
         )
     except AddressError as error:
-        # The token before is the last that is surely not beyond the place.
+        # The previous token is the last that is surely not beyond the place.
         before = [] if place.token == 0 else _run_to(debugger, frozenset((SAMPLE.address,)), place.token - 1)
-        return [f"the session stood at a stage that is not here now: {error}", *before]
+        return [f"the session stood at a stage that this model does not have: {error}", *before]
     return _run_to(debugger, stages, place.token)
 
 
@@ -88,16 +88,16 @@ def _tokens_that_differ(debugger: Debugger, saved: SavedSession) -> list[str]:
     pairs = enumerate(zip(again, saved.generated, strict=False))
     first = next((index for index, (one, other) in pairs if one != other), None)
     if first is not None:
-        return [f"the replay gave other tokens than before, from token {first} on"]
+        return [f"the replay generated other tokens than before, from token {first} on"]
     if saved.ended and len(again) == len(saved.generated) and debugger.end is None:
-        return ["the generation had ended here, and goes on now"]
+        return ["the generation had ended here, but goes on now"]
     if not saved.ended and debugger.end is not None:
-        return [f"the generation had not ended yet, and ends now at token {len(again) - 1}"]
+        return [f"the generation had not ended yet, but now ends at token {len(again) - 1}"]
     return []
 
 
 def _branches_again(debugger: Debugger, saved: SavedSession) -> list[str]:
-    """Put every branch back. Their tokens are known and nothing more: whoever goes there has them run again."""
+    """Restore every branch. Only their tokens are known: switching to one reruns them."""
     if not saved.branches:
         return []
     size, notes = vocabulary_size(live_model(debugger.debuggee).model), list[str]()
@@ -147,7 +147,7 @@ def _edits_again(debugger: Debugger, branch: Branch, edits: tuple[SavedEdit, ...
 
 
 def _edit_again(debugger: Debugger, saved: SavedEdit) -> Edit:
-    ground = EditContext(
+    context = EditContext(
         debugger.run.stages.addresses,
         debugger.debuggee.anatomy,
         live_model(debugger.debuggee).model,
@@ -157,7 +157,7 @@ def _edit_again(debugger: Debugger, saved: SavedEdit) -> Edit:
     if saved.line.partition(" ")[0] not in MADE_AGAIN:
         stages = frozenset(each for each in saved.stages if debugger.run.stages.has(each))
         return Edit(saved.number, saved.line, stages, saved.since, None, DormantEdit(saved.line), enabled=False)
-    draft = read_edit(saved.line, ground)
+    draft = read_edit(saved.line, context)
     return Edit(saved.number, draft.text, draft.stages, saved.since, draft.token, draft.change, saved.enabled)
 
 
@@ -195,7 +195,7 @@ def _breakpoint_again(debugger: Debugger, saved: SavedBreakpoint) -> Breakpoint:
 
 
 def _target(addresses: AddressBook, spec: BreakpointSpec) -> Target:
-    """The stages of a breakpoint. A processor may be there only for the tokens that other settings hold for."""
+    """The stages of a breakpoint. A logits processor may exist only under the settings of other tokens."""
     try:
         return spec.target(addresses)
     except AddressError:
@@ -205,7 +205,7 @@ def _target(addresses: AddressBook, spec: BreakpointSpec) -> Target:
 
 
 def _beyond_session(line: str) -> tuple[str, ...]:
-    """What is wrong with a command of a saved debugger, in words; nothing where it is taken back."""
+    """Why a saved command is left out, as words to follow "commands that"; empty if it is restored."""
     try:
         return COMMANDS.parse(line).effect.beyond_session()
     except UsageError:
@@ -213,6 +213,6 @@ def _beyond_session(line: str) -> tuple[str, ...]:
 
 
 def _left_out(saved: SavedBreakpoint) -> list[str]:
-    """A sentence on the commands that are not taken back, if any."""
+    """A sentence on the commands that are left out, if any."""
     words = dict.fromkeys(word for line in saved.commands for word in _beyond_session(line))
     return [f"breakpoint {saved.number}: its commands that {' or '.join(words)} are left out"] if words else []

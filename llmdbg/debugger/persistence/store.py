@@ -1,11 +1,11 @@
-"""Saved sessions as files: each written whole or not at all, and open in one process at a time.
+"""Saved sessions as files: written atomically, and open in one process at a time.
 
-sessions/ID/debugger.json   everything but the prompt, one field a line
+sessions/ID/session.json   everything but the prompt, one field per line
 sessions/ID/prompt.txt     the prompt, written once: it may be long, and `session.json` is written after every command
 sessions/ID.damaged-N      a session that could not be read, kept aside
-sessions/.lock             held for the moment in which a session is taken or old ones are removed
+sessions/.lock             held while a session is taken over or old ones are removed
 
-A session belongs to the process named in it. A process that is killed leaves it open and in nobody's hands.
+A session belongs to the process named in it. A killed process leaves its session open; it can then be resumed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from llmdbg.errors import SessionFileError
 from llmdbg.formatting import byte_count
 
 KEPT = {"closed": 20, "interrupted": 50, "elsewhere": 50, "damaged": 20, "unfinished": 0}
-"""How many of each sort are kept, newest first. What runs on this host is never removed."""
+"""How many of each kind are kept, newest first. Sessions that run on this host are never removed."""
 SECONDS_FOR_LOCK = 5.0
 
 _DOCUMENT, _PROMPT = "session.json", "prompt.txt"
@@ -36,7 +36,7 @@ _ASIDE = re.compile(r".+\.damaged-\d+")
 
 
 def sessions_folder() -> Path:
-    """Where saved sessions are."""
+    """The folder of saved sessions."""
     import platformdirs
 
     return platformdirs.user_state_path("llmdbg") / "sessions"
@@ -44,28 +44,29 @@ def sessions_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The saved sessions there are, newest first.
-
-    `interrupted` were open in a process of this host that is gone; `running` are open in one that lives;
-    `elsewhere` are open on another host; `closed` were left by their user. `notes` name files that cannot be read.
-    """
+    """All saved sessions, newest first."""
 
     interrupted: tuple[SavedSession, ...]
+    """Open in a process of this host that no longer runs."""
     closed: tuple[SavedSession, ...]
+    """Closed by the user."""
     running: tuple[SavedSession, ...]
+    """Open in a running process of this host."""
     elsewhere: tuple[SavedSession, ...]
+    """Open on another host."""
     notes: tuple[str, ...]
+    """A sentence for each file that cannot be read."""
 
     @property
     def latest(self) -> SavedSession | None:
-        """What `--resume` without an id means: the last interrupted debugger, or else the last that was closed."""
+        """What `--resume` without an id means: the newest interrupted session, or else the newest closed one."""
         return next(iter((*self.interrupted, *self.closed)), None)
 
 
 class SessionStore:
-    """The saved sessions of a folder. Every method raises SessionFileError when files cannot be read or written.
+    """The saved sessions of a folder. Every method raises SessionFileError if files cannot be read or written.
 
-    May be used from several threads and processes at once.
+    Safe to use from several threads and processes at once.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -74,9 +75,9 @@ class SessionStore:
         self._threads = threading.RLock()
 
     def save(self, saved: SavedSession) -> None:
-        """Write a session of this process as it is now, whole or not at all.
+        """Write a session of this process atomically.
 
-        Not forced to the disk: it outlives the process, however that ends, but not always the machine.
+        Not synced to disk: it survives any end of the process, but perhaps not a crash of the machine.
         """
         with self._threads, _one_line_errors():
             if saved.id not in self._mine:
@@ -85,9 +86,9 @@ class SessionStore:
                 self._write(saved)
 
     def load(self, id: str) -> SavedSession:
-        """Read a debugger, whoever has it open."""
+        """Read a session, even one that another process has open."""
         if not _ID.fullmatch(id):
-            raise SessionFileError(f"{id!r} is no session's id: it looks like 20260131-093000-1f2e")
+            raise SessionFileError(f"{id!r} is not a session id: one looks like 20260131-093000-1f2e")
         folder = self._folder / id
         with _one_line_errors():
             if not folder.is_dir():
@@ -95,17 +96,17 @@ class SessionStore:
             try:
                 saved = from_json(_read(folder / _DOCUMENT, MOST_BYTES), _read(folder / _PROMPT, _MOST_PROMPT_BYTES))
                 if saved.id != id:
-                    damaged(f"id is another than its folder's: {saved.id[:40]!a}")
+                    damaged(f"its id differs from its folder's: {saved.id[:40]!a}")
             except SessionFileError as error:
                 state = "is damaged" if error.damaged else "cannot be read"
                 raise SessionFileError(f"the saved session {id} {state}: {error}", damaged=error.damaged) from error
         return saved
 
     def resume(self, id: str) -> SavedSession:
-        """Take a session over: from now on it is this process's.
+        """Take over a session: from now on it belongs to this process.
 
-        One that is open on another host is taken as a copy with an id of its own, since nobody here can tell whether
-        it still runs. Raises SessionFileError for one that is open in a process of this host.
+        A session that is open on another host is copied under a new id, since this host cannot know whether it still
+        runs. Raises SessionFileError for one that is open in a running process of this host.
         """
         with self._threads, self._locked():
             saved = self.load(id)
@@ -119,7 +120,7 @@ class SessionStore:
             return mine
 
     def close(self, id: str) -> None:
-        """Mark a session of this process as left by its user, and forget those that are too old to keep."""
+        """Mark a session of this process as closed by its user, and remove sessions that are too old to keep."""
         with self._threads, self._locked():
             if id in self._mine:
                 self._write(replace(self._mine[id], open=False, updated=now()))
@@ -127,15 +128,15 @@ class SessionStore:
             self._prune()
 
     def survey(self) -> Survey:
-        """Read every session there is. A damaged one is set aside, and its note is given this once: show the notes."""
+        """Read all sessions. A damaged one is set aside, so its note appears only this once: show the notes."""
         return self._surveyed(set_aside=True)
 
     def interrupted(self) -> tuple[SavedSession, ...]:
-        """The sessions whose process on this host ended without closing them, newest first. Sets nothing aside."""
+        """The sessions whose process on this host ended without closing them, newest first. Sets none aside."""
         return self._surveyed(set_aside=False).interrupted
 
     def latest(self) -> SavedSession | None:
-        """The session that `--resume` without an id means, if there is one. Sets nothing aside."""
+        """The session that `--resume` without an id means, if any. Sets none aside."""
         return self._surveyed(set_aside=False).latest
 
     def _surveyed(self, *, set_aside: bool) -> Survey:
@@ -170,18 +171,18 @@ class SessionStore:
         return [each.name for each in folders if not _is_unfinished(each)]
 
     def _take(self, saved: SavedSession) -> None:
-        """Save for the first time: nothing that is there already, readable or not, is written over."""
+        """Save for the first time, overwriting nothing: an unreadable session of this id is set aside."""
         with self._locked():
             if (self._folder / saved.id).exists():
                 try:
-                    there = self.load(saved.id)
+                    existing = self.load(saved.id)
                 except SessionFileError as error:
                     if not error.damaged:
                         raise
                     self._set_aside(saved.id)
                 else:
-                    if there.owner != saved.owner:
-                        raise SessionFileError(f"the session {saved.id} belongs to process {there.owner.pid}")
+                    if existing.owner != saved.owner:
+                        raise SessionFileError(f"the session {saved.id} belongs to process {existing.owner.pid}")
             self._write_prompt(saved)
             self._write(saved)
             self._prune()
@@ -210,18 +211,18 @@ class SessionStore:
         return aside
 
     def _prune(self) -> None:
-        """Keep the newest of each sort, so that the number of files is bounded."""
+        """Keep the newest of each kind, which bounds the number of files."""
         survey = self._survey(set_aside=False)
-        there = sorted(self._folder.iterdir(), key=lambda each: each.lstat().st_ctime, reverse=True)
-        sorts = {
+        folders = sorted(self._folder.iterdir(), key=lambda each: each.lstat().st_ctime, reverse=True)
+        kinds = {
             "closed": [self._folder / each.id for each in survey.closed],
             "interrupted": [self._folder / each.id for each in survey.interrupted],
             "elsewhere": [self._folder / each.id for each in survey.elsewhere],
-            "damaged": [each for each in there if _ASIDE.fullmatch(each.name)],
-            "unfinished": [each for each in there if _is_session(each) and _is_unfinished(each)],
+            "damaged": [each for each in folders if _ASIDE.fullmatch(each.name)],
+            "unfinished": [each for each in folders if _is_session(each) and _is_unfinished(each)],
         }
-        for sort, newest_first in sorts.items():
-            for folder in newest_first[KEPT[sort] :]:
+        for kind, newest_first in kinds.items():
+            for folder in newest_first[KEPT[kind] :]:
                 shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
@@ -256,7 +257,7 @@ def _is_session(folder: Path) -> bool:
 
 
 def _is_unfinished(folder: Path) -> bool:
-    """Whether its process was killed before the first save was complete, and left nothing to come back to."""
+    """Whether its process was killed before the first save was complete, so there is nothing to restore."""
     return {each.name for each in folder.iterdir()} <= {_PROMPT, f"{_PROMPT}.new", f"{_DOCUMENT}.new"}
 
 

@@ -123,7 +123,7 @@ def test_tokens_that_differ_and_ends_that_moved_are_told():
     ids = run(tiny_session(), "continue").run.generated_ids()
     other = (*ids[:2], ids[2] + 1, ids[3])
     saved = dataclasses.replace(started(), place=SavedPosition("sample", 3), generated=other, ended=True)
-    assert restore(tiny_session(), saved) == ("the replay gave other tokens than before, from token 2 on",)
+    assert restore(tiny_session(), saved) == ("the replay generated other tokens than before, from token 2 on",)
     saved = dataclasses.replace(started(), place=SavedPosition("sample", 3), generated=ids)
     assert "had not ended yet" in restore(tiny_session(), saved)[0]
     assert "goes on now" in restore(tiny_session(max_new_tokens=9), dataclasses.replace(saved, ended=True))[0]
