@@ -1,5 +1,5 @@
-"""What `info lens`, `attention`, `kv`, `values`, `nonfinite` and `cost` answer: a file for each question.
+"""The answers of `info lens`, `attention`, `kv`, `values`, `nonfinite` and `cost`: one file per question.
 
-Each has `ask(inspector, arguments)`, which reads the arguments, has the token's forward looked at where that is needed,
-asks the probes and returns one frozen value.
+Each has `ask(inspector, arguments)`, which parses the arguments, reruns the token if needed, runs the probes and
+returns one frozen value.
 """

@@ -1,4 +1,4 @@
-"""What was asked last, so that a pane goes on showing it: the one home of what panes were told to show."""
+"""The latest questions, which panes keep showing: the one home of what a pane shows."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from llmdbg.debugger.inspection.values_answer import ValuesAsked
 
 @dataclass(frozen=True, slots=True)
 class AttentionQuestion:
-    """What to show: the attention at `address`, None for the one that ran last; `head` is the one told of in full."""
+    """What attention to show."""
 
     address: str | None = None
+    """The attention's address; None for the one that ran last."""
     head: int | None = None
+    """The head to show in full; None for none."""
 
 
 @dataclass(slots=True)
 class Asked:
-    """What was asked last; its answers change as the run moves."""
+    """The latest questions; their answers change as the run moves."""
 
     followed: tuple[int, ...] = ()
     """Ids whose rank the lens shows; none for those of its own prediction."""

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from llmdbg.models.stages import Stage
 
 
-_LISTENED_FOR_ONE = 2
+_CAPTURED_FOR_ONE = 2
 _RESIDUAL_AXES = 3
 
 
 def ask(inspector: Inspector, arguments: str) -> AttentionMap | str:
     """Answer `info attention`, and have the pane show the same.
 
-    Raises CommandError for a layer or a head that there is not.
+    Raises CommandError for an unknown layer or head.
     """
     choice = _read(inspector, arguments)
     found = _answer(inspector, choice, every=False)
@@ -42,12 +42,12 @@ def ask(inspector: Inspector, arguments: str) -> AttentionMap | str:
 
 
 def shown(inspector: Inspector) -> AttentionMap | str:
-    """What the pane shows. While it follows the run every attention is listened to, so that a step costs no forward."""
+    """What the pane shows. While it follows the run every attention is captured, so a step costs no extra forward."""
     return _answer(inspector, inspector.asked.attention, every=True)
 
 
 def following(inspector: Inspector) -> AttentionMap | str:
-    """The attention that ran last, whatever the pane was told to show."""
+    """The attention that ran last, whatever the pane shows."""
     return _answer(inspector, AttentionQuestion(), every=True)
 
 
@@ -70,20 +70,20 @@ def _answer(inspector: Inspector, choice: AttentionQuestion, *, every: bool) -> 
 
 
 def _latest(inspector: Inspector, wanted: tuple[Stage, ...] | list[Stage]) -> list[Stage]:
-    """The one or two of some attentions that can have run last: one that runs is not over yet."""
+    """The last two of some attentions up to the current stage: the latest may still be running."""
     order = {stage.address: index for index, stage in enumerate(inspector.anatomy.stages)}
     here = order.get(inspector.event.stage.address, len(order))
-    return [each for each in wanted if order[each.address] <= here][-_LISTENED_FOR_ONE:]
+    return [each for each in wanted if order[each.address] <= here][-_CAPTURED_FOR_ONE:]
 
 
 def _recorded(inspector: Inspector, wanted: tuple[Stage, ...] | list[Stage]) -> dict[str, tuple[KernelRow, ...] | str]:
     def take(event: StageEvent) -> tuple[KernelRow, ...] | str:
-        # What it is that was run over is asked anew each time: the same wish is asked at later tokens.
+        # Computed at every event, since the same request is used at later tokens.
         made = main_tensor(event.output)
         return rows(event.kernel_calls, *focus_row(inspector, event, made.shape[1] if _is_residual(made) else None))
 
     addresses = frozenset(each.address for each in wanted)
-    name = "attentions" if len(wanted) > _LISTENED_FOR_ONE else "attention"
+    name = "attentions" if len(wanted) > _CAPTURED_FOR_ONE else "attention"
     return inspector.replay.recorded(
         RecordRequest(name, addresses, take, about=inspector.focus.position, captures=addresses)
     )
@@ -116,12 +116,12 @@ def _map(
 
 def _read(inspector: Inspector, arguments: str) -> AttentionQuestion:
     """Read `[LAYER] [head N]`."""
-    before, word, behind = f" {arguments.lower()} ".partition(" head ")
+    before, word, after = f" {arguments.lower()} ".partition(" head ")
     head = None
     if word:
-        if not behind.strip().isdecimal():
+        if not after.strip().isdecimal():
             raise CommandError("name the head by its number, as in `info attention 3 head 5`")
-        head = int(behind)
+        head = int(after)
     name = before.strip()
     return AttentionQuestion(_attention_in(inspector, name).address if name else None, head)
 
@@ -142,6 +142,6 @@ def _attention_in(inspector: Inspector, name: str) -> Stage:
 
 
 def _made_of(inspector: Inspector, stage: Stage) -> str:
-    """What a layer is made of instead."""
+    """The classes of the modules that a layer contains instead."""
     module = inspector.anatomy.modules[stage.address]
     return ", ".join(type(each).__name__ for each in module.children()) or type(module).__name__

@@ -1,4 +1,4 @@
-"""What fills the explanations with this run's words and numbers.
+"""Fills the explanations with this run's words and numbers.
 
 Everything is asked of where the run stands; of a stage that it does not stand at, only what the model itself tells.
 """
@@ -47,7 +47,7 @@ _RESIDUAL = (StageKind.EMBED, StageKind.LAYER, StageKind.NORM)
 def explain_here(inspector: Inspector, *, avoid_rerun: bool = False) -> Explanation:
     """Explain the stage the run stands at.
 
-    The first time costs one forward to hold the lens against the model and at most one for the attention of this token;
+    The first time costs one forward to check the lens against the model and at most one for this token's attention;
     `avoid_rerun` spares both where a long prompt would have to be run again.
     """
     return explained(facts_here(inspector, avoid_rerun=avoid_rerun))
@@ -192,12 +192,12 @@ def _split_words(inspector: Inspector, rows: Sequence[TokenRow]) -> Iterator[Spl
     """Each word of several tokens once, where no one token stands for it, with or without a space in front."""
     if inspector.loaded.tokenizer is None:
         return
-    told = set()
+    seen = set()
     for pieces in _pieces_of_words(rows):
         word = "".join(pieces).strip()
         known = (inspector.vocabulary.id_of(each) for each in (word, f" {word}"))
-        if len(pieces) > 1 and word not in told and all(id is None for id in known):
-            told.add(word)
+        if len(pieces) > 1 and word not in seen and all(id is None for id in known):
+            seen.add(word)
             yield SplitWord(word, pieces)
 
 

@@ -1,4 +1,4 @@
-"""`info kv [LAYER]`: what the KV cache holds, and how positions are told apart."""
+"""`info kv [LAYER]`: what the KV cache holds, and how positions are encoded."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _LEAST_AXES = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Heard:
-    """What a stage was given to tell positions apart: rotary numbers on the device, or a bias on the scores."""
+class _PositionInfo:
+    """What a stage receives to encode positions: rotary numbers on the device, or a bias on the scores."""
 
     address: str
     numbers: Tensor | None
@@ -41,8 +41,8 @@ def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | s
     word = arguments.strip()
     if inspector.event.stage.kind is StageKind.TOKENIZE:
         return "there is no cache yet: the first forward begins one"
-    heard = _heard(inspector, int(word) if word.isdecimal() else None)
-    # Only now: what is heard may have run the token again, with another cache.
+    info = _position_info(inspector, int(word) if word.isdecimal() else None)
+    # Only now: the question above may have rerun the token, with a new cache.
     cache = inspector.debuggee.cache
     layers = getattr(cache, "layers", None)
     if cache is None or layers is None:
@@ -61,16 +61,16 @@ def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | s
             position=position,
             text=text,
             padding=padding,
-            positions=_told_apart(inspector, heard),
-            rotation=_rotation(heard),
+            positions=_position_scheme(inspector, info),
+            rotation=_rotation(info),
         )
     if not word.isdecimal() or int(word) >= len(layers):
         raise CommandError(f"the cache has no layer {word!r}: its layers are 0 to {len(layers) - 1}, as in `info kv 0`")
     index = int(word)
     held = layer_cache(layers[index], index, position=position, padding=padding)
     keys, values = norms(layers[index], held)
-    told = _told_apart(inspector, heard)
-    return CacheLayerDetail(type(cache).__name__, held, position, text, told, _rotation(heard), keys, values)
+    scheme = _position_scheme(inspector, info)
+    return CacheLayerDetail(type(cache).__name__, held, position, text, scheme, _rotation(info), keys, values)
 
 
 def _no_cache(inspector: Inspector, cache: Any) -> str:
@@ -80,65 +80,67 @@ def _no_cache(inspector: Inspector, cache: Any) -> str:
     return f"{name} keeps its past in a {type(cache).__name__}, which says nothing of its layers"
 
 
-def _heard(inspector: Inspector, layer: int | None) -> _Heard | None:
-    """How positions are told apart, in one layer or in the first that says so. Costs a forward, the first time."""
+def _position_info(inspector: Inspector, layer: int | None) -> _PositionInfo | None:
+    """How positions are encoded, in one layer or the first that shows it. Costs a forward the first time."""
     rotary = [stage for stage in _modules(inspector, _ROTARY_WORDS) if layer is None or stage.layer in (None, layer)]
     own = str(layer or 0)
     addresses = frozenset((own, *(stage.address for stage in rotary)))
 
-    def take(event: StageEvent) -> _Heard:
-        return _listen(inspector, event)
+    def take(event: StageEvent) -> _PositionInfo:
+        return _captured(inspector, event)
 
     found = inspector.replay.recorded(
         RecordRequest("rotation", addresses, take, about=(inspector.focus.position, layer))
     )
-    told = [each for each in found.values() if each.numbers is not None]
+    with_angles = [each for each in found.values() if each.numbers is not None]
     # What the layer itself was given says more than what was made for some layer.
-    return next((each for each in told if each.address == own), told[-1] if told else found.get(own))
+    return next(
+        (each for each in with_angles if each.address == own), with_angles[-1] if with_angles else found.get(own)
+    )
 
 
-def _listen(inspector: Inspector, event: StageEvent) -> _Heard:
+def _captured(inspector: Inspector, event: StageEvent) -> _PositionInfo:
     """What a layer was given, or a rotary module gave. Runs inside the forward."""
     given = event.kwargs.get("position_embeddings") if event.stage.kind is StageKind.LAYER else event.output
     address = event.stage.address
     has_bias = any(isinstance(event.kwargs.get(name), Tensor) for name in _BIAS_NAMES)
     if not (isinstance(given, tuple) and len(given) == 2 and all(map(_is_rows, given))):
-        return _Heard(address, None, False, has_bias)
+        return _PositionInfo(address, None, False, has_bias)
     cos, sin = given
     over = main_tensor(event.output) if event.stage.kind is StageKind.LAYER else cos
     row, _ = focus_row(inspector, event, None if over is None or over.dim() < _LEAST_AXES else over.shape[-2])
     if row < 0:
-        return _Heard(address, None, False, has_bias)
+        return _PositionInfo(address, None, False, has_bias)
     ids = event.kwargs.get("position_ids")
     if ids is None:
         ids = next((each for each in event.args if isinstance(each, Tensor) and not each.is_floating_point()), None)
-    return _Heard(address, rotary_row(cos, sin, ids, row), ids is not None, has_bias)
+    return _PositionInfo(address, rotary_row(cos, sin, ids, row), ids is not None, has_bias)
 
 
 def _is_rows(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 1
 
 
-def _rotation(heard: _Heard | None) -> RotaryAngles | None:
-    if heard is None or heard.numbers is None:
+def _rotation(info: _PositionInfo | None) -> RotaryAngles | None:
+    if info is None or info.numbers is None:
         return None
-    return rotation(heard.address, heard.numbers, has_position=heard.has_position)
+    return rotation(info.address, info.numbers, has_position=info.has_position)
 
 
-def _told_apart(inspector: Inspector, heard: _Heard | None) -> str:
+def _position_scheme(inspector: Inspector, info: _PositionInfo | None) -> str:
     """How the model knows which position is which, in a few words."""
-    if heard is not None and heard.numbers is not None:
+    if info is not None and info.numbers is not None:
         return "rotary: queries and keys are turned by an angle for each position and frequency"
     if tables := [stage for stage in _modules(inspector, _POSITION_WORDS) if _is_table(inspector, stage)]:
         return f"position embeddings, added at the input: {tables[0].module}"
-    if heard is not None and heard.has_bias:
+    if info is not None and info.has_bias:
         return "biases on the attention scores that grow with the distance (alibi)"
     inside = attentions(inspector.anatomy)
     if not inside:
         return "by the order they are fed in: no attention looks back at them"
     if isinstance(getattr(inspector.anatomy.modules[inside[0].address], "embed_positions", None), Tensor):
-        return "rotary, by a table inside the attention: there is no module to hear its angles from"
-    return "in a way that no module of it tells"
+        return "rotary, by a table inside the attention: there is no module to read its angles from"
+    return "in a way that none of its modules reveals"
 
 
 def _modules(inspector: Inspector, words: tuple[str, ...]) -> list[Stage]:

@@ -61,7 +61,7 @@ def shown(inspector: Inspector) -> LensTable | str:
 
 
 def usable_lens(inspector: Inspector) -> Lens:
-    """The model's lens, held against a whole forward of the model once. Raises LensError, saying why there is none."""
+    """The model's lens, checked once against a whole forward. Raises LensError, saying why there is none."""
     lens = inspector.run.metrics.lens()
     if lens is not None and (unseen := inspector.run.metrics.unverified()):
         inspector.replay.look_through(lambda _: None, unseen)
@@ -93,7 +93,7 @@ def _residuals(inspector: Inspector, lens: Lens) -> dict[str, Tensor]:
     unlike = [address for address, vector in layers.items() if vector is None or len(vector) != lens.width]
     if unlike:
         raise LensError(
-            f"layer {unlike[0]} gives out no vector of {lens.width} numbers at this position: there is no residual "
+            f"layer {unlike[0]} returns no vector of {lens.width} numbers at this position: there is no residual "
             "stream to read from"
         )
     # An embedding may be narrower, and be projected before the first layer.

@@ -1,9 +1,9 @@
 """`info nonfinite`: the first stage whose output is NaN or infinite, and how near every stage is to overflow.
 
-- A token is run again whole, with every stage measured; at `tokenize` that is the prefill, which is not kept.
-- What the KV cache brought is traced to the token that put it there; what it cannot have brought is looked for in the
-  token before, and in ever earlier ones by halving while those are not finite either.
-- Only what stages give out is seen. What overflows inside a module and is finite again at its end is not.
+- A token is rerun whole, with every stage measured; at `tokenize` that is the prefill, which is not kept.
+- A non-finite value from the KV cache is traced to the token that put it there. Otherwise the previous token is checked
+  and, if that is not finite either, the earliest non-finite token is found by bisection.
+- Only outputs of stages are measured, not an overflow inside a module whose output is finite again.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def ask(inspector: Inspector, _arguments: str = "") -> NonfiniteHunt:
 
 
 class _Hunted:
-    """The token in which it began, `at`, how many forwards finding it took, and what to say of the way there."""
+    """The earliest non-finite token, `at`, how many forwards the search took, and notes about it."""
 
     def __init__(self, inspector: Inspector, token: int) -> None:
         self._inspector = inspector
@@ -166,20 +166,20 @@ class _Hunted:
         return sweep(self._inspector, token)
 
     def _brought_by_cache(self) -> Sweep | None:
-        """The token that put what is not finite into the cache, run again. None where none did."""
+        """Rerun the token that put the non-finite value into the cache. None if the cache is not the source."""
         if self.at.from_cache is None:
             return None
-        there = self._sweep(max(0, self.at.from_cache - len(self._inspector.prompt.ids) + 1))
-        if there.first_bad is None:
+        source = self._sweep(max(0, self.at.from_cache - len(self._inspector.prompt.ids) + 1))
+        if source.first_bad is None:
             self.notes = (
-                f"position {self.at.from_cache} of the KV cache is not finite, and token {there.token}, which fed it, "
+                f"position {self.at.from_cache} of the KV cache is not finite, and token {source.token}, which fed it, "
                 "is finite when it is run again",
             )
             return None
-        return there
+        return source
 
     def _earliest(self) -> Sweep:
-        """The token where it began, as far as halving tells: its own one before is finite, or there is none."""
+        """The earliest non-finite token, found by bisection: the one before it is finite, or there is none."""
         latest = self.at
         before = self._sweep(latest.token - 1)
         if before.first_bad is None:
@@ -288,7 +288,7 @@ def _own_weights(inspector: Inspector, stage: Stage) -> list[Tensor]:
 
 
 def _nearest(inspector: Inspector, passed: list[PassedStage]) -> tuple[StageExtent, ...]:
-    """The stages nearest to overflow. A logits processor's scores are no activations."""
+    """The stages nearest to overflow, without logits processors, whose scores are not activations."""
     rows = [each for each in passed if each.outputs and each.stage.kind is not StageKind.PROCESSOR]
     rows.sort(key=lambda each: -max(extent.headroom for extent in _extents(each.outputs)))
     return _with_weights(inspector, rows[:_NEAREST])

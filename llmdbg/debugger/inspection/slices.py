@@ -28,13 +28,13 @@ def read_slice(text: str, shape: Sequence[int]) -> Axes:
     if named > len(shape):
         raise CommandError(f"{text} names {named} dimensions, and the tensor has {len(shape)}: {list(shape)}")
     before = dots[0] if dots else len(parts)
-    behind = parts[before + 1 :]
-    whole = [range(size) for size in shape[before : len(shape) - len(behind)]]
+    after = parts[before + 1 :]
+    whole = [range(size) for size in shape[before : len(shape) - len(after)]]
     first = [
         _taken(part, size, text, axis) for axis, (part, size) in enumerate(zip(parts[:before], shape, strict=False))
     ]
-    start = len(shape) - len(behind)
-    last = [_taken(part, shape[start + n], text, start + n) for n, part in enumerate(behind)]
+    start = len(shape) - len(after)
+    last = [_taken(part, shape[start + n], text, start + n) for n, part in enumerate(after)]
     return (*first, *whole, *last)
 
 
@@ -49,8 +49,8 @@ def _taken(part: re.Match[str], size: int, text: str, axis: int) -> int | range:
     if part["index"] is not None:
         index = int(part["index"])
         if not -size <= index < size:
-            there = "it is empty" if size == 0 else f"0 to {size - 1}, or -{size} to -1"
-            raise CommandError(f"{text} is out of range: dimension {axis} has no {index} ({there})")
+            valid = "it is empty" if size == 0 else f"0 to {size - 1}, or -{size} to -1"
+            raise CommandError(f"{text} is out of range: dimension {axis} has no {index} ({valid})")
         return index % size
     start, stop, step = (None if part[name] is None else int(part[name]) for name in ("start", "stop", "step"))
     if step is not None and step <= 0:
@@ -63,12 +63,12 @@ def _taken(part: re.Match[str], size: int, text: str, axis: int) -> int | range:
 
 def slice_text(axes: Axes, shape: Sequence[int]) -> str:
     """How a slice is written, as short as it can be; empty where it takes the whole tensor."""
-    told = [
+    parts = [
         str(each) if isinstance(each, int) else _range_text(each, size) for each, size in zip(axes, shape, strict=True)
     ]
-    while told and told[-1] == ":":
-        told.pop()
-    return f"[{', '.join(told)}]" if told else ""
+    while parts and parts[-1] == ":":
+        parts.pop()
+    return f"[{', '.join(parts)}]" if parts else ""
 
 
 def _range_text(taken: range, size: int) -> str:

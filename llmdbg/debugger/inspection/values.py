@@ -68,7 +68,7 @@ def ask(inspector: Inspector, arguments: str) -> Values | str:
 
 
 def go_on(inspector: Inspector) -> Values | str:
-    """Answer `x` alone: the numbers behind those it listed last, or the first ones where the run has moved since."""
+    """Answer `x` alone: the numbers after those listed last, or the first ones if the run has moved since."""
     asked = _asked(inspector)
     moved = asked.at != (inspector.run.place, inspector.focus.position)
     return _answer(inspector, asked, asked.choice, 0 if moved else asked.next)
@@ -237,7 +237,7 @@ def _taken(
     address = event.stage.address
     tensor = main_tensor((*event.args, *event.kwargs.values()) if is_input else event.output)
     if tensor is None:
-        return f"{address} {'takes in' if is_input else 'gives out'} no numbers"
+        return f"{address} {'takes' if is_input else 'returns'} no numbers"
     if why := unreadable(tensor):
         return CommandError(f"{address} cannot be shown: {why}")
     try:

@@ -1,4 +1,4 @@
-"""The proof of fidelity: the same generation by an untouched `generate()`, held against this one bit by bit."""
+"""The proof of fidelity: the same generation by an untouched `generate()`, compared with this one bit by bit."""
 
 from __future__ import annotations
 
