@@ -101,11 +101,14 @@ class NoClock:
 class ScriptedDebuggee:
     """Plays `script` back; with `goes_back` it can begin again at any token it has come to."""
 
-    def __init__(self, script: Sequence[StageEvent], *, goes_back: bool = False) -> None:
+    def __init__(
+        self, script: Sequence[StageEvent], *, goes_back: bool = False, counts_tokens: bool = True
+    ) -> None:
         stages = (TOKENIZE, EMBED, *(layer(index) for index in range(LAYERS)), LOGITS, SAMPLE)
-        self.capabilities = frozenset({Capability.TOKENS, *([Capability.GO_BACK] if goes_back else [])})
+        able = {Capability.TOKENS: counts_tokens, Capability.GO_BACK: goes_back}
+        self.capabilities = frozenset(each for each, can in able.items() if can)
         self.name, self.place = "a script", "nowhere"
-        self.anatomy = Anatomy(stages, {}, None, {stage.address: stage for stage in stages})
+        self.anatomy = Anatomy(stages, {}, None)
         self.prompt = PROMPT
         self.vocabulary: Vocabulary = Words()
         self.loaded: LoadedModel | None = None
@@ -121,6 +124,9 @@ class ScriptedDebuggee:
         self.begun = 0
         self._script = tuple(script)
         self._token = 0
+
+    def untouched(self, tokens: int) -> tuple[list[int], list[int]]:
+        return [event.chosen for event in self._script if event.chosen is not None][:tokens], [0] * tokens
 
     @property
     def generated(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,6 @@ class Anatomy:
     """The module of each stage that a module runs, by address. A module may run several stages."""
     context_length: int | None
     """The number of positions the model was built for; None if it has no such limit."""
-    _by_address: Mapping[str, Stage] = field(repr=False)
 
     def stage(self, address: str) -> Stage:
         """The stage with an address. Raises KeyError if there is none."""
@@ -53,6 +52,10 @@ class Anatomy:
     def enclosing(self, stage: Stage) -> tuple[Stage, ...]:
         """The stages whose modules contain this one's, innermost first."""
         return tuple(reversed(self._enclosing[stage.address]))
+
+    @cached_property
+    def _by_address(self) -> Mapping[str, Stage]:
+        return {stage.address: stage for stage in self.stages}
 
     @cached_property
     def _enclosing(self) -> Mapping[str, tuple[Stage, ...]]:
@@ -88,7 +91,7 @@ def dissect(model: PreTrainedModel) -> Anatomy:
         stages.append(Stage(kind, address, path, layer, depth))
         modules[address] = places[path]
     every = (TOKENIZE, *stages, Stage(StageKind.LOGITS, "logits", head), SAMPLE)
-    return Anatomy(every, modules, _context_length(model), {stage.address: stage for stage in every})
+    return Anatomy(every, modules, _context_length(model))
 
 
 def vocabulary_size(model: PreTrainedModel) -> int | None:

@@ -15,8 +15,8 @@ from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
 from tests.scripted import ScriptedDebuggee, script
 
 
-def debugger(*, goes_back: bool = False) -> Debugger:
-    debuggee: Debuggee = ScriptedDebuggee(script(), goes_back=goes_back)
+def debugger(*, goes_back: bool = False, counts_tokens: bool = True) -> Debugger:
+    debuggee: Debuggee = ScriptedDebuggee(script(), goes_back=goes_back, counts_tokens=counts_tokens)
     return Debugger(debuggee)
 
 
@@ -68,23 +68,49 @@ def test_what_the_debuggee_cannot_do_is_refused_in_a_line_and_nothing_has_change
         ("reverse-step", "a script cannot go back"),
         ("goto 0@0", "a script cannot go back"),
         ("force 3", "a script cannot change how a token is chosen"),
+        ("reverse-token", "a script cannot go back"),
+        ("reverse-continue", "a script cannot go back"),
+        ("run", "a script cannot go back"),
         ("branch other", "a script cannot branch"),
+        ("switch main", ""),
+        ("compare main", ""),
+        ("ban 3", "a script cannot change how a token is chosen"),
         ("set temperature 0.5", "a script cannot change how a token is chosen"),
         ("zero 1", "a script cannot have its values edited"),
+        ("scale 1 2", "a script cannot have its values edited"),
+        ("undo", "there is no edit to undo"),
+        ("x 0", "a script cannot go back"),
+        ("save tensor 0 /nowhere/t.safetensors", "a script cannot go back"),
+        ("info kv", "a script has no KV cache to show"),
         ("info cost", "a script cannot"),
         ("info model", "a script cannot show its modules and weights"),
-        ("verify", "a script cannot run without the debugger"),
+        ("verify", "a script cannot go back"),
         ("print out", ""),
     ):
         if not said:
-            assert isinstance(do(session, line), Answer)
-            continue
-        with pytest.raises(CommandError, match=said) as raised:
             do(session, line)
-        assert "\n" not in str(raised.value)
+        else:
+            with pytest.raises(CommandError, match=said) as raised:
+                do(session, line)
+            assert "\n" not in str(raised.value)
         assert at(session) == "sample@1"
     do(session, "next")
     assert at(session) == "embed@2"
+    do(session, "continue")
+    with pytest.raises(CommandError) as over:
+        do(session, "next")
+    assert str(over.value) == "the generation is over", "no way back is offered where there is none"
+
+
+def test_one_that_counts_no_tokens_refuses_what_is_counted_in_them() -> None:
+    session = debugger(counts_tokens=False)
+    for line in ("token", "info tokens"):
+        with pytest.raises(CommandError, match="a script cannot say which token it is producing"):
+            do(session, line)
+    with pytest.raises(UsageError, match="1@2 cannot be"):
+        do(session, "until 1@2")
+    do(session, "until 1")
+    assert at(session) == "1@0"
 
 
 def test_one_that_goes_back_is_run_again() -> None:

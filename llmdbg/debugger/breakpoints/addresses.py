@@ -63,7 +63,9 @@ class Target:
 class AddressBook:
     """Looks up the stages of a run by address, module path, pattern or range."""
 
-    def __init__(self, anatomy: Anatomy, processors: Sequence[Stage] = ()) -> None:
+    def __init__(self, anatomy: Anatomy, processors: Sequence[Stage] = (), *, counts_tokens: bool = True) -> None:
+        """`counts_tokens` is False where nobody can say which token is being produced: `@5` is refused there."""
+        self._counts_tokens = counts_tokens
         self._stages = [*anatomy.stages, *processors]
         self._by_address = {stage.address: stage for stage in self._stages}
         self._by_module = {stage.module: stage for stage in self._stages if stage.module}
@@ -79,6 +81,8 @@ class AddressBook:
             place, token = at["place"].strip(), int(at["token"])
         elif "@" in place:
             raise AddressError(f"what follows @ in {text!r} must be the number of a generated token, or a phase: 12@5")
+        if token is not None and not self._counts_tokens:
+            raise AddressError(f"{text.strip()} cannot be: nothing here says which token is being produced")
         place = _LAYER_WORD.sub("", place)
         found = self._find(place)
         if not found:

@@ -9,6 +9,7 @@ from llmdbg.debugger.commands.grammar.addresses import Address
 from llmdbg.debugger.commands.grammar.plain import Count
 from llmdbg.debugger.commands.registry import COMMANDS, Moved, Outcome
 from llmdbg.debugger.execution import reverse
+from llmdbg.engine.debuggee import Capability, require
 
 if TYPE_CHECKING:
     from llmdbg.debugger.debugger import Debugger
@@ -72,4 +73,5 @@ def _reverse_continue(debugger: Debugger, count: int) -> Outcome:
     example="reverse-token 3",
 )
 def _reverse_token(debugger: Debugger, count: int) -> Outcome:
+    require(debugger.debuggee, Capability.TOKENS)
     return Moved(reverse.reverse_token(debugger.replay, count))

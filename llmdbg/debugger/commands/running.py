@@ -10,6 +10,7 @@ from llmdbg.debugger.commands.grammar.plain import Count, Nothing
 from llmdbg.debugger.commands.registry import COMMANDS, Moved, Outcome
 from llmdbg.debugger.execution import resume_plans
 from llmdbg.debugger.execution.stop import Reason
+from llmdbg.engine.debuggee import Capability, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,6 +104,7 @@ def _until(debugger: Debugger, address: str) -> Outcome:
     example="token 10",
 )
 def _token(debugger: Debugger, count: int) -> Outcome:
+    require(debugger.debuggee, Capability.TOKENS)
     return Moved(debugger.run.go(resume_plans.token(count)))
 
 

@@ -44,7 +44,7 @@ class BranchControl:
         branches. Raises CommandError for a taken name or a debuggee that cannot branch; if the new branch fails to
         run, goes back to the old one and raises the LlmdbgError.
         """
-        require(self._debuggee, Capability.FORK)
+        require(self._debuggee, Capability.FORK, Capability.GO_BACK)
         place, here = self._run.place, self._run.branches.current
         self._run.branches.refuse_taken(name)
         self._leave_branch()
@@ -70,7 +70,7 @@ class BranchControl:
 
         A branch without later tokens is continued itself. No run is active until `Replay.return_to`.
         """
-        require(self._debuggee, Capability.FORK)
+        require(self._debuggee, Capability.FORK, Capability.GO_BACK)
         here = self._run.branches.current
         ahead = len(self._debuggee.timeline.ids) > token
         self._leave_branch()
@@ -83,14 +83,18 @@ class BranchControl:
 
     @contextmanager
     def left(self) -> Iterator[None]:
-        """Leave the model untouched, with no active run. `Replay.return_to` must follow."""
+        """Leave the model untouched, with no active run. `Replay.return_to` must follow.
+
+        Raises CommandError for a debuggee that cannot go back.
+        """
+        require(self._debuggee, Capability.GO_BACK)
         self._leave_branch()
         yield
 
     @contextmanager
     def without_edits(self) -> Iterator[None]:
         """Run the current token without its edits, in a timeline that is thrown away. No run is active afterwards."""
-        require(self._debuggee, Capability.FORK)
+        require(self._debuggee, Capability.FORK, Capability.GO_BACK)
         branch, token = self._run.branches.current, self._run.place.token
         edits = branch.edits
         self._run.cursor.close()
@@ -104,7 +108,11 @@ class BranchControl:
             self._debuggee.timeline = branch.timeline
 
     def look_into(self, branch: Branch, token: int, look: Callable[[StageEvent], bool]) -> None:
-        """Rerun a token of any branch, calling `look` at every stage until it returns True, and come back here."""
+        """Rerun a token of any branch, calling `look` at every stage until it returns True, and come back here.
+
+        Raises CommandError for a debuggee that cannot go back.
+        """
+        require(self._debuggee, Capability.GO_BACK)
         here, place = self._run.branches.current, self._run.place
         self._leave_branch()
         self._run.branches.current, self._debuggee.timeline = branch, branch.timeline
@@ -129,16 +137,21 @@ class BranchControl:
         return found
 
     def switch(self, branch: Branch) -> Stop:
-        """Switch to a branch, at the place where it was left."""
+        """Switch to a branch, at the place where it was left. Raises CommandError for a debuggee that cannot go back."""
         if branch is self._run.branches.current:
             return self._run.stop
+        require(self._debuggee, Capability.GO_BACK)
         self._leave_branch()
         self._run.branches.current = branch
         self._debuggee.timeline = branch.timeline
         return self._replay.return_to(branch.place)
 
     def adopt(self, branches: Iterable[Branch], current: Branch) -> None:
-        """Replace all branches by these; `Replay.begin_again` must follow."""
+        """Replace all branches by these; `Replay.begin_again` must follow.
+
+        Raises CommandError for a debuggee that cannot branch or go back.
+        """
+        require(self._debuggee, Capability.FORK, Capability.GO_BACK)
         self._run.cursor.close()
         self._run.branches.put_back(branches, current)
         self._debuggee.timeline = current.timeline

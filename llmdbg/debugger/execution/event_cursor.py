@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmdbg.engine.debuggee import Capability
 from llmdbg.errors import CommandError, LlmdbgError
 
 if TYPE_CHECKING:
@@ -43,9 +44,7 @@ class EventCursor:
             raise
         except StopIteration:
             self.failed = True
-            raise CommandError(
-                "the run ended before reaching that place: go back with `goto`, or `run` it again"
-            ) from None
+            raise CommandError(f"the run ended before reaching that place{self.ways_back()}") from None
         return self.event
 
     def close(self) -> None:
@@ -56,4 +55,9 @@ class EventCursor:
     def refuse_if_failed(self) -> None:
         """Raise CommandError if the forward has failed."""
         if self.failed:
-            raise CommandError("the forward failed: go back with `reverse-step`, or `run` it again")
+            raise CommandError(f"the forward failed{self.ways_back()}")
+
+    def ways_back(self) -> str:
+        """What a message adds after saying that the run cannot go on; empty for a debuggee that cannot go back."""
+        goes_back = Capability.GO_BACK in self._debuggee.capabilities
+        return ": go back with `reverse-step`, or `run` it again" if goes_back else ""

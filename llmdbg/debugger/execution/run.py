@@ -106,7 +106,7 @@ class Run:
     def go(self, plan: ResumePlan) -> Stop:
         """Resume as `plan` says; return where the run stopped. Raises CommandError if the generation is over."""
         if self.end is not None:
-            raise CommandError("the generation is over: go back with `reverse-step`, or `run` it again")
+            raise CommandError(f"the generation is over{self.cursor.ways_back()}")
         self.cursor.refuse_if_failed()
         self.cause = ENDED
         self._arm(plan)

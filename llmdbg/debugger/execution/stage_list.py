@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.breakpoints.addresses import AddressBook
-from llmdbg.models.stages import SAMPLE, Stage
+from llmdbg.engine.debuggee import Capability
+from llmdbg.models.stages import SAMPLE, Stage, StageKind
 
 if TYPE_CHECKING:
     from llmdbg.engine.debuggee import Debuggee
@@ -23,7 +24,8 @@ class StageList:
         """Looks up stages by what the user types."""
         processors = self._debuggee.processors
         if self._book is None or self._book[0] != processors:
-            self._book = (processors, AddressBook(self._debuggee.anatomy, processors))
+            counts = Capability.TOKENS in self._debuggee.capabilities
+            self._book = (processors, AddressBook(self._debuggee.anatomy, processors, counts_tokens=counts))
         return self._book[1]
 
     def all(self) -> tuple[Stage, ...]:
@@ -42,4 +44,5 @@ class StageList:
 
     def choosing(self) -> tuple[Stage, ...]:
         """The stages between a forward and its token, the same for every token: logits, processors, sample."""
-        return (self._debuggee.anatomy.stage("logits"), *self._debuggee.processors, SAMPLE)
+        logits = (stage for stage in self._debuggee.anatomy.stages if stage.kind is StageKind.LOGITS)
+        return (*logits, *self._debuggee.processors, SAMPLE)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from llmdbg.debugger.execution.recorder import RecordRequest
 from llmdbg.debugger.inspection.focus_row import focus_row
+from llmdbg.engine.debuggee import Capability
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
 from llmdbg.models.attentions import attentions
@@ -41,6 +42,8 @@ def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | s
     word = arguments.strip()
     if inspector.event.stage.kind is StageKind.TOKENIZE:
         return "there is no cache yet: the first forward begins one"
+    if inspector.debuggee.cache is None and Capability.MODEL not in inspector.debuggee.capabilities:
+        raise CommandError(f"{inspector.debuggee.name} has no KV cache to show")
     info = _position_info(inspector, int(word) if word.isdecimal() else None)
     # Only now: the question above may have rerun the token, with a new cache.
     cache = inspector.debuggee.cache

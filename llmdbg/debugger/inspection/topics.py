@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.inspection.source import source
 from llmdbg.display import Displayed
+from llmdbg.engine.debuggee import Capability, require
 
 if TYPE_CHECKING:
     from llmdbg.debugger.inspection.inspector import Inspector
@@ -64,6 +65,7 @@ def model_info(inspector: Inspector) -> ModelInfo:
 
 
 def _tokens(inspector: Inspector) -> TokenTable:
+    require(inspector.debuggee, Capability.TOKENS)
     return TokenTable(inspector.run.tokens(), inspector.prompt.notes)
 
 

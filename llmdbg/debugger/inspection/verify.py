@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.display import Displayed
-from llmdbg.engine.debuggee import Verifiable
+from llmdbg.engine.debuggee import Capability, Verifiable, require
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def verify(inspector: Inspector) -> Proof:
     """
     if not isinstance(inspector.debuggee, Verifiable):
         raise CommandError(f"{inspector.debuggee.name} cannot run without the debugger, so there is nothing to verify")
+    require(inspector.debuggee, Capability.GO_BACK)
     branch, count = inspector.run.branches.current, len(inspector.run.generated_ids())
     if branch.timeline.overrides or branch.edits.list() or len(branch.timeline.settings) > 1:
         raise CommandError("this branch is not the model's own doing any more: `switch main` and verify that")

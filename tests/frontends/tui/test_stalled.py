@@ -18,6 +18,7 @@ from tests.terminal import Terminal
 TIOCGPTN = 0x80045430
 SECONDS = 5.0
 SECONDS_LOOKED_AT = 2.0
+SECONDS_STANDING = 0.5
 TOKENS = 16_000
 
 
@@ -60,6 +61,14 @@ class Stalling(Terminal):
         found = psutil.Process(self.process.pid).threads()
         return {thread.id: thread.user_time + thread.system_time for thread in found}
 
+    def until_it_stands(self, seconds=30.0):
+        """Wait until the main thread has used no processor time for a while."""
+        end = time.monotonic() + seconds
+        main, used = self.process.pid, -1.0
+        while used != (used := self.threads()[main]):
+            assert time.monotonic() < end, "the main thread goes on working"
+            time.sleep(SECONDS_STANDING)
+
     def memory(self):
         return psutil.Process(self.process.pid).memory_info().rss
 
@@ -101,7 +110,7 @@ def running(long_folder):
 def test_while_the_terminal_stalls_the_run_goes_on_and_memory_stays_flat(running):
     before = running.token()
     running.stall()
-    time.sleep(SECONDS - SECONDS_LOOKED_AT)
+    running.until_it_stands()
     used, memory = running.threads(), running.memory()
     time.sleep(SECONDS_LOOKED_AT)
     used_now, memory_now = running.threads(), running.memory()
