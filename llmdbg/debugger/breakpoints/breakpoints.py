@@ -62,13 +62,20 @@ class Breakpoint(Displayed):
     ignore: int = 0
     """How many of the next hits pass without effect."""
     commands: tuple[str, ...] = ()
-    """Command lines to run when it stops."""
+    """Command lines to run when it stops, in this order."""
+    off: frozenset[str] = frozenset()
+    """Those of `commands` that do not run: a saved session brought them, and the user has not switched them on."""
 
     def __repr__(self) -> str:
         condition = "" if self.condition is None else f" if {self.condition.text}"
         state = "" if self.enabled else ", off"
         hits = counted(self.hits, "time")
         return f"<Breakpoint {self.number}: {self.kind} at {self.target.text}{condition}{state}, hit {hits}>"
+
+    @property
+    def active_commands(self) -> tuple[str, ...]:
+        """The commands that run when it stops."""
+        return tuple(line for line in self.commands if line not in self.off)
 
     @property
     def per_token(self) -> bool:

@@ -8,7 +8,8 @@ from enum import Flag, auto
 class Effect(Flag):
     """What a command may do, at worst; flags combine.
 
-    Decides whether commands written by others may run: a saved session restores only commands that are `HARMLESS`.
+    Decides whether commands written by others may run: those of a saved session are on only if they are `HARMLESS`,
+    which lists what is known to be. Any effect that is added here later is beyond it until someone puts it there.
     """
 
     READS = auto()
@@ -26,7 +27,9 @@ class Effect(Flag):
     """What stays inside the session and runs no user code."""
 
     def beyond_session(self) -> tuple[str, ...]:
-        """What it does beyond `HARMLESS`, each as words to follow "commands that"."""
+        """What it does beyond `HARMLESS`, each as words to follow "commands that"; empty only for what is harmless."""
+        if not self:
+            return ("have no known effect",)
         return tuple(_BEYOND[each] for each in self & ~Effect.HARMLESS)
 
 

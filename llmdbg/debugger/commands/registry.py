@@ -198,7 +198,7 @@ class Registry:
 
 def _commands_at(debugger: Debugger, stop: Stop) -> tuple[str, ...]:
     point = next((each for each in debugger.breakpoints.list() if each.number == stop.breakpoint), None)
-    return () if point is None else point.commands
+    return () if point is None else point.active_commands
 
 
 COMMANDS = Registry()

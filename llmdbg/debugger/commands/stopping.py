@@ -135,8 +135,8 @@ class Commanded:
 
     number: int
     """The breakpoint's number."""
-    lines: tuple[str, ...]
-    """The command lines to run when it stops."""
+    lines: tuple[str, ...] | None
+    """The command lines to run when it stops; None to switch on those that a saved session brought."""
 
 
 class _OfBreakpoint:
@@ -173,11 +173,13 @@ class NewCondition(_OfBreakpoint, Grammar[Conditioned]):
 class NewCommands(_OfBreakpoint, Grammar[Commanded]):
     """What `commands` takes."""
 
-    usage = "N [COMMAND; …]"
+    usage = "N [on | COMMAND; …]"
 
     def parse(self, arguments: str, command: Described) -> Commanded:
-        """Parse a number and command lines separated by `;`. Their arguments are parsed when they run."""
+        """Parse a number, and `on` or command lines separated by `;`. Their arguments are parsed when they run."""
         which, _, text = required(arguments, command, "N").partition(" ")
+        if text.strip() == "on":
+            return Commanded(whole(which, command), None)
         lines = tuple(line.strip() for line in pieces(text, ";") if line.strip())
         if len(lines) > MOST_LINES or any(len(line) > MOST_LINE for line in lines):
             raise CommandError(f"commands takes {MOST_LINES} commands of {MOST_LINE} characters at most")
@@ -297,11 +299,15 @@ def _condition(debugger: Debugger, asked: Conditioned) -> Outcome:
     takes=NewCommands(),
     # The listed commands run later, and may be any.
     effect=Effect.CHANGES | Effect.RUNS_PYTHON,
-    summary="Run commands whenever breakpoint N stops; without any, stop doing so.",
+    summary="Run commands whenever breakpoint N stops; without any, stop doing so; `on` runs those of a saved session.",
     example="commands 1 info candidates; info stage",
 )
 def _commands(debugger: Debugger, asked: Commanded) -> Outcome:
-    return Answer(debugger.breakpoints.change(asked.number, commands=asked.lines))
+    if asked.lines is not None:
+        return Answer(debugger.breakpoints.change(asked.number, commands=asked.lines, off=frozenset()))
+    if not debugger.breakpoints.change(asked.number).off:
+        raise CommandError(f"no command of breakpoint {asked.number} is off")
+    return Answer(debugger.breakpoints.change(asked.number, off=frozenset()))
 
 
 def _set(debugger: Debugger, spec: BreakpointSpec, *, temporary: bool = False) -> Breakpoint:

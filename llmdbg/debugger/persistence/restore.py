@@ -1,7 +1,8 @@
 """Restores a saved session: its branches, edits and breakpoints, and a replay to where it stood.
 
-A file may come from anywhere, so nothing in it runs: conditions and addresses are parsed as if typed, edits in Python
-stay off until the user switches them on, and commands that could run Python are left out.
+A file may come from anywhere, so nothing in it runs: conditions and addresses are parsed as if typed, and edits in
+Python stay off until the user switches them on. So does every command of a breakpoint that is not known to stay inside
+the session: one that writes or reads a file, runs Python, or makes no sense here.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ _PROCESSOR = re.compile(r"sample\.[a-z0-9_]{1,60}")
 
 # Finding the nearest name is slow; a file full of wrong addresses must not take long.
 _MOST_LOST = 20
+_MOST_NOTES, _MOST_NAMED = 20, 5
+_MOST_OF_LINE = 60  # characters
 
 
 def restore(debugger: Debugger, saved: SavedSession) -> tuple[str, ...]:
@@ -129,21 +132,29 @@ def _branch_again(debugger: Debugger, saved: SavedBranch, parent: Branch | None)
 
 
 def _edits_again(debugger: Debugger, branch: Branch, edits: tuple[SavedEdit, ...]) -> list[str]:
-    notes: list[str] = []
+    lost, off = list[str](), list[str]()
     for saved in edits:
-        if len(notes) == _MOST_LOST:
-            return [*notes, "more edits are left out: is this the model they were made on?"]
+        if len(lost) == _MOST_LOST:
+            lost.append("more edits are left out: is this the model they were made on?")
+            break
+        line = saved.line[:_MOST_OF_LINE]
         try:
             branch.edits.put_back(_edit_again(debugger, saved))
         except UsageError as error:
-            notes.append(f"edit {saved.number} (`{saved.line[:60]}`) is left out: {error}")
+            lost.append(f"edit {saved.number} (`{line}`) is left out: {error}")
             continue
         if saved.line.partition(" ")[0] not in MADE_AGAIN:
-            notes.append(
-                f"edit {saved.number} of branch {branch.name} (`{saved.line[:60]}`) is off: read it, then `edits on "
+            off.append(
+                f"edit {saved.number} of branch {branch.name} (`{line}`) is off: read it, then `edits on "
                 f"{saved.number}` makes it again"
             )
-    return notes
+    return [*lost, *_first(off, f"edits of branch {branch.name} that are off: `edits` lists them")]
+
+
+def _first(notes: list[str], more: str) -> list[str]:
+    """The first notes, and a sentence on how many more there are."""
+    left = len(notes) - _MOST_NOTES
+    return [*notes[:_MOST_NOTES], f"{left} more {more}"] if left > 0 else notes
 
 
 def _edit_again(debugger: Debugger, saved: SavedEdit) -> Edit:
@@ -162,17 +173,19 @@ def _edit_again(debugger: Debugger, saved: SavedEdit) -> Edit:
 
 
 def _set_again(debugger: Debugger, breakpoints: tuple[SavedBreakpoint, ...]) -> list[str]:
-    notes: list[str] = []
+    lost, off = list[str](), list[str]()
     for saved in breakpoints:
-        if len(notes) == _MOST_LOST:
-            return [*notes, "more breakpoints are left out: is this the model they were set on?"]
+        if len(lost) == _MOST_LOST:
+            lost.append("more breakpoints are left out: is this the model they were set on?")
+            break
         try:
-            debugger.breakpoints.put_back(_breakpoint_again(debugger, saved))
+            point = _breakpoint_again(debugger, saved)
         except UsageError as error:
-            notes.append(f"breakpoint {saved.number} is left out: {error}")
+            lost.append(f"breakpoint {saved.number} is left out: {error}")
             continue
-        notes += _left_out(saved)
-    return notes
+        debugger.breakpoints.put_back(point)
+        off += filter(None, [_commands_off(point)])
+    return [*lost, *_first(off, "breakpoints with commands that are off: `info breakpoints` lists them")]
 
 
 def _breakpoint_again(debugger: Debugger, saved: SavedBreakpoint) -> Breakpoint:
@@ -190,7 +203,8 @@ def _breakpoint_again(debugger: Debugger, saved: SavedBreakpoint) -> Breakpoint:
         condition=spec.condition,
         expressions=spec.expressions,
         ignore=saved.ignore,
-        commands=tuple(line for line in saved.commands if not _beyond_session(line)),
+        commands=saved.commands,
+        off=frozenset(line for line in saved.commands if _beyond_session(line)),
     )
 
 
@@ -205,14 +219,22 @@ def _target(addresses: AddressBook, spec: BreakpointSpec) -> Target:
 
 
 def _beyond_session(line: str) -> tuple[str, ...]:
-    """Why a saved command is left out, as words to follow "commands that"; empty if it is restored."""
+    """Why a saved command comes back off, as words to follow "commands that"; empty if it comes back on."""
     try:
         return COMMANDS.parse(line).effect.beyond_session()
     except UsageError:
         return ("make no sense",)
 
 
-def _left_out(saved: SavedBreakpoint) -> list[str]:
-    """A sentence on the commands that are left out, if any."""
-    words = dict.fromkeys(word for line in saved.commands for word in _beyond_session(line))
-    return [f"breakpoint {saved.number}: its commands that {' or '.join(words)} are left out"] if words else []
+def _commands_off(point: Breakpoint) -> str:
+    """A sentence on the commands that come back off, each named and the reasons given; empty without any."""
+    off = [line for line in point.commands if line in point.off]
+    if not off:
+        return ""
+    words = dict.fromkeys(word for line in off for word in _beyond_session(line))
+    named = ", ".join(f"`{line[:_MOST_OF_LINE]}`" for line in off[:_MOST_NAMED])
+    more = f" and {len(off) - _MOST_NAMED} more" if len(off) > _MOST_NAMED else ""
+    return (
+        f"breakpoint {point.number}: its commands that {' or '.join(words)} are off ({named}{more}): read them with "
+        f"`info breakpoints`, then `commands {point.number} on` switches them on"
+    )

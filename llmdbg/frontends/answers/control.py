@@ -36,7 +36,8 @@ def breakpoint_lines(value: Breakpoint) -> list[str]:
     ignored = f", the next {value.ignore} pass" if value.ignore else ""
     hits = f"hit {counted(value.hits, 'time')}"
     lines = [f"{value.kind} {value.number}{what} at {value.target.text}{many}{condition}{once}{state}{ignored}, {hits}"]
-    return [*lines, *(f"    {sanitize(command)}" for command in value.commands)]
+    off = f"  (off: `commands {value.number} on` switches it on)"
+    return [*lines, *(f"    {sanitize(each)}{off if each in value.off else ''}" for each in value.commands)]
 
 
 def branch_lines(value: BranchRow) -> list[str]:

@@ -118,6 +118,7 @@ def breakpoint_fields(value: Breakpoint) -> Fields:
         "expressions": [each.text for each in value.expressions],
         "ignore": value.ignore,
         "commands": list(value.commands),
+        "commands_off": [each for each in value.commands if each in value.off],
     }
 
 

@@ -1,6 +1,7 @@
 """Branches, edits and conditions come back through a file, and nothing in a file runs."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from llmdbg.debugger.breakpoints import metrics
 from llmdbg.debugger.commands import COMMANDS
+from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.persistence.capture import capture
 from llmdbg.debugger.persistence.format import from_json, to_json
 from llmdbg.debugger.persistence.model import begin
@@ -114,14 +116,49 @@ def test_the_users_own_python_sleeps_until_it_is_switched_on(tmp_path):
     assert after.stop.tensor.numbers == before.stop.tensor.numbers
 
 
-def test_commands_that_run_python_are_left_out(tmp_path):
+def test_commands_that_run_python_are_off_until_the_user_switches_them_on(tmp_path):
     trap = tmp_path / "trap"
-    before = run(fresh(), "break 1", f"commands 1 edit open({str(trap)!r}, 'w'); info stage")
+    line = f"print __import__('pathlib').Path({str(trap)!r}).touch()"
+    before = run(fresh(), "break 1", f"commands 1 info stage; {line}; info edits")
     after, notes = through_a_file(before)
-    assert "commands that run Python are left out" in notes[0]
-    assert after.breakpoints.list()[0].commands == ("info stage",)
-    assert len(list(COMMANDS.run_all(after, "c"))) == 2
+    assert "commands that run Python are off (`print __imp" in notes[0] and "`commands 1 on`" in notes[0]
+    assert after.breakpoints.list() == (replace(before.breakpoints.list()[0], off=frozenset([line])),)
+    assert [each for each, _ in COMMANDS.run_all(after, "c")] == ["c", "info stage", "info edits"]
     assert not trap.exists()
+    # Nothing is lost by saving it again, and it is off again.
+    again, _ = through_a_file(after)
+    assert again.breakpoints.list()[0].off == {line}
+    run(again, "commands 1 on")
+    assert [each for each, _ in COMMANDS.run_all(again, "c")] == ["c", "info stage", line, "info edits"]
+    assert trap.exists()
+
+
+def test_a_list_of_commands_that_is_typed_again_is_on():
+    after, _ = through_a_file(run(fresh(), "break 1", "commands 1 print 1"))
+    run(after, "commands 1 print 1")
+    assert after.breakpoints.list()[0].active_commands == ("print 1",)
+    with pytest.raises(CommandError, match="no command of breakpoint 1 is off"):
+        run(after, "commands 1 on")
+
+
+def test_many_that_are_off_all_come_back_and_a_few_are_named():
+    lines = [line for number in range(1, 31) for line in ("break 1", f"commands {number} print 1")]
+    after, notes = through_a_file(run(fresh(), *lines))
+    assert len(after.breakpoints.list()) == 30
+    assert notes[20:] == ("10 more breakpoints with commands that are off: `info breakpoints` lists them",)
+    edits = ["edit out * 2"] * 30
+    after, notes = through_a_file(run(fresh(), "until 0@2", *edits))
+    assert len(after.run.edits.list()) == 30 and len(notes) == 21
+
+
+def test_only_an_effect_that_is_known_to_be_harmless_is_on():
+    for each in Effect:
+        inside = each in (Effect.READS, Effect.MOVES, Effect.CHANGES)
+        assert (each.beyond_session() == ()) is inside
+        assert (Effect.READS | each).beyond_session() == each.beyond_session()
+    assert Effect(0).beyond_session()
+    beyond = {command.name for command in COMMANDS if command.effect.beyond_session()}
+    assert beyond == {"print", "edit", "edits", "commands", "source", "save"}
 
 
 def written(change):
@@ -254,17 +291,25 @@ def hostile(commands):
         [["p __import__('pathlib').Path(TRAP).touch()"]],
         [["edit __import__('pathlib').Path(TRAP).touch()"]],
         [["edits on 1"]],
+        [["source ~/.local/state/llmdbg/sessions/x/prompt.txt"]],
+        [["commands 1 on", "print __import__('pathlib').Path(TRAP).touch()"]],
+        [["commands 2 on"], ["print __import__('pathlib').Path(TRAP).touch()"]],
+        [["info stage > TRAP"]],
+        [["x 1 > TRAP"]],
+        [["save tensor 1 TRAP.safetensors"]],
+        [["info  stage  >  TRAP", "i st > TRAP", "sav tensor 1 TRAP"]],
     ],
 )
 def test_no_command_of_a_file_runs_code(tmp_path, lines):
     trap = tmp_path / "trap"
     asked = [[line.replace("TRAP", repr(str(trap))) for line in each] for each in lines]
+    before = set(tmp_path.iterdir())
     session = fresh()
     notes = restore(session, hostile(asked))
-    assert any("left out" in note for note in notes)
+    assert any("are off" in note for note in notes)
     for _ in range(4):
         list(COMMANDS.run_all(session, "continue"))
-    assert not trap.exists()
+    assert set(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize(
@@ -272,6 +317,7 @@ def test_no_command_of_a_file_runs_code(tmp_path, lines):
     [
         (["info stage", "step 2", "zero 0.mlp"], ("info stage", "step 2", "zero 0.mlp"), None),
         (["source look.txt", "info lens"], ("info lens",), "read a file or run Python"),
+        (["sour look.txt"], (), "read a file or run Python"),
         (["save tensor 1 x.safetensors"], (), "write a file"),
         (["info lens > lens.csv", "x 1 > x.txt", "x 1"], ("x 1",), "write a file"),
         (["edits", "edits off 1"], (), "run Python"),
@@ -281,8 +327,13 @@ def test_no_command_of_a_file_runs_code(tmp_path, lines):
 def test_commands_of_a_file_stay_inside_the_session(lines, kept, said):
     session = fresh()
     notes = restore(session, hostile([lines]))
-    assert session.breakpoints.list()[0].commands == kept
-    assert notes == (() if said is None else (f"breakpoint 1: its commands that {said} are left out",))
+    [point] = session.breakpoints.list()
+    assert (point.commands, point.active_commands) == (tuple(lines), kept)
+    off = [line for line in lines if line not in kept]
+    assert len(notes) == (said is not None)
+    for note in notes:
+        assert f"its commands that {said} are off" in note
+        assert all(f"`{line}`" in note for line in off)
 
 
 def test_what_no_stage_of_this_model_can_answer_is_left_out(monkeypatch):
