@@ -101,9 +101,7 @@ class NoClock:
 class ScriptedDebuggee:
     """Plays `script` back; with `goes_back` it can begin again at any token it has come to."""
 
-    def __init__(
-        self, script: Sequence[StageEvent], *, goes_back: bool = False, counts_tokens: bool = True
-    ) -> None:
+    def __init__(self, script: Sequence[StageEvent], *, goes_back: bool = False, counts_tokens: bool = True) -> None:
         stages = (TOKENIZE, EMBED, *(layer(index) for index in range(LAYERS)), LOGITS, SAMPLE)
         able = {Capability.TOKENS: counts_tokens, Capability.GO_BACK: goes_back}
         self.capabilities = frozenset(each for each, can in able.items() if can)

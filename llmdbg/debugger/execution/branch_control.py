@@ -137,7 +137,7 @@ class BranchControl:
         return found
 
     def switch(self, branch: Branch) -> Stop:
-        """Switch to a branch, at the place where it was left. Raises CommandError for a debuggee that cannot go back."""
+        """Switch to a branch, at the place where it was left. Raises CommandError if the debuggee cannot go back."""
         if branch is self._run.branches.current:
             return self._run.stop
         require(self._debuggee, Capability.GO_BACK)
