@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from llmdbg.errors import LlmdbgError, PromptError, UsageError
+from llmdbg.errors import LlmdbgError, OutputError, PromptError, UsageError
+from llmdbg.frontends import output
 from llmdbg.frontends.opening import check_left_pad
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
 from llmdbg.models.tokens import check_text
@@ -36,15 +38,9 @@ _SAVED = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Raise UsageError instead of printing the whole usage."""
-        raise UsageError(f"{message} (see `llmdbg --help`)")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> output.Parser:
     """The argument parser behind `llmdbg --help`."""
-    options = _Parser(
+    options = output.Parser(
         prog="llmdbg",
         description="A debugger for language models: stops a real model's forward at every stage of generation.",
         epilog=_EPILOG,
@@ -54,7 +50,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "model", nargs="?", metavar="MODEL", help="a Hub name, a folder, a .gguf file, or smollm2 (the default)"
     )
-    options.add_argument("--version", action="version", version=f"llmdbg {__version__}")
+    options.add_argument(
+        "--version", action=output.Version, nargs=0, const=f"llmdbg {__version__}", help="show the version and exit"
+    )
     _add_prompt(options.add_argument_group("prompt"))
     _add_generation(options.add_argument_group("generation", "the same settings and defaults as generate()"))
     _add_loading(options.add_argument_group("loading"))
@@ -139,6 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     json_lines = "--json" in arguments
     try:
+        output.require_stdout()
         if list(arguments[:1]) == ["doctor"] and not Path("doctor").exists():
             from llmdbg.frontends.doctor import doctor
 
@@ -148,12 +147,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LlmdbgError as error:
         return _report(error, json_lines=json_lines)
     except KeyboardInterrupt:
-        print("llmdbg: interrupted", file=sys.stderr)
+        output.complain("interrupted")
         return 130
     except BrokenPipeError:
         # The reader of our stdout has gone, so nothing can be reported.
-        _silence_stdout()
+        output.stop_writing()
         return 1
+    except Exception as error:  # a mistake of ours: no traceback on the terminal, where a stranger's text may be in it
+        return _report_mistake(error, json_lines=json_lines)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -205,7 +206,7 @@ def _resume(options: argparse.Namespace) -> int:
     """Continue a saved session: the one named, or else the last one that was interrupted or quit."""
     from llmdbg.debugger.persistence.store import SessionStore
 
-    if not options.batch and not _is_on_a_terminal():
+    if not options.batch and not output.is_on_a_terminal():
         raise UsageError("the screen needs a terminal: add --batch to run without one")
     _refuse_what_is_saved(options)
     store = SessionStore()
@@ -258,7 +259,7 @@ def _launch(
             resumed=resumed,
             left_pad=left_pad,
         )
-    if not _is_on_a_terminal():
+    if not output.is_on_a_terminal():
         raise UsageError("the screen needs a terminal: add --batch to run without one")
     from llmdbg.frontends.tui.start import run
     from llmdbg.frontends.tui.worker.launch import LaunchRequest
@@ -272,32 +273,24 @@ def _launch(
 def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
     """Offer an interrupted session to a user who gave no model and no prompt."""
     asked = (options.model, options.prompt, options.prompt_file)
-    if options.batch or options.tour or any(each is not None for each in asked) or not _is_on_a_terminal():
+    if options.batch or options.tour or any(each is not None for each in asked) or not output.is_on_a_terminal():
         return False
     from llmdbg.debugger.persistence.model import describe
     from llmdbg.debugger.persistence.store import SessionStore
-    from llmdbg.frontends.sanitize import sanitize
 
     try:
         survey = SessionStore().survey()
     except LlmdbgError as error:
-        print(f"llmdbg: {sanitize(str(error))}", file=sys.stderr)
+        output.complain(str(error))
         return False
     for note in survey.notes:
-        print(f"llmdbg: {sanitize(note)}", file=sys.stderr)
+        output.complain(note)
     interrupted = survey.interrupted
     if not interrupted:
         return False
-    print(f"llmdbg: a session was interrupted: {sanitize(describe(interrupted[0]))}", file=sys.stderr)
-    try:
-        answer = input("resume it? [Y/n] ").strip().lower()
-    except EOFError:
-        return False
-    return answer in ("", "y", "yes")
-
-
-def _is_on_a_terminal() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+    output.complain(f"a session was interrupted: {describe(interrupted[0])}")
+    answer = output.ask("resume it? [Y/n] ")
+    return answer is not None and answer.strip().lower() in ("", "y", "yes")
 
 
 def _is_chat(options: argparse.Namespace) -> bool:
@@ -337,14 +330,18 @@ def _report(error: LlmdbgError, *, json_lines: bool) -> int:
     record(error)
     message = " ".join(str(error).split())
     if json_lines:
-        from llmdbg.frontends.batch.events import error_event, line
+        from llmdbg.frontends.batch.events import error_event
 
-        print(line(error_event(type(error).__name__, message)), flush=True)
-    print(f"llmdbg: {message}", file=sys.stderr)
+        # Where stdout is what failed, stderr alone is left.
+        with suppress(OutputError, BrokenPipeError):
+            output.write_json(error_event(type(error).__name__, message))
+    output.complain(message)
     return error.exit_code
 
 
-def _silence_stdout() -> None:
-    import os
+def _report_mistake(error: Exception, *, json_lines: bool) -> int:
+    from llmdbg.frontends.log import log_path
 
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    mistake = LlmdbgError(f"{type(error).__name__}: {error} (a mistake in llmdbg; its traceback is in {log_path()})")
+    mistake.__cause__ = error
+    return _report(mistake, json_lines=json_lines)

@@ -15,6 +15,7 @@
     │   ├── DamagedFileError    a file is truncated, or is not what its name says
     │   └── OutOfMemoryError    loading needs more memory than there is
     ├── GenerationError         the model's own forward failed while running
+    ├── OutputError             stdout is closed or cannot be written
     └── SessionFileError        a saved session that is damaged, in use elsewhere, or cannot be read or written
 
 The message says in one line what happened, where, and what to do about it; tracebacks go to the log.
@@ -86,6 +87,10 @@ class OutOfMemoryError(LoadError):
 
 class GenerationError(LlmdbgError):
     """The model's own forward failed while running."""
+
+
+class OutputError(LlmdbgError):
+    """The output is closed, or cannot be written: the disk is full, for example."""
 
 
 class SessionFileError(LlmdbgError):

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from llmdbg.errors import UsageError
 from llmdbg.formatting import byte_count
 from llmdbg.frontends.log import log_path, record
+from llmdbg.frontends.output import Parser, stdout_is_a_terminal, write_json, write_lines
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.version import __version__
 
@@ -61,12 +58,6 @@ class DoctorReport:
     """What is wrong, a sentence each."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Raise UsageError instead of printing the whole usage."""
-        raise UsageError(f"{message} (see `llmdbg doctor --help`)")
-
-
 def doctor(arguments: Sequence[str]) -> int:
     """Print the report, or with --config-example a configuration file. Returns the exit code: 1 if anything is wrong.
 
@@ -76,15 +67,18 @@ def doctor(arguments: Sequence[str]) -> int:
     if options.config_example:
         from llmdbg.frontends.tui.input.preferences import example
 
-        _write(example(_actions()))
+        write_lines(example(_actions()).removesuffix("\n").split("\n"))
         return 0
     report = examine()
-    _write(json.dumps(asdict(report)) + "\n" if options.json else "".join(f"{line}\n" for line in lines(report)))
+    if options.json:
+        write_json(asdict(report))
+    else:
+        write_lines(lines(report))
     return 1 if report.problems else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    options = _Parser(
+def _parser() -> Parser:
+    options = Parser(
         prog="llmdbg doctor",
         description="Show what is installed, set and used here. Exit code 1 if something is wrong.",
         allow_abbrev=False,
@@ -92,13 +86,6 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument("--json", action="store_true", help="print the report as one JSON object")
     options.add_argument("--config-example", action="store_true", help="print a configuration file with every setting")
     return options
-
-
-def _write(text: str) -> None:
-    # Under the C locale, stdout takes only ASCII.
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
 
 
 def examine() -> DoctorReport:
@@ -130,7 +117,7 @@ def examine() -> DoctorReport:
         terminal={
             **asdict(seen),
             "theme": theme_for(seen, preferences),
-            "is_terminal": sys.stdout.isatty(),
+            "is_terminal": stdout_is_a_terminal(),
             "columns": columns,
             "rows": rows,
         },

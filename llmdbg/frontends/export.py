@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from llmdbg.errors import CommandError
 from llmdbg.frontends.answers import answer_json, answer_lines, answer_tables
+from llmdbg.frontends.sanitize import json_text
 
 _TEXT = (".txt", ".csv", ".json")
 _PICTURES = (".svg", ".png")
@@ -48,7 +48,7 @@ def _what_is_missing(value: object) -> str:
 
 def _as_text(value: object, suffix: str) -> str:
     if suffix == ".json":
-        return json.dumps(answer_json(value), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+        return json_text(answer_json(value), indent=1) + "\n"
     if suffix == ".csv":
         return _as_csv(value)
     return "\n".join(answer_lines(value)) + "\n"

@@ -7,7 +7,10 @@ backslash there, and a backslash in the text is doubled: `\n` is a line break, `
 
 from __future__ import annotations
 
+import json
+import re
 import unicodedata
+from typing import Any
 
 _NAMES = {"\n": "⏎", "\t": "⇥", "\r": "␍", "\x1b": "␛", "\x00": "␀"}
 _ASCII_NAMES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -17,6 +20,9 @@ _SPACE, _ASCII_SPACE = "·", "\\_"
 # How byte-level and SentencePiece vocabularies spell whitespace.
 _BLANKS_OF_PIECES = {"\u0120": " ", "▁": " ", "\u010a": "\n", "\u0109": "\t"}
 
+
+# json.dumps escapes what is below the space; DEL is ASCII too, but no printable character.
+_NOT_ASCII = re.compile(r"[^\n\x20-\x7e]")
 
 _in_ascii = False
 
@@ -37,6 +43,15 @@ def sanitize(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_drawn, text))
+
+
+def harmless(text: str) -> str:
+    """`text` in as many cells, without what a terminal would not simply draw: a net under text that is sanitized."""
+    if text.isascii() and text.isprintable():
+        return text
+    from rich.cells import cell_len
+
+    return "".join("\ufffd" * cell_len(each) if unicodedata.category(each) in _UNSAFE else each for each in text)
 
 
 def token_text(text: str) -> str:
@@ -62,6 +77,22 @@ def piece_text(piece: str, text: str) -> str:
 def quoted(text: str) -> str:
     """A model's words in quotes, so that their spaces can be seen, safe to print."""
     return f'"{token_text(text)}"'
+
+
+def json_text(value: Any, *, indent: int | None = None, only_ascii: bool = False) -> str:
+    r"""A value as strict JSON in which every character that a terminal would not simply draw is escaped: `\u009b`.
+
+    Raises ValueError for a number that is not finite.
+    """
+    text = json.dumps(value, ensure_ascii=only_ascii, allow_nan=False, indent=indent)
+    return text if only_ascii else _NOT_ASCII.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    character = found[0]
+    if unicodedata.category(character) not in _UNSAFE:
+        return character
+    return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
 
 
 def _drawn(character: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.frontends.answers import answer_json
@@ -14,11 +13,6 @@ if TYPE_CHECKING:
     from llmdbg.debugger.execution.stop import End, Stop, TokenRow
 
 Event = dict[str, Any]
-
-
-def line(event: Event) -> str:
-    """One event as one line of strict JSON. Lone surrogates, which UTF-8 cannot carry, come out escaped."""
-    return json.dumps(event, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace").decode()
 
 
 def tokens_event(rows: Iterable[TokenRow], notes: tuple[str, ...] = ()) -> Event:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
 from llmdbg.frontends.export import export
 from llmdbg.frontends.log import route_libraries, route_transformers
 from llmdbg.frontends.opening import open_generation, opening_notes
-from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.output import note
 
 if TYPE_CHECKING:
     from llmdbg.debugger.persistence.model import SavedSession
@@ -47,12 +46,12 @@ def launch(
         check_addresses(parsed, debugger.run.stages.addresses)
         _tell(debugger.debuggee.notes)
         _tell(restore(debugger, resumed) if resumed is not None else ())
-        run_batch(debugger, parsed, JsonWriter(sys.stdout) if json else TextWriter(sys.stdout))
+        run_batch(debugger, parsed, JsonWriter() if json else TextWriter())
     finally:
         debugger.close()
     return 0
 
 
 def _tell(notes: Iterable[str]) -> None:
-    for note in notes:
-        print(f"note: {sanitize(note)}", file=sys.stderr)
+    for each in notes:
+        note(each)

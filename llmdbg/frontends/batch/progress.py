@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+
+from llmdbg.frontends.output import bar_console, narrate
+from llmdbg.frontends.sanitize import sanitize
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,8 +19,8 @@ class LoadingBar:
     """One bar for each stage, removed when loading is over; if stderr is not a terminal, a line for each stage."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True))
+        console = bar_console()
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(binary_units=True))
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._is_terminal = console.is_terminal
         self._task: TaskID | None = None
@@ -41,9 +42,9 @@ class LoadingBar:
         if progress.stage != self._stage:
             self._stage = progress.stage
             if not self._is_terminal:
-                print(f"{progress.stage} …", file=sys.stderr, flush=True)
+                narrate(f"{progress.stage} …")
             if self._task is not None:
                 self._progress.remove_task(self._task)
-            self._task = self._progress.add_task(progress.stage, total=progress.total)
+            self._task = self._progress.add_task(sanitize(progress.stage), total=progress.total)
         assert self._task is not None
         self._progress.update(self._task, completed=progress.done, total=progress.total)

@@ -5,7 +5,6 @@ stdout is data and nothing else; notes go to stderr.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from typing import IO, TYPE_CHECKING, Protocol
 
@@ -13,7 +12,7 @@ from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
 from llmdbg.debugger.execution import resume_plans
 from llmdbg.frontends.answers import answer_lines, stops
 from llmdbg.frontends.batch import events
-from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.output import note, write_json, write_lines
 from llmdbg.frontends.unhit_breakpoints import never_hit, unhit_breakpoints
 
 if TYPE_CHECKING:
@@ -32,9 +31,9 @@ class Writer(Protocol):
 
 
 class TextWriter:
-    """Writes lines for people."""
+    """Writes lines for people, to stdout unless another stream is given."""
 
-    def __init__(self, out: IO[str]) -> None:
+    def __init__(self, out: IO[str] | None = None) -> None:
         self._out = out
 
     def tokens(self, debugger: Debugger) -> None:
@@ -54,14 +53,13 @@ class TextWriter:
         self._write(stops.end_lines(end))
 
     def _write(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            print(line.encode("utf-8", "backslashreplace").decode(), file=self._out, flush=True)
+        write_lines(lines, self._out)
 
 
 class JsonWriter:
-    """Writes one JSON object per line."""
+    """Writes one JSON object per line, to stdout unless another stream is given."""
 
-    def __init__(self, out: IO[str]) -> None:
+    def __init__(self, out: IO[str] | None = None) -> None:
         self._out = out
 
     def tokens(self, debugger: Debugger) -> None:
@@ -81,7 +79,7 @@ class JsonWriter:
         self._write(events.end_event(end))
 
     def _write(self, event: events.Event) -> None:
-        print(events.line(event), file=self._out, flush=True)
+        write_json(event, self._out)
 
 
 def run_batch(debugger: Debugger, commands: Sequence[ParsedCommand], writer: Writer) -> None:
@@ -100,7 +98,7 @@ def run_batch(debugger: Debugger, commands: Sequence[ParsedCommand], writer: Wri
     writer.end(ended)
     if ended.stopped_by != "quit":
         for sentence in never_hit(debugger.breakpoints.list()):
-            _tell(sentence)
+            note(sentence)
 
 
 def _trace(debugger: Debugger, writer: Writer) -> None:
@@ -118,11 +116,7 @@ def _run_commands(debugger: Debugger, commands: Sequence[ParsedCommand], writer:
             if isinstance(outcome, Quit):
                 return
             if isinstance(outcome, Moved) and (missed := unhit_breakpoints(command, outcome)):
-                _tell(missed)
-
-
-def _tell(note: str) -> None:
-    print(sanitize(f"note: {note}"), file=sys.stderr)
+                note(missed)
 
 
 def _write(outcome: Outcome, command: str, writer: Writer) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from llmdbg.errors import LlmdbgError, LoadError
 from llmdbg.frontends.log import LogBook, LogFile, log_path, record, route_libraries
+from llmdbg.frontends.output import flush
 from llmdbg.frontends.sanitize import spell_tokens_in_ascii
 from llmdbg.frontends.tui.input.actions import keyed_actions
 from llmdbg.frontends.tui.input.preferences import load_preferences
@@ -54,7 +54,6 @@ def run(request: LaunchRequest) -> int:
         raise LlmdbgError(f"the screen failed (the traceback is in {log_path()})")
     if not closed:
         # A forward is still running and cannot be stopped in the middle of a kernel: the user does not wait for it.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
         os._exit(app.return_code or 0)
     return app.return_code or 0

@@ -18,6 +18,7 @@ from textual.color import Color
 from textual.filter import LineFilter
 from textual.theme import Theme
 
+from llmdbg.frontends.sanitize import harmless
 from llmdbg.frontends.tui.terminal.glyphs import ascii_of
 
 if TYPE_CHECKING:
@@ -125,6 +126,14 @@ VARIABLE_DEFAULTS = _DARK
 """The variables of colors.tcss for a theme that is none of these, for `App.get_theme_variable_defaults`."""
 
 
+class _Harmless(LineFilter):
+    """Draws nothing that a terminal would obey: the last net under text that nobody sanitized. Keeps every width."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """Make a line harmless."""
+        return [Segment(text if control else harmless(text), style, control) for text, style, control in segments]
+
+
 class _WithoutColors(LineFilter):
     """Leaves bold, underlined and reversed; a terminal that cannot do colours is not asked to."""
 
@@ -150,7 +159,7 @@ class _Ascii(LineFilter):
 
 
 # Textual keeps filtered lines by their filter, so these are made once.
-_WITHOUT_COLORS, _WITHOUT_DEFAULTS, _ASCII = _WithoutColors(), _WithoutDefaults(), _Ascii()
+_HARMLESS, _WITHOUT_COLORS, _WITHOUT_DEFAULTS, _ASCII = _Harmless(), _WithoutColors(), _WithoutDefaults(), _Ascii()
 
 
 def line_filters(look: TerminalLook, standard: Sequence[LineFilter]) -> list[LineFilter]:
@@ -163,7 +172,7 @@ def line_filters(look: TerminalLook, standard: Sequence[LineFilter]) -> list[Lin
         filters = [_WITHOUT_COLORS]
     elif look.colors == "16":
         filters = [_WITHOUT_DEFAULTS]
-    return filters if look.unicode else [*filters, _ASCII]
+    return [_HARMLESS, *filters] if look.unicode else [_HARMLESS, *filters, _ASCII]
 
 
 @lru_cache(1024)

@@ -1,0 +1,167 @@
+"""The one door to stdout and stderr. Nothing else in llmdbg prints; the screen has a driver of its own.
+
+- stdout is data: a failure to write it raises OutputError, and the process goes on writing to nothing.
+- stderr is narration: what cannot be written there is dropped.
+- Every line is sanitized here, whatever its maker did, and written in what the stream's encoding has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+from llmdbg.errors import OutputError, UsageError
+from llmdbg.frontends.sanitize import json_text, sanitize
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises UsageError, and whose help goes through this door."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError instead of printing the whole usage."""
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+    def print_help(self, file: object = None) -> None:
+        """Write the help to stdout."""
+        write_lines(self.format_help().removesuffix("\n").split("\n"))
+
+
+class Version(argparse.Action):
+    """The option that writes its `const` to stdout and ends the program. argparse's own writes past this door."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_arguments: object) -> NoReturn:
+        """Write it."""
+        write_lines([str(self.const)])
+        parser.exit()
+
+
+def write_lines(lines: Iterable[str], out: IO[str] | None = None) -> None:
+    """Write lines of text as data, to `out` or to stdout. Raises OutputError, or BrokenPipeError if nobody reads."""
+    for line in lines:
+        _put(f"{sanitize(line)}\n", out)
+
+
+def write_json(event: Any, out: IO[str] | None = None) -> None:
+    """Write one line of strict JSON as data, to `out` or to stdout. Raises OutputError or BrokenPipeError."""
+    line = json_text(event)
+    stream = sys.stdout if out is None else out
+    if not _fits(line, stream):
+        line = json_text(event, only_ascii=True)
+    _put(f"{line}\n", out)
+
+
+def narrate(text: str) -> None:
+    """Write one line to stderr, if it can be written."""
+    try:
+        _write(f"{sanitize(text)}\n", sys.stderr)
+    except (OSError, ValueError):
+        _lead_nowhere(2)
+
+
+def note(text: str) -> None:
+    """Write a sentence that the user should read to stderr."""
+    narrate(f"note: {text}")
+
+
+def complain(text: str) -> None:
+    """Write what went wrong to stderr, in the program's name."""
+    narrate(f"llmdbg: {text}")
+
+
+def ask(question: str) -> str | None:
+    """Ask on stderr and read a line from stdin; None at the end of the input."""
+    _write(sanitize(question), sys.stderr)
+    answer = "" if sys.stdin is None else sys.stdin.readline()
+    return answer.rstrip("\n") if answer else None
+
+
+def bar_console() -> Console:
+    """Where a progress bar is drawn."""
+    from rich.console import Console
+
+    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+def is_on_a_terminal() -> bool:
+    """Whether stdin, stdout and stderr all are terminals."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+
+
+def stdout_is_a_terminal() -> bool:
+    """Whether stdout is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def require_stdout() -> None:
+    """Raise OutputError if stdout is closed.
+
+    Closed descriptors are led to nothing first: a file that is opened later must not become stdout or stderr.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            _lead_nowhere(descriptor)
+    if sys.stdout is None:
+        raise OutputError("stdout is closed: llmdbg has nowhere to write to")
+
+
+def stop_writing() -> None:
+    """Lead stdout nowhere: its reader has gone, and what is still in its buffer would fail again at exit."""
+    if sys.stdout is not None:
+        _lead_nowhere(1)
+
+
+def flush() -> None:
+    """Write out what is in the buffers, as far as that can be done."""
+    for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            _lead_nowhere(descriptor)
+
+
+def _put(text: str, out: IO[str] | None) -> None:
+    stream = sys.stdout if out is None else out
+    try:
+        _write(text, stream)
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        if stream is sys.stdout:
+            stop_writing()
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise OutputError(f"the output cannot be written: {reason or error}") from error
+
+
+def _write(text: str, stream: IO[str] | None) -> None:
+    if stream is None:
+        raise ValueError("the stream is closed")
+    if not _fits(text, stream):
+        encoding = str(getattr(stream, "encoding", None) or "utf-8")
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
+    stream.write(text)
+    stream.flush()
+
+
+def _fits(text: str, stream: IO[str] | None) -> bool:
+    """Whether a stream's encoding has every character of a text. Under the C locale it has only ASCII."""
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _lead_nowhere(descriptor: int) -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    if nothing != descriptor:
+        os.dup2(nothing, descriptor)
+        os.close(nothing)
