@@ -31,6 +31,7 @@ class _Running:
     """A running module."""
 
     module: nn.Module
+    """The module."""
     address: str | None
     """Where it is in the module tree; None for the whole model."""
     calls: dict[nn.Module, int] = field(default_factory=dict)

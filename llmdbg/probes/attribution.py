@@ -275,7 +275,9 @@ class _Gain:
     """The linear part of a frozen norm: it maps a direction after the norm to one before it."""
 
     weights: Vector
+    """(width,), the norm's weights times its frozen scale."""
     centred: bool
+    """Whether the norm subtracts the mean."""
 
     def __call__(self, row: Vector) -> Vector:
         direction = row * self.weights

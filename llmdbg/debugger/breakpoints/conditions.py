@@ -98,11 +98,14 @@ def why_unknown(name: str, kind: StageKind, *, no_lens: str = "") -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Evaluation:
-    """One evaluation. `noted` collects new values of `changed(…)`, so that all compare with the previous one."""
+    """One evaluation of a condition."""
 
     values: Mapping[str, QuantityValue]
+    """What was measured, by name; None or missing if unknown."""
     memory: Memory
+    """The previous values of `changed(…)`."""
     noted: dict[int, QuantityValue]
+    """Their new values, kept apart so that all compare with the previous ones."""
 
     def of(self, tree: ast.expr) -> QuantityValue:
         return _RULES[type(tree)](self, tree)

@@ -38,8 +38,11 @@ class Jump:
     factor: float
     """The least ratio of this norm to the previous one."""
     remembers: bool = True
+    """It compares with the previous stage."""
     names: frozenset[str] = frozenset({"norm"})
+    """The quantities it reads."""
     tokens: frozenset[str] = frozenset()
+    """The tokens whose rank it reads."""
 
     @property
     def text(self) -> str:
@@ -66,8 +69,11 @@ class Surprise:
     below: float
     """The probability, from 0 to 1, that the chosen token's must be less than."""
     remembers: bool = False
+    """It needs no earlier value."""
     names: frozenset[str] = frozenset({CHOSEN_PROB})
+    """The quantities it reads."""
     tokens: frozenset[str] = frozenset()
+    """The tokens whose rank it reads."""
 
     @property
     def text(self) -> str:

@@ -84,7 +84,9 @@ class Zero:
     """Sets the output to 0."""
 
     positions: Positions = EVERYWHERE
+    """Where in the sequence."""
     on_input: ClassVar[bool] = False
+    """It changes the output, not the input."""
 
     def describe(self) -> str:
         """`zero at 3,5-7`."""
@@ -102,7 +104,9 @@ class Scale:
     factor: float
     """Finite."""
     positions: Positions = EVERYWHERE
+    """Where in the sequence."""
     on_input: ClassVar[bool] = False
+    """It changes the output, not the input."""
 
     def describe(self) -> str:
         """`× 0.5 at last`."""
@@ -122,7 +126,9 @@ class Patch:
     values: StageValues
     """Its values."""
     positions: Positions = EVERYWHERE
+    """Where in the sequence."""
     on_input: ClassVar[bool] = False
+    """It changes the output, not the input."""
 
     def describe(self) -> str:
         """`from b2 at 3`."""

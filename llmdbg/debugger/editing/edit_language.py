@@ -106,6 +106,7 @@ class Python:
     is_expression: bool
     """Whether the result is the expression's value, rather than `out` after the statements have run."""
     on_input: ClassVar[bool] = False
+    """It changes the output, not the input."""
 
     def describe(self) -> str:
         """The code itself."""

@@ -75,6 +75,7 @@ class DormantEdit:
     line: str
     """The command line that makes it."""
     on_input: ClassVar[bool] = False
+    """It changes nothing."""
 
     def describe(self) -> str:
         """Say that it does nothing yet."""

@@ -52,7 +52,9 @@ class Ablate:
     projections: Mapping[str, Projection]
     """The output projections whose stages it changes, by address."""
     positions: Positions = EVERYWHERE
+    """Where in the sequence."""
     on_input: ClassVar[bool] = True
+    """It recomputes the output from a changed input."""
 
     def describe(self) -> str:
         """`without heads 3, 5 at last`."""

@@ -18,6 +18,7 @@ class StopCause:
     """What brought a run to a stop."""
 
     reason: Reason
+    """The kind of cause."""
     breakpoint: int | None = None
     """The number of the breakpoint that was hit; None if none was."""
     values: tuple[tuple[str, QuantityValue], ...] = ()

@@ -22,23 +22,32 @@ _CANDIDATES = 5
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """The token of the same number in two branches; None where one has not come so far."""
+    """The tokens with the same number in two branches."""
 
     token: int
+    """Their number, counted from 0."""
     here: tuple[int, str] | None
+    """Id and text in the current branch; None if it has not generated that many."""
     there: tuple[int, str] | None
+    """Id and text in the other branch; None if it has not generated that many."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class BranchComparison(Displayed):
-    """Two branches from the first token they differ in, and the candidates each had for it, likeliest first."""
+    """Two branches from the first token that differs, with the candidates each had for it."""
 
     here: str
+    """Name of the current branch."""
     there: str
+    """Name of the other branch."""
     first: int | None
+    """The first generated token that differs, counted from 0; None if none does."""
     tokens: tuple[TokenPair, ...]
+    """The tokens from `first` on, 200 at most; empty if none differs."""
     candidates_here: tuple[LikelyToken, ...] = ()
+    """The current branch's five likeliest for `first`, or the token asked about; empty if it has none."""
     candidates_there: tuple[LikelyToken, ...] = ()
+    """The same for the other branch."""
 
 
 def compare(inspector: Inspector, name: str, token: int | None = None) -> BranchComparison | str:

@@ -34,69 +34,86 @@ _TIMES_SLOWER = 2.0
 
 @dataclass(frozen=True, slots=True)
 class ForwardTime:
-    """A token as the model alone takes it: `ms` is the median of `runs`, between `fastest` and `slowest`.
-
-    `positions` are how many the forward ran over, so `tokens_per_second` is of the prompt's in a prefill.
-    """
+    """How long the model alone takes for a token."""
 
     phase: Phase
+    """Prefill or decode."""
     token: int
+    """The generated token, counted from 0."""
     positions: int
+    """How many positions the forward runs over."""
     runs: int
+    """How often it was measured."""
     ms: float
+    """Median of the runs, in milliseconds."""
     fastest: float
+    """The fastest run, in milliseconds."""
     slowest: float
+    """The slowest run, in milliseconds."""
     tokens_per_second: float
+    """Positions per second: the prompt's tokens in a prefill."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRow:
-    """One kind of stage: `count` of them took `ms` together, `share` of the run they were watched in."""
+    """The time of one kind of stage."""
 
     name: str
+    """A stage's address, its path inside a layer, `layers` or `between them`."""
     count: int
+    """How often such a stage ran."""
     ms: float
+    """Their time together, in milliseconds."""
     share: float
+    """That time as a share of the measured run, from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchingCost:
-    """What llmdbg adds when it watches: the fastest run with hooks at `stages` stages less the fastest without any.
-
-    `noise` (ms) is by how much the median run without hooks is slower than the fastest, None where there was one run:
-    what is added below that, or even below zero, is too little to be measured here.
-    """
+    """What llmdbg adds while it watches: the fastest run with hooks less the fastest without any."""
 
     watching: str
+    """What is watched, in words: `the outline`, `every stage`."""
     stages: int
+    """How many stages were watched in one run, repeats included."""
     ms: float
+    """The added time of a run, in milliseconds; below `noise`, even below zero, it is too small to measure."""
     us_per_stage: float
+    """The added time for each of them, in microseconds."""
     noise: float | None
+    """The median run without hooks less the fastest, in milliseconds; None if there was only one run."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Cost(Displayed):
-    """What the present token costs.
-
-    `alone` is the model's own time, `other` that of the other phase, None where it was not measured. `outline` are the
-    stages of the outline and `parts` what is directly inside the layers, each summed over all layers; `layers` is
-    the time of each layer. All ms are milliseconds. `added` is what llmdbg adds, `memory` who holds how many bytes,
-    `kv_bytes` and `kv_growth` what the KV cache holds and what one more token adds, None where that is not known.
-    """
+    """What the current token costs."""
 
     token: int
+    """The generated token that was measured, counted from 0."""
     device: str
+    """The model's device, as torch names it."""
     dtype: str
+    """The model's dtype, without `torch.`."""
     alone: ForwardTime
+    """The model's own time, without hooks."""
     other: ForwardTime | None
+    """The same for the other phase; None if not measured."""
     outline: tuple[TimeRow, ...]
+    """The stages outside and between the layers, and all layers as one row."""
     parts: tuple[TimeRow, ...]
+    """The modules directly inside a layer, each summed over all layers, the longest first."""
     layers: tuple[float, ...]
+    """Milliseconds of each layer; 0 where not measured."""
     added: tuple[WatchingCost, ...]
+    """What llmdbg adds, for a growing number of watched stages."""
     memory: tuple[MemoryRow, ...]
+    """Who holds how many bytes."""
     kv_bytes: int | None
+    """Bytes in the KV cache; None if there is none to read."""
     kv_growth: int | None
+    """Bytes that one more token adds to it; None if unknown."""
     notes: tuple[str, ...]
+    """What limits these numbers, a sentence each."""
 
 
 def ask(inspector: Inspector, _arguments: str = "") -> Cost:

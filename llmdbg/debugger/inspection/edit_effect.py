@@ -22,19 +22,24 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class EffectRow:
-    """What would be said next at one stage, without the edits of this token and with them, likeliest first."""
+    """The three likeliest next tokens at one stage, likeliest first."""
 
     address: str
+    """The stage's address."""
     before: tuple[LikelyToken, ...]
+    """Without this token's edits."""
     after: tuple[LikelyToken, ...]
+    """With them."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Effect(Displayed):
-    """What the edits do to the prediction at each stage from the first edited one on. `note` says what is not shown."""
+    """What the edits do to the prediction."""
 
     rows: tuple[EffectRow, ...]
+    """One for each layer, the final norm and the logits, from the first edited stage on."""
     note: str = ""
+    """Why layers are missing; empty if none is."""
 
 
 def effect(inspector: Inspector) -> Effect | str:

@@ -32,9 +32,13 @@ class _PositionInfo:
     """What a stage receives to encode positions: rotary numbers on the device, or a bias on the scores."""
 
     address: str
+    """The stage's address."""
     numbers: Tensor | None
+    """Rotary cosines and sines at the focus, as `rotary_row` packs them; None if there are none."""
     has_position: bool
+    """Whether the rotation starts from position ids."""
     has_bias: bool
+    """Whether it receives a bias on attention scores."""
 
 
 def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | str:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LikelyToken:
-    """A candidate for the next token: its id, its text, and its probability from 0 to 1."""
+    """A candidate for the next token."""
 
     id: int
+    """Its id."""
     text: str
+    """Its text."""
     prob: float
+    """Its probability, from 0 to 1."""

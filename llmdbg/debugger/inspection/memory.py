@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MemoryRow:
-    """`bytes` of memory on a device, and what they are. Rows may overlap: a process's memory holds all the others."""
+    """Memory on a device. Rows overlap: a process's memory includes all the others."""
 
     what: str
+    """What it is used for, in words."""
     device: str
+    """The device, as torch names it; empty if not known to be one."""
     bytes: int
+    """Bytes."""
 
 
 def memory(inspector: Inspector) -> tuple[MemoryRow, ...]:

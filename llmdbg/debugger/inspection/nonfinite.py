@@ -29,92 +29,122 @@ _NEAREST = 8
 
 @dataclass(frozen=True, slots=True)
 class StageExtent:
-    """How far a stage's values reach: absmax of the finite ones that went in, came out, and of its own weights.
-
-    None stands where there are none to measure. `headroom` is the output's absmax over the largest finite value of its
-    dtype, `zeros` and `subnormal` are shares of the output's values.
-    """
+    """How large a stage's values are. Each absmax is the largest magnitude among the finite ones."""
 
     address: str
+    """The stage's address."""
     dtype: str
+    """Dtype of the output nearest to overflow; empty if nothing was measured."""
     shape: tuple[int, ...]
+    """Shape of that output."""
     input_absmax: float | None
+    """Of its inputs; None if there was nothing to measure."""
     output_absmax: float | None
+    """Of that output; None if there was nothing to measure."""
     weight_absmax: float | None
+    """Of its own parameters, without those of modules inside it; None if none was measured."""
     headroom: float | None
+    """`output_absmax` over the largest finite value of its dtype, so overflow is at 1; None if not measured."""
     nan: int
+    """How many NaNs all its outputs hold."""
     inf: int
+    """How many infinite values they hold."""
     zeros: float
+    """Share of zeros among their values, from 0 to 1."""
     subnormal: float
+    """Share of subnormal values, from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadWeight:
-    """A parameter of the stage's that is not finite: its name in the module, and where its first such value is."""
+    """A parameter or buffer of the stage that is not finite."""
 
     name: str
+    """Its name in the module."""
     index: tuple[int, ...]
+    """Index of its first such value."""
     value: float
+    """That value: NaN or infinite."""
     nan: int
+    """How many NaNs it holds."""
     inf: int
+    """How many infinite values it holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class NonfiniteFinding:
-    """The first stage with something that is not finite.
-
-    `output` names the tensor among what the stage gave (`output`, `output[1]`), `index` its first such value, `value`
-    what stands there, `position` the place in the sequence and `dimension` the last number of `index`. `nan` and `inf`
-    count that tensor's values. `weights_are_read` is None where it has no weights, and False where some are packed or
-    elsewhere. `from_cache` is the first position that was not finite in the KV cache before. `edits` are the user's
-    that change this stage and `finite_without_edits` whether it was finite when the token ran without any;
-    `earlier_edits` change stages that ran before it.
-    """
+    """The first stage with an output that is not finite."""
 
     address: str
+    """The stage's address."""
     module: str | None
+    """The module's path in the model; None for a stage that is no module."""
     token: int
+    """The generated token being produced, counted from 0."""
     phase: Phase
+    """Prefill or decode."""
     output: str
+    """Which tensor of the output it is: `output`, `output[1]`."""
     dtype: str
+    """That tensor's dtype."""
     shape: tuple[int, ...]
+    """That tensor's shape."""
     size: int
+    """How many values it has."""
     index: tuple[int, ...]
+    """Index of its first non-finite value."""
     position: int | None
+    """Position of that value in the sequence; None if unknown."""
     text: str
+    """The token at that position; empty if unknown."""
     dimension: int | None
+    """The last number of `index`; None for a scalar."""
     value: float
+    """That value: NaN or infinite."""
     nan: int
+    """How many NaNs the tensor holds."""
     inf: int
+    """How many infinite values it holds."""
     input_is_finite: bool | None
+    """Whether the stage's inputs were finite; None if none could be measured."""
     weights: tuple[BadWeight, ...]
+    """The stage's parameters and buffers that are not finite."""
     weights_are_read: bool | None
+    """Whether all its parameters could be read: not if some are packed or offloaded. None if it has none."""
     from_cache: int | None
+    """The first position that was already not finite in the KV cache; None if there was none."""
     edits: tuple[int, ...]
+    """Numbers of the user's edits that change this stage."""
     finite_without_edits: bool | None
+    """Whether it is finite when the token runs without edits; None if no edit changes it."""
     earlier_edits: tuple[int, ...]
+    """Numbers of the edits that change stages before it."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NonfiniteHunt(Displayed):
-    """What a hunt found.
-
-    `asked_at` is the token it was asked at, `token` the one it is about, `tokens_run` how many forwards it took and
-    `stages` how many stage ends were measured in that one. `before` are the last stages before the find, which is its
-    last row; `nearest` those nearest to overflow, nearest first, and `least` the one with the largest share of
-    subnormal values, None where there are none at all. `notes` say what else is to be known.
-    """
+    """What a search for NaN and infinity found."""
 
     asked_at: int
+    """The generated token where it was asked, counted from 0."""
     token: int
+    """The token it is about."""
     phase: Phase
+    """That token's phase."""
     tokens_run: int
+    """How many forwards the search took."""
     stages: int
+    """How many stages of that token's forward were measured."""
     found: NonfiniteFinding | None
+    """The first stage that is not finite; None if all are finite."""
     before: tuple[StageExtent, ...]
+    """Up to eight stages before it and, last, itself; empty if all are finite."""
     nearest: tuple[StageExtent, ...]
+    """The eight stages nearest to overflow, nearest first."""
     least: StageExtent | None
+    """The stage with the largest share of subnormal values; None if there are none at all."""
     notes: tuple[str, ...]
+    """What limits the answer, a sentence each."""
 
 
 def ask(inspector: Inspector, _arguments: str = "") -> NonfiniteHunt:

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ParameterFacts:
-    """A parameter or buffer by its full name; `note` says what had to be done to read it."""
+    """A parameter or buffer."""
 
     name: str
+    """Its full name."""
     tensor: Tensor
+    """Its values; of quantised weights, those the layer computes with."""
     note: str = ""
+    """How they were made readable; empty if they are as stored."""
 
 
 def stored(inspector: Inspector, name: str) -> ParameterFacts | None:

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SourceCode(Displayed):
-    """Where the forward of `name` is written, and its lines; none where it is not Python, or nothing has run."""
+    """The source of a forward."""
 
     name: str
+    """The module's class; empty if no module has run."""
     file: str = ""
+    """Path of the file; empty if there is no Python source."""
     first_line: int = 0
+    """Line number of `lines[0]`, from 1; 0 if there is no Python source."""
     lines: tuple[str, ...] = ()
+    """The lines, without line ends."""
 
 
 def source_of(module: nn.Module | None) -> SourceCode:

@@ -56,6 +56,7 @@ class CostView:
     """What is known of the cost without measuring anything."""
 
     memory: tuple[MemoryRow, ...]
+    """Who holds how many bytes."""
     kv_bytes: int | None
     """Bytes in the KV cache, None where there is no cache to read."""
     kv_growth: int | None
@@ -81,7 +82,9 @@ class ExplainView:
     """The present stop in plain English, and where it is on the tour."""
 
     explanation: Explanation
+    """The present stage's explanation."""
     tour: TourPlace
+    """Where it is on the tour."""
 
 
 @dataclass(frozen=True, slots=True)

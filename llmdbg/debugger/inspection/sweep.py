@@ -28,15 +28,16 @@ _UNSEEN = (StageKind.TOKENIZE, StageKind.SAMPLE)
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One tensor that a stage was given or gave: its name there, and the dimension over positions, if one is.
-
-    `first_position` is the position of the sequence that stands first along `axis`.
-    """
+    """One tensor that a stage took or returned."""
 
     name: str
+    """Its name there: `hidden_states`, `output[1]`."""
     axis: int | None
+    """The dimension over positions; None if there is none."""
     first_position: int
+    """The position that index 0 along `axis` stands for."""
     extent: TensorExtent
+    """How large its values are, and the first non-finite one."""
 
     @property
     def position(self) -> int | None:
@@ -48,11 +49,14 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class PassedStage:
-    """A stage that has run, with all that went in and came out. `name` is what the tensor is called there."""
+    """A stage that has run."""
 
     stage: Stage
+    """The stage."""
     inputs: tuple[Measured, ...]
+    """The floating-point tensors it took."""
     outputs: tuple[Measured, ...]
+    """The floating-point tensors it returned."""
 
     @property
     def bad(self) -> Measured | None:
@@ -67,17 +71,16 @@ class PassedStage:
 
 @dataclass(slots=True)
 class Sweep:
-    """What a token's forward went through, stage by stage as they ended.
-
-    `from_cache` is the earliest position, fed before this token, whose keys or values in the KV cache are not finite,
-    None where there is none or the cache could not be looked into. `trouble` is why the forward did not come to its
-    end.
-    """
+    """One token's forward, measured."""
 
     token: int
+    """The generated token it produces, counted from 0."""
     passed: list[PassedStage] = field(default_factory=list)
+    """The stages in the order they ended."""
     from_cache: int | None = None
+    """The earliest position fed before with non-finite keys or values in the KV cache; None if none is known."""
     trouble: str = ""
+    """Why the forward did not finish; empty if it did."""
 
     @property
     def first_bad(self) -> int | None:
@@ -162,12 +165,16 @@ class _Taking:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a tensor was, and its number in the recorder."""
+    """Where a tensor was found."""
 
     name: str
+    """Its name among the stage's inputs or outputs."""
     axis: int | None
+    """The dimension over positions; None if there is none."""
     first: int
+    """The position that index 0 along `axis` stands for."""
     number: int
+    """Its number in the recorder."""
 
 
 def _inputs(inspector: Inspector, event: StageEvent) -> list[tuple[str, Tensor]]:

@@ -36,15 +36,16 @@ def forward_of(
 
 @dataclass(slots=True)
 class TimedRun:
-    """One run: the token it ended with, that token's whole time, and what each watched stage took, in milliseconds.
-
-    `stages` is how many stage ends were watched. A stage whose time is not known is not among `laps`.
-    """
+    """One timed run."""
 
     token: int = 0
+    """The generated token it ended with, counted from 0."""
     ms: float = 0.0
+    """That token's whole time, in milliseconds."""
     stages: int = 0
+    """How many stages were watched, repeats included."""
     laps: dict[str, list[float]] = field(default_factory=dict)
+    """Milliseconds of each time a watched stage ran, by address; without those that could not be timed."""
 
 
 def run_to_choice(inspector: Inspector, token: int, watched: Collection[str], *, until: int | None = None) -> TimedRun:

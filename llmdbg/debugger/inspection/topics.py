@@ -17,28 +17,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ModelInfo(Displayed):
-    """The model that runs. `bytes` is what its parameters take; `context` is in tokens, None where it has no limit."""
+    """The model that runs."""
 
     name: str
+    """As headers and messages name it."""
     architecture: str
+    """Its class."""
     parameters: int
+    """How many parameters it has."""
     bytes: int
+    """What they take in memory."""
     layers: int
+    """How many decoder layers it has."""
     dtype: str
+    """Its dtype, without `torch.`."""
     device: str
+    """Its device, as torch names it."""
     attention: str
+    """The attention implementation: `sdpa`, `eager`."""
     context: int | None
+    """The most positions it handles; None if there is no limit."""
     vocabulary: int
+    """How many rows the input embedding has."""
     sampling: str
+    """How tokens are chosen, in a few words; empty if unknown."""
     notes: tuple[str, ...]
+    """What the user should know about the model, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TokenTable(Displayed):
-    """The sequence so far, and where the tokenizer disagrees with itself about the prompt."""
+    """The sequence so far."""
 
     rows: tuple[Any, ...]
+    """The prompt's tokens and the generated ones."""
     notes: tuple[str, ...]
+    """What the user should know about the prompt, a sentence each."""
 
 
 def model_info(inspector: Inspector) -> ModelInfo:
@@ -77,14 +91,14 @@ def _effect(inspector: Inspector) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One thing that `info` can be asked: `ask(inspector, arguments)` answers with a frozen value, or a tuple of them.
-
-    `takes` is how what may follow the topic's name is written, empty where nothing may.
-    """
+    """What `info` can be asked."""
 
     summary: str
+    """What it shows, in a few words."""
     ask: Callable[[Inspector, str], Any]
+    """Answers with a frozen value, or a tuple of them; takes the inspector and what follows the topic's name."""
     takes: str = ""
+    """How that is written: `[LAYER] [head N]`; empty if nothing may follow."""
 
 
 def _simple(answer: Callable[[Inspector], Any]) -> Callable[[Inspector, str], Any]:

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TourPlace:
-    """Where a run is on its tour: at the `number`-th of `of` stops, from 1; `title` is empty between two stops."""
+    """Where a run is on the tour."""
 
     number: int
+    """The stop it stands at or passed last, from 1; 0 before the first."""
     of: int
+    """How many stops there are."""
     title: str
+    """The stop's title; empty between two stops."""
 
 
 def tour_stops(inspector: Inspector) -> tuple[TourStop, ...]:

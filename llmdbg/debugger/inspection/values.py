@@ -47,15 +47,22 @@ _USAGE = (
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A slice, and where it comes from. `tensor` is the slice; `shape` and `dtype` are of what it was taken of."""
+    """A slice and its origin."""
 
     tensor: Tensor
+    """The slice."""
     axes: Axes
+    """What it takes of each dimension."""
     shape: tuple[int, ...]
+    """Shape of the whole tensor."""
     address: str = ""
+    """The stage's address, or the parameter's name."""
     part: str = "output"
+    """`output`, `input` or `parameter`."""
     token: int | None = None
+    """The generated token being produced; None for a parameter."""
     note: str = ""
+    """How a parameter was made readable; empty if it is as stored."""
 
 
 def ask(inspector: Inspector, arguments: str) -> Values | str:

@@ -20,42 +20,54 @@ PANE_COUNT = 1024
 
 @dataclass(frozen=True, slots=True)
 class ValuesQuestion:
-    """What to show: `name` is empty for where the run stands; `how` is numbers, magnitude, heat or mean heat."""
+    """Which values to show."""
 
     name: str = ""
+    """A stage's address or a parameter's name; empty for where the run stands."""
     slice: str = ""
+    """The slice as typed; empty for the vector at the focus, or a whole parameter."""
     how: str = "numbers"
+    """`numbers`, `magnitude`, `heat` or `mean heat`."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Values(Displayed):
-    """The numbers of one slice of one tensor.
-
-    `asked` is what they were asked for by, empty where they follow the run. `part` is output, input or parameter;
-    `token` is which token's, None for a parameter. `sliced` is the slice's own
-    shape and `slice` how it is written, with every index counted from the front; `size` is how many numbers it has.
-    `numbers` are those from number `offset` on, row by row, or by falling magnitude where `how` is magnitude: then
-    `indices` says where each is. `heat` is there where `how` asks for it. `summary` is left out of an answer that goes
-    on with an earlier one.
-    """
+    """The values of one slice of one tensor."""
 
     asked: str
+    """The name and slice as typed; empty if the answer follows the run."""
     address: str
+    """The stage's address, or the parameter's name."""
     part: str
+    """`output`, `input` or `parameter`."""
     token: int | None
+    """The generated token being produced, counted from 0; None for a parameter."""
     shape: tuple[int, ...]
+    """Shape of the whole tensor."""
     dtype: str
+    """Its dtype, without `torch.`."""
     device: str
+    """Its device, as torch names it."""
     slice: str
+    """The slice, with indices counted from the front; empty for the whole tensor."""
     sliced: tuple[int, ...]
+    """Shape of the slice."""
     size: int
+    """How many values the slice has."""
     how: str
+    """`numbers`, `magnitude`, `heat` or `mean heat`."""
     offset: int
+    """Where `numbers` starts, in the order of `how`."""
     numbers: tuple[PlainNumber, ...]
+    """The values: row by row, or by falling magnitude; empty for a heatmap."""
     indices: tuple[Index, ...] = ()
+    """The index of each value in the whole tensor, by magnitude only."""
     summary: ValueSummary | None = None
+    """Statistics of the slice; None if the answer continues an earlier one."""
     heat: Heatmap | None = None
+    """The heatmap; None unless `how` asks for one."""
     note: str = ""
+    """How the values were made readable; empty if they are as stored."""
 
     def index(self, place: int) -> Index:
         """The index in the whole tensor of number `place` of the slice."""
@@ -68,10 +80,15 @@ class Values(Displayed):
 
 @dataclass(slots=True)
 class ValuesAsked:
-    """What was asked last: by a command, where `next` is what it goes on with, and by the pane."""
+    """What was asked last, by a command and by the pane."""
 
     choice: ValuesQuestion = ValuesQuestion()
+    """Which values."""
     at: tuple[TimelinePosition, int | None] | None = None
+    """The position in the timeline and the focus when it was asked; None before that."""
     next: int = 0
+    """Where `x` alone continues."""
     pane_window: tuple[int, int] = (0, PANE_COUNT)
+    """First value and number of values that the pane shows."""
     pane: Values | None = None
+    """The pane's answer; None if the run has moved since, or there is none."""

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Proof(Displayed):
-    """What `generate()` gave beside what was stepped through: `tokens` compared, and the first that differs, if any.
-
-    `differs` is "id" or "logits" where one does, else None.
-    """
+    """The result of comparing with an untouched `generate()`."""
 
     tokens: int
+    """How many tokens were compared."""
     first: int | None
+    """The first that differs, counted from 0; None if none does."""
     differs: str | None
+    """What differs there: `id` or `logits`; None if nothing does."""
 
 
 def verify(inspector: Inspector) -> Proof:

@@ -30,25 +30,30 @@ _BOUNDS = {"tokens_height": (3, 40), "stages_width": (20, 120)}
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Sizes in cells, the frame included; None leaves one to the screen."""
+    """Sizes in cells, including the frame."""
 
     tokens_height: int | None = None
+    """Lines of the token pane; None leaves it to the layout."""
     stages_width: int | None = None
+    """Columns of the stage pane; None leaves it to the layout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What was set, the defaults for the rest, and a sentence for each thing in the file that cannot be.
-
-    `keys` holds Textual key names by action.
-    """
+    """The user's settings, with defaults for the rest."""
 
     theme: str = "auto"
+    """One of `THEMES`."""
     colors: str = "auto"
+    """One of `COLORS`."""
     glyphs: str = "auto"
+    """One of `GLYPHS`."""
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Textual key names by action, for the actions whose keys were changed."""
     layout: Layout = Layout()
+    """Sizes of panes."""
     problems: tuple[str, ...] = ()
+    """A sentence for each invalid setting in the file."""
 
 
 def preferences_path() -> Path:

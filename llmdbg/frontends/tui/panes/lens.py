@@ -51,14 +51,20 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """What there is room for: how wide a token's text is, how many candidates, and what each layer's parts add."""
+    """What fits the width."""
 
     table: LensTable
+    """What to show."""
     name: int
+    """Width of the layer column, in cells."""
     text: int
+    """Width of a token's text, in cells."""
     candidates: int
+    """How many candidates a layer shows."""
     added: Mapping[int | None, Mapping[str, float]]
+    """What each part of each layer adds to the logit, by layer and part; empty if there is no room."""
     parts: tuple[str, ...]
+    """The parts with a column."""
 
     @classmethod
     def of(cls, table: LensTable, attribution: Attribution | None, width: int) -> _Columns:

@@ -26,17 +26,16 @@ _CONTINUATION = range(0x80, 0xC0)  # the bytes of a UTF-8 character behind its f
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """What a query finds.
-
-    `hits` are the first and last position of each place in the sequence, in order; `tokens` every position they cover;
-    `stages` the addresses, in the order of the stages. Going to the next one wraps around; None where
-    nothing was found.
-    """
+    """What a query finds."""
 
     query: str = ""
+    """The query; empty before the first."""
     hits: tuple[tuple[int, int], ...] = ()
+    """First and last position of each match in the sequence, in order."""
     tokens: tuple[int, ...] = ()
+    """Every position they cover."""
     stages: tuple[str, ...] = ()
+    """Addresses of the matching stages, in the order of the stages."""
     _order: tuple[str, ...] = field(default=(), repr=False)
 
     def __bool__(self) -> bool:

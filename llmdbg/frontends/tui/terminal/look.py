@@ -26,13 +26,18 @@ _LIGHT_BACKGROUNDS = ("7", *(str(number) for number in range(9, 16)))
 
 @dataclass(frozen=True, slots=True)
 class TerminalLook:
-    """What there is to draw with. `term` is TERM, `multiplexer` what the terminal is inside of."""
+    """How to draw in this terminal."""
 
     colors: Colors
+    """How many colors it shows."""
     unicode: bool
+    """Whether it has the glyphs of frames, bars and dots; ASCII otherwise."""
     light: bool
+    """Whether its background is light."""
     multiplexer: Literal["tmux", "screen"] | None
+    """What it runs in; None if in neither."""
     term: str
+    """The value of TERM, in lower case."""
 
 
 def look(environ: Mapping[str, str], preferences: Preferences) -> TerminalLook:

@@ -16,20 +16,26 @@ STYLES = (
 
 
 class Span(NamedTuple):
-    """Some text, the name of its style (`""` is plain), and what a click on it does (`ACTION [ARGUMENT]`)."""
+    """Styled text."""
 
     text: str
+    """The text."""
     style: str = ""
+    """Name of its style; empty for plain."""
     do: str = ""
+    """The action a click performs, as `ACTION [ARGUMENT]`; empty for that of the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Spans side by side. `fill` is the style of the whole line behind them, `do` what a click anywhere else does."""
+    """One line of a pane."""
 
     spans: tuple[Span, ...] = ()
+    """Its text, from left to right."""
     fill: str = ""
+    """Style of the whole line behind the spans; empty for plain."""
     do: str = ""
+    """The action a click outside them performs; empty for none."""
 
     @property
     def text(self) -> str:

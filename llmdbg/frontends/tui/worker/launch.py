@@ -15,22 +15,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """What to debug, and the commands to begin with. Another kind of debuggee is another `open_debuggee`."""
+    """What to debug, and the commands to begin with. Another kind of debuggee overrides `open_debuggee`."""
 
     spec: ModelSpec
+    """Which model, and how to load it."""
     prompt: str
+    """The prompt's text."""
     settings: GenerationSettings
+    """How tokens are chosen."""
     chat: bool = False
-    """Whether the prompt goes through the model's chat template, after `system` if that is given."""
+    """Whether to apply the model's chat template."""
     system: str | None = None
+    """The chat template's system message; None for none."""
     breakpoints: tuple[str, ...] = ()
-    """Addresses, each with its condition."""
+    """Breakpoints to set, as `break` takes them: `12 if norm > 100`."""
     commands: tuple[str, ...] = ()
+    """Command lines to run first."""
     resumed: SavedSession | None = None
-    """The saved session to take up, None to begin a new one."""
+    """The saved session to resume; None for a new one."""
     left_pad: int = 0
-    """How many masked pad tokens stand before the prompt."""
+    """How many masked pad tokens to put before the prompt."""
     tour: bool = False
+    """Whether to begin the tour."""
 
     def open_debuggee(self, report: Callable[[LoadProgress], None]) -> Debuggee:
         """Load the model and prepare its generation. Raises LlmdbgError."""
