@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.attention_capture import AttentionCapture
@@ -42,6 +43,7 @@ class Stops:
         self._captured: frozenset[str] = frozenset()
         self._held = False
         self._only_watching = True
+        self._aside = False
         self.clock = StageClock(devices)
         self._capture = AttentionCapture(anatomy, self._is_ours)
         self._hooks = Hooks(model, anatomy, self._is_ours, self.clock.pre_hook, self._leaving)
@@ -70,6 +72,15 @@ class Stops:
         """End a `hold`: the replay has caught up."""
         self._held = False
         self._hook()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Hook no forward in the `with` block: a logits processor may run one of its own, as guidance does."""
+        self._aside = True
+        try:
+            yield
+        finally:
+            self._aside = False
 
     def _hook(self) -> None:
         # If True, every module with a leave hook is armed, and the hook need not check.
@@ -153,14 +164,14 @@ class Stops:
 
     def _is_ours(self) -> bool:
         """Whether the calling forward is this run's: others may use the model while it is suspended."""
-        return self.run is not None and self.run.is_running_here()
+        return self.run is not None and not self._aside and self.run.is_running_here()
 
     def _leaving(self, stage: Stage) -> LeaveHook:
         """Make the leave hook of an armed module: one flat function, since it runs at every armed stage."""
         address = stage.address
 
         def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-            if self.run is None or not self.run.is_running_here():
+            if self.run is None or self._aside or not self.run.is_running_here():
                 return None
             self.last_stage = stage
             event = StageEvent(stage, self.phase, self.token, output, args, kwargs)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from llmdbg.display import Displayed
 from llmdbg.engine.debuggee import Capability, Verifiable, require
+from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
@@ -18,11 +20,13 @@ class Proof(Displayed):
     """The result of comparing with an untouched `generate()`."""
 
     tokens: int
-    """How many tokens were compared."""
+    """How many tokens were compared, up to the first that differs."""
     first: int | None
-    """The first that differs, counted from 0; None if none does."""
+    """The first token that differs, counted from 0; None if all are equal."""
     differs: str | None
-    """What differs there: `id` or `logits`; None if nothing does."""
+    """What differs there: "id" or "logits"; None if all is equal."""
+    notes: tuple[str, ...] = ()
+    """Why `generate()` by itself may decode differently, in sentences."""
 
 
 def verify(inspector: Inspector) -> Proof:
@@ -39,15 +43,24 @@ def verify(inspector: Inspector) -> Proof:
         raise CommandError("this branch is not the model's own doing any more: `switch main` and verify that")
     if count == 0:
         raise CommandError("nothing has been generated yet: go on with `token` first")
-    place = inspector.run.place
+    place, chosen = inspector.run.place, _chosen_here(inspector)
     with inspector.branching.left():
         ids, hashes = inspector.debuggee.untouched(count)
     inspector.replay.return_to(place)
-    known = branch.timeline.fingerprints()
-    ours = inspector.run.generated_ids()
-    for token, (id, hashed) in enumerate(zip(ids, hashes, strict=True)):
-        if token < len(ours) and ours[token] != id:
-            return Proof(token + 1, token, "id")
-        if token in known and known[token] != hashed:
-            return Proof(token + 1, token, "logits")
-    return Proof(len(ids), None, None)
+    known = branch.timeline.fingerprints() | chosen
+    notes = inspector.debuggee.notes
+    for token, (ours, theirs) in enumerate(zip_longest(inspector.run.generated_ids(), ids)):
+        if ours != theirs:
+            return Proof(token + 1, token, "id", notes)
+        if known.get(token) != hashes[token]:
+            return Proof(token + 1, token, "logits", notes)
+    return Proof(len(ids), None, None, notes)
+
+
+def _chosen_here(inspector: Inspector) -> dict[int, int]:
+    """A hash of the raw logits of the token that is being chosen at this stop, which the timeline does not have yet."""
+    event = inspector.event
+    if event.chosen is None:
+        return {}
+    (_, logits), *_ = event.trail
+    return {event.token: int(fingerprint_of(logits))}

@@ -3,22 +3,26 @@
 - A layer that grows by concatenation (`DynamicLayer`) never modifies its tensors, so the past is a slice of what it
   holds now: nothing is copied, and nothing is kept while a run only goes forward.
 - A sliding window drops its oldest entries. A reference to its tensors once per window length keeps them all.
-- Any other layer (state-space, static, quantised) is saved whole at some tokens, more sparsely the older they are; the
-  tokens from there to the requested one are rerun.
-- A cache class from outside transformers, or one whose lengths do not add up, is not restored: the run starts again
-  from the prompt.
+- Any other layer (state-space, static, quantised, one with fields of its own) is copied whole at some tokens, more
+  sparsely the older they are; the tokens from there to the requested one are rerun.
+- A cache class from outside transformers, one that keeps something besides its layers, one that cannot be copied, or
+  one whose lengths do not add up is not restored: the run starts again from the prompt.
 """
 
 from __future__ import annotations
 
 import copy
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import cache_utils
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
+
+from llmdbg.engine.generation.snapshots import CannotCopyError, copied, stamp, tensor_bytes
 
 _NOTED_EVERY = 8
 _KEPT_DENSE = 8
@@ -87,6 +91,7 @@ class CacheBank:
 
     def __init__(self) -> None:
         self._shells: list[Any] = []
+        self._itself: Any = None
         self._positions: dict[int, _Positions] = {}
         self._noted: dict[int, dict[int, dict[str, Any]]] = {}
         self._known = 0
@@ -95,7 +100,7 @@ class CacheBank:
     @property
     def bytes(self) -> int:
         """Bytes of the referenced tensors, including those that a live cache also holds."""
-        noted = sum(_bytes_in(state) for layers in self._noted.values() for state in layers.values())
+        noted = sum(tensor_bytes(state) for layers in self._noted.values() for state in layers.values())
         return noted + sum(positions.bytes for positions in self._positions.values())
 
     def note(self, cache: Any, token: int, length: int, *, caching: bool = True) -> None:
@@ -106,6 +111,7 @@ class CacheBank:
             # A model that caches without a cache object keeps its cache somewhere in its modules.
             self._foreign = caching and cache is None
             self._learn(cache, length)
+        self._foreign = self._foreign or self._changed_itself(cache)
         if self._foreign or cache is None:
             self._known = max(self._known, token)
             return
@@ -117,8 +123,7 @@ class CacheBank:
                 if kept >= layer.sliding_window - 1 and positions.end < length - kept + 1:
                     positions.add(_Chunk(length - kept, length, layer.keys, layer.values))
         if self._opaque() and token not in self._noted and (token == 1 or token % _NOTED_EVERY == 0):
-            self._noted[token] = {index: _state(cache.layers[index]) for index in self._opaque()}
-            self._thin(token)
+            self._note(token, cache.layers)
         self._known = max(self._known, token)
 
     def give_up(self) -> None:
@@ -160,14 +165,14 @@ class CacheBank:
                     start = max(0, length - layer.sliding_window + 1)
                 layer.keys, layer.values = positions.between(start, length)
             elif index in self._noted.get(token, {}):
-                layer.__dict__.update(_copied(self._noted[token][index]))
+                vars(layer).update(copied(self._noted[token][index], sys.maxsize))
             layers.append(layer)
         cache.layers = layers
 
     def fork(self, token: int, length: int) -> CacheBank:
         """A bank that shares everything before `token`'s forward."""
         other = CacheBank()
-        other._shells, other._foreign = self._shells, self._foreign
+        other._shells, other._itself, other._foreign = self._shells, self._itself, self._foreign
         other._positions = {index: positions.up_to(length) for index, positions in self._positions.items()}
         other._noted = {noted: state for noted, state in self._noted.items() if noted <= token}
         other._known = min(self._known, token)
@@ -178,7 +183,24 @@ class CacheBank:
         self.__dict__.update(self.fork(token, length).__dict__)
 
     def _opaque(self) -> list[int]:
-        return [index for index in range(len(self._shells)) if index not in self._positions and _has_state(self, index)]
+        return [
+            index
+            for index, shell in enumerate(self._shells)
+            if index not in self._positions and type(shell) is not DummyLayer
+        ]
+
+    def _note(self, token: int, layers: Sequence[Any]) -> None:
+        """Save the layers that only a copy can restore; give up where one cannot be copied."""
+        try:
+            self._noted[token] = {index: copied(vars(layers[index]), sys.maxsize) for index in self._opaque()}
+        except CannotCopyError:
+            self._foreign = True
+        else:
+            self._thin(token)
+
+    def _changed_itself(self, cache: Any) -> bool:
+        """Whether a cache keeps something besides its layers, which is not noted."""
+        return cache is not None and self._itself is not None and self._itself != _fields(cache)
 
     def _learn(self, cache: Any, length: int) -> None:
         """Find out the kinds of cache layers, after the first forward."""
@@ -187,9 +209,10 @@ class CacheBank:
         if type(cache).__module__ != cache_utils.__name__ or not hasattr(cache, "layers") or cache.offloading:
             self._foreign = True
             return
+        self._itself = _fields(cache)
         for index, layer in enumerate(cache.layers):
             shell = copy.copy(layer)
-            if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) and layer.is_initialized:
+            if _grows_by_concatenation(layer):
                 if int(layer.get_seq_length()) != length:
                     self._foreign = True
                     return
@@ -207,30 +230,13 @@ class CacheBank:
         self._noted = {token: state for token, state in self._noted.items() if token in kept or token == 1}
 
 
-def _has_state(bank: CacheBank, index: int) -> bool:
-    layer = bank._shells[index]
-    return bool(getattr(layer, "is_initialized", False)) or hasattr(layer, "conv_states")
+def _grows_by_concatenation(layer: Any) -> bool:
+    """Whether a layer holds keys and values by position, replaces them when it grows, and keeps nothing else."""
+    known = vars(DynamicSlidingWindowLayer(1)).keys() | {"dtype", "device"}
+    plain = type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) and vars(layer).keys() <= known
+    return plain and bool(layer.is_initialized)
 
 
-def _state(layer: Any) -> dict[str, Any]:
-    """The whole state of a cache layer. Layers that grow by concatenation replace tensors, so references suffice."""
-    replaces = isinstance(layer, DynamicLayer) and not hasattr(layer, "conv_states")
-    return dict(vars(layer)) if replaces else {name: _copied(value) for name, value in vars(layer).items()}
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.clone()
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return value
-
-
-def _bytes_in(value: Any) -> int:
-    if isinstance(value, Tensor):
-        return value.nbytes
-    if isinstance(value, dict):
-        return sum(_bytes_in(item) for item in value.values())
-    if isinstance(value, (tuple, list)):
-        return sum(_bytes_in(item) for item in value)
-    return 0
+def _fields(cache: Any) -> Any:
+    """A stamp of all that a cache keeps besides its layers."""
+    return stamp({name: value for name, value in vars(cache).items() if name != "layers"})

@@ -22,6 +22,7 @@ from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.generation.decoding import one_sequence, stop_strings
 from llmdbg.engine.generation.loop import DecodeLoop
 from llmdbg.engine.generation.module_state import ModuleState
+from llmdbg.engine.generation.processor_state import ProcessorState
 from llmdbg.engine.generation.replay_state import ReplayState
 from llmdbg.engine.generation.sampling_facts import sampling_facts
 from llmdbg.engine.generation.timeline import GenerationTimeline
@@ -87,7 +88,7 @@ class Generation:
         self.vocabulary: Vocabulary = TokenizerVocabulary(loaded.tokenizer)
         self._tokenizer = loaded.tokenizer
         self._devices = {parameter.device for parameter in model.parameters()}
-        self._past = ReplayState(RandomStreams(self._devices), ModuleState(model))
+        self._past = ReplayState(RandomStreams(self._devices), ModuleState(model), ProcessorState())
         self._stops = Stops(model, self.anatomy, self._devices)
         self.stops: ArmedStages = self._stops
         self.clock: Clock = self._stops.clock
@@ -127,8 +128,14 @@ class Generation:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences on where `generate()` by itself would decode differently; known from the first event on."""
-        return self._loop.notes
+        """What the user should know: where `generate()` by itself would decode differently, what cannot be undone.
+
+        Known from the first event on; the latter once it has been found out, at the end of a run.
+        """
+        lost = ", ".join(sorted(self._past.modules.lost))
+        if not lost:
+            return self._loop.notes
+        return (*self._loop.notes, f"forwards write into {lost}, which going back cannot undo: tokens may differ then")
 
     @property
     def ended_by(self) -> str | None:
@@ -188,6 +195,7 @@ class Generation:
         """
         assert self.settings is not None
         settings = replace(self.settings, max_new_tokens=tokens)
+        self._past.modules.begin()
         input_ids, arguments = self._generate_arguments(settings)
         with torch.random.fork_rng(self._gpus()):
             transformers.set_seed(settings.seed)

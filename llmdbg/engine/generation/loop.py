@@ -68,6 +68,7 @@ class DecodeLoop:
         self.config = generation_config
         self.notes = decoding_notes(generation_config, model.generation_config)
         self.processors = processor_stages(logits_processor)
+        self._past.processors.adopt((*logits_processor, *stopping_criteria))
         if self._start == 0:
             self._at(0)
             self._stops.suspend(StageEvent(TOKENIZE, Phase.PREFILL, 0, input_ids))
@@ -77,6 +78,7 @@ class DecodeLoop:
             return self._run(model, input_ids, logits_processor, stopping_criteria, model_kwargs)
         finally:
             self._timeline.leave()
+            self._past.modules.end()
 
     def _run(
         self,
@@ -86,7 +88,7 @@ class DecodeLoop:
         criteria: StoppingCriteriaList,
         model_kwargs: dict[str, Any],
     ) -> Tensor:
-        token = self._timeline.nearest(self._start)
+        token = 0 if self._past.reruns else self._timeline.nearest(self._start)
         if token == 0:
             self._begin(0, model_kwargs)
             outputs = _compat.prefill(model, input_ids, self.config, model_kwargs)
@@ -97,16 +99,14 @@ class DecodeLoop:
             change = self._timeline.next_change(self._start)
             while True:
                 model_kwargs = _compat.updated_kwargs(model, outputs, model_kwargs)
-                if token < self._start and self._timeline.knows(token + 1):
-                    chosen = self._timeline.ids[token]
-                    input_ids = torch.cat([input_ids, input_ids.new_tensor([[chosen]])], dim=-1)
-                else:
-                    # A copy, so that the logits of a whole prompt can be freed before the next forward.
-                    self._stops.enter(self._logits_stage)
-                    logits = outputs.logits[:, -1].to(copy=True, dtype=torch.float32, device=input_ids.device)
-                    del outputs
-                    input_ids = self._token(token, input_ids, logits, processors, criteria)
-                    del logits
+                # A copy, so that the logits of a whole prompt can be freed before the next forward.
+                self._stops.enter(self._logits_stage)
+                logits = outputs.logits[:, -1].to(copy=True, dtype=torch.float32, device=input_ids.device)
+                del outputs
+                known = token < self._start and self._timeline.knows(token + 1)
+                take = self._known_token if known else self._token
+                input_ids = take(token, input_ids, logits, processors, criteria)
+                del logits
                 token += 1
                 if self.ended_by:
                     return input_ids
@@ -130,6 +130,19 @@ class DecodeLoop:
         self._timeline.took(token, chosen, logits)
         return input_ids
 
+    def _known_token(
+        self, token: int, input_ids: Tensor, logits: Tensor, processors: Any, criteria: StoppingCriteriaList
+    ) -> Tensor:
+        """Append the id that is known for `token`. Processors that only a rerun can rebuild are called again."""
+        self._timeline.compare(token, logits)
+        again = self._past.processors.reruns
+        if again:
+            self._process(input_ids, logits, processors)
+        input_ids = torch.cat([input_ids, input_ids.new_tensor([[self._timeline.ids[token]]])], dim=-1)
+        if again:
+            criteria(input_ids, None)
+        return input_ids
+
     def _decode(self, model: PreTrainedModel, token: int, input_ids: Tensor, model_kwargs: dict[str, Any]) -> Any:
         """Run the forward over the newest of `input_ids` (1, length)."""
         self._begin(token, model_kwargs)
@@ -142,7 +155,7 @@ class DecodeLoop:
         self._at(token)
         if token == self._start:
             self._stops.release()
-        self._timeline.begin(token, model_kwargs, self._past.streams, self._past.modules)
+        self._timeline.begin(token, model_kwargs, self._past)
         self._stops.clock.begin_token()
 
     def _at(self, token: int) -> None:
@@ -157,7 +170,8 @@ class DecodeLoop:
             before = trail[-1][1]
             self._stops.enter(stage)
             # A processor may write into its argument, and a stop shows what that was before.
-            after = processor(input_ids, before.clone() if self._is_shown() else before)
+            with self._stops.aside():
+                after = processor(input_ids, before.clone() if self._is_shown() else before)
             passed = trail
             trail = (*passed, (stage, after))
             trail = (*passed, (stage, self._stops.leave(stage, (input_ids, before), {}, after, trail)))

@@ -1,52 +1,125 @@
 """State that a model's modules keep from one forward to the next, besides the KV cache.
 
-Rotary embeddings with a dynamic base remember the longest sequence so far and change their frequencies beyond it. Going
-back must restore that too. Some architectures (RecurrentGemma) keep their whole recurrent state in plain attributes and
-overwrite it in place: those are only detected, and rerun from the prompt.
+- Rotary embeddings with a dynamic base remember the longest sequence so far and change their frequencies beyond it.
+  Their state is noted before every token and put back.
+- Any other module may keep what it likes in attributes and buffers: RecurrentGemma its whole recurrent state, a user's
+  own module a count of its calls. Such a model is rerun from the prompt, from the state that it began with.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from llmdbg.engine.generation.snapshots import CannotCopyError, copied, stamp
+
 _SIGN = "max_seq_len_cached"
+_MOST_BYTES = 256 * 1024
+_ABSENT: Any = object()
+_OF_TORCH = frozenset(vars(nn.Module()))
 
 State = tuple[tuple[dict[str, Any], dict[str, Tensor | None]], ...]
-"""The plain attributes and buffers of each stateful module."""
+"""The plain attributes and buffers of each module with a dynamic rotary embedding."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Began:
+    """An attribute or buffer as it was before the first forward."""
+
+    value: Any
+    """The value itself."""
+    stamp: Any
+    """Its stamp."""
+    copy: Any
+    """A copy of it; the value itself where it cannot be copied, or is large."""
+
+    def is_lost(self) -> bool:
+        """Whether it has been changed in place, with no copy of what it was."""
+        return self.copy is self.value and _can_change(self.value) and stamp(self.value) != self.stamp
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A module, with how its attributes and buffers were before the first forward."""
+
+    module: nn.Module
+    began: dict[str, _Began] = field(default_factory=dict)
 
 
 class ModuleState:
-    """The stateful modules of a model. Most models have none; then `now` is empty and `restore` does nothing."""
+    """What the modules of a model keep. Most keep nothing; then `now` is empty and `restore` does nothing.
+
+    `reruns` is True once forwards have left something behind that is not noted token by token: the past must then be
+    rerun from the prompt. `lost` names what can not be put back even then: it was changed in place, and is too large
+    to have been copied.
+    """
 
     def __init__(self, model: nn.Module) -> None:
-        self._all = list(model.modules())
-        self._modules = [module for module in self._all if _is_stateful(module)]
-        self._held: list[Tensor] = []
+        self.reruns = False
+        self.lost: set[str] = set()
+        self._names = {id(module): name for name, module in model.named_modules()}
+        self._rotary = [module for module in model.modules() if _has_dynamic_base(module)]
+        noted = set(map(id, self._rotary))
+        self._watched = [_Watched(module) for module in model.modules() if id(module) not in noted]
+        self._left: set[tuple[int, str]] = set()
+        self._model = model
+        self._weights: Any = None
 
-    def mark(self) -> None:
-        """Before a run from the prompt, note the tensors that modules hold as plain attributes."""
-        self._held = self._plain_tensors()
+    def begin(self) -> None:
+        """Before a run from the prompt: put back what earlier runs have left, and note all the rest as it is now."""
+        self._weights = self._stamp_of_weights()
+        for index, watched in enumerate(self._watched):
+            now = _held_by(watched.module)
+            for name in now.keys() | watched.began.keys():
+                began, value = watched.began.get(name), now.get(name, _ABSENT)
+                if began is not None and began.value is value and not _can_change(value):
+                    continue
+                if (index, name) in self._left:
+                    watched.began[name] = _put_back(watched.module, name, watched.began[name])
+                elif began is None or began.stamp != stamp(value):
+                    watched.began[name] = _noted(value)
 
-    def holds_state(self) -> bool:
-        """Whether forwards since `mark` have left other tensors in plain attributes."""
-        now = self._plain_tensors()
-        return len(now) != len(self._held) or any(a is not b for a, b in zip(now, self._held, strict=True))
+    def end(self) -> None:
+        """After a run: find out what its forwards have left behind.
 
-    def _plain_tensors(self) -> list[Tensor]:
-        # Stateful modules are restored; anything else that forwards leave behind is not.
-        stateful = set(map(id, self._modules))
-        modules = (module for module in self._all if id(module) not in stateful)
-        return [value for module in modules for value in vars(module).values() if isinstance(value, Tensor)]
+        RWKV rescales its weights in its first forward, and remembers that it has. Weights are never put back, so what
+        goes with them must not be either: it counts as how the model began.
+        """
+        if self._weights != (weights := self._stamp_of_weights()):
+            self._weights = weights
+            for watched in self._watched:
+                watched.began = {name: _noted(value) for name, value in _held_by(watched.module).items()}
+            return
+        for index, watched in enumerate(self._watched):
+            now = _held_by(watched.module)
+            for name in now.keys() | watched.began.keys():
+                began, value = watched.began.get(name), now.get(name, _ABSENT)
+                if began is not None and began.value is value and not _can_change(value):
+                    continue
+                if began is None or began.stamp != stamp(value):
+                    watched.began.setdefault(name, _Began(_ABSENT, _ABSENT, _ABSENT))
+                    self._left.add((index, name))
+                    self.reruns = True
+                    if watched.began[name].is_lost():
+                        self.lost.add(f"{self._names[id(watched.module)]}.{name}".lstrip("."))
+
+    def _stamp_of_weights(self) -> Any:
+        """Equal to a later one while no weight has been replaced or written into, nor what a quantiser put on it."""
+        return [
+            (id(weight), None if weight.is_inference() else weight._version, stamp(vars(weight)))
+            for weight in self._model.parameters()
+        ]
 
     def now(self) -> State:
-        """Their state now: references, since a forward replaces what it changes."""
-        return tuple((_plain(module), dict(module.named_buffers(recurse=False))) for module in self._modules)
+        """The state of the dynamic rotary embeddings now: references, since a forward replaces what it changes."""
+        return tuple((_plain(module), dict(module.named_buffers(recurse=False))) for module in self._rotary)
 
     def restore(self, state: State) -> None:
-        """Set their state back."""
-        for module, (plain, buffers) in zip(self._modules, state, strict=True):
+        """Set the dynamic rotary embeddings back."""
+        for module, (plain, buffers) in zip(self._rotary, state, strict=True):
             for name, value in plain.items():
                 setattr(module, name, value)
             for name, buffer in buffers.items():
@@ -54,7 +127,7 @@ class ModuleState:
                     module.register_buffer(name, buffer, persistent=False)
 
 
-def _is_stateful(module: nn.Module) -> bool:
+def _has_dynamic_base(module: nn.Module) -> bool:
     kinds = getattr(module, "rope_type", None)
     kinds = kinds.values() if isinstance(kinds, dict) else (kinds,)
     return any(isinstance(kind, str) and ("dynamic" in kind or kind == "longrope") for kind in kinds)
@@ -63,3 +136,37 @@ def _is_stateful(module: nn.Module) -> bool:
 def _plain(module: nn.Module) -> dict[str, Any]:
     named = {name: value for name, value in vars(module).items() if _SIGN in name}
     return named | {name: value for name, value in vars(module).items() if isinstance(value, float)}
+
+
+def _held_by(module: nn.Module) -> dict[str, Any]:
+    """The attributes and buffers of a module, without its weights, its children and what torch keeps of its own."""
+    plain = {name: value for name, value in vars(module).items() if name not in _OF_TORCH}
+    return plain | dict(module.named_buffers(recurse=False))
+
+
+def _can_change(value: Any) -> bool:
+    """Whether a value can change without being replaced."""
+    return not isinstance(value, (bool, int, float, str, type(None), nn.Module, torch.dtype, torch.device))
+
+
+def _noted(value: Any) -> _Began:
+    try:
+        return _Began(value, stamp(value), copied(value, _MOST_BYTES))
+    except CannotCopyError:
+        return _Began(value, stamp(value), value)
+
+
+def _put_back(module: nn.Module, name: str, began: _Began) -> _Began:
+    """Give a module's attribute its first value again. Returns how it is now."""
+    if began.value is _ABSENT:
+        if hasattr(module, name):
+            delattr(module, name)
+        return began
+    if isinstance(began.value, Tensor) and began.copy is not began.value:
+        with torch.no_grad():
+            began.value.copy_(began.copy)
+        setattr(module, name, began.value)
+        return _Began(began.value, stamp(began.value), began.copy)
+    value = _noted(began.copy).copy
+    setattr(module, name, value)
+    return _Began(value, stamp(value), began.copy)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmdbg.engine.generation.module_state import ModuleState
+    from llmdbg.engine.generation.processor_state import ProcessorState
     from llmdbg.engine.random_streams import RandomStreams
 
 
@@ -18,3 +19,10 @@ class ReplayState:
     """The random streams a run draws from."""
     modules: ModuleState
     """The state that modules keep between forwards."""
+    processors: ProcessorState
+    """The state that logits processors and stopping criteria keep between tokens."""
+
+    @property
+    def reruns(self) -> bool:
+        """Whether there is state that only a run from the prompt can rebuild."""
+        return self.modules.reruns or self.processors.reruns

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.generation.cache_bank import CacheBank
+from llmdbg.engine.generation.snapshots import tensor_bytes
 from llmdbg.engine.token_overrides import TokenOverrides
 
 if TYPE_CHECKING:
-    from llmdbg.engine.generation.module_state import ModuleState, State
-    from llmdbg.engine.random_streams import RandomStreams
+    from llmdbg.engine.generation.module_state import State
+    from llmdbg.engine.generation.processor_state import Kept
+    from llmdbg.engine.generation.replay_state import ReplayState
     from llmdbg.engine.settings import GenerationSettings
 
 _FEWEST_FINGERPRINTS = 64
@@ -30,6 +32,7 @@ class _StartState:
 
     streams: Any
     modules: State
+    processors: Kept
 
 
 @dataclass(slots=True)
@@ -53,7 +56,7 @@ class GenerationTimeline:
     # One int64 per token on the logits' device: a tensor for each would take a hundred times as much.
     _fingerprints: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     _fingerprinted: int = 0
-    _comparisons: list[tuple[int, Tensor]] = field(default_factory=list)
+    _comparisons: list[tuple[int, Tensor | bool]] = field(default_factory=list)
 
     def length(self, token: int) -> int:
         """How many positions were fed before `token`'s forward."""
@@ -75,23 +78,22 @@ class GenerationTimeline:
         """Whether the state before a token's forward is known. It is not in a timeline made of ids alone."""
         return token < len(self._start_states)
 
-    def begin(self, token: int, kwargs: dict[str, Any], streams: RandomStreams, modules: ModuleState) -> None:
+    def begin(self, token: int, kwargs: dict[str, Any], past: ReplayState) -> None:
         """Before `token`'s forward, save the state, or restore it if the token ran before."""
         cache = _cache(kwargs)
         if token == 0:
-            modules.mark()
-        elif token == 1 and modules.holds_state():
-            self._bank.give_up()
+            past.modules.begin()
         elif token > 1 and self._live is not None and cache is not self._live:
             # Phi-3 starts a new cache where its long rotary factors take over: cached positions are no longer valid.
             self._bank.give_up()
         self._live, self._live_token = cache, token
         self._bank.note(cache, token, self.length(token), caching=bool(kwargs.get("use_cache")))
         if token < len(self._start_states):
-            streams.restore(self._start_states[token].streams)
-            modules.restore(self._start_states[token].modules)
+            past.streams.restore(self._start_states[token].streams)
+            past.modules.restore(self._start_states[token].modules)
+            past.processors.restore(self._start_states[token].processors)
             return
-        now = _StartState(streams.states(), modules.now())
+        now = _StartState(past.streams.states(), past.modules.now(), past.processors.now())
         last = self._start_states[-1] if self._start_states else None
         # Greedy runs draw nothing, so all tokens share one state.
         if last is not None and _equal(last.streams, now.streams):
@@ -111,19 +113,27 @@ class GenerationTimeline:
 
     def took(self, token: int, id: int, logits: Tensor) -> None:
         """Record that `id` was chosen as generated token `token` from raw `logits` (1, vocabulary)."""
+        self.compare(token, logits)
+        if token < len(self.ids) and self.ids[token] != id:
+            self._comparisons.append((token, True))
+            self._forget_after(token)
+        if token == len(self.ids):
+            self.ids.append(id)
+
+    def compare(self, token: int, logits: Tensor) -> None:
+        """Compare the raw `logits` (1, vocabulary) of a token with its first run's. Does not wait for the device."""
         fingerprint = fingerprint_of(logits)
         if token < self._fingerprinted:
             self._comparisons.append((token, self._fingerprints[token] != fingerprint))
+            return
+        if token > self._fingerprinted:
+            return
         if token >= len(self._fingerprints):
             grown = fingerprint.new_zeros(max(_FEWEST_FINGERPRINTS, 2 * token))
             grown[: self._fingerprinted] = self._fingerprints[: self._fingerprinted]
             self._fingerprints = grown
         self._fingerprints[token] = fingerprint
-        self._fingerprinted = max(self._fingerprinted, token + 1)
-        if token < len(self.ids) and self.ids[token] != id:
-            self._forget_after(token)
-        if token == len(self.ids):
-            self.ids.append(id)
+        self._fingerprinted = token + 1
 
     def differing(self) -> tuple[int, ...]:
         """The tokens whose logits came out differently when rerun, since the last call. Waits for the device."""
@@ -160,7 +170,8 @@ class GenerationTimeline:
     def bytes(self) -> int:
         """Bytes kept for going back, including tensors that a live cache also holds."""
         states = {id(each.streams): each.streams for each in self._start_states}
-        return self._bank.bytes + sum(_state_bytes(state) for state in states.values())
+        kept = {id(copy): copy for each in self._start_states for copy in each.processors.values()}
+        return self._bank.bytes + sum(map(_state_bytes, states.values())) + sum(map(tensor_bytes, kept.values()))
 
     def _forget_after(self, token: int) -> None:
         del self.ids[token:]

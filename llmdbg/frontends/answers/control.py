@@ -87,8 +87,12 @@ def _paired(token: tuple[int, str] | None) -> str:
 def proof_lines(value: Proof) -> list[str]:
     """What `verify` found."""
     if value.differs is None:
-        return [f"verified: generate() gives the same {value.tokens} tokens, and the logits are equal bit by bit"]
-    return [f"NOT the same: at token {value.first} generate() gives different {value.differs}"]
+        found = (
+            f"verified: generate() gives the same {counted(value.tokens, 'token')}, and the logits are equal bit by bit"
+        )
+    else:
+        found = f"NOT the same: at token {value.first} generate() gives different {value.differs}"
+    return [found, *(f"note: {sanitize(note)}" for note in value.notes)]
 
 
 def _likely(tokens: Iterable[LikelyToken]) -> str:

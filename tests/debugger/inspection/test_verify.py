@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from llmdbg.debugger.commands import COMMANDS
+from llmdbg.engine.generation.generation import Generation
 from llmdbg.errors import CommandError
 from tests.sessions import tiny_session
 
@@ -34,6 +35,49 @@ def test_a_model_that_has_changed_since_is_found_out():
         weight[0, 0] += 0.01
     proof = run(session, "verify").data
     assert (proof.first, proof.differs) == (0, "logits")
+
+
+@pytest.mark.parametrize("place", ["token 1", "token 3", "continue", "until 1@2"])
+@pytest.mark.parametrize("differing", ["id", "logits"])
+def test_every_token_is_compared_the_newest_too(place, differing, monkeypatch):
+    session = tiny_session("llama", "The quick fox", max_new_tokens=4)
+    run(session, place)
+    count = len(session.run.generated_ids())
+    assert isinstance(session.debuggee, Generation)
+    theirs = Generation.untouched
+
+    def flipped(self, tokens):
+        ids, hashes = theirs(self, tokens)
+        if differing == "id":
+            ids[-1] ^= 1
+        else:
+            hashes[-1] ^= 1
+        return ids, hashes
+
+    assert run(session, "verify").data.differs is None
+    monkeypatch.setattr(Generation, "untouched", flipped)
+    proof = run(session, "verify").data
+    assert (proof.tokens, proof.first, proof.differs) == (count, count - 1, differing)
+
+
+def test_guidance_raises_no_false_alarm():
+    session = tiny_session("llama", "The quick fox", max_new_tokens=24)
+    session.inspector.model.generation_config.guidance_scale = 1.5
+    for line in ("run", "verify", "rt 5", "verify", "token 3", "verify", "goto 1@2", "verify", "continue", "verify"):
+        outcome = run(session, line)
+        if line == "verify":
+            assert outcome.data.differs is None
+
+
+def test_the_proof_says_why_generate_may_differ():
+    from llmdbg.frontends.answers import answer_lines
+
+    session = tiny_session("llama", "The quick fox", max_new_tokens=6)
+    session.inspector.model.generation_config.num_beams = 3
+    run(session, "run")
+    proof = run(session, "verify").data
+    assert "3 beams" in proof.notes[0]
+    assert "3 beams" in answer_lines(proof)[-1]
 
 
 def test_what_the_user_did_is_not_the_models_own():

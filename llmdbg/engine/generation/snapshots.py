@@ -1,0 +1,117 @@
+"""Notes what an object holds, to tell later whether it has changed, and copies it, to put it back.
+
+Both look into containers, tensors, random generators and plain objects. Models, configurations, tokenizers, classes and
+functions are taken by reference: what they are is not what a run leaves behind.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
+
+from llmdbg.engine.fingerprints import fingerprint_of
+
+_PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size, type(None))
+_BY_REFERENCE = (
+    *(nn.Module, nn.Parameter, PretrainedConfig, GenerationConfig, PreTrainedTokenizerBase),
+    *(type, FunctionType, BuiltinFunctionType, MethodType, ModuleType),
+)
+_SEQUENCES = (list, tuple, set, frozenset, deque)
+_DEEPEST = 12
+
+
+class CannotCopyError(Exception):
+    """Something holds what cannot be copied, or too much of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Same:
+    """Equal only to a stamp of the very same object in the same version."""
+
+    object: Any
+    version: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.object is self.object and other.version == self.version
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def stamp(value: Any, depth: int = 0) -> Any:
+    """What `value` holds now: equal to a later stamp as long as nothing in it has been changed or replaced.
+
+    A tensor counts as changed once something has written into it, even the same numbers. Does not wait for the device,
+    but for a tensor made in inference mode, which has no version and is hashed.
+    """
+    if isinstance(value, _PLAIN):
+        return type(value), value
+    if isinstance(value, Tensor):
+        return _Same(value, int(fingerprint_of(value)) if value.is_inference() else value._version)
+    if isinstance(value, torch.Generator):
+        return _Same(value), value.get_state().numpy().tobytes()
+    if isinstance(value, _BY_REFERENCE) or depth > _DEEPEST:
+        return _Same(value)
+    if isinstance(value, dict):
+        return type(value), tuple((key, stamp(item, depth + 1)) for key, item in value.items())
+    if isinstance(value, _SEQUENCES):
+        return type(value), tuple(stamp(item, depth + 1) for item in value)
+    return _Same(value), tuple((name, stamp(item, depth + 1)) for name, item in attributes(value).items())
+
+
+def copied(value: Any, most: int) -> Any:
+    """A copy that shares nothing that can change with `value`. Raises CannotCopyError over `most` bytes of tensors."""
+    if isinstance(value, _PLAIN):
+        return value
+    parts = list(_parts(value))
+    if sum(part.nbytes for part in parts if isinstance(part, Tensor)) > most:
+        raise CannotCopyError(f"{type(value).__name__} holds more than {most} bytes")
+    memo: dict[int, Any] = {id(part): part for part in parts if isinstance(part, _BY_REFERENCE)}
+    memo |= {id(part): part.detach().clone() for part in parts if isinstance(part, Tensor) and id(part) not in memo}
+    memo |= {id(part): part.clone_state() for part in parts if isinstance(part, torch.Generator)}
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception as error:
+        raise CannotCopyError(f"{type(value).__name__}: {error}") from error
+
+
+def tensor_bytes(value: Any) -> int:
+    """The bytes of all tensors that `value` holds, those it shares with a model left out."""
+    return sum(part.nbytes for part in _parts(value) if isinstance(part, Tensor) and not isinstance(part, nn.Parameter))
+
+
+def holds(value: Any, kind: type | tuple[type, ...]) -> bool:
+    """Whether an object of some class is anywhere in `value`."""
+    return any(isinstance(part, kind) for part in _parts(value))
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """`value` and all that it holds, each once. By-reference parts are not looked into."""
+    seen, left = set[int](), [(value, 0)]
+    while left:
+        part, depth = left.pop()
+        if isinstance(part, _PLAIN) or id(part) in seen or depth > _DEEPEST:
+            continue
+        seen.add(id(part))
+        yield part
+        if isinstance(part, (Tensor, torch.Generator, *_BY_REFERENCE)):
+            continue
+        inner = part.values() if isinstance(part, dict) else part if isinstance(part, _SEQUENCES) else ()
+        left += [(each, depth + 1) for each in (*inner, *attributes(part).values())]
+
+
+def attributes(value: Any) -> dict[str, Any]:
+    """What an object holds by name, `__slots__` included; empty for one that cannot be looked into."""
+    slots = (name for kind in type(value).__mro__ for name in _names(getattr(kind, "__slots__", ())))
+    return {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(value, "__dict__", {})
+
+
+def _names(slots: str | Iterable[str]) -> Iterable[str]:
+    return (slots,) if isinstance(slots, str) else (name for name in slots if not name.startswith("__"))
