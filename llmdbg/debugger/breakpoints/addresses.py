@@ -82,7 +82,7 @@ class AddressBook:
         elif "@" in place:
             raise AddressError(f"what follows @ in {text!r} must be the number of a generated token, or a phase: 12@5")
         if token is not None and not self._counts_tokens:
-            raise AddressError(f"{text.strip()} cannot be: nothing here says which token is being produced")
+            raise AddressError(f"{text.strip()} cannot name a token: nothing here says which one is being produced")
         place = _LAYER_WORD.sub("", place)
         found = self._find(place)
         if not found:

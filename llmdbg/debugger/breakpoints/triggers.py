@@ -20,15 +20,26 @@ class Trigger(Protocol):
     """Decides whether a breakpoint is hit: the user's condition, or a ready-made one."""
 
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """As the user types it."""
+
     @property
-    def remembers(self) -> bool: ...
+    def remembers(self) -> bool:
+        """Whether it compares with earlier values."""
+
     @property
-    def names(self) -> frozenset[str]: ...
+    def names(self) -> frozenset[str]:
+        """The quantities it reads."""
+
     @property
-    def tokens(self) -> frozenset[str]: ...
-    def holds(self, values: Mapping[str, QuantityValue], memory: Memory) -> bool: ...
-    def may_hold(self, known: Mapping[str, QuantityValue]) -> bool: ...
+    def tokens(self) -> frozenset[str]:
+        """The texts of the tokens whose rank it reads."""
+
+    def holds(self, values: Mapping[str, QuantityValue], memory: Memory) -> bool:
+        """Whether it is true with these values; records into `memory`."""
+
+    def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
+        """Whether it could be true once everything missing from `known` is measured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The arguments of a call, each checked by itself: what it takes, in one line that names the parameter."""
+"""Checks the arguments of a call, one by one. Each check raises UsageError, in one line that names the parameter."""
 
 from __future__ import annotations
 
@@ -20,49 +20,49 @@ _PLAIN = (str, int, float, bytes, type(None))
 
 
 def refusal(name: str, wanted: str, value: object) -> UsageError:
-    """The error for an argument that is something else than wanted."""
+    """The error for an argument of the wrong type or value; `wanted` completes "NAME takes …"."""
     # The repr of a model or a tensor fills a page.
     given = short(value) if isinstance(value, _PLAIN) else f"a {type(value).__name__}"
     return UsageError(f"{name} takes {wanted}, not {given}")
 
 
 def text(name: str, value: object) -> str:
-    """A text."""
+    """A string."""
     if not isinstance(value, str):
         raise refusal(name, "text", value)
     return value
 
 
 def optional_text(name: str, value: object) -> str | None:
-    """A text, or None."""
+    """A string, or None."""
     if value is not None and not isinstance(value, str):
         raise refusal(name, "text or None", value)
     return value
 
 
 def flag(name: str, value: object) -> bool:
-    """True or False, and nothing that only counts as one of them."""
+    """True or False; nothing else that is truthy or falsy."""
     if not isinstance(value, bool):
         raise refusal(name, "True or False", value)
     return value
 
 
 def choice(name: str, value: object, choices: Collection[str]) -> str:
-    """One of some words."""
+    """One of `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise refusal(name, listed([f"{each!r}" for each in choices], "or"), value)
     return value
 
 
 def optional_choice(name: str, value: object, choices: Collection[str]) -> str | None:
-    """One of some words, or None."""
+    """One of `choices`, or None."""
     if value is not None and (not isinstance(value, str) or value not in choices):
         raise refusal(name, listed([*(f"{each!r}" for each in choices), "None"], "or"), value)
     return value
 
 
 def whole(name: str, value: object) -> int:
-    """A whole number, NumPy's included."""
+    """A whole number, including NumPy's."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise refusal(name, "a whole number", value)
     return int(value)
@@ -83,19 +83,19 @@ def optional_number(name: str, value: object) -> float | None:
 
 
 def texts(name: str, value: object) -> tuple[str, ...]:
-    """Several texts. A single one would be taken for its letters."""
+    """Several strings. A single string is refused, since it would be read letter by letter."""
     found = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else None
     if found is None or not all(isinstance(each, str) for each in found):
-        raise refusal(name, "a list of texts", value)
+        raise refusal(name, "a list of strings", value)
     return found
 
 
 def model_or_name(value: Any) -> str | PreTrainedModel | None:
-    """A model that is loaded, or how to find one: a name, a path, or None for the demo model."""
+    """A loaded model, or where to find one: a name, a path, or None for the demo model."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, os.PathLike):
-        # Absolute, so that a folder that is not there is not taken for a name on the Hub.
+        # Absolute, so that a missing folder is not taken for a name on the Hub.
         return str(Path(value).expanduser().absolute())
     from transformers import PreTrainedModel
 
@@ -105,7 +105,7 @@ def model_or_name(value: Any) -> str | PreTrainedModel | None:
 
 
 def optional_tokenizer(value: Any) -> Any:
-    """A tokenizer of transformers, or None."""
+    """A transformers tokenizer, or None."""
     if value is None:
         return None
     from transformers import PreTrainedTokenizerBase
@@ -116,9 +116,9 @@ def optional_tokenizer(value: Any) -> Any:
 
 
 def in_python(message: str, parameters: Collection[str], flags: Collection[str]) -> str:
-    """A message that speaks of the command line's options, in the words of a call.
+    """Rewrite a message about command-line options for a Python call.
 
-    The rooms below say `--top-k`, `top-k` and `--greedy` to everybody; here that is `top_k`, `top_k` and `greedy=True`.
+    The code below this layer says `--top-k`, `top-k` and `--greedy`; here they are `top_k`, `top_k` and `greedy=True`.
     """
 
     def spelled(match: re.Match[str]) -> str:

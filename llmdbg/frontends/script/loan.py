@@ -1,4 +1,4 @@
-"""What belongs to the caller's program and a session only borrows: a loaded model, and the process's random streams."""
+"""Restores what a session borrows from the caller's program: a loaded model, and the process's random streams."""
 
 from __future__ import annotations
 
@@ -22,21 +22,25 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Loan:
-    """How a model was when it was lent first."""
+    """A borrowed model's state before its first session."""
 
     training: tuple[tuple[nn.Module, bool], ...]
+    """Each module and whether it was in train mode."""
     memory: ModuleState
+    """Reads and restores the state that modules keep."""
     remembered: State
+    """That state, as it was."""
     borrowers: int = 0
+    """How many sessions use the model now."""
 
 
 _LOANS: WeakKeyDictionary[nn.Module, _Loan] = WeakKeyDictionary()
 
 
 def borrow(model: nn.Module) -> Callable[[], None]:
-    """Put a model in eval mode. Call what is returned, once, to give it back.
+    """Put a model in eval mode. Returns a function to call once, which gives it back.
 
-    It may be lent to several sessions at a time: the last one that gives it back leaves it as the first one found it.
+    Several sessions may borrow a model at the same time. The last to give it back restores it as the first found it.
     """
     loan = _LOANS.get(model)
     if loan is None:
@@ -61,9 +65,9 @@ def _give_back(model: nn.Module) -> None:
 
 @contextmanager
 def untouched_random_streams() -> Iterator[None]:
-    """Leave Python's, NumPy's and torch's random streams where they were: a run seeds them, and draws from them."""
+    """Restore Python's, NumPy's and torch's random streams afterwards: a run seeds them and draws from them."""
     python, numpy = random.getstate(), np.random.get_state()
-    # Asking a GPU that has not been used yet would wake it up.
+    # Asking an unused GPU would initialise CUDA.
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     try:
         with torch.random.fork_rng(gpus):

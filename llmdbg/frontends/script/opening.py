@@ -1,4 +1,4 @@
-"""The front door for Python: everything is checked first, then a model is loaded, or one that is loaded is borrowed."""
+"""`open_session`: checks every argument, then loads a model or borrows a loaded one."""
 
 from __future__ import annotations
 
@@ -59,53 +59,53 @@ def open_session(
     breakpoints: Iterable[str] = (),
     commands: Iterable[str] = (),
 ) -> Session:
-    """Load a model, or borrow a loaded one, and stand at the first stage of a generation.
+    """Load a model, or borrow a loaded one, and stop at the first stage of a generation.
 
-    Every argument is checked before anything is loaded. Raises LlmdbgError, in one line: a UsageError for an argument
-    that cannot be, other errors for a model that cannot be loaded or run.
+    Every argument is checked before anything is loaded. Raises LlmdbgError, in one line: a UsageError for an invalid
+    argument, other errors for a model that cannot be loaded or run.
 
-    What is run:
+    What to run:
 
     - `model`: a Hub name, a folder, a `.gguf` file or `smollm2`, as on the command line; a path is always a folder or a
-      file. None is the demo model, if it is installed. Or a transformers model that is loaded: it is put in eval mode
-      until the session is closed, which leaves it as it was found (train or eval mode of every module, hooks, gradients
-      and their flags, generation config).
+      file. None is the demo model, if it is installed. Or a loaded transformers model: the session puts it in eval mode
+      and, when closed, restores it (train or eval mode of every module, hooks, gradients and their flags, generation
+      config).
     - `prompt`: the text the model reads. Not empty.
-    - `tokenizer`: the tokenizer of a loaded model. None: the prompt's UTF-8 bytes are its ids. A model that is named
-      brings its own, and then this has to be None.
-    - `chat`: put the prompt through the chat template of the tokenizer. Default False.
-    - `system`: a system message for the chat template; needs `chat=True`. None: none.
-    - `left_pad`: how many masked pad tokens stand before the prompt, as in a batch with a longer one. From 0 (the
+    - `tokenizer`: the tokenizer of a loaded model; None uses the prompt's UTF-8 bytes as ids. Must be None for a model
+      given by name, which has its own.
+    - `chat`: apply the tokenizer's chat template to the prompt. Default False.
+    - `system`: a system message for the chat template; needs `chat=True`. None for none.
+    - `left_pad`: how many masked pad tokens to put before the prompt, as in a batch with a longer one. From 0 (the
       default) to 100000.
 
-    How tokens are chosen, as `generate()` takes it; None leaves it to the model's generation config:
+    How to choose tokens, as for `generate()`; None leaves it to the model's generation config:
 
-    - `max_new_tokens`: how many tokens are generated at most, 1 or more.
-    - `greedy`: always take the likeliest token; goes with none of the next four. Default False.
+    - `max_new_tokens`: the most tokens to generate, 1 or more.
+    - `greedy`: always take the likeliest token. Excludes the next four. Default False.
     - `temperature`: sample, with the logits divided by this number greater than 0.
-    - `top_k`: sample among so many of the likeliest tokens; 0 for all of them.
-    - `top_p`: sample among the likeliest tokens that make up this probability together, from 0 to 1.
-    - `min_p`: sample among the tokens that are at least this share as likely as the likeliest, from 0 to 1.
-    - `repetition_penalty`: divide the scores of tokens that have occurred by this number greater than 0; 1 changes
-      nothing.
-    - `seed`: of the random stream, from 0 (the default) to 4294967295. The caller's own streams stay where they are.
+    - `top_k`: sample from this many of the likeliest tokens; 0 for all.
+    - `top_p`: sample from the likeliest tokens that together have this probability, from 0 to 1.
+    - `min_p`: sample from the tokens at least this fraction as likely as the likeliest, from 0 to 1.
+    - `repetition_penalty`: penalise tokens that have occurred: divide their positive logits by this number greater than
+      0 and multiply their negative ones by it. 1 changes nothing.
+    - `seed`: seeds the random stream, from 0 (the default) to 4294967295. The caller's own streams are restored.
 
-    How the model is loaded; a loaded one takes none of these:
+    How to load the model; not for a loaded one:
 
-    - `dtype`: "auto" (the default) is what the weights are stored in; "float32", "bfloat16" or "float16".
+    - `dtype`: "auto" (the default) is the dtype of the stored weights; "float32", "bfloat16" or "float16".
     - `device`: "auto" (the default) is the first GPU, or the CPU without one; "cpu", "cuda" or "cuda:N".
     - `attn`: the attention implementation, "sdpa", "eager" or "flash_attention_2"; None leaves it to transformers.
     - `quantize`: quantise the weights while loading, to "4bit" or "8bit"; None loads them as they are.
-    - `random_weights`: draw the weights at random, so that only the configuration is needed. Default False.
+    - `random_weights`: use random weights, so that only the configuration is needed. Default False.
     - `trust_remote_code`: run Python code that comes with the model. Default False.
     - `allow_pickle`: load pickled weights, which can run code. Default False.
 
-    What is done at once:
+    What to do first:
 
-    - `breakpoints`: what follows `break` in a command, for each breakpoint: `["12 if norm > 100"]`. Default none.
-    - `commands`: command lines to run then, as `-ex` does; what they answer is not kept. Default none.
+    - `breakpoints`: each as the `break` command takes it: `["12 if norm > 100"]`. Default none.
+    - `commands`: command lines to run next, as with `-ex`; their answers are dropped. Default none.
     """
-    with _in_the_words_of_a_call():
+    with _messages_for_python():
         spec = ModelSpec(
             dtype=arguments.choice("dtype", dtype, DTYPES),
             device=arguments.text("device", device),
@@ -136,22 +136,22 @@ def open_session(
             debugger.exporter = export
             undo.callback(debugger.close)
             run_commands(debugger, at_once)
-            # It is open: closing it is up to the session from now on.
+            # The session closes it from here on.
             undo.pop_all()
         return Session(debugger, give_back=_once(debugger, give_back))
 
 
 def _source(model: object, tokenizer: object, spec: ModelSpec) -> Source:
-    """How to get at the model. Raises UsageError where the arguments for that do not go together."""
+    """How to get the model. Raises UsageError for arguments that exclude each other."""
     asked, words = arguments.model_or_name(model), arguments.optional_tokenizer(tokenizer)
     if asked is None or isinstance(asked, str):
         if words is not None:
-            raise UsageError("tokenizer goes with a loaded model, and one that is named brings its own: leave it out")
+            raise UsageError("tokenizer goes with a loaded model, and a model given by name has its own: leave it out")
         named = replace(spec, name=asked)
         return lambda: (load(named), _nothing)
     given = [each.name for each in fields(spec) if getattr(spec, each.name) != each.default]
     if given:
-        raise UsageError(f"a loaded model takes no {listed(given, 'or')}, which is about loading one: leave it out")
+        raise UsageError(f"a loaded model takes no {listed(given, 'or')}, which is for loading: leave it out")
     return lambda: (adopt(asked, words), borrow(asked))
 
 
@@ -170,7 +170,7 @@ def _checked_prompt(prompt: object, *, chat: object, system: object, left_pad: o
 
 
 def _parsed(breakpoints: object, commands: object) -> tuple[ParsedCommand, ...]:
-    """The commands to run at once. Raises CommandError for the first that makes no sense."""
+    """The commands to run first. Raises LlmdbgError for the first that cannot be parsed."""
     places, lines = arguments.texts("breakpoints", breakpoints), arguments.texts("commands", commands)
     asked = [(f"breakpoints[{index}]", f"break {place}") for index, place in enumerate(places)]
     asked += [(f"commands[{index}]", line) for index, line in enumerate(lines)]
@@ -185,19 +185,19 @@ def _parsed(breakpoints: object, commands: object) -> tuple[ParsedCommand, ...]:
 
 
 def _once(debugger: Debugger, give_back: Callable[[], None]) -> Callable[[], object]:
-    """`give_back`, called no more than once: by the session, or when a debugger that nobody closed is forgotten."""
+    """`give_back`, called once at most: by the session, or when a debugger that was never closed is collected."""
     once = finalize(debugger, give_back)
     once.atexit = False
     return once
 
 
 def _nothing() -> None:
-    """What there is to give back of a model that nobody else has."""
+    """Nothing to give back: the session loaded the model itself."""
 
 
 @contextmanager
-def _in_the_words_of_a_call() -> Iterator[None]:
-    """Raise nothing but LlmdbgErrors, and have them speak of parameters where others speak of options."""
+def _messages_for_python() -> Iterator[None]:
+    """Raise only LlmdbgErrors, whose messages name parameters instead of command-line options."""
     try:
         yield
     except LlmdbgError as error:

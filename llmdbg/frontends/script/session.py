@@ -1,4 +1,4 @@
-"""A debugging session in a user's own program."""
+"""A debugging session inside the user's own program."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Session:
             session.do("break 12 if norm > 100")
             session.do("continue")
 
-    - A session belongs to the thread that opened it. Between two calls the model's forward stands where it stopped;
-      others may use the model meanwhile, and a run neither moves the caller's random streams nor is moved by them.
-    - After `close`, only `end`, `closed` and `close` can be used. Leaving a `with` block closes it.
-    - Everything it raises on purpose is an `LlmdbgError`, in one line.
+    - A session belongs to the thread that opened it. Between two calls the model's forward stays suspended where it
+      stopped; other code may use the model meanwhile. A run and the caller's random streams do not affect each other.
+    - After `close`, only `end`, `closed` and `close` work. Leaving a `with` block closes the session.
+    - Every error it raises on purpose is an `LlmdbgError`, in one line.
 
-    `debugger` are the parts that do the work, for what no command says. `debugger.interrupt()` stops a run at its next
-    stage, and may be called from any thread.
+    `debugger` holds the parts that do the work, for anything the commands do not cover. `debugger.interrupt()` stops a
+    run at its next stage and may be called from any thread.
     """
 
     def __init__(self, debugger: Debugger, *, give_back: Callable[[], object] = lambda: None) -> None:
@@ -64,18 +64,18 @@ class Session:
 
     @property
     def end(self) -> End | None:
-        """How the generation ended or was left, with its ids and text; None while it goes on."""
+        """How the generation ended, or how far it got, with its ids and text; None while it is running."""
         return self.debugger.end if self._closed is None else self._closed
 
     @property
     def stop(self) -> Stop:
-        """Where the run stands: the stage, statistics of its tensor, and at the end of a forward what may come next."""
+        """Where the run is suspended: the stage, statistics of its tensor and, from the logits on, the candidates."""
         self._check()
         return self.debugger.stop
 
     @property
     def text(self) -> str:
-        """What has been generated so far, without special tokens."""
+        """The generated text so far, without special tokens."""
         self._check()
         return self.debugger.debuggee.vocabulary.decode(self.debugger.run.generated_ids())
 
@@ -87,27 +87,27 @@ class Session:
 
     @property
     def branches(self) -> tuple[BranchRow, ...]:
-        """All branches, each below the one it parted from."""
+        """All branches, each after the one it forked from."""
         self._check()
         return self.debugger.branching.rows()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What one should know of the model, the prompt and how it generates, a sentence each."""
+        """What the user should know about the model, the prompt and the generation, a sentence each."""
         self._check()
         return (*opening_notes(self.debugger.debuggee), *self.debugger.debuggee.notes)
 
     def tokens(self) -> tuple[TokenRow, ...]:
-        """The whole sequence so far: the prompt's tokens, and those generated."""
+        """The whole sequence so far: the prompt's tokens and the generated ones."""
         self._check()
         return self.debugger.run.tokens()
 
     def do(self, line: str) -> Outcome:
         """Run one command line, such as `break 12 if norm > 100`, `continue` or `info lens`.
 
-        Returns a `Moved` with the stop it came to, an `Answer` with frozen values as its `data`, or a `Quit`, which
-        leaves the session open. The commands of a breakpoint that stops the run are left to `run_script`. Raises
-        LlmdbgError, for whatever a user's own Python in `print` or `edit` raises too.
+        Returns a `Moved` with the new stop, an `Answer` with frozen values as its `data`, or a `Quit`, which leaves the
+        session open. Does not run the commands attached to a breakpoint; `run_script` does. Raises LlmdbgError, also
+        for any exception of the user's own Python in `print` or `edit`.
         """
         if not isinstance(line, str):
             raise CommandError(f"a command line is text, not a {type(line).__name__}")
@@ -115,19 +115,19 @@ class Session:
             return COMMANDS.run(self.debugger, line)
 
     def run_script(self, lines: str | Iterable[str]) -> tuple[Outcome, ...]:
-        """Run several command lines as `-x FILE` does; a text is split into its lines, and those with # left out.
+        """Run several command lines, as `-x FILE` does. A string is split into lines; comments (#) are skipped.
 
-        All are read before the first is run. The commands of a breakpoint run where it stops; `quit` ends the script.
-        Returns what came of each, in the order they were run. Raises the LlmdbgError of the first that fails.
+        All are parsed before the first runs. A breakpoint's own commands run when it stops; `quit` ends the script.
+        Returns the outcome of each, in the order they ran. Raises the LlmdbgError of the first that fails.
         """
         parsed = parse_commands(lines.splitlines() if isinstance(lines, str) else texts("lines", lines))
         with self._at_work("the script"):
             return run_commands(self.debugger, parsed)
 
     def close(self) -> End:
-        """End the run and give the model back as it was. Returns how the generation ended or was left.
+        """End the run and restore the model. Returns how the generation ended, or how far it got.
 
-        Closing twice does nothing.
+        Closing again does nothing and returns the same.
         """
         if self._closed is None:
             self._check()
@@ -141,7 +141,7 @@ class Session:
         return f"<{self._heading()}: {shown!r}>"
 
     def _repr_html_(self) -> str:
-        """The session's line and where it stands, for a notebook."""
+        """The session and its current stop, for a notebook."""
         shown = Moved(self.debugger.stop) if self._closed is None else self._closed
         return as_html([self._heading(), *blocks(shown)])
 
@@ -150,7 +150,7 @@ class Session:
         return f"Session {sanitize(debuggee.name)}, {debuggee.place}{', closed' if self.closed else ''}"
 
     def _check(self) -> None:
-        """Raise UsageError where the session cannot be used."""
+        """Raise UsageError if the session is closed or belongs to another thread."""
         if self._closed is not None:
             raise UsageError("this session is closed: open another one with llmdbg.open_session")
         if threading.current_thread() is not self._thread:
@@ -160,7 +160,7 @@ class Session:
 
     @contextmanager
     def _at_work(self, line: str) -> Iterator[None]:
-        """Around a command: only LlmdbgErrors come of it, and the caller's random streams stay as they were."""
+        """Around a command: raise only LlmdbgErrors, and restore the caller's random streams."""
         self._check()
         try:
             with untouched_random_streams():
@@ -172,10 +172,10 @@ class Session:
 
 
 def run_commands(debugger: Debugger, commands: Sequence[ParsedCommand]) -> tuple[Outcome, ...]:
-    """Run commands and those of the breakpoints that stop them, until one quits or the run is interrupted.
+    """Run commands, and those of breakpoints they stop at, until one quits or the run is interrupted.
 
-    Raises AddressError, having run nothing, for an address among them that names no stage, and the LlmdbgError of the
-    first command that fails.
+    Raises AddressError, before running anything, for an address that names no stage, and the LlmdbgError of the first
+    command that fails.
     """
     check_addresses(commands, debugger.run.stages.addresses)
     outcomes: list[Outcome] = []
@@ -187,5 +187,5 @@ def run_commands(debugger: Debugger, commands: Sequence[ParsedCommand]) -> tuple
 
 
 def one_line(error: Exception) -> str:
-    """What an exception says, in one line that is not too long."""
+    """An exception's message in one line of at most 300 characters."""
     return " ".join(str(error).split())[:300] or "no message"

@@ -75,11 +75,11 @@ REFUSED: list[tuple[dict[str, Any], type[llmdbg.LlmdbgError], str]] = [
     ({"random_weights": "yes"}, UsageError, "random_weights takes True or False, not 'yes'"),
     ({"trust_remote_code": 1}, UsageError, "trust_remote_code takes True or False, not 1"),
     ({"allow_pickle": 0}, UsageError, "allow_pickle takes True or False, not 0"),
-    ({"breakpoints": "12"}, UsageError, "breakpoints takes a list of texts, not '12'"),
-    ({"breakpoints": [12]}, UsageError, "breakpoints takes a list of texts, not a list"),
+    ({"breakpoints": "12"}, UsageError, "breakpoints takes a list of strings, not '12'"),
+    ({"breakpoints": [12]}, UsageError, "breakpoints takes a list of strings, not a list"),
     ({"breakpoints": ["1", "0 if"]}, CommandError, "breakpoints[1]: "),
     ({"commands": ["info lens", "fly"]}, CommandError, "commands[1]: there is no command 'fly'"),
-    ({"commands": 5}, UsageError, "commands takes a list of texts, not 5"),
+    ({"commands": 5}, UsageError, "commands takes a list of strings, not 5"),
 ]
 
 
@@ -118,7 +118,7 @@ LOADING = {
 @pytest.mark.parametrize("name", LOADING)
 def test_a_loaded_model_takes_nothing_about_loading(name):
     message = refusal(UsageError, tiny_model("llama"), **{name: LOADING[name]})
-    assert message == f"a loaded model takes no {name}, which is about loading one: leave it out"
+    assert message == f"a loaded model takes no {name}, which is for loading: leave it out"
 
 
 def test_the_parameters_of_loading_are_all_there():
@@ -131,7 +131,7 @@ def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path):
     assert "model is a Hub name, a folder or a .gguf file" in refusal(ModelRequestError, tmp_path / "gone")
 
 
-def test_trouble_below_is_told_in_the_words_of_python(a_copy):
+def test_errors_from_below_name_python_parameters(a_copy):
     folder = a_copy()
     for weights in folder.glob("*.safetensors"):
         weights.unlink()

@@ -194,7 +194,7 @@ def test_a_script_is_read_before_it_is_run():
             session.run_script(["next", "fly"])
         with pytest.raises(AddressError, match=r"1\.mpl"):
             session.run_script(["next", "goto 1.mpl"])
-        with pytest.raises(UsageError, match="lines takes a list of texts"):
+        with pytest.raises(UsageError, match="lines takes a list of strings"):
             session.run_script([1])  # type: ignore[list-item]
         assert session.stop.stage.address == "tokenize"
 

@@ -64,9 +64,9 @@ def preferences_path() -> Path:
 
 
 def load_preferences(path: Path | None = None, actions: Sequence[Action] = ACTIONS) -> Preferences:
-    """Read the configuration file. Never raises: what cannot be is left at its default and told in `problems`.
+    """Read the configuration file. Never raises: an invalid setting keeps its default and is reported in `problems`.
 
-    `actions` are those that may be given keys. A file that is not there is no problem.
+    `actions` are those that may be given keys. A missing file is no problem.
     """
     path = preferences_path() if path is None else path
     try:
