@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmdbg.errors import LlmdbgError, OutputError, PromptError, UsageError
+from llmdbg.errors import LlmdbgError, OutputError, PromptError, SettingsError, UsageError
 from llmdbg.frontends import output
 from llmdbg.frontends.opening import check_left_pad
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
@@ -158,8 +160,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from llmdbg.engine.settings import GenerationSettings
-
     _refuse_planned_commands(options.model)
     if options.json and not options.batch:
         raise UsageError("--json goes with --batch: add --batch")
@@ -170,16 +170,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.resume is not None or _wants_the_interrupted_session(options):
         return _resume(options)
     check_left_pad(options.left_pad)
-    settings = GenerationSettings(
-        max_new_tokens=options.max_new_tokens,
-        greedy=options.greedy,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-        min_p=options.min_p,
-        repetition_penalty=options.repetition_penalty,
-        seed=options.seed,
-    )
+    settings = _settings(options)
     spec = ModelSpec(
         name=options.model,
         dtype=options.dtype,
@@ -193,6 +184,18 @@ def _run(options: argparse.Namespace) -> int:
     if options.tour and options.prompt is None and options.prompt_file is None:
         _give_tour_a_prompt(options)
     return _launch(options, spec, settings, _prompt_text(options), chat=_is_chat(options), system=options.system)
+
+
+def _settings(options: argparse.Namespace) -> GenerationSettings:
+    """How tokens are chosen. Raises SettingsError, which names options where the settings have names."""
+    from llmdbg.engine.settings import GenerationSettings
+
+    names = [each.name for each in fields(GenerationSettings)]
+    try:
+        return GenerationSettings(**{name: getattr(options, name) for name in names})
+    except SettingsError as error:
+        named = re.sub(rf"\b({'|'.join(names)})\b", lambda name: f"--{name[0].replace('_', '-')}", str(error))
+        raise SettingsError(named) from error
 
 
 def _give_tour_a_prompt(options: argparse.Namespace) -> None:

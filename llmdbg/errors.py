@@ -16,7 +16,8 @@
     │   └── OutOfMemoryError    loading needs more memory than there is
     ├── GenerationError         the model's own forward failed while running
     ├── OutputError             stdout is closed or cannot be written
-    └── SessionFileError        a saved session that is damaged, in use elsewhere, or cannot be read or written
+    └── SessionFileError        a saved session that is damaged, or cannot be read or written
+        └── SessionRequestError one that is not there, is open elsewhere, or needs an option; a UsageError too
 
 The message says in one line what happened, where, and what to do about it; tracebacks go to the log.
 """
@@ -94,7 +95,7 @@ class OutputError(LlmdbgError):
 
 
 class SessionFileError(LlmdbgError):
-    """A saved session that is damaged, in use elsewhere, or cannot be read or written.
+    """A saved session that is damaged, or cannot be read or written.
 
     `damaged` is True if the file itself is at fault, so that trying again would fail the same way.
     """
@@ -102,3 +103,7 @@ class SessionFileError(LlmdbgError):
     def __init__(self, message: str, *, damaged: bool = False) -> None:
         super().__init__(message)
         self.damaged = damaged
+
+
+class SessionRequestError(SessionFileError, UsageError):
+    """A saved session that is not there, is open elsewhere, or cannot be resumed without another option."""

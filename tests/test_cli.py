@@ -26,15 +26,18 @@ def complaint(capsys, *arguments, code=2):
         (["--nonsense"], "--nonsense"),
         (["-p", "x", "--dtype", "int3"], "int3"),
         (["-p", "x", "--top-k", "many"], "many"),
-        (["-p", "x", "-n", "0"], "at least 1"),
+        (["-p", "x", "-n", "0"], "--max-new-tokens must be from 1 to"),
         (["-p", "x", "--temperature", "-1"], "greater than 0"),
         (["-p", "x", "--temperature", "0"], "--greedy"),
         (["-p", "x", "--temperature", "nan"], "greater than 0"),
-        (["-p", "x", "--top-p", "-0.5"], "top-p must be"),
+        (["-p", "x", "--temperature", "inf"], "--temperature must be a finite number"),
+        (["-p", "x", "--repetition-penalty", "inf"], "--repetition-penalty must be a finite number"),
+        (["-p", "x", "--top-p", "-0.5"], "--top-p must be"),
+        (["-p", "x", "--top-p", "2"], "--top-p must be from 0 to 1"),
         (["-p", "x", "--min-p", "2"], "from 0 to 1"),
-        (["-p", "x", "--top-k", "-1"], "at least 1"),
+        (["-p", "x", "--top-k", "-1"], "or 0 for all tokens"),
         (["-p", "x", "--repetition-penalty", "0"], "greater than 0"),
-        (["-p", "x", "--greedy", "--top-p", "0.9"], "--top-p"),
+        (["-p", "x", "--greedy", "--top-p", "0.9"], "--greedy takes the likeliest token, so it cannot go with --top-p"),
         (["-p", "x", "--seed", "-1"], "seed"),
         (["-p", ""], "empty"),
         (["-p", "  "], "empty"),
@@ -45,6 +48,8 @@ def complaint(capsys, *arguments, code=2):
         (["-p", "x", "--json"], "--batch"),
         (["-p", "x"], "terminal"),
         (["-p", "x", "--batch", "-ex", "fly"], "fly"),
+        (["-p", "x", "--batch", "-ex", "set top_k -1"], "top_k must be"),
+        (["-p", "x", "--batch", "-ex", "source /no/such/file"], "cannot read"),
         (["-p", "x", "--batch", "--device", "tpu"], "tpu"),
         (["diff", "-p", "x"], "does not exist yet"),
     ],
@@ -136,3 +141,8 @@ def test_a_reader_that_goes_away_is_no_traceback(tiny_folder):
 
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("id", ["nope", "20260131-093000-1f2e"])
+def test_a_saved_session_that_is_not_there_is_bad_usage(capsys, id):
+    assert id in complaint(capsys, "--resume", id, "--batch")

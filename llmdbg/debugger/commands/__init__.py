@@ -6,7 +6,7 @@ arguments.
 """
 
 from llmdbg.debugger.commands import running, going_back, stopping, branching, editing  # isort: skip
-from llmdbg.debugger.commands import explaining, inspecting, examining, saving  # isort: skip
+from llmdbg.debugger.commands import explaining, inspecting, examining, saving, sourcing  # isort: skip
 from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.commands.registry import (
     COMMANDS,
@@ -37,5 +37,6 @@ __all__ = [
     "inspecting",
     "running",
     "saving",
+    "sourcing",
     "stopping",
 ]

@@ -12,7 +12,7 @@ from llmdbg.debugger.commands.grammar.plain import Text
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome
 from llmdbg.debugger.inspection.token_names import quoted_token, token_id
 from llmdbg.engine.debuggee import Capability, require
-from llmdbg.engine.settings import GenerationSettings
+from llmdbg.engine.settings import SAMPLING_NAMES, GenerationSettings
 from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.errors import CommandError
 from llmdbg.models.stages import StageKind
@@ -25,7 +25,6 @@ SETTINGS = tuple(each.name for each in fields(GenerationSettings) if each.name !
 """What `set` can change."""
 
 _WHOLE = ("max_new_tokens", "top_k")
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 
 
 class Token(Text):
@@ -57,13 +56,15 @@ class NameAndValue(Grammar[Setting]):
     usage = "NAME VALUE"
 
     def parse(self, arguments: str, command: Described) -> Setting:
-        """Parse a setting's name, with _ or -, and a value of its type. `GenerationSettings` checks the range."""
+        """Parse a setting's name, with _ or -, and its value. Raises SettingsError for a value out of range."""
         name, _, value = required(arguments, command, "NAME VALUE").partition(" ")
         name, text = name.replace("-", "_"), value.strip()
         if name not in SETTINGS:
             raise CommandError(f"set knows {', '.join(SETTINGS)}, not {name!r}")
         if name != "greedy":
-            return Setting(name, text, None if text == "default" else _number(name, text))
+            setting = Setting(name, text, None if text == "default" else _number(name, text))
+            _changed(GenerationSettings(), setting)
+            return setting
         if text not in ("on", "off"):
             raise CommandError(f"set greedy takes on or off, not {text!r}")
         return Setting(name, text, text == "on")
@@ -233,7 +234,7 @@ def _changed(before: GenerationSettings, setting: Setting) -> GenerationSettings
             return replace(before, greedy=True, temperature=None, top_k=None, top_p=None, min_p=None)
         return replace(before, greedy=False)
     change: dict[str, Any] = {setting.name: setting.value}
-    if setting.name in _SAMPLING:
+    if setting.name in SAMPLING_NAMES:
         change["greedy"] = False
     return replace(before, **change)
 

@@ -162,9 +162,15 @@ class Registry:
         meant = [self._by_name[beginning].name] if beginning in self._by_name else []
         return tuple(dict.fromkeys((*meant, *(name for name in self._commands if name.startswith(beginning)))))
 
+    @staticmethod
+    def is_command(line: str) -> bool:
+        """Whether a line of a file or a script is more than a comment or blank."""
+        return bool(line.strip()) and not line.strip().startswith("#")
+
     def parse(self, line: str) -> ParsedCommand:
         """Parse one command line, without a debugger. Raises CommandError if it is not valid."""
-        word, _, arguments = line.strip().partition(" ")
+        line = line.strip()
+        word, _, arguments = line.partition(" ")
         command = self.find(word)
         return ParsedCommand(line, command, command.parse(arguments))
 

@@ -1,32 +1,24 @@
-"""Commands that write tensors to a file, or run commands from one."""
+"""`save`: what a stage returned, as a file."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.commands.grammar.addresses import address_parts, names_stages
-from llmdbg.debugger.commands.grammar.base import Described, Grammar, required, starting
+from llmdbg.debugger.commands.grammar.base import Described, Grammar, starting
 from llmdbg.debugger.commands.grammar.files import expanded, file_path
-from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome, Quit
+from llmdbg.debugger.commands.registry import COMMANDS, Answer, Outcome
 from llmdbg.debugger.quoting import pieces
-from llmdbg.errors import CommandError, LlmdbgError
-from llmdbg.formatting import byte_count
+from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands.words import Words
     from llmdbg.debugger.debugger import Debugger
-
-_MOST_BYTES = 2**20
-_DEEPEST = 10
-
-_READING: ContextVar[tuple[Path, ...]] = ContextVar("reading", default=())
-"""The command files being run, from the outermost to the innermost."""
 
 _USAGE = "save is written `save tensor ADDRESS FILE.safetensors`, as in `save tensor 12.mlp mlp.safetensors`"
 
@@ -73,16 +65,6 @@ class SavedTensor(Grammar[TensorFile]):
         return (parsed.address,)
 
 
-class CommandFile(Grammar[Path]):
-    """A file of commands. A leading `~` is not expanded yet."""
-
-    usage = "FILE"
-
-    def parse(self, arguments: str, command: Described) -> Path:
-        """Take the name, with or without quotes."""
-        return file_path(required(arguments, command, "FILE"))
-
-
 @COMMANDS.add(
     "save",
     takes=SavedTensor(),
@@ -96,61 +78,3 @@ def _save(debugger: Debugger, asked: TensorFile) -> Outcome:
     return Answer(
         save_tensors(debugger.inspector, debugger.run.stages.addresses.resolve(asked.address), expanded(asked.path))
     )
-
-
-@COMMANDS.add(
-    "source",
-    takes=CommandFile(),
-    # Its lines may be any commands.
-    effect=Effect.READS_FILE | Effect.RUNS_PYTHON,
-    summary="Run the commands of a file, one per line; lines that start with # are skipped.",
-    example="source look.txt",
-)
-def _source(debugger: Debugger, named: Path) -> Outcome:
-    path = expanded(named)
-    reading = _READING.get()
-    if path.resolve() in reading:
-        raise CommandError(f"{path} is already being run: it must not source itself")
-    if len(reading) >= _DEEPEST:
-        raise CommandError(f"{path} is not run: {_DEEPEST} nested files are the most")
-    token = _READING.set((*reading, path.resolve()))
-    try:
-        return _run_lines(debugger, path, _lines(path))
-    finally:
-        _READING.reset(token)
-
-
-def _run_lines(debugger: Debugger, path: Path, lines: list[str]) -> Outcome:
-    """Run commands until one fails, quits or is interrupted. Answers with each result and each stop."""
-    found: list[Any] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.strip().startswith("#"):
-            continue
-        try:
-            for _, outcome in COMMANDS.run_all(debugger, line):
-                if isinstance(outcome, Quit):
-                    return outcome
-                found.append(outcome.stop if isinstance(outcome, Moved) else outcome.data)
-        except LlmdbgError as error:
-            error.args = (f"{path}, line {number}: {error}",)
-            raise
-        if debugger.run.interrupted:
-            break
-    return Answer(tuple(found))
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        # A pipe or a device would never end.
-        if path.exists() and not path.is_file():
-            raise CommandError(f"{path} is not a file")
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise CommandError(f"cannot read {path}: {error.strerror or error}") from error
-    if len(data) > _MOST_BYTES:
-        raise CommandError(f"{path} is larger than {byte_count(_MOST_BYTES)}: that is not a file of commands")
-    try:
-        return data.decode().splitlines()
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{path} is not UTF-8 (at byte {error.start}): convert it first") from error

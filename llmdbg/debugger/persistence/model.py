@@ -22,7 +22,7 @@ from msgspec import Meta
 from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
 from llmdbg.debugger.limits import MOST_BREAKPOINTS, MOST_LEFT_PAD, MOST_LINE, MOST_LINES
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.errors import SessionFileError
+from llmdbg.errors import SessionRequestError
 from llmdbg.formatting import counted
 from llmdbg.models.spec import DEMO_MODEL, ModelSpec
 from llmdbg.models.stages import TOKENIZE
@@ -216,12 +216,12 @@ class SavedSession:
     def spec_to_load(self, *, trust_remote_code: bool = False, allow_pickle: bool = False) -> ModelSpec:
         """The model to load again. Permission to run code is never taken from a file: the user must give it again.
 
-        Raises SessionFileError, naming the missing option, if the session had a permission that is not given now.
+        Raises SessionRequestError, naming the missing option, if the session had a permission that is not given now.
         """
         if self.spec.trust_remote_code and not trust_remote_code:
-            raise SessionFileError("this session ran Python code that comes with its model: add --trust-remote-code")
+            raise SessionRequestError("this session ran Python code that comes with its model: add --trust-remote-code")
         if self.spec.allow_pickle and not allow_pickle:
-            raise SessionFileError("this session loaded pickled weights, which can run code: add --allow-pickle")
+            raise SessionRequestError("this session loaded pickled weights, which can run code: add --allow-pickle")
         return replace(self.spec, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from llmdbg.debugger.persistence.format import MOST_BYTES, damaged, from_json, to_json
 from llmdbg.debugger.persistence.model import SavedSession, new_id, now, this_process
-from llmdbg.errors import SessionFileError
+from llmdbg.errors import SessionFileError, SessionRequestError
 from llmdbg.formatting import byte_count
 
 KEPT = {"closed": 20, "interrupted": 50, "elsewhere": 50, "damaged": 20, "unfinished": 0}
@@ -86,13 +86,13 @@ class SessionStore:
                 self._write(saved)
 
     def load(self, id: str) -> SavedSession:
-        """Read a session, even one that another process has open."""
+        """Read a session, even one that another process has open. Raises SessionRequestError where there is none."""
         if not _ID.fullmatch(id):
-            raise SessionFileError(f"{id!r} is not a session id: one looks like 20260131-093000-1f2e")
+            raise SessionRequestError(f"{id!r} is not a session id: one looks like 20260131-093000-1f2e")
         folder = self._folder / id
         with _one_line_errors():
             if not folder.is_dir():
-                raise SessionFileError(f"there is no saved session {id}")
+                raise SessionRequestError(f"there is no saved session {id}")
             try:
                 saved = from_json(_read(folder / _DOCUMENT, MOST_BYTES), _read(folder / _PROMPT, _MOST_PROMPT_BYTES))
                 if saved.id != id:
@@ -106,12 +106,14 @@ class SessionStore:
         """Take over a session: from now on it belongs to this process.
 
         A session that is open on another host is copied under a new id, since this host cannot know whether it still
-        runs. Raises SessionFileError for one that is open in a running process of this host.
+        runs. Raises SessionRequestError for one that is open in a running process of this host.
         """
         with self._threads, self._locked():
             saved = self.load(id)
             if saved.open and saved.owner.is_alive():
-                raise SessionFileError(f"the session {id} is open in process {saved.owner.pid}: leave that one first")
+                raise SessionRequestError(
+                    f"the session {id} is open in process {saved.owner.pid}: leave that one first"
+                )
             copy = saved.open and not saved.owner.is_here
             mine = replace(saved, id=new_id() if copy else id, owner=this_process(), open=True)
             if copy:

@@ -1,4 +1,4 @@
-"""All private names of transformers that the decode loop needs.
+"""All private names of transformers that a generation needs.
 
 `generate(custom_generate=...)` passes us prepared inputs but not the steps of the decode loop, which transformers keeps
 as underscored methods of `GenerationMixin`. Calling rather than copying them keeps our loop bitwise equal to theirs
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel
 
 TRANSFORMERS_NAMES = ("_prefill", "_update_model_kwargs_for_generation", "_optimize_model_for_decode")
+CONFIG_NAMES = ("_get_default_generation_params",)
+
+
+def default_new_tokens(config: GenerationConfig) -> int:
+    """How many tokens `generate()` generates where nothing says how many."""
+    return int(config._get_default_generation_params()["max_length"])
 
 
 def prefill(model: PreTrainedModel, input_ids: Tensor, config: GenerationConfig, kwargs: dict[str, Any]) -> Any:

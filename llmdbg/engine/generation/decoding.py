@@ -8,10 +8,13 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.engine.generation._compat import default_new_tokens
 from llmdbg.errors import SettingsError
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from llmdbg.engine.settings import GenerationSettings
 
 _ONE_SEQUENCE = {"num_beams": 1, "num_return_sequences": 1, "token_healing": False}
 
@@ -25,6 +28,19 @@ _SPECULATIVE = {
 def one_sequence(config: GenerationConfig) -> dict[str, Any]:
     """The arguments that make `generate()` decode one sequence if the model's own config asks for several."""
     return {name: value for name, value in _ONE_SEQUENCE.items() if (getattr(config, name, None) or value) != value}
+
+
+def default_length(model: PreTrainedModel, prompt_length: int, settings: GenerationSettings) -> dict[str, Any]:
+    """The argument that says what `generate()` takes for the length where nobody says it, in tokens with the prompt.
+
+    Left to itself, it takes the same and warns, into the caller's terminal, that it was not told.
+    """
+    own = model.generation_config
+    if (settings.max_new_tokens, own.max_new_tokens, own.max_length) != (None, None, None):
+        return {}
+    length = prompt_length + default_new_tokens(own)
+    context = getattr(model.config, "max_position_embeddings", None)
+    return {"max_length": length if context is None else min(length, context)}
 
 
 def stop_strings(config: GenerationConfig, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:

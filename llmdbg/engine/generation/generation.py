@@ -19,7 +19,7 @@ import transformers
 
 from llmdbg.engine.debuggee import ArmedStages, Capability, Clock, SamplingFacts, Timeline, Vocabulary
 from llmdbg.engine.fingerprints import fingerprint_of
-from llmdbg.engine.generation.decoding import one_sequence, stop_strings
+from llmdbg.engine.generation.decoding import default_length, one_sequence, stop_strings
 from llmdbg.engine.generation.loop import DecodeLoop
 from llmdbg.engine.generation.module_state import ModuleState
 from llmdbg.engine.generation.processor_state import ProcessorState
@@ -225,6 +225,7 @@ class Generation:
             **({"attention_mask": mask} if self._takes_mask else {}),
             **one_sequence(own),
             **stop_strings(own, self._tokenizer),
+            **default_length(self._model, len(self.prompt.ids), settings),
             **settings.generate_arguments(),
         }
 

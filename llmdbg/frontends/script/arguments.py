@@ -79,7 +79,10 @@ def optional_number(name: str, value: object) -> float | None:
     """A real number, or None."""
     if isinstance(value, bool) or not isinstance(value, Real | None):
         raise refusal(name, "a number or None", value)
-    return None if value is None else float(value)
+    try:
+        return None if value is None else float(value)
+    except OverflowError:
+        raise refusal(name, "a number or None", value) from None
 
 
 def texts(name: str, value: object) -> tuple[str, ...]:

@@ -171,5 +171,5 @@ def test_a_file_never_makes_settings_that_the_command_line_would_refuse():
         GenerationSettings(greedy=True, top_k=3)
     whole = document(started())
     whole["settings"] |= {"greedy": True, "top_k": 3}
-    with pytest.raises(SessionFileError, match="settings: --greedy"):
+    with pytest.raises(SessionFileError, match="settings: greedy"):
         from_json(json.dumps(whole), PROMPT)

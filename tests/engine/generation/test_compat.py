@@ -6,7 +6,7 @@ When one of these fails, `llmdbg/engine/generation/_compat.py` has to change.
 import inspect
 
 import pytest
-from transformers import GenerationMixin
+from transformers import GenerationConfig, GenerationMixin
 
 from llmdbg.engine.generation import _compat
 
@@ -28,3 +28,12 @@ def test_prefill_still_takes_what_we_give_it():
         "model_kwargs",
         "is_first_iteration",
     ]
+
+
+@pytest.mark.parametrize("name", _compat.CONFIG_NAMES)
+def test_a_generation_config_still_has(name):
+    assert callable(getattr(GenerationConfig, name))
+
+
+def test_the_default_length_is_the_one_that_generate_documents():
+    assert _compat.default_new_tokens(GenerationConfig()) == 20

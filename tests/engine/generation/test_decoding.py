@@ -172,3 +172,25 @@ def test_a_prompt_of_another_vocabulary_is_refused():
     model = tiny_model("llama")
     with pytest.raises(PromptError, match="token 128 and the model's vocabulary ends at 127"):
         generation(model, [5, 128], GREEDY)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("prompt", [PROMPT, PROMPT * 20, PROMPT * 21], ids=["short", "long", "near the context's end"])
+def test_a_length_that_nobody_gives_is_generates_own_and_nothing_warns(prompt):
+    model = tiny_model("llama")
+    engine = generation(model, prompt, GenerationSettings(greedy=True))
+    last = run(engine)
+    ids = [*engine.generated]
+    with pytest.warns(UserWarning, match="max_length"):
+        assert ids == untouched(model, prompt, GenerationSettings(greedy=True)).ids
+    assert last.ended_by == "length"
+    assert len(ids) == min(20, 256 - len(prompt))
+    assert engine.sampling.limit == len(ids)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_prompt_that_fills_the_context_is_refused_as_generate_refuses_it():
+    model = tiny_model("llama")
+    prompt = (PROMPT * 22)[:256]
+    with pytest.raises(SettingsError, match="Input length of input_ids is 256, but `max_length` is set to 256"):
+        run(generation(model, prompt, GenerationSettings(greedy=True)))

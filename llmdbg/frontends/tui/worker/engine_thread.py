@@ -169,6 +169,7 @@ class EngineThread(threading.Thread):
 
     def _begin(self, debugger: Debugger) -> None:
         """Come back to where a resumed session stood, and run what the command line asked for."""
+        from llmdbg.debugger.commands import COMMANDS
         from llmdbg.debugger.persistence.restore import restore
         from llmdbg.frontends.tui.worker.autosave import Autosave
 
@@ -182,7 +183,7 @@ class EngineThread(threading.Thread):
         self._autosave = autosave
         autosave.keep(debugger)
         for line in (*(f"break {address}" for address in self._request.breakpoints), *self._request.commands):
-            if line.strip() and not line.strip().startswith("#"):
+            if COMMANDS.is_command(line):
                 self._run_line(debugger, line)
 
     def _run_line(self, debugger: Debugger, line: str) -> None:
