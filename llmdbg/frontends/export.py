@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmdbg.errors import CommandError
+from llmdbg.files import write_private
 from llmdbg.frontends.answers import answer_json, answer_lines, answer_tables
 from llmdbg.frontends.sanitize import json_text
 
@@ -13,10 +14,10 @@ _PICTURES = (".svg", ".png")
 
 
 def export(value: object, path: Path) -> str:
-    """Write an answer to `path` and return a sentence that says so.
+    """Write an answer to `path`, for its owner alone to read, and return a sentence that says so.
 
     Raises CommandError, having written nothing, for an extension that is unknown or that this answer does not have,
-    and for a file that cannot be written.
+    and for a file that cannot be written or is a link.
     """
     suffix = path.suffix.lower()
     if suffix in _PICTURES:
@@ -31,7 +32,7 @@ def export(value: object, path: Path) -> str:
             f"{' or '.join(_PICTURES)} for a lens, an attribution or attention"
         )
     try:
-        path.write_bytes(written)
+        write_private(path, written)
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror or error}") from error
     return f"wrote {path} ({len(written):,} bytes){_what_is_missing(value)}"

@@ -16,6 +16,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO
 
+from llmdbg.files import FILE_MODE, private_folder, require_regular
 from llmdbg.frontends.sanitize import sanitize
 
 MOST_LINES = 2_000
@@ -27,6 +28,8 @@ _OLD_FILES = 2
 _FILE_LINES_AT_ONCE = 1_000
 _FILE_LINES_A_SECOND = 50.0
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# A link is not followed, and a pipe is not waited for.
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _SOURCES = {"py.warnings": "warning"}
 
 
@@ -55,9 +58,15 @@ class LogFile(RotatingFileHandler):
         """Do nothing: the standard handler would print to stderr, which may be routed here."""
 
     def _open(self) -> IO[str]:  # type: ignore[override]
-        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.fchmod(descriptor, 0o600)
+        path = Path(self.baseFilename)
+        private_folder(path.parent)
+        descriptor = os.open(path, _APPENDING, FILE_MODE)
+        try:
+            require_regular(os.fstat(descriptor), path)
+            os.fchmod(descriptor, FILE_MODE)
+        except OSError:
+            os.close(descriptor)
+            raise
         return os.fdopen(descriptor, "a", encoding=self.encoding, errors=self.errors)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from llmdbg.debugger.execution.trace import BEGINNING
 from llmdbg.debugger.inspection.timed_runs import forward_of
 from llmdbg.errors import CommandError
+from llmdbg.files import private_replacement
 from llmdbg.probes.finiteness import tensors_in
 from llmdbg.probes.statistics import dtype_name
 
@@ -106,19 +106,16 @@ def _write(path: Path, named: dict[str, Tensor], metadata: dict[str, str]) -> No
     """Write beside the file first, so that what was there stays until the new one is whole."""
     from safetensors.torch import save_file
 
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
     held: dict[str, Any] = {name: tensor.cpu() for name, tensor in named.items()}
     try:
-        save_file(held, new, metadata)
-        new.replace(path)
+        with private_replacement(path) as new:
+            save_file(held, new, metadata)
     except KeyError as error:
         dtypes = ", ".join(sorted({dtype_name(each.dtype) for each in held.values()}))
         raise CommandError(f"a .safetensors file cannot hold {dtypes}") from error
     except Exception as error:  # safetensors has errors of its own for a file that cannot be written
         reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
         raise CommandError(f"cannot write {path}: {reason}") from error
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def _described(named: dict[str, Tensor]) -> str:

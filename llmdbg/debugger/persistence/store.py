@@ -10,6 +10,7 @@ A session belongs to the process named in it. A killed process leaves its sessio
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from pathlib import Path
 from llmdbg.debugger.persistence.format import MOST_BYTES, damaged, from_json, to_json
 from llmdbg.debugger.persistence.model import SavedSession, new_id, now, this_process
 from llmdbg.errors import SessionFileError, SessionRequestError
+from llmdbg.files import FILE_MODE, private_folder, read_regular, state_folder
 from llmdbg.formatting import byte_count
 
 KEPT = {"closed": 20, "interrupted": 50, "elsewhere": 50, "damaged": 20, "unfinished": 0}
@@ -37,9 +39,7 @@ _ASIDE = re.compile(r".+\.damaged-\d+")
 
 def sessions_folder() -> Path:
     """The folder of saved sessions."""
-    import platformdirs
-
-    return platformdirs.user_state_path("llmdbg") / "sessions"
+    return state_folder() / "sessions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class SessionStore:
             raise SessionRequestError(f"{id!r} is not a session id: one looks like 20260131-093000-1f2e")
         folder = self._folder / id
         with _one_line_errors():
-            if not folder.is_dir():
+            if not _is_folder(folder):
                 raise SessionRequestError(f"there is no saved session {id}")
             try:
                 saved = from_json(_read(folder / _DOCUMENT, MOST_BYTES), _read(folder / _PROMPT, _MOST_PROMPT_BYTES))
@@ -196,8 +196,8 @@ class SessionStore:
             raise SessionFileError("a prompt that is not UTF-8 is not saved") from error
         if len(data) > _MOST_PROMPT_BYTES:
             raise SessionFileError(f"a prompt of more than {byte_count(_MOST_PROMPT_BYTES)} is not saved")
-        (self._folder / saved.id).mkdir(mode=0o700, exist_ok=True)
-        _write(self._folder / saved.id / _PROMPT, data)
+        folder = private_folder(self._folder / saved.id)
+        _write(folder / _PROMPT, data)
 
     def _write(self, saved: SavedSession) -> None:
         data = to_json(saved).encode()
@@ -232,8 +232,7 @@ class SessionStore:
         from filelock import FileLock, Timeout
 
         with _one_line_errors():
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = FileLock(self._folder / ".lock", timeout=SECONDS_FOR_LOCK)
+            lock = FileLock(private_folder(self._folder) / ".lock", timeout=SECONDS_FOR_LOCK, mode=FILE_MODE)
             try:
                 lock.acquire()
             except Timeout as error:
@@ -255,7 +254,12 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _is_session(folder: Path) -> bool:
-    return bool(_ID.fullmatch(folder.name)) and folder.is_dir()
+    return bool(_ID.fullmatch(folder.name)) and _is_folder(folder)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is a folder, and no link to one."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def _is_unfinished(folder: Path) -> bool:
@@ -265,19 +269,21 @@ def _is_unfinished(folder: Path) -> bool:
 
 def _write(path: Path, data: bytes) -> None:
     new = path.with_name(f"{path.name}.new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK, FILE_MODE)
+    with os.fdopen(descriptor, "wb") as file:
         file.write(data)
     new.replace(path)
 
 
 def _read(path: Path, most: int) -> str:
-    # A pipe or a device would never end.
-    if not path.is_file():
+    try:
+        data = read_regular(path, most, follow=False)
+    except FileNotFoundError:
         damaged(f"there is no file {path.name} in it")
-    with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        damaged(f"{path.name} is larger than {byte_count(most)}")
+    except PermissionError:
+        raise
+    except OSError as error:
+        damaged(f"{path.name}: {'it is a link' if error.errno == errno.ELOOP else error.strerror}")
     try:
         return data.decode()
     except UnicodeDecodeError as error:

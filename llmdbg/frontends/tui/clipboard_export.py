@@ -6,8 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
+from llmdbg.files import private_folder, state_folder, write_private
 from llmdbg.formatting import counted
 from llmdbg.frontends.tui._compat import screen_lines
 
@@ -21,8 +20,8 @@ _LONGEST_FOR_A_TERMINAL = 70_000
 
 
 def kept_folder() -> Path:
-    """Where copies and screenshots go."""
-    return platformdirs.user_state_path("llmdbg") / "kept"
+    """Where copies and screenshots go. They hold prompts, so only their owner can read them."""
+    return state_folder() / "kept"
 
 
 def copied(app: App[BaseException], pane: RowPane) -> str:
@@ -59,8 +58,6 @@ def screen_text(app: App[BaseException]) -> str:
 
 
 def _write(name: str, text: str) -> Path:
-    folder = kept_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    path = private_folder(kept_folder()) / name
+    write_private(path, text.encode("utf-8", "backslashreplace"))
     return path

@@ -17,6 +17,7 @@ from typing import IO
 
 from filelock import FileLock
 
+from llmdbg.files import private_folder, state_folder
 from llmdbg.frontends.log import record
 
 MOST_LINES = 2000
@@ -28,9 +29,7 @@ _SECONDS_TO_WAIT, _SECONDS_BETWEEN_TRIES = 0.2, 0.005
 
 def history_path() -> Path:
     """Where the history is kept."""
-    import platformdirs
-
-    return platformdirs.user_state_path("llmdbg") / "history.jsonl"
+    return state_folder() / "history.jsonl"
 
 
 class History:
@@ -121,7 +120,7 @@ class History:
 
     def _append(self, line: str) -> None:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(self._path.parent)
             with self._locked(), self._opened("ab+") as file:
                 os.fchmod(file.fileno(), 0o600)
                 cut_off = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n"

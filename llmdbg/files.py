@@ -1,0 +1,91 @@
+"""Files of strangers, read within bounds, and files that may hold a prompt, written for their owner alone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from llmdbg.formatting import byte_count
+
+FILE_MODE, FOLDER_MODE = 0o600, 0o700
+
+
+def state_folder() -> Path:
+    """Where llmdbg keeps sessions, history, copies and its log."""
+    import platformdirs
+
+    return platformdirs.user_state_path("llmdbg")
+
+
+def read_regular(path: Path, most: int, *, follow: bool = True) -> bytes:
+    """All of a regular file of at most `most` bytes. `follow` says whether `path` may be a link.
+
+    Raises OSError, whose `strerror` says why, for anything else: a pipe or a device might never end.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+    try:
+        require_regular(os.fstat(descriptor), path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {byte_count(most)}", str(path))
+    return data
+
+
+def require_regular(found: os.stat_result, path: Path) -> None:
+    """Raise OSError, naming `path`, if `found` is not of a regular file."""
+    if stat.S_ISDIR(found.st_mode):
+        raise OSError(errno.EISDIR, "it is a folder, not a file", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a regular file", str(path))
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder of ours that only its owner can enter, and `state_folder()` if it is in there. Raises OSError.
+
+    A folder that is wider, made by an earlier version for example, is narrowed.
+    """
+    above = state_folder()
+    for each in (above, path) if above in path.parents else (path,):
+        each.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        if stat.S_IMODE(each.stat().st_mode) & ~FOLDER_MODE:
+            # Somebody else's, under sudo for example, is left as it is.
+            with suppress(PermissionError):
+                each.chmod(FOLDER_MODE)
+    return path
+
+
+@contextmanager
+def private_replacement(path: Path) -> Iterator[Path]:
+    """A new file beside `path`, readable by its owner alone, that takes its place once the block is done.
+
+    What was there stays until then. A link is not followed: it is refused, so that nothing beyond it is written.
+    Raises OSError, and leaves nothing behind.
+    """
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path))
+    if path.exists():
+        require_regular(path.stat(), path)
+    descriptor, name = tempfile.mkstemp(prefix=".llmdbg-", suffix=".new", dir=path.parent)
+    os.close(descriptor)
+    new = Path(name)
+    try:
+        yield new
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner can read, in place of what is there. Raises OSError."""
+    with private_replacement(path) as new, new.open("wb") as file:
+        file.write(data)
