@@ -219,7 +219,7 @@ def _read_python(line: str, rest: str, context: EditContext) -> Draft:
         raise _incomplete("edit", "Python that makes another `out`, as in `edit out * 2`")
     event = context.event
     if event is None:
-        raise EditError("edit runs Python at the present stop, and there is none here")
+        raise EditError("edit runs Python at the current stop, and there is none here")
     if why := _UNCHANGEABLE.get(event.stage.address):
         raise EditError(why)
     code, is_expression = _compiled(source)

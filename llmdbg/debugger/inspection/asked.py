@@ -1,4 +1,4 @@
-"""The latest questions, which panes keep showing: the one home of what a pane shows."""
+"""The latest questions, whose answers panes keep showing."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Asked:
     """The latest questions; their answers change as the run moves."""
 
     followed: tuple[int, ...] = ()
-    """Ids whose rank the lens shows; none for those of its own prediction."""
+    """Ids whose rank the lens shows; empty for its own prediction."""
     attention: AttentionQuestion = AttentionQuestion()
     """Which attention and head to show."""
     values: ValuesAsked = field(default_factory=ValuesAsked)
-    """Which numbers to show, and from which one on."""
+    """Which values to show, and where to start."""
     last_answers: dict[str, Any] = field(default_factory=dict)
-    """The newest answers that cost runs of their own, by topic (`cost`, `nonfinite`)."""
+    """The latest answers that took extra runs, by topic (`cost`, `nonfinite`)."""

@@ -1,7 +1,7 @@
 """`info attention [LAYER] [head N]`: which tokens each head of one attention reads from.
 
-Without a layer it is the attention that ran last, and the pane follows the run; a layer or a head that is named is
-what the pane shows from then on.
+Without a layer it shows the attention that ran last, and the pane follows the run. A layer or head that is named stays
+in the pane.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def following(inspector: Inspector) -> AttentionMap | str:
 def _answer(inspector: Inspector, choice: AttentionQuestion, *, every: bool) -> AttentionMap | str:
     known = attentions(inspector.anatomy)
     if not known:
-        return f"no module of {type(inspector.model).__name__} is an attention: no head reads from other tokens"
+        return f"{type(inspector.model).__name__} has no attention module: no head reads from other tokens"
     if inspector.event.stage.kind is StageKind.TOKENIZE:
         return f"no attention has run yet: the first is {known[0].address}"
     wanted = [each for each in known if each.address == choice.address] if choice.address else known
@@ -142,6 +142,6 @@ def _attention_in(inspector: Inspector, name: str) -> Stage:
 
 
 def _made_of(inspector: Inspector, stage: Stage) -> str:
-    """The classes of the modules that a layer contains instead."""
+    """The classes of a layer's modules."""
     module = inspector.anatomy.modules[stage.address]
     return ", ".join(type(each).__name__ for each in module.children()) or type(module).__name__

@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 _MLP_WORDS = ("mlp", "feed_forward", "feedforward", "ffn", "ff_", "fc", "moe", "expert", "dense_")
 _ATTENTION_WORDS = ("attention", "attn")
 
-_Seen = tuple["Tensor", tuple["Tensor", ...]]
-"""What a stage gave at the focus (width,), and the vectors of that width that it was given."""
+_Vectors = tuple["Tensor", tuple["Tensor", ...]]
+"""A stage's output at the focus (width,), and its inputs of that width."""
 
 
 def ask(inspector: Inspector, arguments: str) -> Attribution | str:
-    """Answer `info attribution`. Raises LensError where nothing can be attributed, CommandError for no such token."""
+    """Answer `info attribution`. Raises LensError if nothing can be attributed, CommandError for an unknown token."""
     return attributed(inspector, token_id(inspector, arguments) if arguments else inspector.event.chosen)
 
 
 def attributed(inspector: Inspector, id: int | None) -> Attribution | str:
-    """The attribution of one token's logit, None for the likeliest here. Raises LensError."""
+    """The attribution of one token's logit; None for the likeliest token here. Raises LensError."""
     if inspector.event.stage.kind is StageKind.TOKENIZE:
         return "nothing has run yet: attribution reads what the embedding and each layer add"
     inspector.run.recorder.expect(parts_request(inspector), inspector.event.token)
@@ -69,7 +69,7 @@ def attributed(inspector: Inspector, id: int | None) -> Attribution | str:
 
 
 def parts_request(inspector: Inspector) -> RecordRequest:
-    """Every layer, and the modules that a layer calls itself."""
+    """Records every layer and the modules directly inside it."""
     depths = {stage.layer: stage.depth for stage in inspector.anatomy.layers()}
     modules = [
         stage
@@ -78,7 +78,7 @@ def parts_request(inspector: Inspector) -> RecordRequest:
     ]
     addresses = frozenset(stage.address for stage in modules)
 
-    def take(event: StageEvent) -> _Seen | None:
+    def take(event: StageEvent) -> _Vectors | None:
         output = inspector.focus.vector(event)
         if output is None:
             return None
@@ -89,14 +89,14 @@ def parts_request(inspector: Inspector) -> RecordRequest:
     return RecordRequest("parts", addresses, take, about=inspector.focus.position)
 
 
-def _given(seen: _Seen | None, stage: Stage, lens: Lens) -> _Seen:
+def _given(seen: _Vectors | None, stage: Stage, lens: Lens) -> _Vectors:
     if seen is None or len(seen[0]) != lens.width or not seen[1]:
-        raise LensError(f"layer {stage.address} does not go from a residual stream to a residual stream here")
+        raise LensError(f"layer {stage.address} does not read from and write to a residual stream here")
     return seen
 
 
 def _likeliest(inspector: Inspector, lens: Lens, residual: Tensor) -> int:
-    """What is likeliest here: by the model's own logits where it has come to them."""
+    """The likeliest token here: by the model's own logits once they exist, by the lens before."""
     first, length = inspector.forward_positions()
     trail = inspector.event.trail
     if trail and inspector.focus_position() == first + length - 1:
@@ -105,9 +105,9 @@ def _likeliest(inspector: Inspector, lens: Lens, residual: Tensor) -> int:
 
 
 def _layers(
-    inspector: Inspector, seen: dict[str, _Seen | None], done: Sequence[Stage], lens: Lens
+    inspector: Inspector, seen: dict[str, _Vectors | None], done: Sequence[Stage], lens: Lens
 ) -> Iterator[LayerResidual]:
-    """The layers that have run, on the host. One copy for each."""
+    """The layers that have run, on the host. One copy a layer."""
     attending = {stage.address for stage in attentions(inspector.anatomy)}
     stages = [stage for address in seen if (stage := inspector.anatomy.stage(address)).kind is StageKind.MODULE]
     for layer in done:

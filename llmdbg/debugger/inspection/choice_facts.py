@@ -1,4 +1,4 @@
-"""Why the chosen token won: what the processors did to the likeliest, who came second, when the lens first saw it."""
+"""Why the chosen token won: the processors' effect on the likeliest, the runner-up, the layers that predicted it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def processor_steps(inspector: Inspector) -> tuple[ProcessorFacts, ...]:
-    """What each processor so far did to the token that was the likeliest after it. One copy to the host for all."""
+    """What each processor so far did to the token that was likeliest after it. One copy to the host for all."""
     trail, found = inspector.event.trail, inspector.stop.candidates
     if len(trail) < 2 or found is None:
         return ()
@@ -45,7 +45,7 @@ def _setting(inspector: Inspector, name: str) -> float | None:
 
 @torch.no_grad()
 def choice_facts(inspector: Inspector, table: LensTable | None) -> ChoiceFacts | None:
-    """The choice at `sample`, None at every other stage."""
+    """The choice at `sample`; None at every other stage."""
     event, chosen = inspector.event, inspector.stop.chosen
     if chosen is None or not event.trail:
         return None
@@ -68,7 +68,7 @@ def choice_facts(inspector: Inspector, table: LensTable | None) -> ChoiceFacts |
 
 
 def _runner_up(inspector: Inspector, scores: Tensor, chosen: int) -> PredictedToken | None:
-    """The likeliest of the others, None where every other one was cut."""
+    """The likeliest of the other tokens; None if a processor cut them all."""
     values, ids = torch.softmax(scores[0], dim=-1).topk(min(2, scores.shape[-1]))
     pairs = zip(ids.tolist(), values.tolist(), strict=True)
     return next(
@@ -77,9 +77,9 @@ def _runner_up(inspector: Inspector, scores: Tensor, chosen: int) -> PredictedTo
 
 
 def _led(inspector: Inspector, table: LensTable | None, chosen: int) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
-    """After which layers the lens held a token the likeliest, and which were asked.
+    """The layers after which the lens predicts a token, and all layers that the lens covers.
 
-    None where the lens was not asked at the position that the token was chosen from.
+    None if the lens is not about the position that the token was chosen at.
     """
     first, count = inspector.forward_positions()
     if table is None or table.position != first + count - 1:

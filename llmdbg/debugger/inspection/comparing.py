@@ -1,4 +1,4 @@
-"""Two branches side by side: token by token, and what could have been said where they part."""
+"""Two branches side by side: token by token, and the candidates at the first difference."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class BranchComparison(Displayed):
 
 
 def compare(inspector: Inspector, name: str, token: int | None = None) -> BranchComparison | str:
-    """Hold the current branch against another. `token` asks for the candidates of that one. Raises CommandError."""
+    """Compare the current branch with another. With `token`, show the candidates of that one. Raises CommandError."""
     here, there = inspector.run.branches.current, inspector.run.branches.find(name)
     if here is there:
-        return "this is the branch that runs: `branch` lists the others"
+        return "this is the current branch: `branch` lists the others"
     ours, theirs = inspector.run.generated_ids(), tuple(there.timeline.ids)
     first = _first_difference(ours, theirs)
     asked = first if token is None else token
@@ -81,7 +81,7 @@ def _token(inspector: Inspector, ids: tuple[int, ...], at: int) -> tuple[int, st
 
 
 def _candidates(inspector: Inspector, branch: Branch, token: int | None, reached: int) -> tuple[LikelyToken, ...]:
-    """The likeliest tokens a choice was made from, after every logits processor."""
+    """The likeliest tokens after every logits processor; empty if the branch has not reached this token."""
     if token is None or not 0 <= token < reached:
         return ()
     found: list[LikelyToken] = []

@@ -1,11 +1,11 @@
-"""`info cost`: what a forward takes, where it goes, what the memory holds, and what llmdbg itself adds.
+"""`info cost`: how long a forward takes, where the time goes, what uses the memory, and what llmdbg itself adds.
 
-- The present token is run again and again in a timeline that is thrown away, without the user's edits, each time to the
-  choice of the token: once with no hook on any module, once for each depth with hooks on that depth alone, since a hook
-  makes whatever encloses it slower. The rounds alternate, so that a machine that gets warm is warm for all of them.
-- What is called the model's time is that of the runs without hooks. Times by stage come from the watched runs.
+- The current token is rerun several times in a temporary timeline without the user's edits, up to `sample`: without
+  any hook, and with hooks at one depth at a time, since a hook slows down whatever encloses it. The kinds of runs
+  alternate, so that a machine that heats up affects all alike.
+- The model's time comes from the runs without hooks, the times of stages from the others.
 - A token's time is the host's, from before its inputs are prepared to after it is chosen, which waits for the device.
-  Stages on one GPU are timed with events in its queue; over several GPUs there is no common clock, and no such times.
+  Stages on one GPU are timed with events in its queue. Several GPUs have no common clock, so stages are not timed.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Cost(Displayed):
 
 
 def ask(inspector: Inspector, _arguments: str = "") -> Cost:
-    """Answer `info cost`. Raises CommandError where the forward has failed and the run stands nowhere."""
+    """Answer `info cost`. Raises CommandError if the forward has failed, so that the run has no position."""
     token, held, size = inspector.event.token, memory(inspector), cache_size(inspector)
     with inspector.replay.elsewhere():
         kinds = _kinds(inspector)
@@ -145,7 +145,7 @@ def ask(inspector: Inspector, _arguments: str = "") -> Cost:
 
 
 def _kinds(inspector: Inspector) -> tuple[tuple[str, frozenset[str]], ...]:
-    """What is watched in which kind of run."""
+    """The kinds of runs: a name, and the stages watched."""
     anatomy = inspector.anatomy
     outermost = frozenset(each.address for each in anatomy.stages if not anatomy.enclosing(each))
     inside = frozenset(
@@ -161,9 +161,9 @@ def _kinds(inspector: Inspector) -> tuple[tuple[str, frozenset[str]], ...]:
 def _measured(
     inspector: Inspector, token: int, kinds: tuple[tuple[str, frozenset[str]], ...]
 ) -> tuple[list[list[TimedRun]], tuple[MemoryRow, ...]]:
-    """Rounds of runs of every kind, and what a run without hooks takes of a GPU's memory.
+    """The runs of each kind, and the GPU memory that a run without hooks needs.
 
-    The first run fetches what was used long ago, and only counts where there is no time for another.
+    The first run warms caches. It counts only if it takes too long to repeat.
     """
     began = time.perf_counter()
     with activations_peak(inspector) as peak:
@@ -196,26 +196,26 @@ def _timed(inspector: Inspector, token: int, runs: list[float]) -> ForwardTime:
 
 
 def _other_phase(inspector: Inspector, token: int, alone: ForwardTime) -> ForwardTime | None:
-    """The phase the run does not stand in, by the model alone. None where that would take long, or is not to be had."""
+    """The other phase's time, without hooks. None if it would take long or cannot be measured from here."""
     if token:
         if alone.ms * len(inspector.prompt.ids) > _MOST_MS_FOR_THE_OTHER_PHASE:
             return None
         return _timed(inspector, 0, [run_to_choice(inspector, 0, ()).ms for _ in range(2)])
     if alone.ms * _TOKENS_ON > _MOST_MS_FOR_THE_OTHER_PHASE:
         return None
-    # No token may be taken in the timeline that is kept, so each of the next is come to from the prompt again.
+    # The kept timeline must not gain a token, so each later token is reached from the prompt again.
     runs = [run_to_choice(inspector, 0, (), until=last) for last in range(1, _TOKENS_ON + 1)]
     decodes = [each for each in runs if each.token > 0]
     return _timed(inspector, decodes[-1].token, [each.ms for each in decodes]) if decodes else None
 
 
 def _typical(runs: list[TimedRun]) -> TimedRun:
-    """The run whose whole time is the median one."""
+    """The run with the median time."""
     return sorted(runs, key=lambda each: each.ms)[(len(runs) - 1) // 2]
 
 
 def _outline_rows(inspector: Inspector, run: TimedRun) -> tuple[TimeRow, ...]:
-    """The outermost stages in order, the layers as one, and what lies between them."""
+    """The outermost stages in order, all layers in one row, and the time between them."""
     if not run.laps:
         return ()
     layers = {each.address for each in inspector.anatomy.layers()}
@@ -228,7 +228,7 @@ def _outline_rows(inspector: Inspector, run: TimedRun) -> tuple[TimeRow, ...]:
 
 
 def _part_rows(inspector: Inspector, run: TimedRun) -> tuple[TimeRow, ...]:
-    """What is directly inside the layers, by its path there, the longest first."""
+    """The modules directly inside the layers, by their path there, the longest time first."""
     grouped: dict[str, list[float]] = {}
     for address, laps in run.laps.items():
         grouped.setdefault(address.partition(".")[2], []).extend(laps)
@@ -250,13 +250,13 @@ def _notes(inspector: Inspector, other: ForwardTime | None, rounds: list[list[Ti
     if inspector.run.edits.addresses():
         notes.append("measured without your edits")
     if not rounds[1][0].laps:
-        notes.append("over several GPUs there is no common clock: no times by stage")
+        notes.append("several GPUs have no common clock: stages are not timed")
     if other is None:
         phase = Phase.PREFILL if inspector.event.token else Phase.DECODE
-        notes.append(f"the {phase} is not measured from here: ask there")
-    # Runs that watch every stage may well be that much slower. The others hardly are.
+        notes.append(f"the {phase} cannot be measured from here: ask again during the {phase}")
+    # Watching every stage may well double the time. Watching fewer should not.
     times = [each.ms for runs in rounds[:-1] for each in runs]
     if max(times) > _TIMES_SLOWER * min(times):
         between = f"between {min(times):.1f} and {max(times):.1f} ms"
-        notes.append(f"the same forward took {between}: too far apart to be relied on, is the machine busy?")
+        notes.append(f"the same forward took {between}: too noisy to rely on, is the machine busy?")
     return tuple(notes)

@@ -43,11 +43,11 @@ class Effect(Displayed):
 
 
 def effect(inspector: Inspector) -> Effect | str:
-    """What this token's edits do at each later layer, or that none holds here. Runs the token twice."""
+    """Compare the predictions with and without this token's edits, or say that it has none. Runs the token twice."""
     place = inspector.run.place
     here = [each for each in inspector.run.edits.list() if each.enabled and each.token in (None, place.token)]
     if not here:
-        return "no edit holds at this token: make one with zero, scale, ablate, patch or edit"
+        return "no edit applies to this token: make one with zero, scale, ablate, patch or edit"
     after = _predictions(inspector, place.token)
     passed = inspector.run.trace.order(inspector.run.place) or []
     with inspector.branching.without_edits():

@@ -1,6 +1,6 @@
-"""Fills the explanations with this run's words and numbers.
+"""Collects this run's words and numbers for the explanations.
 
-Everything is asked of where the run stands; of a stage that it does not stand at, only what the model itself tells.
+They are about the current stop. About any other stage there is only what the model itself says.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _SEARCHED = 1_000
 _LONG_PREFILL = 1_024
-"""Positions from which on a pane does not have a prefill run again just to explain it."""
+"""The shortest prefill, in positions, that a pane does not rerun just to explain it."""
 
 _RESIDUAL = (StageKind.EMBED, StageKind.LAYER, StageKind.NORM)
 
@@ -48,13 +48,13 @@ def explain_here(inspector: Inspector, *, avoid_rerun: bool = False) -> Explanat
     """Explain the stage the run stands at.
 
     The first time costs one forward to check the lens against the model and at most one for this token's attention;
-    `avoid_rerun` spares both where a long prompt would have to be run again.
+    `avoid_rerun` skips both if that means running a long prompt again.
     """
     return explained(facts_here(inspector, avoid_rerun=avoid_rerun))
 
 
 def explain_stage(inspector: Inspector, stage: Stage) -> Explanation:
-    """Explain a stage: with this run's numbers where the run stands at it, in general elsewhere."""
+    """Explain a stage: with this run's numbers if it is the current one, in general otherwise."""
     if stage == inspector.stop.stage:
         return explain_here(inspector)
     return explained(
@@ -72,7 +72,7 @@ def explain_stage(inspector: Inspector, stage: Stage) -> Explanation:
 
 
 def facts_here(inspector: Inspector, *, avoid_rerun: bool = False) -> StageFacts:
-    """What is known of the present stop."""
+    """The facts about the current stop."""
     stop, stage = inspector.stop, inspector.stop.stage
     tensor = None if stage.kind in (StageKind.TOKENIZE, StageKind.SAMPLE) else stop.tensor
     part = _part(inspector, stage)
@@ -115,7 +115,7 @@ def facts_here(inspector: Inspector, *, avoid_rerun: bool = False) -> StageFacts
 
 
 def _not_finite(inspector: Inspector) -> int:
-    """How many values of the stage's output are NaN or infinite; tokens that a processor cut are no such thing."""
+    """How many values of the stage's output are NaN or infinite, not counting the -inf of cut tokens."""
     stop = inspector.stop
     if stop.stage.kind is StageKind.SAMPLE:
         scores = inspector.event.trail[-1][1]
@@ -127,7 +127,7 @@ def _not_finite(inspector: Inspector) -> int:
 
 
 def _looked_up(inspector: Inspector) -> bool | None:
-    """Whether the embedding gave the row of its table for the token at the focus as it is."""
+    """Whether the embedding returned the focus token's row of its table unchanged; None if unknown."""
     if inspector.stop.stage.kind is not StageKind.EMBED:
         return None
     vector, position = inspector.focus.vector(inspector.event), inspector.focus_position()
@@ -139,7 +139,7 @@ def _looked_up(inspector: Inspector) -> bool | None:
 
 
 def model_facts(inspector: Inspector) -> ModelFacts:
-    """What the model and its configuration say of themselves."""
+    """The facts that the model and its configuration state."""
     loaded = inspector.loaded
     model, config = loaded.model, loaded.model.config.get_text_config(decoder=True)
     table, head = model.get_input_embeddings(), model.get_output_embeddings()
@@ -165,7 +165,7 @@ def model_facts(inspector: Inspector) -> ModelFacts:
 
 
 def _tokenizer_kind(inspector: Inspector) -> str | None:
-    """What cuts the text: the name of a fast tokenizer's model (`BPE`), else that of the tokenizer's class."""
+    """What splits the text: the model of a fast tokenizer (`BPE`), else the tokenizer's class; None without one."""
     tokenizer = inspector.loaded.tokenizer
     if tokenizer is None:
         return None
@@ -189,7 +189,7 @@ def _prompt_facts(inspector: Inspector, *, words: bool) -> PromptFacts:
 
 
 def _split_words(inspector: Inspector, rows: Sequence[TokenRow]) -> Iterator[SplitWord]:
-    """Each word of several tokens once, where no one token stands for it, with or without a space in front."""
+    """Each word of several tokens, once, if no single token stands for it, with or without a leading space."""
     if inspector.loaded.tokenizer is None:
         return
     seen = set()
@@ -216,7 +216,7 @@ def _pieces_of_words(rows: Sequence[TokenRow]) -> Iterator[tuple[str, ...]]:
 
 
 def _lens_table(inspector: Inspector) -> LensTable | None:
-    """What every layer would have said, where the token has been chosen; None elsewhere, or without a lens."""
+    """Each layer's prediction, once the token has been chosen; None before that, or without a lens."""
     if inspector.stop.stage.kind is not StageKind.SAMPLE:
         return None
     from llmdbg.debugger.inspection import lens
@@ -229,7 +229,7 @@ def _lens_table(inspector: Inspector) -> LensTable | None:
 
 
 def _guesses(inspector: Inspector, *, spared: bool) -> tuple[PredictedToken, ...]:
-    """The two likeliest tokens: by the scores from `logits` on, by the lens before (one product with the head)."""
+    """The two likeliest tokens: by the scores from `logits` on, by the lens before that (one product with the head)."""
     found = inspector.stop.candidates
     if found is not None:
         return tuple(PredictedToken(row.text, row.prob) for row in found.rows[:2] if not row.cut_by)
@@ -252,7 +252,7 @@ def _guesses(inspector: Inspector, *, spared: bool) -> tuple[PredictedToken, ...
 
 
 def _reads(inspector: Inspector, is_attention: bool) -> AttentionFacts | None:
-    """What the attention of this layer read from, None where nothing says so."""
+    """Which tokens this layer's attention reads from; None if unknown."""
     stage = inspector.stop.stage
     if not (is_attention or stage.kind is StageKind.LAYER):
         return None

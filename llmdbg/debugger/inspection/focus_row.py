@@ -1,4 +1,4 @@
-"""Which of the positions that a stage ran over is the focus."""
+"""Which row of a stage's tensor is the focus position."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def focus_row(inspector: Inspector, event: StageEvent, ran: int | None) -> tuple[int, int]:
-    """The row of the focus among the positions a stage ran over, and how many these are: `ran`, if that is known.
+    """The focus position's row among the positions a stage ran over, and their number: `ran`, if known.
 
-    They may be more than the token's own, in a model that runs over the whole sequence every time for want of a cache,
-    and fewer where a long prompt is fed in pieces: then the row is negative if the last piece has not got it.
+    A model without a cache runs over the whole sequence for every token, so there may be more positions than the
+    token's own. A long prompt fed in pieces gives fewer: the row is negative if the last piece does not include it.
     """
     first, length = positions(event, len(inspector.prompt.ids))
     inside = inspector.focus.position is not None and first <= inspector.focus.position < first + length

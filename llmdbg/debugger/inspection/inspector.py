@@ -1,4 +1,4 @@
-"""What a question about the present stop may look at."""
+"""What a question about the current stop may look at."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Inspector:
-    """The run as it stands, its past through `replay`, its other branches through `branching`, and the focus.
+    """The run, its past through `replay`, its other branches through `branching`, and the focus.
 
-    A question may run tokens again, and leaves the run where it stood. `asked` is what was asked last, for the
-    panes that go on showing it.
+    A question may rerun tokens and must return to where the run stood. `asked` holds the latest questions, for the
+    panes that keep showing their answers.
     """
 
     def __init__(self, replay: Replay, branching: BranchControl, focus: Focus) -> None:
@@ -38,12 +38,12 @@ class Inspector:
 
     @property
     def event(self) -> StageEvent:
-        """The event the run stands at, with its live tensors."""
+        """The current event, with its live tensors."""
         return self.run.event
 
     @property
     def stop(self) -> Stop:
-        """The same as frozen values."""
+        """The same event as frozen values."""
         return self.run.stop
 
     @property
@@ -58,23 +58,23 @@ class Inspector:
 
     @property
     def prompt(self) -> Prompt:
-        """What the debuggee was fed before it generated."""
+        """The prompt, with its ids."""
         return self.debuggee.prompt
 
     @property
     def loaded(self) -> LoadedModel:
-        """The live model and its tokenizer. Raises CommandError where there is none."""
+        """The live model and its tokenizer. Raises CommandError if the debuggee has none."""
         return live_model(self.debuggee)
 
     @property
     def model(self) -> PreTrainedModel:
-        """The live model. Raises CommandError where there is none."""
+        """The live model. Raises CommandError if the debuggee has none."""
         return self.loaded.model
 
     def focus_position(self) -> int:
-        """The position that is described here: the focus, if the present token's forward runs over it."""
+        """The position to describe: the focus if the current token's forward runs over it, else its last position."""
         return self.focus.position_at(self.event.token)
 
     def forward_positions(self) -> tuple[int, int]:
-        """The first position the present token's forward runs over, and how many."""
+        """The first position that the current token's forward runs over, and how many it runs over."""
         return self.focus.forward_positions(self.event.token)

@@ -42,10 +42,10 @@ class _PositionInfo:
 
 
 def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | str:
-    """Answer `info kv [LAYER]`. Raises CommandError for a layer that the cache does not have."""
+    """Answer `info kv [LAYER]`. Raises CommandError for an unknown layer, and for a debuggee without a cache."""
     word = arguments.strip()
     if inspector.event.stage.kind is StageKind.TOKENIZE:
-        return "there is no cache yet: the first forward begins one"
+        return "there is no cache yet: the first forward creates it"
     if inspector.debuggee.cache is None and Capability.MODEL not in inspector.debuggee.capabilities:
         raise CommandError(f"{inspector.debuggee.name} has no KV cache to show")
     info = _position_info(inspector, int(word) if word.isdecimal() else None)
@@ -83,12 +83,12 @@ def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | s
 def _no_cache(inspector: Inspector, cache: Any) -> str:
     name = type(inspector.model).__name__
     if cache is None:
-        return f"{name} was given no cache object: what it remembers of earlier tokens it keeps elsewhere, or nowhere"
-    return f"{name} keeps its past in a {type(cache).__name__}, which says nothing of its layers"
+        return f"{name} was given no cache object: it keeps earlier tokens somewhere else, or not at all"
+    return f"{name} keeps earlier tokens in a {type(cache).__name__}, whose layers cannot be read"
 
 
 def _position_info(inspector: Inspector, layer: int | None) -> _PositionInfo | None:
-    """How positions are encoded, in one layer or the first that shows it. Costs a forward the first time."""
+    """How positions are encoded, in `layer` or the first layer that shows it. Costs a forward the first time."""
     rotary = [stage for stage in _modules(inspector, _ROTARY_WORDS) if layer is None or stage.layer in (None, layer)]
     own = str(layer or 0)
     addresses = frozenset((own, *(stage.address for stage in rotary)))
@@ -100,14 +100,14 @@ def _position_info(inspector: Inspector, layer: int | None) -> _PositionInfo | N
         RecordRequest("rotation", addresses, take, about=(inspector.focus.position, layer))
     )
     with_angles = [each for each in found.values() if each.numbers is not None]
-    # What the layer itself was given says more than what was made for some layer.
+    # What the layer itself received is more certain than what a rotary module made for some layer.
     return next(
         (each for each in with_angles if each.address == own), with_angles[-1] if with_angles else found.get(own)
     )
 
 
 def _captured(inspector: Inspector, event: StageEvent) -> _PositionInfo:
-    """What a layer was given, or a rotary module gave. Runs inside the forward."""
+    """What a layer received, or a rotary module returned. Runs inside the forward."""
     given = event.kwargs.get("position_embeddings") if event.stage.kind is StageKind.LAYER else event.output
     address = event.stage.address
     has_bias = any(isinstance(event.kwargs.get(name), Tensor) for name in _BIAS_NAMES)
@@ -144,14 +144,14 @@ def _position_scheme(inspector: Inspector, info: _PositionInfo | None) -> str:
         return "biases on the attention scores that grow with the distance (alibi)"
     inside = attentions(inspector.anatomy)
     if not inside:
-        return "by the order they are fed in: no attention looks back at them"
+        return "by the order in which they are fed: there is no attention"
     if isinstance(getattr(inspector.anatomy.modules[inside[0].address], "embed_positions", None), Tensor):
-        return "rotary, by a table inside the attention: there is no module to read its angles from"
-    return "in a way that none of its modules reveals"
+        return "rotary, by a table inside the attention: no module shows its angles"
+    return "unknown: no module shows how"
 
 
 def _modules(inspector: Inspector, words: tuple[str, ...]) -> list[Stage]:
-    """The stages whose class or whose own name in the module tree has one of some words in it."""
+    """The stages whose class, or whose own name in the module tree, contains one of `words`."""
     found = []
     for stage in inspector.anatomy.stages:
         module = inspector.anatomy.modules.get(stage.address)

@@ -1,4 +1,4 @@
-"""`info lens [TOKEN …]`: what each layer so far would say, and where the tokens one follows stand in it."""
+"""`info lens [TOKEN …]`: what each layer so far would predict, and the rank of given tokens after each layer."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from llmdbg.probes.lens import Lens
 
 _TOP = 5
-_BEFORE_PROCESSORS = "temperature, penalties and cuts come after this: it is the model's own prediction"
+_BEFORE_PROCESSORS = "this is the model's own prediction, before temperature, penalties and cuts"
 
 
 def ask(inspector: Inspector, arguments: str) -> LensTable | str:
-    """Answer `info lens`, and have the pane follow the same tokens; without any, it follows the prediction.
+    """Answer `info lens`, and make the pane follow the same tokens, or the prediction if none are given.
 
-    Raises LensError where this model has no lens, CommandError for a token there is not.
+    Raises LensError for a model without a lens, CommandError for an unknown token.
     """
     inspector.asked.followed = tuple(token_id(inspector, word) for word in pieces(arguments, " ") if word)
     return shown(inspector)
@@ -36,7 +36,7 @@ def shown(inspector: Inspector) -> LensTable | str:
     """What the pane shows: the lens, with the tokens the user last asked about. Raises LensError."""
     follow = list(inspector.asked.followed)
     if inspector.event.stage.kind is StageKind.TOKENIZE:
-        return f"nothing has run yet: the lens reads what `embed` and each of {_layers(inspector)} layers give"
+        return f"nothing has run yet: the lens reads the output of `embed` and of each of {_layers(inspector)} layers"
     if not follow and inspector.event.chosen is not None:
         follow = [inspector.event.chosen]
     inspector.run.recorder.expect(_request(inspector), inspector.event.token)
@@ -45,7 +45,7 @@ def shown(inspector: Inspector) -> LensTable | str:
     residuals = _residuals(inspector, lens)
     own = _own(inspector)
     if not residuals and own is None:
-        return f"what `embed` gives is no vector of {lens.width} numbers: the lens reads from layer 0 on"
+        return f"`embed` does not return a vector of {lens.width} numbers: the lens reads from layer 0 on"
     layers = {stage.address: stage.layer for stage in inspector.anatomy.layers()}
     return lens_table(
         lens,
@@ -61,7 +61,7 @@ def shown(inspector: Inspector) -> LensTable | str:
 
 
 def usable_lens(inspector: Inspector) -> Lens:
-    """The model's lens, checked once against a whole forward. Raises LensError, saying why there is none."""
+    """The model's lens, checked once against a whole forward. Raises LensError, which says why there is none."""
     lens = inspector.run.metrics.lens()
     if lens is not None and (unseen := inspector.run.metrics.unverified()):
         inspector.replay.look_through(lambda _: None, unseen)
@@ -72,10 +72,10 @@ def usable_lens(inspector: Inspector) -> Lens:
 
 
 def check_scored(lens: Lens, ids: Iterable[int]) -> None:
-    """Raise CommandError for an id that the head has no score for: an embedding may have more rows."""
+    """Raise CommandError for an id that the head does not score: an embedding may have more rows."""
     scored = getattr(lens.head, "out_features", None)
     if isinstance(scored, int) and (beyond := [id for id in ids if id >= scored]):
-        raise CommandError(f"this model's head scores ids 0 to {scored - 1}, and not {beyond[0]}")
+        raise CommandError(f"this model's head scores ids 0 to {scored - 1}, not {beyond[0]}")
 
 
 def _request(inspector: Inspector) -> RecordRequest:
@@ -88,20 +88,20 @@ def _residuals(inspector: Inspector, lens: Lens) -> dict[str, Tensor]:
     """The residual stream at the focus after each stage of the outline that has run for this token."""
     found = inspector.replay.recorded(_request(inspector))
     if not found:
-        raise CommandError("no stage of the residual stream has run yet for this token: go on to `embed`")
+        raise CommandError("no stage of the residual stream has run yet for this token: run to `embed` first")
     layers = {address: vector for address, vector in found.items() if address != "embed"}
     unlike = [address for address, vector in layers.items() if vector is None or len(vector) != lens.width]
     if unlike:
         raise LensError(
-            f"layer {unlike[0]} returns no vector of {lens.width} numbers at this position: there is no residual "
-            "stream to read from"
+            f"layer {unlike[0]} does not return a vector of {lens.width} numbers at this position: there is no "
+            "residual stream to read from"
         )
-    # An embedding may be narrower, and be projected before the first layer.
+    # An embedding may be narrower and be projected before the first layer.
     return {address: vector for address, vector in found.items() if vector is not None and len(vector) == lens.width}
 
 
 def _own(inspector: Inspector) -> tuple[str, Tensor] | None:
-    """The model's own logits, where it has come to them and they are about the focus."""
+    """The model's own logits; None before they exist, or if the focus is not the position they are about."""
     event = inspector.event
     first, length = inspector.forward_positions()
     if not event.trail or inspector.focus_position() != first + length - 1:

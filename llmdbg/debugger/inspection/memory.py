@@ -1,4 +1,4 @@
-"""Who holds how much memory: the model, the KV cache, and what llmdbg keeps for going back."""
+"""What uses how much memory: the model, the KV cache, and what llmdbg keeps for going back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class MemoryRow:
 
 
 def memory(inspector: Inspector) -> tuple[MemoryRow, ...]:
-    """What is held now. Nothing is waited for but the system's own count of this process's memory."""
+    """What is in use now. Does not wait for the device."""
     import psutil
 
     model = inspector.model
@@ -40,19 +40,19 @@ def memory(inspector: Inspector) -> tuple[MemoryRow, ...]:
     if size is not None:
         rows.append(MemoryRow("KV cache", str(model.device), size[0]))
     rows.append(
-        MemoryRow("kept by llmdbg for going back, part of it the cache's own", "", inspector.debuggee.timeline.bytes)
+        MemoryRow("kept by llmdbg for going back, partly shared with the cache", "", inspector.debuggee.timeline.bytes)
     )
     for device in _gpus(inspector):
         rows.append(MemoryRow("allocated by torch in this process", str(device), torch.cuda.memory_allocated(device)))
-    rows.append(MemoryRow("resident memory of this process, all in all", "cpu", psutil.Process().memory_info().rss))
+    rows.append(MemoryRow("resident memory of this process, in total", "cpu", psutil.Process().memory_info().rss))
     return tuple(rows)
 
 
 def cache_size(inspector: Inspector) -> tuple[int, int | None] | None:
-    """Bytes the KV cache holds and what one more token adds; None where there is no cache to read.
+    """Bytes in the KV cache, and bytes that one more token adds (None if unknown). None if there is no cache to read.
 
-    In the middle of a forward the layers that have run hold one token more than the others; what a token adds is not
-    known before all of them have run once, and for a quantised cache never.
+    In the middle of a forward, the layers that have run hold one token more than the others. What a token adds is
+    unknown until all of them have run once, and always for a quantised cache.
     """
     layers = getattr(inspector.debuggee.cache, "layers", None)
     if layers is None:
@@ -65,9 +65,9 @@ def cache_size(inspector: Inspector) -> tuple[int, int | None] | None:
 
 @contextmanager
 def activations_peak(inspector: Inspector) -> Iterator[list[MemoryRow]]:
-    """Find how far a GPU's memory rises above what is allocated before. Empty where there is no GPU.
+    """Measure each GPU's peak allocation above what was allocated before. The list is filled at the end.
 
-    This begins torch's count of the peak anew, which is the process's only one.
+    Resets torch's peak statistics, of which a process has only one.
     """
     devices, found = _gpus(inspector), list[MemoryRow]()
     before = {}
@@ -88,7 +88,7 @@ def _gpus(inspector: Inspector) -> list[torch.device]:
 
 
 def _by_device(what: str, tensors: Iterable[Tensor]) -> list[MemoryRow]:
-    """A row for each device. Tensors on `meta` are held elsewhere by accelerate, and are not counted."""
+    """A row for each device. Tensors on `meta` are offloaded by accelerate and not counted."""
     sizes: Counter[str] = Counter()
     for tensor in tensors:
         if not tensor.is_meta:

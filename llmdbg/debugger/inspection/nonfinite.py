@@ -1,9 +1,9 @@
-"""`info nonfinite`: the first stage whose output is NaN or infinite, and how near every stage is to overflow.
+"""`info nonfinite`: the first stage whose output is NaN or infinite, and how near each stage is to overflow.
 
-- A token is rerun whole, with every stage measured; at `tokenize` that is the prefill, which is not kept.
+- The token is rerun with every stage measured; at `tokenize` that is the prefill, which is not kept.
 - A non-finite value from the KV cache is traced to the token that put it there. Otherwise the previous token is checked
   and, if that is not finite either, the earliest non-finite token is found by bisection.
-- Only outputs of stages are measured, not an overflow inside a module whose output is finite again.
+- Only outputs of stages are measured. An overflow inside a module whose output is finite again goes unseen.
 """
 
 from __future__ import annotations
@@ -148,28 +148,28 @@ class NonfiniteHunt(Displayed):
 
 
 def ask(inspector: Inspector, _arguments: str = "") -> NonfiniteHunt:
-    """Answer `info nonfinite`. Raises CommandError where the forward has failed and the run stands nowhere."""
+    """Answer `info nonfinite`. Raises CommandError if the forward has failed, so that the run has no position."""
     at_tokenize = inspector.event.stage.kind is StageKind.TOKENIZE
     asked_at, tokens = inspector.event.token, inspector.run.tokens()
     with inspector.replay.elsewhere():
-        hunted = _Hunted(inspector, asked_at)
-        found = None if hunted.at.first_bad is None else _find(inspector, hunted, tokens)
-    notes = list(hunted.notes)
+        search = _Search(inspector, asked_at)
+        found = None if search.at.first_bad is None else _find(inspector, search, tokens)
+    notes = list(search.notes)
     if at_tokenize:
-        notes.insert(0, "nothing had run yet: the prefill was run for this, and is not kept")
-    if hunted.at.trouble:
-        notes.append(f"measured as far as the forward came: {hunted.at.trouble}")
-    if found is None and hunted.at.from_cache is not None:
-        notes.append(f"the KV cache is not finite at position {hunted.at.from_cache}, which nothing here read")
-    passed = hunted.at.passed
+        notes.insert(0, "nothing had run yet: the prefill was run for this answer, and is not kept")
+    if search.at.trouble:
+        notes.append(f"only part of the forward was measured: {search.at.trouble}")
+    if found is None and search.at.from_cache is not None:
+        notes.append(f"the KV cache is not finite at position {search.at.from_cache}, which this forward did not read")
+    passed = search.at.passed
     answer = NonfiniteHunt(
         asked_at=asked_at,
-        token=hunted.at.token,
-        phase=_phase(hunted.at.token),
-        tokens_run=hunted.run,
+        token=search.at.token,
+        phase=_phase(search.at.token),
+        tokens_run=search.run,
         stages=len(passed),
         found=found,
-        before=_before(inspector, hunted.at),
+        before=_before(inspector, search.at),
         nearest=_nearest(inspector, passed),
         least=_least(passed),
         notes=tuple(notes),
@@ -178,8 +178,8 @@ def ask(inspector: Inspector, _arguments: str = "") -> NonfiniteHunt:
     return answer
 
 
-class _Hunted:
-    """The earliest non-finite token, `at`, how many forwards the search took, and notes about it."""
+class _Search:
+    """The search for the earliest non-finite token: its forward, `at`, how many forwards were run, and notes."""
 
     def __init__(self, inspector: Inspector, token: int) -> None:
         self._inspector = inspector
@@ -202,14 +202,14 @@ class _Hunted:
         source = self._sweep(max(0, self.at.from_cache - len(self._inspector.prompt.ids) + 1))
         if source.first_bad is None:
             self.notes = (
-                f"position {self.at.from_cache} of the KV cache is not finite, and token {source.token}, which fed it, "
-                "is finite when it is run again",
+                f"position {self.at.from_cache} of the KV cache is not finite, but token {source.token}, which filled "
+                "it, is finite when run again",
             )
             return None
         return source
 
     def _earliest(self) -> Sweep:
-        """The earliest non-finite token, found by bisection: the one before it is finite, or there is none."""
+        """The earliest non-finite token, found by bisection: the token before it is finite, or it is the first."""
         latest = self.at
         before = self._sweep(latest.token - 1)
         if before.first_bad is None:
@@ -224,9 +224,9 @@ class _Hunted:
         return latest
 
 
-def _find(inspector: Inspector, hunted: _Hunted, tokens: tuple[TokenRow, ...]) -> NonfiniteFinding:
+def _find(inspector: Inspector, search: _Search, tokens: tuple[TokenRow, ...]) -> NonfiniteFinding:
     """Describe the first stage that is not finite. May run the token once more, without the user's edits."""
-    at = hunted.at
+    at = search.at
     assert at.first_bad is not None
     passed = at.passed[at.first_bad]
     bad = passed.bad
@@ -254,21 +254,21 @@ def _find(inspector: Inspector, hunted: _Hunted, tokens: tuple[TokenRow, ...]) -
         weights_are_read=_weights_are_read(module),
         from_cache=at.from_cache,
         edits=edits,
-        finite_without_edits=_finite_without_edits(inspector, hunted, passed.stage) if edits else None,
+        finite_without_edits=_finite_without_edits(inspector, search, passed.stage) if edits else None,
         earlier_edits=_edits_of(inspector, at.token, [each.stage.address for each in at.passed[: at.first_bad]]),
     )
 
 
-def _finite_without_edits(inspector: Inspector, hunted: _Hunted, stage: Stage) -> bool:
+def _finite_without_edits(inspector: Inspector, search: _Search, stage: Stage) -> bool:
     """Whether a stage is finite when the token runs without the user's edits."""
     with inspector.branching.without_edits():
-        hunted.run += 1
-        bare = sweep(inspector, hunted.at.token)
+        search.run += 1
+        bare = sweep(inspector, search.at.token)
     return all(each.bad is None for each in bare.passed if each.stage.address == stage.address)
 
 
 def _edits_of(inspector: Inspector, token: int, addresses: list[str]) -> tuple[int, ...]:
-    """The numbers of the edits that change any of these stages while `token` is produced."""
+    """The numbers of the edits that change any of these stages at this token."""
     return tuple(
         each.number
         for each in inspector.run.edits.list()
@@ -280,7 +280,7 @@ def _edits_of(inspector: Inspector, token: int, addresses: list[str]) -> tuple[i
 
 
 def _bad_weights(module: nn.Module | None) -> tuple[BadWeight, ...]:
-    """The parameters and buffers of a module, and of what is inside it, that are not finite."""
+    """The non-finite parameters and buffers of a module, including those of modules inside it."""
     if module is None:
         return ()
     named = [each for each in (*module.named_parameters(), *module.named_buffers()) if can_be_measured(each[1])]
@@ -298,14 +298,14 @@ def _weights_are_read(module: nn.Module | None) -> bool | None:
 
 
 def _before(inspector: Inspector, at: Sweep) -> tuple[StageExtent, ...]:
-    """The last stages before the first that is not finite, and that one, with what their weights reach."""
+    """The first non-finite stage and the last stages before it, with their weights' absmax."""
     if at.first_bad is None:
         return ()
     return _with_weights(inspector, at.passed[max(0, at.first_bad - _ROWS_BEFORE) : at.first_bad + 1])
 
 
 def _with_weights(inspector: Inspector, rows: list[PassedStage]) -> tuple[StageExtent, ...]:
-    """What stages reach, their own weights too. One copy to the host."""
+    """The extents of stages and of their own weights. One copy to the host."""
     owned = [_own_weights(inspector, each.stage) for each in rows]
     measured = iter(extents([(tensor, None) for each in owned for tensor in each]))
     reaches = [[next(measured) for _ in each] for each in owned]
@@ -318,14 +318,14 @@ def _own_weights(inspector: Inspector, stage: Stage) -> list[Tensor]:
 
 
 def _nearest(inspector: Inspector, passed: list[PassedStage]) -> tuple[StageExtent, ...]:
-    """The stages nearest to overflow, without logits processors, whose scores are not activations."""
+    """The stages nearest to overflow, except logits processors, whose scores are not activations."""
     rows = [each for each in passed if each.outputs and each.stage.kind is not StageKind.PROCESSOR]
     rows.sort(key=lambda each: -max(extent.headroom for extent in _extents(each.outputs)))
     return _with_weights(inspector, rows[:_NEAREST])
 
 
 def _least(passed: list[PassedStage]) -> StageExtent | None:
-    """The stage with the largest share of values below what its dtype holds in full precision."""
+    """The stage with the largest share of subnormal values, which its dtype does not hold in full precision."""
     rows = [_stage_extent(each) for each in passed if each.outputs]
     found = max(rows, key=lambda each: each.subnormal, default=None)
     return found if found is not None and found.subnormal else None

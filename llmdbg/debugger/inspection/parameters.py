@@ -1,4 +1,4 @@
-"""Numbers a model keeps: its parameters and buffers, by name; quantised ones as the layer uses them."""
+"""Parameters and buffers by name; quantised ones dequantised, as the layer computes with them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class ParameterFacts:
 
 
 def stored(inspector: Inspector, name: str) -> ParameterFacts | None:
-    """The parameter or buffer of a dotted name: the model's own, or one that begins with a stage (`12.mlp.up.weight`).
+    """The parameter or buffer with this dotted name, from the model or from a stage's address (`12.mlp.up.weight`).
 
-    None where there is none. Raises CommandError for one that cannot be read.
+    None if there is none. Raises CommandError if it cannot be read.
     """
     model = inspector.model
     for full in _full_names(inspector, name):
@@ -48,7 +48,7 @@ def stored(inspector: Inspector, name: str) -> ParameterFacts | None:
 
 
 def _full_names(inspector: Inspector, name: str) -> list[str]:
-    """`name` itself, and with the stage that it begins with told by its module's path, the longest such stage first."""
+    """`name` itself, and `name` with a leading address replaced by its module's path, the longest address first."""
     parts, names = name.split("."), [name]
     for length in range(len(parts) - 1, 0, -1):
         address = ".".join(parts[:length])
@@ -64,8 +64,8 @@ def _readable(name: str, tensor: Tensor, module: nn.Module) -> ParameterFacts:
             state: Any = getattr(tensor, "quant_state")  # noqa: B009
             if getattr(state, "packing_format_for_cpu", False):
                 raise CommandError(
-                    f"{name} is 4-bit, and its layer has packed it for this CPU as it first ran, beyond unpacking: "
-                    "before that, or on a GPU, it can be read"
+                    f"{name} is 4-bit, and its layer repacked it for this CPU on its first run, which cannot be "
+                    "undone: it can be read before that run, or on a GPU"
                 )
             numbers = import_module("bitsandbytes.functional").dequantize_4bit(tensor.data, state)
             note = f"4-bit weights ({state.quant_type}), shown as the layer uses them: {dtype_name(numbers.dtype)}"
@@ -74,7 +74,7 @@ def _readable(name: str, tensor: Tensor, module: nn.Module) -> ParameterFacts:
             numbers = import_module("bitsandbytes.functional").int8_vectorwise_dequant(
                 tensor.data, _scales(tensor, module)
             )
-            return ParameterFacts(name, numbers, "8-bit weights, shown times the scale of their row: float32")
+            return ParameterFacts(name, numbers, "8-bit weights, multiplied by the scale of their row: float32")
         if tensor.is_quantized or type(tensor.data).dequantize is not torch.Tensor.dequantize:
             return ParameterFacts(name, tensor.dequantize(), f"quantised ({kind}), shown as the layer uses them")
     except (ImportError, RuntimeError, NotImplementedError, TypeError, AttributeError) as error:
@@ -86,10 +86,10 @@ def _readable(name: str, tensor: Tensor, module: nn.Module) -> ParameterFacts:
 
 
 def _scales(tensor: Tensor, module: nn.Module) -> Tensor:
-    """One scale a row, which the weight hands to its layer as that first runs."""
+    """One scale a row (rows,). The layer takes them over from the weight on its first run."""
     scales = getattr(tensor, "SCB", None)
     if scales is None:
         scales = getattr(getattr(module, "state", None), "SCB", None)
     if not isinstance(scales, torch.Tensor):
-        raise AttributeError("its scales are not where bitsandbytes keeps them")
+        raise AttributeError("its scales are missing where bitsandbytes keeps them")
     return scales

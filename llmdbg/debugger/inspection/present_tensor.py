@@ -1,4 +1,4 @@
-"""Questions about the tensor of the present stop."""
+"""Questions about the tensor of the current stop."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def spread(inspector: Inspector) -> Histogram | None:
-    """How the values of the present stop's tensor are spread, None where it has none."""
+    """The histogram of the current stop's tensor; None if it has no tensor."""
     tensor = main_tensor(inspector.event.output)
     return None if tensor is None else histogram(tensor)
 
 
 def residual_change(inspector: Inspector) -> ResidualChange | None:
-    """What the stage did to the vector at the focus position, None where nothing of that shape went in."""
+    """How the stage changed the vector at the focus; None if it has no input of the same shape."""
     event, output = inspector.event, main_tensor(inspector.event.output)
     if output is None or not output.is_floating_point() or event.trail:
         return None

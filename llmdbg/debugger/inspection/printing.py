@@ -1,4 +1,4 @@
-"""The user's own Python, looked at: as in pdb, and changing nothing of the run."""
+"""`print`: evaluates the user's own Python, as in pdb, on a copy of the tensor."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MOST = 4000  # characters
 
 
 def printed(inspector: Inspector, source: str) -> str:
-    """What an expression is worth, as Python writes it. Raises CommandError for whatever it raises.
+    """The repr of an expression's value, 4000 characters at most. Raises CommandError for any exception it raises.
 
-    `out` is a copy of the stop's main tensor and `inputs` the arguments of the stage; `model`
-    is None where the debuggee has no live model.
+    The expression sees `torch`, `out` (a copy of the stop's main tensor, None without one), `inputs` (the stage's
+    positional arguments) and `model` (None if the debuggee has no live model).
     """
     event = inspector.event
     out = main_tensor(event.output)

@@ -1,4 +1,4 @@
-"""Python's slices of a tensor as a person types them, `[0, -1, 100:200]`, read against its shape."""
+"""Slices of a tensor as the user types them, in Python's syntax: `[0, -1, 100:200]`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from llmdbg.probes.axes import Axes
 
 _PART = re.compile(r"\s*(?:(?P<index>[-+]?\d{1,18})|(?P<start>[-+]?\d{1,18})?\s*:\s*(?P<stop>[-+]?\d{1,18})?"
                    r"\s*(?::\s*(?P<step>[-+]?\d{1,18})?)?|(?P<dots>\.\.\.|…))\s*", re.ASCII)  # fmt: skip
-_HINT = "it is written as in Python: [0, -1, 100:200], [..., ::2]"
+_HINT = "write it as in Python: [0, -1, 100:200], [..., ::2]"
 
 
 def read_slice(text: str, shape: Sequence[int]) -> Axes:
-    """Say which indices of a tensor of this shape `text` takes; nothing, or `[]`, takes all of it.
+    """The indices that `text` selects from a tensor of this shape; all of them if it is empty or `[]`.
 
-    Dimensions that are not named are taken whole. Raises CommandError for what is no slice, for more indices than there
-    are dimensions, for an index out of range, and for a range that takes nothing of a dimension that has something.
+    Dimensions that are left out are taken whole. Raises CommandError for invalid syntax, for more indices than
+    dimensions, for an index out of range, and for a range that selects nothing.
     """
     inside = text.strip().removeprefix("[").removesuffix("]")
     parts = [_part(each, text) for each in inside.split(",")] if inside.strip() else []
@@ -57,12 +57,12 @@ def _taken(part: re.Match[str], size: int, text: str, axis: int) -> int | range:
         raise CommandError(f"{text} has a step of {step}: steps are 1 or more")
     taken = range(size)[start:stop:step]
     if size and not taken:
-        raise CommandError(f"{text} takes nothing: dimension {axis} runs from 0 to {size - 1}")
+        raise CommandError(f"{text} selects nothing: dimension {axis} runs from 0 to {size - 1}")
     return taken
 
 
 def slice_text(axes: Axes, shape: Sequence[int]) -> str:
-    """How a slice is written, as short as it can be; empty where it takes the whole tensor."""
+    """A slice as text, as short as possible; empty for the whole tensor."""
     parts = [
         str(each) if isinstance(each, int) else _range_text(each, size) for each, size in zip(axes, shape, strict=True)
     ]

@@ -43,7 +43,7 @@ def source_of(module: nn.Module | None) -> SourceCode:
 
 
 def source(inspector: Inspector) -> SourceCode:
-    """The Python source of the forward that has just run. Raises CommandError where there is no live model."""
+    """The source of the forward that has just run. Raises CommandError if the debuggee has no live model."""
     stage = inspector.event.stage
     module = inspector.anatomy.modules.get(stage.address)
     head = inspector.model.get_output_embeddings() if stage.kind is StageKind.LOGITS else None

@@ -1,7 +1,7 @@
-"""Questions that are asked again at every stop while somebody looks, by name: one place for what a pane may ask.
+"""The questions that panes may ask, by name. While a pane is in view its question is asked again at every stop.
 
-A front end sends the name of a question and gets a frozen value of plain Python: no tensor leaves the engine's thread.
-What needs more than the present stop is imported when it is asked.
+A front end sends the name and gets a frozen value of plain Python: no tensor leaves the engine's thread. Questions that
+need more than the current stop are imported when they are asked.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TensorView:
-    """The present stop's tensor."""
+    """The current stop's tensor."""
 
     spread: Histogram | None
-    """How its values are spread, None where there is no tensor of activations or scores."""
+    """Its values' histogram; None without a tensor of activations or scores."""
     change: ResidualChange | None
-    """What the stage did to the vector at the focus, None where no vector of that shape went in."""
+    """How the stage changed the vector at the focus; None if it has no input of the same shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,55 +48,55 @@ class LensView:
     table: LensTable | str
     """The lens, or a sentence that says why there is none."""
     attribution: Attribution | None
-    """What each part adds to its prediction, None where that cannot be said."""
+    """What each part adds to the logit of its prediction; None if that cannot be attributed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CostView:
-    """What is known of the cost without measuring anything."""
+    """What is known about the cost without measuring times."""
 
     memory: tuple[MemoryRow, ...]
     """Who holds how many bytes."""
     kv_bytes: int | None
-    """Bytes in the KV cache, None where there is no cache to read."""
+    """Bytes in the KV cache; None if there is none to read."""
     kv_growth: int | None
-    """Bytes that one more token adds, None where that is not known yet."""
+    """Bytes that one more token adds to it; None if unknown."""
     measured: Cost | None
-    """What `info cost` measured last, None before it was asked."""
+    """The latest answer of `info cost`; None before the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinitenessView:
-    """Whether what the present stage returned is finite."""
+    """Whether the current stage's output is finite."""
 
     outputs: tuple[tuple[str, TensorExtent], ...]
-    """Every tensor of floating-point numbers it returned, by its name there."""
+    """Name and extent of every floating-point tensor it returned."""
     cuts_scores: bool
-    """Whether -inf is how this stage rules tokens out."""
+    """Whether it is a logits processor, which cuts tokens by setting their scores to -inf."""
     hunt: NonfiniteHunt | None
-    """What `info nonfinite` found last, None before it was asked."""
+    """The latest answer of `info nonfinite`; None before the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainView:
-    """The present stop in plain English, and where it is on the tour."""
+    """The current stop in plain English, and where it is on the tour."""
 
     explanation: Explanation
-    """The present stage's explanation."""
+    """The explanation of the current stage."""
     tour: TourPlace
     """Where it is on the tour."""
 
 
 @dataclass(frozen=True, slots=True)
 class StandingQuestion:
-    """A question by its name."""
+    """A question that a pane may ask."""
 
     ask: Callable[[Inspector], Any]
     """Answers it."""
     fetch: Callable[[Inspector, Any], Any] | None = None
-    """Answers it with more of a long answer, given what is lacking; None where the first answer is all there is."""
+    """Fetches another part of a long answer; None if `ask` returns all of it."""
     shows: Callable[[Any], bool] | None = None
-    """Whether this question's next answer shows what a command answered just now; None where it never does."""
+    """Whether its next answer will show what a command has just answered; None if it never does."""
 
 
 def _tensor(inspector: Inspector) -> TensorView:
@@ -110,7 +110,7 @@ def _lens(inspector: Inspector) -> LensView:
     from llmdbg.debugger.inspection.attribution import attributed, parts_request
     from llmdbg.debugger.inspection.lens import shown
 
-    # Both questions need the token to have been recorded: one run is enough for the two.
+    # The table and the attribution both need the token recorded: announcing both makes one rerun enough.
     inspector.run.recorder.expect(parts_request(inspector), inspector.event.token)
     try:
         table = shown(inspector)
@@ -155,7 +155,7 @@ def _more_values(inspector: Inspector, lacking: tuple[int, int]) -> Values | str
 def _is_values(answer: Any) -> bool:
     from llmdbg.debugger.inspection.values_answer import Values
 
-    # A further page has no summary: only the command that asked for it shows that one.
+    # A further page has no summary. The pane does not show it; only the command's answer does.
     return isinstance(answer, Values) and answer.summary is not None
 
 

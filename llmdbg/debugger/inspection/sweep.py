@@ -1,4 +1,4 @@
-"""One forward run again with every stage measured: where it is not finite, and how near to the end of its dtype."""
+"""One forward rerun with every stage measured: where it is not finite, and how near each stage is to overflow."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Measured:
 
     @property
     def position(self) -> int | None:
-        """The position in the sequence of the first value that is not finite, None where that cannot be told."""
+        """The position in the sequence of the first non-finite value; None if there is none, or it is unknown."""
         if self.extent.first is None or self.axis is None:
             return None
         return self.first_position + self.extent.first[self.axis]
@@ -60,12 +60,12 @@ class PassedStage:
 
     @property
     def bad(self) -> Measured | None:
-        """The first of its outputs that should be finite and is not."""
+        """The first of its outputs that should be finite and is not; None if there is none."""
         return next((each for each in self.outputs if is_bad(self.stage, each.extent)), None)
 
     @property
     def input_is_finite(self) -> bool | None:
-        """Whether what went in was finite, None where nothing of the kind went in."""
+        """Whether its inputs were finite; None if it had no floating-point inputs."""
         return all(not is_bad(self.stage, each.extent) for each in self.inputs) if self.inputs else None
 
 
@@ -84,44 +84,44 @@ class Sweep:
 
     @property
     def first_bad(self) -> int | None:
-        """Which of `passed` is the first with something that is not finite. Parts end before what they are part of."""
+        """The index in `passed` of the first non-finite stage; None if all are finite. Inner modules come first."""
         return next((index for index, each in enumerate(self.passed) if each.bad is not None), None)
 
 
 def is_bad(stage: Stage, extent: TensorExtent) -> bool:
-    """Whether this should not be. A logits processor cuts a token by making its score -inf."""
+    """Whether a tensor has values that it should not have. Logits processors may set scores to -inf."""
     if stage.kind is StageKind.PROCESSOR:
         return extent.nan + extent.plus_inf > 0
     return not extent.is_finite
 
 
 def sweep(inspector: Inspector, token: int) -> Sweep:
-    """Run `token`'s forward up to where the token would be chosen, measuring every stage. Within `elsewhere()`.
+    """Run `token`'s forward up to `sample`, measuring every stage. Only within `Replay.elsewhere()`.
 
-    A forward that fails on the way gives what was measured until then.
+    If the forward fails, returns what was measured before that.
     """
     watched = {stage.address for stage in inspector.anatomy.stages} | {ANY_PROCESSOR.address}
-    taking, found = _Taking(inspector), Sweep(token)
-    with forward_of(inspector, token, watched, taking.handler) as events:
+    recorder, found = _ForwardRecorder(inspector), Sweep(token)
+    with forward_of(inspector, token, watched, recorder.handler) as events:
         try:
             for event in events:
                 if event.stage.kind is StageKind.TOKENIZE:
                     continue
-                if taking.at_end:
+                if recorder.at_end:
                     break
-                if taking.at_beginning:
+                if recorder.at_beginning:
                     _look_into_cache(inspector, found)
                     continue
                 found.trouble = "it was interrupted"
                 break
         except LlmdbgError as error:
             found.trouble = str(error)
-    found.passed = taking.passed()
+    found.passed = recorder.passed()
     return found
 
 
-class _Taking:
-    """Measures the events of one forward. Nothing is waited for inside it."""
+class _ForwardRecorder:
+    """Measures the events of one forward without waiting for the device."""
 
     def __init__(self, inspector: Inspector) -> None:
         self.at_beginning = self.at_end = False
@@ -130,7 +130,7 @@ class _Taking:
         self._stages: list[tuple[Stage, list[_Place], list[_Place]]] = []
 
     def handler(self, event: StageEvent) -> bool:
-        """Note an event; suspend at the first, to look into the cache, and at the last before the token is chosen."""
+        """Measure an event. Suspends at the first, to look into the cache, and at the last before `sample`."""
         self.at_beginning = False
         if event.stage.kind is StageKind.TOKENIZE:
             return False
@@ -144,7 +144,7 @@ class _Taking:
         return self.at_beginning or self.at_end
 
     def passed(self) -> list[PassedStage]:
-        """Everything noted, in one copy to the host."""
+        """All measured stages, in one copy to the host."""
         found = self._recorder.collect()
 
         def measured(places: list[_Place]) -> tuple[Measured, ...]:
@@ -178,7 +178,7 @@ class _Place:
 
 
 def _inputs(inspector: Inspector, event: StageEvent) -> list[tuple[str, Tensor]]:
-    """The tensors of numbers that a stage was given, by their names. Masks are left out: they may be -inf."""
+    """Name and value of the floating-point tensors that a stage took, except masks, which may be -inf."""
     module = inspector.anatomy.modules.get(event.stage.address)
     names = _argument_names(type(module).forward) if module is not None else ()
     named: dict[str, Any] = {}
@@ -190,16 +190,16 @@ def _inputs(inspector: Inspector, event: StageEvent) -> list[tuple[str, Tensor]]
 
 @cache
 def _argument_names(forward: Callable[..., Any]) -> tuple[str, ...]:
-    """What the forward of a class of modules calls its positional arguments."""
+    """The names of a forward's positional parameters, without `self`."""
     few = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return tuple(name for name, each in inspect.signature(forward).parameters.items() if each.kind in few)[1:]
 
 
 @torch.no_grad()
 def _look_into_cache(inspector: Inspector, found: Sweep) -> None:
-    """Find the earliest position in the KV cache that is not finite. One copy to the host.
+    """Find the earliest non-finite position in the KV cache. One copy to the host.
 
-    The forward stands at its first stage: no layer has added to the cache yet.
+    The forward is suspended at its first stage, so no layer has added to the cache yet.
     """
     fed = inspector.focus.forward_positions(found.token)[0]
     firsts, offsets = [], []

@@ -1,4 +1,4 @@
-"""What stages gave for the present token, written to a safetensors file: exact bits, and where they come from."""
+"""Writes stages' outputs for the current token to a safetensors file: the exact bits, and where they come from."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _SHOWN = 3
 
 
 def save_tensors(inspector: Inspector, target: Target, path: Path) -> str:
-    """Write every tensor that the stages of `target` gave for the present token, replacing the file; say so in a line.
+    """Write every tensor that the stages of `target` returned for the current token. Returns a line that says so.
 
-    A single tensor is called by its stage's address, one of several by its place as well: `12.self_attn[1]`. Of a stage
-    that has run more than once it is the last. A file that is there is replaced only once the new one is whole. Runs
-    the token again (up to two forwards) unless the run stands at the only stage asked for. Raises CommandError for a
-    stage that has not run yet for this token, for tensors the format cannot hold, and where the file cannot be written.
+    A stage's only tensor is named by its address, one of several also by its place: `12.self_attn[1]`. A stage that ran
+    more than once is written as of its last run. An existing file is replaced only when the new one is complete. Reruns
+    the token (up to two forwards) unless the current stage is the only one. Raises CommandError for a stage that has
+    not run yet for this token, for tensors that the format cannot hold, and if the file cannot be written.
     """
     token = inspector.event.token
     if not target.at(token):
-        raise CommandError(f"{target.text} is not of token {token}, where you stand: `goto {target.text}` first")
+        raise CommandError(f"{target.text} is not about token {token}, the current one: `goto {target.text}` first")
     found = _found(inspector, target.addresses)
     missing = sorted(target.addresses - found.keys())
     if missing:
         raise CommandError(f"{missing[0]} has not run yet for token {token}: `goto {missing[0]}` first")
     named = {name: tensor for tensors in found.values() for name, tensor in tensors.items()}
     if not named:
-        raise CommandError(f"{target.text} gave no tensor")
+        raise CommandError(f"{target.text} returned no tensor")
     replaced = path.exists()
     _write(path, named, _metadata(inspector, target))
     return f"wrote {path}{' (replaced)' if replaced else ''}: {_described(named)}"
 
 
 def _found(inspector: Inspector, addresses: frozenset[str]) -> dict[str, dict[str, Tensor]]:
-    """Copies of what these stages gave until here, by address and name."""
+    """Copies of what these stages have returned so far, by address and name."""
     place = inspector.run.place
     if addresses == {place.address}:
         return {place.address: _copies(inspector.event)}
@@ -72,7 +72,7 @@ def _found(inspector: Inspector, addresses: frozenset[str]) -> dict[str, dict[st
 
 @torch.no_grad()
 def _copies(event: StageEvent) -> dict[str, Tensor]:
-    """Every tensor a stage gave, with memory of its own, in order. Waits for nothing."""
+    """A copy of every tensor a stage returned, in order. Does not wait for the device."""
     named = list(tensors_in(event.output, event.stage.address, lambda value: isinstance(value, Tensor)))
     if len(named) == 1:
         named = [(event.stage.address, named[0][1])]
@@ -81,14 +81,15 @@ def _copies(event: StageEvent) -> dict[str, Tensor]:
 
 def _own(name: str, tensor: Tensor) -> Tensor:
     if tensor.is_sparse or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
-        kind = "sparse" if tensor.is_sparse else "quantised" if tensor.is_quantized else "no plain"
+        kinds = {"sparse": tensor.is_sparse, "quantised": tensor.is_quantized, "nested": tensor.is_nested, "meta": True}
+        kind = next(name for name, applies in kinds.items() if applies)
         raise CommandError(f"{name} is a {kind} tensor, which a .safetensors file cannot hold")
     plain = tensor.detach().resolve_conj().resolve_neg()
     return plain.clone(memory_format=torch.contiguous_format)
 
 
 def _metadata(inspector: Inspector, target: Target) -> dict[str, str]:
-    """Where the tensors come from. The format holds text alone."""
+    """Where the tensors come from. The format holds only text."""
     first, length = inspector.forward_positions()
     return {
         "format": "pt",
@@ -103,7 +104,7 @@ def _metadata(inspector: Inspector, target: Target) -> dict[str, str]:
 
 
 def _write(path: Path, named: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write beside the file first, so that what was there stays until the new one is whole."""
+    """Write to a temporary file first, so that an existing file stays until the new one is complete."""
     from safetensors.torch import save_file
 
     held: dict[str, Any] = {name: tensor.cpu() for name, tensor in named.items()}

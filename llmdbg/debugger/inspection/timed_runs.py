@@ -1,4 +1,4 @@
-"""Running tokens again for a question that the kept timeline must not notice."""
+"""Rerunning tokens for a question, without a trace in the kept timeline."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 def forward_of(
     inspector: Inspector, token: int, watched: Collection[str], handler: EventHandler
 ) -> Iterator[Generator[StageEvent, None, None]]:
-    """The events of a run that begins with `token`'s forward, with the edits of this branch and nothing else armed.
+    """The events of a run from `token`'s forward on, with this branch's edits and only `watched` armed.
 
-    Only within `Replay.elsewhere()`. Leave it before `token`'s `sample` has been passed, and the token is not taken.
+    Only within `Replay.elsewhere()`. The token is not added to the timeline if the block is left before its `sample`
+    is passed.
     """
     inspector.debuggee.stops.edit(
         inspector.run.edits.addresses(), inspector.run.edits.editor(len(inspector.prompt.ids))
@@ -49,10 +50,10 @@ class TimedRun:
 
 
 def run_to_choice(inspector: Inspector, token: int, watched: Collection[str], *, until: int | None = None) -> TimedRun:
-    """Run from `token`'s forward to where the token `until` is chosen (itself without one), timing some stages.
+    """Run from `token`'s forward to the `sample` of token `until` (None: the same token), timing the watched stages.
 
-    Only within `Replay.elsewhere()`, in a timeline that is thrown away and has no edits. With nothing watched, no
-    module carries a hook and nothing is suspended before the end. Raises CommandError when interrupted.
+    Only within `Replay.elsewhere()`. Uses a temporary timeline without edits. With nothing watched, no module carries a
+    hook and nothing is suspended before the end. Raises CommandError if interrupted.
     """
     found, pending = TimedRun(), list[tuple[str, Callable[[], float | None]]]()
     clock = inspector.debuggee.clock
@@ -70,7 +71,7 @@ def run_to_choice(inspector: Inspector, token: int, watched: Collection[str], *,
                 found.token, found.ms = event.token, clock.token_milliseconds()
                 break
             if event.stage.kind is not StageKind.TOKENIZE:
-                raise CommandError("interrupted: nothing was measured to its end")
+                raise CommandError("interrupted before the measurement was complete")
     found.stages = len(pending)
     for address, lap in pending:
         if (milliseconds := lap()) is not None:
@@ -80,7 +81,7 @@ def run_to_choice(inspector: Inspector, token: int, watched: Collection[str], *,
 
 @contextmanager
 def _thrown_away(inspector: Inspector, token: int, last: int) -> Iterator[None]:
-    """A timeline of its own that ends by itself with token `last`: nothing has to be armed to stop there."""
+    """A temporary timeline that ends by itself with token `last`, so that nothing has to be armed to stop there."""
     with inspector.branching.without_edits():
         timeline = inspector.debuggee.timeline
         timeline.settings = ((0, replace(timeline.settings_at(token), max_new_tokens=last + 1)),)

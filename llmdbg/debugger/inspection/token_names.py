@@ -1,4 +1,4 @@
-"""From what a person types to a token: `65`, `" is"`, `is`."""
+"""From what the user types to a token: `65`, `" is"`, `is`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def token_id(inspector: Inspector, word: str) -> int:
-    """The id that `word` means: an id, a text in quotes, or a bare word, with or without a space before it.
+    """The id that `word` means: an id, quoted text, or a bare word, with or without a space before it.
 
-    Raises CommandError for an id outside the vocabulary, and for a text that is not exactly one token.
+    Raises CommandError for an id outside the vocabulary, and for text that is not exactly one token.
     """
     if word.isdecimal() and word.isascii():
         size = int(inspector.model.get_input_embeddings().weight.shape[0])

@@ -105,8 +105,8 @@ def _simple(answer: Callable[[Inspector], Any]) -> Callable[[Inspector, str], An
     return lambda inspector, _: answer(inspector)
 
 
-def _insight(name: str) -> Callable[[Inspector, str], Any]:
-    """What a module of `insight` answers. It is imported when it is asked."""
+def _module(name: str) -> Callable[[Inspector, str], Any]:
+    """The `ask` of the module `name`, which is imported when it is asked."""
 
     def ask(inspector: Inspector, arguments: str) -> Any:
         return import_module(f"llmdbg.debugger.inspection.{name}").ask(inspector, arguments)
@@ -122,15 +122,15 @@ TOPICS: dict[str, Topic] = {
     "tokens": Topic("the sequence so far", _simple(_tokens)),
     "stage": Topic("where the run stands", _simple(lambda inspector: inspector.stop)),
     "stats": Topic("the tensor here, in numbers", _simple(lambda inspector: inspector.stop.tensor)),
-    "candidates": Topic("what may come next", _simple(_candidates)),
-    "lens": Topic("what each layer so far would say", _insight("lens"), "[TOKEN …]"),
-    "attribution": Topic("what each part adds to a token's logit", _insight("attribution"), "[TOKEN]"),
-    "attention": Topic("which tokens each head reads from", _insight("attention"), "[LAYER] [head N]"),
-    "kv": Topic("what the KV cache holds, layer by layer", _insight("kv"), "[LAYER]"),
-    "values": Topic("the numbers themselves", _insight("values"), "[ADDRESS][SLICE] [by magnitude | as heat]"),
-    "nonfinite": Topic("where NaN or infinity comes from", _insight("nonfinite")),
-    "cost": Topic("where the time and the memory go", _insight("cost")),
-    "source": Topic("the source of the forward that has run", _simple(source)),
+    "candidates": Topic("the likeliest next tokens", _simple(_candidates)),
+    "lens": Topic("what each layer so far would predict", _module("lens"), "[TOKEN …]"),
+    "attribution": Topic("what each part adds to a token's logit", _module("attribution"), "[TOKEN]"),
+    "attention": Topic("which tokens each head reads from", _module("attention"), "[LAYER] [head N]"),
+    "kv": Topic("what the KV cache holds, layer by layer", _module("kv"), "[LAYER]"),
+    "values": Topic("the numbers themselves", _module("values"), "[ADDRESS][SLICE] [by magnitude | as heat]"),
+    "nonfinite": Topic("where NaN or infinity comes from", _module("nonfinite")),
+    "cost": Topic("where the time and the memory go", _module("cost")),
+    "source": Topic("the source of the forward that has just run", _simple(source)),
     "breakpoints": Topic(
         "breakpoints, tracepoints and watches", _simple(lambda inspector: inspector.run.breakpoints.list())
     ),

@@ -1,4 +1,4 @@
-"""Going from stop to stop of the tour. Where it stands is where the run stands: nothing else is remembered."""
+"""Going from stop to stop of the tour. Its place is the run's: there is no other state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tour_stops(inspector: Inspector) -> tuple[TourStop, ...]:
 
 
 def tour_place(inspector: Inspector) -> TourPlace:
-    """Where the run is: at a stop, or after the last that it has passed."""
+    """Where the run is: at a stop, or after the last one that it passed."""
     stops, here = tour_stops(inspector), inspector.stop
     at = [index for index, each in enumerate(stops) if (each.address, each.token) == (here.stage.address, here.token)]
     if at:
@@ -45,7 +45,10 @@ def tour_place(inspector: Inspector) -> TourPlace:
 
 
 def go_on(inspector: Inspector) -> Stop | None:
-    """Go to the next stop, None where there is none or the generation has ended before it. Raises what a run raises."""
+    """Go to the next stop of the tour. Returns None if there is none, or the generation ended before it.
+
+    Raises whatever running on raises.
+    """
     place = tour_place(inspector)
     for wanted in tour_stops(inspector)[place.number :]:
         if inspector.run.end is not None and wanted.token > inspector.stop.token:
@@ -56,7 +59,7 @@ def go_on(inspector: Inspector) -> Stop | None:
 
 
 def _at(inspector: Inspector, wanted: TourStop) -> Stop | None:
-    """Stand at a stop of the tour; None where the model does not run that stage, or ends first."""
+    """Go to a stop of the tour. Returns None if the model does not run that stage, or ends first."""
     if inspector.run.end is None:
         stop = inspector.run.go(
             resume_plans.ResumePlan(frozenset((wanted.address, SAMPLE.address)), token=wanted.token, regardless=True)
@@ -66,7 +69,7 @@ def _at(inspector: Inspector, wanted: TourStop) -> Stop | None:
         if stop.token < wanted.token:
             return None
     try:
-        # It has been passed: a layer may run its parts in another order than it lists them.
+        # Already passed: a layer may run its modules in another order than it lists them.
         return reverse.goto(
             inspector.replay, inspector.run.stages.addresses.resolve(f"{wanted.address}@{wanted.token}")
         )

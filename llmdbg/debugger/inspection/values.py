@@ -1,9 +1,9 @@
-"""`info values [ADDRESS][SLICE] [by magnitude | as heat | as mean heat]`: the numbers themselves; `x` is the same.
+"""`info values [ADDRESS][SLICE] [by magnitude | as heat | as mean heat]`: the values themselves; `x` is the same.
 
-ADDRESS is a stage that has run for this token, `.in` behind it for what went into it (`in` alone for the stage here),
-or a parameter: `model.embed_tokens.weight`, `12.mlp.down_proj.weight`. Without one, or with `.`, it is where the run
-stands, and the pane follows. SLICE is Python's; without one it is the vector at the focus, where a dimension runs over
-positions.
+ADDRESS is a stage that has run for this token, followed by `.in` for its input (`in` alone for the current stage), or a
+parameter: `model.embed_tokens.weight`, `12.mlp.down_proj.weight`. Without one, or with `.`, it is the current stage,
+and the pane follows the run. SLICE is written as in Python; without one it is the vector at the focus if a dimension
+runs over positions, else everything.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.stage_event import StageEvent
 
 COUNT = 128
-"""How many numbers an answer lists."""
+"""How many values an answer lists."""
 _LARGEST = 8
 _PANE_LARGEST = 1000
 _ANSWER_CELLS, _PANE_CELLS = (24, 72), (64, 160)
@@ -40,13 +40,11 @@ _WORDS = re.compile(
     r"(?:\bby\s+(?P<magnitude>magnitude)|\bas\s+(?P<mean>mean\s+)?(?P<heat>heat))?",
     re.IGNORECASE,
 )
-_USAGE = (
-    "it is written [ADDRESS][SLICE] and `by magnitude`, `as heat` or `as mean heat`, as in 12.mlp[0, -1] by magnitude"
-)
+_USAGE = "write [ADDRESS][SLICE], then `by magnitude`, `as heat` or `as mean heat`, as in 12.mlp[0, -1] by magnitude"
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class _Slice:
     """A slice and its origin."""
 
     tensor: Tensor
@@ -66,29 +64,29 @@ class _Source:
 
 
 def ask(inspector: Inspector, arguments: str) -> Values | str:
-    """Answer `info values` and `x ADDRESS[SLICE]`, and have the pane show the same.
+    """Answer `info values` and `x ADDRESS[SLICE]`, and make the pane show the same.
 
-    Raises AddressError for what names neither a stage nor a parameter, CommandError for what cannot be shown.
+    Raises AddressError for a name that is neither a stage nor a parameter, CommandError if it cannot be shown.
     """
     choice = _read(arguments)
     return _answer(inspector, _asked(inspector), choice, 0)
 
 
 def go_on(inspector: Inspector) -> Values | str:
-    """Answer `x` alone: the numbers after those listed last, or the first ones if the run has moved since."""
+    """Answer `x` alone: the values after the last ones listed, or the first if the run has moved since."""
     asked = _asked(inspector)
     moved = asked.at != (inspector.run.place, inspector.focus.position)
     return _answer(inspector, asked, asked.choice, 0 if moved else asked.next)
 
 
 def shown(inspector: Inspector) -> Values | str:
-    """What the pane shows at a stop: what was asked for last, where the pane was scrolled to."""
+    """What the pane shows at a stop: the values asked for last, where the pane was scrolled to."""
     asked = _asked(inspector)
     asked.pane = None
     try:
         source = _source(inspector, asked.choice)
     except CommandError as error:
-        # A slice that fits the prefill need not fit what comes later.
+        # A slice that fits the prefill may not fit a decode.
         return str(error)
     if isinstance(source, str):
         return source
@@ -99,7 +97,7 @@ def shown(inspector: Inspector) -> Values | str:
 
 
 def fetch(inspector: Inspector, wanted: tuple[int, int]) -> Values | str:
-    """The same from number `wanted[0]` on, `wanted[1]` of them: copies those and computes nothing else."""
+    """The pane's answer with `wanted[1]` values from the `wanted[0]`th on. Copies those and computes nothing else."""
     asked = _asked(inspector)
     asked.pane_window = wanted
     source = _source(inspector, asked.choice) if asked.pane is not None else None
@@ -109,8 +107,8 @@ def fetch(inspector: Inspector, wanted: tuple[int, int]) -> Values | str:
     return asked.pane
 
 
-def _in_window(found: Values, source: _Source, wanted: tuple[int, int]) -> Values:
-    """With the numbers in a window; of those by magnitude, and of a tensor that ends before it, with the first."""
+def _in_window(found: Values, source: _Slice, wanted: tuple[int, int]) -> Values:
+    """The answer with the values in a window; with the first ones by magnitude, or if the slice ends before it."""
     beginning = found.how == "magnitude" or wanted[0] >= found.size
     return _at(found, source, *((0, PANE_COUNT) if beginning else wanted))
 
@@ -142,12 +140,12 @@ def _answer(inspector: Inspector, asked: ValuesAsked, choice: ValuesQuestion, of
     known = summary(source.tensor, source.axes, largest=most) if by_magnitude or not offset else None
     found = _at(_values(source, choice, known, _ANSWER_CELLS), source, offset, COUNT)
     if offset and not found.numbers:
-        return f"that was the last of {found.size:,} values of {found.address}{found.slice}"
+        return f"there are no more: {found.address}{found.slice} has {found.size:,} values"
     asked.next = offset + len(found.numbers)
     return replace(found, summary=None) if offset else found
 
 
-def _values(source: _Source, choice: ValuesQuestion, known: ValueSummary | None, cells: tuple[int, int]) -> Values:
+def _values(source: _Slice, choice: ValuesQuestion, known: ValueSummary | None, cells: tuple[int, int]) -> Values:
     tensor, heated = source.tensor, choice.how in ("heat", "mean heat")
     picture = heat(tensor, rows=cells[0], columns=cells[1], mean=choice.how == "mean heat") if heated else None
     return Values(
@@ -170,8 +168,8 @@ def _values(source: _Source, choice: ValuesQuestion, known: ValueSummary | None,
     )
 
 
-def _at(found: Values, source: _Source, offset: int, count: int) -> Values:
-    """With the numbers from `offset` on."""
+def _at(found: Values, source: _Slice, offset: int, count: int) -> Values:
+    """The answer with the values from `offset` on."""
     if found.heat is not None:
         return found
     if found.how == "magnitude":
@@ -181,8 +179,8 @@ def _at(found: Values, source: _Source, offset: int, count: int) -> Values:
     return replace(found, offset=offset, numbers=window(source.tensor, offset, count))
 
 
-def _source(inspector: Inspector, choice: ValuesQuestion) -> _Source | str:
-    """The slice that was asked for, or a sentence that says why there is none yet."""
+def _source(inspector: Inspector, choice: ValuesQuestion) -> _Slice | str:
+    """The slice asked for, or a sentence that says why there is none yet."""
     name, is_input = _without_in(choice.name)
     if not name:
         taken = _taken(inspector, inspector.event, choice, is_input=is_input)
@@ -197,12 +195,12 @@ def _source(inspector: Inspector, choice: ValuesQuestion) -> _Source | str:
 
 
 def _without_in(name: str) -> tuple[str, bool]:
-    """`12.mlp.in` is the input of `12.mlp`: no module can be called `in`, which is Python's own word."""
+    """`12.mlp.in` is the input of `12.mlp`: no module can be named `in`, a Python keyword."""
     return (name.removesuffix("in").removesuffix("."), True) if f".{name}".endswith(".in") else (name, False)
 
 
 def _named(inspector: Inspector, name: str) -> str | ParameterFacts:
-    """The address of the one stage that a name means, or else the parameter."""
+    """The address of the stage with this name, or else the parameter."""
     try:
         target = inspector.run.stages.addresses.resolve(name)
     except AddressError as error:
@@ -210,37 +208,37 @@ def _named(inspector: Inspector, name: str) -> str | ParameterFacts:
             return found
         raise AddressError(str(error).replace("no stage is", "no stage and no parameter is", 1)) from error
     if len(target.addresses) > 1:
-        raise CommandError(f"{name} names {len(target.addresses)} stages: the values shown are those of one")
+        raise CommandError(f"{name} names {len(target.addresses)} stages: name just one")
     if not target.at(inspector.event.token):
         raise CommandError(
-            f"the values shown are those of token {inspector.event.token}: `goto {name}` goes there first"
+            f"only values of token {inspector.event.token}, the current one, can be shown: `goto {name}` first"
         )
     return next(iter(target.addresses))
 
 
 def _recorded(
     inspector: Inspector, address: str, choice: ValuesQuestion, *, is_input: bool
-) -> _Source | str | CommandError:
+) -> _Slice | str | CommandError:
     if address == "tokenize" != inspector.event.stage.address:
-        return "tokenize runs once, before the forward: `info tokens` shows the ids it gave"
+        return "tokenize runs once, before the forward: `info tokens` shows its ids"
     if address == inspector.event.stage.address:
         return _taken(inspector, inspector.event, choice, is_input=is_input)
 
-    def take(event: StageEvent) -> _Source | str | CommandError:
+    def take(event: StageEvent) -> _Slice | str | CommandError:
         taken = _taken(inspector, event, choice, is_input=is_input)
-        return replace(taken, tensor=taken.tensor.detach().clone()) if isinstance(taken, _Source) else taken
+        return replace(taken, tensor=taken.tensor.detach().clone()) if isinstance(taken, _Slice) else taken
 
     about = (is_input, choice.slice, inspector.focus.position)
     found = inspector.replay.recorded(RecordRequest("values", frozenset([address]), take, about=about))
     default = f"{address} has not run yet for token {inspector.event.token}"
-    taken: _Source | str | CommandError = found.get(address, default)
+    taken: _Slice | str | CommandError = found.get(address, default)
     return taken
 
 
 def _taken(
     inspector: Inspector, event: StageEvent, choice: ValuesQuestion, *, is_input: bool
-) -> _Source | str | CommandError:
-    """The slice of what a stage gave out or took in. Called inside the forward: it raises nothing and does not wait."""
+) -> _Slice | str | CommandError:
+    """The slice of a stage's output or input. Runs inside the forward: raises nothing, does not wait for the device."""
     address = event.stage.address
     tensor = main_tensor((*event.args, *event.kwargs.values()) if is_input else event.output)
     if tensor is None:
@@ -252,11 +250,11 @@ def _taken(
     except CommandError as error:
         return error
     part = "input" if is_input else "output"
-    return _Source(cut(tensor, axes), axes, tuple(tensor.shape), address, part, event.token)
+    return _Slice(cut(tensor, axes), axes, tuple(tensor.shape), address, part, event.token)
 
 
 def _at_focus(inspector: Inspector, event: StageEvent, tensor: Tensor) -> Axes:
-    """The vector at the focus; everything where no dimension runs over positions."""
+    """Selects the vector at the focus; everything if no dimension runs over positions."""
     axis, position = focus_in(event, tensor, len(inspector.prompt.ids), inspector.focus.position)
     if axis is None:
         return whole(tensor.shape)
@@ -266,9 +264,9 @@ def _at_focus(inspector: Inspector, event: StageEvent, tensor: Tensor) -> Axes:
     )
 
 
-def _parameter(found: ParameterFacts, choice: ValuesQuestion) -> _Source:
+def _parameter(found: ParameterFacts, choice: ValuesQuestion) -> _Slice:
     if why := unreadable(found.tensor):
         raise CommandError(f"{found.name} cannot be shown: {why}")
     shape = tuple(found.tensor.shape)
     axes = read_slice(choice.slice, shape)
-    return _Source(cut(found.tensor.detach(), axes), axes, shape, found.name, "parameter", note=found.note)
+    return _Slice(cut(found.tensor.detach(), axes), axes, shape, found.name, "parameter", note=found.note)

@@ -1,4 +1,4 @@
-"""What `info values` and `x` are asked, and what they answer."""
+"""The questions and answers of `info values` and `x`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmdbg.probes.values import PlainNumber, ValueSummary
 
 PANE_COUNT = 1024
-"""How many numbers a pane fetches at first."""
+"""How many values a pane fetches at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,11 @@ class Values(Displayed):
     """How the values were made readable; empty if they are as stored."""
 
     def index(self, place: int) -> Index:
-        """The index in the whole tensor of number `place` of the slice."""
+        """The index, in the whole tensor, of the slice's value number `place`, counted from 0."""
         return index_of(place, self.axes())
 
     def axes(self) -> Axes:
-        """What the slice takes of each dimension."""
+        """The indices that the slice takes from each dimension."""
         return read_slice(self.slice, self.shape)
 
 

@@ -1,4 +1,4 @@
-"""The proof of fidelity: the same generation by an untouched `generate()`, compared with this one bit by bit."""
+"""The proof of fidelity: compares this generation, bit for bit, with that of an untouched `generate()`."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Proof(Displayed):
 
 
 def verify(inspector: Inspector) -> Proof:
-    """Run `generate()` from the prompt over the tokens so far, then come back. Raises CommandError where none can be.
+    """Run an untouched `generate()` over the tokens so far, compare, and return to where the run stood.
 
-    Logits are compared by a hash of their bits. What the user has forced, banned, set or edited is no longer the
-    model's own doing, and is refused.
+    Logits are compared by a hash of their bits. Raises CommandError if the debuggee cannot run without the debugger, if
+    the branch has forced or banned tokens, changed settings or edits, and if nothing has been generated yet.
     """
     if not isinstance(inspector.debuggee, Verifiable):
         raise CommandError(f"{inspector.debuggee.name} cannot run without the debugger, so there is nothing to verify")
     require(inspector.debuggee, Capability.GO_BACK)
     branch, count = inspector.run.branches.current, len(inspector.run.generated_ids())
     if branch.timeline.overrides or branch.edits.list() or len(branch.timeline.settings) > 1:
-        raise CommandError("this branch is not the model's own doing any more: `switch main` and verify that")
+        raise CommandError("this branch has edits, changed settings or forced tokens: `switch main` and verify that")
     if count == 0:
         raise CommandError("nothing has been generated yet: go on with `token` first")
     place, chosen = inspector.run.place, _chosen_here(inspector)

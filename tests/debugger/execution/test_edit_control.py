@@ -156,7 +156,7 @@ def test_a_value_from_another_branch():
 
 def test_the_effect_of_an_edit_layer_by_layer():
     session = started()
-    assert "no edit holds" in run(session, "info effect").data
+    assert "no edit applies" in run(session, "info effect").data
     run(session, "until logits@3")
     old = session.stop.candidates.rows[0]
     run(session, "scale 0 -3")

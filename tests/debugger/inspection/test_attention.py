@@ -149,7 +149,7 @@ def test_what_there_is_not_is_said(line: str, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("mamba", "no module of MambaForCausalLM is an attention"), ("rwkv", "RwkvSelfAttention")],
+    [("mamba", "MambaForCausalLM has no attention module"), ("rwkv", "RwkvSelfAttention")],
 )
 def test_a_model_without_attention_weights_says_so_in_one_line(name: str, said: str) -> None:
     session = tiny_session(name)
