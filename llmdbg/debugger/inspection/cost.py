@@ -253,7 +253,7 @@ def _notes(inspector: Inspector, other: ForwardTime | None, rounds: list[list[Ti
         notes.append("several GPUs have no common clock: stages are not timed")
     if other is None:
         phase = Phase.PREFILL if inspector.event.token else Phase.DECODE
-        notes.append(f"the {phase} cannot be measured from here: ask again during the {phase}")
+        notes.append(f"the {phase} is not measured from here: ask again during the {phase}")
     # Watching every stage may well double the time. Watching fewer should not.
     times = [each.ms for runs in rounds[:-1] for each in runs]
     if max(times) > _TIMES_SLOWER * min(times):

@@ -214,12 +214,12 @@ def test_what_is_not_there_yet_is_said(line: str, says: str) -> None:
         ("x nothing", AddressError, "no stage and no parameter is called 'nothing'"),
         ("x 0.mlp.weight", AddressError, "no stage and no parameter"),
         ("x *.mlp", CommandError, "names 2 stages"),
-        ("x 0@3", CommandError, "those of token 0: `goto 0@3`"),
+        ("x 0@3", CommandError, "only values of token 0"),
         ("x 0[9]", CommandError, "out of range"),
         ("x 0.input_layernorm[0,0,0,0]", CommandError, "names 4 dimensions"),
-        ("x 0 by size", CommandError, "is written"),
-        ("x 0[", CommandError, "is written"),
-        ("info values 0[0] as picture", CommandError, "is written"),
+        ("x 0 by size", CommandError, "cannot be read: write "),
+        ("x 0[", CommandError, "cannot be read: write "),
+        ("info values 0[0] as picture", CommandError, "cannot be read: write "),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_line(line: str, error: type, says: str) -> None:
