@@ -63,6 +63,9 @@ class ScriptedTimeline:
     def fingerprints(self) -> dict[int, int]:
         return {}
 
+    def not_finite_since(self) -> int | None:
+        return None
+
 
 class ScriptedStops:
     """Which events of the script are handed over."""

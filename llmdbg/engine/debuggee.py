@@ -131,6 +131,9 @@ class Timeline(Protocol):
     def fingerprints(self) -> dict[int, int]:
         """A hash of the bits of the raw logits, by generated token, for each token that was chosen."""
 
+    def not_finite_since(self) -> int | None:
+        """The first chosen token whose raw logits gave no probabilities (NaN, +inf, all -inf); None if all did."""
+
     @property
     def bytes(self) -> int:
         """Bytes kept for going back."""

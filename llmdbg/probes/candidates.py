@@ -74,8 +74,14 @@ class Candidates(Displayed):
         left = f"{self.left:,} of {self.vocabulary:,} tokens left, entropy {self.entropy:.3f} nats"
         return f"<Candidates at {self.address}: {self.likeliest()}; {left}>"
 
+    def has_probabilities(self) -> bool:
+        """Whether the scores give any: not where one is NaN or +inf, nor where all are -inf."""
+        return all(math.isfinite(row.prob) for row in self.rows)
+
     def likeliest(self, most: int = 3) -> str:
         """The first few that no processor has cut, as Python writes texts: `' is' 62.0%, ' are' 21.0%`."""
+        if not self.has_probabilities():
+            return "no probabilities"
         return ", ".join(f"{row.text!r} {percent(row.prob)}" for row in self.rows[:most] if not row.cut_by)
 
 

@@ -158,7 +158,7 @@ class Run:
         ids = self.generated_ids()
         self.cursor.close()
         if self.end is None:
-            self.end = End("quit", ids, self.debuggee.vocabulary.decode(ids))
+            self.end = self._end("quit", ids)
         return self.end
 
     def generated_ids(self) -> tuple[int, ...]:
@@ -259,5 +259,9 @@ class Run:
     def _ended(self, event: StageEvent) -> End:
         ids = (*self.debuggee.generated, *(() if event.chosen is None else (event.chosen,)))
         stopped_by = "length" if event.ended_by == "context" else str(event.ended_by)
-        text = self.debuggee.vocabulary.decode(ids)
-        return End(stopped_by, ids, text, at_context_end=event.ended_by == "context")
+        return self._end(stopped_by, ids, at_context_end=event.ended_by == "context")
+
+    def _end(self, stopped_by: str, ids: tuple[int, ...], *, at_context_end: bool = False) -> End:
+        text, since = self.debuggee.vocabulary.decode(ids), self.debuggee.timeline.not_finite_since()
+        since = self.stop.not_finite_since if since is None else since
+        return End(stopped_by, ids, text, at_context_end, since, self.debuggee.notes)

@@ -54,6 +54,8 @@ class Stop(Displayed):
     """Name and value of what a tracepoint logged, or a watch's `before` and `now`."""
     differs: bool = False
     """Whether a token that was run again did not come out bitwise the same."""
+    not_finite_since: int | None = None
+    """The first token whose raw logits gave no probabilities (NaN, +inf, all -inf); None if all so far did."""
 
     def __repr__(self) -> str:
         number = "" if self.breakpoint is None else f" {self.breakpoint}"
@@ -79,6 +81,10 @@ class End(Displayed):
     """Those ids decoded, without special tokens."""
     at_context_end: bool = False
     """Whether it ended because the model's context is full."""
+    not_finite_since: int | None = None
+    """The first token whose raw logits gave no probabilities (NaN, +inf, all -inf); None if all did."""
+    notes: tuple[str, ...] = ()
+    """Where `generate()` by itself would have decoded differently, and what else to know, in sentences."""
 
     def __repr__(self) -> str:
         return f"<End {self.stopped_by}, {counted(len(self.ids), 'token')}: {short(self.text)}>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.execution.stop import Stop
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.execution.stop_cause import StopCause
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.probes.candidates import Candidates
 
 
 class StopDescriber:
@@ -49,4 +51,12 @@ class StopDescriber:
             ended_by=event.ended_by,
             values=cause.values,
             differs=differs or bool(self._debuggee.timeline.differing()),
+            not_finite_since=self._not_finite_since(event, found[0]),
         )
+
+    def _not_finite_since(self, event: StageEvent, found: Candidates | None) -> int | None:
+        """The first token without probabilities, the one that is being produced included."""
+        since = self._debuggee.timeline.not_finite_since()
+        if since is not None or found is None or not found.rows:
+            return since
+        return None if isfinite(found.rows[0].path[0].prob) else event.token

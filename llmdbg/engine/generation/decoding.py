@@ -62,6 +62,15 @@ def stop_strings(config: GenerationConfig, tokenizer: PreTrainedTokenizerBase | 
     return {"stopping_criteria": criteria, "stop_strings": None}
 
 
+def instead_of(own: GenerationConfig) -> str:
+    """The method that a model's own config asks `generate()` for and that one sequence replaces; empty if none."""
+    if (own.num_beams or 1) > 1:
+        return f"{own.num_beams} beams"
+    if (own.num_return_sequences or 1) > 1:
+        return f"{own.num_return_sequences} answers"
+    return " and ".join(method for name, method in _SPECULATIVE.items() if getattr(own, name, None))
+
+
 def decoding_notes(settled: GenerationConfig, own: GenerationConfig) -> tuple[str, ...]:
     """Say in sentences where `generate()` by itself would decode differently.
 

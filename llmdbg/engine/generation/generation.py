@@ -19,7 +19,7 @@ import transformers
 
 from llmdbg.engine.debuggee import ArmedStages, Capability, Clock, SamplingFacts, Timeline, Vocabulary
 from llmdbg.engine.fingerprints import fingerprint_of
-from llmdbg.engine.generation.decoding import default_length, one_sequence, stop_strings
+from llmdbg.engine.generation.decoding import default_length, instead_of, one_sequence, stop_strings
 from llmdbg.engine.generation.loop import DecodeLoop
 from llmdbg.engine.generation.module_state import ModuleState
 from llmdbg.engine.generation.processor_state import ProcessorState
@@ -124,7 +124,10 @@ class Generation:
     def sampling(self) -> SamplingFacts | None:
         """The sampling that `generate()` resolved; known from the first event on, None before."""
         config = self._loop.config
-        return None if config is None else sampling_facts(config, len(self.prompt.ids))
+        if config is None:
+            return None
+        facts, other = sampling_facts(config, len(self.prompt.ids)), instead_of(self._model.generation_config)
+        return replace(facts, description=f"{facts.description} instead of {other}") if other else facts
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -55,7 +55,9 @@ class GenerationTimeline:
     _live_token: int = 0
     # One int64 per token on the logits' device: a tensor for each would take a hundred times as much.
     _fingerprints: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    _finite: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     _fingerprinted: int = 0
+    _known_finite: int = 0
     _comparisons: list[tuple[int, Tensor | bool]] = field(default_factory=list)
 
     def length(self, token: int) -> int:
@@ -131,8 +133,11 @@ class GenerationTimeline:
         if token >= len(self._fingerprints):
             grown = fingerprint.new_zeros(max(_FEWEST_FINGERPRINTS, 2 * token))
             grown[: self._fingerprinted] = self._fingerprints[: self._fingerprinted]
-            self._fingerprints = grown
+            self._fingerprints, finite = grown, self._finite
+            self._finite = torch.ones_like(grown, dtype=torch.bool)
+            self._finite[: self._fingerprinted] = finite[: self._fingerprinted]
         self._fingerprints[token] = fingerprint
+        self._finite[token] = torch.isfinite(logits.amax())
         self._fingerprinted = token + 1
 
     def differing(self) -> tuple[int, ...]:
@@ -143,6 +148,13 @@ class GenerationTimeline:
     def fingerprints(self) -> dict[int, int]:
         """A hash of the bits of the raw logits, by generated token, for each token chosen. Waits for the device."""
         return dict(enumerate(self._fingerprints[: self._fingerprinted].tolist()))
+
+    def not_finite_since(self) -> int | None:
+        """The first chosen token whose raw logits gave no probabilities; None if all did. Waits for the device."""
+        fresh = self._finite[self._known_finite : self._fingerprinted].tolist()
+        since = None if all(fresh) else self._known_finite + fresh.index(False)
+        self._known_finite = self._fingerprinted if since is None else since
+        return since
 
     def leave(self) -> None:
         """At the end of a run, keep what its cache holds."""
@@ -159,6 +171,7 @@ class GenerationTimeline:
         other._kwargs, other._kwargs_token = self._kwargs, self._kwargs_token
         other._fingerprinted = min(token, self._fingerprinted)
         other._fingerprints = self._fingerprints[: other._fingerprinted].clone()
+        other._finite = self._finite[: other._fingerprinted].clone()
         return other
 
     @property
@@ -178,6 +191,7 @@ class GenerationTimeline:
         del self._start_states[token + 1 :]
         self._bank.cut(token, self.length(token))
         self._fingerprinted = min(self._fingerprinted, token + 1)
+        self._known_finite = min(self._known_finite, self._fingerprinted)
 
 
 def _cache(kwargs: dict[str, Any]) -> Any:

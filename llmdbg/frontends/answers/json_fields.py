@@ -52,6 +52,8 @@ def stop_fields(stop: Stop) -> Fields:
         fields["values"] = dict(stop.values)
     if stop.differs:
         fields["differs"] = True
+    if stop.not_finite_since is not None:
+        fields["not_finite_since"] = stop.not_finite_since
     return _plain(fields)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.formatting import counted, milliseconds, percent
@@ -32,18 +33,22 @@ def stop_line(stop: Stop) -> str:
         parts.append(_chosen_words(stop.chosen))
     elif stop.candidates is not None:
         likeliest = [row for row in stop.candidates.rows if not row.cut_by][:_CANDIDATES_IN_A_LINE]
-        parts.append(" ".join(f"{quoted(row.text)} {percent(row.prob)}" for row in likeliest))
+        shown = " ".join(f"{quoted(row.text)} {percent(row.prob)}" for row in likeliest)
+        parts.append(shown if stop.candidates.has_probabilities() else "no probabilities")
     if stop.ms is not None:
         parts.append(milliseconds(stop.ms, 2))
     if stop.values:
         parts.insert(1, value_words(stop.values))
     if stop.differs:
         parts.append(f"({_DIFFERS})")
+    if stop.not_finite_since is not None:
+        parts.append(f"({not_finite(stop.not_finite_since)})")
     return "  ".join(parts).rstrip()
 
 
 def _chosen_words(chosen: ChosenToken) -> str:
-    return f"chose {chosen.id} {quoted(chosen.text)} {percent(chosen.prob)} rank {chosen.rank}"
+    chance = "without probabilities" if isnan(chosen.prob) else f"{percent(chosen.prob)} rank {chosen.rank}"
+    return f"chose {chosen.id} {quoted(chosen.text)} {chance}"
 
 
 def value_words(values: Iterable[tuple[str, QuantityValue]]) -> str:
@@ -66,7 +71,14 @@ def end_lines(end: End) -> list[str]:
     return [
         f"end  {end.stopped_by}  {counted(len(end.ids), 'token')}  ({reason})",
         *(sanitize(line) for line in end.text.split("\n")),
+        *([] if end.not_finite_since is None else [not_finite(end.not_finite_since)]),
+        *(f"note: {sanitize(note)}" for note in end.notes),
     ]
+
+
+def not_finite(since: int) -> str:
+    """What to say when the logits give no probabilities from token `since` on."""
+    return f"the logits are not finite since token {since}: `info nonfinite` finds where"
 
 
 def token_lines(rows: Iterable[TokenRow], notes: Iterable[str] = ()) -> list[str]:
@@ -114,10 +126,16 @@ def candidates_blocks(value: Candidates) -> list[Block]:
         Column("", left=True),
     )
     return [
-        f"{value.address}: {value.left} of {value.vocabulary} tokens left, entropy {value.entropy:.3f} nats",
+        f"{value.address}: {value.left} of {value.vocabulary} tokens left, {_entropy(value)}",
         *(f"{address} cut {count}" for address, count in value.cuts),
         Table(columns, tuple(map(_candidate_row, value.rows))),
     ]
+
+
+def _entropy(value: Candidates) -> str:
+    return (
+        f"entropy {value.entropy:.3f} nats" if value.has_probabilities() else "and no probabilities: not all is finite"
+    )
 
 
 def _candidate_row(row: Candidate) -> tuple[Any, ...]:
@@ -154,6 +172,8 @@ def whole_stop_blocks(stop: Stop) -> list[Block]:
         found.append(value_words(stop.values))
     if stop.differs:
         found.append(_DIFFERS)
+    if stop.not_finite_since is not None:
+        found.append(not_finite(stop.not_finite_since))
     if stop.chosen is not None:
         found.append(_chosen_words(stop.chosen))
     return found if stop.candidates is None else [*found, *candidates_blocks(stop.candidates)]

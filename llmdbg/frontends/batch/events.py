@@ -33,7 +33,15 @@ def result_event(command: str, data: object) -> Event:
 
 def end_event(end: End) -> Event:
     """The generation is over, or was quit."""
-    return {"event": "end", "stopped_by": end.stopped_by, "ids": list(end.ids), "text": end.text}
+    event: Event = {"event": "end", "stopped_by": end.stopped_by, "ids": list(end.ids), "text": end.text}
+    if end.not_finite_since is not None:
+        event["not_finite_since"] = end.not_finite_since
+    return {**event, "notes": list(end.notes)} if end.notes else event
+
+
+def warning_event(message: str) -> Event:
+    """What the user should know: about how the model was loaded, about its decoding, or about what it computes."""
+    return {"event": "warning", "message": message}
 
 
 def error_event(kind: str, message: str) -> Event:

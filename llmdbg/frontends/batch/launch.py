@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.debugger import Debugger
@@ -13,7 +13,6 @@ from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
 from llmdbg.frontends.export import export
 from llmdbg.frontends.log import route_libraries, route_transformers
 from llmdbg.frontends.opening import open_generation, opening_notes
-from llmdbg.frontends.output import note
 
 if TYPE_CHECKING:
     from llmdbg.debugger.persistence.model import SavedSession
@@ -39,19 +38,13 @@ def launch(
     parsed = parse_commands(commands)
     with LoadingBar() as bar:
         debuggee = open_generation(spec, text, settings, chat=chat, system=system, report=bar.update, left_pad=left_pad)
-    _tell(opening_notes(debuggee))
     debugger = Debugger(debuggee)
     debugger.exporter = export
     try:
         check_addresses(parsed, debugger.run.stages.addresses)
-        _tell(debugger.debuggee.notes)
-        _tell(restore(debugger, resumed) if resumed is not None else ())
-        run_batch(debugger, parsed, JsonWriter() if json else TextWriter())
+        notes = [*opening_notes(debuggee), *debuggee.notes]
+        notes += restore(debugger, resumed) if resumed is not None else ()
+        run_batch(debugger, parsed, JsonWriter() if json else TextWriter(), notes)
     finally:
         debugger.close()
     return 0
-
-
-def _tell(notes: Iterable[str]) -> None:
-    for each in notes:
-        note(each)

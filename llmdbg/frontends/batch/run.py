@@ -27,6 +27,7 @@ class Writer(Protocol):
     def tokens(self, debugger: Debugger) -> None: ...
     def stop(self, stop: Stop) -> None: ...
     def answer(self, command: str, outcome: Answer) -> None: ...
+    def warning(self, message: str) -> None: ...
     def end(self, end: End) -> None: ...
 
 
@@ -47,6 +48,10 @@ class TextWriter:
     def answer(self, command: str, outcome: Answer) -> None:
         """Write what a command answered."""
         self._write(answer_lines(outcome.data))
+
+    def warning(self, message: str) -> None:
+        """Write a note to stderr."""
+        note(message)
 
     def end(self, end: End) -> None:
         """Write how the generation ended, and its text."""
@@ -74,6 +79,11 @@ class JsonWriter:
         """Write a `result` event."""
         self._write(events.result_event(command, outcome.data))
 
+    def warning(self, message: str) -> None:
+        """Write a `warning` event, and a note to stderr."""
+        self._write(events.warning_event(message))
+        note(message)
+
     def end(self, end: End) -> None:
         """Write an `end` event."""
         self._write(events.end_event(end))
@@ -82,33 +92,58 @@ class JsonWriter:
         write_json(event, self._out)
 
 
-def run_batch(debugger: Debugger, commands: Sequence[ParsedCommand], writer: Writer) -> None:
+class _Warning:
+    """Writes what a run does, and warns once when the logits are not finite."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._warned = False
+        self.answer = writer.answer
+
+    def stop(self, stop: Stop) -> None:
+        self._writer.stop(stop)
+        self._look_at(stop.not_finite_since)
+
+    def end(self, end: End) -> None:
+        self._look_at(end.not_finite_since)
+        self._writer.end(end)
+
+    def _look_at(self, since: int | None) -> None:
+        if since is not None and not self._warned:
+            self._warned = True
+            self._writer.warning(stops.not_finite(since))
+
+
+def run_batch(debugger: Debugger, commands: Sequence[ParsedCommand], writer: Writer, notes: Iterable[str] = ()) -> None:
     """Run `commands`, or without any, trace every stage of the outline to the end.
 
-    Raises the LlmdbgError of the first command that fails; no end is written then.
+    `notes` are warnings to write first. Raises the LlmdbgError of the first command that fails; no end is written then.
     """
     writer.tokens(debugger)
+    for each in notes:
+        writer.warning(each)
+    warning = _Warning(writer)
     try:
         if commands:
-            _run_commands(debugger, commands, writer)
+            _run_commands(debugger, commands, warning)
         else:
-            _trace(debugger, writer)
+            _trace(debugger, warning)
     finally:
         ended = debugger.close()
-    writer.end(ended)
+    warning.end(ended)
     if ended.stopped_by != "quit":
         for sentence in never_hit(debugger.breakpoints.list()):
             note(sentence)
 
 
-def _trace(debugger: Debugger, writer: Writer) -> None:
+def _trace(debugger: Debugger, writer: _Warning) -> None:
     writer.stop(debugger.stop)
     outline = resume_plans.outline(debugger.run.stages.all())
     while debugger.end is None:
         writer.stop(debugger.run.go(outline))
 
 
-def _run_commands(debugger: Debugger, commands: Sequence[ParsedCommand], writer: Writer) -> None:
+def _run_commands(debugger: Debugger, commands: Sequence[ParsedCommand], writer: _Warning) -> None:
     debugger.run.on_trace = writer.stop
     for each in commands:
         for command, outcome in COMMANDS.run_all(debugger, each):
@@ -119,7 +154,7 @@ def _run_commands(debugger: Debugger, commands: Sequence[ParsedCommand], writer:
                 note(missed)
 
 
-def _write(outcome: Outcome, command: str, writer: Writer) -> None:
+def _write(outcome: Outcome, command: str, writer: _Warning) -> None:
     if isinstance(outcome, Moved):
         writer.stop(outcome.stop)
     elif isinstance(outcome, Answer):

@@ -37,11 +37,20 @@ def header_row(state: ScreenState, width: int) -> Row:
     points = sum(each.enabled for each in shown.breakpoints)
     marked = f" · ● {counted(points, 'breakpoint')}" if width >= _WIDE else f" · ● {points}"
     brand = " llmdbg  " if width >= _WIDE else " "
+    warned = _warned(shown, wide=width >= _WIDE)
     right = f"{where}{marked if points else ''}{_changed(shown, wide=width >= _WIDE)} "
     about = f"{sanitize(shown.model)} · {shown.place} · {shown.sampling}"
-    about = fitted(about, max(0, width - len(brand) - cell_len(right) - 2)).rstrip()
-    gap = max(2, width - len(brand) - cell_len(about) - cell_len(right))
-    return row((brand, "strong"), (about, "dim"), " " * gap, (right, "accent"))
+    about = fitted(about, max(0, width - len(brand) - cell_len(warned + right) - 2)).rstrip()
+    gap = max(2, width - len(brand) - cell_len(about) - cell_len(warned + right))
+    return row((brand, "strong"), (about, "dim"), " " * gap, *([(warned, "warn")] if warned else []), (right, "accent"))
+
+
+def _warned(shown: Snapshot, *, wide: bool) -> str:
+    """What must not be overlooked for as long as it holds; `info model` and the explain pane say it in full."""
+    since = shown.stop.not_finite_since
+    if since is not None:
+        return f"logits not finite since @{since} · " if wide else f"! NaN @{since} · "
+    return f"! {counted(shown.run_notes, 'note')} · " if shown.run_notes else ""
 
 
 def _changed(shown: Snapshot, *, wide: bool) -> str:

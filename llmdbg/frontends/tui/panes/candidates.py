@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _BAR_WIDTH, _SHORT_BAR_WIDTH = 8, 4
 _STEP_WIDTH, _TEXT_WIDTH = 7, 10
 _NOT_YET = "Candidates begin at `logits`, where every token of the vocabulary gets a score: f goes there."
+_NO_PROBABILITIES = "There are no probabilities: some scores are NaN or infinite. `info nonfinite` finds where from."
 _NAMES = {"logits": "raw", "temperature": "temp", "repetition_penalty": "penalty"}
 
 
@@ -29,6 +30,8 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     found = stop.candidates
     if found is None:
         return _before_logits(state, width)
+    if not found.has_probabilities():
+        return [row((line, "warn")) for line in wrapped(_NO_PROBABILITIES, width)]
     chosen = stop.chosen.id if stop.chosen is not None else None
     columns = _columns(found, width) if stop.stage.kind is not StageKind.LOGITS else []
     left = "" if found.left == found.vocabulary else f"{found.left:,} of "

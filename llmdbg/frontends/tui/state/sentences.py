@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.explain.stages import happened
 from llmdbg.formatting import counted
-from llmdbg.frontends.answers.stops import value_words
+from llmdbg.frontends.answers.stops import not_finite, value_words
 from llmdbg.frontends.sanitize import token_text
 from llmdbg.frontends.tui.state.token_flow import described
 from llmdbg.frontends.unhit_breakpoints import never_hit
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 def sentence(shown: Snapshot) -> str:
     """Say what the stage that has just run did, and which breakpoint stopped the run there."""
+    if shown.stop.not_finite_since is not None:
+        return not_finite(shown.stop.not_finite_since)
     if shown.end is not None:
         return _ending(shown)
     stop = shown.stop

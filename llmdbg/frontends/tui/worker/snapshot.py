@@ -98,6 +98,9 @@ class Snapshot:
     answer: str
     """The text generated so far."""
 
+    run_notes: int
+    """How many of them are about the loaded model and its decoding, and not about the prompt."""
+
     end: End | None
     """How the run ended, None while it has not."""
 
@@ -152,6 +155,7 @@ def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | Non
         branch=debugger.run.branches.current.name,
         edits=sum(each.enabled for each in debugger.run.edits.list()),
         notes=(*model_notes, *debuggee.notes, *debuggee.prompt.notes),
+        run_notes=len(model_notes) + len(debuggee.notes),
         answer=memory.answer(debugger),
         end=debugger.end,
         probabilities=debugger.run.probabilities(),
