@@ -201,6 +201,8 @@ def _branch(debugger: Debugger, name: str | None) -> Outcome:
     effect=Effect.MOVES,
     summary="Go to where another branch was left, by its name or number.",
     example="switch main",
+    # Its settings may be others.
+    changes_stages=True,
 )
 def _switch(debugger: Debugger, branch: str) -> Outcome:
     return Moved(debugger.branching.switch(debugger.run.branches.find(branch)))

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.commands.effect import Effect
-from llmdbg.debugger.commands.grammar.base import Described, Grammar, whole
+from llmdbg.debugger.commands.grammar.base import Described, Grammar, required, whole
 from llmdbg.debugger.commands.grammar.plain import Nothing, Text
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome
+from llmdbg.debugger.editing.edit_syntax import USAGE, split_edit
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
@@ -23,6 +24,23 @@ class EditSwitch:
     """Whether to switch on."""
     number: int | None
     """The edit's number; None for all."""
+
+
+class NamedStages(Grammar[str]):
+    """What an edit takes that names its stages."""
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+        self.usage = USAGE[word].removeprefix(f"{word} ")
+
+    def parse(self, arguments: str, command: Described) -> str:
+        """Return it unchanged, having checked that no part is missing."""
+        split_edit(self._word, required(arguments, command, self.usage))
+        return arguments
+
+    def addresses(self, parsed: str) -> tuple[str, ...]:
+        """The address of the stages."""
+        return (split_edit(self._word, parsed).address,)
 
 
 class OnOrOff(Grammar[EditSwitch | None]):
@@ -42,7 +60,7 @@ class OnOrOff(Grammar[EditSwitch | None]):
 
 @COMMANDS.add(
     "zero",
-    takes=Text("ADDRESS [at POSITIONS]"),
+    takes=NamedStages("zero"),
     effect=Effect.CHANGES,
     summary="Set a stage's output to 0 from this token on, or only at ADDRESS@T.",
     example="zero 0.mlp at last",
@@ -53,7 +71,7 @@ def _zero(debugger: Debugger, arguments: str) -> Outcome:
 
 @COMMANDS.add(
     "scale",
-    takes=Text("ADDRESS FACTOR [at POSITIONS]"),
+    takes=NamedStages("scale"),
     effect=Effect.CHANGES,
     summary="Multiply a stage's output.",
     example="scale 0.mlp 0.5",
@@ -64,7 +82,7 @@ def _scale(debugger: Debugger, arguments: str) -> Outcome:
 
 @COMMANDS.add(
     "ablate",
-    takes=Text("ADDRESS heads=H [at POSITIONS]"),
+    takes=NamedStages("ablate"),
     effect=Effect.CHANGES,
     summary="Remove the contribution of attention heads.",
     example="ablate 0.self_attn heads=1,3",
@@ -75,7 +93,7 @@ def _ablate(debugger: Debugger, arguments: str) -> Outcome:
 
 @COMMANDS.add(
     "patch",
-    takes=Text("ADDRESS from BRANCH [at POSITIONS]"),
+    takes=NamedStages("patch"),
     effect=Effect.CHANGES,
     summary="Replace a stage's output by its value in another branch at this token.",
     example="patch 12 from main",

@@ -11,6 +11,7 @@ from llmdbg.debugger.commands.grammar.base import Described
 from llmdbg.debugger.commands.grammar.files import Exported, Question, split_export
 from llmdbg.debugger.commands.inspecting import answered
 from llmdbg.debugger.commands.registry import COMMANDS, Outcome
+from llmdbg.debugger.inspection.values_question import tensor_names
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands.words import Words
@@ -23,8 +24,14 @@ class NumbersQuestion(Exported):
     usage = "[ADDRESS][SLICE] [by magnitude | as heat] [> FILE]"
 
     def parse(self, arguments: str, command: Described) -> Question:
-        """Parse the file for the answer; the rest is parsed where there is a model."""
-        return Question(*split_export(f" {arguments}"))
+        """Parse what is asked, and the file for the answer. The slice is read where there is a tensor."""
+        question = Question(*split_export(f" {arguments}"))
+        tensor_names(question.text)
+        return question
+
+    def tensors(self, parsed: Question) -> tuple[str, ...]:
+        """The stage or the parameter, if one is named."""
+        return tensor_names(parsed.text)
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
         """Addresses."""

@@ -10,7 +10,7 @@ from llmdbg.debugger.commands.grammar.addresses import complete_address
 from llmdbg.debugger.commands.grammar.base import Described, Grammar, starting
 from llmdbg.debugger.commands.grammar.plain import Nothing
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome
-from llmdbg.errors import AddressError, CommandError
+from llmdbg.errors import AddressError, CommandError, UsageError
 from llmdbg.explain.glossary import TERM_NAMES, nearest_names, term
 
 if TYPE_CHECKING:
@@ -30,6 +30,14 @@ class Term(Grammar[str]):
     def complete(self, typed: str, words: Words) -> Sequence[str]:
         """Terms once something is typed, and addresses."""
         return (*starting(typed, TERM_NAMES if typed else ()), *complete_address(typed, words))
+
+    def addresses(self, parsed: str) -> tuple[str, ...]:
+        """What is no term of the glossary has to name a stage."""
+        return (parsed,) if parsed and term(parsed) is None else ()
+
+    def misnamed(self, parsed: str, error: AddressError) -> UsageError:
+        """A term may have been meant."""
+        return CommandError(_nothing_called(parsed, str(error)))
 
 
 @COMMANDS.add(

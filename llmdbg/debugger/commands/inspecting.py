@@ -35,6 +35,7 @@ class TopicQuestion(Exported):
         name = _topic_named(required(word, command, "TOPIC", f"one of {', '.join(TOPICS)}"))
         if rest.strip() and not TOPICS[name].takes:
             raise CommandError(f"info {name} takes no arguments, not {rest.strip()!r}")
+        TOPICS[name].tensors(rest.strip())
         return Question(rest.strip(), path, name)
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
@@ -47,6 +48,14 @@ class TopicQuestion(Exported):
             return tuple(f"{name} {each}" for each in complete_address(rest, words))
         layers = map(str, range(words.layer_count())) if "LAYER" in takes else ()
         return tuple(f"{name} {each}" for each in layers if each.startswith(rest))
+
+    def addresses(self, parsed: Question) -> tuple[str, ...]:
+        """The layer, for a topic that takes one."""
+        return TOPICS[parsed.topic].addresses(parsed.text)
+
+    def tensors(self, parsed: Question) -> tuple[str, ...]:
+        """The stage or the parameter, for a topic that takes one."""
+        return TOPICS[parsed.topic].tensors(parsed.text)
 
 
 class Position(Grammar[int | None]):

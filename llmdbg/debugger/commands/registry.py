@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.commands.grammar.base import Grammar
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.stop import Stop
+    from llmdbg.errors import AddressError, UsageError
 
 _MOST_COMMANDS = 10_000
 
@@ -108,6 +109,21 @@ class ParsedCommand:
     def addresses(self) -> tuple[str, ...]:
         """The addresses it contains, which must name stages."""
         return self.command.takes.addresses(self.parsed)
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """The names it contains that must be a stage's or a parameter's."""
+        return self.command.takes.tensors(self.parsed)
+
+    @property
+    def changes_stages(self) -> bool:
+        """Whether the stages may differ once it has run, or once a command has run that it keeps for later."""
+        later = self.command.takes.later(self.parsed)
+        return self.command.changes_stages or any(COMMANDS.parse(line).changes_stages for line in later)
+
+    def misnamed(self, error: AddressError) -> UsageError:
+        """What to say where one of `addresses` names no stage."""
+        return self.command.takes.misnamed(self.parsed, error)
 
     def run(self, debugger: Debugger) -> Outcome:
         """Run it. Raises LlmdbgError."""

@@ -176,7 +176,7 @@ class NewCommands(_OfBreakpoint, Grammar[Commanded]):
     usage = "N [on | COMMAND; …]"
 
     def parse(self, arguments: str, command: Described) -> Commanded:
-        """Parse a number, and `on` or command lines separated by `;`. Their arguments are parsed when they run."""
+        """Parse a number, and `on` or command lines separated by `;`, none of which may be mistaken."""
         which, _, text = required(arguments, command, "N").partition(" ")
         if text.strip() == "on":
             return Commanded(whole(which, command), None)
@@ -184,8 +184,12 @@ class NewCommands(_OfBreakpoint, Grammar[Commanded]):
         if len(lines) > MOST_LINES or any(len(line) > MOST_LINE for line in lines):
             raise CommandError(f"commands takes {MOST_LINES} commands of {MOST_LINE} characters at most")
         for line in lines:
-            COMMANDS.find(line.partition(" ")[0])
+            COMMANDS.parse(line)
         return Commanded(whole(which, command), lines)
+
+    def later(self, parsed: Commanded) -> tuple[str, ...]:
+        """The lines, which run when the breakpoint stops."""
+        return parsed.lines or ()
 
 
 @COMMANDS.add(

@@ -36,6 +36,7 @@ from llmdbg.debugger.editing.changes import (
     Zero,
     with_main_tensor,
 )
+from llmdbg.debugger.editing.edit_syntax import WORDS, NamedEdit, incomplete, split_edit
 from llmdbg.debugger.editing.edits import Draft, checked
 from llmdbg.debugger.editing.heads import Ablate, check_heads, projections_in
 from llmdbg.engine.stage_event import main_tensor
@@ -49,23 +50,11 @@ if TYPE_CHECKING:
     from llmdbg.engine.stage_event import StageEvent
     from llmdbg.models.anatomy import Anatomy
 
-WORDS = ("zero", "scale", "ablate", "patch", "edit")
-"""The commands that make an edit."""
-
 MADE_AGAIN = ("zero", "scale", "ablate")
 """Those that can be made again from their line alone."""
 
-USAGE = {
-    "zero": "zero ADDRESS [at POSITIONS]",
-    "scale": "scale ADDRESS FACTOR [at POSITIONS]",
-    "ablate": "ablate ADDRESS heads=3,5 [at POSITIONS]",
-    "patch": "patch ADDRESS from BRANCH [at POSITIONS]",
-    "edit": "edit EXPR",
-}
-
 _SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 _FACTOR = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
-_HEADS = re.compile(r"(?P<address>.*?)\s*\bheads\s*=\s*(?P<heads>.*)", re.DOTALL)
 _ONLY_TOKEN = re.compile(r"@\s*(?P<token>\d{1,9})\s+(?P<code>.*)", re.DOTALL | re.ASCII)
 _UNCHANGEABLE = {
     TOKENIZE.address: "tokenize makes ids of text: change the prompt instead",
@@ -158,35 +147,30 @@ def read_edit(line: str, context: EditContext) -> Draft:
 
 def _read_named(line: str, word: str, rest: str, context: EditContext) -> Draft:
     """Parse an edit that names its stages."""
-    what, positions = _split_positions(word, rest)
-    if "@" in what and what.partition("@")[2].split()[:1] in (["prefill"], ["decode"]):
+    named = split_edit(word, rest)
+    positions = EVERYWHERE if named.positions is None else read_positions(word, named.positions)
+    if named.address.partition("@")[2].strip() in ("prefill", "decode"):
         raise EditError("an edit applies at one token, as in 12@5, or from here on: leave out the phase")
-    target, change = {"zero": _zero, "scale": _scale, "ablate": _ablate, "patch": _patch}[word](
-        what, positions, context
-    )
+    make = {"zero": _zero, "scale": _scale, "ablate": _ablate, "patch": _patch}[word]
+    target, change = make(named, positions, context)
     stages = frozenset(change.projections) if isinstance(change, Ablate) else _changeable(target)
     return Draft(line.strip(), stages, _token(target.token, target.text, context), change)
 
 
-def _zero(what: str, positions: Positions, context: EditContext) -> tuple[Target, ValueChange]:
-    return _resolve("zero", what, context), Zero(positions)
+def _zero(named: NamedEdit, positions: Positions, context: EditContext) -> tuple[Target, ValueChange]:
+    return context.addresses.resolve(named.address), Zero(positions)
 
 
-def _scale(what: str, positions: Positions, context: EditContext) -> tuple[Target, ValueChange]:
-    address, _, factor = what.rpartition(" ")
-    if not address:
-        raise _incomplete("scale", "an address and a number")
+def _scale(named: NamedEdit, positions: Positions, context: EditContext) -> tuple[Target, ValueChange]:
+    factor = named.value
     if not _FACTOR.fullmatch(factor) or not math.isfinite(float(factor)):
         raise EditError(f"scale multiplies by a number, as in `scale 12 0.5`, not by {factor!r}")
-    return _resolve("scale", address, context), Scale(float(factor), positions)
+    return context.addresses.resolve(named.address), Scale(float(factor), positions)
 
 
-def _ablate(what: str, positions: Positions, context: EditContext) -> tuple[Target, ValueChange]:
-    parts = _HEADS.fullmatch(what)
-    if parts is None or not parts["address"]:
-        raise _incomplete("ablate", "an address and heads=…")
-    heads = _read_heads(parts["heads"])
-    target = _resolve("ablate", parts["address"], context)
+def _ablate(named: NamedEdit, positions: Positions, context: EditContext) -> tuple[Target, ValueChange]:
+    heads = _read_heads(named.value)
+    target = context.addresses.resolve(named.address)
     if context.model is None:
         raise EditError("ablate needs a live model with attention heads, and there is none here")
     projections = projections_in(target.addresses, context.anatomy, context.model)
@@ -196,12 +180,9 @@ def _ablate(what: str, positions: Positions, context: EditContext) -> tuple[Targ
     return target, Ablate(tuple(chosen), projections, positions)
 
 
-def _patch(what: str, positions: Positions, context: EditContext) -> tuple[Target, ValueChange]:
-    address, found, branch = f"{what} ".partition(" from ")
-    branch = branch.strip()
-    if not (address.strip() and found and branch):
-        raise _incomplete("patch", "an address and a branch")
-    target = _resolve("patch", address, context)
+def _patch(named: NamedEdit, positions: Positions, context: EditContext) -> tuple[Target, ValueChange]:
+    branch = named.value
+    target = context.addresses.resolve(named.address)
     if context.branch_values is None:
         raise EditError("patch needs another branch, and there is none here")
     token = context.token if target.token is None else target.token
@@ -216,7 +197,7 @@ def _read_python(line: str, rest: str, context: EditContext) -> Draft:
     if only := _ONLY_TOKEN.fullmatch(source):
         token, source = _token(int(only["token"]), f"@{only['token']}", context), only["code"].strip()
     if not source:
-        raise _incomplete("edit", "Python that makes another `out`, as in `edit out * 2`")
+        raise incomplete("edit")
     event = context.event
     if event is None:
         raise EditError("edit runs Python at the current stop, and there is none here")
@@ -246,12 +227,6 @@ def _compiled(source: str) -> tuple[CodeType, bool]:
             raise EditError(f"this is not valid Python: {reason}") from error
 
 
-def _resolve(word: str, address: str, context: EditContext) -> Target:
-    if not address.strip():
-        raise _incomplete(word, "an address")
-    return context.addresses.resolve(address)
-
-
 def _changeable(target: Target) -> frozenset[str]:
     """The stages of a target that an edit can change: a pattern may match others too. Raises EditError if none."""
     stages = target.addresses - _UNCHANGEABLE.keys()
@@ -266,15 +241,6 @@ def _token(token: int | None, named: str, context: EditContext) -> int | None:
             f"{named} is over: this is token {context.token}; go back first, with `goto tokenize` or `reverse-token`"
         )
     return token
-
-
-def _split_positions(word: str, rest: str) -> tuple[str, Positions]:
-    """Split `… at POSITIONS`."""
-    words = rest.split()
-    if "at" not in words:
-        return " ".join(words), EVERYWHERE
-    where = words.index("at")
-    return " ".join(words[:where]), read_positions(word, "".join(words[where + 1 :]))
 
 
 def read_positions(word: str, text: str) -> Positions:
@@ -303,10 +269,6 @@ def _read_spans(parts: Sequence[str]) -> tuple[tuple[int, int], ...] | None:
     found = [_SPAN.fullmatch(part) for part in parts]
     spans = tuple((int(span[1]), int(span[2] or span[1])) for span in found if span)
     return spans if len(spans) == len(parts) and all(low <= high for low, high in spans) else None
-
-
-def _incomplete(word: str, what: str) -> EditError:
-    return EditError(f"{word} needs {what}: {USAGE[word]}")
 
 
 def _one_line(error: BaseException) -> str:

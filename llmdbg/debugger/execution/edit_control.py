@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.editing.edit_language import EditContext, read_edit
+from llmdbg.debugger.editing.edit_syntax import split_edit
 from llmdbg.debugger.editing.edits import DormantEdit
 from llmdbg.debugger.limits import MOST_LINE, MOST_LINES
 from llmdbg.engine.debuggee import Capability, require
@@ -122,7 +123,7 @@ class EditControl:
             raise CommandError("patch takes a value from another branch: `branch` lists them")
         if token > len(branch.timeline.ids):
             raise CommandError(f"branch {name} has not reached token {token}")
-        address = line.strip().partition(" ")[2].partition(" from ")[0]
+        address = split_edit("patch", line.strip().partition(" ")[2]).address
         stages = self._run.stages.addresses.resolve(address).addresses
         values = self._branching.values_in(branch, token, stages)
         return lambda address, at: values.get(address) if at == token else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeGuard
 from llmdbg.debugger.execution.recorder import RecordRequest
 from llmdbg.debugger.inspection.asked import AttentionQuestion
 from llmdbg.debugger.inspection.focus_row import focus_row
+from llmdbg.debugger.inspection.layer_question import split_head
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
 from llmdbg.models.attentions import attentions, is_inside
@@ -116,14 +117,12 @@ def _map(
 
 def _read(inspector: Inspector, arguments: str) -> AttentionQuestion:
     """Read `[LAYER] [head N]`."""
-    before, word, after = f" {arguments.lower()} ".partition(" head ")
-    head = None
-    if word:
-        if not after.strip().isdecimal():
-            raise CommandError("name the head by its number, as in `info attention 3 head 5`")
-        head = int(after)
-    name = before.strip()
-    return AttentionQuestion(_attention_in(inspector, name).address if name else None, head)
+    name, head = split_head(arguments)
+    if head is not None and not head.isdecimal():
+        raise CommandError("name the head by its number, as in `info attention 3 head 5`")
+    return AttentionQuestion(
+        _attention_in(inspector, name).address if name else None, None if head is None else int(head)
+    )
 
 
 def _attention_in(inspector: Inspector, name: str) -> Stage:

@@ -34,6 +34,8 @@ def stored(inspector: Inspector, name: str) -> ParameterFacts | None:
 
     None if there is none. Raises CommandError if it cannot be read.
     """
+    if inspector.debuggee.loaded is None:
+        return None
     model = inspector.model
     for full in _full_names(inspector, name):
         owner, _, last = full.rpartition(".")

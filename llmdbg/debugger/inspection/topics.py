@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.debugger.inspection.layer_question import layer_names
 from llmdbg.debugger.inspection.source import source
+from llmdbg.debugger.inspection.values_question import tensor_names
 from llmdbg.display import Displayed
 from llmdbg.engine.debuggee import Capability, require
 
@@ -89,6 +91,11 @@ def _effect(inspector: Inspector) -> Any:
     return effect(inspector)
 
 
+def no_names(_arguments: str) -> tuple[str, ...]:
+    """What a topic is asked that names nothing."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """What `info` can be asked."""
@@ -99,6 +106,10 @@ class Topic:
     """Answers with a frozen value, or a tuple of them; takes the inspector and what follows the topic's name."""
     takes: str = ""
     """How that is written: `[LAYER] [head N]`; empty if nothing may follow."""
+    addresses: Callable[[str], tuple[str, ...]] = no_names
+    """The addresses in what follows, which must name stages."""
+    tensors: Callable[[str], tuple[str, ...]] = no_names
+    """The names in it that must be a stage's or a parameter's. Raises CommandError for what cannot be read."""
 
 
 def _simple(answer: Callable[[Inspector], Any]) -> Callable[[Inspector, str], Any]:
@@ -125,9 +136,11 @@ TOPICS: dict[str, Topic] = {
     "candidates": Topic("the likeliest next tokens", _simple(_candidates)),
     "lens": Topic("what each layer so far would predict", _module("lens"), "[TOKEN …]"),
     "attribution": Topic("what each part adds to a token's logit", _module("attribution"), "[TOKEN]"),
-    "attention": Topic("which tokens each head reads from", _module("attention"), "[LAYER] [head N]"),
-    "kv": Topic("what the KV cache holds, layer by layer", _module("kv"), "[LAYER]"),
-    "values": Topic("the numbers themselves", _module("values"), "[ADDRESS][SLICE] [by magnitude | as heat]"),
+    "attention": Topic("which tokens each head reads from", _module("attention"), "[LAYER] [head N]", layer_names),
+    "kv": Topic("what the KV cache holds, layer by layer", _module("kv"), "[LAYER]", layer_names),
+    "values": Topic(
+        "the numbers themselves", _module("values"), "[ADDRESS][SLICE] [by magnitude | as heat]", tensors=tensor_names
+    ),
     "nonfinite": Topic("where NaN or infinity comes from", _module("nonfinite")),
     "cost": Topic("where the time and the memory go", _module("cost")),
     "source": Topic("the source of the forward that has just run", _simple(source)),

@@ -8,14 +8,14 @@ runs over positions, else everything.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.execution.recorder import RecordRequest
 from llmdbg.debugger.inspection.parameters import ParameterFacts, stored
 from llmdbg.debugger.inspection.slices import read_slice, slice_text
-from llmdbg.debugger.inspection.values_answer import PANE_COUNT, Values, ValuesAsked, ValuesQuestion
+from llmdbg.debugger.inspection.values_answer import PANE_COUNT, Values, ValuesAsked
+from llmdbg.debugger.inspection.values_question import ValuesQuestion, read_question, without_in
 from llmdbg.debugger.positions import focus_in
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import AddressError, CommandError
@@ -27,6 +27,7 @@ from llmdbg.probes.values import ValueSummary, summary, unreadable, window
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from llmdbg.debugger.breakpoints.addresses import Target
     from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.engine.stage_event import StageEvent
 
@@ -35,12 +36,6 @@ COUNT = 128
 _LARGEST = 8
 _PANE_LARGEST = 1000
 _ANSWER_CELLS, _PANE_CELLS = (24, 72), (64, 160)
-_WORDS = re.compile(
-    r"(?P<name>(?:layers?\s+)?[^\[\s]*)\s*(?P<slice>\[[^\]]*\])?\s*"
-    r"(?:\bby\s+(?P<magnitude>magnitude)|\bas\s+(?P<mean>mean\s+)?(?P<heat>heat))?",
-    re.IGNORECASE,
-)
-_USAGE = "write [ADDRESS][SLICE], then `by magnitude`, `as heat` or `as mean heat`, as in 12.mlp[0, -1] by magnitude"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +63,7 @@ def ask(inspector: Inspector, arguments: str) -> Values | str:
 
     Raises AddressError for a name that is neither a stage nor a parameter, CommandError if it cannot be shown.
     """
-    choice = _read(arguments)
+    choice = read_question(arguments)
     return _answer(inspector, _asked(inspector), choice, 0)
 
 
@@ -115,17 +110,6 @@ def _in_window(found: Values, source: _Slice, wanted: tuple[int, int]) -> Values
 
 def _asked(inspector: Inspector) -> ValuesAsked:
     return inspector.asked.values
-
-
-def _read(arguments: str) -> ValuesQuestion:
-    words = _WORDS.fullmatch(arguments.strip())
-    if words is None:
-        raise CommandError(f"{arguments.strip()!r} cannot be read: {_USAGE}")
-    how = "magnitude" if words["magnitude"] else "numbers"
-    if words["heat"]:
-        how = "mean heat" if words["mean"] else "heat"
-    name = words["name"].strip()
-    return ValuesQuestion("" if name == "." else name, words["slice"] or "", how)
 
 
 def _answer(inspector: Inspector, asked: ValuesAsked, choice: ValuesQuestion, offset: int) -> Values | str:
@@ -181,32 +165,34 @@ def _at(found: Values, source: _Slice, offset: int, count: int) -> Values:
 
 def _source(inspector: Inspector, choice: ValuesQuestion) -> _Slice | str:
     """The slice asked for, or a sentence that says why there is none yet."""
-    name, is_input = _without_in(choice.name)
+    name, is_input = without_in(choice.name)
     if not name:
         taken = _taken(inspector, inspector.event, choice, is_input=is_input)
     else:
-        named = _named(inspector, name)
-        if isinstance(named, ParameterFacts):
-            return _parameter(named, choice)
-        taken = _recorded(inspector, named, choice, is_input=is_input)
+        found = _one(inspector, name)
+        if isinstance(found, ParameterFacts):
+            return _parameter(found, choice)
+        taken = _recorded(inspector, found, choice, is_input=is_input)
     if isinstance(taken, CommandError):
         raise taken
     return taken
 
 
-def _without_in(name: str) -> tuple[str, bool]:
-    """`12.mlp.in` is the input of `12.mlp`: no module can be named `in`, a Python keyword."""
-    return (name.removesuffix("in").removesuffix("."), True) if f".{name}".endswith(".in") else (name, False)
-
-
-def _named(inspector: Inspector, name: str) -> str | ParameterFacts:
-    """The address of the stage with this name, or else the parameter."""
+def named(inspector: Inspector, name: str) -> Target | ParameterFacts:
+    """The stages that a name means, or else the parameter. Raises AddressError where there is neither."""
     try:
-        target = inspector.run.stages.addresses.resolve(name)
+        return inspector.run.stages.addresses.resolve(name)
     except AddressError as error:
         if (found := stored(inspector, name)) is not None:
             return found
         raise AddressError(str(error).replace("no stage is", "no stage and no parameter is", 1)) from error
+
+
+def _one(inspector: Inspector, name: str) -> str | ParameterFacts:
+    """The address of the one stage that a name means, or else the parameter."""
+    target = named(inspector, name)
+    if isinstance(target, ParameterFacts):
+        return target
     if len(target.addresses) > 1:
         raise CommandError(f"{name} names {len(target.addresses)} stages: name just one")
     if not target.at(inspector.event.token):

@@ -1,11 +1,12 @@
-"""The questions and answers of `info values` and `x`."""
+"""What `info values` and `x` answer, and what was asked last."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.inspection.slices import read_slice
+from llmdbg.debugger.inspection.values_question import ValuesQuestion
 from llmdbg.display import Displayed
 from llmdbg.probes.axes import Axes, Index, index_of
 
@@ -16,18 +17,6 @@ if TYPE_CHECKING:
 
 PANE_COUNT = 1024
 """How many values a pane fetches at first."""
-
-
-@dataclass(frozen=True, slots=True)
-class ValuesQuestion:
-    """Which values to show."""
-
-    name: str = ""
-    """A stage's address or a parameter's name; empty for where the run stands."""
-    slice: str = ""
-    """The slice as typed; empty for the vector at the focus, or a whole parameter."""
-    how: str = "numbers"
-    """`numbers`, `magnitude`, `heat` or `mean heat`."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -82,7 +71,7 @@ class Values(Displayed):
 class ValuesAsked:
     """What was asked last, by a command and by the pane."""
 
-    choice: ValuesQuestion = ValuesQuestion()
+    choice: ValuesQuestion = field(default_factory=ValuesQuestion)
     """Which values."""
     at: tuple[TimelinePosition, int | None] | None = None
     """The position in the timeline and the focus when it was asked; None before that."""

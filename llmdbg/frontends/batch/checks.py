@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.commands import COMMANDS
+from llmdbg.debugger.commands import COMMANDS, Effect
 from llmdbg.debugger.commands.sourcing import in_order
+from llmdbg.errors import AddressError
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.breakpoints.addresses import AddressBook
     from llmdbg.debugger.commands import ParsedCommand
+    from llmdbg.debugger.debugger import Debugger
 
 
 def parse_commands(lines: Iterable[str]) -> tuple[ParsedCommand, ...]:
@@ -24,10 +25,29 @@ def parse_commands(lines: Iterable[str]) -> tuple[ParsedCommand, ...]:
     return parsed
 
 
-def check_addresses(commands: Iterable[ParsedCommand], addresses: AddressBook) -> None:
-    """Raise AddressError for the first address among the commands that names no stage."""
+def check_addresses(commands: Iterable[ParsedCommand], debugger: Debugger) -> None:
+    """Raise UsageError, mostly an AddressError, for the first name among the commands that is no stage's.
+
+    Names are checked up to the first command after which other stages may be there: logits processors come and go with
+    the settings. Nothing is run.
+    """
+    from llmdbg.debugger.inspection import values
+
+    moving = Effect.MOVES if _has_several_settings(debugger) else Effect(0)
     for each in in_order(commands):
-        if each is None or each.command.changes_stages:
+        if each is None or each.changes_stages:
             return
-        for address in each.addresses:
-            addresses.resolve(address)
+        try:
+            for address in each.addresses:
+                debugger.run.stages.addresses.resolve(address)
+        except AddressError as error:
+            raise each.misnamed(error) from error
+        for name in each.tensors:
+            values.named(debugger.inspector, name)
+        if each.effect & moving:
+            return
+
+
+def _has_several_settings(debugger: Debugger) -> bool:
+    """Whether the settings depend on where the run stands, in a session that has been restored or has run a while."""
+    return len({settings for branch in debugger.run.branches for _, settings in branch.timeline.settings}) > 1

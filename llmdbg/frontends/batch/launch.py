@@ -41,9 +41,10 @@ def launch(
     debugger = Debugger(debuggee)
     debugger.exporter = export
     try:
-        check_addresses(parsed, debugger.run.stages.addresses)
         notes = [*opening_notes(debuggee), *debuggee.notes]
         notes += restore(debugger, resumed) if resumed is not None else ()
+        # Only now: a resumed session may stand where other settings have brought other logits processors.
+        check_addresses(parsed, debugger)
         run_batch(debugger, parsed, JsonWriter() if json else TextWriter(), notes)
     finally:
         debugger.close()

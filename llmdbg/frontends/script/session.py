@@ -177,7 +177,7 @@ def run_commands(debugger: Debugger, commands: Sequence[ParsedCommand]) -> tuple
     Raises AddressError, before running anything, for an address that names no stage, and the LlmdbgError of the first
     command that fails.
     """
-    check_addresses(commands, debugger.run.stages.addresses)
+    check_addresses(commands, debugger)
     outcomes: list[Outcome] = []
     for each in commands:
         outcomes += (outcome for _, outcome in COMMANDS.run_all(debugger, each))

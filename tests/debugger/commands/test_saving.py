@@ -200,7 +200,7 @@ def test_a_mistake_is_found_before_anything_runs() -> None:
         with pytest.raises(CommandError):
             parse_commands([line])
     with pytest.raises(AddressError):
-        check_addresses(parse_commands(["save tensor nowhere x.safetensors"]), tiny_session().run.stages.addresses)
+        check_addresses(parse_commands(["save tensor nowhere x.safetensors"]), tiny_session())
 
 
 def _written_commands(tmp_path: Path, text: str, name: str = "look.txt") -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from llmdbg.debugger.commands.effect import Effect
-from llmdbg.errors import CommandError
+from llmdbg.errors import AddressError, CommandError, UsageError
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands.words import Words
@@ -46,6 +46,18 @@ class Grammar(ABC, Generic[T]):
 
     def addresses(self, parsed: T) -> tuple[str, ...]:
         """The addresses that must name a stage for the command to be valid."""
+        return ()
+
+    def tensors(self, parsed: T) -> tuple[str, ...]:
+        """The names that must be a stage's or a parameter's for the command to be valid."""
+        return ()
+
+    def misnamed(self, parsed: T, error: AddressError) -> UsageError:
+        """What to say where one of `addresses` names no stage."""
+        return error
+
+    def later(self, parsed: T) -> tuple[str, ...]:
+        """The command lines among the arguments, to be run later."""
         return ()
 
     def effect(self, parsed: T) -> Effect:
