@@ -49,7 +49,7 @@ class SamplingFacts:
     """How a debuggee chooses its tokens."""
 
     description: str
-    """In a few words: `greedy`, `temperature 0.8 · top-k 40`."""
+    """In a few words, every processor that runs included: `greedy`, `temperature 0.8 · top-k 40`."""
     samples: bool
     """Whether tokens are drawn at random."""
     limit: int | None

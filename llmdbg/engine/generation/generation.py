@@ -126,7 +126,8 @@ class Generation:
         config = self._loop.config
         if config is None:
             return None
-        facts, other = sampling_facts(config, len(self.prompt.ids)), instead_of(self._model.generation_config)
+        facts = sampling_facts(config, self._loop.processors, len(self.prompt.ids))
+        other = instead_of(self._model.generation_config)
         return replace(facts, description=f"{facts.description} instead of {other}") if other else facts
 
     @property
