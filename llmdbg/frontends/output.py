@@ -1,8 +1,8 @@
-"""The one door to stdout and stderr. Nothing else in llmdbg prints; the screen has a driver of its own.
+"""The only module that writes to stdout and stderr. The screen has its own driver.
 
-- stdout is data: a failure to write it raises OutputError, and the process goes on writing to nothing.
+- stdout is data: a failure to write it raises OutputError, and further output is discarded.
 - stderr is narration: what cannot be written there is dropped.
-- Every line is sanitized here, whatever its maker did, and written in what the stream's encoding has.
+- Every line is sanitized here, even if it was before, and reduced to characters of the stream's encoding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises UsageError, and whose help goes through this door."""
+    """An argument parser that raises UsageError, and writes its help through this module."""
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError instead of printing the whole usage."""
@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Version(argparse.Action):
-    """The option that writes its `const` to stdout and ends the program. argparse's own writes past this door."""
+    """The option that writes its `const` to stdout and exits. argparse's own would bypass this module."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_arguments: object) -> NoReturn:
         """Write it."""
@@ -101,7 +101,7 @@ def stdout_is_a_terminal() -> bool:
 def require_stdout() -> None:
     """Raise OutputError if stdout is closed.
 
-    Closed descriptors are led to nothing first: a file that is opened later must not become stdout or stderr.
+    Closed descriptors are pointed to /dev/null first: a file that is opened later must not become stdout or stderr.
     """
     for descriptor in range(3):
         try:
@@ -113,13 +113,13 @@ def require_stdout() -> None:
 
 
 def stop_writing() -> None:
-    """Lead stdout nowhere: its reader has gone, and what is still in its buffer would fail again at exit."""
+    """Point stdout to /dev/null: its reader has gone, and flushing its buffer at exit would fail again."""
     if sys.stdout is not None:
         _lead_nowhere(1)
 
 
 def flush() -> None:
-    """Write out what is in the buffers, as far as that can be done."""
+    """Flush the buffers as far as possible."""
     for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             if stream is not None:
@@ -152,7 +152,7 @@ def _write(text: str, stream: IO[str] | None) -> None:
 
 
 def _fits(text: str, stream: IO[str] | None) -> bool:
-    """Whether a stream's encoding has every character of a text. Under the C locale it has only ASCII."""
+    """Whether a stream's encoding can write all of a text. Under the C locale it can write only ASCII."""
     try:
         text.encode(getattr(stream, "encoding", None) or "utf-8")
     except UnicodeEncodeError:

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _ExplainedStop:
+    """A stop of the tour."""
+
     place: TourPlace
+    """Where it is on the tour."""
     explanation: Explanation
+    """The explanation of its stage."""
 
 
 def launch(

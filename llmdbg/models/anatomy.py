@@ -95,7 +95,7 @@ def dissect(model: PreTrainedModel) -> Anatomy:
 
 
 def vocabulary_size(model: PreTrainedModel) -> int | None:
-    """How many ids the model has embeddings for, None where its input embedding is no table."""
+    """How many ids the model has embeddings for; None if its input embedding is not a table."""
     weight = getattr(model.get_input_embeddings(), "weight", None)
     return int(weight.shape[0]) if isinstance(weight, Tensor) and weight.dim() == 2 else None
 

@@ -126,7 +126,10 @@ def extremes(numbers: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(slots=True)
 class _ChunkBuilder:
+    """Collects chunks over consecutive pieces of a tensor."""
+
     parts: list[tuple[Tensor, ...]] = field(default_factory=list)
+    """For each piece, the tensors of `Chunks` about it."""
 
     def add(self, numbers: Tensor, offset: int, *, careful: bool) -> None:
         """Add the chunks of consecutive numbers (n,)."""

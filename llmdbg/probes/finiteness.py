@@ -130,9 +130,13 @@ class _MeasuredTensor:
     """A tensor that was measured: its buffer, and what is known without looking at its values."""
 
     shape: tuple[int, ...]
+    """The tensor's shape."""
     dtype: torch.dtype
+    """Its dtype."""
     axis: int | None
+    """The dimension that runs over positions; None if none does."""
     buffer: Tensor
+    """What `measure` returned."""
 
 
 class FinitenessRecorder:

@@ -139,7 +139,7 @@ TOPICS: dict[str, Topic] = {
     "attention": Topic("which tokens each head reads from", _module("attention"), "[LAYER] [head N]", layer_names),
     "kv": Topic("what the KV cache holds, layer by layer", _module("kv"), "[LAYER]", layer_names),
     "values": Topic(
-        "the numbers themselves", _module("values"), "[ADDRESS][SLICE] [by magnitude | as heat]", tensors=tensor_names
+        "the values themselves", _module("values"), "[ADDRESS][SLICE] [by magnitude | as heat]", tensors=tensor_names
     ),
     "nonfinite": Topic("where NaN or infinity comes from", _module("nonfinite")),
     "cost": Topic("where the time and the memory go", _module("cost")),

@@ -1,1 +1,1 @@
-"""The screen: a Textual app over an engine thread. Panes are rows of text made from frozen snapshots."""
+"""The screen: a Textual app with an engine thread. Panes are rows of text made from frozen snapshots."""

@@ -1,7 +1,7 @@
-"""The private names of Textual the screen cannot do without, all of them, each named by a test.
+"""All private names of Textual that the screen needs, each covered by a test.
 
-- Textual offers the screen as SVG but not as text; its compositor has the lines it last drew.
-- A driver that reads by itself has to parse what it read, and Textual's parser is in a private module.
+- Textual exports the screen as SVG but not as text; its compositor has the lines last drawn.
+- A driver that reads its own input has to parse it, and Textual's parser is in a private module.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The Textual app: keys and clicks in, command lines to the engine thread, snapshots back onto the panes.
+"""The Textual app: takes keys and clicks, sends command lines to the engine thread, and shows its snapshots in panes.
 
-Whatever changes the state calls `follow`, which decides what is in view, who has the keys and what the engine thread is
-asked, and paints. `paint` alone turns the state as it is into rows: it changes nothing and asks nothing.
+After each change of the state, `follow` decides which panes are in view, which has the keyboard focus and what to ask
+the engine thread, and paints. `paint` only turns the state into rows: it changes nothing and asks nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _FULL_LOOK = TerminalLook("truecolor", unicode=True, light=False, multiplexer=No
 
 
 class LlmdbgApp(App[BaseException]):
-    """The screen of one debugger. Its return value is the error that kept it from starting, if one did."""
+    """The screen of one debugger. Returns the error that kept it from starting, if any."""
 
     TITLE = "llmdbg"
     CSS_PATH: ClassVar[list[str]] = ["style.tcss", "colors.tcss"]  # type: ignore[assignment]
@@ -83,7 +83,7 @@ class LlmdbgApp(App[BaseException]):
         self.theme = theme_for(look, preferences)
         self.animation_level = "none"
         self.actions, problems = bound(keyed_actions(), preferences.keys)
-        # Textual takes an empty entry for none at all; no terminal sends this key.
+        # Textual ignores an empty entry; no terminal sends this key.
         changed = zip(self.actions, keyed_actions(), strict=True)
         self.set_keymap({new.name: ",".join(new.keys) or "unbound" for new, old in changed if new.keys != old.keys})
         self.problems = (*preferences.problems, *problems)
@@ -98,7 +98,7 @@ class LlmdbgApp(App[BaseException]):
         self._widgets: dict[str, Widget] = {}
 
     def compose(self) -> ComposeResult:
-        """Make every widget; which are in view is decided when there is something to show."""
+        """Make every widget; `follow` decides which are in view."""
         yield from composed(History(history_path()))
 
     def on_mount(self) -> None:
@@ -116,7 +116,7 @@ class LlmdbgApp(App[BaseException]):
 
     @property
     def prompt(self) -> CommandLine:
-        """The line that is typed into."""
+        """The input line at the bottom."""
         return self.query_one("#prompt", CommandLine)
 
     def row_pane(self, name: str) -> RowPane:
@@ -125,18 +125,18 @@ class LlmdbgApp(App[BaseException]):
         assert isinstance(widget, RowPane)
         return widget
 
-    # What comes in: sizes, clicks, keys, and what the engine thread and the terminal report.
+    # Input: sizes, clicks, keys, and reports of the engine thread and the terminal.
 
     def on_row_pane_laid_out(self, _message: RowPane.LaidOut) -> None:
-        """Show as many panes as there is room for now, and make rows that fit."""
+        """Show as many panes as fit, with rows of the new size."""
         self.follow()
 
     def on_row_pane_lacking(self, message: RowPane.Lacking) -> None:
-        """Have what the lines scrolled into view lack fetched."""
+        """Fetch what the lines scrolled into view are missing."""
         self._fetch(message.pane)
 
     def on_row_pane_clicked(self, message: RowPane.Clicked) -> None:
-        """Do what was clicked; a second click on a stage goes on to it."""
+        """Perform a click; a second click on a stage runs to it."""
         if message.pane in self.state.in_view and self.state.overlay is None:
             go_to_pane(self, message.pane)
         name, _, argument = message.do.partition(" ")
@@ -147,7 +147,7 @@ class LlmdbgApp(App[BaseException]):
         self.follow()
 
     async def on_event(self, event: Event) -> None:
-        """Take in what is typed here, in the order of the keys: those after Enter would otherwise overtake it."""
+        """Handle typing here, in the order of the keys: otherwise keys after Enter would overtake it."""
         is_typed = isinstance(event, Key | Paste) and not event.is_forwarded and self._is_typing_a_line()
         if is_typed and await self._take(event):
             self.follow()
@@ -155,7 +155,7 @@ class LlmdbgApp(App[BaseException]):
             await super().on_event(event)
 
     async def _take(self, event: Event) -> bool:
-        """Have the line take a key or a paste. Returns whether it was the line's."""
+        """Offer a key or a paste to the input line. Returns whether the line handled it."""
         prompt = self.prompt
         if isinstance(event, Key) and event.key == "enter":
             if line := entered(self):
@@ -167,15 +167,15 @@ class LlmdbgApp(App[BaseException]):
         return hint is not None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While something is being typed, letters are letters."""
+        """Disable actions while the user types, so that letters reach the line."""
         if action != "perform":
             return True
-        # What lies over the whole screen, like the palette, has an Escape of its own.
+        # A screen on top of this one, like the palette, handles Escape itself.
         on_top = len(self.screen_stack) == 1
         return (on_top and self.state.typing is None) or (parameters == ("close",) and on_top)
 
     def action_perform(self, name: str) -> None:
-        """Do what a key asks for. A command of the debugger is shown once, when it is done."""
+        """Perform a key's action. A debugger command paints once, when it is done."""
         perform(self, name)
         if not action_named(name).command:
             self.follow()
@@ -198,7 +198,7 @@ class LlmdbgApp(App[BaseException]):
                 self.exit()
 
     def _arrive(self, message: Arrived) -> None:
-        """Take over where the session stands now, and say what has happened."""
+        """Show the session's new place, and say what has happened."""
         state, before, shown = self.state, self.state.shown, message.snapshot
         state.arrive(shown)
         if before is not None and not before.same_place(shown):
@@ -206,22 +206,22 @@ class LlmdbgApp(App[BaseException]):
         if message.looked_again:
             return
         if before is None and self.problems:
-            state.say(f"{self.problems[0]} · `llmdbg doctor` tells more", "warn")
+            state.say(f"{self.problems[0]} · `llmdbg doctor` says more", "warn")
             return
         state.view = for_stop(all_panes(), state.view, candidates=shown.stop.candidates is not None)
         state.report(before, message.title, message.answer, message.error, self.size.width)
 
     def on_background_reported(self, message: BackgroundReported) -> None:
-        """Take the colours that go with the terminal's background; the user has asked for no others."""
+        """Choose colours for the terminal's background, since the user has chosen none."""
         self.look = replace(self.look, light=message.light)
         self.choose_theme(self._preferences.theme)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Bring what is drawn down to the colours and glyphs of the terminal."""
+        """Reduce what is drawn to the terminal's colours and glyphs."""
         return line_filters(self.look, super().get_line_filters())
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """What the palette offers: the actions of the registry."""
+        """The palette's entries: the registered actions."""
         for each in self.actions:
             if each.name not in ("palette", "command") and not (each.takes and not each.keys):
                 keys = f" ({each.shown_keys})" if each.keys else ""
@@ -230,10 +230,10 @@ class LlmdbgApp(App[BaseException]):
                 )
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """The colours our style sheet names, for a theme that is not ours."""
+        """Colours that our style sheet names and foreign themes lack."""
         return VARIABLE_DEFAULTS
 
-    # What actions need: see `input.screen.Screen`.
+    # The `Screen` protocol that actions use (`input/screen.py`).
 
     @property
     def busy(self) -> bool:
@@ -241,7 +241,7 @@ class LlmdbgApp(App[BaseException]):
         return self.engine.busy
 
     def submit(self, line: str) -> None:
-        """Have the engine thread run a command line."""
+        """Let the engine thread run a command line."""
         if self.engine.submit(line):
             self.set_timer(_SECONDS_BEFORE_RUNNING_SHOWS, self._show_running)
         else:
@@ -253,27 +253,27 @@ class LlmdbgApp(App[BaseException]):
         self.engine.interrupt()
 
     def begin_typing(self, typing: Typing, text: str = "") -> None:
-        """Open the line at the bottom, with some text in it."""
+        """Open the input line with this text."""
         self.state.typing = typing
         named = words(self.state.snapshot) if typing is Typing.COMMAND else None
         self.prompt.open(text, PLACEHOLDERS[typing], named)
 
     def stop_typing(self) -> str:
-        """Close the line. Returns what was typed."""
+        """Close the input line. Returns its text."""
         self.state.typing = None
         return self.prompt.close()
 
     def scroll(self, lines: int) -> None:
-        """Move the pane that has the keys by so many lines."""
+        """Scroll the focused pane by this many lines."""
         self.row_pane(self.state.has_keys).scroll_relative(y=lines, animate=False)
 
     @property
     def page(self) -> int:
-        """How many lines make a page of the pane that has the keys."""
+        """How many lines a page of the focused pane has."""
         return max(1, self.row_pane(self.state.has_keys).size.height - 1)
 
     def scroll_home(self, pane: str) -> None:
-        """Show a pane from its first line."""
+        """Scroll a pane to its first line."""
         self.row_pane(pane).scroll_home(animate=False)
 
     def copy_pane(self, pane: str) -> str:
@@ -281,7 +281,7 @@ class LlmdbgApp(App[BaseException]):
         return copied(self, self.row_pane(pane))
 
     def save_screen(self) -> str:
-        """Write the screen to files. Returns a sentence that says where they are."""
+        """Save the screen to files. Returns a sentence that says where they are."""
         return saved_screen(self)
 
     def choose_theme(self, name: str) -> None:
@@ -293,17 +293,17 @@ class LlmdbgApp(App[BaseException]):
             self.state.say(f"theme takes {', '.join(THEME_WORDS)}", "bad")
 
     def open_palette(self) -> None:
-        """Let the user find an action by typing."""
+        """Open the command palette."""
         self.action_command_palette()
 
     def leave(self) -> None:
         """Close the screen."""
         self.exit()
 
-    # From the state to what is seen.
+    # From the state to the screen.
 
     def follow(self) -> None:
-        """After a change of the state or the size: arrange the panes, ask what those in view want to know, paint."""
+        """After a change of the state or the size: arrange the panes, ask the questions of those in view, and paint."""
         if not self._widgets:
             return
         arranged = arrangement(all_panes(), self.state, self.size.width, self.size.height)
@@ -317,7 +317,7 @@ class LlmdbgApp(App[BaseException]):
             self._fetch(name)
 
     def _fetch(self, name: str) -> None:
-        """Have what the lines of a pane in view lack fetched."""
+        """Fetch what the visible lines of a pane are missing."""
         self.engine.fetch(pane_named(name).question, self.row_pane(name).lacking)
 
     def paint(self) -> None:

@@ -1,4 +1,4 @@
-"""The lines around the panes, and the screen while a model loads."""
+"""The header, status and footer lines, the tabs, and the loading screen."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _warned(shown: Snapshot, *, wide: bool) -> str:
 
 
 def _changed(shown: Snapshot, *, wide: bool) -> str:
-    """Which branch runs, where there are several, and how many edits it has."""
+    """The current branch, if there are several, and how many edits it has."""
     branch = f" · {'branch ' if wide else ''}{sanitize(shown.branch)}" if len(shown.branches) > 1 else ""
     edits = f" · {counted(shown.edits, 'edit')}" if shown.edits else ""
     return branch + edits
@@ -78,7 +78,7 @@ def _where(state: ScreenState, shown: Snapshot) -> str:
 
 
 def status_row(state: ScreenState, width: int) -> Row:
-    """What has just happened; while a run goes on, how far it is."""
+    """What has just happened, or during a run its progress."""
     if state.running and state.shown is not None and (progress := _progress(state, state.shown)) is not None:
         label, part, counted = progress
         return row(
@@ -101,7 +101,7 @@ def _progress(state: ScreenState, shown: Snapshot) -> tuple[str, float, str] | N
 
 
 def footer_row(actions: Sequence[Action], width: int) -> Row:
-    """The keys worth knowing; those of least weight go where there is no room."""
+    """The most useful keys; those of least weight are dropped if there is no room."""
     labelled = [action for action in actions if action.label and action.keys]
     while sum(map(_entry_width, labelled)) > width and len(labelled) > 1:
         labelled.remove(min(reversed(labelled), key=lambda action: action.weight))
@@ -118,7 +118,7 @@ def _entry_width(action: Action) -> int:
 
 
 def tab_row(tabs: Sequence[Pane], current: str, width: int) -> Row:
-    """The tabs with their keys: all names, spaced or close together, or the present one's alone."""
+    """The tabs with their keys: all names, spaced or close together, or only the current one's."""
     for named, label, between in ((True, " {} ", "│"), (True, "{}", " "), (False, " {} ", "│"), (False, "{}", " ")):
         spans = [_tab(pane, pane.name == current, label, named=named) for pane in tabs]
         joined = [each for span in spans for each in (span, Span(between, "dim"))][:-1]

@@ -1,4 +1,4 @@
-"""Taking something away from the screen: to the clipboard, and into files."""
+"""Copying panes to the clipboard, and saving panes and screenshots to files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from llmdbg.frontends.tui.widgets.row_pane import RowPane
 
-# xterm and tmux cut an OSC 52 sequence that is longer off, or ignore it.
+# xterm and tmux truncate or ignore a longer OSC 52 sequence.
 _LONGEST_FOR_A_TERMINAL = 70_000
 
 
 def kept_folder() -> Path:
-    """Where copies and screenshots go. They hold prompts, so only their owner can read them."""
+    """The folder of copies and screenshots. They contain prompts, so only their owner can read them."""
     return state_folder() / "kept"
 
 
@@ -42,7 +42,7 @@ def copied(app: App[BaseException], pane: RowPane) -> str:
 
 
 def saved_screen(app: App[BaseException]) -> str:
-    """Write the screen as SVG and as text. Returns a sentence that says where they are."""
+    """Save the screen as SVG and as text. Returns a sentence that says where."""
     stem = time.strftime("llmdbg-%Y%m%d-%H%M%S")
     try:
         path = _write(f"{stem}.svg", app.export_screenshot(title="llmdbg"))

@@ -1,4 +1,4 @@
-"""Which panes are in view and which has the keys: pure functions from what the user chose and the room there is."""
+"""Which panes are visible and which has the focus: pure functions of the user's choices and the screen's size."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 WIDE, NARROW, TALL = 100, 70, 36
-"""From which width (columns) and height (lines) there is room for more panes."""
+"""The widths (columns) and heights (lines) from which more panes fit."""
 
 _BESIDE = (PaneSlot.MIDDLE, PaneSlot.RIGHT)
 
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """What of the screen is displayed."""
+    """Which parts of the screen are displayed."""
 
     panes: tuple[str, ...]
-    """The names of the panes in view."""
+    """The names of the visible panes."""
 
     displayed: Mapping[str, bool]
-    """Whether each widget that is not always there is, by its id."""
+    """Whether each optional widget is displayed, by its id."""
 
     keys: str | None
-    """The id of the widget that gets the keys, None where it is left as it is."""
+    """The id of the widget that gets the keyboard focus; None to leave it where it is."""
 
     zoomed: bool
-    """Whether one pane has the whole screen."""
+    """Whether one pane fills the screen."""
 
     @property
     def stacked(self) -> bool:
-        """Whether tabs are below the panes beside the stages."""
+        """Whether the tabs are below the middle and right panes."""
         return self.displayed["upper"] and self.displayed["tabs"]
 
 
 def arrangement(panes: Sequence[Pane], state: ScreenState, width: int, height: int) -> Arrangement:
-    """What is displayed for a state, on a screen of a width and height in cells."""
+    """What to display for a state, on a screen of this width and height in cells."""
     loaded, covered, typing = state.shown is not None, state.overlay is not None, state.typing is not None
     seen = in_view(panes, state.view, width, height) if loaded else frozenset()
     if covered:
-        # What lies over the lower panes leaves the tokens in view, but for a tokens pane that has the keys.
+        # An overlay of the lower panes leaves the tokens visible, unless the tokens pane has the focus.
         seen &= _in_slots(panes, PaneSlot.TOKENS) - {state.view.pane}
     upper, tabs = bool(seen & _in_slots(panes, *_BESIDE)), bool(seen & _in_slots(panes, PaneSlot.TAB))
     displayed = {
@@ -66,7 +66,7 @@ def arrangement(panes: Sequence[Pane], state: ScreenState, width: int, height: i
 
 
 def in_view(panes: Sequence[Pane], view: View, width: int, height: int) -> frozenset[str]:
-    """The names of the panes there is room for: as many as fit, the one that has the keys always among them."""
+    """The names of the panes that fit, always including the focused one."""
     tabs = _in_slots(panes, PaneSlot.TAB)
     if view.zoomed:
         return frozenset({view.tab if view.pane in tabs else view.pane})
@@ -85,7 +85,7 @@ def in_view(panes: Sequence[Pane], view: View, width: int, height: int) -> froze
 
 
 def saved_view(saved: Mapping[str, object], panes: Sequence[Pane], default: View) -> View:
-    """The view of a saved session; `default` for what is not there or names no pane."""
+    """The view of a saved session; `default` for missing fields and unknown panes."""
     tabs = _in_slots(panes, PaneSlot.TAB)
 
     def named(field: str, known: frozenset[str], otherwise: str) -> str:
@@ -100,16 +100,16 @@ def saved_view(saved: Mapping[str, object], panes: Sequence[Pane], default: View
 
 
 def with_keys(view: View, pane: Pane) -> View:
-    """Give a pane the keys, and room."""
+    """Focus a pane, and make it visible."""
     if pane.place is PaneSlot.TAB:
         return replace(view, pane=pane.name, tab=pane.name, side=pane.name)
     return replace(view, pane=pane.name, side=pane.name if pane.place in _BESIDE else view.side)
 
 
 def for_stop(panes: Sequence[Pane], view: View, *, candidates: bool) -> View:
-    """Show the candidates beside the stages where a stop has some, else its tensor, unless a tab is there.
+    """Show, beside the stages, the candidates if the stop has some, else its tensor; a tab there stays.
 
-    The keys stay where they are, but go along from one of these two panes to the other.
+    The focus stays, but moves along from one of these two panes to the other.
     """
     if view.side in _in_slots(panes, PaneSlot.TAB):
         return view
@@ -119,14 +119,14 @@ def for_stop(panes: Sequence[Pane], view: View, *, candidates: bool) -> View:
 
 
 def pane_after(panes: Sequence[Pane], view: View, by: int) -> Pane:
-    """The pane so many places after the one that has the keys; of the tabs only the one in front counts."""
+    """The pane `by` places after the focused one; only the front tab counts."""
     seen = [pane for pane in panes if pane.place is not PaneSlot.TAB or pane.name == view.tab]
     at = next((at for at, pane in enumerate(seen) if pane.name == view.pane), None)
     return seen[0] if at is None else seen[(at + by) % len(seen)]
 
 
 def tab_after(panes: Sequence[Pane], view: View, by: int) -> Pane | None:
-    """The tab so many places after the one that has the keys, None where no tab has them."""
+    """The tab `by` places after the focused one; None if no tab has the focus."""
     tabs = [pane for pane in panes if pane.place is PaneSlot.TAB]
     at = next((at for at, pane in enumerate(tabs) if pane.name == view.pane), None)
     return None if at is None else tabs[(at + by) % len(tabs)]

@@ -1,4 +1,4 @@
-"""What lies over the lower panes: the answer, the help, or what a command answered."""
+"""The overlay on the lower panes: the generated text, the help, or a command's answer."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
 
 _WHAT_A_STAGE_IS = (
-    "A stage is a place where the model can be stopped: it has just run, and the panes show what came out of it. "
-    "▶ is where the run stands, ● is a breakpoint, ○ one that is off; what is dim is still to come for this token."
+    "A stage is a place where the model can stop: it has just run, and the panes show its output. "
+    "▶ is the current stage, ● a breakpoint, ○ one that is off; dim stages are still to come for this token."
 )
 _WHAT_PARTS_ARE = (
-    "▸ has parts to unfold. They stand above their stage, between ╭ and ╰, for it is done when they are. "
-    "┊ in place of │ says that they have not been seen to run yet, and stand as the model lists them."
+    "▸ has parts to unfold. They are listed above their stage, between ╭ and ╰, since it completes after them. "
+    "┊ in place of │ means that they have not been seen to run yet: they are in the model's own order."
 )
 _HOW_ASCII_READS = (
     r"In tokens \_ is a space, \n the end of a line, \\ a backslash, \xe9 or \u4e2d a character and "
@@ -32,9 +32,9 @@ _KEYS_WIDTH = 14
 
 
 def overlay_title(state: ScreenState) -> str:
-    """Its name, or the command that was answered; empty where nothing lies there."""
+    """Its name, or the command that was answered; empty without an overlay."""
     if state.overlay is Overlay.OUTPUT:
-        # A title is markup to Textual, and what a user typed is not.
+        # Textual parses a title as markup, so the user's text is escaped.
         return sanitize(state.output[0]).replace("[", "\\[")
     return state.overlay.value if state.overlay is not None else ""
 
@@ -50,7 +50,7 @@ def overlay_rows(state: ScreenState, actions: Sequence[Action], width: int) -> S
 
 
 def answer_rows(shown: Snapshot, more: str, width: int) -> list[Row]:
-    """The text generated up to the snapshot, and `more` that came since."""
+    """The text generated up to the snapshot, followed by `more`, generated since."""
     text = shown.answer + more
     if not text:
         return [row((line, "dim")) for line in wrapped("nothing has been generated yet", width)]
@@ -58,7 +58,7 @@ def answer_rows(shown: Snapshot, more: str, width: int) -> list[Row]:
 
 
 def text_rows(text: str, width: int) -> list[Row]:
-    """Text in lines of at most `width` cells; nothing in it is obeyed."""
+    """Text in lines of at most `width` cells, sanitized."""
     return [row(line) for each in text.split("\n") for line in wrapped(sanitize(each), max(2, width))]
 
 
@@ -75,7 +75,7 @@ def help_rows(actions: Sequence[Action], width: int) -> list[Row]:
 
 def _what_is_shown() -> list[str]:
     little, less, least = (surprise_mark(level) for level in (1, 2, 3))
-    marks = f"Tokens the model itself held unlikely are marked {little} (under 20%), {less} (5%) and {least} (1%)."
+    marks = f"Tokens that the model considered unlikely are marked {little} (under 20%), {less} (5%) and {least} (1%)."
     return [_WHAT_A_STAGE_IS, _WHAT_PARTS_ARE, marks, *([_HOW_ASCII_READS] if in_ascii() else ())]
 
 

@@ -1,6 +1,6 @@
-"""The widgets of the screen, which of them are displayed, and the rows on them, made from the state as it is.
+"""The screen's widgets, which of them are displayed, and their rows, made from the state.
 
-Nothing here changes the state or asks anybody anything.
+Nothing here changes the state or asks a question.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def composed(history: History) -> ComposeResult:
-    """Every widget there is, a pane's named like the pane."""
+    """Every widget; a pane's widget has the pane's name."""
     at = {slot: [pane for pane in all_panes() if pane.place is slot] for slot in PaneSlot}
     yield Header(id="header")
     yield RowPane(id="loading")
@@ -60,7 +60,7 @@ def _framed(pane: Pane) -> RowPane:
 
 
 def arrange(arranged: Arrangement, widgets: Mapping[str, Widget], screen: Screen[object]) -> None:
-    """Display what is to be displayed, and give the keys to the right widget."""
+    """Display the chosen widgets, and focus the right one."""
     for id, wanted in arranged.displayed.items():
         if widgets[id].display != wanted:
             widgets[id].display = wanted
@@ -71,7 +71,7 @@ def arrange(arranged: Arrangement, widgets: Mapping[str, Widget], screen: Screen
 
 
 def paint(state: ScreenState, actions: Sequence[Action], widgets: Mapping[str, Widget]) -> None:
-    """Make the rows of everything in view; cells that are as they were are not sent again."""
+    """Make the rows of everything in view; unchanged cells are not sent again."""
     _show(widgets["header"], lambda width, _: [header_row(state, width)])
     _show(widgets["status"], lambda width, _: [status_row(state, width)])
     _show(widgets["footer"], lambda width, _: [footer_row(actions, width)])
@@ -99,7 +99,7 @@ def _show_pane(pane: Pane, state: ScreenState, widget: Widget) -> None:
 
 
 def _show(widget: Widget, rows: Callable[[int, int], Sequence[Row]]) -> None:
-    """Show rows on a widget, made for the room it has; where it has none, there is nothing to make."""
+    """Show rows on a widget, made for its size; nothing if it has none."""
     pane = _row_pane(widget)
     region = pane.scrollable_content_region
     if region.width and pane.display:

@@ -1,4 +1,4 @@
-"""Showing the screen: what has to be settled before Textual is imported, and leaving it."""
+"""Starts the screen: what must be set before Textual is imported, and how the process ends."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run(request: LaunchRequest) -> int:
     if app.return_code:
         raise LlmdbgError(f"the screen failed (the traceback is in {log_path()})")
     if not closed:
-        # A forward is still running and cannot be stopped in the middle of a kernel: the user does not wait for it.
+        # A forward cannot be stopped in the middle of a kernel, and the user should not wait for it.
         flush()
         os._exit(app.return_code or 0)
     return app.return_code or 0

@@ -20,7 +20,7 @@ from llmdbg.models.stages import Stage, StageKind
 from tests.sessions import tiny_session
 from tests.tiny import tiny_model
 
-ACTIONS = [("zoom", "give the present pane the whole screen"), ("theme", "choose the colours")]
+ACTIONS = [("zoom", "zoom this pane to the whole screen"), ("theme", "choose the colours")]
 PROCESSOR = Stage(StageKind.PROCESSOR, "sample.top_p")
 
 
@@ -151,7 +151,7 @@ def test_the_last_word_is_replaced_and_no_other(line, cursor, start, end, offere
         ("b", "break ADDRESS [if CONDITION]: Stop whenever a stage has run"),
         ("t", "token [N]: "),
         ("until 1.m", "until ADDRESS: "),
-        ("zo", "zoom: give the present pane the whole screen"),
+        ("zo", "zoom: zoom this pane to the whole screen"),
         ("theme d", "theme: choose the colours"),
         ("de", "delete [N]: "),
         ("", ""),

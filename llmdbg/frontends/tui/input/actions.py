@@ -1,7 +1,7 @@
-"""Everything the screen can do, once: keys, clicks, footer, help, palette and the `:` line are made from this list.
+"""The screen's actions: keys, clicks, footer, help, palette and the `:` line are all made from this list.
 
-Each action names the function that does it. What runs a command of the debugger is done here; what only moves and
-shows, in `moving.py` and `showing.py`.
+Each action names its function. Those that run a debugger command are in this file; those that only move or show
+something are in `moving.py` and `showing.py`.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.panes.pane import Pane
 
 Effect = Callable[["Screen", str], None]
-"""What an action does to a screen, with the argument it was clicked or typed with: empty for none."""
+"""An action's function: takes the screen, and the argument that was clicked or typed, empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing the screen does."""
+    """One thing that the screen can do."""
 
     name: str
     """Its name after `:`, in the palette and in the configuration file."""
 
     keys: tuple[str, ...]
-    """Textual's names of its keys; empty for what is only clicked or typed."""
+    """Textual's names of its keys; empty if it is only clicked or typed."""
 
     help: str
     """What it does, for the help."""
@@ -42,20 +42,20 @@ class Action:
     """What it does."""
 
     label: str = ""
-    """Its entry in the footer; empty for none."""
+    """Its label in the footer; empty for none."""
 
     weight: int = 1
-    """How much it deserves room there: those of least weight go first."""
+    """Its priority in the footer: if there is no room, those of least weight are dropped first."""
 
     takes: str = ""
-    """The argument it may be given when it is clicked or typed, e.g. `ADDRESS`; empty for none."""
+    """The argument it may take when it is clicked or typed, such as `ADDRESS`; empty for none."""
 
     command: str = ""
-    """The debugger's command that is all it runs; empty for what the screen does itself."""
+    """The debugger command that it runs; empty if the screen acts by itself."""
 
     @property
     def shown_keys(self) -> str:
-        """The keys as people read them."""
+        """The keys as users read them."""
         return " ".join(map(shown_key, self.keys))
 
 
@@ -82,12 +82,12 @@ _SHOWN = {
 
 
 def shown_key(key: str) -> str:
-    """One key as people read it: `?` for `question_mark`, `F5` for `f5`."""
+    """One key as users read it: `?` for `question_mark`, `F5` for `f5`."""
     return _SHOWN.get(key, key.upper() if key.startswith("f") and key[1:].isdigit() else key)
 
 
 def perform(screen: Screen, name: str, argument: str = "") -> None:
-    """Do an action; before a session has begun, only leave. Raises KeyError for a name that is not in the registry."""
+    """Perform an action; before a session has started, only `quit`. Raises KeyError for an unknown name."""
     do = action_named(name).do
     if screen.state.shown is not None:
         screen.state.say(sentence(screen.state.shown))
@@ -97,12 +97,12 @@ def perform(screen: Screen, name: str, argument: str = "") -> None:
 
 
 def runs(command: str) -> Effect:
-    """The effect that runs a command of the debugger."""
+    """A function that runs a debugger command."""
     return lambda screen, _: screen.submit(command)
 
 
 def go_over(screen: Screen, _argument: str) -> None:
-    """Go to the next stage; on the tour, to its next stop."""
+    """Run `next`; on the tour, go to its next stop."""
     if screen.state.touring:
         _go_on_with_the_tour(screen)
     else:
@@ -110,7 +110,7 @@ def go_over(screen: Screen, _argument: str) -> None:
 
 
 def go_until(screen: Screen, argument: str) -> None:
-    """Go on to the selected stage, or the one named; on the tour, to its next stop."""
+    """Run to the named stage, else the selected one; on the tour, go to its next stop."""
     state = screen.state
     if state.touring and not argument:
         _go_on_with_the_tour(screen)
@@ -119,7 +119,7 @@ def go_until(screen: Screen, argument: str) -> None:
 
 
 def _go_on_with_the_tour(screen: Screen) -> None:
-    # A key pressed again while the run is under way must not carry anyone past a stop unseen.
+    # A key pressed again during the run must not skip a stop unseen.
     if not screen.busy:
         screen.submit("tour")
 
@@ -131,7 +131,7 @@ def pause(screen: Screen, _argument: str) -> None:
 
 
 def set_breakpoint(screen: Screen, argument: str) -> None:
-    """Set or delete a breakpoint at the selected stage, or the one named."""
+    """Set or delete a breakpoint at the named stage, else the selected one."""
     screen.submit(screen.state.breakpoint_command(argument or screen.state.selected))
 
 
@@ -154,12 +154,12 @@ def force(screen: Screen, argument: str) -> None:
 
 
 def explain(screen: Screen, argument: str) -> None:
-    """Say what has happened, or what a term means; asked again where it is shown, ask which."""
+    """Explain what has happened, or a term. If the explanation is already in view, ask for a term."""
     if argument and argument != "?":
         screen.submit(f"explain {argument}")
     elif argument or screen.state.view.pane == "explain":
         screen.begin_typing(Typing.COMMAND, "explain ")
-        screen.state.say("a word of the glossary or a stage, e.g. explain residual stream · Tab completes")
+        screen.state.say("a glossary term or a stage, e.g. explain residual stream · Tab completes")
     else:
         showing.go_to_pane(screen, "explain")
 
@@ -185,12 +185,14 @@ ACTIONS = (
         weight=2,
     ),
     _command("token", ("t",), "go to where the next token is chosen", "token", "token", weight=2),
-    _command("continue", ("c", "f5"), "go on to the next breakpoint, or to the end", "continue", "continue", weight=2),
-    _command("reverse_step", ("S",), "go back to the stage before, into modules", "reverse-step", "back", weight=0),
-    _command("reverse_next", ("N",), "go back to the stage before, over modules", "reverse-next"),
-    _command("reverse_token", ("T",), "go back to where the token before was chosen", "reverse-token"),
-    _command("reverse_continue", ("C",), "go back to the last breakpoint, or to the beginning", "reverse-continue"),
-    Action("until", ("enter",), "go on to the selected stage", go_until, takes="ADDRESS"),
+    _command(
+        "continue", ("c", "f5"), "continue to the next breakpoint, or to the end", "continue", "continue", weight=2
+    ),
+    _command("reverse_step", ("S",), "go back to the previous stage, into modules", "reverse-step", "back", weight=0),
+    _command("reverse_next", ("N",), "go back to the previous stage, over modules", "reverse-next"),
+    _command("reverse_token", ("T",), "go back to where the previous token was chosen", "reverse-token"),
+    _command("reverse_continue", ("C",), "go back to the previous breakpoint, or to the start", "reverse-continue"),
+    Action("until", ("enter",), "run to the selected stage", go_until, takes="ADDRESS"),
     Action("pause", ("space",), "stop a run at its next stage", pause),
     Action(
         "breakpoint",
@@ -201,18 +203,18 @@ ACTIONS = (
         takes="ADDRESS",
     ),
     Action("breakpoints", ("B",), "list the breakpoints; a click deletes one", runs("info breakpoints")),
-    Action("goto", ("g",), "go to a stage you name, of any token: `12.mlp@3`", go_to),
-    Action("force", ("v",), "at `sample`, take another token: a new branch begins", force),
+    Action("goto", ("g",), "go to a stage that you name, at any token: `12.mlp@3`", go_to),
+    Action("force", ("v",), "at `sample`, take another token, on a new branch", force),
     _command("branches", ("w",), "show the branches; `switch` goes to one", "branch"),
     _command("edits", ("E",), "show the edits; zero, scale, ablate, patch and edit make one", "edits"),
     _command("restart", ("r",), "start again from the prompt; breakpoints stay", "run"),
     Action("answer", ("a",), "show the answer so far, or the panes again", showing.show_answer, "answer", weight=0),
     Action("tokens", ("i",), "tokens as text, with their ids, or as a table", showing.next_token_mode, "ids", weight=0),
-    Action("explain", ("e",), "say in plain English what has just happened", explain, "explain", weight=0),
+    Action("explain", ("e",), "explain in plain English what has just happened", explain, "explain", weight=0),
     Action(
         "search",
         ("slash",),
-        "search tokens and stages; Enter again goes to the next hit",
+        "search tokens and stages; Enter again goes to the next match",
         moving.search,
         "find",
         weight=0,
@@ -220,29 +222,29 @@ ACTIONS = (
     Action(
         "zoom",
         ("z",),
-        "give the present pane the whole screen, or the others theirs back",
+        "zoom this pane to the whole screen, or show all panes again",
         showing.zoom,
         "zoom",
         weight=0,
     ),
     Action("show", (), "go to a pane by its name", showing.show, takes="PANE"),
     Action("next_pane", ("tab",), "go to the next pane", showing.next_pane),
-    Action("previous_pane", ("shift+tab",), "go to the pane before", showing.previous_pane),
+    Action("previous_pane", ("shift+tab",), "go to the previous pane", showing.previous_pane),
     Action("up", ("up",), "select the stage above, or scroll", moving.up),
     Action("down", ("down",), "select the stage below, or scroll", moving.down),
     Action("page_up", ("pageup",), "a page up", moving.page_up),
     Action("page_down", ("pagedown",), "a page down", moving.page_down),
     Action("first", ("home",), "to the first line", moving.first),
     Action("last", ("end",), "to the last line", moving.last),
-    Action("left", ("left",), "stages: fold; tokens: describe the position before; tabs: the one before", moving.left),
-    Action("right", ("right",), "stages: unfold; tokens: describe the next position; tabs: the next one", moving.right),
+    Action("left", ("left",), "fold a stage, describe the previous position, or go to the previous tab", moving.left),
+    Action("right", ("right",), "unfold a stage, describe the next position, or go to the next tab", moving.right),
     Action("select", (), "select a stage", moving.select, takes="ADDRESS"),
     Action("fold", (), "show or hide the parts of a stage", moving.fold, takes="ADDRESS"),
     Action("focus", (), "describe another position", focus, takes="POSITION"),
-    Action("copy", ("y",), "copy the present pane to the clipboard (OSC 52) and to a file", showing.copy),
+    Action("copy", ("y",), "copy this pane to the clipboard (OSC 52) and to a file", showing.copy),
     Action("screenshot", ("P",), "save the screen as SVG and as text", showing.screenshot),
-    Action("theme", (), "dark, light, or another theme by its name", showing.theme, takes="THEME"),
-    Action("palette", ("p",), "find an action or a command by typing", showing.palette),
+    Action("theme", (), "change the theme: dark, light, terminal or mono", showing.theme, takes="THEME"),
+    Action("palette", ("p",), "find an action or a command by name", showing.palette),
     Action(
         "command",
         ("colon",),
@@ -251,15 +253,15 @@ ACTIONS = (
         "command",
         weight=3,
     ),
-    Action("close", ("escape",), "close what lies over the panes", showing.close),
+    Action("close", ("escape",), "close whatever overlays the panes", showing.close),
     Action("help", ("question_mark",), "show this help", showing.show_help, "help", weight=3),
-    Action("quit", ("q",), "leave at once", showing.leave, "quit", weight=3),
+    Action("quit", ("q",), "quit at once", showing.leave, "quit", weight=3),
 )
 
 
 @cache
 def keyed_actions() -> tuple[Action, ...]:
-    """Every action, with those that go to a pane."""
+    """Every action, including those that go to a pane."""
     return (*ACTIONS, *map(_pane_action, all_panes()))
 
 
@@ -268,7 +270,7 @@ def _pane_action(pane: Pane) -> Action:
 
 
 def action_named(name: str) -> Action:
-    """The action of a name. Raises KeyError."""
+    """The action with this name. Raises KeyError."""
     return _by_name()[name]
 
 

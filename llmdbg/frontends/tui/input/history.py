@@ -1,8 +1,8 @@
-"""The lines typed at the `:` prompt, kept in one file for all sessions.
+"""The history of the `:` line, in one file for all sessions.
 
-- The file is JSON Lines, a string each, in ASCII: an entry is one line and safe to look at.
-- Each line is appended as it is entered; several sessions may run at once, and none writes over another's lines.
-- The file is a convenience: one that cannot be read or written, or is damaged, never stands in the user's way.
+- The file is JSON Lines in ASCII, one string a line, so it is safe to print.
+- Each line is appended when it is entered, so several sessions at a time do not overwrite each other's lines.
+- The file is a convenience: if it is damaged or cannot be read or written, the user is not disturbed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from llmdbg.frontends.log import record
 
 MOST_LINES = 2000
 MOST_BYTES = 1 << 22
-_SLACK = 200  # lines: the file is rewritten once in so many, not at every start
+_SLACK = 200  # lines beyond the limit after which the file is rewritten, so not at every start
 _LONGEST_LINE = 4096
 _SECONDS_TO_WAIT, _SECONDS_BETWEEN_TRIES = 0.2, 0.005
 
@@ -33,7 +33,7 @@ def history_path() -> Path:
 
 
 class History:
-    """What was typed, oldest first, and where in it the user is. It belongs to one thread."""
+    """The entered lines, oldest first, and the user's place among them. Belongs to one thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = Path(os.path.realpath(path))
@@ -49,7 +49,7 @@ class History:
         return tuple(self._lines)
 
     def add(self, line: str) -> None:
-        """Keep a line that was entered, here and in the file. Ends the walk."""
+        """Add an entered line, here and in the file, and return to the end."""
         self._leave()
         line = line.strip()
         if not line or len(line) > _LONGEST_LINE or self._lines[-1:] == [line]:
@@ -58,9 +58,10 @@ class History:
         self._append(line)
 
     def older(self, draft: str) -> str | None:
-        """The line before the one shown, or None where there is none. `draft` is what the prompt shows.
+        """The line before the one shown; None if there is none. `draft` is the prompt's text.
 
-        With something typed, only lines that begin with it are shown; having changed a line begins anew.
+        If the user has typed something, only lines that begin with it are shown; after a line is edited, it counts as
+        typed.
         """
         if draft != self._shown:
             self._leave()
@@ -71,7 +72,7 @@ class History:
         return None
 
     def newer(self) -> str | None:
-        """The line after the one shown; after the newest, what had been typed; None when no line is shown."""
+        """The line after the one shown; after the newest, the user's own text; None if no line is shown."""
         if self._at is None:
             return None
         for at in range(self._at + 1, len(self._lines)):
@@ -108,7 +109,7 @@ class History:
             return []
 
     def _rewrite(self, lines: list[str]) -> None:
-        """Put the newest lines in the place of the file, all at once."""
+        """Replace the file, atomically, by one with the newest lines."""
         file, name = tempfile.mkstemp(prefix="history-", dir=self._path.parent)
         try:
             with os.fdopen(file, "wb") as stream:
@@ -129,14 +130,14 @@ class History:
             self._record(error)
 
     def _opened(self, mode: str) -> IO[bytes]:
-        """The file, if it is one: a pipe or a device would keep the user waiting. Raises OSError."""
+        """The opened file. Raises OSError, also if it is a pipe or a device, which might block."""
         if self._path.exists() and not self._path.is_file():
             raise OSError(f"{self._path} is not a regular file")
         return open(self._path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other sessions from the file, for a moment. Where locks are not to be had, go on without."""
+        """Lock the file against other sessions, briefly. Continues without a lock if none can be had."""
         lock = FileLock(f"{self._path}.lock", mode=0o600)
         # A Timeout is an OSError too.
         with suppress(OSError, NotImplementedError):
@@ -158,7 +159,7 @@ def _entry(line: str) -> bytes:
 
 
 def _sound(written: list[bytes]) -> Iterator[str]:
-    """The lines that are whole, without repetitions; what `_entry` did not write is left out."""
+    """The complete lines without repetitions; anything that `_entry` did not write is skipped."""
     last = ""
     for entry in written:
         try:

@@ -1,4 +1,4 @@
-"""Keys as people type their names, as Textual names them, and which of them never reach a program."""
+"""Names of keys, as users write them and as Textual names them, and which keys may never reach a program."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 from llmdbg.formatting import did_you_mean
 from llmdbg.frontends.tui.input.actions import Action
 
-# Where Textual's name of a character is not its Unicode name.
+# Characters whose Textual name is not their Unicode name.
 _RENAMED = {
     "solidus": "slash",
     "reverse_solidus": "backslash",
@@ -45,9 +45,9 @@ _EATEN = {
 
 
 def textual_key(typed: str) -> str:
-    """Textual's name of a key as people write it: `?` is `question_mark`, `Ctrl-X` is `ctrl+x`.
+    """Textual's name of a key as users write it: `?` is `question_mark`, `Ctrl-X` is `ctrl+x`.
 
-    Raises ValueError with a sentence for a key there is not.
+    Raises ValueError with a sentence for an unknown key.
     """
     *modifiers, key = _parts(typed)
     held = [each.lower() for each in modifiers]
@@ -72,15 +72,15 @@ def typed_key(key: str) -> str:
 
 
 def takes_keys(action: Action) -> bool:
-    """Whether an action can be given keys: one that only a click can tell what to act on cannot."""
+    """Whether an action can be given keys: not if only a click says what it acts on."""
     return bool(action.keys) or not action.takes
 
 
 def bound(actions: Sequence[Action], keys: Mapping[str, Sequence[str]]) -> tuple[tuple[Action, ...], tuple[str, ...]]:
-    """The actions with the keys a person chose for some of them, by action name, and a sentence for each trouble.
+    """The actions with the user's `keys` (by action name) applied, and a sentence for each problem.
 
-    A chosen key is taken from the action that has it by default; of two actions it was chosen for, the first has it,
-    and the other keeps its defaults where nothing else was chosen for it.
+    A chosen key is taken from the action that has it by default. If it is chosen for two actions, the first gets
+    it; the second keeps its defaults unless another key was chosen for it.
     """
     owner: dict[str, str] = {}
     for action in actions:
@@ -131,7 +131,7 @@ def _still(left: Sequence[str]) -> str:
 
 
 def _parts(typed: str) -> list[str]:
-    """A key and what is held with it. `+` and `-` join, and are keys themselves."""
+    """A key and its modifiers. `+` and `-` separate them, and are keys themselves."""
     if len(typed) == 1:
         return [typed]
     *modifiers, key = re.split(r"(?<=.)[+-](?=.)", typed.strip())

@@ -1,4 +1,4 @@
-"""What the actions do that move: the selection, a scrolled pane, the focus, or from hit to hit of a search."""
+"""The actions that move something: the selection, a scrolled pane, the focus, or to the next match of a search."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from llmdbg.frontends.tui.state.screen_state import Typing
 if TYPE_CHECKING:
     from llmdbg.frontends.tui.input.screen import Screen
 
-_EVERYTHING = 1 << 30  # lines: further than any pane goes
+_EVERYTHING = 1 << 30  # lines: more than any pane has
 
 
 def up(screen: Screen, _argument: str) -> None:
-    """Go a line up."""
+    """Go up a line."""
     _move(screen, -1)
 
 
 def down(screen: Screen, _argument: str) -> None:
-    """Go a line down."""
+    """Go down a line."""
     _move(screen, 1)
 
 
 def page_up(screen: Screen, _argument: str) -> None:
-    """Go a page up."""
+    """Go up a page."""
     _move(screen, -screen.page)
 
 
 def page_down(screen: Screen, _argument: str) -> None:
-    """Go a page down."""
+    """Go down a page."""
     _move(screen, screen.page)
 
 
@@ -53,7 +53,7 @@ def _move(screen: Screen, by: int) -> None:
 
 
 def left(screen: Screen, _argument: str) -> None:
-    """Fold, describe the position before, or go to the tab before."""
+    """Fold, describe the previous position, or go to the previous tab."""
     _sideways(screen, -1)
 
 
@@ -90,7 +90,7 @@ def _fold(screen: Screen, address: str, *, unfolded: bool | None = None) -> None
 
 
 def search(screen: Screen, argument: str) -> None:
-    """Search for what was named and go to the first hit, or ask for what to search."""
+    """Search for the argument and go to the first match, or ask what to search for."""
     if argument:
         find(screen, argument)
         next_hit(screen)
@@ -99,7 +99,7 @@ def search(screen: Screen, argument: str) -> None:
 
 
 def find(screen: Screen, query: str) -> None:
-    """Highlight what a query finds, and say how much that is."""
+    """Highlight the matches of a query, and say how many there are."""
     state = screen.state
     state.search(query)
     if query:
@@ -108,7 +108,7 @@ def find(screen: Screen, query: str) -> None:
 
 
 def next_hit(screen: Screen) -> None:
-    """Go to the next hit: in the tokens when they have the keys or no stage was hit, else among the stages."""
+    """Go to the next match: among the tokens if they have the focus or no stage matches, else among the stages."""
     state, found = screen.state, screen.state.found
     stage, token = found.next_stage(state.selected), found.next_token(state.snapshot.focus)
     if not found:

@@ -1,4 +1,4 @@
-"""What a person has set in the configuration file: theme, colours, glyphs, keys and layout. Nothing in it is fatal."""
+"""The user's configuration file: theme, colours, glyphs, keys and layout. No error in it is fatal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHOICES = {"theme": THEMES, "colors": COLORS, "glyphs": GLYPHS}
 _WHAT = {
     "theme": "terminal uses the terminal's own 16 colours, mono none",
     "colors": "how many colours the terminal has",
-    "glyphs": "ascii where the font or the connection has nothing else",
+    "glyphs": "ascii if the font or the connection has nothing else",
     "tokens_height": "lines, the frame included",
     "stages_width": "columns, the frame included",
 }
@@ -89,7 +89,7 @@ def _unread(problem: str) -> Preferences:
 
 
 class _Reader:
-    """Takes a parsed file apart, and collects what is wrong with it."""
+    """Reads a parsed file, and collects its problems."""
 
     def __init__(self, table: dict[str, Any], actions: Sequence[Action]) -> None:
         self._table, self._actions = table, actions
@@ -144,7 +144,7 @@ class _Reader:
                 found.append(textual_key(each))
             except ValueError as error:
                 self._problems.append(f"keys.{name}: {error}")
-        # A list of nothing takes an action's keys away; a list of which nothing can be used leaves it as it was.
+        # An empty list removes an action's keys; a list without a valid key leaves them as they were.
         return tuple(dict.fromkeys(found)) if found or not typed else None
 
     def _section(self, name: str) -> dict[str, Any]:
@@ -172,13 +172,13 @@ def _toml(value: object) -> str:
 
 
 def example(actions: Sequence[Action] = ACTIONS) -> str:
-    """A configuration file with every setting at its default and commented out, made from what there is to set."""
-    lines = ["# Settings of llmdbg. A line without its # counts; `llmdbg doctor` says what came of it.", ""]
+    """A configuration file with every setting at its default and commented out."""
+    lines = ["# Settings of llmdbg. Remove a # to set one; `llmdbg doctor` shows the result.", ""]
     lines += [f'#{name} = "{words[0]}"  # {", ".join(words[1:])}: {_WHAT[name]}' for name, words in _CHOICES.items()]
     lines += ["", "[layout]"]
     for name, (least, most) in _BOUNDS.items():
         lines.append(
-            f"#{name} = {_EXAMPLE_SIZES[name]}  # {least} to {most} {_WHAT[name]}; the screen decides otherwise"
+            f"#{name} = {_EXAMPLE_SIZES[name]}  # {least} to {most} {_WHAT[name]}; by default the screen decides"
         )
     lines += ["", "[keys]  # a key or a list of keys for an action; [] for none"]
     lines += [
@@ -191,7 +191,7 @@ _EXAMPLE_SIZES = {"tokens_height": 7, "stages_width": 47}
 
 
 def keys_in_toml(keys: Sequence[str]) -> str:
-    """Textual key names as they are written in the file: `["s", "f11"]`."""
+    """Textual key names as the file spells them: `["s", "f11"]`."""
     return "[" + ", ".join(_quoted(typed_key(key)) for key in keys) + "]"
 
 

@@ -27,7 +27,7 @@ _BLANKS = re.compile(r"\r\n|[\n\r\t\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 class CommandLine(Input):
-    """One line of input. Up and down walk the history and Tab completes, where there are words to complete from."""
+    """One line of input. For commands, up and down recall the history and Tab completes."""
 
     def __init__(self, *, id: str, history: History) -> None:
         super().__init__(id=id, compact=True, select_on_focus=False)
@@ -36,23 +36,23 @@ class CommandLine(Input):
         self._history = history
 
     def open(self, text: str, placeholder: str, words: Words | None) -> None:
-        """Begin to type. Without `words` the line has no completion and no history."""
+        """Open the line. Without `words` it has no completion and no history."""
         self._words = words
         self.placeholder = placeholder
         self.value = text
         self.cursor_position = len(text)
 
     def close(self) -> str:
-        """Stop typing. Returns what was typed."""
+        """Close the line. Returns its text."""
         text, self.value = self.value.strip(), ""
         return text
 
     def remember(self, line: str) -> None:
-        """Keep a line for later."""
+        """Add a line to the history."""
         self._history.add(line)
 
     async def take(self, event: Key | Paste) -> str | None:
-        """Take in a key or a paste at once. Returns what could be typed now, None for a key that is not the line's."""
+        """Handle a key or a paste. Returns a hint about what could be typed next; None if the line ignores the key."""
         if isinstance(event, Paste):
             self._put(one_line(event.text))
         elif event.key == "tab" and self._words is not None:
@@ -70,7 +70,7 @@ class CommandLine(Input):
         return "" if self._words is None else _hint(complete(self.value, self.cursor_position, self._words))
 
     def _put(self, text: str) -> None:
-        """Insert, in place of what is selected."""
+        """Insert text, replacing the selection."""
         self.replace(text, *self.selection)
 
     def _recall(self, key: str) -> None:
@@ -94,7 +94,7 @@ class CommandLine(Input):
 
 
 def one_line(text: str) -> str:
-    """What is pasted, as data: ends of lines and tabs are spaces, and nothing in it is obeyed."""
+    """Pasted text as data: line ends and tabs become spaces, and control characters have no effect."""
     return sanitize(_BLANKS.sub(" ", text))
 
 

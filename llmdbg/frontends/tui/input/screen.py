@@ -1,4 +1,4 @@
-"""What an action needs of the screen. The app is one; so is whatever else has this."""
+"""What actions need from the screen, as a protocol. The app implements it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Screen(Protocol):
-    """The screen as actions see it: its state, a way to the engine thread, and what only widgets can do."""
+    """The screen as actions see it: its state, access to the engine thread, and what only widgets can do."""
 
     @property
     def state(self) -> ScreenState:
@@ -20,38 +20,38 @@ class Screen(Protocol):
         """Whether a command is running or waiting."""
 
     def submit(self, line: str) -> None:
-        """Have the engine thread run a command line, and show what comes of it."""
+        """Let the engine thread run a command line, and show the result."""
 
     def interrupt(self) -> None:
         """Stop a run at its next stage."""
 
     def begin_typing(self, typing: Typing, text: str = "") -> None:
-        """Open the line at the bottom, with some text in it."""
+        """Open the input line with this text."""
 
     def stop_typing(self) -> str:
-        """Close the line. Returns what was typed."""
+        """Close the input line. Returns its text."""
 
     def scroll(self, lines: int) -> None:
-        """Move the pane that has the keys by so many lines; up where that is negative."""
+        """Scroll the focused pane by this many lines; up if negative."""
 
     @property
     def page(self) -> int:
-        """How many lines make a page of the pane that has the keys."""
+        """How many lines a page of the focused pane has."""
 
     def scroll_home(self, pane: str) -> None:
-        """Show a pane from its first line."""
+        """Scroll a pane to its first line."""
 
     def copy_pane(self, pane: str) -> str:
         """Copy a pane to the clipboard and to a file. Returns a sentence that says where it is."""
 
     def save_screen(self) -> str:
-        """Write the screen to files. Returns a sentence that says where they are."""
+        """Save the screen to files. Returns a sentence that says where they are."""
 
     def choose_theme(self, name: str) -> None:
         """Change the colours."""
 
     def open_palette(self) -> None:
-        """Let the user find an action by typing."""
+        """Open the command palette."""
 
     def leave(self) -> None:
         """Close the screen."""

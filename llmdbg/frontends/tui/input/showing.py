@@ -1,4 +1,4 @@
-"""What the actions do that change which panes are seen, and what lies over them."""
+"""The actions that change which panes are visible, and what overlays them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 def go_to_pane(screen: Screen, name: str) -> None:
-    """Give a pane the keys, and room. Raises KeyError where there is none of that name."""
+    """Focus a pane, and make it visible. Raises KeyError for an unknown name."""
     screen.state.overlay = None
     screen.state.view = with_keys(screen.state.view, pane_named(name))
 
 
 def to_pane(name: str) -> Callable[[Screen, str], None]:
-    """The effect that goes to one pane."""
+    """A function that goes to one pane."""
     return lambda screen, _: go_to_pane(screen, name)
 
 
 def show(screen: Screen, argument: str) -> None:
-    """Go to the pane whose name begins so."""
+    """Go to the pane whose name begins with the argument."""
     fitting = [pane.name for pane in all_panes() if argument and pane.name.startswith(argument)]
     if len(fitting) == 1:
         go_to_pane(screen, fitting[0])
@@ -37,17 +37,17 @@ def show(screen: Screen, argument: str) -> None:
 
 
 def next_pane(screen: Screen, _argument: str) -> None:
-    """Give the next pane the keys."""
+    """Focus the next pane."""
     go_to_pane(screen, pane_after(all_panes(), screen.state.view, 1).name)
 
 
 def previous_pane(screen: Screen, _argument: str) -> None:
-    """Give the pane before the keys."""
+    """Focus the previous pane."""
     go_to_pane(screen, pane_after(all_panes(), screen.state.view, -1).name)
 
 
 def zoom(screen: Screen, _argument: str) -> None:
-    """Show one pane alone, or all again."""
+    """Zoom the focused pane, or show all again."""
     state = screen.state
     state.overlay = None
     state.view = replace(state.view, zoomed=not state.view.zoomed)
@@ -73,12 +73,12 @@ def next_token_mode(screen: Screen, _argument: str) -> None:
 
 
 def begin_command(screen: Screen, _argument: str) -> None:
-    """Begin to type a command."""
+    """Open the command line."""
     screen.begin_typing(Typing.COMMAND)
 
 
 def close(screen: Screen, _argument: str) -> None:
-    """Stop typing; else close what lies over the panes, end a zoom or the tour, or forget a search."""
+    """Stop typing; otherwise close an overlay, end a zoom or the tour, or clear a search."""
     state = screen.state
     if state.typing is not None:
         screen.stop_typing()
@@ -88,13 +88,13 @@ def close(screen: Screen, _argument: str) -> None:
         state.view = replace(state.view, zoomed=False)
     elif state.touring:
         state.touring = False
-        state.say("the tour is over here: n and Enter are themselves again, and :tour goes on with it")
+        state.say("you have left the tour: n and Enter work as usual again, and :tour continues it")
     else:
         state.search("")
 
 
 def copy(screen: Screen, _argument: str) -> None:
-    """Copy the pane that has the keys, or what lies over it."""
+    """Copy the focused pane or overlay."""
     screen.state.say(screen.copy_pane(screen.state.has_keys))
 
 
@@ -109,7 +109,7 @@ def theme(screen: Screen, argument: str) -> None:
 
 
 def palette(screen: Screen, _argument: str) -> None:
-    """Find an action by typing."""
+    """Open the command palette."""
     screen.open_palette()
 
 

@@ -1,4 +1,4 @@
-"""What is typed at the bottom of the screen: what could be typed, and what Enter does with it."""
+"""The input line: completion hints, and what Enter does."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 PLACEHOLDERS = {
     Typing.COMMAND: "a command, e.g. until 12.mlp or info model · Tab completes",
-    Typing.SEARCH: "words of the text, #id of a token, or a stage's address · Enter goes to the next hit",
+    Typing.SEARCH: "text, #id of a token, or a stage's address · Enter goes to the next match",
 }
-"""What an empty line suggests."""
+"""The hint of an empty line."""
 
 
 def words(shown: Snapshot) -> Words:
-    """What can be named in a command line at a stop, for completion."""
+    """The names that a command line may use at a stop, for completion."""
     return Words.of(
         shown.stages,
         shown.breakpoints,
@@ -38,7 +38,7 @@ def words(shown: Snapshot) -> Words:
 
 
 def typed(screen: Screen, text: str, hint: str) -> None:
-    """After a key: say what could be typed next, or highlight what the text so far finds."""
+    """After a key: hint at what could be typed next, or highlight the matches of the text so far."""
     if screen.state.typing is Typing.COMMAND:
         screen.state.say(hint)
     else:
@@ -46,7 +46,7 @@ def typed(screen: Screen, text: str, hint: str) -> None:
 
 
 def entered(screen: Screen) -> str:
-    """Enter was pressed: run the line, or go to the next hit. Returns the command line to remember, empty for none."""
+    """After Enter: run the line, or go to the next match. Returns the line for the history, empty for none."""
     typing, line = screen.state.typing, screen.stop_typing()
     if typing is Typing.SEARCH:
         find(screen, line or screen.state.found.query)
@@ -58,7 +58,7 @@ def entered(screen: Screen) -> str:
 
 
 def _run(screen: Screen, line: str) -> None:
-    """Run a line: a command of the debugger, else an action of the screen by its name or the beginning of one."""
+    """Run a line: a debugger command, or else a screen action, by its name or a prefix."""
     word, _, argument = line.partition(" ")
     try:
         COMMANDS.find(word)

@@ -49,13 +49,13 @@ def _heading(found: AttentionMap, width: int) -> Row:
 
 
 def _reads_beside(found: AttentionMap, room: int) -> int:
-    """How many of the tokens read most are shown above the map: fewer where that leaves more heads in view."""
+    """How many of the most-attended tokens to list above the map: fewer if that leaves room for more heads."""
     left = room - 1 - len(found.heads)
     return max(_READS_WITH_MAP, min(left, len(found.mean)))
 
 
 def _legend(found: AttentionMap, width: int) -> str:
-    """What the map's columns are: its last is the latest key."""
+    """The legend of the map's columns; the last one is the latest key."""
     keys = min(_columns(width), found.keys)
     last = found.first_key + found.keys - 1
     return fitted(f"{'':{_HEAD_WIDTH}} keys {last - keys + 1} to {last} · entropy · on {found.first_position}", width)
@@ -66,9 +66,9 @@ def _columns(width: int) -> int:
 
 
 def _map_row(head: HeadSummary, found: AttentionMap, width: int) -> Row:
-    """One head: a cell for each of the latest keys, its entropy and what it puts on the first token."""
+    """One head: a cell for each of the latest keys, its entropy and its weight on the first token."""
     shown = found.weights[head.head, -_columns(width) :]
-    # By their roots: beside a head that puts most of itself on one token, the others would be all alike.
+    # Shaded by square roots: next to one token with most of the weight, all others would look alike.
     cells = "".join(column_of(math.sqrt(weight)) if weight >= _LEAST_DRAWN else " " for weight in shown)
     numbers = f"{head.entropy:5.2f} {percent(head.first, 0):>4}"
     return row((f"{head.head:{_HEAD_WIDTH}} ", "dim"), (cells, "bar"), " ", (numbers, "dim"))

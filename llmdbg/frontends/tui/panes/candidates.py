@@ -1,4 +1,4 @@
-"""Which tokens may come next here, and what temperature, penalties and cuts did to each."""
+"""The likeliest next tokens here, and what temperature, penalties and cuts did to each."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
 
 
 def _before_logits(state: ScreenState, width: int) -> Sequence[Row]:
-    """What the model would say if it stopped here, where the lens is in view and has been asked already."""
+    """What the model would predict if it stopped here, if the lens pane is in view and has an answer."""
     here = latest(state.asked("lens"))
     if here is None:
         return [row((line, "dim")) for line in wrapped(_NOT_YET, width)]
@@ -57,7 +57,7 @@ def _before_logits(state: ScreenState, width: int) -> Sequence[Row]:
 
 
 def _columns(found: Candidates, width: int) -> list[str]:
-    """The stages before this one that there is room to show, the raw logits first, then the latest."""
+    """The earlier stages that fit: the raw logits first, then the latest."""
     before = [step.address for step in found.rows[0].path[:-1]] if found.rows else []
     room = max(1, (width - 4 - 6 - _SHORT_BAR_WIDTH - 2 - _TEXT_WIDTH) // _STEP_WIDTH)
     return before if len(before) <= room else [*before[:1], *(before[-(room - 1) :] if room > 1 else [])]
@@ -91,4 +91,4 @@ def _step(step: ScoreStep) -> str:
     return "cut" if step.logit == -math.inf else percent(step.prob)
 
 
-PANE = Pane("candidates", "4", PaneSlot.RIGHT, _draw, about="what may come next, and how likely each is")
+PANE = Pane("candidates", "4", PaneSlot.RIGHT, _draw, about="the likeliest next tokens")

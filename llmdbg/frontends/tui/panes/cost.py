@@ -1,4 +1,4 @@
-"""What this stage took and what is held now; and what the last `info cost` measured."""
+"""The current stage's time, the memory in use, and the latest answer of `info cost`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _held(found: CostView) -> list[str]:
 
 
 def _seen(state: ScreenState, width: int) -> list[Row]:
-    """The stages seen during this token that took longest, as long as nothing better is known."""
+    """The slowest stages seen during this token, until `info cost` has measured."""
     times = sorted(((each.ms, address) for address, each in state.snapshot.seen.items() if each.ms), reverse=True)
     head = [row((fitted("seen during this token, watched", width).rstrip(), "dim"))] if times else []
     return [*head, *(row(f"{ms:8.2f} ms ", (fitted(sanitize(name), max(0, width - 12)), "dim")) for ms, name in times)]
@@ -76,4 +76,4 @@ def _time(each: TimeRow, width: int, before: str = "") -> Row:
     )
 
 
-PANE = Pane("cost", "dollar_sign", PaneSlot.TAB, _draw, question="cost", about="what this took, and what is held")
+PANE = Pane("cost", "dollar_sign", PaneSlot.TAB, _draw, question="cost", about="time and memory")

@@ -1,4 +1,4 @@
-"""In plain English: what has just happened here and why, with this run's words and numbers; the words it uses."""
+"""What has just happened here and why, in plain English with this run's words and numbers; its glossary terms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def tour_line(state: ScreenState) -> str:
-    """Where the screen is on the tour, and how to go on and to leave it."""
+    """The place on the tour, and how to continue or leave it."""
     told = state.asked("explain")
     place = f"stop {told.tour.number} of {told.tour.of}" if isinstance(told, ExplainView) else "the tour"
     if isinstance(told, ExplainView) and (told.tour.number == told.tour.of or state.snapshot.end is not None):
@@ -48,7 +48,7 @@ def _paragraph(text: str, style: str, width: int) -> list[Row]:
 
 
 def _terms(terms: Sequence[str], width: int) -> Iterator[Row]:
-    """The words of the glossary, each a link; `e` asks for one by its name."""
+    """The glossary terms, each a link; `e` asks for one by name."""
     spans: list[Span] = [Span(fitted(_WORDS, min(len(_WORDS), width)), "dim", "explain ?")]
     used = len(spans[0].text)
     for term in terms:

@@ -1,4 +1,4 @@
-"""What the KV cache holds: in all, and a row for each layer."""
+"""What the KV cache holds: in total, and a row for each layer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     about = fitted(f"{growth} · {sanitize(found.cache)}", max(0, width - len(whole))).rstrip()
     rows = [row((whole, "accent"), (about, "dim"))]
     if found.storage > found.bytes:
-        rows.append(row((fitted(f"{byte_count(found.storage)} of memory behind it", width).rstrip(), "dim")))
+        rows.append(row((fitted(f"{byte_count(found.storage)} of memory allocated", width).rstrip(), "dim")))
     if found.padding:
         rows.append(row((fitted(f"positions 0 to {found.padding - 1} are padding", width).rstrip(), "warn")))
     rows += [row((line, "dim")) for line in wrapped(_positions(found), width)]

@@ -1,4 +1,4 @@
-"""What each layer so far would say if generation stopped there, the latest first, and what its parts add to a token."""
+"""What each layer so far would predict, the latest first, and what its parts add to the prediction's logit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LEAST_SHOWN = 0.005
 
 
 def latest(seen: object) -> LensRow | None:
-    """The last row of what the pane was answered, None where it has none."""
+    """The last row of the pane's answer; None if it has none."""
     if not isinstance(seen, LensView) or isinstance(seen.table, str) or not seen.table.rows:
         return None
     return seen.table.rows[-1]
@@ -90,7 +90,7 @@ class _Columns:
         return row((f"{'':{self.name}} {candidates}{rank:>{_RANK}}{parts}", "dim"))
 
     def line(self, each: LensRow) -> Row:
-        """What one layer would say, the rank of the prediction, and what the layer's parts add to it."""
+        """What one layer would predict, the prediction's rank there, and what the layer's parts add to its logit."""
         best, *others = each.top[: self.candidates]
         told = each.followed[0]
         style = "good" if told.rank == 1 and math.isfinite(told.prob) else ""
@@ -117,7 +117,7 @@ class _Columns:
 
 
 def _added(attribution: Attribution) -> dict[int | None, dict[str, float]]:
-    """What parts of each kind add, by layer; embedding and constant under None."""
+    """What the parts of each kind add, by layer; the embedding and the constant under None."""
     found: dict[int | None, dict[str, float]] = {}
     for term in attribution.terms:
         what = term.what if term.layer is None or term.what in _PARTS else "other"

@@ -1,4 +1,4 @@
-"""What libraries and the model's code wrote and logged; nothing of it reaches the screen any other way."""
+"""The output and logs of libraries and of the model's own code, which reach the screen only here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what this stage gave is finite and how near to overflow it is; and what the last hunt found."""
+"""Whether this stage's output is finite and how near to overflow it is; and the latest answer of `info nonfinite`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.probes.finiteness import TensorExtent
 
-_HUNTS = "`:info nonfinite` runs this token again and hunts for the first"
+_HUNTS = "`:info nonfinite` reruns this token to find the first"
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     found: FinitenessView | None = state.asked("finiteness")
     rows = [line for name, extent in found.outputs for line in _output(name, extent, found, width)] if found else []
     if not rows:
-        rows.append(row(("this stage gives out no numbers", "dim")))
+        rows.append(row(("this stage returns no numbers", "dim")))
     rows += _seen(state, width)
     if found is None or found.hunt is None:
         return [*rows, *(row((line, "dim")) for line in wrapped(_HUNTS, width))]
@@ -44,7 +44,7 @@ def _output(name: str, extent: TensorExtent, here: FinitenessView, width: int) -
 
 
 def _seen(state: ScreenState, width: int) -> list[Row]:
-    """The first stop of this token at which something was not finite. Scores that were cut do not count."""
+    """The first stop of this token with a non-finite value, not counting the -inf of cut tokens."""
     shown = state.snapshot
     cut = {stage.address for stage in shown.stages if stage.address.startswith("sample")}
     first = next((address for address, each in shown.seen.items() if each.not_finite and address not in cut), None)
@@ -58,11 +58,11 @@ def _seen(state: ScreenState, width: int) -> list[Row]:
 def _hunt(hunt: NonfiniteHunt, width: int) -> list[Row]:
     if hunt.found is None:
         nearest = hunt.nearest[0] if hunt.nearest else None
-        said = [f"last hunt: all {hunt.stages} stage outputs of token {hunt.token} ({hunt.phase}) are finite"]
+        said = [f"last search: all {hunt.stages} stage outputs of token {hunt.token} ({hunt.phase}) are finite"]
         if nearest is not None and nearest.headroom is not None:
             said.append(f"nearest to overflow: {sanitize(nearest.address)}, {headroom(nearest.headroom)}")
         return [row((line, "dim")) for each in said for line in wrapped(each, width)]
-    head = f"last hunt: {number_name(hunt.found.value)} first at {where(hunt.found)}"
+    head = f"last search: {number_name(hunt.found.value)} first at {where(hunt.found)}"
     rows = [row((line, "bad")) for line in wrapped(head, width)]
     return [*rows, *(row((line, "dim")) for each in causes(hunt.found) for line in wrapped(each, width))]
 

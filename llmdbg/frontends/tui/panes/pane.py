@@ -1,4 +1,4 @@
-"""What a pane is. A new pane is one file in this folder with a `PANE` in it; nothing else has to know of it."""
+"""What a pane is. A new pane is one file in this folder with a `PANE`; nothing else needs to change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PaneSlot(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pane:
-    """One pane: where it is, what it asks, and how it is drawn."""
+    """One pane: its place, its question, and how to draw it."""
 
     name: str
     """Its name on the screen, in commands and in the configuration file."""
@@ -33,17 +33,17 @@ class Pane:
     """Textual's name of the key that goes to it."""
 
     place: PaneSlot
-    """Where it sits. The panes in `TAB` share one room, of which one at a time is seen."""
+    """Where it sits. The panes in `TAB` share one place, where one is visible at a time."""
 
     draw: Callable[[ScreenState, int, int], Sequence[Row]]
-    """Makes its rows, at least as many as can be seen, from the state and a width and height in cells. Changes nothing.
-    It finds the answer to its question in `state.asked(question)`: None before there is one."""
+    """Makes its rows, at least as many as fit, from the state, a width and a height in cells. Changes nothing.
+    `state.asked(question)` is the answer to its question; None before there is one."""
 
     question: str = ""
     """The standing question that is asked at every stop while it is in view (`debugger/inspection`); empty for none."""
 
     line: Callable[[ScreenState], int | None] | None = None
-    """Which of the rows drawn last should stay in view: an index from 0, None for any."""
+    """The index, from 0, of the row to keep in view; None for none."""
 
     about: str = ""
     """What it shows, for the help."""

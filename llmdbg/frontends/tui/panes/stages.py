@@ -1,7 +1,7 @@
-"""The stages of one token from top to bottom, in the order they are done; what the run is inside of is unfolded.
+"""The stages of one token from top to bottom, in the order they complete; those around the current one are unfolded.
 
-A stage is done after its parts, so these stand above it, in a bracket that the stage itself closes. The model only says
-in which order it lists them: until they have been seen to run they stand in that order, beside a dotted line.
+A stage completes after its parts, so the parts are above it, in a bracket that the stage closes. The model only gives
+the order in which it lists its modules: until they have been seen to run they appear in that order, with a dotted line.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
 
 
 def _stage_row(state: ScreenState, shown: Snapshot, until_here: Sequence[Stage], width: int) -> Row:
-    """The row of the last of two stages; what stands above it decides where brackets begin."""
+    """The row of the last stage in `until_here`; the one above it decides where brackets begin."""
     stage, above = until_here[-1], until_here[0] if len(until_here) > 1 else None
     address = stage.address
     here = address == shown.stop.stage.address
@@ -60,7 +60,7 @@ def _stage_row(state: ScreenState, shown: Snapshot, until_here: Sequence[Stage],
 
 
 def _brackets(state: ScreenState, stage: Stage, above: Stage | None) -> str:
-    """A column for everything the stage is part of, from the outside in: `╭` where a bracket begins."""
+    """A column for each stage that encloses this one, from the outside in: `╭` where a bracket begins."""
     outside = "" if above is None else above.address
     line = "│ " if path_in_layer(stage) in state.snapshot.ordered or stage.layer is None else "┊ "
     surroundings = state.tree.enclosing(stage.address)
@@ -68,7 +68,7 @@ def _brackets(state: ScreenState, stage: Stage, above: Stage | None) -> str:
 
 
 def _name(state: ScreenState, stage: Stage) -> str:
-    """A module's name is told from the stage it is part of."""
+    """A stage's name; a module's is relative to the stage that encloses it."""
     if stage.kind is StageKind.PROCESSOR:
         return stage.address.partition(".")[2]
     outer = state.tree.parent(stage.address)

@@ -1,4 +1,4 @@
-"""The tensor at this stop in numbers; at `tokenize`, the token table the model is fed."""
+"""Statistics of the tensor at this stop; at `tokenize`, the table of the tokens fed to the model."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
         heading.append(row((fitted(stage.module, width), "dim")))
     tensor = shown.stop.tensor
     if tensor is None:
-        return [*heading, row(), row(("this stage gives out no tensor", "dim"))]
+        return [*heading, row(), row(("this stage returns no tensor", "dim"))]
     time = "" if shown.stop.ms is None else f"  {milliseconds(shown.stop.ms, 2)}"
     size = "×".join(map(str, tensor.shape)) or "one number"
     heading.append(row((size, "accent"), f" {tensor.dtype} {tensor.device}", (time, "dim")))
@@ -74,7 +74,7 @@ def _counts(label: str, attribute: str, columns: list[ValueStatistics], cells: i
 
 
 def _spread(spread: Histogram | None, width: int) -> list[Row]:
-    """The histogram in one line; heights are logarithmic, or the few outliers that matter would not be seen."""
+    """The histogram in one line, with logarithmic heights, so that the few outliers are visible."""
     if spread is None:
         return []
     bins = _rebinned(spread.counts, min(len(spread.counts), max(8, width)))
@@ -126,4 +126,4 @@ def _token_table(state: ScreenState, width: int) -> Sequence[Row]:
     return LazyRows(len(rows) + len(table), lambda y: rows[y] if y < len(rows) else table[y - len(rows)])
 
 
-PANE = Pane("tensor", "3", PaneSlot.MIDDLE, _draw, question="tensor", about="what the stage gave out, in numbers")
+PANE = Pane("tensor", "3", PaneSlot.MIDDLE, _draw, question="tensor", about="statistics of the stage's output")

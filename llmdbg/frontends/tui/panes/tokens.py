@@ -1,4 +1,4 @@
-"""The sequence: as it flows, every token marked off from its neighbours, with ids on demand; or as a table."""
+"""The sequence: as running text with every token set off from its neighbours, optionally with ids; or as a table."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
 
 
 def _line(state: ScreenState) -> int | None:
-    """Keep the focus in view; the newest token while a run goes on, or where the focus follows it."""
+    """The line to keep in view: that of the focus, or of the newest token during a run or if the focus follows it."""
     focus = state.focus()
     position = len(state.tokens()) - 1 if focus is None or state.snapshot.follows else focus
     return position + 1 if state.token_mode is TokenMode.TABLE else state.flow.line_of(position)

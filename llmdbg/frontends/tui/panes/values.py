@@ -1,4 +1,4 @@
-"""The numbers themselves, all of a tensor's: what stands out, then every number, those by magnitude, or a heat map."""
+"""All values of a tensor: what stands out, then every value, the largest by magnitude, or a heat map."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _head(found: Values, width: int) -> list[Row]:
 
 
 def _extremes(found: Values, known: ValueSummary, width: int) -> str:
-    """As much as fits of where the least and the greatest number are, and the one of the largest magnitude."""
+    """The minimum, the maximum and the largest magnitude, with as many of their indices as fit."""
     if known.min is None or known.max is None:
         return extremes_line(known, found.dtype)
     least, greatest, top = (_at(found, each) for each in (known.min, known.max, known.largest[0]))
@@ -85,7 +85,7 @@ def _outliers(known: ValueSummary, width: int) -> list[Row]:
 
 
 def _numbers(found: Values, head: list[Row], width: int) -> Sequence[Row]:
-    """Every number there is, `…` for those that have not come yet."""
+    """Every value; `…` for those not fetched yet."""
     gutter, cell = len(_short_index(found, found.size - 1)) + 1 if found.size else 0, _cell(found)
     length = found.sliced[-1] if found.sliced else 1
     grid = NumberGrid(found.size, length, max(1, (width - gutter) // cell))
@@ -110,7 +110,7 @@ def _numbers(found: Values, head: list[Row], width: int) -> Sequence[Row]:
         first, last = grid.places(shown.start).start, grid.places(shown.stop - 1).stop
         if found.offset <= first and last <= end:
             return None
-        # What is just above and below comes along, so that a line further is there already.
+        # The lines just above and below are fetched too, so that scrolling a little does not wait.
         return max(0, first - (last - first)), 3 * (last - first)
 
     return FetchedRows(len(head) + grid.lines, line, lacks, (found.asked, found.how))
@@ -139,13 +139,13 @@ def _short_index(found: Values, place: int) -> str:
 
 
 def _varying(found: Values, index: Index) -> str:
-    """An index without the dimensions that the slice has taken away."""
+    """An index without the dimensions that the slice fixes."""
     pairs = zip(index, found.axes(), strict=True)
     return ",".join(str(at) for at, axis in pairs if isinstance(axis, range) and len(axis) > 1)
 
 
 def _cell(found: Values) -> int:
-    """How wide a number is, with a space before it: the same wherever the pane is scrolled to."""
+    """The width of a number's cell, including a space before it; the same for the whole slice."""
     if found.dtype in _CELLS:
         return _CELLS[found.dtype]
     if found.dtype.startswith("float8"):
@@ -157,7 +157,7 @@ def _cell(found: Values) -> int:
 
 
 def _told(value: PlainNumber, dtype: str, cell: int) -> str:
-    """A number in its cell; the rare one that is wider loses its last digits."""
+    """A number that fits its cell; the rare one that is wider loses its last digits."""
     told = digits(value, dtype)
     return told if len(told) < cell else f"{value:.{max(1, cell - 8)}g}"
 
@@ -168,5 +168,5 @@ PANE = Pane(
     PaneSlot.TAB,
     _draw,
     question="values",
-    about="the numbers themselves",
+    about="the values themselves",
 )

@@ -1,6 +1,6 @@
-"""The screen's own state, all of it: what is in view, selected, unfolded, typed, found and said. No widgets.
+"""All of the screen's own state: what is visible, selected, unfolded, typed, found and said. No widgets.
 
-Actions and messages of the engine thread change it; panes and bars are drawn from it, and change nothing.
+Actions and messages of the engine thread change it; panes and bars are drawn from it and change nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Overlay(Enum):
-    """What lies over the lower panes."""
+    """What overlays the lower panes."""
 
     ANSWER = "answer"
     HELP = "help"
@@ -50,16 +50,16 @@ class View:
     """Which panes the user chose."""
 
     pane: str = "stages"
-    """The pane that has the keys."""
+    """The pane that has the keyboard focus."""
 
     side: str = "tensor"
-    """The pane beside the stages, where there is room for one."""
+    """The pane beside the stages, if there is room for only one."""
 
     tab: str = "explain"
-    """Which of the panes that share a room is in front."""
+    """The front tab."""
 
     zoomed: bool = False
-    """Whether `pane` has the whole screen."""
+    """Whether `pane` fills the screen."""
 
     def as_saved(self) -> dict[str, object]:
         """As JSON values, for a saved session."""
@@ -68,25 +68,25 @@ class View:
 
 @dataclass(slots=True, eq=False)
 class ScreenState:
-    """What the screen shows besides what a snapshot holds."""
+    """Everything that the screen shows, apart from the engine."""
 
     model: str
-    """What the user called the model: all there is to show until a session has begun."""
+    """The model's name as the user gave it, shown until a session has started."""
 
     book: LogBook | None = None
-    """What libraries wrote and logged, None in a test without."""
+    """The output and logs of libraries; None in a test without them."""
 
     view: View = field(default_factory=View)
     """Which panes the user chose."""
 
     in_view: tuple[str, ...] = ()
-    """The names of the panes there is room for now. Their questions are the ones the engine thread answers."""
+    """The names of the visible panes, whose questions the engine thread answers."""
 
     shown: Snapshot | None = None
-    """Where the session stands, with the answers to the panes in view; None until it stands somewhere."""
+    """The current stop, with the answers for the visible panes; None before the first."""
 
     progress: LoadProgress | None = None
-    """How far loading has come, None before it has begun."""
+    """How far loading has come; None before it has started."""
 
     running: bool = False
     """Whether a command has been running long enough to say so."""
@@ -98,13 +98,13 @@ class ScreenState:
     """Whether `n` and Enter go to the next stop of the tour."""
 
     overlay: Overlay | None = None
-    """What lies over the lower panes, None where nothing does."""
+    """What overlays the lower panes; None for nothing."""
 
     output: tuple[str, tuple[str, ...]] = ("", ())
     """The title and lines of `Overlay.OUTPUT`: a command, and what it answered."""
 
     typing: Typing | None = None
-    """What is being typed, None while a key is an action."""
+    """What the user is typing; None while keys are actions."""
 
     selected: str = "tokenize"
     """The address of the selected stage."""
@@ -116,16 +116,16 @@ class ScreenState:
     """How the tokens pane shows the sequence."""
 
     found: Matches = field(default_factory=Matches)
-    """What the last search found, for the panes to highlight; empty after none."""
+    """The matches of the last search, for the panes to highlight; empty without one."""
 
     flow: TokenFlow = field(default_factory=TokenFlow)
-    """The lines that the tokens pane laid out last, kept so that a token more does not lay out all of them again."""
+    """The tokens pane's lines, kept so that another token does not lay out all of them again."""
 
     tree: StageTree = field(default_factory=lambda: StageTree(()))
     """The stages of `shown`, as a tree."""
 
     _unfolded: set[str] = field(default_factory=set)
-    """The addresses of the stages the user unfolded; what encloses the present stage is unfolded besides."""
+    """The addresses of the stages that the user unfolded, besides those that enclose the current one."""
 
     _stages: tuple[Stage, ...] = ()
     """The stages that are not folded away."""
@@ -138,17 +138,17 @@ class ScreenState:
 
     @property
     def snapshot(self) -> Snapshot:
-        """Where the session stands; panes are only drawn once it stands somewhere."""
+        """The current stop. Panes are drawn only once there is one."""
         assert self.shown is not None
         return self.shown
 
     @property
     def has_keys(self) -> str:
-        """The id of the widget that the arrow keys move: the chosen pane, or what lies over the panes."""
+        """The id of the widget that the arrow keys move: the chosen pane, or the overlay."""
         return self.view.pane if self.overlay is None else "text"
 
     def arrive(self, shown: Snapshot) -> None:
-        """Take over a new snapshot."""
+        """Show a new snapshot."""
         before, self.shown = self.shown, shown
         self.running, self.run = False, RunProgress()
         if self.tree.stages is not shown.stages:
@@ -159,7 +159,7 @@ class ScreenState:
         self._refold()
 
     def report(self, before: Snapshot | None, command: str, answer: tuple[str, ...], error: str, width: int) -> None:
-        """Say what a command answered, or what went wrong, since `before`; over the panes where a line is too short."""
+        """Show a command's answer or error, since `before`; in an overlay if the status line is too short."""
         if error:
             self.say(error, "bad")
             self._show_whole(command, (error,), width)
@@ -180,12 +180,12 @@ class ScreenState:
         return sentence(shown)
 
     def _show_whole(self, title: str, lines: tuple[str, ...], width: int) -> None:
-        """Show lines over the panes as well, where one is too long for the status line of a screen this wide."""
+        """Show the lines in an overlay too if one is too long for a status line of this width."""
         if any(cell_len(sanitize(line)) > width - 2 for line in lines):
             self.overlay, self.output = Overlay.OUTPUT, (title, lines)
 
     def asked(self, question: str) -> Any:
-        """The answer to a pane's question at this stop: None before there is one, `Unanswered` where it failed."""
+        """The answer to a pane's question at this stop: None before there is one, `Unanswered` if it failed."""
         return self.snapshot.asked.get(question)
 
     def say(self, text: str, style: str = "dim") -> None:
@@ -193,7 +193,7 @@ class ScreenState:
         self.status = (sanitize(text), style)
 
     def tokens(self) -> tuple[TokenRow, ...]:
-        """The whole sequence, with what was chosen since the last stop."""
+        """The whole sequence, including tokens chosen since the last stop."""
         known = self.snapshot.tokens
         return (*known, *self._fresh()) if self.run.tokens else known
 
@@ -204,25 +204,25 @@ class ScreenState:
         return (*known, *self.run.probabilities[-fresh:]) if fresh else known
 
     def focus(self) -> int | None:
-        """The position that is highlighted, None while a run is under way."""
+        """The highlighted position; None during a run."""
         return None if self.running else self.snapshot.focus
 
     def next_token_mode(self) -> None:
-        """Go from text to text with ids, to a table, and to text again."""
+        """Switch from text to text with ids, to a table, and back to text."""
         modes = list(TokenMode)
         self.token_mode = modes[(modes.index(self.token_mode) + 1) % len(modes)]
 
     def search(self, query: str) -> None:
-        """Find a query in the sequence and among the stages; an empty one forgets what was found."""
+        """Find a query in the sequence and among the stages; an empty one clears the matches."""
         self.found = self._index.matches(query, self.tokens(), self.snapshot.stages) if query else Matches()
         self._found_tokens = frozenset(self.found.tokens)
 
     def token_matches(self) -> Collection[int]:
-        """The positions a search found."""
+        """The positions that match the search."""
         return self._found_tokens
 
     def stage_matches(self) -> Collection[str]:
-        """The addresses of the stages a search found."""
+        """The addresses of the stages that match the search."""
         return self.found.stages
 
     def stages(self) -> tuple[Stage, ...]:
@@ -230,23 +230,23 @@ class ScreenState:
         return self._stages
 
     def is_unfolded(self, address: str) -> bool:
-        """Whether the parts of a stage are in view."""
+        """Whether the parts of a stage are shown."""
         return address in self._unfolded or address in self.tree.enclosing(self.snapshot.stop.stage.address)
 
     def select(self, address: str) -> None:
-        """Select a stage, unfolding what it is part of."""
+        """Select a stage, unfolding those that enclose it."""
         self._unfolded.update(self.tree.enclosing(address))
         self.selected = address
         self._refold()
 
     def move_selection(self, by: int) -> None:
-        """Select the stage so many lines further down."""
+        """Select the stage this many lines further down."""
         addresses = [stage.address for stage in self._stages]
         if addresses:
             self.selected = addresses[max(0, min(len(addresses) - 1, self.selected_line() + by))]
 
     def fold(self, address: str, *, unfolded: bool | None = None) -> None:
-        """Unfold a stage or fold it; None does the opposite of what it is. One without parts folds what encloses it."""
+        """Unfold or fold a stage; None toggles it. For a stage without parts, folds the one that encloses it."""
         if not self.tree.has_parts(address):
             outer = self.tree.parent(address)
             if outer is None or unfolded:
@@ -262,7 +262,7 @@ class ScreenState:
             self.selected = address
 
     def selected_line(self) -> int:
-        """The line of the selected stage; that of the stage the run stands at where it is folded away."""
+        """The line of the selected stage, or of the current stage if that is folded away."""
         addresses = [stage.address for stage in self._stages]
         for wanted in (self.selected, self.snapshot.stop.stage.address):
             if wanted in addresses:
@@ -270,20 +270,20 @@ class ScreenState:
         return 0
 
     def when_hit(self, before: Snapshot) -> str:
-        """When the breakpoint set since an earlier snapshot will be hit; empty where none was set."""
+        """When the breakpoint that was set since an earlier snapshot will be hit; empty if none was set."""
         known = {point.number for point in before.breakpoints}
         fresh = [point for point in self.snapshot.breakpoints if point.number not in known]
         return when_hit(self.snapshot, self.tree, fresh[-1]) if fresh else ""
 
     def unfolded_parts(self, address: str) -> str:
-        """What to say of the parts of a stage that has just been unfolded; empty where nothing."""
+        """A sentence about the parts of a stage that has just been unfolded; empty if there is nothing to say."""
         parts = [each for each in self.tree.stages if self.tree.parent(each.address) == address]
         if not self.is_unfolded(address) or all(path_in_layer(each) in self.snapshot.ordered for each in parts):
             return ""
         return f"parts of {address} as the model lists them · s steps through them as they run"
 
     def breakpoint_command(self, address: str) -> str:
-        """The command that sets a breakpoint at a stage, or deletes the one that is there."""
+        """The command that sets a breakpoint at a stage, or deletes the existing one."""
         point = self.snapshot.breakpoint_at(address)
         return f"break {address}" if point is None else f"delete {point.number}"
 

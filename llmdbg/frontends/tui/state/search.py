@@ -1,9 +1,9 @@
 """Finding text in the sequence, and stages by their address.
 
-- Tokens are matched over the running text, so a query may begin in one token and end in another; a character whose
-  bytes are spread over several tokens is one character.
-- Case counts only where the query has a capital. `#2418` finds the tokens of that id, where there are any.
-- The running text is made once and continued as tokens come.
+- Queries match the running text, so a match may begin in one token and end in another. A character whose bytes are
+  spread over several tokens is one character.
+- Case matters only if the query has a capital. `#2418` finds the tokens with that id, if there are any.
+- The running text is made once and extended as tokens come.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"#(\d{1,9})", re.ASCII)
 _BYTE = re.compile(r"<0x([89A-F][0-9A-F])>")
-_CONTINUATION = range(0x80, 0xC0)  # the bytes of a UTF-8 character behind its first
+_CONTINUATION = range(0x80, 0xC0)  # the bytes of a UTF-8 character after its first
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class Matches:
         return bool(self.hits or self.stages)
 
     def next_token(self, position: int) -> int | None:
-        """Where the first hit behind a position begins."""
+        """Where the first match after a position begins; None without matches."""
         after = bisect_right(self.hits, position, key=_start)
         return self.hits[after % len(self.hits)][0] if self.hits else None
 
     def next_stage(self, address: str) -> str | None:
-        """The first stage found behind another."""
+        """The first matching stage after another; None without matches."""
         return _following(self.stages, self._order, address)
 
 
@@ -63,15 +63,15 @@ def _following(found: Sequence[str], order: Sequence[str], address: str) -> str 
 
 
 def matches(query: str, tokens: Sequence[TokenRow], stages: Sequence[Stage]) -> Matches:
-    """Find `query` once. Who searches the same sequence again keeps an `Index`."""
+    """Find `query` once. To search the same sequence again, keep an `Index`."""
     return Index().matches(query, tokens, stages)
 
 
 class Index:
     """The running text of a sequence, and which token each of its characters belongs to.
 
-    A character is a token's from `_starts[i]` to before `_ends[i]`: those of neighbours overlap where a character is
-    made of several tokens' bytes.
+    Token `i` has the characters from `_starts[i]` up to but not including `_ends[i]`. Neighbours overlap if a character
+    consists of several tokens' bytes.
     """
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class Index:
         self._ends: list[int] = []
 
     def _follow(self, tokens: Sequence[TokenRow]) -> None:
-        """Take over what is new; begin again where the sequence is another."""
+        """Add the new tokens; start over if the sequence has changed."""
         known = len(self._tokens)
         if list(tokens[:known]) != self._tokens:
             self._forget()
@@ -115,7 +115,7 @@ class Index:
         self._add(tokens[len(self._tokens) :])
 
     def _drop_last_bytes(self) -> None:
-        """Forget the bytes at the end: the next token may go on with their character."""
+        """Drop the bytes at the end: the next token may continue their character."""
         length = len(self._text)
         while self._tokens and _is_bytes(self._tokens[-1]):
             del self._tokens[-1], self._ends[-1]
@@ -173,9 +173,9 @@ def _bytes_from(tokens: Sequence[TokenRow], index: int) -> Sequence[TokenRow]:
 
 
 def _spelled(tokens: Sequence[TokenRow]) -> tuple[str, list[tuple[int, int]]]:
-    """The text of tokens that hold bytes, and which characters each has a part in.
+    """The text of tokens that hold bytes, and the range of characters that each contributes to.
 
-    Bytes that are no UTF-8 stay as they are shown.
+    Bytes that are not UTF-8 stay as they are displayed.
     """
     raw = [_raw(token.text) for token in tokens]
     try:
@@ -195,7 +195,7 @@ def _spelled(tokens: Sequence[TokenRow]) -> tuple[str, list[tuple[int, int]]]:
 
 
 def _raw(text: str) -> bytes:
-    r"""The bytes a token stands for; `<0xE2>` is one, where it cannot be ASCII."""
+    r"""The bytes a token stands for; `<0xE2>` is a single byte, unless it would be ASCII."""
     parts = _BYTE.split(text)
     return b"".join(
         bytes((int(part, 16),)) if odd % 2 else part.encode("utf-8", "surrogatepass") for odd, part in enumerate(parts)

@@ -1,4 +1,4 @@
-"""The status line's sentence: what has just happened, for someone who has only read what a token is."""
+"""The status line's sentence about what has just happened, for a newcomer who knows only what a token is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sentence(shown: Snapshot) -> str:
     if stop.breakpoint is not None:
         values = f" ({value_words(stop.values)})" if stop.values else ""
         said = f"{stop.reason} {stop.breakpoint}{values}: {said}"
-    return f"run again, this token came out otherwise than before: {said}" if stop.differs else said
+    return f"run again, this token came out differently: {said}" if stop.differs else said
 
 
 def _happened(shown: Snapshot) -> str:
@@ -52,7 +52,7 @@ def _ending(shown: Snapshot) -> str:
 
 
 def about_statistics(shown: Snapshot) -> str:
-    """Say which position's vector the numbers describe; empty where they describe none."""
+    """Say which position's vector the numbers describe; empty if none."""
     tensor, kind = shown.stop.tensor, shown.stop.stage.kind
     ids_alone = kind in (StageKind.TOKENIZE, StageKind.SAMPLE)
     if ids_alone or tensor is None or tensor.focus is None or tensor.focus_position is None:
@@ -60,10 +60,10 @@ def about_statistics(shown: Snapshot) -> str:
     at = tensor.focus_position
     told = f"The statistics describe {described(shown.tokens[at])}."
     if at != shown.focus:
-        told += f" Position {shown.focus} does not go through the model now."
+        told += f" Position {shown.focus} is not part of this forward."
     return told
 
 
 def about_breakpoints(shown: Snapshot) -> str:
-    """At the end of a run, say which breakpoints waited in vain, and why that may be."""
+    """At the end of a run, say which breakpoints were never hit, and why that may be."""
     return "" if shown.end is None else " ".join(f"Note: {each}." for each in never_hit(shown.breakpoints))

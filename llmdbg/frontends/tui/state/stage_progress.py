@@ -1,4 +1,4 @@
-"""Which stages of the present token have run and which are still to come, and when a breakpoint will next be hit."""
+"""Which stages of the current token have run and which are still to come, and when a breakpoint will next be hit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def has_run(shown: Snapshot, tree: StageTree, address: str) -> bool | None:
-    """Whether a stage has run for the present token; None where the order it runs in has not been seen."""
+    """Whether a stage has run for the current token; None if the order in which it runs is not known yet."""
     here = shown.stop.stage
     if address == here.address:
         return True
@@ -34,12 +34,12 @@ def _comes_first(shown: Snapshot, tree: StageTree, address: str, here: Stage) ->
 
 
 def _has_no_place(stage: Stage) -> bool:
-    """A module outside the layers: where it runs is nowhere written."""
+    """Whether it is a module outside the layers, whose place in the order is unknown."""
     return stage.layer is None and stage.kind is StageKind.MODULE
 
 
 def when_hit(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:
-    """When a run that goes on from here will stop at a breakpoint, in words; empty for what waits for no stage."""
+    """When a run from here will stop at a breakpoint, in words; empty for a breakpoint without a stage."""
     if point.kind is not BreakpointKind.BREAK:
         return ""
     told = _when_there(shown, tree, point)
@@ -52,7 +52,7 @@ def _when_there(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:
     if shown.end is not None:
         return f"this run is over; {again}"
     if target.addresses == {"tokenize"}:
-        return "every run begins there, and none comes back to it"
+        return "every run starts there, and never returns to it"
     if target.token is not None and target.token > now:
         return f"hit next at token {target.token + 1}"
     runs = {has_run(shown, tree, address) for address in target.addresses}
@@ -61,6 +61,6 @@ def _when_there(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:
     if runs == {True} or target.token not in (None, now):
         last = shown.limit is not None and now + 1 >= shown.limit
         if last or target.token is not None:
-            return f"it has passed and does not come again in this run; {again}"
+            return f"it has passed and will not run again in this run; {again}"
         return f"it has passed for this token, hit next at token {now + 2}"
     return "hit when it runs next"

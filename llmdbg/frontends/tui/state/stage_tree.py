@@ -1,4 +1,4 @@
-"""Which stage is part of which, and which of them are in view when some are unfolded."""
+"""Which stages enclose which, and which are visible when some are unfolded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StageTree:
         self._enclosing = {address: tuple(self._climb(address)) for address in self._parents}
 
     def stage(self, address: str) -> Stage | None:
-        """The stage at an address, None where there is none."""
+        """The stage at an address; None if there is none."""
         at = self._positions.get(address)
         return None if at is None else self.stages[at]
 
@@ -33,7 +33,7 @@ class StageTree:
         return self._positions[address]
 
     def parent(self, address: str) -> str | None:
-        """The stage that a stage is part of, None for those of the outline."""
+        """The address of the enclosing stage; None for a stage of the outline."""
         return self._parents.get(address)
 
     def has_parts(self, address: str) -> bool:
@@ -41,11 +41,11 @@ class StageTree:
         return address in self._with_parts
 
     def enclosing(self, address: str) -> tuple[str, ...]:
-        """Every stage that `address` is part of, innermost first."""
+        """Every stage that encloses `address`, innermost first."""
         return self._enclosing.get(address, ())
 
     def visible(self, unfolded: Collection[str], here: str) -> tuple[Stage, ...]:
-        """The stages of which everything around them is unfolded; what encloses `here` always is."""
+        """The stages whose enclosing stages are all unfolded; those that enclose `here` always are."""
         opened = {*unfolded, *self.enclosing(here)}
         return tuple(stage for stage in self.stages if opened.issuperset(self._enclosing[stage.address]))
 

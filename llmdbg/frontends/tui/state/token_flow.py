@@ -1,4 +1,4 @@
-"""Tokens as text: how one is drawn, and the sequence laid out in lines, every token marked off from its neighbours."""
+"""Tokens as text: how one is drawn, and the sequence laid out in lines, each token set off from its neighbours."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class TokenMode(Enum):
 
 
 def surprise(prob: float | None) -> int:
-    """How surprised the model was by a token: 0 not (or unknown), up to 3 where it gave it less than 1%."""
+    """How surprised the model was by a token: 0 not (or unknown), up to 3 if its probability was less than 1%."""
     return 0 if prob is None else sum(prob < limit for limit in _UNLIKELY)
 
 
 def surprise_mark(level: int) -> str:
-    """The mark after a token of that surprise. In ASCII a bare digit could be the token's own text."""
+    """The mark after a token of this surprise. In ASCII a bare digit could be the token's own text."""
     return (_ASCII_SURPRISE_MARKS if in_ascii() else SURPRISE_MARKS)[level]
 
 
@@ -54,9 +54,9 @@ def described(token: TokenRow) -> str:
 
 
 class TokenFlow:
-    """Lays tokens out in lines, and remembers them: later tokens leave the lines before them as they were.
+    """Lays out tokens in lines and keeps these: later tokens do not change earlier lines.
 
-    What `rows` and `line_of` return depends on the last `lay_out` alone, not on those before it.
+    What `rows` and `line_of` return depends only on the last `lay_out`.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class TokenFlow:
         return LazyRows(len(self._lines), lambda y: self._row(self._lines[y], focus, matches))
 
     def line_of(self, position: int) -> int:
-        """Which line the token at `position` is in."""
+        """The line of the token at `position`."""
         low, high = 0, len(self._lines) - 1
         while low < high:
             middle = (low + high) // 2

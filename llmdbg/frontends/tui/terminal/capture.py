@@ -1,11 +1,11 @@
-"""The terminal is the screen's alone: whatever else writes to stdout or stderr goes to a `LogBook`.
+"""Reserves the terminal for the screen: whatever else writes to stdout or stderr goes to a `LogBook`.
 
-Textual writes to `sys.__stderr__`, reads `sys.__stdin__` and measures `sys.__stdout__`. While the screen is shown these
-three have a duplicate of the terminal each, file descriptors 1 and 2 lead to files in memory, and 0 to nothing: a C
-library, a kernel, a subprocess and a `print` alike reach the book, and a question asked on stdin gets end-of-file.
+Textual writes to `sys.__stderr__`, reads `sys.__stdin__` and measures `sys.__stdout__`. While the screen is shown, each
+of these has a duplicate of the terminal, file descriptors 1 and 2 point to files in memory, and 0 to /dev/null. So a C
+library, a kernel, a subprocess and a `print` all reach the book, and a question asked on stdin gets end-of-file.
 
-Files in memory and no pipes: a full pipe stops its writer until somebody reads, and the reader would be a Python
-thread; a C library that prints while it holds the interpreter's lock would wait for ever.
+Files in memory, not pipes: a full pipe blocks its writer until a reader, here a Python thread, empties it. A C library
+that prints while it holds the interpreter's lock would block for ever.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmdbg.frontends.log import LogBook
 
 REPLACED = ("__stdin__", "__stdout__", "__stderr__")
-"""The names in `sys` through which Textual finds the terminal, by descriptor."""
+"""The names in `sys` by which Textual finds the terminal, by descriptor."""
 _SECONDS_BETWEEN_LOOKS = 0.1
 _BYTES_AT_ONCE = 128 * 1024
 _BYTES_AT_MOST = 64 * 1024 * 1024
@@ -33,7 +33,7 @@ _LINE_BUFFERED = 1  # _IOLBF, the same in glibc, musl and macOS
 
 
 class Capture:
-    """Enter it around `App.run()`: inside, only Textual reaches the terminal; afterwards all is as it was."""
+    """A context manager around `App.run()`: inside, only Textual reaches the terminal; afterwards all is restored."""
 
     def __init__(self, book: LogBook) -> None:
         self._book = book
@@ -43,18 +43,18 @@ class Capture:
 
     @property
     def terminals(self) -> tuple[int, ...]:
-        """The descriptors Textual reads and writes, e.g. to watch for a hang-up."""
+        """The descriptors that Textual reads and writes, to watch for a hang-up."""
         return self._terminals
 
     @property
     def size(self) -> tuple[int, int]:
-        """The terminal's columns and lines. Give it to `App.run()`: rich would measure descriptors 0 to 2."""
+        """The terminal's columns and lines, for `App.run()`: rich would measure descriptors 0 to 2."""
         return shutil.get_terminal_size()
 
     def claim_prints(self) -> None:
-        """Make `print` reach the book as well. Call it once the app runs: Textual drops what is printed meanwhile.
+        """Send `print` to the book too. Call it once the app runs: Textual drops what is printed until then.
 
-        Textual puts objects without a descriptor into `sys.stdout` and `sys.stderr` and the old ones back when it ends.
+        Textual replaces `sys.stdout` and `sys.stderr` by objects without a descriptor, and restores them when it ends.
         """
         sys.stdout, sys.stderr = self._streams
 
@@ -95,7 +95,7 @@ class Capture:
 
 
 class _Spool:
-    """A file that is written by anyone, read here, and emptied when it has been read."""
+    """A file that anyone may write to, and that is emptied after it has been read here."""
 
     def __init__(self, source: str, book: LogBook) -> None:
         self._source, self._book = source, book
@@ -104,9 +104,9 @@ class _Spool:
         self._decoder = _decoder()
 
     def read(self) -> None:
-        """Give the book what was written since, the beginning and the end of it if that is much."""
+        """Pass what was written since to the book; only its beginning and end if it is long."""
         size = os.fstat(self.descriptor).st_size
-        # A shell that writes `> /dev/stderr` opens the file by its name, empties it, and writes from its beginning.
+        # A shell's `> /dev/stderr` opens the file by its name, truncates it, and writes from its beginning.
         self._at = self._at if self._at <= size else 0
         fresh = size > self._at
         if size - self._at > 2 * _BYTES_AT_ONCE:
@@ -116,7 +116,7 @@ class _Spool:
             self._at += left_out
             self._decoder = _decoder()
         self._give(size)
-        # Between the reading and the emptying a writer could lose a line: wait for a moment when none writes.
+        # A line written between reading and emptying would be lost: wait for a moment without writing.
         if (size and not fresh) or size > _BYTES_AT_MOST:
             os.ftruncate(self.descriptor, 0)
             self._at = 0
@@ -124,7 +124,7 @@ class _Spool:
     def _give(self, end: int) -> None:
         data = os.pread(self.descriptor, end - self._at, self._at)
         self._at += len(data)
-        # Who opened the file by its name goes on where it was before the emptying, and zeros lie before that.
+        # A writer that opened the file by its name continues at its old offset, with zeros before that.
         self._book.write(self._source, self._decoder.decode(data.replace(b"\0", b"")))
 
 
@@ -133,7 +133,7 @@ def _decoder() -> codecs.IncrementalDecoder:
 
 
 def _memory_file() -> int:
-    """A file without a name, to which everyone appends; in memory where the system can, for disks are full at times."""
+    """A file without a name, opened for appending; in memory if possible, since a disk may be full."""
     if sys.platform == "linux":
         descriptor = os.memfd_create("llmdbg-output")
     else:
@@ -144,7 +144,7 @@ def _memory_file() -> int:
 
 
 def _hand_over(undo: ExitStack, name: str, descriptor: int) -> int:
-    """Give Textual a stream of its own on what a descriptor leads to now."""
+    """Give Textual a stream of its own on a descriptor's current target."""
     before: TextIO | None = getattr(sys, name)
     encoding = getattr(before, "encoding", None) or "utf-8"
     own = os.fdopen(os.dup(descriptor), "w" if descriptor else "r", encoding=encoding, errors="backslashreplace")
@@ -152,7 +152,7 @@ def _hand_over(undo: ExitStack, name: str, descriptor: int) -> int:
 
     def give_back() -> None:
         setattr(sys, name, before)
-        # A terminal that has hung up takes nothing any more, and there is nothing to be done about it.
+        # A terminal that has hung up accepts nothing more, and nothing can be done about it.
         with suppress(OSError):
             own.close()
 
@@ -161,7 +161,7 @@ def _hand_over(undo: ExitStack, name: str, descriptor: int) -> int:
 
 
 def _lead(undo: ExitStack, descriptor: int, leads_to: int) -> None:
-    """Lead a descriptor elsewhere."""
+    """Redirect a descriptor."""
     before = os.dup(descriptor)
 
     def lead_back() -> None:
@@ -173,7 +173,7 @@ def _lead(undo: ExitStack, descriptor: int, leads_to: int) -> None:
 
 
 def _flush() -> None:
-    """Write out what Python's and C's buffers hold, while it still goes where it was meant to."""
+    """Flush Python's and C's buffers while their output still goes where it was meant to."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
@@ -182,7 +182,7 @@ def _flush() -> None:
 
 
 def _line_buffer_c_output() -> None:
-    """Have C write each line at once: stdout will look like a file, for which it would gather 4 kB."""
+    """Make C write each line at once: stdout will look like a file, for which it would buffer 4 kB."""
     with suppress(OSError, AttributeError, ValueError):
         library = ctypes.CDLL(None)
         stream = ctypes.c_void_p.in_dll(library, "__stdoutp" if sys.platform == "darwin" else "stdout")

@@ -1,4 +1,4 @@
-"""Textual's driver of the terminal, with what it lacks: safe pastes, the background's colour, and a way out at once."""
+"""Textual's terminal driver, extended by safe pastes, the background's colour, and restoring the terminal at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SECONDS_TO_ANSWER = 2.0
 _SECONDS_BETWEEN_LOOKS = 0.1
 _BYTES_AT_ONCE = 4096
-# In the order of Textual's own: what begins before the other screen is left has to end before.
+# In Textual's own order: what was set before entering the alternate screen is reset before leaving it.
 _AS_IT_WAS = (
     "\x1b[?2026l\x1b[?2004l\x1b[?2048l\x1b[?7h\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[0m\x1b[<u"
     "\x1b[?1049l\x1b[?25h\x1b[?1004l"
@@ -34,7 +34,7 @@ _AS_IT_WAS = (
 
 
 class TerminalLine:
-    """The line to the terminal: which driver to make, and the driver once Textual has made it."""
+    """The connection to the terminal: the class of the driver, and the driver once Textual has made it."""
 
     def __init__(self, *, ask_for_background: bool = False) -> None:
         self.driver: TerminalDriver | None = None
@@ -42,13 +42,13 @@ class TerminalLine:
         self.driver_class: type[TerminalDriver] = type("LineDriver", (TerminalDriver,), {"line": self})
 
     def give_back(self) -> None:
-        """Leave the terminal as it was found, from any thread, whatever the app does meanwhile."""
+        """Restore the terminal, from any thread, whatever the app is doing."""
         if self.driver is not None:
             self.driver.give_back()
 
 
 class TerminalDriver(LinuxDriver):
-    """Textual's own but for how it reads. Made by a `TerminalLine`."""
+    """Textual's driver, except for how it reads. Made by a `TerminalLine`."""
 
     line: ClassVar[TerminalLine]
 
@@ -56,24 +56,24 @@ class TerminalDriver(LinuxDriver):
         super().__init__(app, **settings)
         self.line.driver = self
         self._owner: int | None = None
-        # A signal's handler may write in the middle of a write.
+        # A signal handler may write in the middle of a write.
         self._writing = threading.RLock()
         self._is_open = False
 
     def start_application_mode(self) -> None:
-        """Take the terminal over, and ask it what is worth knowing; nobody waits for the answer."""
+        """Take over the terminal, and ask for its background colour without waiting for the answer."""
         super().start_application_mode()  # type: ignore[no-untyped-call]
         self._is_open = True
         if self.line.ask_for_background and self.input_tty:
             self.write(ASK_FOR_BACKGROUND)
 
     def stop_application_mode(self) -> None:
-        """Give the terminal back as usual."""
+        """Restore the terminal as usual."""
         self._is_open = False
         super().stop_application_mode()
 
     def give_back(self) -> None:
-        """Give it back from another thread, which alone may write from then on."""
+        """Restore the terminal from another thread, which is the only one to write from then on."""
         if not self._is_open:
             return
         with self._writing:
@@ -85,13 +85,13 @@ class TerminalDriver(LinuxDriver):
         self.close()
 
     def write(self, data: str) -> None:
-        """Write, unless the terminal has been given back."""
+        """Write, unless the terminal has been restored."""
         with self._writing:
             if self._owner in (None, threading.get_ident()):
                 super().write(data)
 
     def run_input_thread(self) -> None:
-        """Read what the terminal sends, until the app leaves."""
+        """Read the terminal's input until the app exits."""
         asked = self.line.ask_for_background
         incoming, parser = Incoming(self._tell_background, expecting=asked), XTermParser()
         decode = getincrementaldecoder("utf-8")("replace").decode
@@ -101,7 +101,7 @@ class TerminalDriver(LinuxDriver):
             while not self.exit_event.is_set():
                 arrived = bool(selector.select(_SECONDS_BETWEEN_LOOKS))
                 text = incoming.take(decode(os.read(self.fileno, _BYTES_AT_ONCE))) if arrived else incoming.waited()
-                # Fed nothing, the parser takes it for the end.
+                # The parser takes an empty string for the end.
                 if text:
                     self._pass_on(parser.feed, text)
                 self._pass_on(parser.tick)

@@ -1,4 +1,4 @@
-"""The screen in ASCII, cell by cell, for terminals and connections that have nothing else."""
+"""The screen in ASCII, cell by cell, for terminals and connections that support nothing else."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _TABLE = str.maketrans(_GLYPHS)
 
 @lru_cache(4096)
 def ascii_of(text: str) -> str:
-    """`text` in ASCII and in as many cells: the screen's own signs by what they look like, all else as `?`."""
+    """`text` in ASCII and equally wide: the screen's own glyphs as what they look like, all else as `?`."""
     if text.isascii():
         return text
     drawn = text.translate(_TABLE)
     if drawn.isascii():
         return drawn
-    # A sign may be several characters, so one by one their widths would not add up.
+    # A glyph may be several characters, whose widths would not add up one by one.
     signs = ((drawn[start:end], cells) for start, end, cells in split_graphemes(drawn)[0])
     return "".join(sign if sign.isascii() else "?" * cells for sign, cells in signs)

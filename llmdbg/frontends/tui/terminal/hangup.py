@@ -1,8 +1,8 @@
-"""The end of a terminal ends the process: a dropped link must not leave a model on the GPU. So does being asked to.
+"""Ends the process when its terminal hangs up or a signal asks for it: a dropped link must not keep a model on the GPU.
 
-A link that drops usually sends SIGHUP, but not to a process whose parent ignored it, nor to one that does not belong to
-the terminal's debugger. Textual then reads end-of-file for ever, at the cost of a core, and its writing thread dies of
-an EIO, after which the main thread waits for room in a queue nobody empties. So a thread of its own watches for both.
+A dropped link usually sends SIGHUP, but not to a process whose parent ignored it, nor to one outside the terminal's
+session. Textual would then read end-of-file for ever, using a whole core, and its writer thread would die of an EIO,
+after which the main thread blocks on a full queue. So a separate thread watches for hang-ups and signals.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 SECONDS_TO_SAVE = 0.5
-"""How long the session has to be saved once the terminal is gone."""
+"""How long saving the session may take once the terminal is gone."""
 _SECONDS_TO_LIVE = 1.2
 _ENDING = (signal.SIGHUP, signal.SIGTERM)
 _STOP = b"\0"
@@ -26,12 +26,12 @@ _STOP = b"\0"
 
 @contextmanager
 def ending_with(terminals: Sequence[int], before: Callable[[], object] | None = None) -> Iterator[None]:
-    """End the process when one of these terminals hangs up, or SIGHUP or SIGTERM comes, whatever its threads do.
+    """End the process when one of these terminals hangs up, or on SIGHUP or SIGTERM, whatever its threads are doing.
 
-    Its status is 128 and the signal's number, SIGHUP's for a hang-up. `terminals` are open file descriptors. `before`
-    is called first, in a thread of its own, and has `SECONDS_TO_SAVE`; without one the signals do what they did, which
-    is to kill, even while a library holds the interpreter's lock.
-    To be entered in the main thread; a signal that is ignored stays so.
+    The exit status is 128 plus the signal's number, SIGHUP's for a hang-up. `terminals` are open file descriptors.
+    `before` is called first, in a separate thread, and may take `SECONDS_TO_SAVE`. Without it the signals keep their
+    default, which kills the process even while a library holds the interpreter's lock.
+    Enter it in the main thread. An ignored signal stays ignored.
     """
     woken, wake = os.pipe()
     watch = threading.Thread(target=_watch, args=(tuple(terminals), woken, before), name="llmdbg-terminal", daemon=True)
@@ -59,7 +59,7 @@ def _watch(terminals: Sequence[int], woken: int, before: Callable[[], object] | 
     poll = select.poll()
     poll.register(woken, select.POLLIN)
     for terminal in terminals:
-        # Asked for no event, poll tells hang-ups and errors alone.
+        # Without requested events, poll reports only hang-ups and errors.
         poll.register(terminal, 0)
     while True:
         for descriptor, event in poll.poll():
@@ -75,11 +75,11 @@ def _watch(terminals: Sequence[int], woken: int, before: Callable[[], object] | 
 
 
 def end(before: Callable[[], object] | None, number: int) -> None:
-    """Call `before`, wait for it no longer than `SECONDS_TO_SAVE`, and end the process as a signal would."""
+    """Call `before`, wait for it for at most `SECONDS_TO_SAVE`, and end the process as a signal would."""
     try:
         if before is None:
             return
-        # Its watchdog is no Python thread: it also ends a process whose interpreter never gets to the last line here.
+        # Its watchdog is not a Python thread, so it works even if the interpreter never reaches the last line here.
         with suppress(OSError, ValueError, RuntimeError):
             silent = Path(os.devnull).open("wb")  # noqa: SIM115
             faulthandler.dump_traceback_later(_SECONDS_TO_LIVE, exit=True, file=silent)

@@ -1,7 +1,7 @@
-"""What the terminal sends, on its way to Textual's parser: pastes made harmless, and answers about colours taken out.
+"""Filters the terminal's input before Textual's parser: makes pastes harmless, and takes out answers about colours.
 
-- Textual takes an escape sequence inside a paste for keys, and hears of the paste after them.
-- To an answer it does not know it listens as to keys, and the answer's letters would be commands.
+- Textual treats an escape sequence inside a paste as keys, and reports the paste after them.
+- It treats an answer that it does not know as keys too, so the answer's letters would be commands.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ _COLOR = re.compile(r"rgba?:([0-9a-f]{1,4})/([0-9a-f]{1,4})/([0-9a-f]{1,4})(?:/.
 
 
 class Incoming:
-    """Passes on what the parser is to see. `on_background` is told the terminal's answers to `ASK_FOR_BACKGROUND`.
+    """Filters input for the parser. Calls `on_background` with each answer to `ASK_FOR_BACKGROUND`.
 
-    `expecting` says whether one may still come: then what looks like its beginning is kept back until more follows.
+    `expecting` says whether an answer may still come: if so, what looks like its beginning is held back until more
+    input follows.
     """
 
     def __init__(self, on_background: Callable[[str], object], *, expecting: bool = False) -> None:
@@ -33,7 +34,7 @@ class Incoming:
         self._pasting = False
 
     def take(self, text: str) -> str:
-        """What the parser is to see of `text`, and of what was kept back before it."""
+        """The part of `text`, and of what was held back before it, that the parser should see."""
         rest, self._held, passed = self._held + text, "", []
         while rest:
             taken, rest = self._paste(rest) if self._pasting else self._keys(rest)
@@ -41,7 +42,7 @@ class Incoming:
         return "".join(passed)
 
     def waited(self) -> str:
-        """What was kept back, when nothing has followed for a while; a paste's end is waited for longer."""
+        """What was held back, if nothing has followed for a while; the end of a paste is awaited longer."""
         if self._pasting:
             return ""
         held, self._held = self._held, ""
@@ -49,7 +50,7 @@ class Incoming:
         return held
 
     def _keys(self, text: str) -> tuple[str, str]:
-        """Go as far as the beginning of a paste. Returns what is passed on, and what is left to look at."""
+        """Filter up to the beginning of a paste. Returns what to pass on, and what is left to filter."""
         before = self._passed
         begins = (before + text).find(PASTE_BEGINS)
         cut = len(text) if begins < 0 else begins + len(PASTE_BEGINS) - len(before)
@@ -69,7 +70,7 @@ class Incoming:
         return text
 
     def _paste(self, text: str) -> tuple[str, str]:
-        """Go as far as the end of the paste. Its beginning and its end reach the parser as they are."""
+        """Filter up to the end of the paste. Its start and end marks reach the parser unchanged."""
         inside, found, rest = text.partition(PASTE_ENDS)
         if found:
             self._pasting, self._passed = False, ""
@@ -79,12 +80,12 @@ class Incoming:
         return inside[: len(inside) - kept].replace("\x1b", sanitize("\x1b")), ""
 
     def _remember(self, keys: str) -> None:
-        """Keep as much of what was passed on as the mark that begins a paste may have begun with."""
+        """Keep the end of what was passed on, if a paste's start mark may begin there."""
         self._passed = "" if self._pasting else (self._passed + keys)[1 - len(PASTE_BEGINS) :]
 
 
 def is_light(color: str) -> bool | None:
-    """Whether a background that a terminal told is light; None for what is no colour."""
+    """Whether the background that a terminal reported is light; None if it is not a colour."""
     found = _COLOR.fullmatch(color.strip())
     if found is None:
         return None

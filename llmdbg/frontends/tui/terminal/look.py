@@ -1,6 +1,6 @@
-"""What the terminal can show, told from the environment: colours, glyphs, light or dark, and what lies in between.
+"""What the terminal can show, judged by the environment: colours, glyphs, light or dark, tmux or screen.
 
-Imports nothing of Textual, which has to be told before it is imported.
+Does not import Textual, which reads its environment when it is imported.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class TerminalLook:
 
 
 def look(environ: Mapping[str, str], preferences: Preferences) -> TerminalLook:
-    """What to draw with: what a person set, and otherwise what the environment says.
+    """How to draw: as the user's preferences say, and otherwise as the environment suggests.
 
     The locale must be that of the shell: see `environment_as_started`.
     """
@@ -58,9 +58,9 @@ def look(environ: Mapping[str, str], preferences: Preferences) -> TerminalLook:
 
 
 def environment_as_started() -> dict[str, str]:
-    """The environment with the locale the program was started with.
+    """The environment with the locale that the program was started with.
 
-    Under the C locale Python puts LC_CTYPE=C.UTF-8 into its own environment, and then UTF-8 seems to be there.
+    Under the C locale Python sets LC_CTYPE=C.UTF-8 in its own environment, which would look like UTF-8 support.
     """
     environ = dict(os.environ)
     try:
@@ -76,7 +76,7 @@ def environment_as_started() -> dict[str, str]:
 
 
 def theme_for(look: TerminalLook, preferences: Preferences) -> str:
-    """The name of the theme a person means, or what comes nearest: painted colours take more than sixteen."""
+    """The name of the preferred theme, or the nearest one: only the native themes work with 16 colours or fewer."""
     light = {"light": True, "dark": False}.get(preferences.theme, look.light)
     if look.colors == "none" or preferences.theme == "mono":
         return "llmdbg-mono"
@@ -86,7 +86,7 @@ def theme_for(look: TerminalLook, preferences: Preferences) -> str:
 
 
 def may_ask_for_background(look: TerminalLook, preferences: Preferences) -> bool:
-    """Whether the terminal can be asked what lies behind its text, and nobody has said so.
+    """Whether to ask the terminal for its background colour: it supports that, and the user has not set a theme.
 
     Consoles and old terminals may print the question, and GNU screen does not pass it on.
     """
@@ -95,26 +95,26 @@ def may_ask_for_background(look: TerminalLook, preferences: Preferences) -> bool
 
 
 def textual_environment(look: TerminalLook) -> dict[str, str]:
-    """What has to be in the environment before textual is first imported, which is when it reads it."""
+    """Environment variables to set before textual is first imported, which is when it reads them."""
     system = {"16": "standard", "none": "standard"}.get(look.colors, look.colors)
     settings = {
         "TEXTUAL_COLOR_SYSTEM": system,
         # Textual paints on a grid of 1/FPS seconds, and a step paints twice: at the key, and when the stage has run.
         # Measured on a small app: 37 ms from the key to the last byte at the default of 60, 12 ms at 1000, with the
-        # same bytes. A screen at rest has no timer running at any rate.
+        # same bytes. A screen at rest runs no timer, at any rate.
         "TEXTUAL_FPS": "1000",
         "TEXTUAL_ANIMATIONS": "none",
-        # Otherwise the mouse is reported in pixels, many times a cell, which all travel over SSH.
+        # Otherwise the mouse is reported in pixels, many times a cell, all of it over SSH.
         "TEXTUAL_SMOOTH_SCROLL": "0",
     }
     if look.multiplexer == "screen" or look.colors in ("16", "none"):
-        # Those that do not know this request may print a part of it.
+        # Terminals that do not know this request may print part of it.
         settings["TEXTUAL_DISABLE_KITTY_KEY"] = "1"
     return settings
 
 
 def _multiplexer(environ: Mapping[str, str]) -> Literal["tmux", "screen"] | None:
-    """What the program runs inside of. Over SSH only TERM comes along, and tmux may call itself screen there."""
+    """The multiplexer that the program runs in. SSH passes only TERM, where tmux may call itself screen."""
     term = environ.get("TERM", "").lower()
     if environ.get("TMUX") or term.startswith("tmux"):
         return "tmux"
@@ -124,12 +124,12 @@ def _multiplexer(environ: Mapping[str, str]) -> Literal["tmux", "screen"] | None
 def _colors(environ: Mapping[str, str], term: str, multiplexer: str | None, preferences: Preferences) -> Colors:
     if preferences.colors != "auto":
         return cast(Colors, preferences.colors)
-    # https://no-color.org: any value but the empty one. What a person set for this program goes before it.
+    # https://no-color.org: any non-empty value. The user's setting for this program takes precedence.
     if preferences.theme == "mono" or environ.get("NO_COLOR") or _NO_COLORS.fullmatch(term):
         return "none"
     if _TRUECOLOR.fullmatch(term):
         return "truecolor"
-    # What the outer terminal says of itself is inherited by screen, which cannot pass it on, and by the console.
+    # COLORTERM describes the outer terminal: screen inherits it but cannot pass true colour on, nor can the console.
     says_truecolor = environ.get("COLORTERM", "").strip().lower() in ("truecolor", "24bit")
     if says_truecolor and multiplexer != "screen" and not _FEW_GLYPHS.fullmatch(term):
         return "truecolor"

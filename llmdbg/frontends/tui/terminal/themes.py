@@ -1,8 +1,8 @@
-"""The four looks of the screen, and what brings a terminal's colours and glyphs down to what it has.
+"""The screen's themes, and the filters that reduce colours and glyphs to what the terminal has.
 
-`llmdbg-dark` and `llmdbg-light` are made of colours that keep their distances in the 256-colour palette. The two of
-16 colours leave the background and the text to the terminal. `llmdbg-mono` has no colours at all. Which text-style
-goes with which theme is in colors.tcss.
+`llmdbg-dark` and `llmdbg-light` use colours that stay distinct in the 256-colour palette. The two 16-colour themes keep
+the terminal's background and text colour. `llmdbg-mono` has no colours at all. The text styles of each theme are in
+colors.tcss.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.terminal.look import TerminalLook
 
 # Textual's own names: foreground, background, surface (bars), panel (frames), primary (bars in panes), accent (here).
-# The other names are only in colors.tcss: `raised` lies behind a selected row and every other token.
+# The other names are used only in colors.tcss: `raised` is behind a selected row and every other token.
 _DARK = {
     "faint": "#8f96a1",
     "raised": "#363a43",
@@ -56,7 +56,7 @@ _LIGHT = {
     "surprise-3": "#a81414",
     "edge": "#b0b5bd",
 }
-# Textual's own style sheets use these two, which its generator leaves out of themes of native colours.
+# Textual's own style sheets use these two, which its generator omits for themes of native colours.
 _ANSI = dict.fromkeys((*_DARK, "ansi-background", "ansi-foreground"), "ansi_default")
 _SIXTEEN = {
     **_ANSI,
@@ -127,7 +127,7 @@ VARIABLE_DEFAULTS = _DARK
 
 
 class _Harmless(LineFilter):
-    """Draws nothing that a terminal would obey: the last net under text that nobody sanitized. Keeps every width."""
+    """Replaces what a terminal would obey: a last safeguard for text that was not sanitized. Keeps every width."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         """Make a line harmless."""
@@ -135,37 +135,37 @@ class _Harmless(LineFilter):
 
 
 class _WithoutColors(LineFilter):
-    """Leaves bold, underlined and reversed; a terminal that cannot do colours is not asked to."""
+    """Removes colours but keeps bold, underline and reverse, for a terminal without colours."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """Take the colours out of a line."""
+        """Remove the colours of a line."""
         return [Segment(text, style and _plain(style), control) for text, style, control in segments]
 
 
 class _WithoutDefaults(LineFilter):
-    """Does not ask for the colours that are there anyway: every segment begins at them, and it is ten bytes each."""
+    """Removes default colours: every segment starts with them anyway, and each would cost ten bytes."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """Take the default colours out of a line."""
+        """Remove the default colours of a line."""
         return [Segment(text, style and _undefaulted(style), control) for text, style, control in segments]
 
 
 class _Ascii(LineFilter):
-    """Draws the screen's signs, its frames and scrollbars too, in ASCII."""
+    """Draws the screen's glyphs, including frames and scrollbars, in ASCII."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         """Draw a line in ASCII."""
         return [Segment(text if control else ascii_of(text), style, control) for text, style, control in segments]
 
 
-# Textual keeps filtered lines by their filter, so these are made once.
+# Textual caches lines by filter, so these are made once.
 _HARMLESS, _WITHOUT_COLORS, _WITHOUT_DEFAULTS, _ASCII = _Harmless(), _WithoutColors(), _WithoutDefaults(), _Ascii()
 
 
 def line_filters(look: TerminalLook, standard: Sequence[LineFilter]) -> list[LineFilter]:
-    """What `App.get_line_filters` should return; `standard` is what Textual would.
+    """What `App.get_line_filters` should return; `standard` is what Textual would return.
 
-    Its filters for NO_COLOR write greys, or the default colours, into every segment.
+    Textual's filters for NO_COLOR write greys, or the default colours, into every segment.
     """
     filters = list(standard)
     if look.colors == "none":
@@ -178,7 +178,7 @@ def line_filters(look: TerminalLook, standard: Sequence[LineFilter]) -> list[Lin
 @lru_cache(1024)
 def _plain(style: Style) -> Style:
     plain = style.without_color
-    # The mouse finds a scrollbar by what its style carries.
+    # The mouse finds a scrollbar by its style's metadata.
     return plain + Style.from_meta(style.meta) if style.meta else plain
 
 

@@ -9,9 +9,9 @@ from llmdbg.frontends.tui.widgets.rows import LazyRows, Row
 
 
 class FetchedRows(LazyRows):
-    """Rows that say what a pane has to be asked for so that all lines in view can be drawn.
+    """Rows that say what must be fetched to draw all lines in view.
 
-    `lacks(lines)` is what the pane's `fetch` is given for a range of lines, None where nothing is missing.
+    `lacks(lines)` is what to pass to the pane's `fetch` for a range of lines; None if nothing is missing.
     """
 
     def __init__(
@@ -21,6 +21,6 @@ class FetchedRows(LazyRows):
         self._lacks = lacks
 
     def lacks(self, lines: range) -> Any:
-        """What is missing to draw some lines; those behind the end are no lines."""
+        """What is missing to draw some lines, ignoring those past the end; None if nothing is."""
         first, end = min(lines.start, len(self)), min(lines.stop, len(self))
         return self._lacks(range(first, end)) if first < end else None

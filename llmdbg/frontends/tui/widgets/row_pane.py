@@ -27,10 +27,10 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
     """Shows rows, and scrolls when there are more than fit."""
 
     class LaidOut(Message):
-        """A pane has a new size, or is seen again: its rows have to be made anew."""
+        """A pane has a new size, or is visible again: its rows must be remade."""
 
     class Lacking(Message):
-        """Lines have been scrolled into view of which something has to be fetched first."""
+        """Lines have been scrolled into view whose contents must be fetched."""
 
         def __init__(self, pane: str) -> None:
             super().__init__()
@@ -52,7 +52,7 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         self._about: object = None
 
     def on_mount(self) -> None:
-        """Have the scrollbar drawn by the true length."""
+        """Draw the scrollbar by the true length."""
         self.vertical_scrollbar.renderer = self._scrollbar  # type: ignore[misc,assignment]
 
     def on_resize(self, _event: Resize) -> None:
@@ -60,11 +60,11 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         self.post_message(self.LaidOut())
 
     def on_show(self, _event: Show) -> None:
-        """Ask for rows: those it has are from before it was hidden."""
+        """Ask for rows: its own are from before it was hidden."""
         self.post_message(self.LaidOut())
 
     def on_click(self, event: Click) -> None:
-        """Tell what was clicked."""
+        """Report what was clicked."""
         at = event.get_content_offset(self)
         line = None if at is None else _at(self._rows, at.y + round(self.scroll_offset.y))
         assert self.id is not None
@@ -82,21 +82,21 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
 
     @property
     def lacking(self) -> Any:
-        """What has to be fetched for the lines in view, None where all are there."""
+        """What must be fetched for the lines in view; None if nothing is missing."""
         top = round(self.scroll_offset.y)
         return self._rows.lacks(range(top, top + self.size.height)) if isinstance(self._rows, FetchedRows) else None
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Report lines that have come into view and lack something."""
+        """Report lines that have come into view and are not fetched yet."""
         super().watch_scroll_y(old_value, new_value)
         if self.lacking is not None and self.id is not None:
             self.post_message(self.Lacking(self.id))
 
     def show(self, rows: Sequence[Row]) -> None:
-        """Show `rows`; of the lines in view, only the cells that differ from those drawn before are painted again."""
+        """Show `rows`. Of the lines in view, only cells that differ from those drawn before are repainted."""
         self._rows = rows
         top, height, width = round(self.scroll_offset.y), self.size.height, self.size.width
-        # Textual repaints a pane whole when this changes, so it grows in steps and is never less than what is seen.
+        # Textual repaints the whole pane when this changes, so it grows in steps and never below the visible height.
         room = max(height, -(-len(rows) // _STEP) * _STEP if len(rows) > height else 0)
         if self.virtual_size.height != room:
             self.virtual_size = Size(1, room)
@@ -124,7 +124,7 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         return max(0, len(self._rows) - self.size.height)
 
     def keep_in_view(self, y: int, margin: int = 1) -> None:
-        """Scroll as little as makes line `y` visible, with `margin` lines around it where there is room."""
+        """Scroll just enough to make line `y` visible, with `margin` lines around it if there is room."""
         top, height = round(self.scroll_offset.y), self.size.height
         if height <= 0:
             return
@@ -143,7 +143,7 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
     def notify_style_update(self) -> None:
-        """Forget the styles that were made of the sheet's; looking them up takes longer than drawing."""
+        """Drop the cached styles. They are cached because looking them up takes longer than drawing."""
         self._styles.clear()
         super().notify_style_update()
 
@@ -155,7 +155,7 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         return known
 
     def _move_thumb(self) -> None:
-        """Paint the cells of the scrollbar that another length makes different: they are at the thumb's ends."""
+        """Repaint the scrollbar's cells that a new length changes, at the thumb's ends."""
         before, self._thumb = self._thumb, self._thumb_ends()
         if not self.show_vertical_scrollbar:
             return
@@ -165,7 +165,7 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
                 self.vertical_scrollbar.refresh(Region(0, first, self.scrollbar_size_vertical, last - first + 1))
 
     def _thumb_ends(self) -> tuple[int, int]:
-        """In eighths of a cell, as `ScrollBarRender` has them."""
+        """The thumb's ends in eighths of a cell, as `ScrollBarRender` counts."""
         height, length = self.size.height, len(self._rows)
         if not 0 < height < length:
             return 0, height * _EIGHTHS
@@ -174,7 +174,7 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         return start, start + ceil(thumb * _EIGHTHS)
 
     def _on(self, fill: str, name: str) -> Style:
-        """A style over a row's own. Where that is drawn reversed, colours would be blocks in it."""
+        """A span's style over the row's. If the row is reversed, without colours, which would be blocks."""
         style = self._component(name)
         if not self._component(fill).reverse:
             return style
@@ -186,14 +186,14 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         return self.screen.query_one(Header).get_component_rich_style(f"row--{name}", partial=True)
 
     def _scrollbar(self, **look: Any) -> ScrollBarRender:
-        """Called by the scrollbar, which only knows the length that grows in steps."""
+        """Render with the true length: the scrollbar knows only the one that grows in steps."""
         length = len(self._rows)
         position = min(look.get("position", 0), self.max_scroll_y)
         return ScrollBarRender(**{**look, "virtual_size": max(length, self.size.height), "position": position})
 
 
 class LineBar(RowPane, can_focus=False):
-    """One line that is not scrolled: the header, the status, the footer."""
+    """A single line that does not scroll: the header, the status or the footer."""
 
     @property
     def line(self) -> str:
@@ -202,10 +202,10 @@ class LineBar(RowPane, can_focus=False):
 
 
 class Header(LineBar):
-    """The line at the top. The styles of every pane's rows are looked up on it.
+    """The line at the top. All panes look up their row styles on it.
 
-    Textual matches each of them against the whole sheet for each widget that has them, at every start: on one widget
-    that takes a fifth of the time to the first frame that it would take on all.
+    At every start Textual matches each style against the whole sheet, for each widget that has them. On one widget this
+    takes a fifth of the time that it takes on all.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"row--{name}" for name in STYLES}

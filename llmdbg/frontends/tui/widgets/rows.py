@@ -1,4 +1,4 @@
-"""A row of text as a value: what panes are made of, and what is compared to know what to repaint."""
+"""A row of text as a value: panes are made of rows, and compare them to decide what to repaint."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Row:
     spans: tuple[Span, ...] = ()
     """Its text, from left to right."""
     fill: str = ""
-    """Style of the whole line behind the spans; empty for plain."""
+    """Background style of the whole line; empty for plain."""
     do: str = ""
     """The action a click outside them performs; empty for none."""
 
@@ -43,7 +43,7 @@ class Row:
         return "".join(span.text for span in self.spans)
 
     def clicked(self, x: int) -> str:
-        """What a click on cell `x` does; empty where it does nothing."""
+        """The action of a click on cell `x`; empty for none."""
         end = 0
         for span in self.spans:
             end += cell_len(span.text)
@@ -58,9 +58,9 @@ def row(*spans: tuple[str, ...] | str, fill: str = "", do: str = "") -> Row:
 
 
 class LazyRows(Sequence[Row]):
-    """Rows that are only made when they are looked at: a pane may have as many as the prompt has tokens.
+    """Rows that are made only when needed: a pane may have as many as the prompt has tokens.
 
-    Where `about` differs from what rows shown earlier were about, they are shown from the first one on.
+    If `about` differs from that of the rows shown before, the pane scrolls to the first row.
     """
 
     def __init__(self, count: int, make: Callable[[int], Row], about: object = None) -> None:
@@ -84,7 +84,7 @@ class LazyRows(Sequence[Row]):
 
 
 def changed_cells(before: Row, after: Row) -> tuple[int, int] | None:
-    """The cells from the first to behind the last that differ, None where all are alike. Whole spans are compared."""
+    """First and end (exclusive) of the cells that differ, comparing whole spans; None if none differ."""
     if before == after:
         return None
     if before.fill != after.fill:
@@ -114,7 +114,7 @@ def _looks(line: Row) -> list[tuple[str, str]]:
 
 
 def fitted(text: str, width: int) -> str:
-    """`text` in exactly `width` cells, with an ellipsis where it was too long."""
+    """`text` in exactly `width` cells, with an ellipsis if it was too long."""
     if text.isascii():
         return text.ljust(width) if len(text) <= width else text[: max(0, width - 1)] + ("…" if width > 0 else "")
     if cell_len(text) > width:
@@ -123,7 +123,7 @@ def fitted(text: str, width: int) -> str:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` cells, broken at spaces where there are some. Empty text is one empty line."""
+    """`text` in lines of at most `width` cells, broken at spaces if possible. Empty text is one empty line."""
     lines: list[str] = []
     line: str | None = None
     for word in text.split(" "):
@@ -153,14 +153,14 @@ HEIGHTS = " ▁▂▃▄▅▆▇█"
 
 
 def bar_of(part: float, width: int) -> str:
-    """A bar of `width` cells filled as far as `part` (0 to 1) says, to an eighth of a cell. NaN is empty."""
+    """A bar of `width` cells, the fraction `part` (0 to 1) of it filled, to an eighth of a cell. NaN is empty."""
     eighths = round(max(0.0, min(1.0, part if part == part else 0.0)) * width * 8)  # noqa: PLR0124
     full, rest = divmod(eighths, 8)
     return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(width)
 
 
 def column_of(part: float) -> str:
-    """One cell filled from below as far as `part` (0 to 1) says. NaN is empty, and so is only 0."""
+    """One cell, the fraction `part` (0 to 1) of it filled from below. Only NaN and 0 are empty."""
     if not part > 0:
         return HEIGHTS[0]
     return HEIGHTS[max(1, min(8, round(part * 8)))]

@@ -1,4 +1,4 @@
-"""Keeps the session in a file while it goes on, so that a dropped link or a crash loses nothing."""
+"""Saves the session to a file as it runs, so that a dropped link or a crash loses nothing."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _SECONDS_BETWEEN_SAVES = 1.0
 
 
 class Autosave:
-    """The file of one debugger. When it cannot be written that is told once, and tried again at the next change.
+    """The session file of one debugger. A failure to write it is reported once; the next change tries again.
 
-    `layout` is what the screen wants to have again: JSON values.
+    `layout` is what the screen wants restored, as JSON values.
     """
 
     def __init__(self, request: LaunchRequest) -> None:
@@ -43,11 +43,11 @@ class Autosave:
         self._last = 0.0
 
     def keep(self, debugger: Debugger) -> None:
-        """Save where the session stands."""
+        """Save the session's current state."""
         self._write(capture(debugger, self._saved, self.layout))
 
     def keep_token(self, debugger: Debugger, generated: int, id: int) -> None:
-        """Save that a token was chosen in the middle of a run, now and then. Called inside the token loop."""
+        """Save a token chosen during a run, but not every one. Called inside the token loop."""
         now = time.monotonic()
         if now - self._last < _SECONDS_BETWEEN_SAVES:
             return
@@ -58,14 +58,14 @@ class Autosave:
         )
 
     def close(self) -> None:
-        """The user has left: the session is not offered again."""
+        """Mark the session as ended by the user, so that it is not offered again."""
         try:
             self._store.close(self._saved.id)
         except LlmdbgError as error:
             record(error)
 
     def others(self) -> tuple[str, ...]:
-        """A sentence for the newest session that was interrupted, and for every file that was found damaged."""
+        """A sentence about the newest interrupted session, and one about every damaged file."""
         try:
             survey = self._store.survey()
         except LlmdbgError as error:
@@ -87,6 +87,6 @@ class Autosave:
             self._told = True
 
     def news(self) -> str:
-        """What has gone wrong since this was last asked, if anything has."""
+        """What has gone wrong since the last call; empty if nothing has."""
         told, self.trouble = self.trouble, ""
         return told

@@ -33,9 +33,9 @@ _MOST_PENDING = 64
 
 
 class EngineThread(threading.Thread):
-    """Loads what was asked for, then runs one command line after another.
+    """Loads the requested model, then runs one command line after another.
 
-    A daemon: leaving must not wait for a forward. `post` must be safe to call from any thread.
+    A daemon thread, so that quitting does not wait for a forward. `post` must be safe to call from any thread.
     """
 
     def __init__(self, request: LaunchRequest, post: Callable[[Message], object]) -> None:
@@ -63,11 +63,11 @@ class EngineThread(threading.Thread):
 
     @property
     def running(self) -> bool:
-        """Whether a command is on its way, and its end not told yet."""
+        """Whether a command is running and its end has not been reported yet."""
         return self._running
 
     def submit(self, line: str) -> bool:
-        """Run a command line after those that wait. Returns False when too many wait already."""
+        """Queue a command line. Returns False if too many are waiting already."""
         with self._counting:
             if self._pending >= _MOST_PENDING:
                 return False
@@ -76,7 +76,7 @@ class EngineThread(threading.Thread):
         return True
 
     def ask(self, questions: tuple[str, ...]) -> None:
-        """Answer these standing questions, now and after every stop from now on. Safe from any thread."""
+        """Answer these standing questions now and at every later stop. Safe from any thread."""
         before, self._questions = self._questions, questions
         if any(question not in before for question in questions) and self._debugger is not None:
             with self._counting:
@@ -84,11 +84,11 @@ class EngineThread(threading.Thread):
             self._lines.put(_LOOK_AGAIN)
 
     def fetch(self, question: str, lacking: Any) -> None:
-        """Fetch what an answer lacks at the present stop, unless that is None. Safe from any thread."""
+        """Fetch a missing part of an answer at the current stop, unless it is None. Safe from any thread."""
         if lacking is None or self._debugger is None:
             return
         with self._counting:
-            # What did not help once would not the next time.
+            # A fetch that did not help once would not help again.
             if self._fetched.get(question) == lacking:
                 return
             waits = bool(self._lacking)
@@ -156,7 +156,7 @@ class EngineThread(threading.Thread):
         return self._latest
 
     def _with_fetched(self, debugger: Debugger) -> Snapshot:
-        """The latest snapshot, with what answers to panes in view lacked."""
+        """The latest snapshot, with the missing parts of answers filled in."""
         with self._counting:
             lacking, self._lacking = self._lacking, {}
         assert self._latest is not None
@@ -168,14 +168,14 @@ class EngineThread(threading.Thread):
         return self._latest
 
     def _begin(self, debugger: Debugger) -> None:
-        """Come back to where a resumed session stood, and run what the command line asked for."""
+        """Restore a resumed session, and run the command line's breakpoints and commands."""
         from llmdbg.debugger.commands import COMMANDS
         from llmdbg.debugger.persistence.restore import restore
         from llmdbg.frontends.tui.worker.autosave import Autosave
 
         autosave = Autosave(self._request)
         notes = autosave.others()
-        # Whoever takes the tour has come to see its first stop, and can hear of other sessions another time.
+        # The tour starts with its first stop; other sessions can be mentioned another time.
         self._post(Arrived(self._snapshot(debugger), () if self._request.tour else notes[-1:]))
         if self._request.resumed is not None:
             notes = restore(debugger, self._request.resumed) or ("resumed where it was interrupted",)
@@ -213,7 +213,7 @@ class EngineThread(threading.Thread):
             record(problem)
             error = f"{type(problem).__name__}: {problem} (the traceback is in the log)"
         shown = self._snapshot(debugger)
-        # Before the end is told: whoever has heard of it must not find the command still on its way.
+        # Before the end is reported: whoever receives the report must not find the command still running.
         self._running = False
         self._post(Arrived(shown, answer, error, line))
         if self._autosave is not None:
@@ -223,14 +223,14 @@ class EngineThread(threading.Thread):
                 self._post(Arrived(shown, error=trouble))
 
     def _is_in_view(self, answer: Any) -> bool:
-        """Whether a pane in view shows a command's answer anyway."""
+        """Whether a visible pane already shows a command's answer."""
         from llmdbg.debugger.inspection.standing_questions import STANDING_QUESTIONS
 
         standing = (STANDING_QUESTIONS[question] for question in self._questions)
         return any(each.shows is not None and each.shows(answer) for each in standing)
 
     def _note_token(self, _generated: int, token: TokenRow) -> None:
-        """Keep the newest tokens, and show them now and then. Runs inside the forward."""
+        """Keep the newest tokens, and show them at intervals. Runs inside the forward."""
         self._fresh.append(token)
         if self._autosave is not None and self._debugger is not None and token.generated is not None:
             self._autosave.keep_token(self._debugger, token.generated, token.id)
@@ -239,7 +239,7 @@ class EngineThread(threading.Thread):
             self._post(Running(RunProgress(tuple(self._fresh), probabilities)))
 
     def _note_layer(self, done: int, layers: int) -> None:
-        """Show how far a prefill is. Runs inside the forward."""
+        """Show a prefill's progress. Runs inside the forward."""
         if self._may_paint():
             self._post(Running(RunProgress(layer=done, layers=layers)))
 
@@ -258,14 +258,14 @@ class EngineThread(threading.Thread):
 
 
 def _note_trace(stop: Stop) -> None:
-    """What a tracepoint logs goes to the log. Runs inside the forward."""
+    """Send what a tracepoint logs to the log. Runs inside the forward."""
     from llmdbg.frontends.answers.stops import stop_line
 
     logging.getLogger("llmdbg.trace").warning("%s", stop_line(stop))
 
 
 def _answer_to(question: str, debugger: Debugger, lacking: Any = None) -> Any:
-    """The answer to a standing question, or more of it. One that fails must not end the run."""
+    """The answer to a standing question, or another part of it. A question that fails must not end the run."""
     from llmdbg.debugger.inspection.standing_questions import STANDING_QUESTIONS
 
     standing = STANDING_QUESTIONS[question]

@@ -1,4 +1,4 @@
-"""In which order a layer's modules run: what was seen, for the module tree only says in which it lists them."""
+"""The order in which a layer's modules run, as observed: the module tree only gives the order of registration."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ def path_in_layer(stage: Stage) -> str:
 
 
 def prefixes(path: str) -> list[str]:
-    """Everything a path is inside of, from the outside in, and the path itself."""
+    """Every prefix of a path, from the outside in, ending with the path itself."""
     parts = path.split(".") if path else []
     return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
 
 
 class ExecutionOrder:
-    """Which module was seen to be done before which, by their paths within a layer. Layers are taken to be alike."""
+    """Which module was seen to complete before which, by their paths within a layer. Layers are assumed to be alike."""
 
     def __init__(self) -> None:
         self._after: dict[str, set[str]] = {}
         self.pairs: frozenset[tuple[str, str]] = frozenset()
         self.sequence: tuple[str, ...] = ()
-        """The most modules whose order hangs together, first to last."""
+        """The largest group of modules whose mutual order is known, first to last."""
 
     @property
     def listed(self) -> tuple[str, ...]:
-        """The same, and behind them whatever else was seen."""
+        """`sequence`, followed by all other modules seen."""
         return (*self.sequence, *(each for each in self._after if each not in self.sequence))
 
     def see(self, path: str) -> None:
-        """One was done, and nobody knows what came before it."""
+        """Note a module that completed after something unknown."""
         self._after.setdefault(path, set())
 
     def note(self, before: str, after: str) -> None:
-        """One was done, and then another. What contradicts what is known is left out."""
+        """Note that one module completed, then another. Ignored if it contradicts what is known."""
         if before == after or (before, after) in self.pairs or (after, before) in self.pairs:
             return
         self._after.setdefault(before, set()).add(after)
@@ -70,7 +70,7 @@ class ExecutionOrder:
 
 
 def known_first(pairs: frozenset[tuple[str, str]], one: str, other: str) -> bool | None:
-    """Whether one of two paths is done before the other, by themselves or by what they are inside of; None unknown."""
+    """Whether `one` completes before `other`, judged by the paths or those that enclose them; None if unknown."""
     if other.startswith(f"{one}.") or one.startswith(f"{other}."):
         return one.startswith(f"{other}.")
     for outer, inner in _crossed(prefixes(one), prefixes(other)):

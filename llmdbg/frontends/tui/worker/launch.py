@@ -1,4 +1,4 @@
-"""What the screen is asked to show."""
+"""What the screen should debug."""
 
 from __future__ import annotations
 

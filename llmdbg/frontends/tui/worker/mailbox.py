@@ -1,6 +1,7 @@
-"""What the engine thread has to tell while the screen is busy, or its terminal takes nothing: never more than fits.
+"""A bounded queue of the engine thread's messages, for when the screen is busy or its terminal blocks.
 
-Messages posted to a Textual app queue without bound. A mailbox keeps what is worth showing and has one wake-up posted.
+Messages posted to a Textual app queue up without bound. A mailbox keeps only what is worth showing, and posts a single
+wake-up.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from textual.message import Message
 from llmdbg.frontends.tui.worker.messages import Arrived, Loading, Running
 
 MOST_ANSWER_LINES = 20_000
-"""How many lines of answers and errors wait at most; of more, the oldest are left out, and it says so."""
+"""The most lines of answers and errors that wait; beyond that the oldest are dropped, with a note."""
 _PROGRESS = (Loading, Running)
 
 
 class MailCame(Message):
-    """The mailbox has something: take it."""
+    """The mailbox has messages to take."""
 
 
 class Mailbox:
     """Holds messages from any thread until the screen takes them.
 
-    Of a kind of progress (`Loading`, `Running`) only the newest waits, and none once something has arrived. Of several
-    `Arrived` only the newest keeps its snapshot; answers and errors of the others wait with it. All else waits in
-    order.
-    `wake` is called from the thread that puts, once until `take` is called.
+    Of each kind of progress (`Loading`, `Running`) only the newest is kept, and none after an `Arrived`. Of several
+    `Arrived` only the newest keeps its snapshot, together with the answers and errors of the others. All other messages
+    stay in order.
+    `wake` is called from the thread that calls `put`, once until the next `take`.
     """
 
     def __init__(self, wake: Callable[[], object]) -> None:
@@ -41,7 +42,7 @@ class Mailbox:
         self._woken = False
 
     def put(self, message: Message) -> None:
-        """Add a message. Raises nothing when the screen has gone."""
+        """Add a message. Raises nothing if the screen has closed."""
         with self._lock:
             if isinstance(message, _PROGRESS):
                 self._progress.pop(type(message), None)
@@ -53,12 +54,12 @@ class Mailbox:
                 self._others.append(message)
             wanted, self._woken = not self._woken, True
         if wanted:
-            # A RuntimeError says that the event loop has ended: nobody will come for the mail.
+            # A RuntimeError means that the event loop has ended: nobody will take the messages.
             with suppress(RuntimeError):
                 self._wake()
 
     def take(self) -> list[Message]:
-        """Everything that waits, in the order to be handled."""
+        """All waiting messages, in the order in which to handle them."""
         with self._lock:
             self._woken = False
             if self._left_out:
@@ -80,7 +81,7 @@ class Mailbox:
 
 
 def _superseded(older: Arrived, newer: Arrived) -> bool:
-    """Whether an `Arrived` tells nothing that the newer one does not."""
+    """Whether an `Arrived` adds nothing to the newer one."""
     return older.looked_again or not (older.answer or older.error or newer.looked_again)
 
 

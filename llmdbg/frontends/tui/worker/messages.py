@@ -1,4 +1,4 @@
-"""What the engine thread and the terminal tell the screen."""
+"""The engine thread's messages to the screen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Loading(Message):
-    """Loading has come this far."""
+    """Loading has made progress."""
 
     def __init__(self, progress: LoadProgress) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Loading(Message):
 
 
 class Running(Message):
-    """The run has come this far since it went on."""
+    """The run has made progress."""
 
     def __init__(self, progress: RunProgress) -> None:
         super().__init__()
@@ -28,9 +28,9 @@ class Running(Message):
 
 
 class Arrived(Message):
-    """A command is done: where the session stands now, what was answered, and what went wrong.
+    """A command is done: carries the new snapshot, the answer, and any error.
 
-    `looked_again`: nothing was done, only panes that came into view were asked for.
+    `looked_again` is True if no command ran and only panes that came into view were answered.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Arrived(Message):
 
 
 class Failed(Message):
-    """There is no session to show: loading failed."""
+    """Loading failed, so there is no session to show."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()
@@ -59,4 +59,4 @@ class Failed(Message):
 
 
 class Left(Message):
-    """The user's command was `quit`."""
+    """The user quit by command."""

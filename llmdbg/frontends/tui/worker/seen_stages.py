@@ -1,4 +1,4 @@
-"""What the stops of one token found, and the order in which a layer's modules were seen to run."""
+"""What the stops of one token showed, and the order in which a layer's modules were seen to run."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _AFTER_ITS_PARTS = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class StageSummary:
-    """What was seen of a stage when the run stopped there during the present token."""
+    """What a stop at a stage showed, during the current token."""
 
     norm: float | None
-    """L2 norm of the whole output in float32, None where the stage gave no numbers."""
+    """L2 norm of the whole output in float32; None if the stage returned no numbers."""
 
     ms: float | None
-    """How long the stage took in milliseconds, None where that was not measured."""
+    """How long the stage took, in milliseconds; None if not measured."""
 
     not_finite: int
     """How many of the output's numbers are NaN or infinite."""
 
 
 class SeenStages:
-    """Remembers what stops found during one token, and the order of modules for as long as the session lasts."""
+    """Keeps what the stops of one token showed and, for the whole session, the order of modules."""
 
     def __init__(self) -> None:
         self.order = ExecutionOrder()
@@ -52,8 +52,8 @@ class SeenStages:
     def note(self, stop: Stop, passed: Sequence[str] | None = None) -> dict[str, StageSummary]:
         """Add a stop. Returns everything seen during its token, by address.
 
-        `passed` are the addresses of the stages that have run for this token, None where that is not known: after a
-        step back the others have not run yet.
+        `passed` are the addresses of the stages that have run for this token; None if unknown. After a step back, the
+        others have not run yet.
         """
         if stop.token != self._token or stop.stage.address == "tokenize":
             self._token, self._seen = stop.token, {}

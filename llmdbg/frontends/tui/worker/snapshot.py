@@ -1,4 +1,4 @@
-"""Everything the screen shows at a stop, and during a run, as frozen values made on the engine thread."""
+"""Everything that the screen shows at a stop and during a run, as frozen values made on the engine thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """How far a run has come since the user set it going."""
+    """How far a run has come since the user started it."""
 
     tokens: tuple[TokenRow, ...] = ()
     """The tokens chosen since then, in order."""
@@ -42,7 +42,7 @@ class RunProgress:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A stop and what surrounds it."""
+    """A stop and everything shown around it."""
 
     model: str
     """The model's name as the user gave it."""
@@ -60,10 +60,10 @@ class Snapshot:
     """How many decoder layers the model has."""
 
     stop: Stop
-    """Where the run stands, and what came out of that stage."""
+    """The current stop."""
 
     seen: dict[str, StageSummary]
-    """What the stops of this token found, by address."""
+    """What the stops of this token showed, by address."""
 
     tokens: tuple[TokenRow, ...]
     """Prompt and generated tokens, by position."""
@@ -75,25 +75,25 @@ class Snapshot:
     """The position that the statistics and panes describe."""
 
     follows: bool
-    """Whether the focus is simply the last position, and moves on with it."""
+    """Whether the focus is the last position, and moves along with it."""
 
     limit: int | None
-    """The most tokens this run generates, None where unknown."""
+    """The most tokens this run generates; None if unknown."""
 
     breakpoints: tuple[Breakpoint, ...]
-    """All breakpoints, watches and tracepoints, those that are off included."""
+    """All breakpoints, watches and tracepoints, including those that are off."""
 
     branches: tuple[str, ...]
     """The names of all branches."""
 
     branch: str
-    """The name of the branch that runs."""
+    """The name of the current branch."""
 
     edits: int
     """How many edits of this branch are switched on."""
 
     notes: tuple[str, ...]
-    """What loading the model and preparing the prompt had to say, one sentence each."""
+    """Notes from loading the model and preparing the prompt, a sentence each."""
 
     answer: str
     """The text generated so far."""
@@ -102,7 +102,7 @@ class Snapshot:
     """How many of them are about the loaded model and its decoding, and not about the prompt."""
 
     end: End | None
-    """How the run ended, None while it has not."""
+    """How the run ended; None before that."""
 
     probabilities: tuple[float | None, ...] = ()
     """The probability the model gave to each generated token, from 0 to 1; None where it was not recorded."""
@@ -111,7 +111,7 @@ class Snapshot:
     """Pairs of modules, by their paths within a layer, of which the first was seen to complete before the second."""
 
     ordered: frozenset[str] = frozenset()
-    """The modules that stand in `stages` where they ran; the others stand where the model registered them."""
+    """The modules whose order in `stages` was observed; the others are in the order of registration."""
 
     asked: dict[str, Any] = field(default_factory=dict)
     """The answers to the questions of the panes in view, by the question's name: plain Python, or `Unanswered`."""
@@ -122,7 +122,7 @@ class Snapshot:
         return self.tokens[min(self.focus, len(self.tokens) - 1)]
 
     def same_place(self, other: Snapshot) -> bool:
-        """Whether the run stands at the same stage of the same token in both."""
+        """Whether both are at the same stage of the same token."""
         return (self.stop.stage, self.stop.token) == (other.stop.stage, other.stop.token)
 
     def breakpoint_at(self, address: str) -> Breakpoint | None:
@@ -132,7 +132,7 @@ class Snapshot:
 
 
 def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | None = None) -> Snapshot:
-    """Describe where a session stands."""
+    """Describe the session's current state."""
     debuggee, sampling, stop = debugger.debuggee, debugger.debuggee.sampling, debugger.stop
     model_notes = () if debuggee.loaded is None else debuggee.loaded.notes
     prompt_length = len(debuggee.prompt.ids)

@@ -91,7 +91,7 @@ async def test_the_tour_can_be_left_and_taken_up_again(tiny_folder) -> None:
         await press(pilot, app, "n")
         assert round(app.row_pane("explain").scroll_offset.y) == 0, "a new stop is read from its beginning"
         await press(pilot, app, "escape")
-        assert "the tour is over here" in line(app, "status")
+        assert "you have left the tour" in line(app, "status")
         before = app.state.snapshot.stop.stage.address
         await press(pilot, app, "n")
         assert "stop " not in line(app, "status")
@@ -130,4 +130,4 @@ def test_explain_speaks_of_statistics_only_where_there_are_some(line, there_are)
 def test_explain_names_the_position_the_statistics_are_of():
     rows = text(drawn_pane("explain", state_after("token", "focus 3", "next"), 200))
     assert "The statistics describe position 11:" in rows
-    assert "Position 3 does not go through the model now." in rows
+    assert "Position 3 is not part of this forward." in rows

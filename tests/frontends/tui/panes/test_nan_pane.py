@@ -79,7 +79,7 @@ def test_the_last_hunt_stays_in_view() -> None:
     do(session, "goto 0.mlp")
     do(session, "info nonfinite")
     said = " ".join(drawn(session, 36))
-    assert "last hunt: NaN first at 1.mlp.down_proj, token 0" in said
+    assert "last search: NaN first at 1.mlp.down_proj, token 0" in said
     assert "dimension 3" in said and "weight[3, 2] is NaN" in said
     clean = tiny_session()
     do(clean, "goto 0")

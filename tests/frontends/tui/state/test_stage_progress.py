@@ -9,20 +9,20 @@ from tests.frontends.tui.states import drawn_pane, shown_after, state_after, tex
 @pytest.mark.parametrize(
     ("lines", "address", "words"),
     [
-        ([], "tokenize", "every run begins there"),
+        ([], "tokenize", "every run starts there"),
         ([], "0", "still to come for this token"),
         (["until 1"], "1", "hit next at token 2"),
         (["until 1"], "0", "it has passed for this token, hit next at token 2"),
         (["until 1"], "0.mlp", "hit next at token 2"),
         (["until 1"], "*", "still to come"),
         (["until 1"], "norm", "still to come"),
-        (["until 1"], "0@0", "does not come again in this run"),
+        (["until 1"], "0@0", "will not run again in this run"),
         (["until 1"], "0@2", "hit next at token 3"),
         (["until 1.self_attn"], "1.mlp", "hit when it runs next"),
         (["until 1.self_attn"], "1.self_attn.q_proj", "hit next at token 2"),
         (["until 0.input_layernorm", *["s"] * 12, "until 1.self_attn"], "1.mlp.up_proj", "still to come"),
         (["until 0.input_layernorm", *["s"] * 12, "until 1.self_attn"], "1.input_layernorm", "hit next at token 2"),
-        (["token 3", "until 1"], "0", "does not come again in this run"),
+        (["token 3", "until 1"], "0", "will not run again in this run"),
         (["continue"], "0", "this run is over"),
     ],
 )
