@@ -32,7 +32,7 @@ def unhit_breakpoints(command: str, moved: Moved) -> str:
 def _reason(point: Breakpoint) -> str:
     if point.kind is BreakpointKind.WATCH:
         return "nothing it watches has changed"
-    if point.condition is not None:
+    if point.must_hold():
         return "its condition never held"
     return _why(point.target)
 

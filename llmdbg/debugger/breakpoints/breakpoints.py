@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.breakpoints.conditions import evaluate
 from llmdbg.debugger.breakpoints.known_place import known_place
-from llmdbg.debugger.breakpoints.triggers import READY_MADE
 from llmdbg.debugger.limits import MOST_BREAKPOINTS
 from llmdbg.display import Displayed
 from llmdbg.engine.stage_event import StageEvent
@@ -25,6 +24,7 @@ from llmdbg.probes.quantities import QuantityValue
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.addresses import Target
+    from llmdbg.debugger.breakpoints.conditions import Condition
     from llmdbg.debugger.breakpoints.expression_syntax import Expression
     from llmdbg.debugger.breakpoints.triggers import Trigger
 
@@ -55,8 +55,10 @@ class Breakpoint(Displayed):
     """How often it was hit, ignored hits included."""
     kind: BreakpointKind = BreakpointKind.BREAK
     """Whether it stops, logs or watches."""
-    condition: Trigger | None = None
-    """What must hold for a hit; None for a hit every time."""
+    trigger: Trigger | None = None
+    """What a ready-made breakpoint waits for, which its target's text says; None for any other."""
+    condition: Condition | None = None
+    """What must hold for a hit as well; None for no condition."""
     expressions: tuple[Expression, ...] = ()
     """What a tracepoint logs, or the one expression that a watch compares."""
     ignore: int = 0
@@ -67,10 +69,20 @@ class Breakpoint(Displayed):
     """Those of `commands` that do not run: a saved session brought them, and the user has not switched them on."""
 
     def __repr__(self) -> str:
+        commands = f", {counted(len(self.commands), 'command')}" if self.commands else ""
+        return f"<{self.line[:1].upper()}{self.line[1:]}{commands}>"
+
+    @property
+    def line(self) -> str:
+        """All of it but its commands, in one line: `tracepoint 2 norm, top1 at 0-1 (2 stages), hit 3 times`."""
+        what = f" {', '.join(each.text for each in self.expressions)}" if self.expressions else ""
+        many = f" ({len(self.target.addresses)} stages)" if len(self.target.addresses) > 1 else ""
         condition = "" if self.condition is None else f" if {self.condition.text}"
+        once = ", once" if self.temporary else ""
         state = "" if self.enabled else ", off"
-        hits = counted(self.hits, "time")
-        return f"<Breakpoint {self.number}: {self.kind} at {self.target.text}{condition}{state}, hit {hits}>"
+        ignored = f", the next {self.ignore} pass" if self.ignore else ""
+        hits = f"hit {counted(self.hits, 'time')}"
+        return f"{self.kind} {self.number}{what} at {self.target.text}{many}{condition}{once}{state}{ignored}, {hits}"
 
     @property
     def active_commands(self) -> tuple[str, ...]:
@@ -83,22 +95,25 @@ class Breakpoint(Displayed):
         return len(self.target.addresses) > 1
 
     @property
-    def ready_made(self) -> bool:
-        """Whether its target's text names a ready-made breakpoint, which implies the condition."""
-        return self.target.text.partition(" ")[0] in READY_MADE
-
-    @property
     def compares(self) -> bool:
         """Whether its result depends on earlier events."""
-        return self.kind is BreakpointKind.WATCH or (self.condition is not None and self.condition.remembers)
+        return self.kind is BreakpointKind.WATCH or any(each.remembers for each in self.asks())
 
     def covers(self, event: StageEvent) -> bool:
         """Whether it waits at an event's stage and token."""
         return event.stage.address in self.target.addresses and self.target.at(event.token)
 
     def asks(self) -> tuple[Trigger | Expression, ...]:
-        """The condition and expressions that need measured values."""
-        return (*(() if self.condition is None else (self.condition,)), *self.expressions)
+        """The trigger, the condition and the expressions, which need measured values."""
+        return (*self.must_hold(), *self.expressions)
+
+    def must_hold(self) -> tuple[Trigger, ...]:
+        """What must hold for a hit."""
+        return tuple(each for each in (self.trigger, self.condition) if each is not None)
+
+    def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
+        """Whether it could be hit where so much is known. One that compares has to see every value."""
+        return self.compares or all(each.may_hold(known) for each in self.must_hold())
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +154,7 @@ class BreakpointEvaluator:
         if not any(each.asks() for each in waiting):
             return [Hit(each) for each in waiting]
         place = known_place(event)
-        waiting = [each for each in waiting if each.condition is None or each.condition.may_hold(place)]
+        waiting = [each for each in waiting if each.may_hold(place)]
         asked = [each for point in waiting for each in point.asks()]
         names = frozenset[str]().union(*(each.names for each in asked))
         tokens = frozenset[str]().union(*(each.tokens for each in asked))
@@ -166,9 +181,14 @@ class BreakpointEvaluator:
 
     def _hit(self, point: Breakpoint, event: StageEvent, values: Mapping[str, QuantityValue]) -> Hit | None:
         memory = self._memory(point, event)
-        if point.condition is not None and not point.condition.holds(values, memory.setdefault("condition", {})):
+        # Each by its text, since what is set anew knows nothing of what was there before; and all of them, since each
+        # has to see every value.
+        holds = [each.holds(values, memory.setdefault(("if", each.text), {})) for each in point.must_hold()]
+        if not all(holds):
             return None
-        logged = tuple((each.text, evaluate(each, values, {})) for each in point.expressions)
+        logged = tuple(
+            (each.text, evaluate(each, values, memory.setdefault(("log", each.text), {}))) for each in point.expressions
+        )
         if point.kind is not BreakpointKind.WATCH:
             return Hit(point, logged)
         now, before = logged[0][1], memory.get("watched")
@@ -209,14 +229,21 @@ class Breakpoints:
         *,
         temporary: bool = False,
         kind: BreakpointKind = BreakpointKind.BREAK,
-        condition: Trigger | None = None,
+        trigger: Trigger | None = None,
+        condition: Condition | None = None,
         expressions: tuple[Expression, ...] = (),
     ) -> Breakpoint:
         """Add one. Raises CommandError at the limit that a session file can hold."""
         if len(self._by_number) >= MOST_BREAKPOINTS:
             raise CommandError(f"there are {MOST_BREAKPOINTS} breakpoints: `delete` some first")
         added = Breakpoint(
-            self._next_number, target, temporary, kind=kind, condition=condition, expressions=expressions
+            self._next_number,
+            target,
+            temporary,
+            kind=kind,
+            trigger=trigger,
+            condition=condition,
+            expressions=expressions,
         )
         self._by_number[added.number] = added
         self._next_number += 1

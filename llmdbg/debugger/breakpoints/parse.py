@@ -1,6 +1,6 @@
 """Parses breakpoints, tracepoints and watches, for commands, for checking a batch and for saved sessions.
 
-    break ADDRESS [if CONDITION]      ADDRESS or, without a condition, one of nonfinite, jump N, flip, surprise P
+    break ADDRESS [if CONDITION]      ADDRESS or one of nonfinite, jump N, flip, surprise P
     trace ADDRESS [EXPRESSION, …] [if CONDITION]
     watch EXPRESSION [at ADDRESS]
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.breakpoints.addresses import StageGroup, Target
 from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
-from llmdbg.debugger.breakpoints.conditions import needs_lens, parse_condition, why_unknown
+from llmdbg.debugger.breakpoints.conditions import Condition, needs_lens, parse_condition, why_unknown
 from llmdbg.debugger.breakpoints.expression_syntax import Expression, parse_expression, parse_expressions
 from llmdbg.debugger.breakpoints.triggers import Trigger, ready_made
 from llmdbg.debugger.quoting import pieces
@@ -40,8 +40,10 @@ class BreakpointSpec:
     """The text that names its stages: an address, or another name (`flip`, `layers`) for `group`."""
     group: StageGroup | None = None
     """The group of stages it is set at; None where `address` names them."""
-    condition: Trigger | None = None
-    """What must hold for a hit; None for a hit every time."""
+    trigger: Trigger | None = None
+    """What a ready-made breakpoint waits for; None for any other."""
+    condition: Condition | None = None
+    """What must hold for a hit as well; None for no condition."""
     expressions: tuple[Expression, ...] = ()
     """What a tracepoint logs, or the one expression that a watch compares."""
 
@@ -56,18 +58,13 @@ class BreakpointSpec:
         return book.resolve(self.address)
 
     def asked(self) -> tuple[Asked, ...]:
-        """What is evaluated at each of its stages: its condition, if any, and its expressions."""
-        return (*(() if self.condition is None else (self.condition,)), *self.expressions)
+        """What is evaluated at each of its stages: its trigger and its condition, if any, and its expressions."""
+        return (*(each for each in (self.trigger, self.condition) if each is not None), *self.expressions)
 
 
 def parse_break(text: str) -> BreakpointSpec:
-    """Parse `ADDRESS [if CONDITION]`, or a ready-made breakpoint. Raises ConditionError."""
-    address, condition = split_condition(text)
-    if condition is not None:
-        return BreakpointSpec(BreakpointKind.BREAK, address, condition=parse_condition(condition))
-    if (ready := ready_made(address)) is not None:
-        return BreakpointSpec(BreakpointKind.BREAK, address, ready.where, ready.trigger)
-    return BreakpointSpec(BreakpointKind.BREAK, address)
+    """Parse `ADDRESS [if CONDITION]`, where a ready-made breakpoint may stand for ADDRESS. Raises ConditionError."""
+    return parse_saved(BreakpointKind.BREAK, *split_condition(text), ())
 
 
 def parse_trace(text: str) -> BreakpointSpec:
@@ -97,11 +94,12 @@ def parse_saved(
 ) -> BreakpointSpec:
     """Parse the texts of a saved breakpoint. Raises ConditionError."""
     parsed = tuple(parse_expression(each) for each in expressions)
-    if (ready := ready_made(address)) is not None:
-        return BreakpointSpec(kind, address, ready.where, ready.trigger, parsed)
-    group = StageGroup.LAYERS if address == StageGroup.LAYERS else None
-    trigger = None if condition is None else parse_condition(condition)
-    return BreakpointSpec(kind, address, group, trigger, parsed)
+    asked = None if condition is None else parse_condition(condition)
+    if kind is BreakpointKind.BREAK and (ready := ready_made(address)) is not None:
+        return BreakpointSpec(kind, address, ready.where, ready.trigger, asked, parsed)
+    # So a watch names its stages where nobody has named any.
+    group = StageGroup.LAYERS if kind is BreakpointKind.WATCH and address == StageGroup.LAYERS else None
+    return BreakpointSpec(kind, address, group, None, asked, parsed)
 
 
 def split_condition(text: str) -> tuple[str, str | None]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
 from llmdbg.debugger.breakpoints.conditions import Condition, parse_condition
 from llmdbg.debugger.breakpoints.parse import (
     BreakpointSpec,
@@ -288,14 +287,16 @@ def _ignore(debugger: Debugger, asked: Ignored) -> Outcome:
     "condition",
     takes=NewCondition(),
     effect=Effect.CHANGES,
-    summary="Set the condition of breakpoint N, or remove it.",
+    summary="Set the condition of breakpoint N, or remove it; a ready-made one still waits for what its name says.",
     example="condition 1 norm > 50",
 )
 def _condition(debugger: Debugger, asked: Conditioned) -> Outcome:
     point = debugger.breakpoints.change(asked.number)
     if asked.condition is not None:
         _check(debugger, point.target, (asked.condition,))
-    return Answer(debugger.breakpoints.change(asked.number, condition=asked.condition))
+    changed = debugger.breakpoints.change(asked.number, condition=asked.condition)
+    debugger.run.prime(changed)
+    return Answer(changed)
 
 
 @COMMANDS.add(
@@ -318,10 +319,14 @@ def _set(debugger: Debugger, spec: BreakpointSpec, *, temporary: bool = False) -
     target = spec.target(debugger.run.stages.addresses)
     _check(debugger, target, spec.asked())
     point = debugger.breakpoints.add(
-        target, temporary=temporary, kind=spec.kind, condition=spec.condition, expressions=spec.expressions
+        target,
+        temporary=temporary,
+        kind=spec.kind,
+        trigger=spec.trigger,
+        condition=spec.condition,
+        expressions=spec.expressions,
     )
-    if point.kind is not BreakpointKind.TRACE:
-        debugger.run.prime(point)
+    debugger.run.prime(point)
     return point
 
 

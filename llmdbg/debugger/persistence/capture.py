@@ -52,7 +52,7 @@ def _as_saved(point: Breakpoint) -> SavedBreakpoint:
         point.enabled,
         point.hits,
         kind=point.kind,
-        condition=None if point.condition is None or point.ready_made else point.condition.text,
+        condition=None if point.condition is None else point.condition.text,
         expressions=tuple(each.text for each in point.expressions),
         ignore=point.ignore,
         commands=point.commands,

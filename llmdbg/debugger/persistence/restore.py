@@ -200,6 +200,7 @@ def _breakpoint_again(debugger: Debugger, saved: SavedBreakpoint) -> Breakpoint:
         saved.enabled,
         saved.hits,
         kind=spec.kind,
+        trigger=spec.trigger,
         condition=spec.condition,
         expressions=spec.expressions,
         ignore=saved.ignore,

@@ -25,19 +25,11 @@ _MOST_BRANCH_TEXT = 60  # characters
 
 def breakpoint_lines(value: Breakpoint) -> list[str]:
     """A breakpoint in one line, and its commands below it."""
-    many = f" ({len(value.target.addresses)} stages)" if len(value.target.addresses) > 1 else ""
-    what = ", ".join(each.text for each in value.expressions)
-    what = f" {sanitize(what)}" if what else ""
-    # The name of a ready-made one says what its condition is.
-    show_condition = value.condition is not None and not value.ready_made
-    condition = f" if {sanitize(value.condition.text)}" if show_condition and value.condition else ""
-    state = "" if value.enabled else ", off"
-    once = ", once" if value.temporary else ""
-    ignored = f", the next {value.ignore} pass" if value.ignore else ""
-    hits = f"hit {counted(value.hits, 'time')}"
-    lines = [f"{value.kind} {value.number}{what} at {value.target.text}{many}{condition}{once}{state}{ignored}, {hits}"]
     off = f"  (off: `commands {value.number} on` switches it on)"
-    return [*lines, *(f"    {sanitize(each)}{off if each in value.off else ''}" for each in value.commands)]
+    return [
+        sanitize(value.line),
+        *(f"    {sanitize(each)}{off if each in value.off else ''}" for each in value.commands),
+    ]
 
 
 def branch_lines(value: BranchRow) -> list[str]:

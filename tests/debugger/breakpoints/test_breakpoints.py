@@ -286,6 +286,75 @@ def test_what_compares_knows_the_stage_it_was_set_at():
     assert places(stops(other))[0] == found[0]
 
 
+def test_a_condition_of_a_ready_made_one_narrows_it():
+    session = started()
+    run(session, "break flip")
+    flips = places(stops(session))
+    late = [place for place in flips if int(place.partition("@")[2]) > 3]
+    assert flips != late != []
+    for lines in (["break flip if token > 3"], ["break flip", "condition 1 token > 3"]):
+        session = started()
+        for line in lines:
+            run(session, line)
+        assert places(stops(session)) == late
+        run(session, "run")
+        run(session, "goto tokenize")
+        run(session, "condition 1")
+        assert places(stops(session)) == flips
+
+
+def logged(session):
+    """What tracepoints log until the end: each place, and the values."""
+    told: list[Any] = []
+    session.run.on_trace = told.append
+    while session.end is None:
+        run(session, "continue")
+    return [(f"{each.stage.address}@{each.token}", [value for _, value in each.values]) for each in told]
+
+
+@pytest.mark.parametrize("set_it", [["trace 1 if changed(norm)"], ["trace 1", "condition 1 changed(norm)"]])
+def test_a_tracepoint_that_compares_knows_the_stage_it_was_set_at(set_it):
+    session = started()
+    run(session, "until 1@2")
+    for line in set_it:
+        run(session, line)
+    assert [place for place, _ in logged(session)] == [f"1@{token}" for token in range(3, 8)]
+
+
+def test_what_a_tracepoint_logs_may_compare():
+    session = started()
+    run(session, "trace 0-1 changed(norm), changed(token)")
+    assert logged(session) == [
+        entry for token in range(8) for entry in ((f"0@{token}", [None, None]), (f"1@{token}", [True, False]))
+    ]
+
+
+def test_another_condition_does_not_compare_with_what_the_one_before_saw():
+    session = started()
+    run(session, "break 1 if changed(norm)")
+    run(session, "goto sample@2")
+    run(session, "condition 1 changed(mean)")
+    assert places(stops(session))[0] == "1@4"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("break 1 if norm > 3", "<Breakpoint 1 at 1 if norm > 3, hit 0 times>"),
+        ("tbreak 0-1", "<Breakpoint 1 at 0-1 (2 stages), once, hit 0 times>"),
+        ("break jump 2", "<Breakpoint 1 at jump 2 (2 stages), hit 0 times>"),
+        ("break nonfinite if token > 1", "<Breakpoint 1 at nonfinite (32 stages) if token > 1, hit 0 times>"),
+        ("trace 0-1 norm, top1 if token > 2", "<Tracepoint 1 norm, top1 at 0-1 (2 stages) if token > 2, hit 0 times>"),
+        ("watch top1", "<Watch 1 top1 at layers (2 stages), hit 0 times>"),
+    ],
+)
+def test_a_repr_says_all_that_is_known_of_it_and_nothing_twice(line, shown):
+    session = started()
+    assert repr(run(session, line).data) == shown
+    run(session, "commands 1 step; info stage")
+    assert repr(session.breakpoints.list()[0]) == f"{shown[:-1]}, 2 commands>"
+
+
 def test_goto_tokenize_of_a_later_token_is_refused():
     session = started()
     run(session, "token 2")

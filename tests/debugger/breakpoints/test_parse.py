@@ -49,7 +49,7 @@ def test_what_a_text_stands_for(spec, wanted):
 
 
 @pytest.mark.parametrize(
-    ("text", "group", "condition"),
+    ("text", "group", "trigger"),
     [
         ("nonfinite", StageGroup.EVERYTHING, "nan or inf"),
         ("jump 4", StageGroup.LAYERS, "jump 4"),
@@ -57,10 +57,12 @@ def test_what_a_text_stands_for(spec, wanted):
         ("surprise .5", StageGroup.SAMPLE, "surprise 0.5"),
     ],
 )
-def test_ready_made_ones_name_a_group_and_no_address(text, group, condition):
+def test_ready_made_ones_name_a_group_and_no_address(text, group, trigger):
     spec = parse_break(text)
-    assert (spec.address, spec.group, spec.condition.text) == (text, group, condition)
+    assert (spec.address, spec.group, spec.trigger.text, spec.condition) == (text, group, trigger, None)
     assert spec.addresses() == ()
+    narrowed = parse_break(f"{text} if token > 3")
+    assert (narrowed.group, narrowed.trigger, narrowed.condition.text) == (group, spec.trigger, "token > 3")
 
 
 @pytest.mark.parametrize(
@@ -68,13 +70,14 @@ def test_ready_made_ones_name_a_group_and_no_address(text, group, condition):
     [
         parse_break("1@decode if norm > 1"),
         parse_break("jump 3"),
+        parse_break("flip if token > 3"),
         parse_trace("0 norm, abs( mean ) if changed(top1)"),
         parse_watch("top1"),
         parse_watch("top1 at 0-1"),
     ],
 )
 def test_what_is_saved_of_one_reads_as_the_same(spec):
-    condition = None if spec.group is not None or spec.condition is None else spec.condition.text
+    condition = None if spec.condition is None else spec.condition.text
     assert parse_saved(spec.kind, spec.address, condition, [each.text for each in spec.expressions]) == spec
 
 

@@ -72,6 +72,7 @@ LIVES = [
         "ignore 1 1",
         "c",
     ],
+    ["break flip", "condition 1 token > 3", "break nonfinite if layer == 1", "break jump 2", "condition 3", "c"],
     ["tbreak 1@4", "commands 1 info stage; continue", "break surprise 0.5", "disable 2", "token 1"],
 ]
 

@@ -43,7 +43,7 @@ def when_hit(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:
     if point.kind is not BreakpointKind.BREAK:
         return ""
     told = _when_there(shown, tree, point)
-    return told if point.condition is None else f"{told}, if its condition holds"
+    return told if not point.must_hold() else f"{told}, if its condition holds"
 
 
 def _when_there(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:
