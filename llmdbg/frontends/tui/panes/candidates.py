@@ -51,8 +51,8 @@ def _before_logits(state: ScreenState, width: int) -> Sequence[Row]:
     room = max(3, width - 4 - 6 - _BAR_WIDTH - 2)
     rows = [row((fitted(f"if it stopped after {here.address} (lens) · {here.entropy:.2f} nats", width), "dim"))]
     for rank, each in enumerate(here.top, 1):
-        told = (f"{percent(each.prob):>6}", " ", (bar_of(each.prob, _BAR_WIDTH), "bar"), " ")
-        rows.append(row((f" {rank:2} ", "dim"), *told, fitted(quoted(each.text), room).rstrip()))
+        chance = (f"{percent(each.prob):>6}", " ", (bar_of(each.prob, _BAR_WIDTH), "bar"), " ")
+        rows.append(row((f" {rank:2} ", "dim"), *chance, fitted(quoted(each.text), room).rstrip()))
     return rows
 
 

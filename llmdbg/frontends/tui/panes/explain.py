@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 def tour_line(state: ScreenState) -> str:
     """The place on the tour, and how to continue or leave it."""
-    told = state.asked("explain")
-    place = f"stop {told.tour.number} of {told.tour.of}" if isinstance(told, ExplainView) else "the tour"
-    if isinstance(told, ExplainView) and (told.tour.number == told.tour.of or state.snapshot.end is not None):
+    answer = state.asked("explain")
+    place = f"stop {answer.tour.number} of {answer.tour.of}" if isinstance(answer, ExplainView) else "the tour"
+    if isinstance(answer, ExplainView) and (answer.tour.number == answer.tour.of or state.snapshot.end is not None):
         return f"{place}, the last · ↑↓ scroll · Esc ends the tour, and all keys are yours · q quits"
     return f"{place} · n/Enter goes on · ↑↓ scroll · e looks up words · Esc leaves it"
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
-    shown, told = state.snapshot, state.asked("explain")
-    rows = [*_tour_title(state, told, width)]
+    shown, answer = state.snapshot, state.asked("explain")
+    rows = [*_tour_title(state, answer, width)]
     rows += [*_paragraph(sentence(shown), "strong", width), *_paragraph(about_breakpoints(shown), "warn", width)]
-    if isinstance(told, ExplainView):
-        explanation = told.explanation
+    if isinstance(answer, ExplainView):
+        explanation = answer.explanation
         rows += [line for text in explanation.plain for line in (row(), *_paragraph(token_text(text), "", width))]
         rows += [row(), *_terms(explanation.terms, width)]
         rows += [row(), *(line for text in explanation.engineer for line in _paragraph(token_text(text), "dim", width))]
@@ -38,9 +38,9 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     return rows
 
 
-def _tour_title(state: ScreenState, told: object, width: int) -> Iterator[Row]:
-    if state.touring and isinstance(told, ExplainView) and told.tour.title:
-        yield from _paragraph(f"{told.tour.number} of {told.tour.of}: {told.tour.title}", "accent", width)
+def _tour_title(state: ScreenState, answer: object, width: int) -> Iterator[Row]:
+    if state.touring and isinstance(answer, ExplainView) and answer.tour.title:
+        yield from _paragraph(f"{answer.tour.number} of {answer.tour.of}: {answer.tour.title}", "accent", width)
 
 
 def _paragraph(text: str, style: str, width: int) -> list[Row]:

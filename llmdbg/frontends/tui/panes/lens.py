@@ -83,8 +83,8 @@ class _Columns:
 
     def titles(self) -> Row:
         """The names of the columns."""
-        told = self.table.prediction
-        rank = "" if told is None else fitted(quoted(told.text), _RANK - 1).rstrip()
+        prediction = self.table.prediction
+        rank = "" if prediction is None else fitted(quoted(prediction.text), _RANK - 1).rstrip()
         parts = "".join(f"{'attn' if part == 'attention' else part:>{_ADDED}}" for part in self.parts)
         candidates = fitted("likeliest", _BAR + 1 + self.candidates * (_PERCENT + 1 + self.text + 1) - 1)
         return row((f"{'':{self.name}} {candidates}{rank:>{_RANK}}{parts}", "dim"))
@@ -92,8 +92,8 @@ class _Columns:
     def line(self, each: LensRow) -> Row:
         """What one layer would predict, the prediction's rank there, and what the layer's parts add to its logit."""
         best, *others = each.top[: self.candidates]
-        told = each.followed[0]
-        style = "good" if told.rank == 1 and math.isfinite(told.prob) else ""
+        followed = each.followed[0]
+        style = "good" if followed.rank == 1 and math.isfinite(followed.prob) else ""
         more = "".join(
             f" {percent(other.prob, 0):>{_PERCENT}} {fitted(quoted(other.text), self.text)}" for other in others
         )
@@ -104,7 +104,7 @@ class _Columns:
             f" {percent(best.prob, 0):>{_PERCENT}} ",
             (fitted(quoted(best.text), self.text), style),
             (more, "dim"),
-            (f"{_rank(told.rank):>{_RANK}}", style or "dim"),
+            (f"{_rank(followed.rank):>{_RANK}}", style or "dim"),
             *(_part(added.get(part)) for part in self.parts),
             do=f"select {each.address}",
         )
@@ -112,8 +112,8 @@ class _Columns:
     def embedding(self) -> Row:
         """What the embedding and the constant add."""
         first = self.added.get(None, {})
-        told = ", ".join(f"{name} {value:+.2f}" for name, value in first.items())
-        return row((f"{'':{self.name}} and {told}", "dim"))
+        added = ", ".join(f"{name} {value:+.2f}" for name, value in first.items())
+        return row((f"{'':{self.name}} and {added}", "dim"))
 
 
 def _added(attribution: Attribution) -> dict[int | None, dict[str, float]]:

@@ -58,7 +58,7 @@ def _head(found: Values, width: int) -> list[Row]:
     if known is None or not known.size:
         return [*rows, row((size, "dim"))]
     rows += [row((line, "dim")) for line in wrapped(f"{size}, {_extremes(found, known, width - len(size) - 2)}", width)]
-    rows += [row((line, "bad")) for told in nonfinite_lines(known) for line in wrapped(told, width)]
+    rows += [row((line, "bad")) for text in nonfinite_lines(known) for line in wrapped(text, width)]
     return [*rows, *_outliers(known, width)]
 
 
@@ -95,12 +95,12 @@ def _numbers(found: Values, head: list[Row], width: int) -> Sequence[Row]:
         if y < len(head):
             return head[y]
         places = grid.places(y - len(head))
-        told = [
-            _told(found.numbers[n - found.offset], found.dtype, cell) if found.offset <= n < end else "…"
+        texts = [
+            _number_text(found.numbers[n - found.offset], found.dtype, cell) if found.offset <= n < end else "…"
             for n in places
         ]
         return row(
-            (f"{_short_index(found, places.start):>{gutter}}", "dim"), "".join(f"{each:>{cell}}" for each in told)
+            (f"{_short_index(found, places.start):>{gutter}}", "dim"), "".join(f"{each:>{cell}}" for each in texts)
         )
 
     def lacks(lines: range) -> tuple[int, int] | None:
@@ -131,7 +131,7 @@ def _heat_rows(picture: Heatmap, width: int, height: int) -> list[Row]:
     rows = [row((fitted(f"{POSITIVE} to {seen.scale:.4g}  {NEGATIVE} to -{seen.scale:.4g}", width), "dim"))]
     for line in seen.cells.tolist():
         rows.append(row(*((sign, shade_style(sign)) for sign in (shade(each, seen.scale) for each in line))))
-    return [*rows, *(row((line, "dim")) for told in heat_legend(seen) for line in wrapped(told, width))]
+    return [*rows, *(row((line, "dim")) for text in heat_legend(seen) for line in wrapped(text, width))]
 
 
 def _short_index(found: Values, place: int) -> str:
@@ -156,10 +156,10 @@ def _cell(found: Values) -> int:
     return max(3, *(len(str(each.value)) + 2 for each in (known.min, known.max)))
 
 
-def _told(value: PlainNumber, dtype: str, cell: int) -> str:
+def _number_text(value: PlainNumber, dtype: str, cell: int) -> str:
     """A number that fits its cell; the rare one that is wider loses its last digits."""
-    told = digits(value, dtype)
-    return told if len(told) < cell else f"{value:.{max(1, cell - 8)}g}"
+    text = digits(value, dtype)
+    return text if len(text) < cell else f"{value:.{max(1, cell - 8)}g}"
 
 
 PANE = Pane(

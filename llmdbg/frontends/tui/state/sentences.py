@@ -58,10 +58,10 @@ def about_statistics(shown: Snapshot) -> str:
     if ids_alone or tensor is None or tensor.focus is None or tensor.focus_position is None:
         return ""
     at = tensor.focus_position
-    told = f"The statistics describe {described(shown.tokens[at])}."
+    text = f"The statistics describe {described(shown.tokens[at])}."
     if at != shown.focus:
-        told += f" Position {shown.focus} is not part of this forward."
-    return told
+        text += f" Position {shown.focus} is not part of this forward."
+    return text
 
 
 def about_breakpoints(shown: Snapshot) -> str:

@@ -42,8 +42,8 @@ def when_hit(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:
     """When a run from here will stop at a breakpoint, in words; empty for a breakpoint without a stage."""
     if point.kind is not BreakpointKind.BREAK:
         return ""
-    told = _when_there(shown, tree, point)
-    return told if not point.must_hold() else f"{told}, if its condition holds"
+    text = _when_there(shown, tree, point)
+    return text if not point.must_hold() else f"{text}, if its condition holds"
 
 
 def _when_there(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:

@@ -93,7 +93,7 @@ class TerminalDriver(LinuxDriver):
     def run_input_thread(self) -> None:
         """Read the terminal's input until the app exits."""
         asked = self.line.ask_for_background
-        incoming, parser = Incoming(self._tell_background, expecting=asked), XTermParser()
+        incoming, parser = Incoming(self._report_background, expecting=asked), XTermParser()
         decode = getincrementaldecoder("utf-8")("replace").decode
         give_up = time.monotonic() + _SECONDS_TO_ANSWER
         with selectors.DefaultSelector() as selector:
@@ -111,7 +111,7 @@ class TerminalDriver(LinuxDriver):
         for message in parsed(*text):
             self.process_message(message)
 
-    def _tell_background(self, color: str) -> None:
+    def _report_background(self, color: str) -> None:
         light = is_light(color)
         if light is not None:
             self.send_message(BackgroundReported(light=light))

@@ -37,13 +37,13 @@ def ending_with(terminals: Sequence[int], before: Callable[[], object] | None = 
     watch = threading.Thread(target=_watch, args=(tuple(terminals), woken, before), name="llmdbg-terminal", daemon=True)
     watch.start()
 
-    def tell(number: int, _frame: FrameType | None) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
         os.write(wake, bytes((number,)))
 
     found = {number: signal.getsignal(number) for number in _ENDING} if before is not None else {}
     handled = {number: was for number, was in found.items() if was is not signal.SIG_IGN}
     for number in handled:
-        signal.signal(number, tell)
+        signal.signal(number, on_signal)
     try:
         yield
     finally:
@@ -64,10 +64,10 @@ def _watch(terminals: Sequence[int], woken: int, before: Callable[[], object] | 
     while True:
         for descriptor, event in poll.poll():
             if descriptor == woken:
-                told = os.read(woken, 1)
-                if told == _STOP:
+                received = os.read(woken, 1)
+                if received == _STOP:
                     return
-                end(before, told[0])
+                end(before, received[0])
             elif event & (select.POLLHUP | select.POLLERR):
                 end(before, signal.SIGHUP)
             else:

@@ -39,7 +39,7 @@ class Autosave:
         )
         self.layout: dict[str, object] = dict(self._saved.layout)
         self.trouble = ""
-        self._told = False
+        self._reported = False
         self._last = 0.0
 
     def keep(self, debugger: Debugger) -> None:
@@ -81,12 +81,12 @@ class Autosave:
         try:
             self._store.save(saved)
         except Exception as error:  # a session that cannot be written must not end the one that runs
-            if not self._told:
+            if not self._reported:
                 record(error)
                 self.trouble = f"this session is not being saved: {error}"
-            self._told = True
+            self._reported = True
 
     def news(self) -> str:
         """What has gone wrong since the last call; empty if nothing has."""
-        told, self.trouble = self.trouble, ""
-        return told
+        trouble, self.trouble = self.trouble, ""
+        return trouble

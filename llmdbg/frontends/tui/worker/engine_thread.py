@@ -200,8 +200,8 @@ class EngineThread(threading.Thread):
                     self._post(Left())
                 elif isinstance(outcome, Answer):
                     done = f"{outcome.done} " if outcome.done else ""
-                    told = [] if self._is_in_view(outcome.data) else answer_lines(outcome.data)
-                    answer += tuple(f"{done}{each}" for each in told)
+                    lines = [] if self._is_in_view(outcome.data) else answer_lines(outcome.data)
+                    answer += tuple(f"{done}{each}" for each in lines)
                 elif isinstance(outcome, Moved) and (missed := unhit_breakpoints(command, outcome)):
                     answer += (missed,)
         except UsageError as problem:
