@@ -1,8 +1,8 @@
 # make demo   open the demo model on the screen
 # make test   run every test
-# make coverage  the same, and fail where fewer lines of llmdbg are run than pyproject.toml asks for
-# make check  lint, types and the arrows between modules
-# make screenshots  draw the pictures in screenshots/ anew
+# make coverage  the same, and fail if fewer lines of llmdbg run than pyproject.toml requires
+# make check  lint, types and the directions of imports
+# make screenshots  redraw the pictures in screenshots/
 # make benchmark  what llmdbg costs on this machine, or ONLY="some of it": see benchmarks/README.md
 
 PYTHON ?= python3

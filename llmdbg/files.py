@@ -1,4 +1,4 @@
-"""Files of strangers, read within bounds, and files that may hold a prompt, written for their owner alone."""
+"""Reads untrusted files within limits, and writes files that may hold a prompt, readable only by their owner."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def require_regular(found: os.stat_result, path: Path) -> None:
 def private_folder(path: Path) -> Path:
     """Make a folder of ours that only its owner can enter, and `state_folder()` if it is in there. Raises OSError.
 
-    A folder that is wider, made by an earlier version for example, is narrowed.
+    An existing folder with wider permissions, made by an earlier version for example, is restricted.
     """
     above = state_folder()
     for each in (above, path) if above in path.parents else (path,):
         each.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         if stat.S_IMODE(each.stat().st_mode) & ~FOLDER_MODE:
-            # Somebody else's, under sudo for example, is left as it is.
+            # A folder of another user, under sudo for example, stays as it is.
             with suppress(PermissionError):
                 each.chmod(FOLDER_MODE)
     return path
@@ -66,10 +66,10 @@ def private_folder(path: Path) -> Path:
 
 @contextmanager
 def private_replacement(path: Path) -> Iterator[Path]:
-    """A new file beside `path`, readable by its owner alone, that takes its place once the block is done.
+    """A new file next to `path`, readable only by its owner, that replaces it when the block is done.
 
-    What was there stays until then. A link is not followed: it is refused, so that nothing beyond it is written.
-    Raises OSError, and leaves nothing behind.
+    An existing file stays until then. A symbolic link is refused, so that its target is never written. If it raises
+    OSError, it leaves no file behind.
     """
     if path.is_symlink():
         raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path))
@@ -86,6 +86,6 @@ def private_replacement(path: Path) -> Iterator[Path]:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read, in place of what is there. Raises OSError."""
+    """Write a file that only its owner can read, replacing an existing one. Raises OSError."""
     with private_replacement(path) as new, new.open("wb") as file:
         file.write(data)

@@ -56,7 +56,7 @@ class Breakpoint(Displayed):
     kind: BreakpointKind = BreakpointKind.BREAK
     """Whether it stops, logs or watches."""
     trigger: Trigger | None = None
-    """What a ready-made breakpoint waits for, which its target's text says; None for any other."""
+    """What a ready-made breakpoint, named by its target's text, waits for; None for any other."""
     condition: Condition | None = None
     """What must hold for a hit as well; None for no condition."""
     expressions: tuple[Expression, ...] = ()
@@ -66,7 +66,7 @@ class Breakpoint(Displayed):
     commands: tuple[str, ...] = ()
     """Command lines to run when it stops, in this order."""
     off: frozenset[str] = frozenset()
-    """Those of `commands` that do not run: a saved session brought them, and the user has not switched them on."""
+    """Those of `commands` that do not run: they come from a saved session, and the user has not switched them on."""
 
     def __repr__(self) -> str:
         commands = f", {counted(len(self.commands), 'command')}" if self.commands else ""
@@ -74,7 +74,7 @@ class Breakpoint(Displayed):
 
     @property
     def line(self) -> str:
-        """All of it but its commands, in one line: `tracepoint 2 norm, top1 at 0-1 (2 stages), hit 3 times`."""
+        """Everything except its commands, in one line: `tracepoint 2 norm, top1 at 0-1 (2 stages), hit 3 times`."""
         what = f" {', '.join(each.text for each in self.expressions)}" if self.expressions else ""
         many = f" ({len(self.target.addresses)} stages)" if len(self.target.addresses) > 1 else ""
         condition = "" if self.condition is None else f" if {self.condition.text}"
@@ -112,7 +112,7 @@ class Breakpoint(Displayed):
         return tuple(each for each in (self.trigger, self.condition) if each is not None)
 
     def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
-        """Whether it could be hit where so much is known. One that compares has to see every value."""
+        """Whether it could be hit, given what is known. One that compares must see every value."""
         return self.compares or all(each.may_hold(known) for each in self.must_hold())
 
 
@@ -181,8 +181,8 @@ class BreakpointEvaluator:
 
     def _hit(self, point: Breakpoint, event: StageEvent, values: Mapping[str, QuantityValue]) -> Hit | None:
         memory = self._memory(point, event)
-        # Each by its text, since what is set anew knows nothing of what was there before; and all of them, since each
-        # has to see every value.
+        # Memory goes by the condition's text, so that a new condition starts without any; all are evaluated, since each
+        # must see every value.
         holds = [each.holds(values, memory.setdefault(("if", each.text), {})) for each in point.must_hold()]
         if not all(holds):
             return None

@@ -92,7 +92,7 @@ def _effect(inspector: Inspector) -> Any:
 
 
 def no_names(_arguments: str) -> tuple[str, ...]:
-    """What a topic is asked that names nothing."""
+    """For a topic whose arguments name no stages."""
     return ()
 
 
@@ -103,13 +103,13 @@ class Topic:
     summary: str
     """What it shows, in a few words."""
     ask: Callable[[Inspector, str], Any]
-    """Answers with a frozen value, or a tuple of them; takes the inspector and what follows the topic's name."""
+    """Answers with a frozen value, or a tuple of them; takes the inspector and the arguments after the topic's name."""
     takes: str = ""
-    """How that is written: `[LAYER] [head N]`; empty if nothing may follow."""
+    """The syntax of the arguments: `[LAYER] [head N]`; empty if there are none."""
     addresses: Callable[[str], tuple[str, ...]] = no_names
-    """The addresses in what follows, which must name stages."""
+    """The addresses in the arguments, which must name stages."""
     tensors: Callable[[str], tuple[str, ...]] = no_names
-    """The names in it that must be a stage's or a parameter's. Raises CommandError for what cannot be read."""
+    """The names in the arguments that must be a stage's or a parameter's. Raises CommandError for invalid arguments."""
 
 
 def _simple(answer: Callable[[Inspector], Any]) -> Callable[[Inspector, str], Any]:

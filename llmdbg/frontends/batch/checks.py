@@ -26,10 +26,10 @@ def parse_commands(lines: Iterable[str]) -> tuple[ParsedCommand, ...]:
 
 
 def check_addresses(commands: Iterable[ParsedCommand], debugger: Debugger) -> None:
-    """Raise UsageError, mostly an AddressError, for the first name among the commands that is no stage's.
+    """Raise UsageError, mostly an AddressError, for the first name among the commands that names no stage.
 
-    Names are checked up to the first command after which other stages may be there: logits processors come and go with
-    the settings. Nothing is run.
+    Names are checked up to the first command that may change the stages: logits processors come and go with the
+    settings. Nothing is run.
     """
     from llmdbg.debugger.inspection import values
 
@@ -49,5 +49,5 @@ def check_addresses(commands: Iterable[ParsedCommand], debugger: Debugger) -> No
 
 
 def _has_several_settings(debugger: Debugger) -> bool:
-    """Whether the settings depend on where the run stands, in a session that has been restored or has run a while."""
+    """Whether the settings differ between tokens, as in a session that was restored or has run for a while."""
     return len({settings for branch in debugger.run.branches for _, settings in branch.timeline.settings}) > 1
