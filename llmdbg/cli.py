@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our stdout has gone, so nothing can be reported.
         output.stop_writing()
         return 1
-    except Exception as error:  # a mistake of ours: no traceback on the terminal, where a stranger's text may be in it
+    except Exception as error:  # a bug of ours: no traceback on the terminal, since it may contain untrusted text
         return _report_mistake(error, json_lines=json_lines)
 
 

@@ -17,13 +17,13 @@ _LONGEST = 240  # characters
 
 @singledispatch
 def text(value: object) -> str:
-    """A value as lines of text, safe to print. Its `repr` where no writer is registered."""
+    """A value as lines of text, safe to print. Its `repr` if no writer is registered."""
     return repr(value)
 
 
 @singledispatch
 def html(_value: object) -> str | None:
-    """A value as a fragment of HTML, safe to show. None where no writer is registered."""
+    """A value as a fragment of HTML, safe to show. None if no writer is registered."""
     return None
 
 

@@ -179,7 +179,7 @@ def encode_prompt(
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """What a batch is padded with: the pad token, or where there is none, what is used in its place."""
+    """What a batch is padded with: the pad token, or what is used in its place if there is none."""
     for id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if isinstance(id, int):
             return id

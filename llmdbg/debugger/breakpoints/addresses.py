@@ -64,7 +64,7 @@ class AddressBook:
     """Looks up the stages of a run by address, module path, pattern or range."""
 
     def __init__(self, anatomy: Anatomy, processors: Sequence[Stage] = (), *, counts_tokens: bool = True) -> None:
-        """`counts_tokens` is False where nobody can say which token is being produced: `@5` is refused there."""
+        """`counts_tokens` is False if nothing says which token is being produced: then `@5` is refused."""
         self._counts_tokens = counts_tokens
         self._stages = [*anatomy.stages, *processors]
         self._by_address = {stage.address: stage for stage in self._stages}

@@ -39,7 +39,7 @@ class BreakpointSpec:
     address: str
     """The text that names its stages: an address, or another name (`flip`, `layers`) for `group`."""
     group: StageGroup | None = None
-    """The group of stages it is set at; None where `address` names them."""
+    """The group of stages it is set at; None if `address` names them."""
     trigger: Trigger | None = None
     """What a ready-made breakpoint waits for; None for any other."""
     condition: Condition | None = None
@@ -97,7 +97,7 @@ def parse_saved(
     asked = None if condition is None else parse_condition(condition)
     if kind is BreakpointKind.BREAK and (ready := ready_made(address)) is not None:
         return BreakpointSpec(kind, address, ready.where, ready.trigger, asked, parsed)
-    # So a watch names its stages where nobody has named any.
+    # A watch without an address uses this name for its stages.
     group = StageGroup.LAYERS if kind is BreakpointKind.WATCH and address == StageGroup.LAYERS else None
     return BreakpointSpec(kind, address, group, None, asked, parsed)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NO_TENSOR = "there is no tensor to change here"
 
 StageValues = Callable[[str, int], Tensor | None]
-"""Looks up the main tensor of a stage by address and generated token; None where there is none.
+"""Looks up the main tensor of a stage by address and generated token; None if there is none.
 
 Called inside a forward, so the values must be at hand: it cannot run anything.
 """

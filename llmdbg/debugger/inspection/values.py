@@ -179,7 +179,7 @@ def _source(inspector: Inspector, choice: ValuesQuestion) -> _Slice | str:
 
 
 def named(inspector: Inspector, name: str) -> Target | ParameterFacts:
-    """The stages that a name means, or else the parameter. Raises AddressError where there is neither."""
+    """The stages with this name, or else the parameter. Raises AddressError if there is neither."""
     try:
         return inspector.run.stages.addresses.resolve(name)
     except AddressError as error:

@@ -20,7 +20,7 @@ def attention_heading(value: AttentionMap) -> str:
 
 
 def attention_blocks(value: AttentionMap) -> list[Block]:
-    """A line for each head; or, where one head was asked for, a line for each token it reads from."""
+    """A line for each head; or, if one head was asked for, a line for each token it reads from."""
     lines: list[Block] = [sanitize(attention_heading(value)), f"kernel {sanitize(value.kernel)}{_checked(value)}"]
     lines += [f"! {sanitize(note)}" for note in value.notes]
     if value.head is not None:

@@ -33,7 +33,7 @@ def added_line(value: WatchingCost) -> str:
 
 
 def cost_blocks(value: Cost) -> list[Block]:
-    """The model's own time, where it goes, what llmdbg adds, and who holds how much memory."""
+    """The model's own time, where it goes, what llmdbg adds, and what uses how much memory."""
     lines: list[Block] = [f"note: {sanitize(note)}" for note in value.notes]
     lines += [f"the model alone, {value.dtype} on {sanitize(value.device)}", f"  {timed_line(value.alone)}"]
     if value.other is not None:

@@ -1,7 +1,7 @@
 """Text and tables as a fragment of HTML for a notebook: small, with no style sheet, script or picture beside it.
 
-What is shown is what a terminal is given, so that model text is data here too: signs stand for control characters, and
-nothing of it is markup.
+It shows the same sanitized text as a terminal, so model text is data here too: symbols stand for control characters,
+and nothing is parsed as markup.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def as_html(blocks: Iterable[Block]) -> str:
 
 
 def _text(lines: list[str]) -> list[str]:
-    """Lines as one element, none where there are none."""
+    """Lines as one element; nothing without lines."""
     shown = [escape(sanitize(line)) for line in _ends(lines)]
     if left := len(lines) - len(shown):
         shown.insert(_FIRST, f"… {left:,} more lines …")
@@ -59,5 +59,5 @@ def _row(cells: Sequence[str], columns: Sequence[Column], tag: str) -> str:
 
 
 def _ends(rows: Sequence[T]) -> Sequence[T]:
-    """All rows, or the first and the last where there are too many."""
+    """All rows, or the first and the last if there are too many."""
     return rows if len(rows) <= _FIRST + _LAST else [*rows[:_FIRST], *rows[-_LAST:]]

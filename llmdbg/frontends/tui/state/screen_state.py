@@ -198,7 +198,7 @@ class ScreenState:
         return (*known, *self._fresh()) if self.run.tokens else known
 
     def probabilities(self) -> tuple[float | None, ...]:
-        """The probability of each generated token, from 0 to 1; None where it was not recorded."""
+        """The probability of each generated token, from 0 to 1; None if it was not recorded."""
         known = self.snapshot.probabilities
         fresh = len(self._fresh())
         return (*known, *self.run.probabilities[-fresh:]) if fresh else known

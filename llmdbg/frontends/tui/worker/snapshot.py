@@ -31,7 +31,7 @@ class RunProgress:
     """The tokens chosen since then, in order."""
 
     probabilities: tuple[float | None, ...] = ()
-    """The probability the model gave to each of `tokens`, from 0 to 1; None where it was not recorded."""
+    """The probability the model gave to each of `tokens`, from 0 to 1; None if it was not recorded."""
 
     layer: int = 0
     """During a prefill: how many layers are done."""
@@ -105,7 +105,7 @@ class Snapshot:
     """How the run ended; None before that."""
 
     probabilities: tuple[float | None, ...] = ()
-    """The probability the model gave to each generated token, from 0 to 1; None where it was not recorded."""
+    """The probability the model gave to each generated token, from 0 to 1; None if it was not recorded."""
 
     order: frozenset[tuple[str, str]] = frozenset()
     """Pairs of modules, by their paths within a layer, of which the first was seen to complete before the second."""
@@ -126,7 +126,7 @@ class Snapshot:
         return (self.stop.stage, self.stop.token) == (other.stop.stage, other.stop.token)
 
     def breakpoint_at(self, address: str) -> Breakpoint | None:
-        """The first breakpoint at a stage, an enabled one before a disabled one; None where there is none."""
+        """The first breakpoint at a stage, an enabled one before a disabled one; None if there is none."""
         here = [each for each in self.breakpoints if address in each.target.addresses]
         return next((each for each in here if each.enabled), here[0] if here else None)
 
