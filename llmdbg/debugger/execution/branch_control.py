@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.editing.edits import Edits
 from llmdbg.debugger.execution.branches import Branch, BranchRow
+from llmdbg.debugger.execution.trace import last_of
 from llmdbg.engine.debuggee import Capability, require
 from llmdbg.engine.stage_event import StageEvent, main_tensor
 from llmdbg.errors import LlmdbgError
@@ -72,7 +73,9 @@ class BranchControl:
         """
         require(self._debuggee, Capability.FORK, Capability.GO_BACK)
         here = self._run.branches.current
-        ahead = len(self._debuggee.timeline.ids) > token
+        # At `sample`, this token itself may be kept already, and it is run again.
+        first_later = token + (self._run.place == last_of(token))
+        ahead = len(self._debuggee.timeline.ids) > first_later
         self._leave_branch()
         self._debuggee.timeline = self._forked(token)
         if ahead:
@@ -180,8 +183,5 @@ class BranchControl:
 
     def _leave_branch(self) -> None:
         self._run.branches.current.place = self._run.place
-        event, ids = self._run.event, self._debuggee.timeline.ids
-        if event.chosen is not None and event.token == len(ids):
-            # Chosen and shown, though the run has not continued from it.
-            ids.append(event.chosen)
+        self._run.keep_chosen()
         self._run.cursor.close()

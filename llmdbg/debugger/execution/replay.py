@@ -137,6 +137,7 @@ class Replay:
             run.stop, run.end = replace(stop, differs=run.stop.differs or stop.differs), end
 
     def _return(self, token: int, is_there: Callable[[StageEvent], bool], hit: Hit | None = None) -> Stop:
+        self.run.keep_chosen()
         self.run_token(token, is_there)
         self.run.cause = STEPPED if hit is None else caused_by(hit)
         return self.run.stand()

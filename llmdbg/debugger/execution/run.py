@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.execution.recorder import ActivationRecorder
     from llmdbg.debugger.execution.resume_plans import ResumePlan
     from llmdbg.debugger.execution.stop_describer import StopDescriber
-    from llmdbg.engine.debuggee import Debuggee
+    from llmdbg.engine.debuggee import Debuggee, Timeline
 
 _MOST_FINGERPRINTS = 100_000
 
@@ -70,6 +70,7 @@ class Run:
         self.on_layer: OnLayer | None = None
         self.on_trace: OnTrace | None = None
         self.interrupted = False
+        self._stood: tuple[Timeline, int, int | None] = (debuggee.timeline, 0, None)
         self._describer = describer
         self._transcript = Transcript(debuggee)
 
@@ -81,6 +82,7 @@ class Run:
         self.recorder.forget()
         self.cursor.begin()
         self.stop = self._describer.describe(self.cursor.advance(), self.cause)
+        self._stood = (self.debuggee.timeline, 0, None)
         return self.stop
 
     @property
@@ -122,6 +124,7 @@ class Run:
         if event.ended_by is not None:
             self.cause = replace(self.cause, reason=Reason.END)
         note_probability(self.branches, event)
+        self._stood = (self.debuggee.timeline, event.token, event.chosen)
         self.stop = self._describer.describe(event, self.cause)
         if self.differs_from_before():
             self.stop = replace(self.stop, differs=True)
@@ -132,6 +135,15 @@ class Run:
         """Describe the current stop again, after the focus has moved."""
         self.stop = self._describer.describe(self.event, self.cause)
         return self.stop
+
+    def keep_chosen(self) -> None:
+        """Keep the token that the current stop shows as chosen, before leaving the stop other than by going on.
+
+        The debuggee adds it to the timeline only when it goes on.
+        """
+        timeline, token, chosen = self._stood
+        if chosen is not None and token == len(timeline.ids):
+            timeline.ids.append(chosen)
 
     def differs_from_before(self) -> bool:
         """Whether the run stopped at this place before with other bits. Keeps a hash of the current ones."""

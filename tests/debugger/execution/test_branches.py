@@ -247,7 +247,28 @@ def test_two_branches_side_by_side():
     assert found.candidates_here == found.candidates_there
     assert here(session) == "sample@5"
     assert run(session, "compare main 1").data.candidates_there != found.candidates_there
-    assert "branch that runs" in run(session, "compare b2").data
+    assert "the current branch" in run(session, "compare b2").data
+
+
+@pytest.mark.parametrize("back", ["goto sample@0", "goto tokenize", "reverse-token 3", "reverse-continue"])
+@pytest.mark.parametrize("there", ["continue", "token 5"])
+def test_going_back_keeps_the_token_that_was_chosen_last(there, back):
+    session = started()
+    run(session, there)
+    ids = session.run.generated_ids()
+    run(session, back)
+    run(session, "goto sample@0")
+    run(session, "force 65")
+    run(session, "token 2")
+
+    found = run(session, "compare main").data
+    assert [pair.there and pair.there[0] for pair in found.tokens] == [*ids]
+    [main, _] = run(session, "info branches").data
+    assert main.ids == ids
+    run(session, "switch main")
+    run(session, f"goto sample@{len(ids) - 1}")
+    assert session.run.generated_ids() == ids
+    assert session.debuggee.timeline.differing() == ()
 
 
 def test_names_that_are_taken():
