@@ -11,11 +11,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.limits import MOST_COMMANDS_BYTES
 from llmdbg.errors import LlmdbgError, OutputError, PromptError, SettingsError, UsageError
+from llmdbg.files import read_regular
 from llmdbg.frontends import output
 from llmdbg.frontends.opening import check_left_pad
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
-from llmdbg.models.tokens import check_text
+from llmdbg.models.tokens import MOST_TEXT_BYTES, check_text
 from llmdbg.version import __version__
 
 if TYPE_CHECKING:
@@ -131,7 +133,8 @@ class _Command(argparse.Action):
 class _CommandFile(argparse.Action):
     def __call__(self, _parser: object, namespace: argparse.Namespace, value: object, _option: object = None) -> None:
         """Read the file now, so that a wrong name is reported before anything is loaded."""
-        namespace.commands = [*namespace.commands, *_read(Path(str(value)), "command file").splitlines()]
+        lines = _read(Path(str(value)), "command file", MOST_COMMANDS_BYTES).splitlines()
+        namespace.commands = [*namespace.commands, *lines]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -305,15 +308,15 @@ def _prompt_text(options: argparse.Namespace) -> str:
         raise UsageError("give the prompt with -p or with --prompt-file, not both")
     if options.prompt is None and options.prompt_file is None:
         raise PromptError("there is no prompt: give one with -p TEXT or --prompt-file FILE")
-    text = _read(options.prompt_file, "prompt file") if options.prompt is None else str(options.prompt)
+    text = _read(options.prompt_file, "prompt file", MOST_TEXT_BYTES) if options.prompt is None else str(options.prompt)
     called = "the prompt" if options.prompt_file is None else f"the prompt ({options.prompt_file})"
     check_text(text, called=called, remedy="give some text with -p TEXT or --prompt-file FILE")
     return text
 
 
-def _read(path: Path, what: str) -> str:
+def _read(path: Path, what: str, most: int) -> str:
     try:
-        return path.read_bytes().decode("utf-8")
+        return read_regular(path, most).decode("utf-8")
     except UnicodeDecodeError as error:
         raise PromptError(
             f"the {what} {path} is not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}): convert it"

@@ -8,3 +8,5 @@ MOST_LINE = 2000
 """Characters of each of those lines."""
 MOST_LEFT_PAD = 100_000
 """Pad tokens before a prompt."""
+MOST_COMMANDS_BYTES = 2**20
+"""Bytes of a file of commands."""

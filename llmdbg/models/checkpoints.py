@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError
+from llmdbg.files import read_regular, require_regular
+from llmdbg.formatting import byte_count
 
 TOKENIZER_FILES: tuple[str, ...] = (
     "tokenizer.json",
@@ -28,7 +31,10 @@ TOKENIZER_FILES: tuple[str, ...] = (
 TOKENIZER_FILES += ("spiece.model", "sentencepiece.bpe.model", "qwen.tiktoken", "tiktoken.model", "merges.txt")
 PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _INDEX = "model.safetensors.index.json"
-_LONGEST_HEADER = 100_000_000
+_MOST_JSON_BYTES = 64 * 2**20  # parsed, thirty times as much
+_MOST_DIMENSIONS, _MOST_SIZE = 64, 2**63
+_MOST_BYTES = {".json": 2**30, ".jinja": 2**20, ".txt": 2**30, ".model": 2**30, ".tiktoken": 2**30}
+"""How large a small file of a model may be: what libraries read whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,26 @@ class TensorEntry:
     """The number of its values."""
     dtype: str
     """As the format writes it: `F32`, `BF16`."""
+
+
+def check_folder(folder: Path) -> None:
+    """Raise DamagedFileError for a file in `folder` that a library would read for ever, or that is far too large."""
+    for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+        path = Path(entry.path)
+        try:
+            # The Hub's cache consists of links to files.
+            found = entry.stat()
+        except OSError:
+            continue  # what is needed and not there is reported when it is read
+        if entry.is_dir():
+            continue
+        try:
+            require_regular(found, path)
+        except OSError as error:
+            raise DamagedFileError(f"{path} cannot be part of a model: {error.strerror}") from error
+        most = _MOST_BYTES.get(path.suffix, found.st_size)
+        if found.st_size > most:
+            raise DamagedFileError(f"{path} is larger than {byte_count(most)}: no file of its kind is")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -111,12 +137,10 @@ def tensors(path: Path) -> list[TensorEntry]:
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        try:
-            first, last = entry["data_offsets"]
-            entries.append(TensorEntry(name, last - first, math.prod(entry["shape"]), str(entry["dtype"])))
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedFileError(f"{path} is damaged (its header makes no sense): download it again") from error
-        end = max(end, last)
+        if (made := _entry(name, entry)) is None:
+            raise DamagedFileError(f"{path} is damaged (its header makes no sense): download it again")
+        entries.append(made)
+        end = max(end, entry["data_offsets"][1])
     if size < start + end:
         raise DamagedFileError(f"{path} is truncated: it has {size:,} of {start + end:,} bytes. Download it again")
     if size > start + end:
@@ -125,6 +149,19 @@ def tensors(path: Path) -> list[TensorEntry]:
             "published: download it again"
         )
     return entries
+
+
+def _entry(name: str, entry: Any) -> TensorEntry | None:
+    """A tensor of a header; None for anything but one."""
+    try:
+        shape, (first, last), dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
+        numbers = [first, last, *shape]
+    except (KeyError, TypeError, ValueError):
+        return None
+    sound = all(type(each) is int and 0 <= each < _MOST_SIZE for each in numbers) and isinstance(dtype, str)
+    if not sound or first > last or len(shape) > _MOST_DIMENSIONS:
+        return None
+    return TensorEntry(name, last - first, math.prod(shape), dtype)
 
 
 def _check_pickle(path: Path) -> None:
@@ -147,16 +184,16 @@ def _refuse_pointer(path: Path, prefix: bytes) -> None:
 def _header(path: Path, size: int) -> tuple[dict[str, Any], int]:
     with path.open("rb") as file:
         prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _LONGEST_HEADER
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MOST_JSON_BYTES
         _refuse_pointer(path, prefix)
-        if 8 + length > size:
-            plausible = length < _LONGEST_HEADER
+        if 8 + length > size or length > _MOST_JSON_BYTES:
+            plausible = length < _MOST_JSON_BYTES
             detail = f"it has {size:,} bytes, and its header alone has {length:,}" if plausible else "it has no header"
             raise DamagedFileError(f"{path} is truncated or not a safetensors file ({detail}): download it again")
         raw = file.read(length)
     try:
         header = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedFileError(
             f"{path} is not a safetensors file (its header is not JSON): download it again"
         ) from error
@@ -172,6 +209,8 @@ def _safetensors_files(folder: Path) -> list[Path]:
             names = sorted({str(name) for name in index["weight_map"].values()})
         except (KeyError, TypeError, AttributeError) as error:
             raise DamagedFileError(f"{folder / _INDEX} is damaged (it has no weight_map): download it again") from error
+        if outside := [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]:
+            raise DamagedFileError(f"{folder / _INDEX} names a file that is outside its folder: {outside[0]}")
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise DamagedFileError(
@@ -188,9 +227,13 @@ def _may_be_weights(path: Path) -> bool:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_regular(path, _MOST_JSON_BYTES).decode())
+    except RecursionError as error:
+        raise DamagedFileError(f"{path} is nested too deep: download it again") from error
     except ValueError as error:
         raise DamagedFileError(f"{path} is not JSON ({error}): download it again") from error
+    except OSError as error:
+        raise LoadError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def all_tensors(files: list[Path]) -> Iterator[TensorEntry]:

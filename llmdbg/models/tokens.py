@@ -17,12 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import PromptError
+from llmdbg.formatting import byte_count
+from llmdbg.models.bounded import BoundExceededError, WorkFailedError, run_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerBase
 
+MOST_TEXT_BYTES = 8 * 2**20
+"""How long a prompt may be, before and after the chat template: far beyond any model's context."""
+
+_TEMPLATE_SECONDS, _TEMPLATE_MEMORY = 5, 2**30
 _SENTENCEPIECE_SPACE = "▁"
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -74,6 +80,8 @@ class TokenizerVocabulary:
 
     def id_of(self, text: str) -> int | None:
         """The id of the token that stands for exactly `text`, its leading space included; None if none does."""
+        if not _is_utf8(text):
+            return None
         ids = self.split(text)
         if len(ids) == 1 and self.text(ids[0]) == text:
             return ids[0]
@@ -84,9 +92,13 @@ class TokenizerVocabulary:
         return self._ids.get(text)
 
     def split(self, text: str) -> list[int]:
-        """The ids that the tokenizer splits a text into, without special tokens around it."""
+        """The ids that the tokenizer splits a text into, without special tokens around it.
+
+        What is no UTF-8 in it, such as the bytes of a terminal in another encoding, is read as question marks.
+        """
+        text = text.encode("utf-8", "replace").decode()
         if self._tokenizer is None:
-            return list(text.encode("utf-8", "surrogatepass"))
+            return list(text.encode())
         return list(_ids(self._tokenizer, text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -132,18 +144,31 @@ class TokenizerVocabulary:
 
 
 def check_text(text: str, *, called: str = "the prompt", remedy: str = "give some text") -> None:
-    """Raise PromptError, saying how to do better, for a text that is empty or that UTF-8 cannot write."""
+    """Raise PromptError, saying how to do better, for a text that is empty, or that `check_utf8` refuses."""
     if not text.strip():
         raise PromptError(f"{called} is empty: {remedy}")
     check_utf8(text, called=called)
 
 
 def check_utf8(text: str, *, called: str) -> None:
-    """Raise PromptError for a text that UTF-8 cannot write, such as bytes of another encoding kept as surrogates."""
+    """Raise PromptError for a text that UTF-8 cannot write, such as bytes of another encoding kept as surrogates.
+
+    And for one that is longer than any model reads, before it costs time and memory.
+    """
     try:
-        text.encode()
+        size = len(text) if len(text) > MOST_TEXT_BYTES else len(text.encode())
     except UnicodeEncodeError as error:
         raise PromptError(f"{called} is not UTF-8 (at character {error.start}): convert it first") from error
+    if size > MOST_TEXT_BYTES:
+        raise PromptError(f"{called} is longer than {byte_count(MOST_TEXT_BYTES)}: shorten it")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def encode_prompt(
@@ -162,6 +187,8 @@ def encode_prompt(
     no template or whose template refuses the messages.
     """
     check_text(text)
+    if system is not None:
+        check_utf8(system, called="the system message")
     if tokenizer is None:
         if chat:
             raise PromptError("--chat needs a tokenizer with a chat template, and this model has no tokenizer")
@@ -192,10 +219,18 @@ def _chat_text(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None
     messages = [{"role": "system", "content": system}] if system is not None else []
     messages.append({"role": "user", "content": text})
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-    except Exception as error:  # a template is the model author's program and can raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
+        # A template is the model author's program: it can raise anything, and cost anything.
+        return run_bounded(
+            lambda: str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)),
+            seconds=_TEMPLATE_SECONDS,
+            memory=_TEMPLATE_MEMORY,
+            most=MOST_TEXT_BYTES,
+        )
+    except WorkFailedError as error:
+        reason = " ".join(str(error).split())
         raise PromptError(f"the model's chat template refused these messages: {reason}") from error
+    except BoundExceededError as error:
+        raise PromptError(f"the model's chat template {error}: leave --chat and --system out") from error
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:

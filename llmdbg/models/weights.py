@@ -58,7 +58,8 @@ def load_weights(
 
     files = [] if source.gguf is not None else weight_files(source.folder, allow_pickle=spec.allow_pickle)
     sizes = {entry.name: entry.bytes for entry in all_tensors(files)}
-    needed = _needed(source, spec, config, files)
+    with _clear_errors(source.name, None):
+        needed = _needed(source, spec, config, files)
     device_map, notes = _placement(needed, spec, device, source.name)
     arguments: dict[str, Any] = {
         "config": config,
@@ -80,6 +81,24 @@ def load_weights(
     return model, notes
 
 
+def _outline(spec: ModelSpec, config: PretrainedConfig, dtype: torch.dtype) -> int:
+    """Bytes that the model's parameters and buffers take, by its configuration alone."""
+    model = _made(spec, config, dtype, torch.device("meta"))
+    return sum(each.numel() * each.element_size() for each in (*model.parameters(), *model.buffers()))
+
+
+def _made(spec: ModelSpec, config: PretrainedConfig, dtype: torch.dtype, on: torch.device) -> PreTrainedModel:
+    """The model with random weights on a device; on `meta`, without any."""
+    from transformers import AutoModelForCausalLM
+
+    with on, torch.random.fork_rng(devices=[on] if on.type == "cuda" else []):
+        torch.manual_seed(_SEED)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, trust_remote_code=spec.trust_remote_code, **_attention(spec)
+        )
+    return model
+
+
 def random_model(
     name: str, spec: ModelSpec, config: PretrainedConfig, device: torch.device, progress: ProgressCallback
 ) -> PreTrainedModel:
@@ -87,25 +106,12 @@ def random_model(
 
     Raises ModelRequestError, LoadError or OutOfMemoryError.
     """
-    from transformers import AutoModelForCausalLM
-
     dtype = target_dtype(spec, config)
-
-    def made(on: torch.device) -> PreTrainedModel:
-        with on, torch.random.fork_rng(devices=[on] if on.type == "cuda" else []):
-            torch.manual_seed(_SEED)
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(
-                config, dtype=dtype, trust_remote_code=spec.trust_remote_code, **_attention(spec)
-            )
-        return model
-
     with _clear_errors(name, None):
-        outline = made(torch.device("meta"))
-        needed = sum(each.numel() * each.element_size() for each in (*outline.parameters(), *outline.buffers()))
-        del outline
+        needed = _outline(spec, config, dtype)
         memory.require(needed, device, name)
     with _clear_errors(name, needed), _counted_parameters(progress, f"random weights on {device}", needed):
-        return made(device)
+        return _made(spec, config, dtype, device)
 
 
 def _dtype(name: str) -> torch.dtype:
@@ -115,18 +121,24 @@ def _dtype(name: str) -> torch.dtype:
 
 def _needed(source: ModelSource, spec: ModelSpec, config: PretrainedConfig, files: list[Path]) -> int:
     """Bytes that the weights will take on their device; 0 if only reading them would tell (pickled weights)."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
     size = target_dtype(spec, config).itemsize
     if spec.quantize is not None:
         size = _QUANTIZED_BITS[spec.quantize] / 8  # type: ignore[assignment]
     if source.gguf is not None:
         return int(source.gguf.parameters * size)
     stored_as_is = getattr(config, "quantization_config", None) is not None
-    return int(
+    stored = int(
         sum(
             entry.numel * size if entry.dtype in _FLOATS and not stored_as_is else entry.bytes
             for entry in all_tensors(files)
         )
     )
+    if stored_as_is or spec.quantize is not None or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return stored
+    # What a configuration asks for beyond its weights is allocated before they are found to be missing.
+    return max(stored, _outline(spec, config, target_dtype(spec, config)))
 
 
 def _placement(needed: int, spec: ModelSpec, device: torch.device, name: str) -> tuple[Any, list[str]]:

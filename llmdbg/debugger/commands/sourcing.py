@@ -13,13 +13,13 @@ from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.commands.grammar.base import Described, Grammar, required
 from llmdbg.debugger.commands.grammar.files import expanded, file_path
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome, ParsedCommand, Quit
+from llmdbg.debugger.limits import MOST_COMMANDS_BYTES
 from llmdbg.errors import CommandError, LlmdbgError
-from llmdbg.formatting import byte_count
+from llmdbg.files import read_regular
 
 if TYPE_CHECKING:
     from llmdbg.debugger.debugger import Debugger
 
-_MOST_BYTES = 2**20
 _DEEPEST = 10
 
 _RUNNING: ContextVar[tuple[Path, ...]] = ContextVar("running", default=())
@@ -130,16 +130,8 @@ def _read(named: Path, outer: tuple[Path, ...]) -> tuple[Path, list[tuple[int, s
 
 def _lines(path: Path) -> list[str]:
     try:
-        # A pipe or a device would never end.
-        if path.exists() and not path.is_file():
-            raise CommandError(f"{path} is not a file")
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+        return read_regular(path, MOST_COMMANDS_BYTES).decode().splitlines()
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror or error}") from error
-    if len(data) > _MOST_BYTES:
-        raise CommandError(f"{path} is larger than {byte_count(_MOST_BYTES)}: that is not a file of commands")
-    try:
-        return data.decode().splitlines()
     except UnicodeDecodeError as error:
         raise CommandError(f"{path} is not UTF-8 (at byte {error.start}): convert it first") from error

@@ -26,13 +26,14 @@ from llmdbg.debugger.persistence.model import SavedSession, new_id, now, this_pr
 from llmdbg.errors import SessionFileError, SessionRequestError
 from llmdbg.files import FILE_MODE, private_folder, read_regular, state_folder
 from llmdbg.formatting import byte_count
+from llmdbg.models.tokens import MOST_TEXT_BYTES
 
 KEPT = {"closed": 20, "interrupted": 50, "elsewhere": 50, "damaged": 20, "unfinished": 0}
 """How many of each kind are kept, newest first. Sessions that run on this host are never removed."""
 SECONDS_FOR_LOCK = 5.0
 
 _DOCUMENT, _PROMPT = "session.json", "prompt.txt"
-_MOST_PROMPT_BYTES = 64 * 2**20
+_MOST_PROMPT_BYTES = MOST_TEXT_BYTES
 _ID = re.compile(r"[0-9a-z][0-9a-z-]{0,39}")
 _ASIDE = re.compile(r".+\.damaged-\d+")
 

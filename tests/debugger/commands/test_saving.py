@@ -245,7 +245,7 @@ def test_files_that_read_each_other_end(tmp_path: Path) -> None:
 
 def test_quit_in_a_file_leaves_and_what_is_no_file_is_refused(tmp_path: Path) -> None:
     assert isinstance(do(tiny_session(), f"source {_written_commands(tmp_path, 'quit')}"), Quit)
-    for name, said in ((tmp_path, "is not a file"), (tmp_path / "none", "cannot read"), ("", "needs FILE")):
+    for name, said in ((tmp_path, "it is a folder"), (tmp_path / "none", "cannot read"), ("", "needs FILE")):
         with pytest.raises(CommandError, match=said):
             do(tiny_session(), f"source {name}".strip())
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from llmdbg.files import read_regular
 from llmdbg.formatting import did_you_mean, listed
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.input.actions import ACTIONS, Action
@@ -17,6 +18,7 @@ from llmdbg.frontends.tui.input.key_names import takes_keys, textual_key, typed_
 THEMES = ("auto", "dark", "light", "terminal", "mono")
 COLORS = ("auto", "truecolor", "256", "16", "none")
 GLYPHS = ("auto", "unicode", "ascii")
+_MOST_BYTES = 2**20
 _CHOICES = {"theme": THEMES, "colors": COLORS, "glyphs": GLYPHS}
 _WHAT = {
     "theme": "terminal uses the terminal's own 16 colours, mono none",
@@ -70,7 +72,7 @@ def load_preferences(path: Path | None = None, actions: Sequence[Action] = ACTIO
     """
     path = preferences_path() if path is None else path
     try:
-        table = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        table = tomllib.loads(read_regular(path, _MOST_BYTES).decode("utf-8-sig"))
     except FileNotFoundError:
         return Preferences()
     except OSError as error:
