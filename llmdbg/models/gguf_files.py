@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError
+from llmdbg.models.gguf_header import HeaderError, check_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ def inspect_gguf(path: Path) -> GgufFile:
         magic = file.read(4)
     if magic != b"GGUF":
         raise DamagedFileError(f"{path} is not a GGUF file (it does not begin with GGUF): download it again")
+    try:
+        check_header(path)
+    except HeaderError as error:
+        raise DamagedFileError(f"{path} is truncated or damaged ({error}): download it again") from error
     try:
         reader = gguf.GGUFReader(path)
         field = reader.get_field("general.architecture")
