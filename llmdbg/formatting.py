@@ -97,6 +97,11 @@ def quote_list(texts: Sequence[str]) -> str:
     return listed([quote(text) for text in texts])
 
 
+def with_article(noun: str) -> str:
+    """`a list`, `an int`."""
+    return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The one of `known` that is most like `word`. Raises ValueError when `known` is empty."""
     return max(known, key=lambda name: _likeness(word, name))

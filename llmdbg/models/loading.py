@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError
+from llmdbg.formatting import with_article
 from llmdbg.models.checkpoints import check_generation_config, has_tokenizer
 from llmdbg.models.configurations import load_config
 from llmdbg.models.devices import choose_device, require_attention, require_quantization
@@ -64,7 +65,9 @@ def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> 
             f"the model is an encoder-decoder ({type(model).__name__}): llmdbg steps decoder-only models"
         )
     if not model.can_generate():
-        raise ModelRequestError(f"a {type(model).__name__} does not generate text: give the model with its head")
+        raise ModelRequestError(
+            f"{with_article(type(model).__name__)} does not generate text: give the model with its head"
+        )
     # Where accelerate keeps weights elsewhere until they are needed, a meta tensor stands in their place.
     if getattr(model, "hf_device_map", None) is None and any(each.is_meta for each in model.parameters()):
         raise ModelRequestError("some of the model's weights are on the meta device, where nothing can be computed")

@@ -25,6 +25,7 @@ from torch import nn
 
 from llmdbg.display import Displayed
 from llmdbg.errors import LensError
+from llmdbg.formatting import with_article
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -288,8 +289,8 @@ def _plain(module: nn.Module, what: str) -> nn.Linear:
     if isinstance(module, nn.Linear) and module.weight.is_floating_point() and module.weight.device.type != "meta":
         return module
     raise LensError(
-        f"this model's {what} is a {type(module).__name__} whose weights cannot be read as they are: nothing can be "
-        "attributed through it"
+        f"this model's {what} is {with_article(type(module).__name__)} whose weights cannot be read as they "
+        "are: nothing can be attributed through it"
     )
 
 

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from llmdbg.formatting import with_article
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -158,7 +160,9 @@ def _biased(call: KernelCall, scores: Tensor, at: int | None, queries: int) -> T
         # A mask with one row for the whole sequence only says where there is padding.
         scores = scores.masked_fill(call.mask[0, -keys:] == 0, -torch.inf)
     elif call.mask is not None:
-        raise _Unreadable(f"its kernel {call.kernel} was called with a mask of its own, a {type(call.mask).__name__}")
+        raise _Unreadable(
+            f"its kernel {call.kernel} was called with a mask of its own, {with_article(type(call.mask).__name__)}"
+        )
     seen = keys - queries + row + 1
     if call.is_causal and queries > 1:
         scores = _without_later(scores, seen)

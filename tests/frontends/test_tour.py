@@ -10,7 +10,7 @@ import pytest
 from llmdbg.cli import main
 from llmdbg.explain.tour_prompt import PROMPT, tour_prompt
 from llmdbg.frontends.tour import walk
-from tests.sessions import tiny_session
+from tests.sessions import do, tiny_session
 
 
 def test_text_tells_every_stop(capsys, tiny_folder) -> None:
@@ -98,3 +98,15 @@ def test_tour_is_a_command_too(capsys, tiny_folder) -> None:
     out = capsys.readouterr().out
     assert "that was the last stop of the tour" in out
     assert "sample: a token is chosen" in out
+
+
+def test_past_the_tour_no_stop_is_called_its_last() -> None:
+    session = tiny_session()
+    do(session, "continue")
+    past = "the run is past the stops of the tour: `goto tokenize` goes back to the first of them"
+    assert do(session, "tour").data.startswith(past)
+    do(session, "goto tokenize")
+    places = [do(session, "tour").stop.stage.address for _ in range(3)]
+    assert places[0] == "embed"
+    do(session, "goto embed@1")
+    assert do(session, "tour").data.startswith("that was the last stop of the tour")

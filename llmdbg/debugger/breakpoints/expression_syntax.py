@@ -124,6 +124,8 @@ class _Source:
             raise self._error_at(column, what) from None
         except (ValueError, MemoryError, RecursionError):
             raise ConditionError(f"{_shown(self._text)} cannot be read") from None
+        if self._text.endswith(","):
+            raise self._error_at(len(self._text), "an expression is missing after the comma")
         return list(tree.elts) if isinstance(tree, ast.Tuple) and tree.elts else [tree]
 
     def of(self, tree: ast.expr) -> str:

@@ -10,6 +10,7 @@ from llmdbg.debugger.commands.grammar.addresses import complete_address
 from llmdbg.debugger.commands.grammar.base import Described, Grammar, starting
 from llmdbg.debugger.commands.grammar.plain import Nothing
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome
+from llmdbg.engine.debuggee import Capability
 from llmdbg.errors import AddressError, CommandError, UsageError
 from llmdbg.explain.glossary import TERM_NAMES, nearest_names, term
 
@@ -81,11 +82,13 @@ def _nothing_called(word: str, otherwise: str) -> str:
     example="tour",
 )
 def _tour(debugger: Debugger, _: None) -> Outcome:
-    from llmdbg.debugger.inspection.touring import go_on
+    from llmdbg.debugger.inspection.touring import go_on, tour_place
 
-    stop = go_on(debugger.inspector)
-    return (
-        Answer("that was the last stop of the tour: the run is yours, and `help` lists what you can do")
-        if (stop is None)
-        else Moved(stop)
-    )
+    at = tour_place(debugger.inspector)
+    if (stop := go_on(debugger.inspector)) is not None:
+        return Moved(stop)
+    if at.title:
+        return Answer("that was the last stop of the tour: the run is yours, and `help` lists what you can do")
+    back = Capability.GO_BACK in debugger.debuggee.capabilities
+    hint = ": `goto tokenize` goes back to the first of them, and `tour` on from there" if back else ""
+    return Answer(f"the run is past the stops of the tour{hint}")

@@ -170,7 +170,8 @@ class Registry:
             return next(iter(matching.values()))
         if matching:
             raise CommandError(f"{word!r} could be any of: {', '.join(matching)}")
-        near = nearest(word, self._by_name)
+        # One letter is like everything.
+        near = nearest(word, (name for name in self._by_name if len(name) > 2))
         raise CommandError(f"there is no command {word!r}: the nearest is {near!r}, and `help` lists all")
 
     def names(self, beginning: str) -> Sequence[str]:
@@ -186,6 +187,8 @@ class Registry:
     def parse(self, line: str) -> ParsedCommand:
         """Parse one command line, without a debugger. Raises CommandError if it is not valid."""
         line = line.strip()
+        if not self.is_command(line):
+            raise CommandError(f"{short(line)} is no command: it is {'a comment' if line else 'blank'}")
         word, _, arguments = line.partition(" ")
         command = self.find(word)
         return ParsedCommand(line, command, command.parse(arguments))

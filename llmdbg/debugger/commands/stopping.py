@@ -154,7 +154,7 @@ class IgnoreCount(_OfBreakpoint, Grammar[Ignored]):
     def parse(self, arguments: str, command: Described) -> Ignored:
         """Parse two numbers; the second may be 0."""
         which, _, count = required(arguments, command, "N COUNT").partition(" ")
-        passes = count.strip()
+        passes = required(count.strip(), command, "N COUNT")
         return Ignored(whole(which, command), 0 if passes == "0" else whole(passes, command))
 
 

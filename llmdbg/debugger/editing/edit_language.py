@@ -39,6 +39,7 @@ from llmdbg.debugger.editing.changes import (
 from llmdbg.debugger.editing.edit_syntax import WORDS, NamedEdit, incomplete, split_edit
 from llmdbg.debugger.editing.edits import Draft, checked
 from llmdbg.debugger.editing.heads import Ablate, check_heads, projections_in
+from llmdbg.debugger.editing.user_python import not_python, why
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import EditError
 from llmdbg.models.stages import SAMPLE, TOKENIZE
@@ -57,8 +58,9 @@ _SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 _FACTOR = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 _ONLY_TOKEN = re.compile(r"@\s*(?P<token>\d{1,9})\s+(?P<code>.*)", re.DOTALL | re.ASCII)
 _UNCHANGEABLE = {
-    TOKENIZE.address: "tokenize makes ids of text: change the prompt instead",
-    SAMPLE.address: "sample chooses a token: `force TOKEN` and `ban TOKEN` change that",
+    TOKENIZE.address: "nothing can be edited at tokenize, which makes ids of text: change the prompt instead",
+    SAMPLE.address: "nothing can be edited at sample, which chooses a token: `force TOKEN` or `ban TOKEN` instead, or "
+    "edit the scores at the stage before",
 }
 
 
@@ -113,7 +115,7 @@ class Python:
         try:
             value = eval(self.code, names)
         except (Exception, SystemExit) as error:
-            raise EditError(f"{type(error).__name__}: {_one_line(error)}") from error
+            raise EditError(why(error)) from error
         made = value if self.is_expression else names.get("out")
         if not isinstance(made, Tensor) or made.layout is not torch.strided:
             given = "the expression returns" if self.is_expression else "`out` becomes"
@@ -219,12 +221,11 @@ def _compiled(source: str) -> tuple[CodeType, bool]:
         except SyntaxError:
             pass
         except (ValueError, OverflowError, RecursionError, MemoryError) as error:
-            raise EditError(f"this is not valid Python: {_one_line(error)}") from error
+            raise EditError(not_python(error)) from error
         try:
             return compile(source, "<edit>", "exec"), False
         except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-            reason = error.msg if isinstance(error, SyntaxError) else _one_line(error)
-            raise EditError(f"this is not valid Python: {reason}") from error
+            raise EditError(not_python(error)) from error
 
 
 def _changeable(target: Target) -> frozenset[str]:
@@ -269,7 +270,3 @@ def _read_spans(parts: Sequence[str]) -> tuple[tuple[int, int], ...] | None:
     found = [_SPAN.fullmatch(part) for part in parts]
     spans = tuple((int(span[1]), int(span[2] or span[1])) for span in found if span)
     return spans if len(spans) == len(parts) and all(low <= high for low, high in spans) else None
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or "no message"

@@ -12,6 +12,7 @@ from llmdbg.debugger.inspection.focus_row import focus_row
 from llmdbg.engine.debuggee import Capability
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
+from llmdbg.formatting import with_article
 from llmdbg.models.attentions import attentions
 from llmdbg.models.stages import StageKind
 from llmdbg.probes.kv import CacheLayerDetail, CacheMap, RotaryAngles, layer_cache, norms, rotary_row, rotation
@@ -84,7 +85,7 @@ def _no_cache(inspector: Inspector, cache: Any) -> str:
     name = type(inspector.model).__name__
     if cache is None:
         return f"{name} was given no cache object: it keeps earlier tokens somewhere else, or not at all"
-    return f"{name} keeps earlier tokens in a {type(cache).__name__}, whose layers cannot be read"
+    return f"{name} keeps earlier tokens in {with_article(type(cache).__name__)}, whose layers cannot be read"
 
 
 def _position_info(inspector: Inspector, layer: int | None) -> _PositionInfo | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from llmdbg.debugger.editing.user_python import why
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
 
@@ -33,6 +34,5 @@ def printed(inspector: Inspector, source: str) -> str:
         with torch.no_grad(), torch.random.fork_rng([], enabled=True):
             text = repr(eval(compile(source, "<print>", "eval"), names))
     except (Exception, SystemExit) as error:
-        reason = " ".join(str(error).split()) or "no message"
-        raise CommandError(f"print {source[:60]}: {type(error).__name__}: {reason[:300]}") from error
+        raise CommandError(f"print {source[:60]}: {why(error)}") from error
     return text if len(text) <= _MOST else f"{text[:_MOST]}…"

@@ -12,6 +12,7 @@ from llmdbg.debugger.execution.trace import BEGINNING
 from llmdbg.debugger.inspection.timed_runs import forward_of
 from llmdbg.errors import CommandError
 from llmdbg.files import private_replacement
+from llmdbg.formatting import with_article
 from llmdbg.probes.finiteness import tensors_in
 from llmdbg.probes.statistics import dtype_name
 
@@ -83,7 +84,7 @@ def _own(name: str, tensor: Tensor) -> Tensor:
     if tensor.is_sparse or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
         kinds = {"sparse": tensor.is_sparse, "quantised": tensor.is_quantized, "nested": tensor.is_nested, "meta": True}
         kind = next(name for name, applies in kinds.items() if applies)
-        raise CommandError(f"{name} is a {kind} tensor, which a .safetensors file cannot hold")
+        raise CommandError(f"{name} is {with_article(kind)} tensor, which a .safetensors file cannot hold")
     plain = tensor.detach().resolve_conj().resolve_neg()
     return plain.clone(memory_format=torch.contiguous_format)
 

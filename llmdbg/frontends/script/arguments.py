@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.display import short
 from llmdbg.errors import UsageError
-from llmdbg.formatting import listed
+from llmdbg.formatting import listed, with_article
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,7 +22,7 @@ _PLAIN = (str, int, float, bytes, type(None))
 def refusal(name: str, wanted: str, value: object) -> UsageError:
     """The error for an argument of the wrong type or value; `wanted` completes "NAME takes …"."""
     # The repr of a model or a tensor fills a page.
-    given = short(value) if isinstance(value, _PLAIN) else f"a {type(value).__name__}"
+    given = short(value) if isinstance(value, _PLAIN) else with_article(type(value).__name__)
     return UsageError(f"{name} takes {wanted}, not {given}")
 
 
@@ -88,8 +88,10 @@ def optional_number(name: str, value: object) -> float | None:
 def texts(name: str, value: object) -> tuple[str, ...]:
     """Several strings. A single string is refused, since it would be read letter by letter."""
     found = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else None
-    if found is None or not all(isinstance(each, str) for each in found):
+    if found is None:
         raise refusal(name, "a list of strings", value)
+    for index, each in enumerate(found):
+        text(f"{name}[{index}]", each)
     return found
 
 

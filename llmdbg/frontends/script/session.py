@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from llmdbg.debugger.commands import COMMANDS, Moved, Quit
 from llmdbg.errors import CommandError, LlmdbgError, UsageError
+from llmdbg.formatting import with_article
 from llmdbg.frontends.answers.html import as_html
 from llmdbg.frontends.answers.writers import blocks
 from llmdbg.frontends.batch.checks import check_addresses, parse_commands
@@ -110,7 +111,7 @@ class Session:
         for any exception of the user's own Python in `print` or `edit`.
         """
         if not isinstance(line, str):
-            raise CommandError(f"a command line is text, not a {type(line).__name__}")
+            raise CommandError(f"a command line is text, not {with_article(type(line).__name__)}")
         with self._at_work(line):
             return COMMANDS.run(self.debugger, line)
 

@@ -77,7 +77,7 @@ def test_no_two_commands_share_a_name(command):
         ("info stats 3", "info stats takes no arguments, not '3'"),
         ("info lens >", "name one file after `>`"),
         ("x 1 > a > b", "name one file after `>`"),
-        ("ignore 1", "ignore takes a whole number of 1 or more, not ''"),
+        ("ignore 1", "ignore needs N COUNT, as in `ignore 1 3`"),
         ("ignore 1 -3", "ignore takes a whole number of 1 or more, not '-3'"),
         ("condition x norm > 3", "condition takes a whole number of 1 or more, not 'x'"),
         ("condition 1 nrom > 3", "the nearest is 'norm'"),

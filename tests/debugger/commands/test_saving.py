@@ -116,7 +116,7 @@ def test_a_file_that_is_there_is_replaced_whole_or_not_at_all(tmp_path: Path, mo
         ("save tensor 1 {0}/x.safetensors", "has not run yet for token 0: `goto 1`"),
         ("save tensor *.mlp {0}/x.safetensors", "1.mlp has not run yet"),
         ("save tensor tokenize {0}/x.safetensors", "has not run yet"),
-        ("save tensor 0@3 {0}/x.safetensors", "not of token 0"),
+        ("save tensor 0@3 {0}/x.safetensors", "not about token 0"),
         ("save tensor 0 {0}/x.pt", "must end in .safetensors"),
         ("save tensor 0 {0}/none/x.safetensors", "cannot write"),
         ("save tensor nowhere {0}/x.safetensors", "no stage is called"),

@@ -101,7 +101,7 @@ def test_positions_as_a_person_types_them(text, positions):
         ("zero 0 at 3,all", "not '3,all'"),
         ("zero 0 at 3 at 4", "not '3at4'"),
         ("zero tokenize", "change the prompt instead"),
-        ("zero sample", "`force TOKEN` and `ban TOKEN`"),
+        ("zero sample", "nothing can be edited at sample, which chooses a token: `force TOKEN` or `ban TOKEN`"),
         ("zero 0@1", "0@1 is over: this is token 2"),
         ("scale 0", "scale needs an address and a number: scale ADDRESS FACTOR [at POSITIONS]"),
         ("scale 0 twice", "as in `scale 12 0.5`, not by 'twice'"),
@@ -144,7 +144,7 @@ def test_a_branch_that_never_came_there_is_refused():
     [
         ("out *", "this is not valid Python: invalid syntax"),
         ("out[0", "this is not valid Python: '[' was never closed"),
-        ("nobody", "NameError: name 'nobody' is not defined"),
+        ("nobody", "there is no name 'nobody' here: there are out, inputs, torch and model"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("exit()", "SystemExit"),
         ("out[0, 99] = 1", "IndexError: index 99 is out of bounds"),
@@ -163,7 +163,7 @@ def test_a_branch_that_never_came_there_is_refused():
         ("(" * 400, "this is not valid Python"),
         ("\ud800", "this is not valid Python"),
         ("out = " + "-" * 100_000 + "1", "this is not valid Python"),
-        ("@5 nobody", "NameError"),
+        ("@5 nobody", "there is no name"),
     ],
 )
 def test_python_that_fails_is_told_at_once(code, reason):

@@ -79,7 +79,7 @@ REFUSED: list[tuple[dict[str, Any], type[llmdbg.LlmdbgError], str]] = [
     ({"trust_remote_code": 1}, UsageError, "trust_remote_code takes True or False, not 1"),
     ({"allow_pickle": 0}, UsageError, "allow_pickle takes True or False, not 0"),
     ({"breakpoints": "12"}, UsageError, "breakpoints takes a list of strings, not '12'"),
-    ({"breakpoints": [12]}, UsageError, "breakpoints takes a list of strings, not a list"),
+    ({"breakpoints": [12]}, UsageError, "breakpoints[0] takes text, not 12"),
     ({"breakpoints": ["1", "0 if"]}, CommandError, "breakpoints[1]: "),
     ({"commands": ["info lens", "fly"]}, CommandError, "commands[1]: there is no command 'fly'"),
     ({"commands": ["source /nope"]}, CommandError, "commands[0]: cannot read /nope: No such file or directory"),

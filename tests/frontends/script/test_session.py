@@ -151,7 +151,7 @@ def test_whatever_a_command_raises_is_an_llmdbg_error_in_one_line(line):
 
 
 def test_a_command_line_is_text():
-    with opened() as session, pytest.raises(CommandError, match="a command line is text, not a int"):
+    with opened() as session, pytest.raises(CommandError, match="a command line is text, not an int"):
         session.do(3)  # type: ignore[arg-type]
 
 
@@ -188,13 +188,32 @@ def test_a_script_runs_the_commands_of_its_breakpoints():
     assert [type(each).__name__ for each in outcomes] == ["Answer", "Answer", "Moved", "Answer", "Answer"]
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", "'' is no command: it is blank"),
+        ("  # look", "'# look' is no command: it is a comment"),
+        ("brek 1", "the nearest is 'break'"),
+        ("hp", "the nearest is 'help'"),
+        ("print stop", "print stop: there is no name 'stop' here: there are out, inputs, torch and model"),
+        ("print 1 +", "print 1 +: this is not valid Python: invalid syntax"),
+        ("trace 1 norm,", "at character 6 of 'norm,': an expression is missing after the comma"),
+        ("set max_new_tokens 0", "max_new_tokens must be from 1 to 2147483647, not 0"),
+    ],
+)
+def test_a_mistyped_line_is_told_in_its_own_words(line, words):
+    with opened() as session, pytest.raises(UsageError) as caught:
+        session.do(line)
+    assert words in str(caught.value)
+
+
 def test_a_script_is_read_before_it_is_run():
     with opened() as session:
         with pytest.raises(CommandError, match="fly"):
             session.run_script(["next", "fly"])
         with pytest.raises(AddressError, match=r"1\.mpl"):
             session.run_script(["next", "goto 1.mpl"])
-        with pytest.raises(UsageError, match="lines takes a list of strings"):
+        with pytest.raises(UsageError, match=r"lines\[0\] takes text, not 1"):
             session.run_script([1])  # type: ignore[list-item]
         assert session.stop.stage.address == "tokenize"
 
