@@ -130,7 +130,7 @@ def test_a_stop_is_printed_with_its_reason_and_its_candidates() -> None:
     do(session, "continue")
     lines = str(session.stop).splitlines()
 
-    assert lines[0] == "logits logits (lm_head): token 0, prefill"
+    assert lines[0] == "logits (lm_head): token 0, prefill"
     assert "reason: breakpoint 1" in lines
     assert lines[-10].startswith("   1 ")
     # What `info stage` says is the stage alone.
@@ -142,7 +142,7 @@ def test_a_stop_in_a_notebook_has_its_candidates_as_a_table() -> None:
     do(session, "goto logits")
     shown = read_fragment(session.stop._repr_html_())
 
-    assert shown.lines[0] == "logits logits (lm_head): token 0, prefill"
+    assert shown.lines[0] == "logits (lm_head): token 0, prefill"
     [table] = shown.tables
     assert table[0][:3] == ["rank", "id", "text"]
     assert session.stop.candidates is not None
@@ -155,7 +155,7 @@ def test_an_answer_shows_its_data_and_what_was_done() -> None:
     do(session, "break 1")
     gone = do(session, "delete 1")
     assert str(gone) == "deleted breakpoint 1 at 1, hit 0 times"
-    assert repr(gone) == "<Answer deleted <1 Breakpoint>>"
+    assert repr(gone) == "<Answer deleted <Breakpoint 1 at 1, hit 0 times>>"
     assert read_fragment(gone._repr_html_()).lines == [str(gone)]
     assert repr(Answer("a\x1b")) == r"<Answer 'a\x1b'>"
     assert str(do(session, "quit")) == "left"
@@ -169,3 +169,36 @@ def test_every_answer_is_one_short_line_in_a_repl(topic: str) -> None:
     outcome = do(session, f"info {topic}")
     assert len(repr(outcome)) <= 300
     assert "\n" not in repr(outcome)
+
+
+def test_a_stop_s_repr_has_what_was_watched_and_how_it_ended() -> None:
+    session = tiny_session(max_new_tokens=3)
+    do(session, "watch token at 1")
+    do(session, "continue")
+    assert repr(session.stop).startswith("<Stop 1@1 decode, watch 1 before=0 now=1: float32[1, 1, 32] ≈")
+    do(session, "delete")
+    do(session, "continue")
+    assert repr(session.stop).startswith("<Stop sample@2 decode, end (length): chose ")
+
+
+def test_the_statistics_of_token_ids_are_not_shown() -> None:
+    session = tiny_session(max_new_tokens=3)
+    do(session, "token")
+    assert "≈" not in str(session.stop)
+    assert str(session.stop).startswith("sample: token 0, prefill\nint64[1] cpu\n")
+
+
+def test_edits_branches_and_commands_are_one_short_line_each() -> None:
+    session = tiny_session(max_new_tokens=3)
+    do(session, "until 0@1")
+    do(session, "zero 0-1")
+    assert repr(do(session, "edits")) == "<Answer <Edit 1 zero 0-1 (2 stages), from token 1 on>>"
+    do(session, "edits off 1")
+    assert str(do(session, "edits")) == "edit 1 zero 0-1 (2 stages), from token 1 on, off"
+    do(session, "branch other")
+    main, other = session.branching.rows()
+    assert repr(main).startswith("<Branch 1 main: ") and repr(main).endswith(", at 0@1>")
+    assert repr(other).startswith("<Branch 2 other from token 1 of branch 1, branch: 0 tokens '', current, at 0@1>")
+    assert repr(do(session, "help break")) == "<Answer <Command break ADDRESS [if CONDITION]>>"
+    assert repr(do(session, "help")).endswith(" Command>>")
+    assert repr(do(session, "quit")) == "<Quit>"

@@ -66,3 +66,11 @@ def test_a_source_file_that_is_named_is_there(document):
     named = re.findall(r"`((?:[\w.]+/)+\w+\.py)`", (ROOT / document).read_text())
     missing = [name for name in named if not any(path.endswith(f"/{name}") for path in SOURCES)]
     assert missing == []
+
+
+def test_the_classifiers_name_the_versions_of_python_that_are_required():
+    prefix = "Programming Language :: Python :: 3."
+    named = sorted(int(each.removeprefix(prefix)) for each in PROJECT["classifiers"] if each.startswith(prefix))
+    oldest = int(PROJECT["requires-python"].removeprefix(">=3."))
+    assert named == list(range(oldest, oldest + len(named)))
+    assert len(named) > 1

@@ -72,9 +72,12 @@ class Statistics(Displayed):
     def line(self) -> str:
         """`bfloat16[1, 13, 4096] ≈0.00 ±0.91 [≥-8.1, ≤12.0] ‖41.2‖ nan:0 inf:0`."""
         head = f"{self.dtype}[{', '.join(map(str, self.shape))}]"
-        # The mean of token ids means nothing.
-        ids = self.dtype.startswith(("int", "uint", "bool"))
-        return head if self.numbers is None or ids else f"{head} {self.numbers.line()}"
+        return f"{head} {self.numbers.line()}" if self.numbers is not None and self.means_something else head
+
+    @property
+    def means_something(self) -> bool:
+        """Whether the statistics do: the mean of token ids does not."""
+        return not self.dtype.startswith(("int", "uint", "bool"))
 
 
 def dtype_name(dtype: torch.dtype) -> str:

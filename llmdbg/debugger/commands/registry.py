@@ -46,19 +46,25 @@ class Answer(Displayed):
     """A word for what was done to it, such as `deleted`; empty where that is obvious."""
 
     def __repr__(self) -> str:
-        return f"<Answer {self.done} {short(self.data)}>" if self.done else f"<Answer {short(self.data)}>"
+        # Of several, how many; one is shown as it is.
+        data = self.data[0] if isinstance(self.data, tuple) and len(self.data) == 1 else self.data
+        shown = repr(data) if isinstance(data, Displayed | Command) else short(data)
+        return f"<Answer {self.done} {shown}>" if self.done else f"<Answer {shown}>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Quit(Displayed):
     """The user wants to leave."""
 
+    def __repr__(self) -> str:
+        return "<Quit>"
+
 
 Outcome = Moved | Answer | Quit
 """What comes of a command."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Command(Generic[T]):
     """One command."""
 
@@ -78,6 +84,9 @@ class Command(Generic[T]):
     """Carries it out with parsed arguments."""
     changes_stages: bool = False
     """Whether the stages may differ afterwards, so that addresses in later lines of a batch cannot be checked ahead."""
+
+    def __repr__(self) -> str:
+        return f"<Command {self.usage}>"
 
     @property
     def usage(self) -> str:

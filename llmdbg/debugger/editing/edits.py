@@ -62,6 +62,16 @@ class Edit(Displayed):
     enabled: bool = True
     """Whether it is applied."""
 
+    def __repr__(self) -> str:
+        return f"<{self.line[:1].upper()}{self.line[1:]}>"
+
+    @property
+    def line(self) -> str:
+        """It in one line: `edit 1 zero 0-1.mlp (2 stages), from token 3 on`."""
+        when = f"at token {self.token}" if self.token is not None else f"from token {self.since} on"
+        many = f" ({len(self.stages)} stages)" if len(self.stages) > 1 else ""
+        return f"edit {self.number} {self.text}{many}, {when}{'' if self.enabled else ', off'}"
+
     def applies(self, event: StageEvent) -> bool:
         """Whether it changes this event, provided the forward covers its positions."""
         here = self.enabled and event.stage.address in self.stages

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.editing.edits import Edits
 from llmdbg.debugger.execution.trace import BEGINNING, ExecutionTrace, TimelinePosition
-from llmdbg.display import Displayed
+from llmdbg.display import Displayed, short
 from llmdbg.errors import CommandError
+from llmdbg.formatting import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,6 +76,13 @@ class BranchRow(Displayed):
     """The ids of its own tokens, from `fork` on."""
     text: str
     """Those ids, decoded."""
+
+    def __repr__(self) -> str:
+        parent = "" if self.parent is None else f" from token {self.fork} of branch {self.parent}, {self.why}"
+        state = f"{'current, ' if self.current else ''}at {self.place.address}@{self.place.token}"
+        return (
+            f"<Branch {self.number} {self.name}{parent}: {counted(len(self.ids), 'token')} {short(self.text)}, {state}>"
+        )
 
 
 class Branches:

@@ -59,7 +59,10 @@ class Stop(Displayed):
 
     def __repr__(self) -> str:
         number = "" if self.breakpoint is None else f" {self.breakpoint}"
-        place = f"{self.stage.address}@{self.token} {self.phase}, {self.reason}{number}"
+        ended = "" if self.ended_by is None else f" ({self.ended_by})"
+        place = f"{self.stage.address}@{self.token} {self.phase}, {self.reason}{number}{ended}"
+        place += "".join(f" {name}={short(value)}" for name, value in self.values)
+        place += ", run again and not the same" if self.differs else ""
         if self.chosen is not None:
             what = f": chose {self.chosen.text!r} {percent(self.chosen.prob)}, rank {self.chosen.rank}"
         elif self.candidates is not None:

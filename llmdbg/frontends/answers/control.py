@@ -44,9 +44,7 @@ def branch_lines(value: BranchRow) -> list[str]:
 
 def edit_lines(value: Edit) -> list[str]:
     """An edit in one line."""
-    when = f"at token {value.token}" if value.token is not None else f"from token {value.since} on"
-    many = f" ({len(value.stages)} stages)" if len(value.stages) > 1 else ""
-    return [f"edit {value.number}  {sanitize(value.text)}{many}, {when}{'' if value.enabled else ', off'}"]
+    return [sanitize(value.line)]
 
 
 def effect_lines(value: Effect) -> list[str]:

@@ -147,7 +147,7 @@ def _candidate_row(row: Candidate) -> tuple[Any, ...]:
 def statistics_lines(value: Statistics) -> list[str]:
     """The whole tensor's statistics, and those of the focus position."""
     lines = [f"{value.line()} {value.device}"]
-    if value.focus is not None:
+    if value.focus is not None and value.means_something:
         lines.append(f"position {value.focus_position}: {value.focus.line()}")
     return lines
 
@@ -156,7 +156,8 @@ def stop_lines(stop: Stop) -> list[str]:
     """What `info stage` answers: the stage, its statistics and its time."""
     stage = stop.stage
     module = f" ({stage.module})" if stage.module else ""
-    lines = [f"{stage.kind} {stage.address}{module}: token {stop.token}, {stop.phase}"]
+    name = stage.address if stage.address == stage.kind else f"{stage.kind} {stage.address}"
+    lines = [f"{name}{module}: token {stop.token}, {stop.phase}"]
     lines += statistics_lines(stop.tensor) if stop.tensor else []
     return lines if stop.ms is None else [*lines, milliseconds(stop.ms, 3)]
 
