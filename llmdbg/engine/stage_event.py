@@ -39,7 +39,9 @@ class StageEvent:
     chosen: int | None = None
     """At `sample`, the id that was chosen; None elsewhere."""
     ended_by: str | None = None
-    """At the last event of a generation `eos` (a stop string included), `length` or `context`; None elsewhere."""
+    """Why generation ends with this event: `eos`, `stop_string`, `criterion`, `length`, `time`, `context` or None."""
+    ended_with: str | None = None
+    """The stop string that is complete, or the class of the stopping criterion that is met; None if not known."""
     kernel_calls: tuple[KernelCall, ...] = ()
     """The kernel calls of a captured attention; empty elsewhere."""
 

@@ -121,11 +121,12 @@ class Stops:
         output: Any,
         trail: ScoresTrail = (),
         chosen: int | None = None,
-        ended_by: str | None = None,
+        ended: tuple[str, str | None] | None = None,
     ) -> Any:
         """Handle a stage that has run: suspend if the handler says so, at the end of generation, or when interrupted.
 
-        Returns the stage's output, edited or not.
+        `ended` is the event's `ended_by` and `ended_with` at the end of generation. Returns the stage's output, edited
+        or not.
         """
         self.last_stage = stage
         edited = stage.address in self._edited
@@ -133,16 +134,18 @@ class Stops:
             # A replay runs the whole loop, so that its random streams reach the same states again.
             if not edited:
                 return output
-            event = StageEvent(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen, ended_by)
+            event = StageEvent(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen)
             self._editor(event)
             return event.output
         armed = self.watches(stage)
-        if not (armed or edited or ended_by or self.interrupted):
+        if not (armed or edited or ended or self.interrupted):
             return output
-        event = StageEvent(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen, ended_by)
+        event = StageEvent(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen)
+        if ended:
+            event.ended_by, event.ended_with = ended
         if edited:
             self._editor(event)
-        if (armed and self._handler(event)) or ended_by or self.interrupted:
+        if (armed and self._handler(event)) or ended or self.interrupted:
             self.suspend(event)
         output = event.output
         event.release()

@@ -198,7 +198,9 @@ class ChoiceFacts:
     asked_layers: tuple[int, ...]
     """The layers that the lens was asked about."""
     ended_by: str | None
-    """`eos`, `length` or `context` if generation ends with this token, else None."""
+    """Why generation ends with this token, as a stop's `ended_by`; None if it does not."""
+    ended_with: str | None
+    """The stop string or stopping criterion, as a stop's `ended_with`; None otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from llmdbg.explain.endings import last_token
 from llmdbg.formatting import counted, listed, percent_in_prose, quote, quote_list, significant
 from llmdbg.models.stages import StageKind
 
@@ -175,13 +176,8 @@ def _stayed_from(choice: ChoiceFacts) -> int | None:
 
 
 def _what_comes(choice: ChoiceFacts) -> str:
-    endings = {
-        "eos": "With it, the model ends its answer.",
-        "length": "It is the last token, since the requested length is reached.",
-        "context": "It is the last token, since the model's context is full.",
-    }
-    if choice.ended_by in endings:
-        return endings[choice.ended_by]
+    if choice.ended_by is not None:
+        return last_token(choice.ended_by, choice.ended_with)
     return "The chosen token is appended, and the model runs again to produce the next one."
 
 

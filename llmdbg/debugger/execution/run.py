@@ -271,9 +271,10 @@ class Run:
     def _ended(self, event: StageEvent) -> End:
         ids = (*self.debuggee.generated, *(() if event.chosen is None else (event.chosen,)))
         stopped_by = "length" if event.ended_by == "context" else str(event.ended_by)
-        return self._end(stopped_by, ids, at_context_end=event.ended_by == "context")
+        end = self._end(stopped_by, ids)
+        return replace(end, at_context_end=event.ended_by == "context", ended_with=event.ended_with)
 
-    def _end(self, stopped_by: str, ids: tuple[int, ...], *, at_context_end: bool = False) -> End:
+    def _end(self, stopped_by: str, ids: tuple[int, ...]) -> End:
         text, since = self.debuggee.vocabulary.decode(ids), self.debuggee.timeline.not_finite_since()
         since = self.stop.not_finite_since if since is None else since
-        return End(stopped_by, ids, text, at_context_end, since, self.debuggee.notes)
+        return End(stopped_by, ids, text, not_finite_since=since, notes=self.debuggee.notes)

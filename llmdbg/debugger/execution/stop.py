@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from llmdbg.display import Displayed, short
+from llmdbg.explain.endings import why_ended
 from llmdbg.formatting import counted, percent
 
 if TYPE_CHECKING:
@@ -49,13 +50,16 @@ class Stop(Displayed):
     ms: float | None
     """Milliseconds that the stage took, without time spent suspended; None if not measured."""
     ended_by: str | None
-    """`eos` (a stop string included), `length` or `context` at the last stage of the generation, else None."""
+    """Why the generation ends here: `eos`, `stop_string`, `criterion`, `length`, `time` or `context`; None if it does
+    not."""
     values: tuple[tuple[str, QuantityValue], ...] = ()
     """Name and value of what a tracepoint logged, or a watch's `before` and `now`."""
     differs: bool = False
     """Whether a token that was run again did not come out bitwise the same."""
     not_finite_since: int | None = None
     """The first token whose raw logits gave no probabilities (NaN, +inf, all -inf); None if all so far did."""
+    ended_with: str | None = None
+    """The stop string that is complete, or the class of the stopping criterion that is met; None otherwise."""
 
     def __repr__(self) -> str:
         number = "" if self.breakpoint is None else f" {self.breakpoint}"
@@ -77,7 +81,7 @@ class End(Displayed):
     """A generation is over."""
 
     stopped_by: str
-    """`eos` (a stop string included), `length` (the end of the context included) or `quit`."""
+    """`eos`, `stop_string`, `criterion`, `length` (the end of the context included), `time` or `quit`."""
     ids: tuple[int, ...]
     """The generated ids."""
     text: str
@@ -88,9 +92,17 @@ class End(Displayed):
     """The first token whose raw logits gave no probabilities (NaN, +inf, all -inf); None if all did."""
     notes: tuple[str, ...] = ()
     """Where `generate()` by itself would have decoded differently, and what else to know, in sentences."""
+    ended_with: str | None = None
+    """The stop string that is complete, or the class of the stopping criterion that is met; None otherwise."""
+
+    @property
+    def why(self) -> str:
+        """Why it ended, as a clause."""
+        return why_ended("context" if self.at_context_end else self.stopped_by, self.ended_with)
 
     def __repr__(self) -> str:
-        return f"<End {self.stopped_by}, {counted(len(self.ids), 'token')}: {short(self.text)}>"
+        what = "" if self.ended_with is None else f" {self.ended_with!r}"
+        return f"<End {self.stopped_by}{what}, {counted(len(self.ids), 'token')}: {short(self.text)}>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

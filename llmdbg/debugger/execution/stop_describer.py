@@ -49,6 +49,7 @@ class StopDescriber:
             chosen=found[1],
             ms=event.ms,
             ended_by=event.ended_by,
+            ended_with=event.ended_with,
             values=cause.values,
             differs=differs or bool(self._debuggee.timeline.differing()),
             not_finite_since=self._not_finite_since(event, found[0]),

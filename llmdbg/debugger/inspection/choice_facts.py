@@ -64,6 +64,7 @@ def choice_facts(inspector: Inspector, table: LensTable | None) -> ChoiceFacts |
         led=led,
         asked_layers=asked,
         ended_by=event.ended_by,
+        ended_with=event.ended_with,
     )
 
 

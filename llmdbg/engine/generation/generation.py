@@ -112,7 +112,7 @@ class Generation:
     @property
     def generated(self) -> tuple[int, ...]:
         """The ids generated so far, without the one being sampled."""
-        ended = self._loop.ended_by is not None and self._stops.run is None
+        ended = self._loop.ended is not None and self._stops.run is None
         return tuple(self._timeline.ids if ended else self._timeline.ids[: self._stops.token])
 
     @property
@@ -143,8 +143,8 @@ class Generation:
 
     @property
     def ended_by(self) -> str | None:
-        """`eos`, `length` or `context` once the last token is chosen, else None."""
-        return self._loop.ended_by
+        """The last event's `ended_by` once the last token is chosen, else None."""
+        return None if self._loop.ended is None else self._loop.ended[0]
 
     @property
     def cache(self) -> Any:
@@ -211,7 +211,7 @@ class Generation:
         return sorted({device.index for device in self._devices if device.type == "cuda"})
 
     def _decode_loop(self, token: int) -> DecodeLoop:
-        return DecodeLoop(self.anatomy, self._stops, self._timeline, self._past, token)
+        return DecodeLoop(self.anatomy, self._stops, self._timeline, self._past, token, self._tokenizer)
 
     def _generate(self, settings: GenerationSettings) -> None:
         transformers.set_seed(settings.seed)

@@ -10,18 +10,19 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import MaxLengthCriteria, MaxTimeCriteria
 
 from llmdbg.engine.generation import _compat
 from llmdbg.engine.generation.decoding import decoding_notes
+from llmdbg.engine.generation.ending import ending
 from llmdbg.engine.generation.sampling import choose, processor_stages
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase, Stage
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import GenerationConfig, PreTrainedModel, StoppingCriteriaList
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteriaList
 
+    from llmdbg.engine.generation.ending import Ending
     from llmdbg.engine.generation.replay_state import ReplayState
     from llmdbg.engine.generation.timeline import GenerationTimeline
     from llmdbg.engine.stage_event import ScoresTrail
@@ -36,23 +37,30 @@ class DecodeLoop:
     A run may start with any token of its timeline's past: tokens are rerun from the nearest state that can be restored,
     without stopping before that token. `settings_change` says that the run ended because other settings apply from
     here. `processors` are the stages of the logits processors that `generate()` prepared, `config` the generation
-    config it resolved, and `notes` says where that asks for something else. `ended_by` is `eos`, `length` or `context`
-    once generation is over; a stop string of the generation config counts as `eos`.
+    config it resolved, and `notes` says where that asks for something else. `ended` is why generation is over, as the
+    last event's `ended_by` and `ended_with`, once it is.
     """
 
     def __init__(
-        self, anatomy: Anatomy, stops: Stops, timeline: GenerationTimeline, past: ReplayState, start: int = 0
+        self,
+        anatomy: Anatomy,
+        stops: Stops,
+        timeline: GenerationTimeline,
+        past: ReplayState,
+        start: int = 0,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         self.processors: tuple[Stage, ...] = ()
         self.config: GenerationConfig | None = None
         self.notes: tuple[str, ...] = ()
-        self.ended_by: str | None = None
+        self.ended: Ending | None = None
         self.settings_change = False
         self._logits_stage = anatomy.stage("logits")
         self._context_length = anatomy.context_length
         self._stops = stops
         self._timeline = timeline
         self._past = past
+        self._tokenizer = tokenizer
         self._start = start
 
     def run(
@@ -108,7 +116,7 @@ class DecodeLoop:
                 input_ids = take(token, input_ids, logits, processors, criteria)
                 del logits
                 token += 1
-                if self.ended_by:
+                if self.ended:
                     return input_ids
                 if token == change:
                     # Saved here, so that the run with the new settings continues from exactly this state.
@@ -124,9 +132,9 @@ class DecodeLoop:
         trail = self._process(input_ids, logits, processors)
         next_id = self._choose(trail, self._timeline.overrides.get(token))
         input_ids = torch.cat([input_ids, next_id[:, None]], dim=-1)
-        self.ended_by = self._end(input_ids, criteria)
+        self.ended = self._end(input_ids, criteria)
         chosen = int(next_id)
-        self._stops.leave(SAMPLE, (trail[-1][1],), {}, next_id, trail, chosen, self.ended_by)
+        self._stops.leave(SAMPLE, (trail[-1][1],), {}, next_id, trail, chosen, self.ended)
         self._timeline.took(token, chosen, logits)
         return input_ids
 
@@ -191,11 +199,10 @@ class DecodeLoop:
     def _is_shown(self) -> bool:
         return any(map(self._stops.watches, (*self.processors, SAMPLE)))
 
-    def _end(self, input_ids: Tensor, criteria: StoppingCriteriaList) -> str | None:
+    def _end(self, input_ids: Tensor, criteria: StoppingCriteriaList) -> Ending | None:
         """Why generation ends with the newest of `input_ids` (1, length); None if it goes on."""
         if bool(criteria(input_ids, None).all()):
-            met = [criterion for criterion in criteria if bool(criterion(input_ids, None).all())]
-            return "length" if all(isinstance(each, (MaxLengthCriteria, MaxTimeCriteria)) for each in met) else "eos"
+            return ending([each for each in criteria if bool(each(input_ids, None).all())], input_ids, self._tokenizer)
         # The newest token has not been fed yet, which takes one more position.
         beyond = self._context_length is not None and input_ids.shape[1] > self._context_length
-        return "context" if beyond else None
+        return ("context", None) if beyond else None

@@ -52,6 +52,8 @@ def stop_fields(stop: Stop) -> Fields:
         fields["values"] = dict(stop.values)
     if stop.differs:
         fields["differs"] = True
+    if stop.ended_by is not None:
+        fields |= {"ended_by": stop.ended_by, "ended_with": stop.ended_with}
     if stop.not_finite_since is not None:
         fields["not_finite_since"] = stop.not_finite_since
     return _plain(fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.explain.endings import why_ended
 from llmdbg.formatting import counted, milliseconds, percent
 from llmdbg.frontends.answers.tables import Block, Column, Table, as_lines
 from llmdbg.frontends.sanitize import quoted, sanitize
@@ -66,14 +67,16 @@ def _value_word(value: QuantityValue) -> str:
 
 def end_lines(end: End) -> list[str]:
     """How the generation ended, and the whole answer."""
-    why = {"eos": "the model ended its answer", "length": "the requested length is reached", "quit": "left"}
-    reason = "the model's context is full" if end.at_context_end else why.get(end.stopped_by, end.stopped_by)
     return [
-        f"end  {end.stopped_by}  {counted(len(end.ids), 'token')}  ({reason})",
-        *(sanitize(line) for line in end.text.split("\n")),
+        f"end  {end.stopped_by}  {counted(len(end.ids), 'token')}  ({sanitize(end.why)})",
+        *(sanitize(line) for line in (end.text or _without_text(end)).split("\n")),
         *([] if end.not_finite_since is None else [not_finite(end.not_finite_since)]),
         *(f"note: {sanitize(note)}" for note in end.notes),
     ]
+
+
+def _without_text(end: End) -> str:
+    return "(these tokens stand for no text)" if end.ids else ""
 
 
 def not_finite(since: int) -> str:
@@ -153,11 +156,13 @@ def statistics_lines(value: Statistics) -> list[str]:
 
 
 def stop_lines(stop: Stop) -> list[str]:
-    """What `info stage` answers: the stage, its statistics and its time."""
+    """What `info stage` answers: the stage, whether generation ends there, its statistics and its time."""
     stage = stop.stage
     module = f" ({stage.module})" if stage.module else ""
     name = stage.address if stage.address == stage.kind else f"{stage.kind} {stage.address}"
     lines = [f"{name}{module}: token {stop.token}, {stop.phase}"]
+    if stop.ended_by is not None:
+        lines.append(f"the generation ends here: {sanitize(why_ended(stop.ended_by, stop.ended_with))}")
     lines += statistics_lines(stop.tensor) if stop.tensor else []
     return lines if stop.ms is None else [*lines, milliseconds(stop.ms, 3)]
 
@@ -167,7 +172,7 @@ def whole_stop_blocks(stop: Stop) -> list[Block]:
     number = "" if stop.breakpoint is None else f" {stop.breakpoint}"
     found: list[Block] = [
         *stop_lines(stop),
-        f"reason: {stop.reason}{number}{f' ({stop.ended_by})' if stop.ended_by else ''}",
+        f"reason: {stop.reason}{number}",
     ]
     if stop.values:
         found.append(value_words(stop.values))

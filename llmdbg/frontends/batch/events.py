@@ -34,6 +34,8 @@ def result_event(command: str, data: object) -> Event:
 def end_event(end: End) -> Event:
     """The generation is over, or was quit."""
     event: Event = {"event": "end", "stopped_by": end.stopped_by, "ids": list(end.ids), "text": end.text}
+    if end.ended_with is not None:
+        event["ended_with"] = end.ended_with
     if end.not_finite_since is not None:
         event["not_finite_since"] = end.not_finite_since
     return {**event, "notes": list(end.notes)} if end.notes else event

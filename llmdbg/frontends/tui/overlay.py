@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.sanitize import in_ascii, sanitize
+from llmdbg.formatting import counted
+from llmdbg.frontends.sanitize import in_ascii, sanitize, token_text
 from llmdbg.frontends.tui.state.screen_state import Overlay
 from llmdbg.frontends.tui.state.token_flow import surprise_mark
 from llmdbg.frontends.tui.widgets.rows import Row, row, wrapped
@@ -12,9 +13,9 @@ from llmdbg.frontends.tui.widgets.rows import Row, row, wrapped
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmdbg.debugger.execution.stop import TokenRow
     from llmdbg.frontends.tui.input.actions import Action
     from llmdbg.frontends.tui.state.screen_state import ScreenState
-    from llmdbg.frontends.tui.worker.snapshot import Snapshot
 
 _WHAT_A_STAGE_IS = (
     "A stage is a place where the model can stop: it has just run, and the panes show its output. "
@@ -29,6 +30,7 @@ _HOW_ASCII_READS = (
     r"\<user> a special token."
 )
 _KEYS_WIDTH = 14
+_MOST_PIECES = 8
 
 
 def overlay_title(state: ScreenState) -> str:
@@ -45,16 +47,28 @@ def overlay_rows(state: ScreenState, actions: Sequence[Action], width: int) -> S
         return help_rows(actions, width)
     if state.overlay is Overlay.OUTPUT:
         return [row(part) for line in state.output[1] for part in wrapped(sanitize(line), max(1, width))]
-    more = "".join("" if token.special else token.text for token in state.run.tokens)
-    return answer_rows(state.snapshot, more, width)
+    return answer_rows(state, width)
 
 
-def answer_rows(shown: Snapshot, more: str, width: int) -> list[Row]:
-    """The text generated up to the snapshot, followed by `more`, generated since."""
-    text = shown.answer + more
-    if not text:
-        return [row((line, "dim")) for line in wrapped("nothing has been generated yet", width)]
-    return text_rows(text, width)
+def answer_rows(state: ScreenState, width: int) -> list[Row]:
+    """The text generated so far."""
+    known, tokens = state.snapshot, state.tokens()
+    fresh = tokens[len(known.tokens) :]
+    text = known.answer + "".join("" if token.special else token.text for token in fresh)
+    if text:
+        return text_rows(text, width)
+    return [row((line, "dim")) for line in wrapped(_without_text(tokens[known.prompt_length :]), width)]
+
+
+def _without_text(generated: Sequence[TokenRow]) -> str:
+    if not generated:
+        return "nothing has been generated yet"
+    pieces = " ".join(token_text(token.piece) for token in generated[:_MOST_PIECES])
+    more = " …" if len(generated) > _MOST_PIECES else ""
+    what = "all of them special" if all(token.special for token in generated) else "which stand for no text"
+    if len(generated) == 1:
+        what = "a special one" if generated[0].special else "which stands for no text"
+    return f"{counted(len(generated), 'token')} generated, {what}: {pieces}{more}"
 
 
 def text_rows(text: str, width: int) -> list[Row]:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import GenerationError, PromptError, SettingsError
@@ -44,7 +45,29 @@ def test_a_stop_string_ends_a_run_where_it_ends_generate():
     wanted = untouched(model, PROMPT, GREEDY, tokenizer=tokenizer).ids
     assert 0 < len(wanted) < len(ids), "the string was to end it early"
     assert list(engine.generated) == wanted
-    assert last.ended_by == engine.ended_by == "eos"
+    assert last.ended_by == engine.ended_by == "stop_string"
+    assert last.ended_with == string
+
+
+def test_of_several_stop_strings_the_one_that_is_complete_is_reported():
+    tokenizer = tiny_tokenizer()
+    model, _ = engine_over({})
+    string = stop_string(untouched(model, PROMPT, GREEDY).ids, tokenizer)
+    _, engine = engine_over({"stop_strings": ["never said", string, "nor this"]}, tokenizer=tokenizer)
+    last = run(engine)
+    assert (last.ended_by, last.ended_with) == ("stop_string", string)
+
+
+def test_a_criterion_of_the_models_own_is_reported_by_name():
+    class Enough(StoppingCriteria):
+        def __call__(self, input_ids, scores, **_):
+            return torch.tensor([input_ids.shape[1] > len(PROMPT) + 1])
+
+    model, engine = engine_over({})
+    own = model._get_stopping_criteria
+    model._get_stopping_criteria = lambda *args, **kwargs: StoppingCriteriaList([*own(*args, **kwargs), Enough()])
+    last = run(engine)
+    assert (last.ended_by, last.ended_with, len(engine.generated)) == ("criterion", "Enough", 2)
 
 
 def test_a_stop_string_without_a_tokenizer_is_refused():
@@ -58,7 +81,7 @@ def test_a_stop_string_without_a_tokenizer_is_refused():
     [
         ({}, GREEDY, "length"),
         ({"max_length": 20}, NO_OPTIONS, "length"),
-        ({"max_time": 1e-9}, GREEDY, "length"),
+        ({"max_time": 1e-9}, GREEDY, "time"),
         ({"eos_token_id": list(range(128))}, GREEDY, "eos"),
         ({"eos_token_id": list(range(128))}, GenerationSettings(max_new_tokens=1, greedy=True), "eos"),
     ],

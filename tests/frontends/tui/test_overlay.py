@@ -34,6 +34,6 @@ async def test_what_is_too_long_for_a_line_is_shown_whole(tiny_folder):
         await typed(pilot, "verify")
         await until(pilot, lambda: app.query_one("#text").display)
         shown = " ".join(row.text.strip() for row in app.row_pane("text").rows)
-        assert "the model's own doing any more" in shown and "verify that" in shown
+        assert "changed settings or forced tokens" in shown and "verify that" in shown
         await pilot.press("escape")
         await until(pilot, lambda: not app.query_one("#text").display)

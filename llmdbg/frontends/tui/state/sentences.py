@@ -44,11 +44,9 @@ def _happened(shown: Snapshot) -> str:
 
 def _ending(shown: Snapshot) -> str:
     assert shown.end is not None
-    why = {"eos": "the model ended its answer", "length": "the requested length is reached"}
-    reason = "the model's context is full" if shown.end.at_context_end else why.get(shown.end.stopped_by, "left")
     vain = [each.partition(":")[0] for each in never_hit(shown.breakpoints)]
     missed = "" if not vain else f"{vain[0]} · " if len(vain) == 1 else f"{len(vain)} breakpoints were never hit · "
-    return f"{reason}: {counted(len(shown.end.ids), 'token')} · {missed}r again · a panes"
+    return f"{token_text(shown.end.why)}: {counted(len(shown.end.ids), 'token')} · {missed}r again · a panes"
 
 
 def about_statistics(shown: Snapshot) -> str:

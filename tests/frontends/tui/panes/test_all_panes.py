@@ -18,7 +18,7 @@ from tests.frontends.tui.states import drawn_pane, state_after, text
 def test_no_row_is_wider_than_the_pane(place, width):
     state = state_after(place, temperature=0.8, top_k=5)
     state.fold("0")
-    rows = [*answer_rows(state.snapshot, "", width), *drawn_pane("tokens", state, width)]
+    rows = [*answer_rows(state, width), *drawn_pane("tokens", state, width)]
     if width >= 34:
         names = {pane.name for pane in all_panes()} - {"source", "log"}
         rows += [line for name in names for line in drawn_pane(name, state, width) if name != "values" or width > 100]
