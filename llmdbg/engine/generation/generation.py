@@ -136,10 +136,7 @@ class Generation:
 
         Known from the first event on; the latter once it has been found out, at the end of a run.
         """
-        lost = ", ".join(sorted(self._past.modules.lost))
-        if not lost:
-            return self._loop.notes
-        return (*self._loop.notes, f"forwards write into {lost}, which going back cannot undo: tokens may differ then")
+        return (*self._loop.notes, *self._past.modules.notes())
 
     @property
     def ended_by(self) -> str | None:

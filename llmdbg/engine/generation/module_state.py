@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmdbg.engine.generation.snapshots import CannotCopyError, copied, stamp
+from llmdbg.engine.generation.snapshots import BY_REFERENCE, CannotCopyError, copied, stamp
 
 _SIGN = "max_seq_len_cached"
 _MOST_BYTES = 256 * 1024
@@ -53,14 +53,15 @@ class ModuleState:
     """What the modules of a model keep. Most keep nothing; then `now` is empty and `restore` does nothing.
 
     `reruns` is True once forwards have left something behind that is not noted token by token: the past must then be
-    rerun from the prompt. `lost` names what can not be put back even then: it was changed in place, and is too large
-    to have been copied.
+    rerun from the prompt. `names` are those of what they left, `lost` of what cannot be put back even then: it was
+    changed in place, and is too large to have been copied.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.reruns = False
+        self.names: set[str] = set()
         self.lost: set[str] = set()
-        self._names = {id(module): name for name, module in model.named_modules()}
+        self._places = {id(module): name for name, module in model.named_modules()}
         self._rotary = [module for module in model.modules() if _has_dynamic_base(module)]
         noted = set(map(id, self._rotary))
         self._watched = [_Watched(module) for module in model.modules() if id(module) not in noted]
@@ -103,8 +104,8 @@ class ModuleState:
                     watched.began.setdefault(name, _Began(_ABSENT, _ABSENT, _ABSENT))
                     self._left.add((index, name))
                     self.reruns = True
-                    if watched.began[name].is_lost():
-                        self.lost.add(f"{self._names[id(watched.module)]}.{name}".lstrip("."))
+                    place = f"{self._places[id(watched.module)]}.{name}".lstrip(".")
+                    (self.lost if watched.began[name].is_lost() else self.names).add(place)
 
     def _stamp_of_weights(self) -> Any:
         """Equal to a later one while no weight has been replaced or written into, nor what a quantiser put on it."""
@@ -112,6 +113,19 @@ class ModuleState:
             (id(weight), None if weight.is_inference() else weight._version, stamp(vars(weight)))
             for weight in self._model.parameters()
         ]
+
+    def notes(self) -> list[str]:
+        """Sentences on what forwards have been found to leave behind, for the user."""
+        found = []
+        if self.names:
+            found.append(
+                f"forwards change {_some(self.names)}: going back puts that back and reruns from the prompt: it is slower"
+            )
+        if self.lost:
+            found.append(
+                f"forwards write into {_some(self.lost)}, which going back cannot undo: tokens may differ then"
+            )
+        return found
 
     def now(self) -> State:
         """The state of the dynamic rotary embeddings now: references, since a forward replaces what it changes."""
@@ -127,6 +141,11 @@ class ModuleState:
                     module.register_buffer(name, buffer, persistent=False)
 
 
+def _some(names: set[str]) -> str:
+    first, *others = sorted(names)
+    return f"{first} and {len(others)} more" if others else first
+
+
 def _has_dynamic_base(module: nn.Module) -> bool:
     kinds = getattr(module, "rope_type", None)
     kinds = kinds.values() if isinstance(kinds, dict) else (kinds,)
@@ -139,8 +158,16 @@ def _plain(module: nn.Module) -> dict[str, Any]:
 
 
 def _held_by(module: nn.Module) -> dict[str, Any]:
-    """The attributes and buffers of a module, without its weights, its children and what torch keeps of its own."""
-    plain = {name: value for name, value in vars(module).items() if name not in _OF_TORCH}
+    """The attributes and buffers of a module that may be a memory.
+
+    Not its weights, its children, what torch keeps of its own, and what is taken by reference: a function that somebody
+    has put in the place of its `forward` stays.
+    """
+    plain = {
+        name: value
+        for name, value in vars(module).items()
+        if name not in _OF_TORCH and not isinstance(value, BY_REFERENCE)
+    }
     return plain | dict(module.named_buffers(recurse=False))
 
 

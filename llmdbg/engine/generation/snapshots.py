@@ -20,7 +20,7 @@ from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizer
 from llmdbg.engine.fingerprints import fingerprint_of
 
 _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size, type(None))
-_BY_REFERENCE = (
+BY_REFERENCE: tuple[type, ...] = (
     *(nn.Module, nn.Parameter, PretrainedConfig, GenerationConfig, PreTrainedTokenizerBase),
     *(type, FunctionType, BuiltinFunctionType, MethodType, ModuleType),
 )
@@ -57,7 +57,7 @@ def stamp(value: Any, depth: int = 0) -> Any:
         return _Same(value, int(fingerprint_of(value)) if value.is_inference() else value._version)
     if isinstance(value, torch.Generator):
         return _Same(value), value.get_state().numpy().tobytes()
-    if isinstance(value, _BY_REFERENCE) or depth > _DEEPEST:
+    if isinstance(value, BY_REFERENCE) or depth > _DEEPEST:
         return _Same(value)
     if isinstance(value, dict):
         return type(value), tuple((key, stamp(item, depth + 1)) for key, item in value.items())
@@ -73,7 +73,7 @@ def copied(value: Any, most: int) -> Any:
     parts = list(_parts(value))
     if sum(part.nbytes for part in parts if isinstance(part, Tensor)) > most:
         raise CannotCopyError(f"{type(value).__name__} holds more than {most} bytes")
-    memo: dict[int, Any] = {id(part): part for part in parts if isinstance(part, _BY_REFERENCE)}
+    memo: dict[int, Any] = {id(part): part for part in parts if isinstance(part, BY_REFERENCE)}
     memo |= {id(part): part.detach().clone() for part in parts if isinstance(part, Tensor) and id(part) not in memo}
     memo |= {id(part): part.clone_state() for part in parts if isinstance(part, torch.Generator)}
     try:
@@ -101,7 +101,7 @@ def _parts(value: Any) -> Iterator[Any]:
             continue
         seen.add(id(part))
         yield part
-        if isinstance(part, (Tensor, torch.Generator, *_BY_REFERENCE)):
+        if isinstance(part, (Tensor, torch.Generator, *BY_REFERENCE)):
             continue
         inner = part.values() if isinstance(part, dict) else part if isinstance(part, _SEQUENCES) else ()
         left += [(each, depth + 1) for each in (*inner, *attributes(part).values())]

@@ -44,10 +44,10 @@ def test_measuring_leaves_the_session_as_it_was(name: str, place: str) -> None:
     for each in (asked, silent):
         if place != "tokenize":
             do(each, f"goto {place}")
-    stop, standing, ids = asked.stop, asked.run.place, list(asked.debuggee.timeline.ids)
+    stop, standing, ids = asked.stop, asked.run.place, asked.run.generated_ids()
     timeline = asked.debuggee.timeline
     _asked(asked)
-    assert (asked.stop, asked.run.place, asked.debuggee.timeline.ids) == (stop, standing, ids)
+    assert (asked.stop, asked.run.place, asked.run.generated_ids()) == (stop, standing, ids)
     assert asked.debuggee.timeline is timeline
     while asked.end is None:
         do(asked, "continue")

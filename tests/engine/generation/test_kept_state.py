@@ -189,3 +189,27 @@ def test_a_memory_that_nobody_can_see_is_found_out_by_what_it_chooses(monkeypatc
     recorded.run()
     recorded.run(10)
     assert recorded.engine.timeline.differing()[0] == 10
+
+
+def test_a_forward_that_the_user_replaces_stays() -> None:
+    model = tiny_model("llama")
+    recorded = Recorded(model)
+    events = recorded.engine.events()
+    next(events)
+    recorded.engine.stops.arm(["1"])
+    next(events)
+    mlp = model.model.layers[0].mlp
+    theirs = mlp.forward
+    mlp.forward = lambda hidden: theirs(hidden) * 1
+    ours = mlp.forward
+    events.close()
+    recorded.run()
+    recorded.run(5)
+    assert mlp.forward is ours
+    assert recorded.engine.notes == ()
+
+
+def test_what_forwards_leave_behind_is_named() -> None:
+    recorded = Recorded(tiny_model("recurrent_gemma"))
+    recorded.run()
+    assert "conv1d_state and 3 more: going back puts that back and" in recorded.engine.notes[0]
