@@ -119,7 +119,7 @@ class ModuleState:
         found = []
         if self.names:
             found.append(
-                f"forwards change {_some(self.names)}: going back puts that back and reruns from the prompt: it is slower"
+                f"forwards change {_some(self.names)}: going back puts that back and reruns from the prompt, slower"
             )
         if self.lost:
             found.append(
