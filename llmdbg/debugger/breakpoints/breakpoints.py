@@ -176,7 +176,7 @@ class BreakpointEvaluator:
         return other
 
     def remember(self, points: Collection[Breakpoint], event: StageEvent) -> None:
-        """Update the memory of breakpoints that compare, during a replay of the past."""
+        """Update the memory of those of `points` that compare."""
         self.hits([each for each in points if each.compares], event)
 
     def _hit(self, point: Breakpoint, event: StageEvent, values: Mapping[str, QuantityValue]) -> Hit | None:
@@ -286,19 +286,18 @@ class Breakpoints:
         hits = []
         for hit in self._evaluator.hits(self._by_number.values(), event):
             point = hit.breakpoint
-            counted = replace(point, hits=point.hits + 1, ignore=max(0, point.ignore - 1))
-            self._by_number[point.number] = counted
+            after = replace(point, hits=point.hits + 1, ignore=max(0, point.ignore - 1))
+            self._by_number[point.number] = after
             if point.ignore:
                 continue
             if point.temporary:
                 del self._by_number[point.number]
-            hits.append(replace(hit, breakpoint=counted))
+            hits.append(replace(hit, breakpoint=after))
         return sorted(hits, key=lambda hit: not hit.stops)
 
     def remember(self, event: StageEvent, only: Breakpoint | None = None) -> None:
         """Update the memory of those that compare, without counting; of `only` that one, if given."""
-        points = self._by_number.values() if only is None else (only,)
-        self._evaluator.hits([each for each in points if each.compares], event)
+        self._evaluator.remember(self._by_number.values() if only is None else (only,), event)
 
     def compared(self) -> frozenset[str]:
         """The stages that breakpoints that compare must see."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import IO
 
 from filelock import FileLock
 
-from llmdbg.files import private_folder, state_folder
+from llmdbg.files import private_folder, require_regular, state_folder, write_private
 from llmdbg.frontends.log import record
 
 MOST_LINES = 2000
@@ -102,22 +101,11 @@ class History:
                 written = file.read().split(b"\n")[cut:]
                 lines = list(_sound(written))[-MOST_LINES:]
                 if cut or len(written) > MOST_LINES + _SLACK:
-                    self._rewrite(lines)
+                    write_private(self._path, b"".join(map(_entry, lines)))
                 return lines
         except OSError as error:
             self._record(error)
             return []
-
-    def _rewrite(self, lines: list[str]) -> None:
-        """Replace the file, atomically, by one with the newest lines."""
-        file, name = tempfile.mkstemp(prefix="history-", dir=self._path.parent)
-        try:
-            with os.fdopen(file, "wb") as stream:
-                stream.writelines(map(_entry, lines))
-            Path(name).replace(self._path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
 
     def _append(self, line: str) -> None:
         try:
@@ -131,8 +119,8 @@ class History:
 
     def _opened(self, mode: str) -> IO[bytes]:
         """The opened file. Raises OSError, also if it is a pipe or a device, which might block."""
-        if self._path.exists() and not self._path.is_file():
-            raise OSError(f"{self._path} is not a regular file")
+        if self._path.exists():
+            require_regular(self._path.stat(), self._path)
         return open(self._path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
 
     @contextmanager
