@@ -117,7 +117,7 @@ def engineer_input(facts: StageFacts) -> Iterator[str]:
     """The model, its tokenizer and the embedding, for engineers."""
     model = facts.model
     if facts.stage.kind is StageKind.TOKENIZE:
-        yield f"{model.name}: {model.architecture}, {model.layers} layers, {model.dtype} on {model.device}"
+        yield f"{model.name}: {model.architecture}, {counted(model.layers, 'layer')}, {model.dtype} on {model.device}"
         if model.splits_by is not None:
             yield f"tokenizer: {model.splits_by}{_tokenizer_source(model.splits_by)}"
         if model.loading is not None:

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 
 from llmdbg.errors import DamagedFileError, LlmdbgError, LoadError, ModelRequestError, OutOfMemoryError
-from llmdbg.formatting import byte_count
+from llmdbg.formatting import byte_count, counted
 from llmdbg.models import memory
 from llmdbg.models.checkpoints import all_tensors, weight_files
 from llmdbg.models.loading_bars import reported_bars
@@ -176,7 +176,7 @@ def _check_complete(name: str, info: Any) -> list[str]:
             "does not match the weights, or a file is missing"
         )
     if unexpected:
-        return [f"{len(unexpected)} tensors of the weights are not used by the model ({unexpected[0]} first)"]
+        return [f"the model does not use {counted(len(unexpected), 'tensor')} of the weights ({unexpected[0]} first)"]
     return []
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.inspection.memory import MemoryRow, activations_peak, cache_size, memory
 from llmdbg.debugger.inspection.timed_runs import TimedRun, run_to_choice
 from llmdbg.display import Displayed
+from llmdbg.formatting import milliseconds
 from llmdbg.models.stages import ANY_PROCESSOR, Phase, StageKind
 from llmdbg.probes.statistics import dtype_name
 
@@ -257,6 +258,6 @@ def _notes(inspector: Inspector, other: ForwardTime | None, rounds: list[list[Ti
     # Watching every stage may well double the time. Watching fewer should not.
     times = [each.ms for runs in rounds[:-1] for each in runs]
     if max(times) > _TIMES_SLOWER * min(times):
-        between = f"between {min(times):.1f} and {max(times):.1f} ms"
+        between = f"between {min(times):.1f} and {milliseconds(max(times), 1)}"
         notes.append(f"the same forward took {between}: too noisy to rely on, is the machine busy?")
     return tuple(notes)

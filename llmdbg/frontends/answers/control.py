@@ -91,10 +91,10 @@ def _likely(tokens: Iterable[LikelyToken]) -> str:
 
 def model_lines(value: ModelInfo) -> list[str]:
     """The model's name, sizes, dtype, device, context and sampling settings."""
-    context = f"{value.context} tokens" if value.context else "no limit"
+    context = counted(value.context, "token") if value.context else "no limit"
     weights = f"{large_number(value.parameters)} weights"
     return [
-        f"{sanitize(value.name)}: {value.architecture}, {value.layers} layers, {weights}",
+        f"{sanitize(value.name)}: {value.architecture}, {counted(value.layers, 'layer')}, {weights}",
         f"{value.dtype} on {value.device}, {byte_count(value.bytes)}, attention {value.attention}",
         f"context {context}, vocabulary {value.vocabulary}, {value.sampling}",
         *(f"note: {sanitize(note)}" for note in value.notes),

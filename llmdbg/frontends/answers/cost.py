@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.formatting import byte_count, milliseconds, percent
+from llmdbg.formatting import byte_count, counted, milliseconds, percent
 from llmdbg.frontends.answers.tables import Block, Column, Table
 from llmdbg.frontends.sanitize import sanitize
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 def timed_line(value: ForwardTime) -> str:
     """`decode of token 3: 25.1 ms (24.0 to 27.3, 5 runs), 39.8 tokens/s`."""
-    what = f"decode of token {value.token}" if value.token else f"prefill of {value.positions} tokens"
+    what = f"decode of token {value.token}" if value.token else f"prefill of {counted(value.positions, 'token')}"
     between = f"{value.fastest:.1f} to {value.slowest:.1f}, {value.runs} runs" if value.runs > 1 else "1 run"
     return f"{what}: {milliseconds(value.ms, 1)} ({between}), {value.tokens_per_second:.1f} tokens/s"
 
 
 def added_line(value: WatchingCost) -> str:
     """What watching some stages adds to a token, or that it is lost in the noise between runs."""
-    stages = f"{value.watching} ({value.stages} stages)"
+    stages = f"{value.watching} ({counted(value.stages, 'stage')})"
     if value.noise is None:
         more = f"{milliseconds(abs(value.ms), 1)} {'more' if value.ms > 0 else 'less'}"
         return f"watching {stages} took {more}, in one run of each"

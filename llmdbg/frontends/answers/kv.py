@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.formatting import byte_count
+from llmdbg.formatting import byte_count, counted
 from llmdbg.frontends.answers.tables import Block, Column, Table, with_columns
 from llmdbg.frontends.sanitize import quoted, sanitize
 
@@ -33,11 +33,12 @@ def cache_blocks(value: CacheMap) -> list[Block]:
     growth = byte_count(value.growth)
     kept = f", which keep {byte_count(value.storage)} of memory allocated" if value.storage > value.bytes else ""
     lines: list[Block] = [
-        f"{sanitize(value.cache)}: {byte_count(value.bytes)} in {len(value.layers)} layers{kept}; +{growth} a token"
+        f"{sanitize(value.cache)}: {byte_count(value.bytes)} in {counted(len(value.layers), 'layer')}{kept}; "
+        f"+{growth} a token"
     ]
     lines.append(f"seen from position {value.position} {quoted(value.text)}")
     if value.padding:
-        lines.append(f"the first {value.padding} positions are padding and masked")
+        lines.append(f"padding, masked: the first {counted(value.padding, 'position')}")
     lines.append(f"positions: {sanitize(value.positions)}")
     if value.rotation is not None:
         lines.append(_rotation_text(value.rotation))
@@ -85,10 +86,11 @@ def layer_blocks(value: CacheLayerDetail) -> list[Block]:
     if layer.first is not None:
         lines.append(f"holds positions {_span(layer.first, layer.last)}; +{byte_count(layer.growth)} a token")
     if layer.capacity is not None:
-        lines.append(f"has room for {layer.capacity} positions")
+        lines.append(f"has room for {counted(layer.capacity, 'position')}")
     if layer.window is not None:
         drops = "none" if layer.drops_next is None else f"position {layer.drops_next}"
-        lines.append(f"window of {layer.window}: {layer.dropped} positions have left it, the next token drops {drops}")
+        dropped = counted(layer.dropped, "position")
+        lines.append(f"window of {layer.window}: it has dropped {dropped}, the next token drops {drops}")
     if layer.sees_from is not None:
         padding = f", {layer.padding} of those held are padding" if layer.padding else ""
         lines.append(f"position {value.position} {quoted(value.text)} can see from {layer.sees_from} on{padding}")

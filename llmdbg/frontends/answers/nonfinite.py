@@ -23,7 +23,7 @@ def number_name(value: float) -> str:
 
 def headroom(part: float) -> str:
     """How close to overflow a value is: `12.5%` of the dtype's largest, or `2^-14` if many doublings are left."""
-    return f"{100 * part:.3g}%" if part >= 0.001 else "0" if part == 0 else f"2^{math.log2(part):.0f}"
+    return percent_of_many(part) if part >= 0.001 else "0" if part == 0 else f"2^{math.log2(part):.0f}"
 
 
 def where(found: NonfiniteFinding) -> str:
@@ -81,7 +81,7 @@ def nonfinite_hunt_blocks(value: NonfiniteHunt) -> list[Block]:
     else:
         lines.append(f"first not finite: {where(found)}: {number_name(found.value)}")
         tensor = f"{sanitize(found.output)} {found.dtype}{list(found.shape)}"
-        lines.append(f"  {found.nan} NaN, {found.inf} infinite of {found.size:,} values in its {tensor}")
+        lines.append(f"  {found.nan} NaN, {found.inf} infinite of {counted(found.size, 'value')} in its {tensor}")
         lines += [f"  {each}" for each in causes(found)]
         if value.asked_at != value.token:
             lines.append(f"  you stand at token {value.asked_at}, which is not finite either")

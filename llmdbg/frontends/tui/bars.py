@@ -66,7 +66,7 @@ def _where(state: ScreenState, shown: Snapshot) -> str:
         chosen = len(state.tokens()) - shown.prompt_length
         return f"running · token {min(chosen + 1, shown.limit or chosen + 1)}{total}"
     if shown.end is not None:
-        return f"ended · {len(shown.end.ids)} tokens"
+        return f"ended · {counted(len(shown.end.ids), 'token')}"
     stage = shown.stop.stage
     if stage.layer is None:
         place = stage.address
@@ -80,10 +80,8 @@ def _where(state: ScreenState, shown: Snapshot) -> str:
 def status_row(state: ScreenState, width: int) -> Row:
     """What has just happened, or during a run its progress."""
     if state.running and state.shown is not None and (progress := _progress(state, state.shown)) is not None:
-        label, part, counted = progress
-        return row(
-            (f" {label} ", "dim"), (bar_of(part, _RUN_BAR_WIDTH), "bar"), (f" {counted} · space stops it", "dim")
-        )
+        label, part, place = progress
+        return row((f" {label} ", "dim"), (bar_of(part, _RUN_BAR_WIDTH), "bar"), (f" {place} · space stops it", "dim"))
     text, style = state.status
     if state.touring and state.shown is not None and text == sanitize(sentence(state.shown)):
         text, style = tour_line(state), "accent"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmdbg.formatting import counted
 from llmdbg.frontends.tui.input.showing import go_to_pane
 from llmdbg.frontends.tui.layout import tab_after
 from llmdbg.frontends.tui.panes import all_panes
@@ -104,7 +105,7 @@ def find(screen: Screen, query: str) -> None:
     state.search(query)
     if query:
         tokens, stages = len(state.found.tokens), len(state.found.stages)
-        state.say(f"{tokens} tokens and {stages} stages" if state.found else "nothing found")
+        state.say(f"{counted(tokens, 'token')} and {counted(stages, 'stage')}" if state.found else "nothing found")
 
 
 def next_hit(screen: Screen) -> None:
@@ -116,7 +117,7 @@ def next_hit(screen: Screen) -> None:
     elif stage is not None and (state.view.pane != "tokens" or token is None):
         state.select(stage)
         go_to_pane(screen, "stages")
-        state.say(f"{stage}: one of {len(found.stages)} stages · / Enter goes to the next")
+        state.say(f"{stage}: one of {counted(len(found.stages), 'stage')} · / Enter goes to the next")
     else:
         go_to_pane(screen, "tokens")
         screen.submit(f"focus {token}")

@@ -52,7 +52,11 @@ def _seen(state: ScreenState, width: int) -> list[Row]:
     """The slowest stages seen during this token, until `info cost` has measured."""
     times = sorted(((each.ms, address) for address, each in state.snapshot.seen.items() if each.ms), reverse=True)
     head = [row((fitted("seen during this token, watched", width).rstrip(), "dim"))] if times else []
-    return [*head, *(row(f"{ms:8.2f} ms ", (fitted(sanitize(name), max(0, width - 12)), "dim")) for ms, name in times)]
+    return [*head, *(_seen_time(ms, name, width) for ms, name in times)]
+
+
+def _seen_time(ms: float, name: str, width: int) -> Row:
+    return row(f"{milliseconds(ms, 2):>11} ", (fitted(sanitize(name), max(0, width - 12)), "dim"))
 
 
 def _measured(cost: Cost, width: int) -> list[Row]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from llmdbg.formatting import milliseconds
+from llmdbg.formatting import counted, milliseconds
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.state.stage_progress import has_run
 from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, Span, column_of, fitted, row
@@ -77,7 +77,7 @@ def _name(state: ScreenState, stage: Stage) -> str:
 
 def _values(shown: Snapshot, stage: Stage, width: int) -> tuple[Span, ...]:
     if stage.kind is StageKind.TOKENIZE:
-        return (Span(f"{shown.prompt_length} tokens".rjust(_NORM_WIDTH + _MS_WIDTH), "dim"),)
+        return (Span(counted(shown.prompt_length, "token").rjust(_NORM_WIDTH + _MS_WIDTH), "dim"),)
     seen = shown.seen.get(stage.address)
     if seen is None:
         return ()

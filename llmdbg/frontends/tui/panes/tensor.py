@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.inspection.standing_questions import TensorView
-from llmdbg.formatting import milliseconds, percent
+from llmdbg.formatting import counted, milliseconds, percent
 from llmdbg.frontends.sanitize import quoted, sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.panes.tokens import token_table
@@ -119,7 +119,7 @@ def _chosen(shown: Snapshot) -> list[Row]:
 
 def _token_table(state: ScreenState, width: int) -> Sequence[Row]:
     shown = state.snapshot
-    rows = [row(("tokenize", "strong"), (f"  {shown.prompt_length} tokens", "dim"))]
+    rows = [row(("tokenize", "strong"), (f"  {counted(shown.prompt_length, 'token')}", "dim"))]
     for note in shown.notes:
         rows += [row((line, "warn")) for line in wrapped(sanitize(note), width)]
     table = token_table(state, width, shown.prompt_length)
