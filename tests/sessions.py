@@ -13,10 +13,13 @@ from llmdbg import open_session
 from llmdbg.debugger.commands import COMMANDS, Outcome
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.standing_questions import STANDING_QUESTIONS
+from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.engine.generation.generation import Generation
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.tokens import encode_prompt
+from llmdbg.probes.attribution import Attribution
+from llmdbg.probes.lens_table import LensTable
 from tests.tiny import tiny_model
 
 TEXT = "The quick brown fox jumps over the lazy dog while seven wizards drink black tea and write long letters home."
@@ -40,9 +43,36 @@ def opened(*arguments: Any, **more: Any) -> Debugger:
     return open_session(*arguments, **more).debugger
 
 
-def do(debugger: Debugger, line: str) -> Outcome:
-    """Run one command line."""
-    return COMMANDS.run(debugger, line)
+def do(debugger: Debugger, *lines: str) -> Outcome:
+    """Run command lines. Returns what came of the last."""
+    return [COMMANDS.run(debugger, line) for line in lines][-1]
+
+
+def here(debugger: Debugger) -> str:
+    """Where a session stands: `1.mlp@3` after that stage of generated token 3."""
+    return f"{debugger.stop.stage.address}@{debugger.stop.token}"
+
+
+def tokens_run_again(debugger: Debugger) -> list[int]:
+    """A list that grows whenever a token is run again."""
+    runs: list[int] = []
+    original = debugger.replay.run_token
+    debugger.replay.run_token = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
+    return runs
+
+
+def lens_of(debugger: Debugger, arguments: str = "") -> LensTable:
+    """What `info lens` answers with a table."""
+    found = TOPICS["lens"].ask(debugger.inspector, arguments)
+    assert isinstance(found, LensTable)
+    return found
+
+
+def attribution_of(debugger: Debugger, arguments: str = "") -> Attribution:
+    """What `info attribution` answers with numbers."""
+    found = TOPICS["attribution"].ask(debugger.inspector, arguments)
+    assert isinstance(found, Attribution)
+    return found
 
 
 def answered(question: str, debugger: Debugger) -> Any:

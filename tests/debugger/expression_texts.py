@@ -1,6 +1,14 @@
-"""Hypothesis strategies that write expressions."""
+"""Hypothesis strategies that write expressions, and what an expression is worth."""
 
 from hypothesis import strategies as st
+
+from llmdbg.debugger.breakpoints.conditions import evaluate
+from llmdbg.debugger.breakpoints.expression_syntax import parse_expression
+
+
+def worth(text, **values):
+    return evaluate(parse_expression(text), values, {})
+
 
 NUMBERS = st.sampled_from(["min", "max", "norm", "nan", "token", "layer", "entropy"])
 TEXTS = st.sampled_from(["top1", "stage"])

@@ -27,10 +27,6 @@ def started(**settings):
     return begin(ModelSpec("tiny"), PROMPT, GenerationSettings(**settings or {"max_new_tokens": 4, "greedy": True}))
 
 
-def here(session):
-    return f"{session.stop.stage.address}@{session.stop.token}"
-
-
 def gone():
     """An owner that lived, and does no more."""
     process = subprocess.Popen([sys.executable, "-c", "pass"])

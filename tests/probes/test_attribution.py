@@ -10,9 +10,9 @@ from torch import nn
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import LensError
-from llmdbg.probes.attribution import Attribution, LayerResidual, ModuleOutput, attribution, parts_of, readout
+from llmdbg.probes.attribution import LayerResidual, ModuleOutput, attribution, parts_of, readout
 from llmdbg.probes.lens import Lens
-from tests.sessions import do, opened, tiny_session
+from tests.sessions import attribution_of, do, opened, tiny_session
 from tests.tiny import EXTRA, REQUIRED
 
 PARTS = {
@@ -30,12 +30,6 @@ PARTS = {
 """The modules whose outputs each architecture's source adds to the residual stream as they are."""
 
 RNG = np.random.default_rng(0)
-
-
-def asked(session: Debugger, arguments: str = "") -> Attribution:
-    found = TOPICS["attribution"].ask(session.inspector, arguments)
-    assert isinstance(found, Attribution)
-    return found
 
 
 def seen(session: Debugger, addresses: list[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
@@ -88,7 +82,7 @@ def derivative(session: Debugger, residual: torch.Tensor, id: int) -> torch.Tens
 def test_each_part_is_the_modules_own_output_along_the_tokens_direction(name: str) -> None:
     session = tiny_session(name)
     do(session, "goto logits@1")
-    value = asked(session)
+    value = attribution_of(session)
     names = [f"{layer}.{part}" for layer in (0, 1) for part in PARTS[name]]
     found, entering, _ = seen(session, [*names, "1"])
     direction = derivative(session, found["1"], value.id)
@@ -104,7 +98,7 @@ def test_each_part_is_the_modules_own_output_along_the_tokens_direction(name: st
 def test_the_parts_add_up_to_the_models_logit(name: str) -> None:
     session = tiny_session(name)
     do(session, "goto logits@2")
-    value = asked(session)
+    value = attribution_of(session)
     logits = session.run.event.trail[0][1][0]
     assert value.sum == pytest.approx(sum(each.value for each in value.terms))
     shown = value.logit if value.capped is None else value.capped
@@ -116,7 +110,7 @@ def test_the_parts_add_up_to_the_models_logit(name: str) -> None:
 def test_a_soft_cap_is_applied_to_the_sum() -> None:
     session = tiny_session("gemma2")
     do(session, "goto logits@1")
-    value = asked(session)
+    value = attribution_of(session)
     cap = session.inspector.model.config.final_logit_softcapping
     assert value.capped == pytest.approx(float(np.tanh(value.logit / cap) * cap), abs=1e-5)
     assert value.capped != value.logit
@@ -129,7 +123,7 @@ def test_in_bfloat16_within_its_roundings(name: str) -> None:
     try:
         do(session, "run")
         do(session, "goto logits@1")
-        value = asked(session)
+        value = attribution_of(session)
         assert value.whole == ()
         assert value.sum == pytest.approx(
             value.logit, abs=0.03 * max(1.0, sum(abs(each.value) for each in value.terms))
@@ -142,7 +136,7 @@ def test_in_bfloat16_within_its_roundings(name: str) -> None:
 def test_inside_the_stack_it_is_the_lenss_logit_there() -> None:
     session = tiny_session()
     do(session, "goto 0@1")
-    value = asked(session)
+    value = attribution_of(session)
     table = TOPICS["lens"].ask(session.inspector, "")
     assert value.after == "0"
     assert {each.layer for each in value.terms} == {None, 0}
@@ -155,11 +149,11 @@ def test_of_another_token_and_another_position() -> None:
     session = tiny_session()
     do(session, "goto logits")
     do(session, "focus 2")
-    value = asked(session, '"a"')
+    value = attribution_of(session, '"a"')
     assert (value.id, value.position) == (97, 2)
     assert value.sum == pytest.approx(value.logit, abs=1e-5)
     do(session, "focus last")
-    assert asked(session, '"a"').terms != value.terms
+    assert attribution_of(session, '"a"').terms != value.terms
 
 
 def test_tied_and_untied_heads() -> None:
@@ -168,7 +162,7 @@ def test_tied_and_untied_heads() -> None:
         head, table = session.inspector.model.get_output_embeddings(), session.inspector.model.get_input_embeddings()
         assert (head.weight is table.weight) is tied
         do(session, "goto logits")
-        value = asked(session)
+        value = attribution_of(session)
         assert value.sum == pytest.approx(value.logit, abs=1e-5)
 
 
@@ -261,7 +255,7 @@ def test_a_layer_norm_takes_its_mean_and_its_bias_along(bias: bool) -> None:
 def test_the_demo_model_says_what_its_hooks_say() -> None:
     session = opened("smollm2", "The capital of France is", greedy=True, max_new_tokens=2)
     do(session, "goto logits")
-    value = asked(session)
+    value = attribution_of(session)
     assert value.text == " Paris"
     names = [f"{layer}.{part}" for layer in range(30) for part in ("self_attn", "mlp")]
     found, entering, logits = seen(session, [*names, "29"])

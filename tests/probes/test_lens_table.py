@@ -10,7 +10,7 @@ from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import CommandError, LensError
 from llmdbg.probes.lens import Lens
 from llmdbg.probes.lens_table import LensTable, lens_table
-from tests.sessions import do, opened, tiny_session
+from tests.sessions import do, lens_of, opened, tiny_session
 
 ARCHITECTURES = [
     *("llama", "mistral", "gemma2", "gemma3", "gpt2", "gpt_neox", "opt", "phi3", "mixtral", "falcon"),
@@ -18,12 +18,6 @@ ARCHITECTURES = [
 ]
 # A product over many rows may add up in another order than one over a single row.
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 3e-2}
-
-
-def asked(session: Debugger, arguments: str = "") -> LensTable:
-    found = TOPICS["lens"].ask(session.inspector, arguments)
-    assert isinstance(found, LensTable)
-    return found
 
 
 def residuals(session: Debugger, position: int) -> dict[str, torch.Tensor]:
@@ -96,7 +90,7 @@ def check(session: Debugger, table: LensTable, position: int, tolerance: float) 
 def test_it_is_the_models_own_norm_and_head_on_its_own_hidden_states(name: str, where: str) -> None:
     session = tiny_session(name)
     do(session, f"goto {where}")
-    table = asked(session)
+    table = lens_of(session)
     layers = [stage.address for stage in session.debuggee.anatomy.layers()]
     assert [row.address for row in table.rows if row.address in layers] == layers
     check(session, table, table.position, TOLERANCE[torch.float32])
@@ -106,11 +100,11 @@ def test_it_is_the_models_own_norm_and_head_on_its_own_hidden_states(name: str, 
 def test_where_the_arithmetic_is_the_same_it_is_bitwise_the_same(name: str) -> None:
     session = tiny_session(name)
     do(session, "goto logits")
-    rows = [row for row in asked(session, '"a" "b" "z"').rows if row.layer is not None]
+    rows = [row for row in lens_of(session, '"a" "b" "z"').rows if row.layer is not None]
     expected = residuals(session, len(session.debuggee.prompt.ids) - 1)
     with torch.no_grad():
         # A product over as many rows as the lens has, the embedding's among them where it is as wide.
-        lead = [row for row in asked(session).rows if row.address == "embed"]
+        lead = [row for row in lens_of(session).rows if row.address == "embed"]
         stacked = torch.stack([*([expected["0"]] if lead else []), *expected.values()])
         scores = by_hand(session, stacked)[len(lead) :]
     for row, score in zip(rows, scores, strict=True):
@@ -127,7 +121,7 @@ def test_in_bfloat16_too(name: str) -> None:
     try:
         do(session, "run")
         do(session, "goto logits@1")
-        table = asked(session)
+        table = lens_of(session)
         check(session, table, table.position, TOLERANCE[torch.bfloat16])
     finally:
         session.close()
@@ -139,8 +133,8 @@ def test_the_last_row_is_bitwise_the_models_logits(name: str) -> None:
     session = tiny_session(name)
     do(session, "goto logits@1")
     logits = session.run.event.trail[0][1][0]
-    last = asked(session).rows[-1]
-    assert asked(session).model
+    last = lens_of(session).rows[-1]
+    assert lens_of(session).model
     assert last.address == "logits"
     assert [each.logit for each in last.top] == logits.topk(len(last.top)).values.tolist()
     assert [each.id for each in last.top] == logits.topk(len(last.top)).indices.tolist()
@@ -150,7 +144,7 @@ def test_an_earlier_position_of_the_prompt_is_read_where_the_focus_is() -> None:
     session = tiny_session()
     do(session, "goto logits")
     do(session, "focus 3")
-    table = asked(session)
+    table = lens_of(session)
     assert table.position == 3
     assert not table.model
     assert table.rows[-1].address == "1"
@@ -160,16 +154,16 @@ def test_an_earlier_position_of_the_prompt_is_read_where_the_focus_is() -> None:
 def test_inside_the_stack_there_is_what_has_run() -> None:
     session = tiny_session()
     do(session, "goto 1.mlp@1")
-    assert [row.address for row in asked(session).rows] == ["embed", "0"]
+    assert [row.address for row in lens_of(session).rows] == ["embed", "0"]
     do(session, "step")
     do(session, "goto 1@1")
-    assert [row.address for row in asked(session).rows] == ["embed", "0", "1"]
+    assert [row.address for row in lens_of(session).rows] == ["embed", "0", "1"]
 
 
 def test_the_prediction_and_its_history() -> None:
     session = tiny_session()
     do(session, "goto sample@2")
-    table = asked(session)
+    table = lens_of(session)
     assert session.stop.chosen is not None
     assert table.prediction is not None
     assert table.prediction.id == session.stop.chosen.id
@@ -214,21 +208,21 @@ def test_where_it_first_leads_and_from_where_it_stays(leaders: list[int], first:
 def test_tokens_that_are_followed() -> None:
     session = tiny_session()
     do(session, "goto logits@1")
-    table = asked(session, '"a" 98')
+    table = lens_of(session, '"a" 98')
     logits = session.run.event.trail[0][1][0]
     assert [each.id for each in table.rows[0].followed] == [97, 98]
     for each in table.rows[-1].followed:
         assert each.rank == int((logits > logits[each.id]).sum()) + 1
         assert each.logit == float(logits[each.id])
     with pytest.raises(CommandError):
-        asked(session, "4711")
+        lens_of(session, "4711")
 
 
 def test_what_sampling_does_is_no_part_of_it() -> None:
     session = tiny_session(temperature=0.5, top_k=3)
     do(session, "goto sample@1")
     raw = session.run.event.trail[0][1][0]
-    table = asked(session)
+    table = lens_of(session)
     assert [each.logit for each in table.rows[-1].top] == raw.topk(len(table.rows[-1].top)).values.tolist()
     assert "temperature" in table.notes[0]
 
@@ -237,7 +231,7 @@ def test_asking_leaves_the_run_as_it_was() -> None:
     asking, quiet = tiny_session(), tiny_session()
     for line in ("goto 0.mlp", "goto 1@1", "goto logits@2"):
         do(asking, line)
-        asked(asking)
+        lens_of(asking)
         TOPICS["attribution"].ask(asking.inspector, "")
     for session in (asking, quiet):
         do(session, "continue")
@@ -249,16 +243,16 @@ def test_asking_leaves_the_run_as_it_was() -> None:
 def test_an_edit_changes_it() -> None:
     session = tiny_session()
     do(session, "goto logits@1")
-    before = asked(session)
+    before = lens_of(session)
     do(session, "zero 0.mlp")
-    assert asked(session).rows[-2] != before.rows[-2]
+    assert lens_of(session).rows[-2] != before.rows[-2]
 
 
 def test_a_model_that_does_more_behind_its_layers_has_none() -> None:
     session = tiny_session("modernbert_decoder")
     do(session, "goto 0")
     with pytest.raises(LensError, match="no lens") as refused:
-        asked(session)
+        lens_of(session)
     assert "\n" not in str(refused.value)
 
 
@@ -266,7 +260,7 @@ def test_left_padding_is_hidden_from_it() -> None:
     for padding in (0, 6):
         session = opened("smollm2", "The capital of France is", greedy=True, max_new_tokens=2, left_pad=padding)
         do(session, "goto logits")
-        table = asked(session)
+        table = lens_of(session)
         assert table.position == len(session.debuggee.prompt.ids) - 1
         assert table.prediction is not None
         assert table.prediction.text == " Paris"
@@ -280,7 +274,7 @@ def test_quantised_weights_have_a_lens_and_an_attribution(quantize: str) -> None
         "smollm2", "The capital of France is", greedy=True, max_new_tokens=2, quantize=quantize, device="cpu"
     )
     do(session, "goto logits")
-    table = asked(session)
+    table = lens_of(session)
     assert table.rows[-1].top[0].text == " Paris"
     added = TOPICS["attribution"].ask(session.inspector, "")
     assert added.sum == pytest.approx(added.logit, abs=1e-3 * abs(added.logit))
@@ -289,6 +283,6 @@ def test_quantised_weights_have_a_lens_and_an_attribution(quantize: str) -> None
 def test_the_demo_model_against_its_own_modules() -> None:
     session = opened("smollm2", "The capital of France is", greedy=True, max_new_tokens=3)
     do(session, "goto logits")
-    table = asked(session)
+    table = lens_of(session)
     assert len(table.rows) == 32
     check(session, table, table.position, TOLERANCE[torch.float32])

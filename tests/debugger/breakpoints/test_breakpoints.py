@@ -8,15 +8,7 @@ import torch
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError, UsageError
-from tests.sessions import tiny_session
-
-
-def run(session, line):
-    return COMMANDS.run(session, line)
-
-
-def here(session):
-    return f"{session.stop.stage.address}@{session.stop.token}"
+from tests.sessions import do, here, tiny_session
 
 
 def started(name="llama", text="The quick fox", **settings):
@@ -27,7 +19,7 @@ def walked(name="llama", **settings):
     """The norm, the next token and its probability at every stage, worked out by plain PyTorch."""
     session, seen = started(name, **settings), []
     while session.end is None:
-        run(session, "step")
+        do(session, "step")
         tensor = main_tensor(session.run.event.output)
         seen.append((here(session), float(tensor.to(torch.float32).square().sum().sqrt()), session.stop))
     return seen
@@ -36,7 +28,7 @@ def walked(name="llama", **settings):
 def stops(session, line="continue"):
     found = []
     while session.end is None:
-        stop = run(session, line).stop
+        stop = do(session, line).stop
         if stop.ended_by is None:
             found.append((here(session), stop.reason, stop.breakpoint, stop.values))
     return found
@@ -51,7 +43,7 @@ def test_a_condition_stops_where_plain_arithmetic_says(name):
     norms = {place: norm for place, norm, _ in walked(name) if place.partition("@")[0] in ("0", "1")}
     middle = sorted(norms.values())[len(norms) // 2]
     session = started(name)
-    run(session, f"break 0-1 if norm > {middle} and token >= 2")
+    do(session, f"break 0-1 if norm > {middle} and token >= 2")
     wanted = [place for place, norm in norms.items() if norm > middle and int(place.partition("@")[2]) >= 2]
     assert places(stops(session)) == wanted != []
 
@@ -60,36 +52,36 @@ def test_conditions_on_what_comes_next():
     seen = {place: stop for place, _, stop in walked(temperature=0.8, top_k=20)}
     unsure = [place for place, stop in seen.items() if place.startswith("logits") and stop.candidates.entropy > 2.0]
     session = started(temperature=0.8, top_k=20)
-    run(session, "break logits if entropy > 2.0")
+    do(session, "break logits if entropy > 2.0")
     assert places(stops(session)) == unsure
 
 
 def test_rank_and_top1_inside_a_layer_are_the_lens():
     session = started()
-    run(session, "token 3")
+    do(session, "token 3")
     text = session.debuggee.vocabulary.text(session.stop.chosen.id)
-    run(session, f'break 1@2 if top1 == "{text}" and rank("{text}") == 1')
-    run(session, "run")
+    do(session, f'break 1@2 if top1 == "{text}" and rank("{text}") == 1')
+    do(session, "run")
     assert here(session) == "1@2"
 
 
 def test_hit_and_ignore_counts_and_temporary_ones():
     session = started()
-    run(session, "break 1")
-    run(session, "ignore 1 2")
-    run(session, "tbreak 0@5")
+    do(session, "break 1")
+    do(session, "ignore 1 2")
+    do(session, "tbreak 0@5")
     assert places(stops(session)) == ["1@2", "1@3", "1@4", "0@5", "1@5", "1@6", "1@7"]
     assert [(each.number, each.hits) for each in session.breakpoints.list()] == [(1, 8)]
 
 
 def test_a_condition_is_given_changed_and_taken_away():
     session = started()
-    run(session, "break 1")
-    run(session, "condition 1 token == 3")
-    run(session, "continue")
+    do(session, "break 1")
+    do(session, "condition 1 token == 3")
+    do(session, "continue")
     assert here(session) == "1@3"
-    run(session, "condition 1")
-    run(session, "continue")
+    do(session, "condition 1")
+    do(session, "continue")
     assert here(session) == "1@4"
 
 
@@ -97,8 +89,8 @@ def test_tracepoints_log_and_go_on():
     session = started()
     told: list[Any] = []
     session.run.on_trace = told.append
-    run(session, "trace 0-1 norm, top1 if token > 5")
-    run(session, "continue")
+    do(session, "trace 0-1 norm, top1 if token > 5")
+    do(session, "continue")
     assert session.end is not None
     norms = {place: norm for place, norm, _ in walked()}
     assert [(f"{stop.stage.address}@{stop.token}", stop.reason) for stop in told] == [
@@ -118,12 +110,12 @@ def test_a_watch_stops_where_a_prediction_flips():
     lens = session.run.metrics
     tops = {}
     while session.end is None:
-        run(session, "step")
+        do(session, "step")
         if session.stop.stage.kind == "layer":
             tops[here(session)] = session.debuggee.vocabulary.text(int(lens.scores(session.run.event).argmax()))
     flips = [f"1@{token}" for token in range(8) if tops[f"0@{token}"] != tops[f"1@{token}"]]
     session = started()
-    run(session, "watch top1 at 0-1")
+    do(session, "watch top1 at 0-1")
     found = stops(session)
     assert places(found) == flips != []
     for place, reason, number, values in found:
@@ -134,20 +126,20 @@ def test_a_watch_stops_where_a_prediction_flips():
 
 def test_a_watch_of_one_stage_compares_token_after_token_and_after_going_back():
     session = started()
-    run(session, "watch top1 at logits")
+    do(session, "watch top1 at logits")
     found = places(stops(session))
-    run(session, "goto 0@4")
+    do(session, "goto 0@4")
     assert places(stops(session)) == [place for place in found if int(place.partition("@")[2]) >= 4]
 
 
 def test_the_first_nan_is_found():
     session = started()
-    run(session, "token 3")
+    do(session, "token 3")
     down = session.inspector.model.model.layers[1].mlp.down_proj
     handle = down.register_forward_hook(lambda _module, _args, out: out.index_fill(-1, torch.tensor([3]), torch.nan))
     try:
-        run(session, "break nonfinite")
-        run(session, "continue")
+        do(session, "break nonfinite")
+        do(session, "continue")
     finally:
         handle.remove()
     assert (here(session), session.stop.tensor.numbers.nan) == ("1.mlp.down_proj@3", 1)
@@ -159,14 +151,14 @@ def test_a_jump_of_the_norm():
     ratios = {place: norm / norms["0" + place[1:]] for place, norm in layers if place.startswith("1@")}
     middle = sorted(ratios.values())[4] - 1e-6
     session = started()
-    run(session, f"break jump {max(middle, 1.000001)}")
+    do(session, f"break jump {max(middle, 1.000001)}")
     assert places(stops(session)) == [place for place, ratio in ratios.items() if ratio >= max(middle, 1.000001)]
 
 
 def test_a_surprising_token():
     seen = {place: stop for place, _, stop in walked(temperature=2.0, seed=3)}
     session = started(temperature=2.0, seed=3)
-    run(session, "break surprise 0.02")
+    do(session, "break surprise 0.02")
     found = stops(session)
     for place in [f"sample@{token}" for token in range(8)]:
         chosen = seen[place].chosen
@@ -175,18 +167,18 @@ def test_a_surprising_token():
 
 def _raw_prob(place, id):
     session = started(temperature=2.0, seed=3)
-    run(session, f"until logits@{place.partition('@')[2]}")
+    do(session, f"until logits@{place.partition('@')[2]}")
     return float(torch.softmax(session.run.event.trail[0][1][0], -1)[id])
 
 
 def test_going_back_asks_conditions_and_counts_nothing():
     session = started()
-    run(session, "break 0-1 if token == 2 or token == 5")
-    run(session, "trace 1")
-    run(session, "goto logits@6")
+    do(session, "break 0-1 if token == 2 or token == 5")
+    do(session, "trace 1")
+    do(session, "goto logits@6")
     seen = []
     for _ in range(5):
-        run(session, "reverse-continue")
+        do(session, "reverse-continue")
         seen.append(here(session))
     assert seen == ["1@5", "0@5", "1@2", "0@2", "tokenize@0"]
     assert [each.hits for each in session.breakpoints.list()] == [0, 0]
@@ -194,8 +186,8 @@ def test_going_back_asks_conditions_and_counts_nothing():
 
 def test_commands_run_when_it_stops():
     session = started()
-    run(session, "break 1 if token < 3")
-    run(session, "commands 1 info stage; continue")
+    do(session, "break 1 if token < 3")
+    do(session, "commands 1 info stage; continue")
     done = [(line, type(outcome).__name__) for line, outcome in COMMANDS.run_all(session, "continue")]
     assert done[:3] == [("continue", "Moved"), ("info stage", "Answer"), ("continue", "Moved")]
     assert session.end is not None
@@ -224,82 +216,82 @@ def test_commands_run_when_it_stops():
 )
 def test_what_cannot_be_says_why_and_changes_nothing(line, said):
     session = started()
-    run(session, "break 0")
+    do(session, "break 0")
     before = session.breakpoints.list()
     with pytest.raises(UsageError, match=said):
-        run(session, line)
+        do(session, line)
     assert session.breakpoints.list() == before
 
 
 def test_nothing_is_predicted_before_a_model_has_run():
     session = started()
     with pytest.raises(CommandError, match="no model has run"):
-        run(session, "break tokenize if entropy > 1")
+        do(session, "break tokenize if entropy > 1")
 
 
 def test_breakpoints_in_one_phase():
     session = started()
-    run(session, "break 1@prefill")
-    run(session, "break 0@decode if token < 3")
+    do(session, "break 1@prefill")
+    do(session, "break 0@decode if token < 3")
     assert places(stops(session)) == ["1@0", "0@1", "0@2"]
-    run(session, "goto 1@decode")
+    do(session, "goto 1@decode")
     assert here(session) == "1@7"
-    run(session, "goto 1@prefill")
+    do(session, "goto 1@prefill")
     assert here(session) == "1@0"
-    run(session, "until 1@decode")
+    do(session, "until 1@decode")
     assert here(session) == "0@1"
     with pytest.raises(CommandError, match="leave out the phase"):
-        run(session, "zero 1@decode")
+        do(session, "zero 1@decode")
 
 
 def test_a_breakpoint_at_the_last_token_is_told_with_the_end():
     session = started()
-    run(session, "break sample")
-    run(session, "commands 1 info stage")
+    do(session, "break sample")
+    do(session, "commands 1 info stage")
     done: list[tuple[str, Any]] = []
     while session.end is None:
         done += COMMANDS.run_all(session, "continue")
     assert (session.stop.reason, session.stop.breakpoint) == ("end", 1)
     assert [line for line, _ in done] == ["continue", "info stage"] * 8
-    run(session, "rc")
+    do(session, "rc")
     assert here(session) == "sample@6"
 
 
 def test_a_nan_that_stays_a_nan_has_not_changed():
     session = started()
-    run(session, "step 3")
-    run(session, 'edit out * float("nan")')
-    run(session, "watch norm")
+    do(session, "step 3")
+    do(session, 'edit out * float("nan")')
+    do(session, "watch norm")
     found = stops(session)
     assert len(found) <= 1
 
 
 def test_what_compares_knows_the_stage_it_was_set_at():
     session = started()
-    run(session, "break flip")
+    do(session, "break flip")
     found = places(stops(session))
     assert found
     token = found[0].partition("@")[2]
     other = started()
-    run(other, f"goto 0@{token}")
-    run(other, "break flip")
+    do(other, f"goto 0@{token}")
+    do(other, "break flip")
     assert places(stops(other))[0] == found[0]
 
 
 def test_a_condition_of_a_ready_made_one_narrows_it():
     session = started()
-    run(session, "break flip")
+    do(session, "break flip")
     flips = places(stops(session))
     late = [place for place in flips if int(place.partition("@")[2]) > 3]
     assert flips != late != []
     for lines in (["break flip if token > 3"], ["break flip", "condition 1 token > 3"]):
         session = started()
         for line in lines:
-            run(session, line)
+            do(session, line)
         assert places(stops(session)) == late
-        run(session, "run")
-        run(session, "goto tokenize")
-        run(session, "condition 1")
+        do(session, "run")
+        do(session, "goto tokenize")
+        do(session, "condition 1")
         assert places(stops(session)) == flips
 
 
@@ -308,22 +300,22 @@ def logged(session):
     told: list[Any] = []
     session.run.on_trace = told.append
     while session.end is None:
-        run(session, "continue")
+        do(session, "continue")
     return [(f"{each.stage.address}@{each.token}", [value for _, value in each.values]) for each in told]
 
 
 @pytest.mark.parametrize("set_it", [["trace 1 if changed(norm)"], ["trace 1", "condition 1 changed(norm)"]])
 def test_a_tracepoint_that_compares_knows_the_stage_it_was_set_at(set_it):
     session = started()
-    run(session, "until 1@2")
+    do(session, "until 1@2")
     for line in set_it:
-        run(session, line)
+        do(session, line)
     assert [place for place, _ in logged(session)] == [f"1@{token}" for token in range(3, 8)]
 
 
 def test_what_a_tracepoint_logs_may_compare():
     session = started()
-    run(session, "trace 0-1 changed(norm), changed(token)")
+    do(session, "trace 0-1 changed(norm), changed(token)")
     assert logged(session) == [
         entry for token in range(8) for entry in ((f"0@{token}", [None, None]), (f"1@{token}", [True, False]))
     ]
@@ -331,9 +323,9 @@ def test_what_a_tracepoint_logs_may_compare():
 
 def test_another_condition_does_not_compare_with_what_the_one_before_saw():
     session = started()
-    run(session, "break 1 if changed(norm)")
-    run(session, "goto sample@2")
-    run(session, "condition 1 changed(mean)")
+    do(session, "break 1 if changed(norm)")
+    do(session, "goto sample@2")
+    do(session, "condition 1 changed(mean)")
     assert places(stops(session))[0] == "1@4"
 
 
@@ -350,26 +342,26 @@ def test_another_condition_does_not_compare_with_what_the_one_before_saw():
 )
 def test_a_repr_says_all_that_is_known_of_it_and_nothing_twice(line, shown):
     session = started()
-    assert repr(run(session, line).data) == shown
-    run(session, "commands 1 step; info stage")
+    assert repr(do(session, line).data) == shown
+    do(session, "commands 1 step; info stage")
     assert repr(session.breakpoints.list()[0]) == f"{shown[:-1]}, 2 commands>"
 
 
 def test_goto_tokenize_of_a_later_token_is_refused():
     session = started()
-    run(session, "token 2")
+    do(session, "token 2")
     with pytest.raises(CommandError, match="runs once"):
-        run(session, "goto tokenize@2")
+        do(session, "goto tokenize@2")
     assert here(session) == "sample@1"
 
 
 def test_words_inside_quotes_are_text():
     session = started()
-    run(session, "break 1 if top1 == ' if '")
-    run(session, 'trace 0 top1 == " if ", norm if token > 2')
-    run(session, "watch top1 == ' at '")
-    run(session, 'watch top1 == " at " at 0-1')
-    run(session, 'commands 1 break 0 if top1 == ";"; info stage')
+    do(session, "break 1 if top1 == ' if '")
+    do(session, 'trace 0 top1 == " if ", norm if token > 2')
+    do(session, "watch top1 == ' at '")
+    do(session, 'watch top1 == " at " at 0-1')
+    do(session, 'commands 1 break 0 if top1 == ";"; info stage')
     points = session.breakpoints.list()
     assert points[0].condition.text == "top1 == ' if '"
     assert [each.text for each in points[1].expressions] == ['top1 == " if "', "norm"]

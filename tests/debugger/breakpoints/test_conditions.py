@@ -15,12 +15,9 @@ from llmdbg.models.stages import StageKind
 from llmdbg.models.tokens import TokenizerVocabulary
 from llmdbg.probes.quantities import NAMES, TEXTS
 from tests.debugger import expression_texts
+from tests.debugger.expression_texts import worth
 
 NAN, INF = math.nan, math.inf
-
-
-def worth(text, **values):
-    return evaluate(parse_expression(text), values, {})
 
 
 def holds(text, **values):

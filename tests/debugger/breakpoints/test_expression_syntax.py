@@ -14,10 +14,7 @@ from llmdbg.debugger.breakpoints.expression_syntax import MOST_CHARACTERS, Kind,
 from llmdbg.errors import CommandError, ConditionError
 from llmdbg.probes.quantities import NAMES, OF_TOKEN, TEXTS, QuantityValue
 from tests.debugger import expression_texts
-
-
-def worth(text, **values):
-    return evaluate(parse_expression(text), values, {})
+from tests.debugger.expression_texts import worth
 
 
 def test_a_condition_is_read_as_python_reads_it():

@@ -6,18 +6,9 @@ import transformers
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from llmdbg.debugger.commands import COMMANDS
 from llmdbg.errors import CommandError, LlmdbgError, SettingsError
 from tests.engine.runs import hooks_on, untouched
-from tests.sessions import tiny_session
-
-
-def run(session, line):
-    return COMMANDS.run(session, line)
-
-
-def here(session):
-    return f"{session.stop.stage.address}@{session.stop.token}"
+from tests.sessions import do, here, tiny_session
 
 
 def started(name="llama", text="The quick fox", **settings):
@@ -51,22 +42,22 @@ def by_generate(session, forced):
 @pytest.mark.parametrize("name", ["llama", "mistral", "gemma3", "mamba", "recurrent_gemma"])
 def test_back_force_go_on_switch_back(name):
     session = started(name)
-    run(session, "break 1@4")
-    run(session, "continue")
+    do(session, "break 1@4")
+    do(session, "continue")
     assert here(session) == "1@4"
-    run(session, "token 4")
-    run(session, "rt 3")
+    do(session, "token 4")
+    do(session, "rt 3")
     at = session.stop.token
     other = (session.stop.chosen.id + 5) % 90 + 1
-    run(session, f"force {other}")
+    do(session, f"force {other}")
     assert session.stop.chosen.id == other and here(session) == f"sample@{at}"
-    run(session, "continue")
+    do(session, "continue")
     assert list(session.end.ids) == by_generate(session, {at: other})
-    run(session, "switch main")
+    do(session, "switch main")
     assert here(session) == f"sample@{at}"
-    run(session, "continue")
+    do(session, "continue")
     assert list(session.end.ids) == by_generate(session, {})
-    run(session, "switch 2")
+    do(session, "switch 2")
     assert list(session.end.ids) == by_generate(session, {at: other})
     session.close()
     assert hooks_on(session.inspector.model) == 0
@@ -74,14 +65,14 @@ def test_back_force_go_on_switch_back(name):
 
 def test_forks_of_forks_and_the_tree():
     session = started()
-    run(session, "token 3")
-    run(session, "force 50")
-    run(session, "token 2")
-    run(session, "force 60")
-    run(session, "continue")
-    run(session, "switch b2")
-    run(session, "branch third")
-    rows = run(session, "branch").data
+    do(session, "token 3")
+    do(session, "force 50")
+    do(session, "token 2")
+    do(session, "force 60")
+    do(session, "continue")
+    do(session, "switch b2")
+    do(session, "branch third")
+    rows = do(session, "branch").data
     assert [(row.name, row.parent, row.depth, row.fork, row.current) for row in rows] == [
         ("main", None, 0, 0, False),
         ("b2", 1, 1, 2, False),
@@ -112,8 +103,8 @@ def storages(values):
 
 def test_a_branch_shares_its_prefix_without_a_copy():
     session = started(text="The quick fox drinks tea and more tea", max_new_tokens=20)
-    run(session, "token 12")
-    run(session, "force 50")
+    do(session, "token 12")
+    do(session, "force 50")
     main = session.run.branches.find("main").timeline
     with Allocations() as made:
         forked = main.fork(10)
@@ -123,42 +114,42 @@ def test_a_branch_shares_its_prefix_without_a_copy():
 
 def test_a_ban_takes_the_next_best_and_bans_add_up():
     session = started()
-    run(session, "token 4")
+    do(session, "token 4")
     first, second, third = (row.id for row in session.stop.candidates.rows[:3])
-    run(session, f"ban {first}")
+    do(session, f"ban {first}")
     assert session.stop.chosen.id == second
-    run(session, f"ban {second}")
+    do(session, f"ban {second}")
     assert session.stop.chosen.id == third
 
 
 def test_other_settings_from_here_on():
     session = started()
-    run(session, "token 4")
-    run(session, "set temperature 2.5")
+    do(session, "token 4")
+    do(session, "set temperature 2.5")
     assert "sample.temperature" in [stage.address for stage in session.run.stages.all()]
-    run(session, "until sample.temperature")
+    do(session, "until sample.temperature")
     assert here(session) == "sample.temperature@4"
-    run(session, "goto 1@2")
+    do(session, "goto 1@2")
     seen = []
     while session.end is None:
-        run(session, "step")
+        do(session, "step")
         if session.stop.stage.address == "sample.temperature":
             seen.append(session.stop.token)
     assert seen == list(range(3, 12))
-    run(session, "set greedy on") if session.end is None else None
+    do(session, "set greedy on") if session.end is None else None
 
 
 def test_settings_are_those_generate_would_take():
     session = started()
-    run(session, "set max_new_tokens 3")
-    run(session, "continue")
+    do(session, "set max_new_tokens 3")
+    do(session, "continue")
     assert len(session.end.ids) == 3
-    run(session, "goto tokenize")
-    run(session, "set top-k 5")
+    do(session, "goto tokenize")
+    do(session, "set top-k 5")
     with pytest.raises(SettingsError, match="temperature 0"):
-        run(session, "set temperature 0")
+        do(session, "set temperature 0")
     with pytest.raises(CommandError, match="already"):
-        run(session, "set top_k 5")
+        do(session, "set top_k 5")
 
 
 @pytest.mark.parametrize(
@@ -177,9 +168,9 @@ def test_settings_are_those_generate_would_take():
 )
 def test_what_cannot_be_changes_nothing(line, said):
     session = started()
-    run(session, "token 2")
+    do(session, "token 2")
     with pytest.raises(CommandError, match=said):
-        run(session, line)
+        do(session, line)
     assert here(session) == "sample@1"
     assert [each.name for each in session.run.branches] == ["main"]
     assert session.run.branches.current.name == "main"
@@ -187,10 +178,10 @@ def test_what_cannot_be_changes_nothing(line, said):
 
 def test_a_token_is_only_forced_where_one_is_chosen():
     session = started()
-    run(session, "until 1")
+    do(session, "until 1")
     for line in ("force 3", "ban 3"):
         with pytest.raises(CommandError, match="go to one with `token`"):
-            run(session, line)
+            do(session, line)
 
 
 def test_an_end_can_be_forced_and_taken_back():
@@ -198,10 +189,10 @@ def test_an_end_can_be_forced_and_taken_back():
     session.inspector.model.generation_config.eos_token_id = 50
     try:
         session.run.restart()
-        run(session, "token 3")
-        run(session, "force 50")
+        do(session, "token 3")
+        do(session, "force 50")
         assert session.end is not None and session.end.stopped_by == "eos"
-        run(session, "switch main")
+        do(session, "switch main")
         assert session.end is None
     finally:
         session.inspector.model.generation_config.eos_token_id = None
@@ -212,32 +203,32 @@ def test_an_end_can_be_forced_and_taken_back():
 def test_a_long_walk_over_branches_ends_where_each_was(sampled):
     how = {"temperature": 1.2, "seed": 3} if sampled else {}
     session = started(**how)
-    run(session, "token 8")
+    do(session, "token 8")
     for id in (40, 41, 42):
-        run(session, "goto sample@3")
-        run(session, f"force {id}")
-        run(session, "continue")
+        do(session, "goto sample@3")
+        do(session, f"force {id}")
+        do(session, "continue")
     ends = {}
     for branch in list(session.run.branches):
-        run(session, f"switch {branch.number}")
-        run(session, "goto sample@3")
-        run(session, "token 8")
+        do(session, f"switch {branch.number}")
+        do(session, "goto sample@3")
+        do(session, "token 8")
         ends[branch.name] = session.run.generated_ids()
     for branch in reversed(list(session.run.branches)):
-        run(session, f"switch {branch.name}")
-        run(session, "rs 7")
-        run(session, "continue") if session.end is None else None
+        do(session, f"switch {branch.name}")
+        do(session, "rs 7")
+        do(session, "continue") if session.end is None else None
         assert session.run.generated_ids() == ends[branch.name]
     assert session.debuggee.timeline.differing() == ()
 
 
 def test_two_branches_side_by_side():
     session = started()
-    run(session, "token 4")
+    do(session, "token 4")
     likeliest = session.stop.candidates.rows
-    run(session, f"force {likeliest[2].id}")
-    run(session, "token 2")
-    found = run(session, "compare main").data
+    do(session, f"force {likeliest[2].id}")
+    do(session, "token 2")
+    found = do(session, "compare main").data
     assert (found.here, found.there, found.first) == ("b2", "main", 3)
     assert [pair.token for pair in found.tokens] == [3, 4, 5]
     assert found.tokens[0].here[0] == likeliest[2].id
@@ -246,65 +237,65 @@ def test_two_branches_side_by_side():
     assert [each.id for each in found.candidates_here[:3]] == [row.id for row in likeliest[:3]]
     assert found.candidates_here == found.candidates_there
     assert here(session) == "sample@5"
-    assert run(session, "compare main 1").data.candidates_there != found.candidates_there
-    assert "the current branch" in run(session, "compare b2").data
+    assert do(session, "compare main 1").data.candidates_there != found.candidates_there
+    assert "the current branch" in do(session, "compare b2").data
 
 
 @pytest.mark.parametrize("back", ["goto sample@0", "goto tokenize", "reverse-token 3", "reverse-continue"])
 @pytest.mark.parametrize("there", ["continue", "token 5"])
 def test_going_back_keeps_the_token_that_was_chosen_last(there, back):
     session = started()
-    run(session, there)
+    do(session, there)
     ids = session.run.generated_ids()
-    run(session, back)
-    run(session, "goto sample@0")
-    run(session, "force 65")
-    run(session, "token 2")
+    do(session, back)
+    do(session, "goto sample@0")
+    do(session, "force 65")
+    do(session, "token 2")
 
-    found = run(session, "compare main").data
+    found = do(session, "compare main").data
     assert [pair.there and pair.there[0] for pair in found.tokens] == [*ids]
-    [main, _] = run(session, "info branches").data
+    [main, _] = do(session, "info branches").data
     assert main.ids == ids
-    run(session, "switch main")
-    run(session, f"goto sample@{len(ids) - 1}")
+    do(session, "switch main")
+    do(session, f"goto sample@{len(ids) - 1}")
     assert session.run.generated_ids() == ids
     assert session.debuggee.timeline.differing() == ()
 
 
 def test_names_that_are_taken():
     session = started()
-    run(session, "token 2")
-    run(session, "branch b3")
-    run(session, "token")
-    run(session, "force 65")
+    do(session, "token 2")
+    do(session, "branch b3")
+    do(session, "token")
+    do(session, "force 65")
     assert [each.name for each in session.run.branches] == ["main", "b3", "b4"]
     with pytest.raises(CommandError, match="already"):
-        run(session, "branch main")
-    run(session, "token")
+        do(session, "branch main")
+    do(session, "token")
 
 
 @pytest.mark.parametrize("line", ["set temperature nan", "set top_k 99999999999999999999"])
 def test_settings_out_of_range(line):
     session = started()
-    run(session, "token 2")
+    do(session, "token 2")
     with pytest.raises(SettingsError):
-        run(session, line)
+        do(session, line)
     assert len(list(session.run.branches)) == 1
 
 
 def test_a_setting_that_fails_leaves_no_branch():
     session = started()
-    run(session, "token 2")
+    do(session, "token 2")
     with pytest.raises(LlmdbgError):
-        run(session, "set temperature 1e-300")
+        do(session, "set temperature 1e-300")
     assert [each.name for each in session.run.branches] == ["main"]
     assert here(session) == "sample@1"
-    run(session, "token")
+    do(session, "token")
 
 
 def test_deep_branches_are_drawn():
     session = started(max_new_tokens=3)
-    run(session, "token")
+    do(session, "token")
     for _ in range(1200):
         session.run.branches.fork(session.debuggee.timeline.fork(0), 0, "deep")
     assert max(depth for _, depth in session.run.branches.tree()) == 1200
@@ -312,19 +303,19 @@ def test_deep_branches_are_drawn():
 
 def test_the_newest_token_of_a_branch_is_shown():
     session = started()
-    run(session, "token 2")
-    run(session, "force 65")
-    run(session, "switch main")
-    rows = run(session, "branches").data
+    do(session, "token 2")
+    do(session, "force 65")
+    do(session, "switch main")
+    rows = do(session, "branches").data
     assert rows[1].ids == (65,)
 
 
 def test_not_everything_can_be_banned():
     session = started(top_k=2, temperature=1.0)
-    run(session, "token 2")
+    do(session, "token 2")
     first, second = (row.id for row in session.stop.candidates.rows[:2])
-    run(session, f"ban {first}")
+    do(session, f"ban {first}")
     with pytest.raises(CommandError, match="already banned here"):
-        run(session, f"ban {first}")
+        do(session, f"ban {first}")
     with pytest.raises(CommandError, match="nothing would be left"):
-        run(session, f"ban {second}")
+        do(session, f"ban {second}")

@@ -3,18 +3,9 @@
 import pytest
 import torch
 
-from llmdbg.debugger.commands import COMMANDS
 from llmdbg.errors import AddressError, CommandError, EditError
 from tests.engine.runs import hooks_on
-from tests.sessions import tiny_session
-
-
-def run(session, line):
-    return COMMANDS.run(session, line)
-
-
-def here(session):
-    return f"{session.stop.stage.address}@{session.stop.token}"
+from tests.sessions import do, here, tiny_session
 
 
 def started(name="llama", text="The quick fox", **settings):
@@ -35,7 +26,7 @@ def with_hook(name, address, change, since, **settings):
 
     handle = module.register_forward_hook(hook)
     try:
-        run(session, "continue")
+        do(session, "continue")
     finally:
         handle.remove()
     session.close()
@@ -46,15 +37,15 @@ def with_hook(name, address, change, since, **settings):
 @pytest.mark.parametrize("since", [0, 1, 4])
 def test_an_edit_is_what_a_hook_does_and_is_repeated_on_replay(name, since):
     session = started(name)
-    run(session, f"until 0@{since}")
-    run(session, "scale 0 -2")
+    do(session, f"until 0@{since}")
+    do(session, "scale 0 -2")
     assert here(session) == f"0@{since}"
-    run(session, "continue")
+    do(session, "continue")
     wanted = with_hook(name, "0", lambda tensor: tensor * -2.0, since)
     assert session.end.ids == wanted
     for line in (f"goto 1@{since}", "goto sample@7", "rs 9", "goto tokenize", "goto 0@5"):
-        run(session, line)
-    run(session, "continue")
+        do(session, line)
+    do(session, "continue")
     assert session.end.ids == wanted
     assert session.debuggee.timeline.differing() == ()
     session.close()
@@ -63,92 +54,92 @@ def test_an_edit_is_what_a_hook_does_and_is_repeated_on_replay(name, since):
 
 def test_an_edit_in_the_past_leaves_the_old_future_to_its_branch():
     session = started()
-    run(session, "continue")
+    do(session, "continue")
     plain = session.end.ids
-    run(session, "goto 1.mlp@4")
-    run(session, "zero 1.mlp")
+    do(session, "goto 1.mlp@4")
+    do(session, "zero 1.mlp")
     assert [each.name for each in session.run.branches] == ["main", "b2"]
-    run(session, "continue")
+    do(session, "continue")
     assert session.end.ids == with_hook("llama", "1.mlp", torch.zeros_like, 4)
-    run(session, "switch main")
-    run(session, "continue")
+    do(session, "switch main")
+    do(session, "continue")
     assert session.end.ids == plain
-    assert run(session, "edits").data == ()
+    assert do(session, "edits").data == ()
 
 
 def test_an_edit_at_the_newest_token_needs_no_branch():
     session = started()
-    run(session, "until 1@2")
-    run(session, "zero 1.mlp")
+    do(session, "until 1@2")
+    do(session, "zero 1.mlp")
     assert [each.name for each in session.run.branches] == ["main"]
     assert here(session) == "1@2"
 
 
 def test_off_on_and_undo():
     session = started()
-    run(session, "continue")
+    do(session, "continue")
     plain = session.end.ids
-    run(session, "goto 0@3")
-    run(session, "scale 0 -2")
-    run(session, "continue")
+    do(session, "goto 0@3")
+    do(session, "scale 0 -2")
+    do(session, "continue")
     edited = session.end.ids
-    run(session, "edits off 1")
+    do(session, "edits off 1")
     assert here(session) == "0@3"
-    run(session, "continue")
+    do(session, "continue")
     assert session.end.ids == plain
-    run(session, "edits on")
-    run(session, "continue")
+    do(session, "edits on")
+    do(session, "continue")
     assert session.end.ids == edited
-    run(session, "undo")
-    assert (here(session), run(session, "edits").data) == ("0@3", ())
-    run(session, "continue")
+    do(session, "undo")
+    assert (here(session), do(session, "edits").data) == ("0@3", ())
+    do(session, "continue")
     assert session.end.ids == plain
 
 
 def test_only_at_one_token():
     session = started()
-    run(session, "until 0@2")
-    run(session, "zero 1.mlp@4")
-    run(session, "goto 1.mlp@3")
+    do(session, "until 0@2")
+    do(session, "zero 1.mlp@4")
+    do(session, "goto 1.mlp@3")
     assert session.stop.tensor.numbers.norm > 0
-    run(session, "goto 1.mlp@4")
+    do(session, "goto 1.mlp@4")
     assert session.stop.tensor.numbers.norm == 0
-    run(session, "goto 1.mlp@5")
+    do(session, "goto 1.mlp@5")
     assert session.stop.tensor.numbers.norm > 0
 
 
 def test_the_users_own_python():
     session = started()
-    run(session, "until 0@3")
+    do(session, "until 0@3")
     before = session.stop.tensor.numbers
-    run(session, "edit out * 2")
+    do(session, "edit out * 2")
     assert session.stop.tensor.numbers.max == before.max * 2
-    run(session, "edit out[0, -1, 5] = 77.0")
+    do(session, "edit out[0, -1, 5] = 77.0")
     assert session.stop.tensor.numbers.max == 77.0
-    assert [each.text for each in run(session, "edits").data] == ["edit out * 2", "edit out[0, -1, 5] = 77.0"]
+    assert [each.text for each in do(session, "edits").data] == ["edit out * 2", "edit out[0, -1, 5] = 77.0"]
 
 
 def test_logits_can_be_edited():
     session = started()
-    run(session, "until logits@3")
-    run(session, "edit out[0, 99] = 1e4")
-    run(session, "token")
+    do(session, "until logits@3")
+    do(session, "edit out[0, 99] = 1e4")
+    do(session, "token")
     assert session.stop.chosen.id == 99
 
 
 def test_a_value_from_another_branch():
     session = started()
-    run(session, "until 0@3")
-    run(session, "scale 0 3")
+    do(session, "until 0@3")
+    do(session, "scale 0 3")
     scaled = (
         session.run.event.output.clone()
         if torch.is_tensor(session.run.event.output)
         else session.run.event.output[0].clone()
     )
-    run(session, "continue")
-    run(session, "goto 0@3")
-    run(session, "edits off 1")
-    run(session, "patch 0 from main")
+    do(session, "continue")
+    do(session, "goto 0@3")
+    do(session, "edits off 1")
+    do(session, "patch 0 from main")
     now = session.run.event.output if torch.is_tensor(session.run.event.output) else session.run.event.output[0]
     assert torch.equal(now, scaled)
     assert here(session) == "0@3"
@@ -156,11 +147,11 @@ def test_a_value_from_another_branch():
 
 def test_the_effect_of_an_edit_layer_by_layer():
     session = started()
-    assert "no edit applies" in run(session, "info effect").data
-    run(session, "until logits@3")
+    assert "no edit applies" in do(session, "info effect").data
+    do(session, "until logits@3")
     old = session.stop.candidates.rows[0]
-    run(session, "scale 0 -3")
-    effect = run(session, "info effect").data
+    do(session, "scale 0 -3")
+    effect = do(session, "info effect").data
     assert [row.address for row in effect.rows] == ["0", "1", "norm", "logits"]
     assert effect.rows[-1].before[0].id == old.id
     assert effect.rows[-1].before[0].prob == pytest.approx(old.prob, rel=1e-4)
@@ -191,34 +182,34 @@ def test_the_effect_of_an_edit_layer_by_layer():
 )
 def test_what_cannot_be_changes_nothing(line, error):
     session = started()
-    run(session, "until 0@3")
+    do(session, "until 0@3")
     tensor = session.run.event.output
     tensor = tensor.clone() if torch.is_tensor(tensor) else tensor[0].clone()
     with pytest.raises(error):
-        run(session, line)
+        do(session, line)
     assert (here(session), session.run.edits.list(), len(list(session.run.branches))) == ("0@3", (), 1)
     now = session.run.event.output
     assert torch.equal(now if torch.is_tensor(now) else now[0], tensor)
-    run(session, "continue")
+    do(session, "continue")
 
 
 def test_an_edit_that_fails_later_can_be_undone():
     session = started()
-    run(session, "until 0@3")
-    run(session, "edit out if out.shape[1] < 99 else None")
-    run(session, "edit out[:, -1] = inputs[0][:, -1] if isinstance(inputs, tuple) else 0")
-    run(session, "undo")
-    run(session, "undo")
-    run(session, "continue")
+    do(session, "until 0@3")
+    do(session, "edit out if out.shape[1] < 99 else None")
+    do(session, "edit out[:, -1] = inputs[0][:, -1] if isinstance(inputs, tuple) else 0")
+    do(session, "undo")
+    do(session, "undo")
+    do(session, "continue")
     assert session.end.ids == with_hook("llama", "0", lambda tensor: tensor, 0)
 
 
 def test_a_token_is_counted_once_after_a_failure():
     session = started()
-    run(session, "step 3")
-    run(session, "edit out[:, 5] *= 2")
-    run(session, "token")
+    do(session, "step 3")
+    do(session, "edit out[:, 5] *= 2")
+    do(session, "token")
     ids = session.run.generated_ids()
     with pytest.raises(EditError):
-        run(session, "token")
+        do(session, "token")
     assert session.run.generated_ids() == ids

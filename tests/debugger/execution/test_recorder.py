@@ -6,7 +6,7 @@ import torch
 
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.execution.recorder import RecordRequest
-from tests.sessions import do, tiny_session
+from tests.sessions import do, tiny_session, tokens_run_again
 
 
 def _wish(session: Debugger, name: str = "residuals") -> RecordRequest:
@@ -23,14 +23,6 @@ def _stepped(session: Debugger, token: int) -> dict[str, torch.Tensor]:
         assert vector is not None
         found[stage.address] = vector
     return found
-
-
-def _counted(session: Debugger) -> list[int]:
-    """A list that grows whenever a token is run again."""
-    runs: list[int] = []
-    original = session.replay.run_token
-    session.replay.run_token = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
-    return runs
 
 
 def test_what_was_never_watched_is_seen_by_running_the_token_again() -> None:
@@ -58,7 +50,7 @@ def test_only_what_has_run_is_there() -> None:
 def test_whoever_goes_on_asking_costs_no_run() -> None:
     session, other = tiny_session(), tiny_session()
     do(session, "goto 0@1")
-    runs = _counted(session)
+    runs = tokens_run_again(session)
     session.replay.recorded(_wish(session))
     assert runs == [1]
     for _ in range(20):
@@ -78,7 +70,7 @@ def test_a_token_that_nobody_asks_about_ends_the_watching() -> None:
     do(session, "continue")
     assert session.end is not None
     assert session.run.recorder.addresses(5) == frozenset()
-    runs = _counted(session)
+    runs = tokens_run_again(session)
     end = session.end
     session.replay.recorded(_wish(session))
     assert runs == [5]
@@ -113,7 +105,7 @@ def test_two_wishes_are_kept_side_by_side() -> None:
     one = session.replay.recorded(_wish(session))
     embed = RecordRequest("embed", frozenset(("embed",)), session.focus.vector)
     two = session.replay.recorded(embed)
-    runs = _counted(session)
+    runs = tokens_run_again(session)
     assert list(two) == ["embed"]
     assert session.replay.recorded(_wish(session)).keys() == one.keys()
     assert runs == []

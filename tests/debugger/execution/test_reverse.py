@@ -7,24 +7,15 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmdbg.debugger.commands import COMMANDS
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
 from tests.engine.runs import hooks_on
-from tests.sessions import tiny_session
+from tests.sessions import do, here, tiny_session
 
 WALKED = ("mistral", "llama", "gemma3", "qwen3_moe", "gpt2", "mamba", "lfm2", "recurrent_gemma")
 GREEDY = {"max_new_tokens": 7}
 SAMPLED = {"max_new_tokens": 7, "temperature": 1.3, "top_k": 40, "seed": 11}
 TEXT = "The quick fox drinks tea"
-
-
-def run(session, line):
-    return COMMANDS.run(session, line)
-
-
-def here(session):
-    return f"{session.stop.stage.address}@{session.stop.token}"
 
 
 def started(name="llama", how=GREEDY):
@@ -73,7 +64,7 @@ def walked(name, how):
     session = started(name, how)
     states = [state(session)]
     while session.end is None:
-        run(session, "step")
+        do(session, "step")
         states.append(state(session))
     session.close()
     return states
@@ -104,7 +95,7 @@ def test_two_hundred_commands_at_random(known, name, seed, sampled):
         at = places.index(session.run.place)
         line, want = a_command(chosen, session, places, at)
         try:
-            run(session, line)
+            do(session, line)
         except CommandError:
             want = at
         if want is not None:
@@ -150,11 +141,11 @@ def a_command(chosen, session, places, at):
 
 def test_going_back_from_the_end_and_on_again():
     session = started()
-    run(session, "continue")
+    do(session, "continue")
     end = session.end
-    run(session, "rs")
+    do(session, "rs")
     assert (here(session), session.end) == ("logits@6", None)
-    assert run(session, "continue").stop.reason == "end"
+    assert do(session, "continue").stop.reason == "end"
     assert session.end == end
 
 
@@ -162,20 +153,20 @@ def test_nothing_comes_before_the_beginning():
     session = started()
     for line in ("rs", "rn", "rt", "rc"):
         with pytest.raises(CommandError, match="start of the run"):
-            run(session, line)
-    run(session, "step 2")
-    run(session, "rs 99")
+            do(session, line)
+    do(session, "step 2")
+    do(session, "rs 99")
     assert here(session) == "tokenize@0"
 
 
 def test_back_to_the_last_breakpoint():
     session = started()
-    run(session, "break 1")
-    run(session, "break *.mlp@3")
-    run(session, "goto 0@5")
+    do(session, "break 1")
+    do(session, "break *.mlp@3")
+    do(session, "goto 0@5")
     seen = []
     while here(session) != "tokenize@0":
-        stop = run(session, "rc").stop
+        stop = do(session, "rc").stop
         seen.append((here(session), stop.reason, stop.breakpoint))
     assert seen == [
         ("1@4", "breakpoint", 1),
@@ -192,11 +183,11 @@ def test_back_to_the_last_breakpoint():
 
 def test_a_place_that_never_ran_changes_nothing():
     session = started()
-    run(session, "goto 1.mlp@3")
+    do(session, "goto 1.mlp@3")
     with pytest.raises(CommandError, match="runs once"):
-        run(session, "goto tokenize@2")
+        do(session, "goto tokenize@2")
     assert here(session) == "1.mlp@3"
-    run(session, "step")
+    do(session, "step")
     assert here(session) == "1@3"
 
 
@@ -211,33 +202,33 @@ def test_a_forward_that_failed_can_be_gone_back_from(monkeypatch):
         return real(*args)
 
     monkeypatch.setattr(layer, "forward", forward)
-    run(session, "token 3")
+    do(session, "token 3")
     broken[0] = True
     with pytest.raises(Exception, match="device-side"):
-        run(session, "token")
-    run(session, "goto 0@3")
+        do(session, "token")
+    do(session, "goto 0@3")
     assert here(session) == "0@3"
     broken[0] = False
-    run(session, "until 1")
+    do(session, "until 1")
     assert here(session) == "1@3"
 
 
 def test_the_focus_and_breakpoints_stay():
     session = started()
-    run(session, "break 1")
-    run(session, "focus 2")
-    run(session, "token 3")
-    run(session, "rt")
+    do(session, "break 1")
+    do(session, "focus 2")
+    do(session, "token 3")
+    do(session, "rt")
     assert session.focus.position == 2
     assert len(session.breakpoints.list()) == 1
 
 
 def test_a_stage_that_is_run_again_and_differs_is_told():
     session = started()
-    run(session, "until 1@2")
-    run(session, "step 3")
+    do(session, "until 1@2")
+    do(session, "step 3")
     with torch.no_grad():
         session.inspector.model.model.layers[1].mlp.down_proj.weight[0, 0] += 0.5
-    assert run(session, "goto 0@2").stop.differs is False
-    assert run(session, "goto 1@2").stop.differs is True
-    assert run(session, "goto 1@2").stop.differs is False
+    assert do(session, "goto 0@2").stop.differs is False
+    assert do(session, "goto 1@2").stop.differs is True
+    assert do(session, "goto 1@2").stop.differs is False

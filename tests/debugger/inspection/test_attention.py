@@ -16,7 +16,7 @@ from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.frontends.export import export
 from llmdbg.probes.attention import AttentionMap
 from tests.attention_kernels import session_over
-from tests.sessions import do, tiny_session
+from tests.sessions import do, tiny_session, tokens_run_again
 from tests.tiny import tiny_model
 
 
@@ -24,14 +24,6 @@ def _asked(session: Debugger, line: str = "info attention") -> AttentionMap:
     found = do(session, line).data
     assert isinstance(found, AttentionMap), found
     return found
-
-
-def _counted(session: Debugger) -> list[int]:
-    """A list that grows whenever a token is run again."""
-    runs: list[int] = []
-    original = session.replay.run_token
-    session.replay.run_token = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
-    return runs
 
 
 @pytest.mark.parametrize(
@@ -50,7 +42,7 @@ def test_it_is_the_attention_that_ran_last(place: str, address: str) -> None:
     session = tiny_session()
     do(session, f"goto {place}@1")
     stop, here = session.stop, session.run.place
-    runs = _counted(session)
+    runs = tokens_run_again(session)
     assert _asked(session).address == address
     assert runs == [1]
     assert (session.stop, session.run.place) == (stop, here)
@@ -59,7 +51,7 @@ def test_it_is_the_attention_that_ran_last(place: str, address: str) -> None:
 def test_one_that_was_asked_for_costs_no_second_forward() -> None:
     session = tiny_session()
     do(session, "goto logits@1")
-    runs = _counted(session)
+    runs = tokens_run_again(session)
     first, second = _asked(session, "info attention 0"), _asked(session, "info attention 0 head 2")
     assert runs == [1]
     assert np.array_equal(first.weights, second.weights)
@@ -70,7 +62,7 @@ def test_a_pane_that_follows_the_run_costs_no_forward_at_a_step() -> None:
     session, other = tiny_session(max_new_tokens=6), tiny_session(max_new_tokens=6)
     do(session, "goto 0@1")
     assert isinstance(shown(session.inspector), AttentionMap)
-    runs = _counted(session)
+    runs = tokens_run_again(session)
     for _ in range(12):
         do(session, "next")
         found = shown(session.inspector)

@@ -8,19 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import CommandError
 from llmdbg.frontends.answers import answer_lines
 from llmdbg.frontends.export import export
-from llmdbg.probes.attribution import Attribution
-from tests.sessions import do, opened, tiny_session
-
-
-def asked(session: Debugger, arguments: str = "") -> Attribution:
-    found = TOPICS["attribution"].ask(session.inspector, arguments)
-    assert isinstance(found, Attribution)
-    return found
+from tests.sessions import attribution_of, do, opened, tiny_session
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "bloom", "opt"])
@@ -30,7 +22,7 @@ def test_it_adds_up_to_the_lenss_logit_where_the_run_stands(name: str, line: str
     if line.startswith("goto norm") and "norm" not in session.debuggee.anatomy.modules:
         pytest.skip("this model has no final norm")
     do(session, line)
-    value = asked(session)
+    value = attribution_of(session)
     table = TOPICS["lens"].ask(session.inspector, "")
     row = next(row for row in table.rows if row.address == after)
     shown = value.logit if value.capped is None else value.capped
@@ -45,16 +37,16 @@ def test_the_chosen_token_is_what_is_explained_and_another_if_named() -> None:
     session = tiny_session(temperature=3.0, seed=3)
     do(session, "goto sample@1")
     assert session.run.event.chosen is not None
-    assert asked(session).id == session.run.event.chosen
-    assert asked(session, '"b"').id == 98
+    assert attribution_of(session).id == session.run.event.chosen
+    assert attribution_of(session, '"b"').id == 98
     with pytest.raises(CommandError):
-        asked(session, "99999")
+        attribution_of(session, "99999")
 
 
 def test_whoever_goes_on_asking_costs_no_forward() -> None:
     session = tiny_session(max_new_tokens=8)
     do(session, "goto 0@1")
-    asked(session)
+    attribution_of(session)
     runs: list[int] = []
     original = session.replay.run_token
     session.replay.run_token = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
@@ -75,7 +67,7 @@ def test_it_is_written_to_files(tmp_path: Path) -> None:
     session = tiny_session()
     session.exporter = export
     do(session, "goto logits@1")
-    value = asked(session)
+    value = attribution_of(session)
     for suffix in ("csv", "json", "txt", "svg", "png"):
         said = do(session, f"info attribution > {tmp_path}/parts.{suffix}").data
         assert said.startswith(f"wrote {tmp_path}/parts.{suffix} (")
@@ -94,7 +86,7 @@ def test_left_padding_changes_no_part() -> None:
     for padding in (0, 6):
         session = opened("smollm2", "The capital of France is", greedy=True, max_new_tokens=2, left_pad=padding)
         do(session, "goto logits")
-        value = asked(session)
+        value = attribution_of(session)
         assert (value.text, value.position) == (" Paris", len(session.debuggee.prompt.ids) - 1)
         assert value.whole == ()
         told.append([each.value for each in value.terms])
@@ -106,7 +98,7 @@ def test_an_edit_that_replaces_a_layer_leaves_its_earlier_parts_out_of_the_sum()
     do(session, "goto logits@1")
     do(session, "zero 0")
     do(session, "goto logits@1")
-    value = asked(session)
+    value = attribution_of(session)
     assert value.whole == ("0",)
     assert value.sum == pytest.approx(value.logit, abs=2e-5)
 
@@ -116,9 +108,9 @@ def test_an_ablated_part_adds_nothing(name: str) -> None:
     session = tiny_session(name)
     mlp = next(each.address for each in session.debuggee.anatomy.stages if each.address.rpartition(".")[2] == "mlp")
     do(session, "goto logits@1")
-    assert any(each.address == mlp and each.value for each in asked(session).terms)
+    assert any(each.address == mlp and each.value for each in attribution_of(session).terms)
     do(session, f"zero {mlp}")
     do(session, "goto logits@1")
-    value = asked(session)
+    value = attribution_of(session)
     assert sum(each.value for each in value.terms if each.address == mlp) == 0.0
     assert value.sum == pytest.approx(value.logit, abs=2e-5)

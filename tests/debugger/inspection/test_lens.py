@@ -10,68 +10,53 @@ from pathlib import Path
 import pytest
 import torch
 
-from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.errors import CommandError, LensError
 from llmdbg.frontends.answers import answer_lines
 from llmdbg.frontends.answers.lens import prediction_history
 from llmdbg.frontends.export import export
 from llmdbg.probes.lens import Lens
-from llmdbg.probes.lens_table import LensTable, lens_table
-from tests.sessions import do, tiny_session
-
-
-def asked(session: Debugger, arguments: str = "") -> LensTable:
-    found = TOPICS["lens"].ask(session.inspector, arguments)
-    assert isinstance(found, LensTable)
-    return found
-
-
-def counted(session: Debugger) -> list[int]:
-    """A list that grows whenever a token is run again."""
-    runs: list[int] = []
-    original = session.replay.run_token
-    session.replay.run_token = lambda token, *rest: (runs.append(token), original(token, *rest))[1]  # type: ignore[method-assign]
-    return runs
+from llmdbg.probes.lens_table import lens_table
+from tests.sessions import do, lens_of, tiny_session, tokens_run_again
 
 
 def test_all_rows_are_one_head_product(monkeypatch: pytest.MonkeyPatch) -> None:
     session = tiny_session()
     do(session, "goto logits@1")
-    asked(session)
+    lens_of(session)
     sizes: list[int] = []
     original = Lens.logits
     monkeypatch.setattr(
         Lens, "logits", lambda self, residual, **how: (sizes.append(len(residual)), original(self, residual, **how))[1]
     )
-    assert len(asked(session).rows) == 4
+    assert len(lens_of(session).rows) == 4
     assert sizes == [3]
 
 
 def test_whoever_goes_on_asking_costs_no_forward() -> None:
     session = tiny_session(max_new_tokens=8)
     do(session, "goto 0@1")
-    asked(session)
-    runs = counted(session)
+    lens_of(session)
+    runs = tokens_run_again(session)
     for _ in range(20):
         do(session, "next")
-        asked(session)
+        lens_of(session)
     assert runs == []
 
 
 def test_what_was_not_watched_costs_one_forward() -> None:
     session = tiny_session()
     do(session, "goto 0@1")
-    asked(session)
+    lens_of(session)
     do(session, "goto 0@3")
-    runs = counted(session)
-    asked(session)
+    runs = tokens_run_again(session)
+    lens_of(session)
     assert len(runs) <= 1
 
 
 def test_nobody_asking_costs_nothing() -> None:
     session = tiny_session(max_new_tokens=8)
-    runs = counted(session)
+    runs = tokens_run_again(session)
     do(session, "goto sample@5")
     assert runs == []
     assert session.run.recorder.addresses(5) == frozenset()
@@ -84,7 +69,7 @@ def test_it_is_held_against_a_whole_forward_before_the_first_answer(name: str) -
     assert session.run.metrics.lens() is not None
     assert session.run.metrics.unverified()
     place, stop = session.run.place, session.stop
-    table = asked(session)
+    table = lens_of(session)
     assert not session.run.metrics.unverified()
     assert [row.address for row in table.rows][-1] == "0"
     assert (session.run.place, session.stop) == (place, stop)
@@ -110,18 +95,18 @@ def test_every_stage_that_has_run_is_a_row(line: str) -> None:
     session = tiny_session()
     do(session, line)
     ran = {"embed": 1, "0.self_attn": 1, "norm": 3, "logits": 4, "sample": 4}
-    addresses = [row.address for row in asked(session).rows]
+    addresses = [row.address for row in lens_of(session).rows]
     assert addresses == ["embed", "0", "1", "logits"][: ran[line.split()[1].partition("@")[0]]]
 
 
 def test_at_another_token_and_back_it_says_the_same() -> None:
     session = tiny_session()
     do(session, "goto 1@1")
-    first = asked(session)
+    first = lens_of(session)
     do(session, "goto logits@3")
-    assert asked(session) != first
+    assert lens_of(session) != first
     do(session, "goto 1@1")
-    assert asked(session) == first
+    assert lens_of(session) == first
 
 
 def test_tokenize_has_a_sentence_and_an_unknown_token_an_error() -> None:
@@ -130,7 +115,7 @@ def test_tokenize_has_a_sentence_and_an_unknown_token_an_error() -> None:
     do(session, "goto 0")
     for wrong in ("99999", '"two tokens"', '""'):
         with pytest.raises(CommandError) as refused:
-            asked(session, wrong)
+            lens_of(session, wrong)
         assert "\n" not in str(refused.value)
 
 
@@ -144,7 +129,7 @@ def test_what_is_not_finite_leads_to_nothing_and_is_said(bad: float, layer: str,
         with torch.no_grad():
             weight[3, 3] = bad
         do(session, "goto logits")
-        table = asked(session)
+        table = lens_of(session)
         assert [row.address for row in table.rows if math.isfinite(row.entropy)] == good
         assert (table.first, table.stays) == (None, None)
         assert f"the scores after {layer} and" in table.notes[0]
@@ -169,7 +154,7 @@ def test_it_is_written_to_files(tmp_path: Path) -> None:
     session = tiny_session()
     session.exporter = export
     do(session, "goto logits@1")
-    table = asked(session, '"a"')
+    table = lens_of(session, '"a"')
     for suffix in ("csv", "json", "txt", "svg", "png"):
         said = do(session, f'info lens "a" > {tmp_path}/lens.{suffix}').data
         assert said.startswith(f"wrote {tmp_path}/lens.{suffix} (")

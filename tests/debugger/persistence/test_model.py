@@ -16,20 +16,14 @@ from llmdbg.debugger.persistence.model import (
     describe,
 )
 from llmdbg.debugger.persistence.restore import restore
-from llmdbg.debugger.persistence.store import SessionStore
 from llmdbg.engine.generation.generation import Generation
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import SessionFileError, SettingsError
 from llmdbg.models.loading import load
 from llmdbg.models.spec import ModelSpec
 from llmdbg.models.tokens import encode_prompt
-from tests.debugger.saving import PROMPT, SAMPLED, document, here, run, started
-from tests.sessions import tiny_session
-
-
-@pytest.fixture
-def store(tmp_path):
-    return SessionStore(tmp_path / "sessions")
+from tests.debugger.saving import PROMPT, SAMPLED, document, run, started
+from tests.sessions import here, tiny_session
 
 
 @pytest.mark.parametrize("how", [{"max_new_tokens": 6, "greedy": True}, SAMPLED], ids=["greedy", "sampled"])

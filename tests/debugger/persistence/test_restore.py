@@ -17,15 +17,10 @@ from llmdbg.debugger.persistence.restore import restore
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import CommandError, LensError, SessionFileError
 from llmdbg.models.spec import ModelSpec
+from tests.debugger.saving import run
 from tests.sessions import tiny_session
 
 TEXT = "The quick fox drinks tea"
-
-
-def run(session, *lines):
-    for line in lines:
-        COMMANDS.run(session, line)
-    return session
 
 
 def fresh(name="llama", **how):

@@ -19,15 +19,10 @@ from llmdbg.debugger.persistence.model import (
 from llmdbg.debugger.persistence.restore import restore
 from llmdbg.debugger.persistence.store import KEPT, SessionStore, sessions_folder
 from llmdbg.errors import SessionFileError
-from tests.debugger.saving import gone, here, started
-from tests.sessions import tiny_session
+from tests.debugger.saving import gone, started
+from tests.sessions import here, tiny_session
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture
-def store(tmp_path):
-    return SessionStore(tmp_path / "sessions")
 
 
 def test_the_file_is_readable_private_and_plain(store, tmp_path):
@@ -239,7 +234,7 @@ from llmdbg.debugger.persistence.model import begin
 from llmdbg.debugger.persistence.store import SessionStore
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.spec import ModelSpec
-from tests.sessions import tiny_session
+from tests.sessions import here, tiny_session
 
 store = SessionStore(Path(sys.argv[1]))
 how = dict(max_new_tokens=200, temperature=1.5, seed=3)

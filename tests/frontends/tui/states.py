@@ -37,6 +37,12 @@ def drawn_pane(name, state, width, height=40):
     return list(pane_named(name).draw(state, width, height))
 
 
+def pane_lines(pane, session, width=36, memory=None, height=20):
+    """The lines of a pane where a session stands, its own question answered."""
+    state = state_at(session, pane.question, memory=memory)
+    return [line.text for line in pane.draw(state, width, height)]
+
+
 def text(rows):
     return "\n".join(row.text for row in rows)
 

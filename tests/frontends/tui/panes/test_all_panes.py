@@ -1,16 +1,20 @@
 """What holds for every pane."""
 
+import re
+
 import pytest
 from rich.cells import cell_len
 
 from llmdbg.debugger.inspection.standing_questions import STANDING_QUESTIONS, StandingQuestion
+from llmdbg.engine.generation.generation import Generation
 from llmdbg.frontends.tui.app import LlmdbgApp
-from llmdbg.frontends.tui.bars import status_row
+from llmdbg.frontends.tui.bars import header_row, status_row
 from llmdbg.frontends.tui.overlay import answer_rows
-from llmdbg.frontends.tui.panes import all_panes
+from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.state.token_flow import TokenMode
 from tests.frontends.tui.driving import here, loaded, pane, press, request
-from tests.frontends.tui.states import drawn_pane, state_after, text
+from tests.frontends.tui.states import drawn_pane, pane_lines, state_after, text
+from tests.sessions import do, tiny_session
 
 
 @pytest.mark.parametrize("place", ["next", "until 0.self_attn", "until logits", "token", "continue"])
@@ -28,6 +32,16 @@ def test_no_row_is_wider_than_the_pane(place, width):
             rows += drawn_pane("tokens", state, width)
     for line in rows:
         assert cell_len(line.text) <= width, line.text
+
+
+@pytest.mark.parametrize("name", ["cost", "explain", "nan", "source", "tensor", "values"])
+def test_a_pane_that_reads_the_stop_alone_runs_nothing(name, monkeypatch):
+    session, begun = tiny_session(), []
+    do(session, "goto 1.mlp")
+    stages = Generation.events
+    monkeypatch.setattr(Generation, "events", lambda engine, token=0: (begun.append(token), stages(engine, token))[1])
+    pane_lines(pane_named(name), session)
+    assert begun == []
 
 
 def test_a_click_knows_what_it_hit():
@@ -67,3 +81,12 @@ def test_values_source_and_explain():
     assert "part of layer 0" in text(drawn_pane("explain", state, 100))
     assert "no numbers" not in text(drawn_pane("values", state_after(), 100)), "ids are numbers too"
     assert "no module" in text(drawn_pane("source", state_after(), 100))
+
+
+@pytest.mark.parametrize("place", ["focus 0", "until 0.mlp", "until logits", "continue"])
+def test_one_is_not_several(place):
+    state = state_after(place, text="a", max_new_tokens=1)
+    rows = [line for each in all_panes() if each.name != "log" for line in drawn_pane(each.name, state, 80)]
+    said = text([*rows, header_row(state, 120), status_row(state, 120)])
+    assert "1 token" in said
+    assert not re.search(r"(?<![\w.,])1 (tokens|layers|stages|positions|values|dimensions|keys)\b", said)

@@ -7,21 +7,15 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from llmdbg.debugger.debugger import Debugger
-from llmdbg.engine.generation.generation import Generation
 from llmdbg.formatting import byte_count
 from llmdbg.frontends.tui.input.actions import shown_key
 from llmdbg.frontends.tui.input.key_names import textual_key, typed_key
 from llmdbg.frontends.tui.panes import pane_named
 from llmdbg.frontends.tui.worker.seen_stages import SeenStages
-from tests.frontends.tui.states import state_at
+from tests.frontends.tui.states import pane_lines
 from tests.sessions import do, tiny_session
 
 PANE = pane_named("cost")
-
-
-def drawn(session: Debugger, width: int = 36, memory: SeenStages | None = None) -> list[str]:
-    return [row.text for row in PANE.draw(state_at(session, PANE.question, memory=memory), width, 12)]
 
 
 def test_its_key_is_a_dollar_sign() -> None:
@@ -35,7 +29,7 @@ def test_it_fits_before_and_after_a_measurement(width: int, line: str) -> None:
     if line:
         do(session, line)
     for _ in range(2):
-        lines = drawn(session, width)
+        lines = pane_lines(PANE, session, width)
         assert all(cell_len(each) <= max(width, 28) for each in lines)
         do(session, "info cost")
 
@@ -44,23 +38,13 @@ def test_what_is_cheap_is_this_stops() -> None:
     session, memory = tiny_session(), SeenStages()
     do(session, "step")
     do(session, "step")
-    drawn(session, 60, memory)
+    pane_lines(PANE, session, 60, memory)
     do(session, "goto 1@1")
-    lines = drawn(session, 60, memory)
+    lines = pane_lines(PANE, session, 60, memory)
     assert lines[0] == f"{session.stop.ms:.2f} ms  1"
     held = sum(each.keys.nbytes + each.values.nbytes for each in session.debuggee.cache.layers)
     assert lines[1].startswith(f"KV cache {byte_count(held)} +")
     assert "seen during this token, watched" in lines and ":info cost" in " ".join(lines)
-
-
-def test_nothing_is_run_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = tiny_session()
-    do(session, "goto 1.mlp")
-    begun: list[int] = []
-    stages = Generation.events
-    monkeypatch.setattr(Generation, "events", lambda engine, token=0: (begun.append(token), stages(engine, token))[1])
-    drawn(session)
-    assert begun == []
 
 
 def test_the_last_measurement_says_of_which_token_it_is() -> None:
@@ -68,11 +52,11 @@ def test_the_last_measurement_says_of_which_token_it_is() -> None:
     do(session, "goto 1@2")
     do(session, "info cost")
     do(session, "goto 0.mlp@3")
-    lines = drawn(session, 60)
+    lines = pane_lines(PANE, session, 60)
     cost = session.inspector.asked.last_answers["cost"]
     assert f"{cost.alone.ms:.1f} ms" in " ".join(lines) and "decode, token 2, alone" in " ".join(lines)
     layers = next(each for each in cost.outline if each.name == "layers")
     assert any(line.startswith(f"{layers.ms:8.2f}") and line.rstrip().endswith("layers") for line in lines)
     assert any("· mlp" in line for line in lines)
     session.inspector.asked.last_answers["cost"] = replace(cost, notes=("not to be relied on",))
-    assert drawn(session, 36).index("not to be relied on") < 8
+    assert pane_lines(PANE, session, 36).index("not to be relied on") < 8

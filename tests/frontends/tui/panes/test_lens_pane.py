@@ -8,14 +8,10 @@ from rich.cells import cell_len
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.frontends.tui.panes import pane_named
-from tests.frontends.tui.states import state_at
+from tests.frontends.tui.states import pane_lines, state_at
 from tests.sessions import do, tiny_session
 
 PANE = pane_named("lens")
-
-
-def drawn(session: Debugger, width: int = 50) -> list[str]:
-    return [row.text for row in PANE.draw(state_at(session, "lens"), width, 20)]
 
 
 def at(line: str, name: str = "llama") -> Debugger:
@@ -26,7 +22,7 @@ def at(line: str, name: str = "llama") -> Debugger:
 
 @pytest.mark.parametrize("width", [20, 36, 50, 80, 118])
 def test_it_fits_any_width(width: int) -> None:
-    lines = drawn(at("goto sample@2"), width)
+    lines = pane_lines(PANE, at("goto sample@2"), width)
     assert all(cell_len(line) <= max(width, 30) for line in lines)
     assert [line.split()[0] for line in lines if line.strip().startswith(("logits", "1 ", "0 ", "embed"))] == [
         "logits", "1", "0", "embed"
@@ -36,7 +32,7 @@ def test_it_fits_any_width(width: int) -> None:
 def test_its_numbers_are_the_answers() -> None:
     session = at("goto logits@1")
     table, added = TOPICS["lens"].ask(session.inspector, ""), TOPICS["attribution"].ask(session.inspector, "")
-    lines = drawn(session, 60)
+    lines = pane_lines(PANE, session, 60)
     for row in table.rows:
         line = next(line for line in lines if line.split()[0] == row.address)
         assert f"{100 * row.top[0].prob:.0f}%" in line
@@ -50,26 +46,26 @@ def test_its_numbers_are_the_answers() -> None:
 def test_a_followed_token_is_followed_until_told_otherwise() -> None:
     session = at("goto 1@1")
     do(session, 'info lens "a"')
-    assert '"a"' in "\n".join(drawn(session)[:2])
+    assert '"a"' in "\n".join(pane_lines(PANE, session)[:2])
     do(session, "goto logits@1")
-    assert '"a"' in "\n".join(drawn(session)[:2])
+    assert '"a"' in "\n".join(pane_lines(PANE, session)[:2])
     prediction = session.stop.candidates
     assert prediction is not None
     do(session, "info lens")
-    assert repr(prediction.rows[0].text)[1:-1] in "\n".join(drawn(session)[:2])
+    assert repr(prediction.rows[0].text)[1:-1] in "\n".join(pane_lines(PANE, session)[:2])
 
 
 def test_a_model_without_a_lens_says_so_in_a_sentence() -> None:
-    lines = drawn(at("goto logits", "modernbert_decoder"), 36)
+    lines = pane_lines(PANE, at("goto logits", "modernbert_decoder"), 36)
     assert "no lens" in " ".join(lines)
 
 
 def test_before_anything_has_run_it_says_what_it_will_read() -> None:
-    assert "nothing has run yet" in " ".join(drawn(tiny_session()))
+    assert "nothing has run yet" in " ".join(pane_lines(PANE, tiny_session()))
 
 
 def test_a_mixer_has_a_column_of_its_own() -> None:
-    lines = drawn(at("goto logits@1", "mamba"), 60)
+    lines = pane_lines(PANE, at("goto logits@1", "mamba"), 60)
     title = next(line for line in lines if "likeliest" in line)
     assert "other" in title
     assert "attn" not in title

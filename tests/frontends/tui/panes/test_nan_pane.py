@@ -10,19 +10,14 @@ import torch
 from rich.cells import cell_len
 
 from llmdbg.debugger.debugger import Debugger
-from llmdbg.engine.generation.generation import Generation
 from llmdbg.frontends.tui.input.actions import shown_key
 from llmdbg.frontends.tui.input.key_names import textual_key, typed_key
 from llmdbg.frontends.tui.panes import pane_named
 from llmdbg.frontends.tui.worker.seen_stages import SeenStages
-from tests.frontends.tui.states import state_at
+from tests.frontends.tui.states import pane_lines
 from tests.sessions import do, tiny_session
 
 PANE = pane_named("nan")
-
-
-def drawn(session: Debugger, width: int = 36, memory: SeenStages | None = None) -> list[str]:
-    return [row.text for row in PANE.draw(state_at(session, PANE.question, memory=memory), width, 12)]
 
 
 def poisoned() -> Debugger:
@@ -40,7 +35,7 @@ def test_its_key_is_an_exclamation_mark() -> None:
 def test_it_fits_and_says_what_this_stop_gave(width: int) -> None:
     session = tiny_session()
     do(session, "goto 0.mlp")
-    lines = drawn(session, width)
+    lines = pane_lines(PANE, session, width)
     assert len(lines) <= 12 and all(cell_len(line) <= width for line in lines)
     assert " ".join(lines).startswith("output 0 NaN, 0 infinite absmax")
     if width > 20:
@@ -52,45 +47,35 @@ def test_it_fits_and_says_what_this_stop_gave(width: int) -> None:
 def test_every_tensor_of_a_stage_is_counted() -> None:
     session = tiny_session()
     do(session, "goto model.rotary_emb")
-    lines = drawn(session, 60)
+    lines = pane_lines(PANE, session, 60)
     assert lines[0].startswith("output[0] 0 NaN") and lines[2].startswith("output[1] 0 NaN")
-
-
-def test_nothing_is_run_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = tiny_session()
-    do(session, "goto 1.mlp")
-    begun: list[int] = []
-    stages = Generation.events
-    monkeypatch.setattr(Generation, "events", lambda engine, token=0: (begun.append(token), stages(engine, token))[1])
-    drawn(session)
-    assert begun == []
 
 
 def test_the_first_stop_that_was_not_finite_is_remembered_during_the_token() -> None:
     session, memory = poisoned(), SeenStages()
     do(session, "goto 1.mlp.down_proj")
-    assert "NaN" in drawn(session, 80, memory)[0]
+    assert "NaN" in pane_lines(PANE, session, 80, memory)[0]
     do(session, "goto logits")
-    assert "first seen not finite during this token: 1.mlp.down_proj" in drawn(session, 80, memory)
+    assert "first seen not finite during this token: 1.mlp.down_proj" in pane_lines(PANE, session, 80, memory)
 
 
 def test_the_last_hunt_stays_in_view() -> None:
     session = poisoned()
     do(session, "goto 0.mlp")
     do(session, "info nonfinite")
-    said = " ".join(drawn(session, 36))
+    said = " ".join(pane_lines(PANE, session, 36))
     assert "last search: NaN first at 1.mlp.down_proj, token 0" in said
     assert "dimension 3" in said and "weight[3, 2] is NaN" in said
     clean = tiny_session()
     do(clean, "goto 0")
     do(clean, "info nonfinite")
-    assert "of token 0 (prefill) are finite" in " ".join(drawn(clean, 36))
+    assert "of token 0 (prefill) are finite" in " ".join(pane_lines(PANE, clean, 36))
 
 
 def test_scores_that_were_cut_are_called_so() -> None:
     session = tiny_session(temperature=1.0, top_k=3)
     do(session, "goto sample.top_k")
-    lines = drawn(session, 60)
+    lines = pane_lines(PANE, session, 60)
     assert lines[0] == "output 0 NaN, 0 infinite, 125 cut"
     assert not any("first seen" in line for line in lines)
 
@@ -100,4 +85,4 @@ def test_text_of_a_model_cannot_command_the_screen() -> None:
     do(session, "goto 0")
     do(session, "info nonfinite")
     hunt: Any = session.inspector.asked.last_answers["nonfinite"]
-    assert "\x1b" not in "\n".join(drawn(session, 80)) and hunt.found.text == "H"
+    assert "\x1b" not in "\n".join(pane_lines(PANE, session, 80)) and hunt.found.text == "H"

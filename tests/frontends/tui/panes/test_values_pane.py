@@ -7,7 +7,6 @@ import torch
 from rich.cells import cell_len
 
 from llmdbg.debugger.inspection import values as insight
-from llmdbg.engine.settings import GenerationSettings
 from llmdbg.frontends.answers.number_grid import NumberGrid
 from llmdbg.frontends.heat_glyphs import NEGATIVE, POSITIVE, shade
 from llmdbg.frontends.tui.app import LlmdbgApp
@@ -15,11 +14,9 @@ from llmdbg.frontends.tui.panes import pane_named
 from llmdbg.frontends.tui.terminal.glyphs import ascii_of
 from llmdbg.frontends.tui.widgets.fetched_rows import FetchedRows
 from llmdbg.frontends.tui.widgets.rows import row
-from llmdbg.frontends.tui.worker.launch import LaunchRequest
-from llmdbg.models.spec import ModelSpec
 from llmdbg.probes.digits import digits
 from llmdbg.probes.values import window
-from tests.frontends.tui.driving import loaded, pane, press, turn_wheel, until, watched_debuggers
+from tests.frontends.tui.driving import loaded, pane, press, request, turn_wheel, until, watched_debuggers
 from tests.frontends.tui.states import state_at
 from tests.sessions import answered, do, tiny_session
 
@@ -131,9 +128,7 @@ def test_a_hundred_million_numbers_can_be_scrolled_through(monkeypatch):
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_keys_scroll_through_a_weight_to_its_end(tiny_folder, size, monkeypatch):
     debuggers = watched_debuggers(monkeypatch)
-    app = LlmdbgApp(
-        LaunchRequest(ModelSpec(str(tiny_folder)), "The quick", GenerationSettings(max_new_tokens=4, greedy=True))
-    )
+    app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=size) as pilot:
         await loaded(pilot, app)
         await press(pilot, app, "n", "n", "7")
@@ -160,9 +155,7 @@ async def test_keys_scroll_through_a_weight_to_its_end(tiny_folder, size, monkey
 
 
 async def test_the_wheel_scrolls_as_keys_do(tiny_folder):
-    app = LlmdbgApp(
-        LaunchRequest(ModelSpec(str(tiny_folder)), "The quick", GenerationSettings(max_new_tokens=4, greedy=True))
-    )
+    app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot, app)
         await press(pilot, app, "n", "n", "7")
@@ -189,9 +182,7 @@ async def test_the_wheel_scrolls_as_keys_do(tiny_folder):
 
 async def test_what_is_fetched_is_of_the_stop_on_screen(tiny_folder, monkeypatch):
     debuggers = watched_debuggers(monkeypatch)
-    app = LlmdbgApp(
-        LaunchRequest(ModelSpec(str(tiny_folder)), "The quick", GenerationSettings(max_new_tokens=4, greedy=True))
-    )
+    app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot, app)
         await press(pilot, app, "n", "n", "7")
@@ -207,9 +198,7 @@ async def test_what_is_fetched_is_of_the_stop_on_screen(tiny_folder, monkeypatch
 
 
 async def test_a_pane_in_view_alone_is_fetched_for(tiny_folder):
-    app = LlmdbgApp(
-        LaunchRequest(ModelSpec(str(tiny_folder)), "The quick", GenerationSettings(max_new_tokens=4, greedy=True))
-    )
+    app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot, app)
         await press(pilot, app, "n", "7", "8")
@@ -236,9 +225,7 @@ def test_rows_behind_the_end_are_no_rows():
 
 
 async def test_what_is_newly_asked_for_is_shown_from_its_beginning(tiny_folder):
-    app = LlmdbgApp(
-        LaunchRequest(ModelSpec(str(tiny_folder)), "The quick", GenerationSettings(max_new_tokens=4, greedy=True))
-    )
+    app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot, app)
         await press(pilot, app, "n", "n", "7")

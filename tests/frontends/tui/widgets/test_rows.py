@@ -28,7 +28,7 @@ def test_bars_and_fitting():
     assert bar_of(0.5, 4) == "██  "
     assert bar_of(float("nan"), 4) == "    "
     assert fitted("abcdef", 4) == "abc…"
-    assert fitted("日本語", 4) == "日 …" or cell_len(fitted("日本語", 4)) == 4
+    assert fitted("日本語", 4) == "日 …"
     assert wrapped("one two three", 7) == ["one two", "three"]
     assert wrapped("abcdefghij", 4) == ["abcd", "efgh", "ij"]
     assert wrapped("", 4) == [""]
