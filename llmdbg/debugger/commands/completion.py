@@ -69,7 +69,9 @@ def _command(word: str) -> Command[Any] | None:
 
 def _hint(name: str, command: Command[Any] | None, words: Words) -> str:
     if command is not None:
-        return f"{command.usage}: {command.summary}"
+        # The example before the summary: a narrow screen cuts the end.
+        example = f", as in `{command.example}`" if command.example != command.name else ""
+        return f"{command.usage}{example}: {command.summary}"
     action = _action(name, words)
     return f"{action[0]}: {action[1]}" if action else ""
 

@@ -44,7 +44,7 @@ class NumbersQuestion(Exported):
     effect=Effect.READS,
     summary="Show the numbers of a stage that has run, of its input (`.in`) or of a parameter; `x .` follows the run, "
     "`x` alone continues.",
-    example="x 12.mlp[0, -1, :8]",
+    example="x 12.mlp[0, -1]",
 )
 def _examine(debugger: Debugger, question: Question) -> Outcome:
     from llmdbg.debugger.inspection import values

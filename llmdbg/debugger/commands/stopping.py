@@ -221,7 +221,7 @@ def _tbreak(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
     takes=Trace(),
     effect=Effect.CHANGES,
     summary="Log the values of expressions whenever a stage has run, without stopping.",
-    example="trace 0-1 norm, top1 if token > 2",
+    example="trace 0-1 norm, top1",
 )
 def _trace(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
     return Answer(_set(debugger, spec))

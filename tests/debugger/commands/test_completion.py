@@ -148,12 +148,12 @@ def test_the_last_word_is_replaced_and_no_other(line, cursor, start, end, offere
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
-        ("b", "break ADDRESS [if CONDITION]: Stop whenever a stage has run"),
-        ("t", "token [N]: "),
-        ("until 1.m", "until ADDRESS: "),
+        ("b", "break ADDRESS [if CONDITION], as in `break *.mlp if norm > 100 and layer >= 8`: Stop whenever"),
+        ("t", "token [N], as in `token 10`: Go to where"),
+        ("until 1.m", "until ADDRESS, as in `until 12.mlp@3`: "),
         ("zo", "zoom: zoom this pane to the whole screen"),
         ("theme d", "theme: choose the colours"),
-        ("de", "delete [N]: "),
+        ("de", "delete [N], as in `delete 1`: "),
         ("", ""),
         ("co 3", "continue [N]: "),
         ("xyz 3", ""),
@@ -266,3 +266,11 @@ def test_any_line_can_be_completed(line, cursor):
 def test_completing_needs_no_torch():
     code = "import sys, llmdbg.debugger.commands.completion; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_hint_of_every_command_has_its_example_on_a_screen_of_80_columns():
+    """The screen shows it in one line, after a space."""
+    for command in COMMANDS:
+        line = f"{command.name} "
+        hint = complete(line, len(line), Words()).hint
+        assert command.example == command.name or f"`{command.example}`" in hint[:79], hint
