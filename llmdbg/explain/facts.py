@@ -171,6 +171,8 @@ class ProcessorFacts:
     """How many tokens it cut."""
     left: int
     """How many tokens may still be chosen."""
+    deposed: tuple[str, float, float] | None = None
+    """The token that led before it, with its probability before and after; None if that is still the likeliest."""
 
 
 @dataclass(frozen=True, slots=True)

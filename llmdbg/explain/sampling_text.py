@@ -81,12 +81,18 @@ def _effect(step: ProcessorFacts) -> str:
         name = f"{name} {step.setting:g}"
     name = name[0].upper() + name[1:]
     before, after = percent_in_prose(step.before), percent_in_prose(step.after)
+    fell = "" if step.deposed is None else f" {_fall(*step.deposed)}"
     cut = f"{name} cut {counted(step.cut, 'token')}, and {step.left:,} may still be chosen." if step.cut else ""
     if before == after:
-        return cut or f"{name} left the likeliest token, {quote(step.leader)}, as likely as before."
+        return f"{cut}{fell}" if cut else f"{name} left the likeliest token, {quote(step.leader)}, as likely as before."
     way = "likelier" if step.after > step.before else "less likely"
     change = f"made {quote(step.leader)} {way}: {before} became {after}."
-    return f"{cut} This {change}" if step.cut else f"{name} {change}"
+    return f"{cut} This {change}{fell}" if step.cut else f"{name} {change}{fell}"
+
+
+def _fall(text: str, before: float, after: float) -> str:
+    what = "was cut" if after == 0 else f"fell to {percent_in_prose(after)}"
+    return f"Before it, {quote(text)} led with {percent_in_prose(before)}, and {what}."
 
 
 def about_choice(facts: StageFacts) -> Iterator[str]:

@@ -150,8 +150,8 @@ def _of_choice(session: Debugger) -> Iterator[float]:
     trail = [scores[0].double() for _, scores in session.run.event.trail]
     probs = [scores.softmax(-1) for scores in trail]
     for before, after in zip((probs[:1] + probs)[: len(probs)], probs, strict=True):
-        leader = int(after.argmax())
-        yield from (float(before[leader]), float(after[leader]))
+        for leader in (int(after.argmax()), int(before.argmax())):
+            yield from (float(before[leader]), float(after[leader]))
     left = [int((scores != -torch.inf).sum()) for scores in trail]
     yield from left
     yield from (before - after for before, after in pairwise(left))

@@ -1,12 +1,14 @@
 """Candidates against plain softmax and sort."""
 
 import math
+import re
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.probes.candidates import candidates
 
 
@@ -81,3 +83,46 @@ def test_it_waits_for_the_device_once(monkeypatch):
     candidates(trail_of_cuts(), name, chosen=torch.tensor([0]))
 
     assert len(copies) == 1
+
+
+def penalised(top=3):
+    """Token 0 has 53% at the logits, and a penalty puts it behind 63 others; token 1 is then cut."""
+    raw = torch.zeros(1, 100)
+    raw[0, :4] = torch.tensor([5.0, 3.0, 2.0, 1.0])
+    raw[0, 4:] = torch.linspace(0.5, -0.5, 96)
+    penalty = raw.clone()
+    penalty[0, 0] = raw[0, 63] - 1e-4
+    suppressed = penalty.clone()
+    suppressed[0, 1] = -math.inf
+    trail = [("logits", raw), ("sample.repetition_penalty", penalty), ("sample.suppress", suppressed)]
+    return candidates(trail, name, top=top, chosen=torch.tensor([2]))[0]
+
+
+def test_a_token_that_a_penalty_put_down_is_listed_with_where_and_its_rank():
+    found = penalised()
+    assert [row.id for row in found.rows] == [2, 3, 4]
+    first, second = found.former
+
+    assert (first.id, first.raw_rank, first.fell_at, first.cut_by) == (0, 1, "sample.repetition_penalty", None)
+    assert first.path[0].prob == pytest.approx(0.53, abs=0.01)
+    assert first.rank == 63
+    assert (second.id, second.raw_rank, second.fell_at, second.cut_by) == (1, 2, "sample.suppress", "sample.suppress")
+    assert second.rank == 100
+    assert [(row.raw_rank, row.fell_at) for row in found.rows] == [(3, None), (4, None), (5, None)]
+
+
+def test_a_former_leader_is_in_text_and_json():
+    lines = "\n".join(answer_lines(penalised()))
+    [first, second] = answer_json(penalised())["former_leaders"]
+
+    fell = "rank 1 at logits, fell at sample.repetition_penalty\n"
+    assert re.search(rf'\n  63 +0  "<0>" .* 5\.000 +53\.\d%  {re.escape(fell)}', lines)
+    assert "cut by sample.suppress" in lines
+    assert (first["id"], first["rank"], first["raw_rank"], first["fell_at"]) == (0, 63, 1, "sample.repetition_penalty")
+    assert second["cut_by"] == "sample.suppress"
+
+
+def test_nobody_fell_where_every_leader_is_shown():
+    found, _ = candidates(trail_of_cuts(), name, top=5)
+    assert found.former == ()
+    assert [row.fell_at for row in found.rows] == [None] * 5

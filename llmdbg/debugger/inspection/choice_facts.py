@@ -24,17 +24,21 @@ def processor_steps(inspector: Inspector) -> tuple[ProcessorFacts, ...]:
         return ()
     scores = torch.cat([each for _, each in trail])  # (stages, vocabulary)
     probs = torch.softmax(scores, dim=-1)
-    leaders = scores[1:].argmax(dim=-1)
-    before, after = (part.gather(1, leaders[:, None])[:, 0] for part in (probs[:-1], probs[1:]))
+    leaders, former = scores[1:].argmax(dim=-1), scores[:-1].argmax(dim=-1)
+    changes = [part.gather(1, each[:, None])[:, 0] for each in (leaders, former) for part in (probs[:-1], probs[1:])]
     left = torch.count_nonzero(scores[1:] != -torch.inf, dim=-1)
-    table = torch.stack((leaders.double(), before.double(), after.double(), left.double())).cpu().tolist()
+    table = torch.stack([each.double() for each in (leaders, former, left, *changes)]).cpu().tolist()
     cuts = dict(found.cuts)
     steps = []
-    for (stage, _), leader, prob_before, prob_after, rest in zip(trail[1:], *table, strict=True):
+    for (stage, _), leader, first, rest, before, after, first_before, first_after in zip(
+        trail[1:], *table, strict=True
+    ):
         name = stage.address.partition(".")[2]
-        text = inspector.vocabulary.text(int(leader))
+        text, deposed = inspector.vocabulary.text(int(leader)), None
+        if first != leader and first_after < after:
+            deposed = (inspector.vocabulary.text(int(first)), first_before, first_after)
         cut = cuts.get(stage.address, 0)
-        steps.append(ProcessorFacts(name, _setting(inspector, name), text, prob_before, prob_after, cut, int(rest)))
+        steps.append(ProcessorFacts(name, _setting(inspector, name), text, before, after, cut, int(rest), deposed))
     return tuple(steps)
 
 

@@ -85,6 +85,7 @@ def candidates_fields(value: Candidates) -> Fields:
             "entropy": value.entropy,
             "left": value.left,
             "cut": dict(value.cuts),
+            "former_leaders": [_candidate(row) for row in value.former],
         }
     )
 
@@ -99,6 +100,8 @@ def _candidate(row: Candidate) -> Fields:
         "prob": row.prob,
         "cut_by": row.cut_by,
         "path": path,
+        "raw_rank": row.raw_rank,
+        "fell_at": row.fell_at,
     }
 
 

@@ -117,7 +117,7 @@ def _token_text(row: TokenRow) -> str:
 
 
 def candidates_blocks(value: Candidates) -> list[Block]:
-    """How many tokens are left, what each processor cut, and a row for each candidate."""
+    """How many tokens are left, what each processor cut, a row for each candidate, and one for each former leader."""
     columns = (
         Column("rank", width=4),
         Column("id", width=6),
@@ -131,7 +131,7 @@ def candidates_blocks(value: Candidates) -> list[Block]:
     return [
         f"{value.address}: {value.left} of {value.vocabulary} tokens left, {_entropy(value)}",
         *(f"{address} cut {count}" for address, count in value.cuts),
-        Table(columns, tuple(map(_candidate_row, value.rows))),
+        Table(columns, tuple(map(_candidate_row, (*value.rows, *value.former)))),
     ]
 
 
@@ -143,8 +143,14 @@ def _entropy(value: Candidates) -> str:
 
 def _candidate_row(row: Candidate) -> tuple[Any, ...]:
     raw = row.path[0]
-    cut = f"cut by {row.cut_by}" if row.cut_by else None
-    return (row.rank, row.id, row.text, row.logit, row.prob, raw.logit, raw.prob, cut)
+    return (row.rank, row.id, row.text, row.logit, row.prob, raw.logit, raw.prob, _what_happened(row))
+
+
+def _what_happened(row: Candidate) -> str | None:
+    """Where a candidate was cut, and where one that led at the logits lost its rank."""
+    fell = f"rank {row.raw_rank} at logits, fell at {row.fell_at}" if row.fell_at not in (None, row.cut_by) else ""
+    cut = f"cut by {row.cut_by}" if row.cut_by else ""
+    return ", ".join(each for each in (fell, cut) if each) or None
 
 
 def statistics_lines(value: Statistics) -> list[str]:

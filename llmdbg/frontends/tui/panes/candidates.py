@@ -40,7 +40,10 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     if columns:
         heads = "".join(f"{_name(address)[: _STEP_WIDTH - 1]:>{_STEP_WIDTH - 1}} " for address in columns)
         rows.append(row((f"    {heads}   now", "dim")))
-    return [*rows, *(_candidate(each, columns, each.id == chosen, width) for each in found.rows)]
+    rows += [_candidate(each, columns, each.id == chosen, width) for each in found.rows]
+    if found.former:
+        rows.append(row((fitted("these led at logits:", width).rstrip(), "dim")))
+    return [*rows, *(_candidate(each, columns, each.id == chosen, width) for each in found.former)]
 
 
 def _before_logits(state: ScreenState, width: int) -> Sequence[Row]:
@@ -74,9 +77,12 @@ def _candidate(candidate: Candidate, columns: Sequence[str], is_chosen: bool, wi
     steps = [(f"{_step(earlier[address]):>{_STEP_WIDTH - 1}} ", "dim") for address in columns]
     bar_width = _SHORT_BAR_WIDTH if columns else _BAR_WIDTH
     why = f" ✂ {_name(candidate.cut_by)}" if candidate.cut_by else ""
-    room = max(3, width - 4 - _STEP_WIDTH * len(columns) - 6 - bar_width - 2 - len(why))
+    if candidate.fell_at and not candidate.cut_by:
+        why = f" ▼ {_name(candidate.fell_at)}"
+    rank = f"{'▶' if is_chosen else ' '}{candidate.rank:2} "
+    room = max(3, width - len(rank) - _STEP_WIDTH * len(columns) - 6 - bar_width - 2 - len(why))
     return row(
-        (f"{'▶' if is_chosen else ' '}{candidate.rank:2} ", "good" if is_chosen else "dim"),
+        (rank, "good" if is_chosen else "dim"),
         *steps,
         ("   cut" if candidate.cut_by else f"{percent(candidate.prob):>6}", style),
         " ",
