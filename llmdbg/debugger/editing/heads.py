@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from llmdbg.models.stages import Stage
 
 
+_HEAD_WIDTHS = ("v_head_dim", "value_head_dim", "head_dim", "head_size", "attention_head_size")
+
+
 @dataclass(frozen=True, slots=True)
 class Projection:
     """An attention's output projection. Its input is (…, heads * width)."""
@@ -134,7 +137,26 @@ def _projection(attention: Stage, anatomy: Anatomy, heads: int, hidden: int) -> 
         raise EditError(f"{attention.address} has no output projection that takes {heads} heads side by side")
     # A module's stage comes after those inside it, so the last is an adapter around a projection, not a part of it.
     last = fitting[-1]
+    known = _known_widths(anatomy, attention)
+    if known and widths[last] not in known:
+        raise EditError(f"what {last.address} takes is not {heads} heads side by side, of {known[0]} numbers each")
     return Projection(last.address, attention.address, heads, widths[last], modules[last.address])
+
+
+def _known_widths(anatomy: Anatomy, attention: Stage) -> list[int]:
+    """How wide an attention says that a head's output is; empty if it does not say.
+
+    DeepSeek-V4 mixes its heads before the last projection, whose input then only looks like heads side by side.
+    """
+    module = anatomy.modules[attention.address]
+    around = [
+        anatomy.modules[stage.address] for stage in anatomy.enclosing(attention) if stage.address in anatomy.modules
+    ]
+    for each in (module, *around):
+        found = {getattr(each, name, None) for name in _HEAD_WIDTHS}
+        if widths := sorted(width for width in found if isinstance(width, int)):
+            return widths
+    return []
 
 
 def _head_width(module: nn.Module, heads: int, hidden: int) -> int:

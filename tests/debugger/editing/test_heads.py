@@ -131,7 +131,7 @@ def test_ablations_of_one_attention_add_up_and_come_before_what_changes_its_outp
     different(scaled, both)
 
 
-@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in WITHOUT_HEADS])
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in (*WITHOUT_HEADS, "deepseek_v4")])
 def test_every_architecture_with_attention_heads_has_its_projections_found(name):
     model = tiny_model(name)
     anatomy = dissect(model)
@@ -146,6 +146,11 @@ def test_every_architecture_with_attention_heads_has_its_projections_found(name)
         model(torch.tensor([PROMPT]))
         handle.remove()
         assert inputs[0].shape[-1] == each.heads * each.width
+
+
+def test_heads_that_are_mixed_before_the_last_projection_are_not_taken_for_heads():
+    with pytest.raises(EditError, match="is not 4 heads side by side, of 16 numbers each"):
+        run_edited(tiny_model("deepseek_v4"), "ablate 1 heads=0")
 
 
 @pytest.mark.parametrize("name", ["jamba", "bamba", "lfm2", "qwen3_next", "zamba2", "recurrent_gemma"])
@@ -202,6 +207,7 @@ def test_an_adapter_around_a_projection_hides_what_it_is_made_of():
 def test_heads_may_be_wider_than_their_share_of_the_residual_stream():
     model = tiny_model("gpt2")
     model.transformer.h[1].attn.c_proj = transformers.pytorch_utils.Conv1D(32, 64)
+    model.transformer.h[1].attn.head_dim = 16
     anatomy = dissect(model)
     assert [each.width for each in projections_in(["1"], anatomy, model).values()] == [16]
 
