@@ -202,7 +202,8 @@ def encode_prompt(
     if not ids:
         raise PromptError("the tokenizer splits this prompt into no tokens at all: give some more text")
     padding = (_pad_id(tokenizer),) * left_pad if left_pad else ()
-    return Prompt(padding + ids, text, tuple(_disagreements(tokenizer, text, ids)), left_pad)
+    notes = (*_doubled_start(tokenizer, ids, chat=chat), *_disagreements(tokenizer, text, ids))
+    return Prompt(padding + ids, text, notes, left_pad)
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -236,6 +237,24 @@ def _chat_text(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
     # After a chat template, the special tokens are already in the text.
     return tuple(int(id) for id in tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"])
+
+
+def _doubled_start(tokenizer: PreTrainedTokenizerBase, ids: tuple[int, ...], *, chat: bool) -> list[str]:
+    """A note if what the tokenizer puts in front of a text, usually BOS, is there twice."""
+    plain, whole = (_ids(tokenizer, "a", add_special_tokens=each) for each in (False, True))
+    places = range(len(whole) - len(plain) + 1)
+    front = whole[: next((at for at in places if whole[at : at + len(plain)] == plain), 0)]
+    if chat and not front and tokenizer.bos_token_id is not None:
+        front = (int(tokenizer.bos_token_id),)
+    if not front or ids[: 2 * len(front)] != front * 2:
+        return []
+    name = "".join(str(tokenizer.convert_ids_to_tokens(id)) for id in front)
+    why = (
+        "the chat template and the messages write it twice, where models are trained with one"
+        if chat
+        else "the text begins with it, and the tokenizer adds it as well: leave it out of the text"
+    )
+    return [f"{name} is in front twice: {why}"]
 
 
 def _disagreements(tokenizer: PreTrainedTokenizerBase, text: str, ids: tuple[int, ...]) -> list[str]:

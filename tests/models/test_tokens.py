@@ -1,11 +1,13 @@
 """From text to ids and back, with Mistral's own tokenizer among others."""
 
+import copy
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import transformers
+from tokenizers.processors import TemplateProcessing
 
 from llmdbg.errors import PromptError
 from llmdbg.models.tokens import TokenizerVocabulary, encode_prompt
@@ -94,6 +96,46 @@ def test_a_chat_goes_through_the_template_once():
     assert prompt.text == "<|system|>Be kind.<|user|>Hi<|assistant|>"
     specials = [id for id in prompt.ids if TokenizerVocabulary(tokenizer).token(id).special]
     assert len(specials) == 0 or tokenizer.convert_ids_to_tokens(specials)[0] == "<|system|>"
+
+
+TWICE = "<s> is in front twice"
+
+
+def test_a_bos_in_the_text_that_the_tokenizer_adds_as_well_is_noted(mistral):
+    prompt = encode_prompt(mistral, f"<s>{QUESTION}")
+    assert prompt.ids[:2] == (1, 1)
+    why = "the text begins with it, and the tokenizer adds it as well: leave it out of the text"
+    assert prompt.notes == (f"{TWICE}: {why}",)
+    assert not any(TWICE in note for note in encode_prompt(mistral, f"{QUESTION}<s>").notes)
+
+
+@pytest.mark.parametrize(
+    ("template", "text", "twice"),
+    [
+        ("{{ bos_token }}{{ messages[0].content }}", "Hi", False),
+        ("{{ bos_token }}{{ messages[0].content }}", "<s>Hi", True),
+        ("{{ bos_token }}{{ bos_token }}{{ messages[0].content }}", "Hi", True),
+        ("{{ messages[0].content }}", "<s>Hi", False),
+    ],
+)
+def test_a_bos_that_a_chat_has_twice_is_noted(mistral, template, text, twice):
+    tokenizer = copy.deepcopy(mistral)
+    tokenizer.chat_template = template
+    prompt = encode_prompt(tokenizer, text, chat=True)
+    assert (prompt.ids[:2] == (1, 1)) is twice
+    assert any(f"{TWICE}: the chat template" in note for note in prompt.notes) is twice
+
+
+def test_whatever_a_tokenizer_puts_in_front_is_noticed_twice():
+    tokenizer = tiny_tokenizer()
+    start, user = (tokenizer.convert_tokens_to_ids(each) for each in ("<|system|>", "<|user|>"))
+    tokenizer._tokenizer.post_processor = TemplateProcessing(
+        single="<|system|> <|user|> $A", special_tokens=[("<|system|>", start), ("<|user|>", user)]
+    )
+    prompt = encode_prompt(tokenizer, "<|system|><|user|>Hello")
+    assert prompt.ids[:4] == (start, user, start, user)
+    assert "<|system|><|user|> is in front twice" in prompt.notes[0]
+    assert not any("twice" in note for note in encode_prompt(tokenizer, "<|user|>Hello").notes)
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\n\t"])
