@@ -17,7 +17,7 @@ from llmdbg.files import read_regular
 from llmdbg.frontends import output
 from llmdbg.frontends.opening import check_left_pad
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
-from llmdbg.models.tokens import MOST_TEXT_BYTES, check_text
+from llmdbg.models.tokens import MOST_TEXT_BYTES, check_text, is_panic
 from llmdbg.version import __version__
 
 if TYPE_CHECKING:
@@ -158,7 +158,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our stdout has gone, so nothing can be reported.
         output.stop_writing()
         return 1
-    except Exception as error:  # a bug of ours: no traceback on the terminal, since it may contain untrusted text
+    except BaseException as error:  # a bug of ours: no traceback on the terminal, since it may contain untrusted text
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         return _report_mistake(error, json_lines=json_lines)
 
 
@@ -345,7 +347,7 @@ def _report(error: LlmdbgError, *, json_lines: bool) -> int:
     return error.exit_code
 
 
-def _report_mistake(error: Exception, *, json_lines: bool) -> int:
+def _report_mistake(error: BaseException, *, json_lines: bool) -> int:
     from llmdbg.frontends.log import log_path
 
     mistake = LlmdbgError(f"{type(error).__name__}: {error} (a mistake in llmdbg; its traceback is in {log_path()})")

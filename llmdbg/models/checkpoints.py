@@ -11,7 +11,7 @@ import math
 import os
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,13 +98,16 @@ def check_generation_config(folder: Path) -> None:
         raise DamagedFileError(f"{path} cannot be used ({reason}): correct it, or delete it to do without") from error
 
 
-def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
-    """The folder's safetensors files, each checked to be complete; empty if it has pickled weights and may use them.
+def weight_files(folder: Path, *, allow_pickle: bool, named: str | None = None) -> list[Path]:
+    """The safetensors files that transformers loads from a folder, each checked to be complete.
+
+    Empty if it has pickled weights and may use them. `named` is the file or index that its configuration names as
+    `transformers_weights`, if it does.
 
     Raises ModelRequestError for pickled weights without `allow_pickle`, LoadError if there are no weights at all, and
     DamagedFileError for a file that is missing, truncated or not in the safetensors format.
     """
-    files = _safetensors_files(folder)
+    files = _safetensors_files(folder, named)
     if not files:
         pickled = sorted(path for pattern in PICKLE_PATTERNS for path in folder.glob(pattern) if _may_be_weights(path))
         if pickled and allow_pickle:
@@ -202,23 +205,38 @@ def _header(path: Path, size: int) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def _safetensors_files(folder: Path) -> list[Path]:
-    if (folder / _INDEX).is_file():
-        index = _read_json(folder / _INDEX)
-        try:
-            names = sorted({str(name) for name in index["weight_map"].values()})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DamagedFileError(f"{folder / _INDEX} is damaged (it has no weight_map): download it again") from error
-        if outside := [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]:
-            raise DamagedFileError(f"{folder / _INDEX} names a file that is outside its folder: {outside[0]}")
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing:
-            raise DamagedFileError(
-                f"{folder} lacks {len(missing)} of {len(names)} weight files ({missing[0]} first): download them"
-            )
-        return [folder / name for name in names]
-    single = folder / "model.safetensors"
-    return [single] if single.is_file() else []
+def _safetensors_files(folder: Path, named: str | None) -> list[Path]:
+    """In the order in which transformers looks for them, so that what is checked is what is loaded."""
+    if named is not None:
+        _require_inside(folder / "config.json", [named], (".safetensors", ".safetensors.index.json"))
+    single, index = folder / (named or "model.safetensors"), folder / (named or _INDEX)
+    if single.suffix == ".safetensors" and single.is_file():
+        return [single]
+    return _indexed_files(index) if index.suffix == ".json" and index.is_file() else []
+
+
+def _indexed_files(path: Path) -> list[Path]:
+    index, folder = _read_json(path), path.parent
+    try:
+        names = sorted({str(name) for name in index["weight_map"].values()})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DamagedFileError(f"{path} is damaged (it has no weight_map): download it again") from error
+    _require_inside(path, names, (".safetensors",))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise DamagedFileError(
+            f"{folder} lacks {len(missing)} of {len(names)} weight files ({missing[0]} first): download them"
+        )
+    return [folder / name for name in names]
+
+
+def _require_inside(path: Path, names: Iterable[str], endings: tuple[str, ...]) -> None:
+    """Raise DamagedFileError if `path` names a file outside its folder, or one in another format than `endings`."""
+    for name in names:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise DamagedFileError(f"{path} names a file that is outside its folder: {name}")
+        if not name.endswith(endings):
+            raise DamagedFileError(f"{path} names weights that are no safetensors: {name}")
 
 
 def _may_be_weights(path: Path) -> bool:

@@ -34,6 +34,8 @@ def load_config(source: ModelSource, *, trust_remote_code: bool) -> PretrainedCo
         check_folder(source.folder)
         written = read_config(source.folder)
         _check_code(source.folder, written, trust_remote_code=trust_remote_code)
+        if not trust_remote_code:
+            _refuse_kernels(source.folder, written)
         _check_sizes(source.folder / "config.json", written)
     files = {} if source.gguf is None else {"gguf_file": source.gguf.path.name}
 
@@ -100,6 +102,18 @@ def _check_code(folder: Path, config: dict[str, Any], *, trust_remote_code: bool
         raise ModelRequestError(
             f"this transformers has no model of type {str(kind)!r}{hint}: upgrade transformers, or use another model"
         )
+
+
+def _refuse_kernels(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse a configuration that names a kernel on the Hub: transformers would download it and run its code."""
+    for part in (config, *(each for each in config.values() if isinstance(each, dict))):
+        for key, value in part.items():
+            named = value.values() if isinstance(value, dict) else (value,)
+            if "implementation" in key and any("/" in str(each) for each in named):
+                raise ModelRequestError(
+                    f"{folder} names a kernel from the Hub ({key} in config.json), which is code: remove the entry, "
+                    "or add --trust-remote-code if you trust it"
+                )
 
 
 def _check_sizes(path: Path, config: dict[str, Any]) -> None:

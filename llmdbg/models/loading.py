@@ -16,6 +16,7 @@ from llmdbg.models.configurations import load_config
 from llmdbg.models.devices import choose_device, require_attention, require_quantization
 from llmdbg.models.sources import find_source
 from llmdbg.models.spec import LoadedModel, LoadingFacts, LoadProgress, ModelSpec, ProgressCallback
+from llmdbg.models.tokens import is_panic
 from llmdbg.models.weights import load_weights, random_model
 
 if TYPE_CHECKING:
@@ -114,7 +115,9 @@ def _load_tokenizer(source: ModelSource, spec: ModelSpec) -> tuple[PreTrainedTok
     files: dict[str, Any] = {} if source.gguf is None else {"gguf_file": source.gguf.path.name}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=spec.trust_remote_code, **files)
-    except Exception as error:  # a tokenizer's files can make its class fail in any way
+    except BaseException as error:  # a tokenizer's files can make its class fail in any way
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         if "trust_remote_code" in reason:
             raise ModelRequestError(

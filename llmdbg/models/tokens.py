@@ -236,7 +236,18 @@ def _chat_text(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
     # After a chat template, the special tokens are already in the text.
-    return tuple(int(id) for id in tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"])
+    try:
+        return tuple(int(id) for id in tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"])
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise PromptError(f"the model's tokenizer failed on this text: {reason}") from error
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust failed. Its exception is no Exception, and cannot be imported."""
+    return type(error).__name__ == "PanicException"
 
 
 def _doubled_start(tokenizer: PreTrainedTokenizerBase, ids: tuple[int, ...], *, chat: bool) -> list[str]:

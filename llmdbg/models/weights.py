@@ -56,7 +56,10 @@ def load_weights(
     """
     from transformers import AutoModelForCausalLM
 
-    files = [] if source.gguf is not None else weight_files(source.folder, allow_pickle=spec.allow_pickle)
+    named = getattr(config, "transformers_weights", None)
+    files = []
+    if source.gguf is None:
+        files = weight_files(source.folder, allow_pickle=spec.allow_pickle, named=None if named is None else str(named))
     sizes = {entry.name: entry.bytes for entry in all_tensors(files)}
     with _clear_errors(source.name, None):
         needed = _needed(source, spec, config, files)

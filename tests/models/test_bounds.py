@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from llmdbg.cli import main
-from llmdbg.errors import DamagedFileError, LoadError, OutOfMemoryError, PromptError
+from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError, OutOfMemoryError, PromptError
 from llmdbg.models import configurations, tokens
 from llmdbg.models.checkpoints import read_config, tensors, weight_files
 from llmdbg.models.loading import load
@@ -88,6 +88,8 @@ def test_a_part_of_a_configuration_that_is_nonsense(a_copy, part):
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json", "model.safetensors.index.json"])
 def test_json_that_is_nested_too_deep(a_copy, name):
     folder = a_copy()
+    if "index" in name:
+        (folder / "model.safetensors").unlink()
     (folder / name).write_text(DEEP)
     assert "nested too deep" in refusal(folder, DamagedFileError)
 
@@ -144,9 +146,54 @@ def test_a_header_that_is_larger_than_memory_is_not_read(tmp_path):
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../other.safetensors", "a/../../b"])
 def test_an_index_names_no_file_outside_its_folder(a_copy, name):
-    (folder := a_copy()).joinpath("model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    folder = a_copy()
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
     with pytest.raises(DamagedFileError, match="outside its folder"):
         weight_files(folder, allow_pickle=False)
+    with pytest.raises(DamagedFileError, match="outside its folder"):
+        weight_files(folder, allow_pickle=False, named=name)
+
+
+def test_what_is_checked_is_what_is_loaded(a_copy):
+    folder = a_copy()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "gone.safetensors"}}))
+    assert weight_files(folder, allow_pickle=False) == [folder / "model.safetensors"]
+    load(spec(folder))
+
+
+@pytest.mark.parametrize("name", ["adapter_model.bin", "pytorch_model.bin", "weights.pt"])
+def test_a_configuration_names_no_pickled_weights(a_copy, name):
+    folder = a_copy()
+    (folder / name).write_bytes(b"\x80\x04.")
+    change_config(folder, transformers_weights=name)
+    assert "no safetensors" in refusal(folder, DamagedFileError)
+
+
+def test_a_configuration_may_name_its_weights(a_copy):
+    folder = a_copy()
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
+    change_config(folder, transformers_weights="other.safetensors")
+    load(spec(folder))
+
+
+@pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation", "experts_implementation"])
+@pytest.mark.parametrize("value", ["evil/kernel", {"": "evil/kernel@main"}])
+def test_a_configuration_chooses_no_kernel_of_the_hub(a_copy, key, value):
+    change_config(folder := a_copy(), **{key: value})
+    assert "a kernel from the Hub" in refusal(folder, ModelRequestError)
+    change_config(folder := a_copy("other"), text_config={key: value})
+    assert "a kernel from the Hub" in refusal(folder, ModelRequestError)
+
+
+def test_a_tokenizer_that_panics_is_one_line(capfd, a_copy):
+    folder = a_copy()
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    # A regular expression that takes exponential time: the library gives up, by a panic.
+    slow = {"type": "Split", "pattern": {"Regex": "(h+)+$"}, "behavior": "Isolated", "invert": False}
+    (folder / "tokenizer.json").write_text(json.dumps({**tokenizer, "pre_tokenizer": slow}))
+    assert main([str(folder), "-p", "h" * 40 + "!", "--batch"]) == 2
+    assert "the model's tokenizer failed on this text" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "added_tokens.json", "chat_template.jinja", "vocab.txt"])
