@@ -80,8 +80,6 @@ class _SafeFormatter(logging.Formatter):
 class LogLine:
     """A line as it was written, unsafe to display."""
 
-    number: int
-    """Counted from 1."""
     when: float
     """Seconds since the epoch."""
     source: str
@@ -105,7 +103,6 @@ class LogBook(logging.Handler):
         self._file = file
         self._lines: deque[LogLine] = deque(maxlen=MOST_LINES)
         self._unfinished: dict[str, LogLine] = {}
-        self._count = 0
         self._changes = 0
         self._allowances: dict[str, _Allowance] = {}
 
@@ -114,16 +111,10 @@ class LogBook(logging.Handler):
         """A number that increases with every change."""
         return self._changes
 
-    @property
-    def count(self) -> int:
-        """The number of the newest complete line; 0 if there is none yet."""
-        return self._count
-
-    def since(self, number: int = 0) -> tuple[LogLine, ...]:
-        """The complete lines after line `number` that are still kept, oldest first."""
+    def lines(self) -> tuple[LogLine, ...]:
+        """The complete lines that are still kept, oldest first."""
         with self._held():
-            wanted = min(len(self._lines), max(0, self._count - number))
-            return tuple(self._lines[index] for index in range(len(self._lines) - wanted, len(self._lines)))
+            return tuple(self._lines)
 
     def unfinished(self) -> tuple[LogLine, ...]:
         """What has been written without a line break so far: a progress bar in its current state, a question."""
@@ -142,7 +133,7 @@ class LogBook(logging.Handler):
             if rest:
                 # A carriage return at the very end may be the first half of a line break.
                 kept = _last_state(rest)[: LONGEST_LINE + 1] + ("\r" if rest.endswith("\r") else "")
-                self._unfinished[source] = LogLine(self._count + 1, time.time(), source, logging.INFO, kept)
+                self._unfinished[source] = LogLine(time.time(), source, logging.INFO, kept)
             self._changes += 1
 
     def finish(self) -> None:
@@ -171,10 +162,9 @@ class LogBook(logging.Handler):
         super().close()
 
     def _add(self, source: str, text: str, level: int = logging.INFO) -> None:
-        self._count += 1
         if len(text) > LONGEST_LINE:
             text = text[:LONGEST_LINE] + "…"
-        line = LogLine(self._count, time.time(), source, level, text)
+        line = LogLine(time.time(), source, level, text)
         self._lines.append(line)
         if self._file is None:
             return

@@ -45,10 +45,6 @@ class Anatomy:
         """The decoder layers."""
         return tuple(stage for stage in self.stages if stage.kind is StageKind.LAYER)
 
-    def outline(self) -> tuple[Stage, ...]:
-        """The stages of depth 1."""
-        return tuple(stage for stage in self.stages if stage.depth == 1)
-
     def enclosing(self, stage: Stage) -> tuple[Stage, ...]:
         """The stages whose modules contain this one's, innermost first."""
         return tuple(reversed(self._enclosing[stage.address]))

@@ -15,8 +15,6 @@ class GgufFile:
 
     path: Path
     """The file, as an absolute path."""
-    architecture: str
-    """The name of the architecture, as the file writes it."""
     parameters: int
     """The number of weights."""
 
@@ -50,7 +48,7 @@ def inspect_gguf(path: Path) -> GgufFile:
             f"{path} is truncated: it has {path.stat().st_size:,} of {end:,} bytes. Download it again"
         )
     _check_architecture(path, architecture)
-    return GgufFile(path, architecture, parameters)
+    return GgufFile(path, parameters)
 
 
 def _check_architecture(path: Path, architecture: str) -> None:

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from llmdbg.probes.statistics import dtype_name
 
-_WIDTH = 9  # absmax, nan, +inf, -inf, index, value there, zeros, subnormal, least
-
 
 @dataclass(frozen=True, slots=True)
 class TensorExtent:
@@ -33,8 +31,6 @@ class TensorExtent:
     """The number of values."""
     absmax: float
     """The largest magnitude among the finite values; 0 if there are none."""
-    least: float
-    """The smallest magnitude among the finite values that are not zero; 0 if there are none."""
     headroom: float
     """`absmax` divided by the dtype's largest finite value (`torch.finfo`): at 1, the next doubling overflows."""
     nan: int
@@ -89,7 +85,8 @@ def tensors_in(
 def measure(tensor: Tensor, axis: int | None = None) -> Tensor:
     """Measure a tensor on its device without waiting; `axis` is the dimension that runs over positions, if any.
 
-    Returns a buffer (9,) float64, which is empty for an empty tensor.
+    Returns a buffer (8,) float64, which is empty for an empty tensor: the absmax, the counts of NaN, of inf and of
+    -inf, the index of the first value that is not finite and that value, the counts of zeros and of subnormal values.
     """
     values = _magnitudes(tensor) if tensor.is_complex() else _widened(tensor.detach())
     if not values.numel():
@@ -107,7 +104,6 @@ def measure(tensor: Tensor, axis: int | None = None) -> Tensor:
         # `[index]` would wait for the index.
         _ordered(values, axis).index_select(0, index.reshape(1))[0],
         *(zeros, torch.count_nonzero(sizes < tiny) - zeros - nan - infinite - minus),
-        torch.where(sizes > 0, sizes, math.inf).amin(),
     )
     return torch.stack([each.to(torch.float64) for each in found])
 
@@ -182,15 +178,14 @@ def _on_host(buffers: list[Tensor]) -> list[list[float]]:
 def _extent(measured: _MeasuredTensor, row: list[float] | None) -> TensorExtent:
     size, dtype = math.prod(measured.shape), dtype_name(measured.dtype)
     if row is None:
-        return TensorExtent(measured.shape, dtype, size, 0.0, 0.0, 0.0, 0, 0, 0, 0, 0, None, None)
-    absmax, nan, plus, minus, index, value, zeros, subnormal, least = row
+        return TensorExtent(measured.shape, dtype, size, 0.0, 0.0, 0, 0, 0, 0, 0, None, None)
+    absmax, nan, plus, minus, index, value, zeros, subnormal = row
     bad = nan + plus + minus > 0
     return TensorExtent(
         shape=measured.shape,
         dtype=dtype,
         size=size,
         absmax=absmax,
-        least=least if math.isfinite(least) else 0.0,
         headroom=absmax / torch.finfo(measured.dtype).max,
         nan=int(nan),
         plus_inf=int(plus),

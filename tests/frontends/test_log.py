@@ -83,7 +83,7 @@ def test_a_file_that_cannot_be_written_bothers_nobody(tmp_path, capfd):
     book = LogBook(handler)
     book.write("stdout", "hello\n")
 
-    assert texts(book.since()) == ["hello"]
+    assert texts(book.lines()) == ["hello"]
     assert capfd.readouterr() == ("", "")
 
 
@@ -103,11 +103,11 @@ def test_a_line_of_the_file_has_time_and_source(file, path):
 def test_lines_come_in_pieces():
     book = LogBook()
     book.write("stdout", "one\ntw")
-    assert texts(book.since()) == ["one"]
+    assert texts(book.lines()) == ["one"]
     assert texts(book.unfinished()) == ["tw"]
     book.write("stdout", "o\n")
 
-    assert texts(book.since()) == ["one", "two"]
+    assert texts(book.lines()) == ["one", "two"]
     assert book.unfinished() == ()
 
 
@@ -118,19 +118,17 @@ def test_sources_do_not_mix():
     book.write("stdout", "c\n")
     book.write("stderr", "3\n")
 
-    assert [(line.source, line.text) for line in book.since()] == [("stdout", "abc"), ("stderr", "123")]
+    assert [(line.source, line.text) for line in book.lines()] == [("stdout", "abc"), ("stderr", "123")]
 
 
-def test_only_what_is_new_is_given():
+def test_a_reader_sees_whether_anything_has_changed():
     book = LogBook()
     book.write("stdout", "one\ntwo\n")
-    seen, changes = book.count, book.changes
-    assert book.since(seen) == ()
+    changes = book.changes
+    assert texts(book.lines()) == ["one", "two"]
     assert book.changes == changes
     book.write("stdout", "three\n")
 
-    assert texts(book.since(seen)) == ["three"]
-    assert book.since(seen)[0].number == seen + 1 == book.count
     assert book.changes != changes
 
 
@@ -141,17 +139,17 @@ def test_a_progress_bar_is_one_line_in_its_last_state(file, path):
         assert texts(book.unfinished()) == [f"loading {percent} %"]
     book.write("stderr", "\n")
 
-    assert texts(book.since()) == ["loading 100 %"]
+    assert texts(book.lines()) == ["loading 100 %"]
     assert read(path).count("loading") == 1
 
 
 def test_a_carriage_return_at_the_end_of_a_piece_begins_the_line_again():
     book = LogBook()
     book.write("stderr", "loading 10 %\r")
-    assert texts(book.since()) == []
+    assert texts(book.lines()) == []
     book.write("stderr", "loading 20 %\r\n")
 
-    assert texts(book.since()) == ["loading 20 %"]
+    assert texts(book.lines()) == ["loading 20 %"]
 
 
 def test_windows_ends_of_line_are_ends_of_line():
@@ -159,16 +157,15 @@ def test_windows_ends_of_line_are_ends_of_line():
     book.write("stdout", "one\r")
     book.write("stdout", "\ntwo\r\n")
 
-    assert texts(book.since()) == ["one", "two"]
+    assert texts(book.lines()) == ["one", "two"]
 
 
 def test_the_book_is_bounded():
     book = LogBook()
     book.write("stdout", "".join(f"{index}\n" for index in range(MOST_LINES + 500)))
 
-    assert len(book.since()) == MOST_LINES
-    assert book.since()[-1].text == str(MOST_LINES + 499)
-    assert book.count == MOST_LINES + 500
+    assert len(book.lines()) == MOST_LINES
+    assert book.lines()[-1].text == str(MOST_LINES + 499)
 
 
 def test_a_line_without_end_is_bounded():
@@ -178,7 +175,7 @@ def test_a_line_without_end_is_bounded():
     assert sum(map(len, texts(book.unfinished()))) <= LONGEST_LINE + 2
     book.write("stdout", "\n")
 
-    assert book.since()[0].text == "x" * LONGEST_LINE + "…"
+    assert book.lines()[0].text == "x" * LONGEST_LINE + "…"
 
 
 def test_a_loop_that_prints_fills_the_book_and_spares_the_file(file, path, monkeypatch):
@@ -195,8 +192,8 @@ def test_a_loop_that_prints_fills_the_book_and_spares_the_file(file, path, monke
     book.write("stdout", "later\n")
 
     assert written == 1000
-    assert book.since()[-1].text == "later"
-    assert book.since()[-2].text == "line 50000"
+    assert book.lines()[-1].text == "later"
+    assert book.lines()[-2].text == "line 50000"
     assert "(49,001 lines left out of this file)" in read(path)
     assert read(path).endswith("later\n")
 
@@ -226,8 +223,7 @@ def test_many_threads_lose_nothing():
         thread.join()
     sys.setswitchinterval(interval)
 
-    assert sorted(texts(book.since())) == sorted(f"{each} {index}" for each in range(8) for index in range(100))
-    assert [line.number for line in book.since()] == list(range(1, 801))
+    assert sorted(texts(book.lines())) == sorted(f"{each} {index}" for each in range(8) for index in range(100))
 
 
 def test_warnings_and_loggers_reach_the_book_and_the_file(routed):
@@ -239,10 +235,10 @@ def test_warnings_and_loggers_reach_the_book_and_the_file(routed):
     logging.getLogger("some.library").warning("took %s", "long")
     logging.getLogger("some.library").info("all is well")
 
-    assert (book.since()[0].source, book.since()[0].level) == ("warning", logging.WARNING)
-    assert "UserWarning: worn out" in book.since()[0].text
-    assert book.since()[-1].source == "some.library"
-    assert book.since()[-1].text == "took long"
+    assert (book.lines()[0].source, book.lines()[0].level) == ("warning", logging.WARNING)
+    assert "UserWarning: worn out" in book.lines()[0].text
+    assert book.lines()[-1].source == "some.library"
+    assert book.lines()[-1].text == "took long"
     assert "WARNING some.library: took long" in read(routed)
 
 
@@ -260,15 +256,15 @@ def test_a_logged_traceback_is_one_line_a_line():
     except ValueError as error:
         book.handle(logging.LogRecord("x", logging.ERROR, "", 0, "oh", (), (ValueError, error, error.__traceback__)))
 
-    assert texts(book.since())[0] == "oh"
-    assert texts(book.since())[-1] == "ValueError: wrong"
+    assert texts(book.lines())[0] == "oh"
+    assert texts(book.lines())[-1] == "ValueError: wrong"
 
 
 def test_a_message_that_cannot_be_formatted_does_not_stop_its_sender():
     book = LogBook()
     book.handle(logging.LogRecord("x", logging.ERROR, "", 0, "%d", ("no number",), None))
 
-    assert texts(book.since()) == ["a message that could not be formatted (TypeError)"]
+    assert texts(book.lines()) == ["a message that could not be formatted (TypeError)"]
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -281,7 +277,7 @@ def test_an_error_is_recorded_with_or_without_a_book(routed, kept):
     assert "ERROR llmdbg: ValueError: wrong 100 %s\n" in read(routed)
     assert stat.S_IMODE(routed.stat().st_mode) == 0o600
     if kept:
-        assert texts(book.since()) == ["ValueError: wrong 100 %s"]
+        assert texts(book.lines()) == ["ValueError: wrong 100 %s"]
 
 
 def test_a_fork_while_the_book_is_in_use_does_not_hang_the_child():

@@ -12,7 +12,7 @@ from tests.tiny import ARCHITECTURES, tiny_model
 def test_every_architecture_has_an_outline(name):
     model = tiny_model(name)
     anatomy = dissect(model)
-    outline = [stage.address for stage in anatomy.outline()]
+    outline = [stage.address for stage in anatomy.stages if stage.depth == 1]
     layers = [str(index) for index in range(model.config.num_hidden_layers)]
 
     assert outline == ["tokenize", "embed", *layers, "norm", "logits", "sample"]
@@ -47,7 +47,7 @@ def test_depth_and_layer():
 
 
 def outline(model):
-    return [stage.address for stage in dissect(model).outline()]
+    return [stage.address for stage in dissect(model).stages if stage.depth == 1]
 
 
 def test_a_head_that_is_called_decoder_is_no_decoder():

@@ -27,7 +27,7 @@ SETTINGS = tuple(each.name for each in fields(GenerationSettings) if each.name !
 _WHOLE = ("max_new_tokens", "top_k")
 
 
-class Token(Text):
+class TokenText(Text):
     """A token by its id or its text, which is looked up in the vocabulary."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class NewBranch(Grammar[str | None]):
         return arguments or None
 
 
-class Branch(Text):
+class BranchName(Text):
     """An existing branch, by name or number."""
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class BranchAndToken(Grammar[Compared]):
 
 @COMMANDS.add(
     "force",
-    takes=Token(),
+    takes=TokenText(),
     effect=Effect.CHANGES,
     summary='At `sample`, take another token: its id, or its text in quotes, as in " is".',
     example="force 65",
@@ -144,7 +144,7 @@ def _force(debugger: Debugger, word: str) -> Outcome:
 
 @COMMANDS.add(
     "ban",
-    takes=Token(),
+    takes=TokenText(),
     effect=Effect.CHANGES,
     summary="At `sample`, choose again, without this token.",
     example="ban 65",
@@ -197,7 +197,7 @@ def _branch(debugger: Debugger, name: str | None) -> Outcome:
 
 @COMMANDS.add(
     "switch",
-    takes=Branch(),
+    takes=BranchName(),
     effect=Effect.MOVES,
     summary="Go to where another branch was left, by its name or number.",
     example="switch main",

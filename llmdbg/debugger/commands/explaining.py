@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.debugger import Debugger
 
 
-class Term(Grammar[str]):
+class TermName(Grammar[str]):
     """A glossary term or a stage; empty for the current stop."""
 
     usage = "[TERM]"
@@ -43,7 +43,7 @@ class Term(Grammar[str]):
 
 @COMMANDS.add(
     "explain",
-    takes=Term(),
+    takes=TermName(),
     effect=Effect.READS,
     summary="Say in plain English what has happened here and why; or what a term means, or what a stage is for.",
     example="explain residual stream",

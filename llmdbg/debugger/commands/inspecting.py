@@ -49,6 +49,12 @@ class TopicQuestion(Exported):
         layers = map(str, range(words.layer_count())) if "LAYER" in takes else ()
         return tuple(f"{name} {each}" for each in layers if each.startswith(rest))
 
+    def details(self) -> tuple[str, ...]:
+        """The topics, with their arguments and what they show."""
+        asked = {f"info {name} {topic.takes}".rstrip(): topic.summary for name, topic in TOPICS.items()}
+        width = max(map(len, asked))
+        return tuple(f"{usage:{width}}  {summary}" for usage, summary in asked.items())
+
     def addresses(self, parsed: Question) -> tuple[str, ...]:
         """The layer, for a topic that takes one."""
         return TOPICS[parsed.topic].addresses(parsed.text)
@@ -152,7 +158,7 @@ def _verify(debugger: Debugger, _: None) -> Outcome:
     example="help break",
 )
 def _help(_debugger: Debugger, command: Command[Any] | None) -> Outcome:
-    return Answer(tuple(COMMANDS) if command is None else (command,))
+    return Answer(tuple(COMMANDS) if command is None else (command, *command.takes.details()))
 
 
 @COMMANDS.add("quit", "q", takes=Nothing(), effect=Effect.MOVES, summary="Leave.", example="quit")

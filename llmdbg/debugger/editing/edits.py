@@ -82,8 +82,6 @@ class Edit(Displayed):
 class DormantEdit:
     """The change of a saved `edit` or `patch`, which does nothing until the user switches it on."""
 
-    line: str
-    """The command line that makes it."""
     on_input: ClassVar[bool] = False
     """It changes nothing."""
 

@@ -33,7 +33,7 @@ class EffectRow:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Effect(Displayed):
+class EditEffect(Displayed):
     """What the edits do to the prediction."""
 
     rows: tuple[EffectRow, ...]
@@ -42,7 +42,7 @@ class Effect(Displayed):
     """Why layers are missing; empty if none is."""
 
 
-def effect(inspector: Inspector) -> Effect | str:
+def effect(inspector: Inspector) -> EditEffect | str:
     """Compare the predictions with and without this token's edits, or say that it has none. Runs the token twice."""
     place = inspector.run.place
     here = [each for each in inspector.run.edits.list() if each.enabled and each.token in (None, place.token)]
@@ -60,7 +60,7 @@ def effect(inspector: Inspector) -> Effect | str:
         for address in passed[first:]
         if address in after and address in before
     ]
-    return Effect(tuple(rows), inspector.run.metrics.no_lens)
+    return EditEffect(tuple(rows), inspector.run.metrics.no_lens)
 
 
 def _predictions(inspector: Inspector, token: int) -> dict[str, tuple[Tensor, Tensor]]:

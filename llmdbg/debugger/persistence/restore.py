@@ -167,7 +167,7 @@ def _edit_again(debugger: Debugger, saved: SavedEdit) -> Edit:
     )
     if saved.line.partition(" ")[0] not in MADE_AGAIN:
         stages = frozenset(each for each in saved.stages if debugger.run.stages.has(each))
-        return Edit(saved.number, saved.line, stages, saved.since, None, DormantEdit(saved.line), enabled=False)
+        return Edit(saved.number, saved.line, stages, saved.since, None, DormantEdit(), enabled=False)
     draft = read_edit(saved.line, context)
     return Edit(saved.number, draft.text, draft.stages, saved.since, draft.token, draft.change, saved.enabled)
 

@@ -134,10 +134,6 @@ class SessionStore:
         """Read all sessions. A damaged one is set aside, so its note appears only this once: show the notes."""
         return self._surveyed(set_aside=True)
 
-    def interrupted(self) -> tuple[SavedSession, ...]:
-        """The sessions whose process on this host ended without closing them, newest first. Sets none aside."""
-        return self._surveyed(set_aside=False).interrupted
-
     def latest(self) -> SavedSession | None:
         """The session that `--resume` without an id means, if any. Sets none aside."""
         return self._surveyed(set_aside=False).latest

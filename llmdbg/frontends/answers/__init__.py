@@ -27,14 +27,6 @@ def answer_lines(answer: object) -> list[str]:
     return lines(answer)
 
 
-def answer_html(answer: object) -> str:
-    """An answer as a fragment of HTML, escaped and small. Raises TypeError for a type without a writer."""
-    from llmdbg.frontends.answers.html import as_html
-    from llmdbg.frontends.answers.writers import blocks
-
-    return as_html(blocks(answer))
-
-
 def answer_tables(answer: object) -> Sequence[Table]:
     """An answer as tables, for CSV. A table without columns means that the answer is not tabular."""
     from llmdbg.frontends.answers.writers import tables

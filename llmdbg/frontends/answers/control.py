@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.editing.edits import Edit
     from llmdbg.debugger.execution.branches import BranchRow
     from llmdbg.debugger.inspection.comparing import BranchComparison
-    from llmdbg.debugger.inspection.edit_effect import Effect
+    from llmdbg.debugger.inspection.edit_effect import EditEffect
     from llmdbg.debugger.inspection.likely import LikelyToken
     from llmdbg.debugger.inspection.topics import ModelInfo
     from llmdbg.debugger.inspection.verify import Proof
@@ -47,7 +47,7 @@ def edit_lines(value: Edit) -> list[str]:
     return [sanitize(value.line)]
 
 
-def effect_lines(value: Effect) -> list[str]:
+def effect_lines(value: EditEffect) -> list[str]:
     """What an edit changed: the likeliest tokens before and after it, stage by stage."""
     lines = [f"note: {sanitize(value.note)}"] if value.note else []
     for row in value.rows:

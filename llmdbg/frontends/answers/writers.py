@@ -14,7 +14,7 @@ from llmdbg.debugger.execution.branches import BranchRow
 from llmdbg.debugger.execution.stop import End, Stop, TokenRow
 from llmdbg.debugger.inspection.comparing import BranchComparison
 from llmdbg.debugger.inspection.cost import Cost
-from llmdbg.debugger.inspection.edit_effect import Effect
+from llmdbg.debugger.inspection.edit_effect import EditEffect
 from llmdbg.debugger.inspection.nonfinite import NonfiniteHunt
 from llmdbg.debugger.inspection.source import SourceCode
 from llmdbg.debugger.inspection.topics import ModelInfo, TokenTable
@@ -100,7 +100,7 @@ blocks.register(Candidates, stops.candidates_blocks)
 blocks.register(Command, control.command_lines)
 blocks.register(Cost, cost_blocks)
 blocks.register(Edit, control.edit_lines)
-blocks.register(Effect, control.effect_lines)
+blocks.register(EditEffect, control.effect_lines)
 blocks.register(End, stops.end_lines)
 blocks.register(Explanation, explanation_lines)
 blocks.register(CacheLayerDetail, layer_blocks)
@@ -129,9 +129,9 @@ def _(answer: tuple[Any, ...]) -> Sequence[Table]:
 
 
 @tables.register(Candidates)
-@tables.register(Effect)
+@tables.register(EditEffect)
 @tables.register(TokenTable)
-def _(answer: Candidates | Effect | TokenTable) -> Sequence[Table]:
+def _(answer: Candidates | EditEffect | TokenTable) -> Sequence[Table]:
     return [record_table(answer.rows)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmdbg.debugger.inspection.topics import TOPICS
-from llmdbg.frontends.answers import answer_html, answer_lines
+from llmdbg.frontends.answers import answer_lines, writers
 from llmdbg.frontends.answers.html import as_html
 from llmdbg.frontends.answers.tables import Column, Table
 from tests.html_fragments import read_fragment
@@ -71,7 +71,7 @@ def test_every_answer_shows_what_its_lines_say(topic: str) -> None:
     do(session, "scale 0.mlp 2")
     do(session, "goto logits")
     data = do(session, f"info {topic}").data
-    fragment = read_fragment(answer_html(data))
+    fragment = read_fragment(as_html(writers.blocks(data)))
 
     shown = " ".join([*fragment.lines, *(cell for table in fragment.tables for row in table for cell in row)]).split()
     lines = answer_lines(data)

@@ -11,9 +11,11 @@ from enum import Enum
 import numpy as np
 import pytest
 
+from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.frontends.answers import answer_json, answer_lines, answer_tables
 from llmdbg.frontends.answers.tables import as_csv
 from llmdbg.models.stages import Stage, StageKind
+from tests.sessions import do, tiny_session
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,11 @@ def test_the_writers_are_not_imported_before_they_are_needed(module: str) -> Non
     code = f"import sys, llmdbg.{module}; print([name for name in ('torch', 'matplotlib') if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_help_says_what_info_can_be_asked() -> None:
+    command, *topics = answer_lines(do(tiny_session(), "help info").data)
+    assert command.startswith("info TOPIC")
+    assert len(topics) == len(TOPICS)
+    for line, (name, topic) in zip(topics, TOPICS.items(), strict=True):
+        assert line.startswith(f"info {name} ") and topic.takes in line and line.endswith(f"  {topic.summary}")

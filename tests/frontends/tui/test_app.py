@@ -150,7 +150,7 @@ async def test_a_tracepoint_is_in_the_log(tiny_folder):
         await typed(pilot, "trace 1 norm")
         await pilot.press("t")
         await settled(pilot, app, "token 1/")
-        assert any("tracepoint 1" in each.text for each in book.since())
+        assert any("tracepoint 1" in each.text for each in book.lines())
 
 
 async def test_a_forced_token_shows_at_once_how_likely_it_was(tiny_folder):

@@ -40,6 +40,10 @@ class Grammar(ABC, Generic[T]):
         """
         return ()
 
+    def details(self) -> tuple[str, ...]:
+        """What `help` says about the arguments besides `usage`, a line each."""
+        return ()
+
     def replaced(self, typed: str) -> str:
         """The end of `typed` that an option of `complete` replaces."""
         return typed

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.input.screen import Screen
     from llmdbg.frontends.tui.panes.pane import Pane
 
-Effect = Callable[["Screen", str], None]
+Handler = Callable[["Screen", str], None]
 """An action's function: takes the screen, and the argument that was clicked or typed, empty for none."""
 
 
@@ -38,7 +38,7 @@ class Action:
     help: str
     """What it does, for the help."""
 
-    do: Effect
+    do: Handler
     """What it does."""
 
     label: str = ""
@@ -96,7 +96,7 @@ def perform(screen: Screen, name: str, argument: str = "") -> None:
         do(screen, argument)
 
 
-def runs(command: str) -> Effect:
+def runs(command: str) -> Handler:
     """A function that runs a debugger command."""
     return lambda screen, _: screen.submit(command)
 

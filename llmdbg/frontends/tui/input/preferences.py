@@ -199,6 +199,3 @@ def keys_in_toml(keys: Sequence[str]) -> str:
 
 def _quoted(key: str) -> str:
     return f"'{key}'" if key in ('"', "\\") else f'"{key}"'
-
-
-DEFAULT_TOML = example()

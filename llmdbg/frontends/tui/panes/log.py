@@ -20,7 +20,7 @@ _MOST_SHOWN = 500
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
-    lines = () if state.book is None else (*state.book.since()[-_MOST_SHOWN:], *state.book.unfinished())
+    lines = () if state.book is None else (*state.book.lines()[-_MOST_SHOWN:], *state.book.unfinished())
     if not lines:
         return [row(("nothing has been written or logged", "dim"))]
     return [part for line in reversed(lines) for part in _wrapped(line, width)]

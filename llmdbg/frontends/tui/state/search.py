@@ -62,11 +62,6 @@ def _following(found: Sequence[str], order: Sequence[str], address: str) -> str 
     return next((each for each in behind if each in wanted), found[0] if found else None)
 
 
-def matches(query: str, tokens: Sequence[TokenRow], stages: Sequence[Stage]) -> Matches:
-    """Find `query` once. To search the same sequence again, keep an `Index`."""
-    return Index().matches(query, tokens, stages)
-
-
 class Index:
     """The running text of a sequence, and which token each of its characters belongs to.
 

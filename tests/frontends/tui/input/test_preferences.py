@@ -9,7 +9,6 @@ from textual.keys import _character_to_key
 from llmdbg.frontends.tui.input.actions import ACTIONS, Action
 from llmdbg.frontends.tui.input.key_names import bound, takes_keys, textual_key, typed_key
 from llmdbg.frontends.tui.input.preferences import (
-    DEFAULT_TOML,
     Layout,
     Preferences,
     example,
@@ -111,8 +110,8 @@ def test_a_byte_order_mark_is_no_mistake(loaded):
 
 
 def test_the_example_names_every_setting_and_is_its_default(loaded):
-    assert loaded(DEFAULT_TOML) == Preferences()
-    everything = "\n".join(line.removeprefix("#") for line in DEFAULT_TOML.splitlines()[1:])
+    assert loaded(example()) == Preferences()
+    everything = "\n".join(line.removeprefix("#") for line in example().splitlines()[1:])
     found = loaded(everything)
     assert found.problems == ()
     assert dict(found.keys) == {action.name: action.keys for action in ACTIONS if takes_keys(action)}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.execution.stop import TokenRow
-from llmdbg.frontends.tui.state.search import Index, Matches, matches
+from llmdbg.frontends.tui.state.search import Index, Matches
 from llmdbg.models.stages import Stage, StageKind
 from llmdbg.models.tokens import TokenizerVocabulary, encode_prompt
 from tests.sessions import tiny_session, tiny_tokenizer
@@ -40,7 +40,7 @@ EMAIL = rows("<|im_start|>", "user", "\n", "Can", " you", " write", " an", " em"
     ],
 )
 def test_text_is_found_wherever_tokens_cut_it(query, hits):
-    found = matches(query, EMAIL, ())
+    found = Index().matches(query, EMAIL, ())
     assert found.hits == hits
     assert found.tokens == tuple(at for first, last in hits for at in range(first, last + 1))
     assert bool(found) == bool(hits)
@@ -48,17 +48,17 @@ def test_text_is_found_wherever_tokens_cut_it(query, hits):
 
 def test_a_number_sign_is_text_where_no_token_has_that_id():
     tokens = rows("#", "12", " and ", "#13", first_id=13)
-    assert matches("#12", tokens, ()).hits == ((0, 1),)
-    assert matches("#13", tokens, ()).hits == ((0, 0),)
+    assert Index().matches("#12", tokens, ()).hits == ((0, 1),)
+    assert Index().matches("#13", tokens, ()).hits == ((0, 0),)
 
 
 def test_positions_are_those_of_the_rows():
     tokens = tuple(TokenRow(40 + n, n, text, text, False, None) for n, text in enumerate(("a", "b", "c")))
-    assert matches("bc", tokens, ()).tokens == (41, 42)
+    assert Index().matches("bc", tokens, ()).tokens == (41, 42)
 
 
 def test_two_hits_in_one_token_cover_it_once():
-    found = matches("a", rows("banana", "x", "a"), ())
+    found = Index().matches("a", rows("banana", "x", "a"), ())
     assert found.hits == ((0, 0), (0, 0), (0, 0), (2, 2))
     assert found.tokens == (0, 2)
 
@@ -75,17 +75,17 @@ def test_two_hits_in_one_token_cover_it_once():
     ],
 )
 def test_stages_are_found_by_a_part_of_their_address(query, stages):
-    assert matches(query, (), STAGES).stages == stages
+    assert Index().matches(query, (), STAGES).stages == stages
 
 
 def test_going_from_hit_to_hit_goes_round():
-    found = matches("an email", EMAIL, ())
+    found = Index().matches("an email", EMAIL, ())
     assert [found.next_token(at) for at in (0, 6, 9, 10, 12)] == [6, 10, 10, 6, 6]
     assert Matches().next_token(3) is None
 
 
 def test_going_from_stage_to_stage_goes_round():
-    found = matches("1.mlp", (), STAGES)
+    found = Index().matches("1.mlp", (), STAGES)
     assert [found.next_stage(at) for at in ("tokenize", "1.mlp.up", "1.mlp", "gone")] == [
         "1.mlp.up",
         "1.mlp",
@@ -113,7 +113,7 @@ def test_going_from_stage_to_stage_goes_round():
     ],
 )
 def test_a_character_may_be_spread_over_tokens(texts, query, tokens):
-    assert matches(query, rows(*texts), ()).tokens == tokens
+    assert Index().matches(query, rows(*texts), ()).tokens == tokens
 
 
 @given(
@@ -124,7 +124,7 @@ def test_hits_are_the_places_in_the_joined_text(texts, query):
     joined = "".join(texts)
     fold = query == query.lower()
     low = "".join(c.lower() if fold and len(c.lower()) == 1 else c for c in joined)
-    found = matches(query, tokens, ())
+    found = Index().matches(query, tokens, ())
 
     assert len(found.hits) == low.count(query)
     for first, last in found.hits:
@@ -143,7 +143,7 @@ _pieces = st.sampled_from(["a", "b", " ", "<0xC3>", "<0xA9>", "<0xF0><0x9F>", "<
 def test_an_index_that_follows_finds_what_a_new_one_does(texts, lengths, query):
     tokens, index = rows(*texts), Index()
     for length in [*lengths, len(tokens)]:
-        assert index.matches(query, tokens[:length], STAGES) == matches(query, tokens[:length], STAGES)
+        assert index.matches(query, tokens[:length], STAGES) == Index().matches(query, tokens[:length], STAGES)
 
 
 def test_a_character_whose_last_byte_comes_later_is_found():
@@ -167,7 +167,7 @@ def test_the_running_text_of_a_real_tokenizer():
     tokens = [TokenRow(n, id, (t := vocabulary.token(id)).piece, t.text, t.special, None) for n, id in enumerate(ids)]
 
     for query in ("quick fox", "🙂", "tea 🙂 and", "WRITES".lower(), text):
-        found = matches(query, tokens, ())
+        found = Index().matches(query, tokens, ())
         assert len(found.hits) == 1, query
         ((first, last),) = found.hits
         assert query in tokenizer.decode(list(ids[first : last + 1]))

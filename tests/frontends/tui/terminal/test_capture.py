@@ -26,7 +26,7 @@ def book():
 
 
 def texts(book, source=None):
-    return [line.text for line in book.since() if source in (None, line.source)]
+    return [line.text for line in book.lines() if source in (None, line.source)]
 
 
 def lead():
@@ -103,11 +103,11 @@ library.printf(b"before, without end")
 with Capture(book):
     library.puts(b"inside")
     time.sleep(0.5)
-    soon = [line.text for line in book.since()]
+    soon = [line.text for line in book.lines()]
     library.printf(b"inside, without end")
 library.puts(b" and after")
 library.fflush(None)
-print("soon", soon, "in the end", [line.text for line in book.since()])
+print("soon", soon, "in the end", [line.text for line in book.lines()])
 """
 
 
@@ -295,11 +295,11 @@ with Capture(book) as capture:
     app.run(size=capture.size)
 print("AFTER", app.return_code)
 for part in ("print", "stderr", "descriptor", "descriptor 2", "C", "a shell", "logger"):
-    print("book", part, f"TORN by {part}" in [line.text for line in book.since()])
-print("book warning", any("UserWarning: TORN by warning" in line.text for line in book.since()))
-print("book thread", "ZeroDivisionError: division by zero" in [line.text for line in book.since()])
-print("book bar", any("TORN bar" in line.text for line in book.since()))
-print("book app", any("the app failed" in line.text for line in book.since()))
+    print("book", part, f"TORN by {part}" in [line.text for line in book.lines()])
+print("book warning", any("UserWarning: TORN by warning" in line.text for line in book.lines()))
+print("book thread", "ZeroDivisionError: division by zero" in [line.text for line in book.lines()])
+print("book bar", any("TORN bar" in line.text for line in book.lines()))
+print("book app", any("the app failed" in line.text for line in book.lines()))
 print("END")
 """
 
