@@ -12,7 +12,7 @@ from transformers.generation import logits_process
 
 from llmdbg.engine.generation.generation import Generation
 from llmdbg.engine.generation.sampling import processor_stages
-from llmdbg.engine.generation.sampling_facts import _WORDS, describe_sampling
+from llmdbg.engine.generation.sampling_facts import PROCESSOR_WORDS, describe_sampling
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import SettingsError
 from llmdbg.models.spec import LoadedModel
@@ -119,7 +119,7 @@ def test_every_processor_that_a_config_can_ask_for_has_words():
     stages = processor_stages(getattr(logits_process, name).__new__(getattr(logits_process, name)) for name in made)
     names = {stage.address.removeprefix("sample.") for stage in stages}
     assert {"suppress_tokens", "temperature"} < names
-    assert names - elsewhere <= set(_WORDS)
+    assert names - elsewhere <= set(PROCESSOR_WORDS)
 
 
 def test_a_processor_that_nobody_knows_is_named_by_its_stage():

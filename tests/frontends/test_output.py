@@ -234,11 +234,11 @@ def test_a_stream_that_fails_is_an_output_error():
 
 
 def test_a_mistake_of_ours_is_one_line(monkeypatch, capsys):
-    def fail(_options):
+    def fail(*_arguments, **_options):
         raise RuntimeError(f"what {HOSTILE}")
 
-    monkeypatch.setattr("llmdbg.cli._run", fail)
-    assert main(["-p", "x"]) == 1
+    monkeypatch.setattr("llmdbg.frontends.batch.launch.launch", fail)
+    assert main(["-p", "x", "--batch"]) == 1
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and not raw(err)
     assert "RuntimeError: what a" in err and "traceback is in" in err

@@ -57,7 +57,7 @@ def _without_number(address: str) -> str:
 def _described(name: str, config: GenerationConfig) -> str:
     words = name.replace("_", " ")
     try:
-        return _WORDS[name](config) if name in _WORDS else words
+        return PROCESSOR_WORDS[name](config) if name in PROCESSOR_WORDS else words
     except (AttributeError, TypeError, ValueError, LookupError):
         # Somebody else's processor may be called the same, and be set by nothing in the config.
         return words
@@ -71,7 +71,7 @@ def _ids(words: str, setting: str, singular: str = "token") -> Callable[[Any], s
     return lambda config: f"{words} {counted(len(getattr(config, setting)), singular)}"
 
 
-_WORDS: dict[str, Callable[[Any], str]] = {
+PROCESSOR_WORDS: dict[str, Callable[[Any], str]] = {
     "unbatched_classifier_free_guidance": _number("guidance", "guidance_scale"),
     "sequence_bias": _ids("bias on", "sequence_bias", "sequence"),
     "repetition_penalty": _number("repetition penalty", "repetition_penalty"),
