@@ -217,9 +217,9 @@ def test_hunting_leaves_the_session_as_it_was(name: str, place: str) -> None:
     for each in (asked, silent):
         if place != "tokenize":
             do(each, f"goto {place}")
-    stop, standing, ids = asked.stop, asked.run.place, list(asked.debuggee.timeline.ids)
+    stop, standing, ids = asked.stop, asked.run.place, asked.run.generated_ids()
     _hunt(asked)
-    assert (asked.stop, asked.run.place, asked.debuggee.timeline.ids) == (stop, standing, ids)
+    assert (asked.stop, asked.run.place, asked.run.generated_ids()) == (stop, standing, ids)
     while asked.end is None:
         do(asked, "continue")
         do(silent, "continue")
