@@ -87,6 +87,9 @@ class ScriptedStops:
     def interrupt(self) -> None:
         self.interrupted = True
 
+    def forget_interrupt(self) -> None:
+        self.interrupted = False
+
 
 class NoClock:
     """Nothing takes any time here."""

@@ -78,7 +78,7 @@ class Debugger:
         return self.run.end
 
     def interrupt(self) -> None:
-        """Stop at the next stage. Safe from any thread."""
+        """Stop the user's own Python that runs, or else the run at its next stage. Safe from any thread."""
         self.run.interrupt()
 
     def close(self) -> End:

@@ -108,6 +108,9 @@ class ArmedStages(Protocol):
     def interrupt(self) -> None:
         """Suspend at the next possible stage. Safe from any thread."""
 
+    def forget_interrupt(self) -> None:
+        """Suspend for no `interrupt` that has met no stage so far."""
+
 
 class Timeline(Protocol):
     """One sequence of generated tokens."""

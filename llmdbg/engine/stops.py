@@ -109,6 +109,10 @@ class Stops:
         """Suspend at the next stage that carries a hook, or the next of the token loop. Safe from any thread."""
         self.interrupted = True
 
+    def forget_interrupt(self) -> None:
+        """Suspend for no `interrupt` that has met no stage so far."""
+        self.interrupted = False
+
     def enter(self, stage: Stage) -> None:
         """Note that a stage of the token loop starts."""
         self.clock.enter(stage.address)

@@ -213,7 +213,7 @@ class Registry:
         """
         waiting: list[str | ParsedCommand] = [line]
         done = 0
-        debugger.run.interrupted = False
+        debugger.run.forget_interrupt()
         while waiting and not debugger.run.interrupted:
             done += 1
             if done > _MOST_COMMANDS:

@@ -216,6 +216,12 @@ def with_main_tensor(output: Any, tensor: Tensor) -> Any:
     return make(items)
 
 
+def own_copy(value: Any) -> Any:
+    """A module's argument with its main tensor cloned, so that the user may write into it."""
+    tensor = main_tensor(value)
+    return value if tensor is None else with_main_tensor(value, tensor.clone())
+
+
 def at(positions: Positions) -> str:
     """` at 3,5-7`, or nothing for all positions."""
     return "" if positions.all else f" at {positions}"

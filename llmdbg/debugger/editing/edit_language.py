@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from llmdbg.debugger.editing.changes import (
     EVERYWHERE,
@@ -34,12 +35,13 @@ from llmdbg.debugger.editing.changes import (
     StageValues,
     ValueChange,
     Zero,
+    own_copy,
     with_main_tensor,
 )
 from llmdbg.debugger.editing.edit_syntax import WORDS, NamedEdit, incomplete, split_edit
 from llmdbg.debugger.editing.edits import Draft, checked
 from llmdbg.debugger.editing.heads import Ablate, check_heads, projections_in
-from llmdbg.debugger.editing.user_python import not_python, why
+from llmdbg.debugger.user_code import UserCode, UserCodeError, names_in, not_python
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import EditError
 from llmdbg.models.stages import SAMPLE, TOKENIZE
@@ -82,6 +84,8 @@ class EditContext:
     """The current stop; None if no edit is to be tried."""
     branch_values: Callable[[str], StageValues] | None = None
     """Looks up the values of a branch by its name. Raises CommandError for an unknown branch."""
+    user_code: UserCode = field(default_factory=UserCode)
+    """Runs what `edit` is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,8 @@ class Python:
     """The code, compiled."""
     model: PreTrainedModel | None = field(repr=False, compare=False)
     """What the code sees as `model`; None if the debuggee has no live model."""
+    user_code: UserCode = field(repr=False, compare=False)
+    """Where it runs."""
     is_expression: bool
     """Whether the result is the expression's value, rather than `out` after the statements have run."""
     on_input: ClassVar[bool] = False
@@ -104,31 +110,34 @@ class Python:
         return self.source
 
     def apply(self, event: StageEvent, prompt_length: int) -> Any:
-        """Run it with `out`, `inputs`, `torch` and `model`. Raises EditError for any exception of the code."""
+        """Run it with `out`, `inputs`, `torch` and `model`. Raises EditError where it fails or is stopped."""
         tensor = main_tensor(event.output)
         if tensor is None:
             raise EditError(NO_TENSOR)
-        names = {"out": tensor.clone(), "torch": torch, "model": self.model}
-        if "inputs" in self.code.co_names:
-            names["inputs"] = tuple(_own(each) for each in (*event.args, *event.kwargs.values()))
-        own = names["out"]
         try:
-            value = eval(self.code, names)
-        except (Exception, SystemExit) as error:
-            raise EditError(why(error)) from error
-        made = value if self.is_expression else names.get("out")
-        if not isinstance(made, Tensor) or made.layout is not torch.strided:
+            made = self.user_code.run(lambda: self._made(tensor, event))
+        except UserCodeError as error:
+            raise EditError(str(error)) from error
+        if not isinstance(made, Tensor):
             given = "the expression returns" if self.is_expression else "`out` becomes"
-            kind = f"a {made.layout} tensor" if isinstance(made, Tensor) else type(made).__name__
-            raise EditError(f"{given} {kind}, not an ordinary tensor, as in `edit out * 2`")
+            raise EditError(f"{given} {made}, not an ordinary tensor, as in `edit out * 2`")
+        return with_main_tensor(event.output, made)
+
+    def _made(self, tensor: Tensor, event: StageEvent) -> Tensor | str:
+        """The tensor that the code makes, with no code of the user left in it; or in words what it makes instead."""
+        names: dict[str, Any] = {"out": tensor.clone(), "torch": torch, "model": self.model}
+        if "inputs" in names_in(self.code):
+            names["inputs"] = tuple(own_copy(each) for each in (*event.args, *event.kwargs.values()))
+        own = names["out"]
+        value = eval(self.code, names)
+        made: Any = value if self.is_expression else names.get("out")
+        if type(made) not in (Tensor, Parameter, type(tensor)):
+            return type(made).__name__
+        if made.layout is not torch.strided:
+            return f"a {made.layout} tensor"
         # Anything but our clone may be one of the model's own tensors, or overlap itself.
-        return with_main_tensor(event.output, made if made is own else made.detach().contiguous().clone())
-
-
-def _own(value: Any) -> Any:
-    """An input with its tensor cloned, so that the user may write into it."""
-    tensor = main_tensor(value)
-    return value if tensor is None else with_main_tensor(value, tensor.clone())
+        plain: Tensor = made if made is own else made.detach().contiguous().clone()
+        return plain
 
 
 def read_edit(line: str, context: EditContext) -> Draft:
@@ -206,7 +215,7 @@ def _read_python(line: str, rest: str, context: EditContext) -> Draft:
     if why := _UNCHANGEABLE.get(event.stage.address):
         raise EditError(why)
     code, is_expression = _compiled(source)
-    change = Python(source, code, context.model, is_expression)
+    change = Python(source, code, context.model, context.user_code, is_expression)
     # Tried here even if it is for a later token, so that no error waits inside a forward.
     checked(change, replace(event), context.prompt_length)
     return Draft(line.strip(), frozenset({event.stage.address}), token, change)

@@ -63,7 +63,7 @@ class BranchControl:
             self._run.cursor.close()
             self._run.branches.drop(new, here)
             self._debuggee.timeline = here.timeline
-            self._replay.return_to(place)
+            self._replay.come_back_to(place)
             raise
 
     def part(self, token: int, why: str) -> None:
@@ -124,7 +124,7 @@ class BranchControl:
         finally:
             self._run.cursor.close()
             self._run.branches.current, self._debuggee.timeline = here, here.timeline
-            self._replay.return_to(place)
+            self._replay.come_back_to(place)
 
     def values_in(self, branch: Branch, token: int, addresses: Collection[str]) -> dict[str, Tensor]:
         """Copies of some stages' main tensors in another branch at `token`, by address. Comes back here."""

@@ -45,6 +45,7 @@ class EditControl:
             len(self._debuggee.prompt.ids),
             self._run.event,
             lambda branch: self._values_in(branch, line, token),
+            self._run.user_code,
         )
         if len(self._run.edits.list()) >= MOST_LINES or len(line) > MOST_LINE:
             raise EditError(f"a branch holds {MOST_LINES} edits of {MOST_LINE} characters at most")
@@ -73,7 +74,7 @@ class EditControl:
         here = self._run.place
         stop = self._replay.return_to_any(edit.since, edit.stages)
         if stop.stage.address not in edit.stages:
-            self._replay.return_to(here)
+            self._replay.come_back_to(here)
             raise CommandError(
                 f"edit {edit.number} belongs to a stage that did not run at token {edit.since}: type it again"
             )
@@ -103,7 +104,7 @@ class EditControl:
             return self._replay.return_to(place)
         except EditError:
             self._run.branches.current.edits = old
-            self._replay.return_to(place)
+            self._replay.come_back_to(place)
             raise
 
     def _back_to(self, since: int, why: str, edits: list[Edit], change: Callable[[], object]) -> Stop:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.engine.debuggee import Capability
-from llmdbg.errors import CommandError, LlmdbgError
+from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -39,12 +39,13 @@ class EventCursor:
         assert self._events is not None
         try:
             self.event = next(self._events)
-        except LlmdbgError:
-            self.failed = True
-            raise
         except StopIteration:
             self.failed = True
             raise CommandError(f"the run ended before reaching that place{self.ways_back()}") from None
+        except BaseException:
+            # Whatever it was, a KeyboardInterrupt included: the forward has been unwound and cannot go on.
+            self.failed = True
+            raise
         return self.event
 
     def close(self) -> None:

@@ -36,21 +36,29 @@ class Replay:
 
     def return_to(self, place: TimelinePosition, hit: Hit | None = None) -> Stop:
         """Go to a place of the timeline by rerunning its token; `hit` is the breakpoint hit to report as the cause."""
-        if place == BEGINNING:
-            return self._return(place.token, lambda _: True, hit)
-        return self._return(place.token, lambda event: self.run.trace.place(event) == place, hit)
+        return self._return(place.token, lambda event: self.run.place_of(event) == place, hit)
+
+    def come_back_to(self, place: TimelinePosition) -> Stop:
+        """Go to where the run stood before a question, even if it is interrupted on the way: it stands nowhere else."""
+        return self._return(place.token, lambda event: self.run.place_of(event) == place, interruptible=False)
 
     def return_to_any(self, token: int, addresses: Collection[str]) -> Stop:
         """Go to the first of these stages that runs while `token` is produced, or else to the token's `sample`."""
         return self._return(token, lambda event: event.stage.address in addresses)
 
     def run_token(
-        self, token: int, look: Callable[[StageEvent], bool], watched: Collection[str] | None = None
+        self,
+        token: int,
+        look: Callable[[StageEvent], bool],
+        watched: Collection[str] | None = None,
+        *,
+        interruptible: bool = False,
     ) -> StageEvent:
         """Rerun `token` from its first stage, calling `look` at every stage until it returns True, or to `sample`.
 
         The run stays there. No breakpoint stops it and no listener is called. With `watched`, `look` is only sure to be
-        called at those stages. Raises CommandError for a token that has not been reached yet.
+        called at those stages. Interrupted, the run stays where that happens if it is `interruptible`; else it goes on.
+        Raises CommandError for a token that has not been reached yet.
         """
         run, debuggee = self.run, self.run.debuggee
         require(debuggee, Capability.GO_BACK)
@@ -58,12 +66,16 @@ class Replay:
         if token > reached:
             raise CommandError(f"token {token} has not been reached: the newest is {reached}")
 
+        arrived = False
+
         def decide(event: StageEvent) -> bool:
+            nonlocal arrived
             run.recorder.passed(event)
             run.trace.passed(event)
             run.metrics.verify(event)
             run.breakpoints.remember(event)
-            return look(event) or event.stage.kind is StageKind.SAMPLE
+            arrived = look(event) or event.stage.kind is StageKind.SAMPLE
+            return arrived
 
         run.end = None
         run.cursor.begin(token)
@@ -76,6 +88,8 @@ class Replay:
         debuggee.stops.capture_kernels(run.recorder.captured(token))
         self._arm_to_look(token, decide, watched)
         event = run.cursor.advance()
+        while not (arrived or interruptible):
+            event = run.cursor.advance()
         run.trace.stopped()
         return event
 
@@ -132,13 +146,20 @@ class Replay:
         try:
             yield
         finally:
-            self.return_to(place)
+            self.come_back_to(place)
             run.cause = cause
             run.stop, run.end = replace(stop, differs=run.stop.differs or stop.differs), end
 
-    def _return(self, token: int, is_there: Callable[[StageEvent], bool], hit: Hit | None = None) -> Stop:
+    def _return(
+        self,
+        token: int,
+        is_there: Callable[[StageEvent], bool],
+        hit: Hit | None = None,
+        *,
+        interruptible: bool = True,
+    ) -> Stop:
         self.run.keep_chosen()
-        self.run_token(token, is_there)
+        self.run_token(token, is_there, interruptible=interruptible)
         self.run.cause = STEPPED if hit is None else caused_by(hit)
         return self.run.stand()
 

@@ -122,7 +122,7 @@ def _hits(replay: Replay, token: int, before: TimelinePosition) -> list[tuple[Ti
             found.append((place, hit))
         return event.stage.kind is StageKind.SAMPLE
 
-    event = replay.run_token(token, look)
+    event = replay.run_token(token, look, interruptible=True)
     at_tokenize = event.stage.kind is StageKind.TOKENIZE
     if not at_tokenize and event.stage.kind is not StageKind.SAMPLE and replay.run.trace.place(event) != before:
         replay.run.look()

@@ -16,6 +16,7 @@ from llmdbg.debugger.execution.stop import End, Reason, Stop, TokenRow
 from llmdbg.debugger.execution.stop_cause import ENDED, STEPPED, caused_by
 from llmdbg.debugger.execution.trace import BEGINNING, ExecutionTrace, TimelinePosition
 from llmdbg.debugger.execution.transcript import Transcript, note_probability, probabilities_of
+from llmdbg.debugger.user_code import UserCode
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.stage_event import StageEvent, main_tensor
 from llmdbg.errors import CommandError
@@ -71,6 +72,7 @@ class Run:
         self.on_trace: OnTrace | None = None
         self.interrupted = False
         self._stood: tuple[Timeline, int, int | None] = (debuggee.timeline, 0, None)
+        self.user_code = UserCode()
         self._describer = describer
         self._transcript = Transcript(debuggee)
 
@@ -103,7 +105,11 @@ class Run:
     @property
     def place(self) -> TimelinePosition:
         """The current position on the timeline."""
-        return BEGINNING if self.event.stage.kind is StageKind.TOKENIZE else self.trace.place(self.event)
+        return self.place_of(self.event)
+
+    def place_of(self, event: StageEvent) -> TimelinePosition:
+        """The position of an event of the token that runs."""
+        return BEGINNING if event.stage.kind is StageKind.TOKENIZE else self.trace.place(event)
 
     def go(self, plan: ResumePlan) -> Stop:
         """Resume as `plan` says; return where the run stopped. Raises CommandError if the generation is over."""
@@ -161,9 +167,18 @@ class Run:
             self.breakpoints.remember(self.event, only=point)
 
     def interrupt(self) -> None:
-        """Stop at the next stage, and run no further commands of breakpoints. Safe from any thread."""
+        """Stop the user's code that runs, or else the run at its next stage; run no further commands of breakpoints.
+
+        Safe from any thread.
+        """
         self.interrupted = True
-        self.debuggee.stops.interrupt()
+        if not self.user_code.stop():
+            self.debuggee.stops.interrupt()
+
+    def forget_interrupt(self) -> None:
+        """Begin something new: what was interrupted is over, even where no stage was met since."""
+        self.interrupted = False
+        self.debuggee.stops.forget_interrupt()
 
     def close(self) -> End:
         """End the run and remove every hook. Returns how the generation ended, or where it was abandoned."""

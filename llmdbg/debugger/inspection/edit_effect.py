@@ -52,7 +52,7 @@ def effect(inspector: Inspector) -> EditEffect | str:
     passed = inspector.run.trace.order(inspector.run.place) or []
     with inspector.branching.without_edits():
         before = _predictions(inspector, place.token)
-    inspector.replay.return_to(place)
+    inspector.replay.come_back_to(place)
     edited = frozenset[str]().union(*(each.stages for each in here))
     first = next((index for index, address in enumerate(passed) if address in edited), 0)
     rows = [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from llmdbg.debugger.editing.user_python import why
+from llmdbg.debugger.editing.changes import own_copy
+from llmdbg.debugger.user_code import UserCodeError
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
 
@@ -14,25 +15,31 @@ if TYPE_CHECKING:
     from llmdbg.debugger.inspection.inspector import Inspector
 
 _MOST = 4000  # characters
+_MOST_SOURCE = 60  # characters, in a message
 
 
 def printed(inspector: Inspector, source: str) -> str:
-    """The repr of an expression's value, 4000 characters at most. Raises CommandError for any exception it raises.
+    """The repr of an expression's value, 4000 characters at most. Raises CommandError if it fails or is stopped.
 
-    The expression sees `torch`, `out` (a copy of the stop's main tensor, None without one), `inputs` (the stage's
-    positional arguments) and `model` (None if the debuggee has no live model).
+    The expression sees `torch`, `out` (a copy of the stop's main tensor, None without one), `inputs` (copies of the
+    stage's positional arguments) and `model` (None if the debuggee has no live model).
     """
     event = inspector.event
     out = main_tensor(event.output)
-    names = {
-        "out": None if out is None else out.clone(),
-        "inputs": event.args,
-        "model": None if inspector.debuggee.loaded is None else inspector.model,
-        "torch": torch,
-    }
+
+    def text() -> str:
+        names: dict[str, Any] = {
+            "out": None if out is None else out.clone(),
+            "inputs": tuple(map(own_copy, event.args)),
+            "model": None if inspector.debuggee.loaded is None else inspector.model,
+            "torch": torch,
+        }
+        shown = repr(eval(compile(source, "<print>", "eval"), names))
+        # A plain string even where `repr` gave one of the user's own kind.
+        return "".join(map(str, (str.__getitem__(shown, slice(_MOST)), "…" if str.__len__(shown) > _MOST else "")))
+
     try:
         with torch.no_grad(), torch.random.fork_rng([], enabled=True):
-            text = repr(eval(compile(source, "<print>", "eval"), names))
-    except (Exception, SystemExit) as error:
-        raise CommandError(f"print {source[:60]}: {why(error)}") from error
-    return text if len(text) <= _MOST else f"{text[:_MOST]}…"
+            return str(inspector.run.user_code.run(text))
+    except UserCodeError as error:
+        raise CommandError(f"print {source[:_MOST_SOURCE]}: {error}") from error

@@ -46,7 +46,7 @@ def verify(inspector: Inspector) -> Proof:
     place, chosen = inspector.run.place, _chosen_here(inspector)
     with inspector.branching.left():
         ids, hashes = inspector.debuggee.untouched(count)
-    inspector.replay.return_to(place)
+    inspector.replay.come_back_to(place)
     known = branch.timeline.fingerprints() | chosen
     notes = inspector.debuggee.notes
     for token, (ours, theirs) in enumerate(zip_longest(inspector.run.generated_ids(), ids)):

@@ -174,7 +174,8 @@ class Generation:
                 yield event
         except LlmdbgError:
             raise
-        except Exception as error:
+        # A model's own code may call `exit()` too.
+        except (Exception, SystemExit) as error:
             if self._loop.config is None:
                 raise _refused(error) from error
             reached = f"token {self._stops.token}, after stage {self._stops.last_stage.address}"
@@ -246,7 +247,7 @@ def check_prompt(prompt_ids: Sequence[int], context_length: int | None, vocabula
         )
 
 
-def _refused(error: Exception) -> LlmdbgError:
+def _refused(error: BaseException) -> LlmdbgError:
     """Translate an error that `generate()` raised before it reached our loop."""
     text = " ".join(str(error).split())[:300] or type(error).__name__
     if isinstance(error, RuntimeError):

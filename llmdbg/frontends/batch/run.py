@@ -12,7 +12,7 @@ from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
 from llmdbg.debugger.execution import resume_plans
 from llmdbg.frontends.answers import answer_lines, stops
 from llmdbg.frontends.batch import events
-from llmdbg.frontends.output import note, write_json, write_lines
+from llmdbg.frontends.output import narrate, note, write_json, write_lines
 from llmdbg.frontends.unhit_breakpoints import never_hit, unhit_breakpoints
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ def _trace(debugger: Debugger, writer: _Warning) -> None:
 
 def _run_commands(debugger: Debugger, commands: Sequence[ParsedCommand], writer: _Warning) -> None:
     debugger.run.on_trace = writer.stop
+    # stdout is data; what the user's own Python prints is not.
+    debugger.run.user_code.tell = narrate
     for each in commands:
         for command, outcome in COMMANDS.run_all(debugger, each):
             _write(outcome, command, writer)

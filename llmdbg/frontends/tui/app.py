@@ -172,7 +172,7 @@ class LlmdbgApp(App[BaseException]):
             return True
         # A screen on top of this one, like the palette, handles Escape itself.
         on_top = len(self.screen_stack) == 1
-        return (on_top and self.state.typing is None) or (parameters == ("close",) and on_top)
+        return (on_top and self.state.typing is None) or (parameters in (("close",), ("interrupt",)) and on_top)
 
     def action_perform(self, name: str) -> None:
         """Perform a key's action. A debugger command paints once, when it is done."""
@@ -249,7 +249,7 @@ class LlmdbgApp(App[BaseException]):
             self.paint()
 
     def interrupt(self) -> None:
-        """Stop a run at its next stage."""
+        """Stop a run at its next stage, and the user's own Python at once."""
         self.engine.interrupt()
 
     def begin_typing(self, typing: Typing, text: str = "") -> None:

@@ -67,6 +67,7 @@ _SHOWN = {
     "slash": "/",
     "space": "space",
     "escape": "Esc",
+    "ctrl+c": "Ctrl-C",
     "enter": "Enter",
     "tab": "Tab",
     "shift+tab": "Shift-Tab",
@@ -92,7 +93,7 @@ def perform(screen: Screen, name: str, argument: str = "") -> None:
     if screen.state.shown is not None:
         screen.state.say(sentence(screen.state.shown))
         do(screen, argument)
-    elif do is showing.leave:
+    elif do in (showing.leave, interrupt):
         do(screen, argument)
 
 
@@ -125,9 +126,22 @@ def _go_on_with_the_tour(screen: Screen) -> None:
 
 
 def pause(screen: Screen, _argument: str) -> None:
-    """Stop a run."""
+    """Stop a run, or the user's own Python."""
     if screen.busy:
         screen.interrupt()
+
+
+def interrupt(screen: Screen, _argument: str) -> None:
+    """Stop what runs, close what is typed or lies over the panes, or say how to leave; while loading, leave."""
+    state = screen.state
+    if state.shown is None:
+        screen.leave()
+    elif screen.busy:
+        screen.interrupt()
+    elif state.typing is not None or state.overlay is not None:
+        showing.close(screen, "")
+    else:
+        state.say("nothing is running: q leaves")
 
 
 def set_breakpoint(screen: Screen, argument: str) -> None:
@@ -193,7 +207,8 @@ ACTIONS = (
     _command("reverse_token", ("T",), "go back to where the previous token was chosen", "reverse-token"),
     _command("reverse_continue", ("C",), "go back to the previous breakpoint, or to the start", "reverse-continue"),
     Action("until", ("enter",), "run to the selected stage", go_until, takes="ADDRESS"),
-    Action("pause", ("space",), "stop a run at its next stage", pause),
+    Action("pause", ("space",), "stop a run at its next stage, and your own Python at once", pause),
+    Action("interrupt", ("ctrl+c",), "the same, also while you type; if nothing runs, close", interrupt),
     Action(
         "breakpoint",
         ("b", "f9"),

@@ -22,6 +22,8 @@ _EDITING = {
     for binding in Input.BINDINGS
     if isinstance(binding, Binding) and binding.action not in ("submit", "paste")
     for key in binding.key.split(",")
+    # Stops what runs, while a line is typed too.
+    if key != "ctrl+c"
 }
 _BLANKS = re.compile(r"\r\n|[\n\r\t\v\f\x1c-\x1e\x85\u2028\u2029]")
 

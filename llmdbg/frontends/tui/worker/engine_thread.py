@@ -98,7 +98,7 @@ class EngineThread(threading.Thread):
             self._lines.put(_FETCH)
 
     def interrupt(self) -> None:
-        """Stop a run at its next stage."""
+        """Stop a run at its next stage, and the user's own Python at once."""
         if self._debugger is not None:
             self._debugger.interrupt()
 
@@ -114,7 +114,7 @@ class EngineThread(threading.Thread):
         """Load, then serve."""
         try:
             debugger = self._debugger = self._load()
-        except Exception as error:
+        except BaseException as error:  # a model's own code may call `exit()`
             self._post(Failed(error))
             return
         try:
@@ -209,7 +209,7 @@ class EngineThread(threading.Thread):
         except LlmdbgError as problem:
             record(problem)
             error = str(problem)
-        except Exception as problem:
+        except BaseException as problem:  # whatever it is, the screen hears of it, and the session goes on
             record(problem)
             error = f"{type(problem).__name__}: {problem} (the traceback is in the log)"
         shown = self._snapshot(debugger)
@@ -273,6 +273,6 @@ def _answer_to(question: str, debugger: Debugger, lacking: Any = None) -> Any:
         if lacking is None or standing.fetch is None:
             return standing.ask(debugger.inspector)
         return standing.fetch(debugger.inspector, lacking)
-    except Exception as error:
+    except BaseException as error:
         record(error)
         return Unanswered(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -1,0 +1,71 @@
+"""The user's own Python in a batch: it fails like any command, and Ctrl-C ends it."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+FOR_EVER = ["print [0 for _ in iter(int, 1)]", "print __import__('time').sleep(1000)", "edit [0 for _ in iter(int, 1)]"]
+
+
+def command(folder, *lines, options=()):
+    asked = [part for line in lines for part in ("-ex", line)]
+    return [
+        sys.executable,
+        "-m",
+        "llmdbg",
+        str(folder),
+        "-p",
+        "The quick",
+        "-n",
+        "4",
+        "--greedy",
+        "--batch",
+        *options,
+        *asked,
+    ]
+
+
+def ended(folder, *lines, options=()):
+    return subprocess.run(command(folder, *lines, options=options), capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("code", ["exit()", "__import__('sys').exit(0)", "(_ for _ in ()).throw(KeyboardInterrupt)"])
+def test_what_would_end_the_program_fails_and_says_so(tiny_folder, code):
+    run = ended(tiny_folder, "goto 1@1", f"print {code}", "continue")
+    assert run.returncode == 2
+    [said] = [each for each in run.stderr.splitlines() if each.startswith("llmdbg: ")]
+    assert f"print {code}: " in said
+    assert "Traceback" not in run.stderr
+
+
+def test_what_it_prints_is_no_data(tiny_folder):
+    run = ended(tiny_folder, "print print('by \\x1b[31mhand')", "print 'x' * 10 ** 7", options=["--json"])
+    assert run.returncode == 0
+    events = [json.loads(each) for each in run.stdout.splitlines()]
+    assert next(each["data"] for each in events if each["event"] == "result") == "None"
+    assert "by ␛[31mhand" in run.stderr
+    assert len(run.stdout) < 20_000
+
+
+@pytest.mark.parametrize("line", FOR_EVER)
+def test_ctrl_c_ends_it(tiny_folder, line):
+    process = subprocess.Popen(
+        command(tiny_folder, "goto 1@1", line, "continue"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell gives what it runs in the background no Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+    assert process.stdout is not None
+    for written in process.stdout:
+        if "token 1" in written:
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "llmdbg: interrupted"
+    assert "Traceback" not in errors
