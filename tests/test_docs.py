@@ -60,12 +60,25 @@ def test_the_name_to_install_is_the_distributions():
     assert "pictures" in PROJECT["optional-dependencies"]
 
 
-@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "README.md", "docs/architecture.md", "docs/ssh.md"])
+@pytest.mark.parametrize(
+    "document", ["CONTRIBUTING.md", "README.md", "SECURITY.md", "docs/architecture.md", "docs/ssh.md"]
+)
 def test_a_source_file_that_is_named_is_there(document):
     """By the end of its path: `inspection/topics.py` is one file, wherever that folder stands."""
     named = re.findall(r"`((?:[\w.]+/)+\w+\.py)`", (ROOT / document).read_text())
     missing = [name for name in named if not any(path.endswith(f"/{name}") for path in SOURCES)]
     assert missing == []
+
+
+def test_every_line_of_the_security_page_names_a_test_that_is_there():
+    text = (ROOT / "SECURITY.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith(("| ---", "| from"))]
+    assert len(lines) > 15
+    for line in lines:
+        named = re.findall(r"`([\w/]+\.py)::(\w+)`", line)
+        assert named, line
+        for path, name in named:
+            assert f"\ndef {name}(" in (ROOT / "tests" / path).read_text(), f"{path}::{name}"
 
 
 def test_the_classifiers_name_the_versions_of_python_that_are_required():

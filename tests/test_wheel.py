@@ -79,7 +79,15 @@ def environment() -> dict[str, str]:
 def test_the_sdist_holds_the_sources_and_the_tests(built):
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "constraints.txt", "Makefile"} <= names
+    assert {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "constraints.txt",
+        "Makefile",
+    } <= names
     assert {"llmdbg/cli.py", "tests/test_wheel.py", "tests/__init__.py", "screenshots/make.py", "docs/ssh.md"} <= names
 
 

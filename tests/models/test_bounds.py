@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import pickle
 import struct
 import time
 from contextlib import suppress
@@ -184,6 +186,84 @@ def test_a_configuration_chooses_no_kernel_of_the_hub(a_copy, key, value):
     assert "a kernel from the Hub" in refusal(folder, ModelRequestError)
     change_config(folder := a_copy("other"), text_config={key: value})
     assert "a kernel from the Hub" in refusal(folder, ModelRequestError)
+
+
+CODE = """
+import pathlib
+pathlib.Path(TRAP).touch()
+class X: pass
+def generate(*_arguments, **_more): pass
+"""
+
+
+class Trap:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self._path,)
+
+
+def _config_with_code(folder):
+    change_config(folder, auto_map={"AutoConfig": "evil.X", "AutoModelForCausalLM": "evil.X"})
+
+
+def _unknown_kind_with_code(folder):
+    change_config(folder, model_type="evil", auto_map={"AutoConfig": "evil.X", "AutoModelForCausalLM": "evil.X"})
+
+
+def _tokenizer_with_code(folder):
+    path = folder / "tokenizer_config.json"
+    extra = {"auto_map": {"AutoTokenizer": ["evil.X", "evil.X"]}, "tokenizer_class": "X"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **extra}))
+
+
+def _pickled_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def _pickle_called_safetensors(folder):
+    (folder / "model.safetensors").write_bytes((folder / "pytorch_model.bin").read_bytes())
+
+
+def _template(text):
+    return lambda folder: (folder / "chat_template.jinja").write_text(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _folder: None,
+        _config_with_code,
+        _unknown_kind_with_code,
+        _tokenizer_with_code,
+        _pickled_weights,
+        _pickle_called_safetensors,
+        lambda folder: change_config(folder, transformers_weights="adapter_model.bin"),
+        lambda folder: change_config(folder, hidden_act="__import__('pathlib').Path(TRAP).touch()"),
+        lambda folder: change_config(folder, architectures=["os.system"], dtype="load"),
+        _template("{{ cycler.__init__.__globals__.os.system('touch TRAP') }}"),
+        _template("{{ lipsum.__globals__['os'].system('touch TRAP') }}"),
+        _template("{{ '{0.__globals__}'.format(raise_exception) }}"),
+        _template("{{ [raise_exception]|map(attribute='__globals__')|list }}"),
+        _template("{% include 'evil.py' %}"),
+    ],
+)
+def test_no_code_of_a_model_folder_runs(a_copy, tmp_path, change):
+    folder, trap = a_copy(), tmp_path / "trap"
+    code = CODE.replace("TRAP", repr(str(trap)))
+    for name in ("evil.py", "custom_generate/generate.py", "modeling.py", "conftest.py", "__init__.py"):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code)
+    for name in ("pytorch_model.bin", "adapter_model.bin", "training_args.bin", "optimizer.pt"):
+        (folder / name).write_bytes(pickle.dumps(Trap(trap)))
+    change(folder)
+    main([str(folder), "-p", "hello", "--chat", "--batch", "-n", "2", "-ex", "continue", "-ex", "verify"])
+    main([str(folder), "-p", "hello", "--batch", "-n", "2", "-ex", "continue", "-ex", "verify"])
+    assert not trap.exists() and not (folder / "TRAP").exists()
 
 
 def test_a_tokenizer_that_panics_is_one_line(capfd, a_copy):
