@@ -77,10 +77,10 @@ def memory(setup: Setup) -> Figure:
         code = "import sys; from benchmarks.generation import peak_of; peak_of(*sys.argv[1:])"
         values = [setup.model, setup.device, setup.dtype, str(int(setup.random_weights)), str(int(setup.quick)), side]
         done = subprocess.run([sys.executable, "-c", code, *values], capture_output=True, text=True, check=True)
-        return float(json.loads(done.stdout)) / 1e6
+        return float(json.loads(done.stdout)) / 2**20
 
     ours, _, ratios = pairs(partial(peak, "llmdbg"), partial(peak, "generate"), setup.times(3))
-    return Figure(Spread.of(ours), "MB", {UNTOUCHED: Spread.of(ratios)})
+    return Figure(Spread.of(ours), "MiB", {UNTOUCHED: Spread.of(ratios)})
 
 
 def peak_of(model: str, device: str, dtype: str, random_weights: str, quick: str, side: str) -> None:

@@ -309,7 +309,6 @@ def test_a_configuration_that_is_huge(a_copy):
 
 
 LOOP = "{% for a in range(100000) %}" * 3 + "X" + "{% endfor %}" * 3
-DOUBLING = "{% set n = namespace(s='aaaaaaaa') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.input.screen import Screen
     from llmdbg.frontends.tui.panes.pane import Pane
 
-Handler = Callable[["Screen", str], None]
+ActionHandler = Callable[["Screen", str], None]
 """An action's function: takes the screen, and the argument that was clicked or typed, empty for none."""
 
 
@@ -38,7 +38,7 @@ class Action:
     help: str
     """What it does, for the help."""
 
-    do: Handler
+    do: ActionHandler
     """What it does."""
 
     label: str = ""
@@ -97,7 +97,7 @@ def perform(screen: Screen, name: str, argument: str = "") -> None:
         do(screen, argument)
 
 
-def runs(command: str) -> Handler:
+def runs(command: str) -> ActionHandler:
     """A function that runs a debugger command."""
     return lambda screen, _: screen.submit(command)
 

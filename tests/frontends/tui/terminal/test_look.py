@@ -10,8 +10,6 @@ import pytest
 from llmdbg.frontends.tui.input.preferences import Preferences
 from llmdbg.frontends.tui.terminal.look import look, textual_environment, theme_for
 
-UTF8 = {"LANG": "en_US.UTF-8"}
-
 
 def seen(preferences=None, **environ):
     return look(environ, preferences or Preferences())
