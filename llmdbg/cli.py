@@ -38,7 +38,7 @@ examples:
 _SAVED = (
     *("model", "prompt", "prompt_file", "chat", "system", "left_pad"),
     *("max_new_tokens", "greedy", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"),
-    *("dtype", "device", "attn", "quantize", "random_weights"),
+    *("dtype", "device", "attn", "quantize", "random_weights", "allow_missing"),
 )
 
 
@@ -100,6 +100,9 @@ def _add_loading(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
     group.add_argument(
         "--allow-pickle", action="store_true", help="load pickled weights (.bin, .pt), which can run code"
+    )
+    group.add_argument(
+        "--allow-missing", action="store_true", help="load weights that are incomplete or do not fit, to look at them"
     )
 
 
@@ -185,6 +188,7 @@ def _run(options: argparse.Namespace) -> int:
         random_weights=options.random_weights,
         trust_remote_code=options.trust_remote_code,
         allow_pickle=options.allow_pickle,
+        allow_missing=options.allow_missing,
     )
     if options.tour and options.prompt is None and options.prompt_file is None:
         _give_tour_a_prompt(options)
@@ -342,7 +346,7 @@ def _report(error: LlmdbgError, *, json_lines: bool) -> int:
 
         # Where stdout is what failed, stderr alone is left.
         with suppress(OutputError, BrokenPipeError):
-            output.write_json(error_event(type(error).__name__, message))
+            output.write_json(error_event(type(error).__name__, message, error))
     output.complain(message)
     return error.exit_code
 

@@ -13,6 +13,7 @@
     ├── LoadError               the model was found but could not be loaded
     │   ├── HubUnreachableError the Hub did not answer
     │   ├── DamagedFileError    a file is truncated, or is not what its name says
+    │   ├── WeightsError        the weights are not those of the model that the configuration describes
     │   └── OutOfMemoryError    loading needs more memory than there is
     ├── GenerationError         the model's own forward failed while running
     ├── OutputError             stdout is closed or cannot be written
@@ -21,6 +22,8 @@
 
 The message says in one line what happened, where, and what to do about it; tracebacks go to the log.
 """
+
+from typing import Any
 
 
 class LlmdbgError(Exception):
@@ -80,6 +83,17 @@ class HubUnreachableError(LoadError):
 
 class DamagedFileError(LoadError):
     """A file is truncated, or is not what its name says."""
+
+
+class WeightsError(LoadError):
+    """The weights are not those of the model that the configuration describes.
+
+    `differences` names every tensor concerned: an `llmdbg.models.weight_differences.WeightDifferences`.
+    """
+
+    def __init__(self, message: str, differences: Any) -> None:
+        super().__init__(message)
+        self.differences = differences
 
 
 class OutOfMemoryError(LoadError):

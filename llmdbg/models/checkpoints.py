@@ -11,7 +11,7 @@ import math
 import os
 import struct
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,11 @@ TOKENIZER_FILES: tuple[str, ...] = (
 )
 TOKENIZER_FILES += ("spiece.model", "sentencepiece.bpe.model", "qwen.tiktoken", "tiktoken.model", "merges.txt")
 PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-_INDEX = "model.safetensors.index.json"
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""The dtypes whose stored numbers are the weights themselves, as safetensors writes them."""
+_SAFETENSORS, _SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLE_ENDINGS = tuple(pattern.removeprefix("*") for pattern in PICKLE_PATTERNS)
+_PICKLED, _PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 _MOST_JSON_BYTES = 64 * 2**20  # parsed, thirty times as much
 _MOST_DIMENSIONS, _MOST_SIZE = 64, 2**63
 _MOST_BYTES = {".json": 2**30, ".jinja": 2**20, ".txt": 2**30, ".model": 2**30, ".tiktoken": 2**30}
@@ -45,10 +49,25 @@ class TensorEntry:
     """The name of the weight."""
     bytes: int
     """Its size in the file."""
-    numel: int
-    """The number of its values."""
+    shape: tuple[int, ...]
+    """Its shape."""
     dtype: str
     """As the format writes it: `F32`, `BF16`."""
+
+    @property
+    def numel(self) -> int:
+        """The number of its values."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFiles:
+    """The files that hold a folder's weights, each checked to be complete."""
+
+    tensors: tuple[TensorEntry, ...] = ()
+    """Every tensor of its safetensors files, from their headers; empty for pickled weights."""
+    absent: tuple[str, ...] = ()
+    """The names that the index of a sharded folder lists and that no file holds; unknown for pickled weights."""
 
 
 def check_folder(folder: Path) -> None:
@@ -76,7 +95,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise LoadError(f"{folder} has no config.json, so it is not a model folder: name one that has")
-    config = _read_json(path)
+    config = read_json(path)
     if not isinstance(config, dict):
         raise DamagedFileError(f"{path} is not a configuration: it should hold a JSON object")
     return config
@@ -89,7 +108,7 @@ def check_generation_config(folder: Path) -> None:
     path = folder / "generation_config.json"
     if not path.is_file():
         return
-    if not isinstance(_read_json(path), dict):
+    if not isinstance(read_json(path), dict):
         raise DamagedFileError(f"{path} is not a configuration: it should hold a JSON object")
     try:
         GenerationConfig.from_pretrained(folder)
@@ -98,33 +117,37 @@ def check_generation_config(folder: Path) -> None:
         raise DamagedFileError(f"{path} cannot be used ({reason}): correct it, or delete it to do without") from error
 
 
-def weight_files(folder: Path, *, allow_pickle: bool, named: str | None = None) -> list[Path]:
-    """The safetensors files that transformers loads from a folder, each checked to be complete.
+def weight_files(folder: Path, *, allow_pickle: bool, named: str | None = None) -> WeightFiles:
+    """Check the files that transformers will read, which are safetensors or, if allowed, pickled.
 
-    Empty if it has pickled weights and may use them. `named` is the file or index that its configuration names as
-    `transformers_weights`, if it does.
-
-    Raises ModelRequestError for pickled weights without `allow_pickle`, LoadError if there are no weights at all, and
-    DamagedFileError for a file that is missing, truncated or not in the safetensors format.
+    `named` is the file or index that the configuration names (`transformers_weights`), if it does. Raises
+    ModelRequestError for pickled weights without `allow_pickle`, LoadError if there are no weights at all, and
+    DamagedFileError for a file that is missing, truncated or not in its format.
     """
-    files = _safetensors_files(folder, named)
-    if not files:
-        pickled = sorted(path for pattern in PICKLE_PATTERNS for path in folder.glob(pattern) if _may_be_weights(path))
-        if pickled and allow_pickle:
-            for path in pickled:
-                _check_pickle(path)
-            return []
-        if pickled:
-            raise ModelRequestError(
-                f"{folder} has only pickled weights ({pickled[0].name}), and unpickling can run code: use a "
-                "safetensors copy, or add --allow-pickle if you trust their source"
-            )
+    index = _json_index(folder, named, _SAFETENSORS, _SAFETENSORS_INDEX)
+    single = folder / (named or _SAFETENSORS)
+    if index is not None:
+        found = tuple(each for path in _indexed_files(*index, (".safetensors",)) for each in tensors(path))
+        held = {each.name for each in found}
+        return WeightFiles(found, tuple(name for name in index[1] if name not in held))
+    if single.is_file():
+        return WeightFiles(tuple(tensors(single)))
+    if named is not None:
+        raise LoadError(f"{folder} lacks {named}, which its config.json names as the weights: download it")
+    pickled = sorted(path for pattern in PICKLE_PATTERNS for path in folder.glob(pattern) if _may_be_weights(path))
+    if pickled and not allow_pickle:
+        raise ModelRequestError(
+            f"{folder} has only pickled weights ({pickled[0].name}), and unpickling can run code: use a "
+            "safetensors copy, or add --allow-pickle if you trust their source"
+        )
+    index = _json_index(folder, None, _PICKLED, _PICKLED_INDEX)
+    for path in _indexed_files(*index, _PICKLE_ENDINGS) if index is not None else pickled:
+        _check_pickle(path)
+    if not pickled:
         raise LoadError(
             f"{folder} has no weights (no *.safetensors): download them, or add --random-weights to do without"
         )
-    for path in files:
-        tensors(path)
-    return files
+    return WeightFiles()
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -164,7 +187,7 @@ def _entry(name: str, entry: Any) -> TensorEntry | None:
     sound = all(type(each) is int and 0 <= each < _MOST_SIZE for each in numbers) and isinstance(dtype, str)
     if not sound or first > last or len(shape) > _MOST_DIMENSIONS:
         return None
-    return TensorEntry(name, last - first, math.prod(shape), dtype)
+    return TensorEntry(name, last - first, tuple(shape), dtype)
 
 
 def _check_pickle(path: Path) -> None:
@@ -205,29 +228,29 @@ def _header(path: Path, size: int) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def _safetensors_files(folder: Path, named: str | None) -> list[Path]:
-    """In the order in which transformers looks for them, so that what is checked is what is loaded."""
+def _json_index(folder: Path, named: str | None, single: str, index: str) -> tuple[Path, dict[str, str]] | None:
+    """The index that transformers will read, with the file of each tensor; None where it reads a single file."""
     if named is not None:
         _require_inside(folder / "config.json", [named], (".safetensors", ".safetensors.index.json"))
-    single, index = folder / (named or "model.safetensors"), folder / (named or _INDEX)
-    if single.suffix == ".safetensors" and single.is_file():
-        return [single]
-    return _indexed_files(index) if index.suffix == ".json" and index.is_file() else []
-
-
-def _indexed_files(path: Path) -> list[Path]:
-    index, folder = _read_json(path), path.parent
+    path = folder / (named or index)
+    if path.suffix != ".json" or not path.is_file() or (named is None and (folder / single).is_file()):
+        return None
     try:
-        names = sorted({str(name) for name in index["weight_map"].values()})
+        return path, {str(name): str(file) for name, file in read_json(path)["weight_map"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(f"{path} is damaged (it has no weight_map): download it again") from error
-    _require_inside(path, names, (".safetensors",))
-    missing = [name for name in names if not (folder / name).is_file()]
+
+
+def _indexed_files(path: Path, weight_map: dict[str, str], endings: tuple[str, ...]) -> list[Path]:
+    names = sorted(set(weight_map.values()))
+    _require_inside(path, names, endings)
+    missing = [name for name in names if not (path.parent / name).is_file()]
     if missing:
         raise DamagedFileError(
-            f"{folder} lacks {len(missing)} of {len(names)} weight files ({missing[0]} first): download them"
+            f"{path.parent} lacks {len(missing)} of the {len(names)} weight files in {path.name} ({missing[0]} first): "
+            "download them"
         )
-    return [folder / name for name in names]
+    return [path.parent / name for name in names]
 
 
 def _require_inside(path: Path, names: Iterable[str], endings: tuple[str, ...]) -> None:
@@ -236,14 +259,16 @@ def _require_inside(path: Path, names: Iterable[str], endings: tuple[str, ...]) 
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise DamagedFileError(f"{path} names a file that is outside its folder: {name}")
         if not name.endswith(endings):
-            raise DamagedFileError(f"{path} names weights that are no safetensors: {name}")
+            wanted = "safetensors" if ".safetensors" in endings else "pickled weights"
+            raise DamagedFileError(f"{path} names weights that are no {wanted}: {name}")
 
 
 def _may_be_weights(path: Path) -> bool:
     return path.name not in ("training_args.bin", "optimizer.bin", "scheduler.bin", "optimizer.pt", "scheduler.pt")
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. Raises DamagedFileError for anything that is not JSON."""
     try:
         return json.loads(read_regular(path, _MOST_JSON_BYTES).decode())
     except RecursionError as error:
@@ -252,9 +277,3 @@ def _read_json(path: Path) -> Any:
         raise DamagedFileError(f"{path} is not JSON ({error}): download it again") from error
     except OSError as error:
         raise LoadError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def all_tensors(files: list[Path]) -> Iterator[TensorEntry]:
-    """Every tensor of several safetensors files."""
-    for path in files:
-        yield from tensors(path)

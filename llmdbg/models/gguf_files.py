@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError
 from llmdbg.models.gguf_header import HeaderError, check_header
@@ -49,6 +52,36 @@ def inspect_gguf(path: Path) -> GgufFile:
         )
     _check_architecture(path, architecture)
     return GgufFile(path, parameters)
+
+
+@contextmanager
+def dropped_tensors() -> Iterator[list[str]]:
+    """Within this context, gather the names of the tensors that transformers leaves out of the GGUF files it reads.
+
+    Its reader passes over what it has no name for, and tells nobody. There is no public way to learn of it, so the
+    table of names that it looks them up in is replaced by one that notes what it lacks. `tests/models/
+    test_gguf_files.py` fails when that table is gone.
+    """
+    import transformers.modeling_gguf_pytorch_utils as reader
+
+    dropped: list[str] = []
+    made = reader.get_gguf_hf_weights_map
+
+    class Noting(dict[str, str]):
+        def __contains__(self, name: object) -> bool:
+            known = super().__contains__(name)
+            if not known and isinstance(name, str):
+                dropped.append(name)
+            return known
+
+    def noting(*arguments: Any, **settings: Any) -> Noting:
+        return Noting(made(*arguments, **settings))
+
+    reader.get_gguf_hf_weights_map = noting
+    try:
+        yield dropped
+    finally:
+        reader.get_gguf_hf_weights_map = made
 
 
 def _check_architecture(path: Path, architecture: str) -> None:

@@ -11,11 +11,12 @@ import torch
 
 from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError
 from llmdbg.formatting import with_article
+from llmdbg.models.adapters import find_adapter
 from llmdbg.models.checkpoints import check_generation_config, has_tokenizer
 from llmdbg.models.configurations import load_config
 from llmdbg.models.devices import choose_device, require_attention, require_quantization
 from llmdbg.models.sources import find_source
-from llmdbg.models.spec import LoadedModel, LoadingFacts, LoadProgress, ModelSpec, ProgressCallback
+from llmdbg.models.spec import LoadedModel, LoadingFacts, LoadProgress, ModelSpec, ProgressCallback, WeightDifferences
 from llmdbg.models.tokens import is_panic
 from llmdbg.models.weights import load_weights, random_model
 
@@ -39,21 +40,25 @@ def load(spec: ModelSpec, progress: ProgressCallback | None = None) -> LoadedMod
     if spec.quantize is not None and spec.random_weights:
         raise ModelRequestError("--quantize needs real weights: leave out --quantize or --random-weights")
     source = find_source(spec, report)
+    # A GGUF file is named by itself, and so is not what else lies in its folder.
+    apart = source.gguf is not None or spec.random_weights
+    adapter = None if apart else find_adapter(source.folder, allow_pickle=spec.allow_pickle)
     config = load_config(source, trust_remote_code=spec.trust_remote_code)
     tokenizer, notes = _load_tokenizer(source, spec)
     watch = _LoadTimer(report)
+    weights: WeightDifferences | None = None
     if spec.random_weights:
         model = random_model(source.name, spec, config, device, watch)
         notes.append("the weights are random, so what this model writes is meaningless")
     else:
         if source.gguf is None:
             check_generation_config(source.folder)
-        model, more = load_weights(source, spec, config, device, watch)
+        model, weights, more = load_weights(source, spec, config, device, watch, adapter)
         notes += more
     seconds = watch.seconds_until_all_of(model)
     model.eval()
     loading = LoadingFacts(_bytes_of(model), seconds, _devices(model), made=spec.random_weights)
-    return _described(source.name, model, tokenizer, notes, loading)
+    return _described(source.name, model, tokenizer, notes, loading, weights)
 
 
 def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> LoadedModel:
@@ -73,7 +78,7 @@ def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> 
     if getattr(model, "hf_device_map", None) is None and any(each.is_meta for each in model.parameters()):
         raise ModelRequestError("some of the model's weights are on the meta device, where nothing can be computed")
     path = str(getattr(model.config, "name_or_path", "") or type(model).__name__)
-    return _described(Path(path).name if Path(path).is_dir() else path, model, tokenizer, (), None)
+    return _described(Path(path).name if Path(path).is_dir() else path, model, tokenizer, (), None, None)
 
 
 def _described(
@@ -82,6 +87,7 @@ def _described(
     tokenizer: PreTrainedTokenizerBase | None,
     notes: Iterable[str],
     loading: LoadingFacts | None,
+    weights: WeightDifferences | None,
 ) -> LoadedModel:
     return LoadedModel(
         name=name,
@@ -92,6 +98,7 @@ def _described(
         device=_devices(model),
         dtype=str(model.dtype).removeprefix("torch."),
         loading=loading,
+        weights=weights,
     )
 
 

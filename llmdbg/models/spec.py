@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from llmdbg.models.weight_differences import ShapeMismatch, WeightDifferences
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -39,6 +41,8 @@ class ModelSpec:
     """Run Python code that comes with the model."""
     allow_pickle: bool = False
     """Load pickled weights, which can run code."""
+    allow_missing: bool = False
+    """Load a model whose weights are incomplete or do not fit; what is missing is initialised by transformers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,8 @@ class LoadedModel:
     """The dtype of the weights, without `torch.`."""
     loading: LoadingFacts | None = None
     """How the weights were loaded; None for a model that was not loaded by llmdbg."""
+    weights: WeightDifferences | None = None
+    """How the stored weights differ from the model; None for random weights, or a model not loaded by llmdbg."""
 
 
 __all__ = [
@@ -105,4 +111,6 @@ __all__ = [
     "ModelSpec",
     "ProgressCallback",
     "Quantization",
+    "ShapeMismatch",
+    "WeightDifferences",
 ]

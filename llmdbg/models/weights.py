@@ -1,40 +1,29 @@
-"""A model's weights: how much memory they need, and loading them onto their device without a copy in between.
-
-Every failure becomes one clear error, with the original chained to it for the log.
-"""
+"""A model's weights: how much memory they need, and loading them onto their device without a copy in between."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import torch
-from safetensors import SafetensorError
 
-from llmdbg.errors import DamagedFileError, LlmdbgError, LoadError, ModelRequestError, OutOfMemoryError
-from llmdbg.formatting import byte_count, counted
 from llmdbg.models import memory
-from llmdbg.models.checkpoints import all_tensors, weight_files
+from llmdbg.models.adapters import WITHOUT_ADAPTER, Adapter, apply_adapter
+from llmdbg.models.checkpoints import FLOATS, WeightFiles, weight_files
+from llmdbg.models.gguf_files import dropped_tensors
 from llmdbg.models.loading_bars import reported_bars
-from llmdbg.models.spec import LoadProgress, ModelSpec, ProgressCallback
+from llmdbg.models.loading_errors import clear_errors
+from llmdbg.models.spec import LoadProgress, ModelSpec, ProgressCallback, WeightDifferences
+from llmdbg.models.weight_checks import failed_differences, loaded_differences, refuse, stored_differences, with_adapter
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from transformers import PretrainedConfig, PreTrainedModel
 
     from llmdbg.models.sources import ModelSource
 
-_FLOATS = ("F64", "F32", "F16", "BF16")
 _QUANTIZED_BITS = {"4bit": 4.5, "8bit": 8.1}  # scales included
 _SEED = 0
-
-_DAMAGE = (SafetensorError, UnpicklingError, EOFError, BadZipFile)
-"""The exceptions that weight readers raise for truncated or corrupt files."""
 
 
 def target_dtype(spec: ModelSpec, config: PretrainedConfig) -> torch.dtype:
@@ -48,20 +37,27 @@ def target_dtype(spec: ModelSpec, config: PretrainedConfig) -> torch.dtype:
 
 
 def load_weights(
-    source: ModelSource, spec: ModelSpec, config: PretrainedConfig, device: torch.device, progress: ProgressCallback
-) -> tuple[PreTrainedModel, list[str]]:
+    source: ModelSource,
+    spec: ModelSpec,
+    config: PretrainedConfig,
+    device: torch.device,
+    progress: ProgressCallback,
+    adapter: Adapter | None = None,
+) -> tuple[PreTrainedModel, WeightDifferences, list[str]]:
     """Load the model from its files straight onto `device`, or over several if it is too large and `--device` is auto.
 
-    Returns the model and notes for the user. Raises ModelRequestError, LoadError, DamagedFileError or OutOfMemoryError.
+    The adapter is applied to it. Returns the model, how its weights differ from its configuration, and notes for the
+    user. Raises ModelRequestError, LoadError, DamagedFileError or OutOfMemoryError, and WeightsError for weights that
+    do not fit, unless `spec.allow_missing` is set.
     """
     from transformers import AutoModelForCausalLM
 
-    named = getattr(config, "transformers_weights", None)
-    files = []
-    if source.gguf is None:
-        files = weight_files(source.folder, allow_pickle=spec.allow_pickle, named=None if named is None else str(named))
-    sizes = {entry.name: entry.bytes for entry in all_tensors(files)}
-    with _clear_errors(source.name, None):
+    files = WeightFiles() if source.gguf is not None else _files(source, spec, config)
+    sizes = {entry.name: entry.bytes for entry in files.tensors}
+    stored = stored_differences(files, config)
+    if not spec.allow_missing:
+        refuse(source.name, stored)
+    with clear_errors(source.name, None):
         needed = _needed(source, spec, config, files)
     device_map, notes = _placement(needed, spec, device, source.name)
     arguments: dict[str, Any] = {
@@ -70,18 +66,35 @@ def load_weights(
         "device_map": device_map,
         "trust_remote_code": spec.trust_remote_code,
         "output_loading_info": True,
+        # Raised for the first of them it would name none; what it returns names all, and we refuse them.
+        "ignore_mismatched_sizes": True,
+        **WITHOUT_ADAPTER,
         **_attention(spec),
         **_quantization(spec),
     }
     if source.gguf is None:
-        arguments["use_safetensors"] = bool(files)
+        arguments["use_safetensors"] = bool(files.tensors)
     else:
         arguments["gguf_file"] = source.gguf.path.name
     stage = "reading" if device.type == "cpu" else f"moving to {device}"
-    with _clear_errors(source.name, needed), reported_bars(progress, stage, sizes):
-        model, info = AutoModelForCausalLM.from_pretrained(source.folder, **arguments)
-    notes += _check_complete(source.name, info)
-    return model, notes
+    with clear_errors(source.name, needed), reported_bars(progress, stage, sizes), dropped_tensors() as dropped:
+        try:
+            # Tensors that are missing are drawn at random: the same every time, and not from the caller's stream.
+            with _own_random_stream(device):
+                model, info = AutoModelForCausalLM.from_pretrained(source.folder, **arguments)
+        except Exception as error:
+            # A shape that does not fit, or a part that is missing, can also make transformers fail.
+            refuse(source.name, failed_differences(error, files, config, spec), because=error)
+            raise
+    differences = loaded_differences(model, info, files, stored, dropped)
+    if not spec.allow_missing:
+        refuse(source.name, differences, model)
+    if adapter is not None:
+        more, note = apply_adapter(adapter, source.name, model)
+        differences, notes = with_adapter(differences, more), [*notes, note]
+        if not spec.allow_missing:
+            refuse(source.name, differences)
+    return model, differences, [*notes, *differences.sentences()]
 
 
 def _outline(spec: ModelSpec, config: PretrainedConfig, dtype: torch.dtype) -> int:
@@ -94,8 +107,7 @@ def _made(spec: ModelSpec, config: PretrainedConfig, dtype: torch.dtype, on: tor
     """The model with random weights on a device; on `meta`, without any."""
     from transformers import AutoModelForCausalLM
 
-    with on, torch.random.fork_rng(devices=[on] if on.type == "cuda" else []):
-        torch.manual_seed(_SEED)
+    with on, _own_random_stream(on):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
             config, dtype=dtype, trust_remote_code=spec.trust_remote_code, **_attention(spec)
         )
@@ -110,11 +122,18 @@ def random_model(
     Raises ModelRequestError, LoadError or OutOfMemoryError.
     """
     dtype = target_dtype(spec, config)
-    with _clear_errors(name, None):
+    with clear_errors(name, None):
         needed = _outline(spec, config, dtype)
         memory.require(needed, device, name)
-    with _clear_errors(name, needed), _counted_parameters(progress, f"random weights on {device}", needed):
+    with clear_errors(name, needed), _counted_parameters(progress, f"random weights on {device}", needed):
         return _made(spec, config, dtype, device)
+
+
+@contextmanager
+def _own_random_stream(device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(_SEED)
+        yield
 
 
 def _dtype(name: str) -> torch.dtype:
@@ -122,7 +141,7 @@ def _dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def _needed(source: ModelSource, spec: ModelSpec, config: PretrainedConfig, files: list[Path]) -> int:
+def _needed(source: ModelSource, spec: ModelSpec, config: PretrainedConfig, files: WeightFiles) -> int:
     """Bytes that the weights will take on their device; 0 if only reading them would tell (pickled weights)."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -134,8 +153,7 @@ def _needed(source: ModelSource, spec: ModelSpec, config: PretrainedConfig, file
     stored_as_is = getattr(config, "quantization_config", None) is not None
     stored = int(
         sum(
-            entry.numel * size if entry.dtype in _FLOATS and not stored_as_is else entry.bytes
-            for entry in all_tensors(files)
+            entry.numel * size if entry.dtype in FLOATS and not stored_as_is else entry.bytes for entry in files.tensors
         )
     )
     if stored_as_is or spec.quantize is not None or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
@@ -168,19 +186,9 @@ def _quantization(spec: ModelSpec) -> dict[str, Any]:
     return {"quantization_config": BitsAndBytesConfig(**{f"load_in_{spec.quantize}": True})}
 
 
-def _check_complete(name: str, info: Any) -> list[str]:
-    missing, unexpected = (
-        sorted(info.get(key, ()) if isinstance(info, Mapping) else getattr(info, key, ()))
-        for key in ("missing_keys", "unexpected_keys")
-    )
-    if missing:
-        raise LoadError(
-            f"the weights of {name} lack {len(missing)} of the model's tensors ({missing[0]} first): the configuration "
-            "does not match the weights, or a file is missing"
-        )
-    if unexpected:
-        return [f"the model does not use {counted(len(unexpected), 'tensor')} of the weights ({unexpected[0]} first)"]
-    return []
+def _files(source: ModelSource, spec: ModelSpec, config: PretrainedConfig) -> WeightFiles:
+    named = getattr(config, "transformers_weights", None)
+    return weight_files(source.folder, allow_pickle=spec.allow_pickle, named=None if named is None else str(named))
 
 
 @contextmanager
@@ -201,50 +209,3 @@ def _counted_parameters(progress: ProgressCallback, stage: str, total: int) -> I
         yield
     finally:
         handle.remove()
-
-
-@contextmanager
-def _clear_errors(name: str, needed: int | None) -> Iterator[None]:
-    """Turn a library's exceptions into ours, whose one-line message says what they mean."""
-    try:
-        yield
-    except LlmdbgError:
-        raise
-    except torch.cuda.OutOfMemoryError as error:
-        raise OutOfMemoryError(f"{_too_large(name, needed)} on the GPU ({_first_line(error)})") from error
-    except MemoryError as error:
-        raise OutOfMemoryError(_too_large(name, needed)) from error
-    except Exception as error:  # transformers can raise anything, and only the text says what it means
-        raise _explained(name, needed, error) from error
-
-
-def _explained(name: str, needed: int | None, error: Exception) -> LlmdbgError:
-    text = str(error)
-    if "can't allocate memory" in text or "not enough memory" in text:
-        return OutOfMemoryError(_too_large(name, needed))
-    if "trust_remote_code" in text:
-        return ModelRequestError(f"{name} comes with its own Python code: add --trust-remote-code if you trust it")
-    if "attention" in text.lower() and ("not support" in text or "toggled on" in text):
-        return ModelRequestError(f"{name} does not support this --attn: {_first_line(error)}")
-    if isinstance(error, ImportError):
-        return ModelRequestError(f"{name} needs a package that is not installed: {_first_line(error)}")
-    if re.search(r"size mismatch|ignore_mismatched_sizes", text):
-        return LoadError(
-            f"the weights of {name} do not have the shapes that its config.json gives: the two do not match"
-        )
-    if isinstance(error, _DAMAGE) or "PytorchStreamReader" in text or "unexpected EOF" in text:
-        return DamagedFileError(f"the weights of {name} are damaged ({_first_line(error)}): download them again")
-    return LoadError(
-        f"{name} could not be loaded: {type(error).__name__}: {_first_line(error)}. Check that its config.json and "
-        "weights are complete and match"
-    )
-
-
-def _too_large(name: str, needed: int | None) -> str:
-    size = "more memory than there is" if not needed else f"{byte_count(needed)} of memory, more than there is"
-    return f"{name} needs {size}: choose a smaller --dtype, --quantize, another --device or a smaller model"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:240]

@@ -15,6 +15,7 @@ from llmdbg.errors import (
     LoadError,
     ModelRequestError,
     OutOfMemoryError,
+    WeightsError,
 )
 from llmdbg.models import memory
 from llmdbg.models.loading import attention_of, load
@@ -117,8 +118,8 @@ def test_a_model_the_hub_does_not_know(monkeypatch):
         ({"model_type": "mistrall"}, ModelRequestError, "did you mean mistral?"),
         ({"model_type": "t5"}, ModelRequestError, "encoder-decoder"),
         ({"model_type": "clip"}, ModelRequestError, "not a causal language model"),
-        ({"num_hidden_layers": 5}, LoadError, "lack"),
-        ({"intermediate_size": 80}, LoadError, "shapes"),
+        ({"num_hidden_layers": 5}, WeightsError, "missing"),
+        ({"intermediate_size": 80}, WeightsError, "of another shape"),
         ({"num_attention_heads": 5}, LoadError, ""),
         ({"num_attention_heads": 0}, DamagedFileError, "num_attention_heads is 0"),
         ({"num_hidden_layers": -1}, DamagedFileError, "num_hidden_layers is -1"),

@@ -15,6 +15,7 @@ from llmdbg.engine.debuggee import Capability, require
 
 if TYPE_CHECKING:
     from llmdbg.debugger.inspection.inspector import Inspector
+    from llmdbg.models.spec import WeightDifferences
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -45,6 +46,8 @@ class ModelInfo(Displayed):
     """How tokens are chosen, in a few words; empty if unknown."""
     notes: tuple[str, ...]
     """What the user should know about the model, a sentence each."""
+    weights: WeightDifferences | None
+    """How the stored weights differ from the model's configuration; None if they were not read from files."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,6 +80,7 @@ def model_info(inspector: Inspector) -> ModelInfo:
         vocabulary=int(embeddings.weight.shape[0]),
         sampling="" if sampling is None else sampling.description,
         notes=(*inspector.loaded.notes, *inspector.debuggee.notes),
+        weights=inspector.loaded.weights,
     )
 
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from llmdbg.debugger.inspection.likely import LikelyToken
     from llmdbg.debugger.inspection.topics import ModelInfo
     from llmdbg.debugger.inspection.verify import Proof
+    from llmdbg.models.weight_differences import WeightDifferences
 
 _MOST_BRANCH_TEXT = 60  # characters
+_MOST_PATTERNS = 100
 
 
 def breakpoint_lines(value: Breakpoint) -> list[str]:
@@ -93,12 +95,22 @@ def model_lines(value: ModelInfo) -> list[str]:
     """The model's name, sizes, dtype, device, context and sampling settings."""
     context = counted(value.context, "token") if value.context else "no limit"
     weights = f"{large_number(value.parameters)} weights"
+    rows = () if value.weights is None else value.weights.rows(_MOST_PATTERNS)
+    told = " ".join(value.notes)
     return [
         f"{sanitize(value.name)}: {value.architecture}, {counted(value.layers, 'layer')}, {weights}",
         f"{value.dtype} on {value.device}, {byte_count(value.bytes)}, attention {value.attention}",
         f"context {context}, vocabulary {value.vocabulary}, {value.sampling}",
         *(f"note: {sanitize(note)}" for note in value.notes),
+        # In finer patterns than the notes have room for.
+        *(f"{kind}: {sanitize(which)}" for kind, which in rows if which not in told),
     ]
+
+
+def weight_lines(value: WeightDifferences) -> list[str]:
+    """The tensors that differ, a line for each kind of difference."""
+    rows = value.rows(_MOST_PATTERNS)
+    return [f"{kind}: {sanitize(which)}" for kind, which in rows] or ["the weights are those of the configuration"]
 
 
 def command_lines(value: Command[Any]) -> list[str]:

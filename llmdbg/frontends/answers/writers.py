@@ -38,6 +38,7 @@ from llmdbg.frontends.answers.tables import Block, Table, as_lines, record_table
 from llmdbg.frontends.answers.values import values_lines, values_tables
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.models.stages import Stage
+from llmdbg.models.weight_differences import WeightDifferences
 from llmdbg.probes.attention import AttentionMap
 from llmdbg.probes.attribution import Attribution
 from llmdbg.probes.candidates import Candidates
@@ -115,6 +116,7 @@ blocks.register(Term, term_lines)
 blocks.register(TokenRow, stops.token_row_blocks)
 blocks.register(TokenTable, stops.token_table_blocks)
 blocks.register(Values, values_lines)
+blocks.register(WeightDifferences, control.weight_lines)
 
 
 @singledispatch

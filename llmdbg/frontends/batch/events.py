@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.errors import WeightsError
 from llmdbg.frontends.answers import answer_json
 from llmdbg.frontends.answers.json_fields import stop_fields, token_fields
+from llmdbg.frontends.answers.json_values import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +48,9 @@ def warning_event(message: str) -> Event:
     return {"event": "warning", "message": message}
 
 
-def error_event(kind: str, message: str) -> Event:
-    """Something went wrong."""
-    return {"event": "error", "type": kind, "message": message}
+def error_event(kind: str, message: str, error: Exception | None = None) -> Event:
+    """Something went wrong. Weights that do not fit are named in full under `weights`."""
+    event: Event = {"event": "error", "type": kind, "message": message}
+    if isinstance(error, WeightsError):
+        event["weights"] = json_value(error.differences)
+    return event

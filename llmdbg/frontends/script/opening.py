@@ -56,6 +56,7 @@ def open_session(
     random_weights: bool = False,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    allow_missing: bool = False,
     breakpoints: Iterable[str] = (),
     commands: Iterable[str] = (),
 ) -> Session:
@@ -99,6 +100,8 @@ def open_session(
     - `random_weights`: use random weights, so that only the configuration is needed. Default False.
     - `trust_remote_code`: run Python code that comes with the model. Default False.
     - `allow_pickle`: load pickled weights, which can run code. Default False.
+    - `allow_missing`: load weights that are incomplete or do not fit, to look at them: what is missing is whatever
+      transformers initialises it to, and `Session.weights` names it. Default False, which raises a WeightsError.
 
     What to do first:
 
@@ -114,6 +117,7 @@ def open_session(
             random_weights=arguments.flag("random_weights", random_weights),
             trust_remote_code=arguments.flag("trust_remote_code", trust_remote_code),
             allow_pickle=arguments.flag("allow_pickle", allow_pickle),
+            allow_missing=arguments.flag("allow_missing", allow_missing),
         )
         settings = GenerationSettings(
             max_new_tokens=arguments.optional_whole("max_new_tokens", max_new_tokens),

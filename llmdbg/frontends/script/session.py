@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.branches import BranchRow
     from llmdbg.debugger.execution.stop import End, Stop, TokenRow
+    from llmdbg.models.spec import WeightDifferences
 
 
 class Session:
@@ -97,6 +98,16 @@ class Session:
         """What the user should know about the model, the prompt and the generation, a sentence each."""
         self._check()
         return (*opening_notes(self.debugger.debuggee), *self.debugger.debuggee.notes)
+
+    @property
+    def weights(self) -> WeightDifferences | None:
+        """How the model's stored weights differ from its configuration: what is missing, unused or of another shape.
+
+        None for random weights and for a model that was already loaded.
+        """
+        self._check()
+        loaded = self.debugger.debuggee.loaded
+        return None if loaded is None else loaded.weights
 
     def tokens(self) -> tuple[TokenRow, ...]:
         """The whole sequence so far: the prompt's tokens and the generated ones."""

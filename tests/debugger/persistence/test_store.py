@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from llmdbg.debugger.persistence.format import FORMAT
 from llmdbg.debugger.persistence.model import (
     Owner,
     this_process,
@@ -48,13 +49,13 @@ def test_a_newer_file_is_left_where_it_is(store, tmp_path):
     saved = started()
     store.save(saved)
     file = tmp_path / "sessions" / saved.id / "session.json"
-    file.write_text(file.read_text().replace('"format": 3', '"format": 4'))
+    file.write_text(file.read_text().replace(f'"format": {FORMAT}', f'"format": {FORMAT + 1}'))
     survey = SessionStore(tmp_path / "sessions").survey()
     assert "newer llmdbg" in survey.notes[0]
     assert file.exists()
     with pytest.raises(SessionFileError, match="newer"):
         SessionStore(tmp_path / "sessions").save(saved)
-    assert '"format": 4' in file.read_text()
+    assert f'"format": {FORMAT + 1}' in file.read_text()
 
 
 def test_only_a_session_whose_process_is_gone_is_interrupted(store, tmp_path):

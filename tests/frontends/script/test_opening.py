@@ -78,6 +78,7 @@ REFUSED: list[tuple[dict[str, Any], type[llmdbg.LlmdbgError], str]] = [
     ({"random_weights": "yes"}, UsageError, "random_weights takes True or False, not 'yes'"),
     ({"trust_remote_code": 1}, UsageError, "trust_remote_code takes True or False, not 1"),
     ({"allow_pickle": 0}, UsageError, "allow_pickle takes True or False, not 0"),
+    ({"allow_missing": 1}, UsageError, "allow_missing takes True or False, not 1"),
     ({"breakpoints": "12"}, UsageError, "breakpoints takes a list of strings, not '12'"),
     ({"breakpoints": [12]}, UsageError, "breakpoints[0] takes text, not 12"),
     ({"breakpoints": ["1", "0 if"]}, CommandError, "breakpoints[1]: "),
@@ -117,6 +118,7 @@ LOADING = {
     "random_weights": True,
     "trust_remote_code": True,
     "allow_pickle": True,
+    "allow_missing": True,
 }
 
 
