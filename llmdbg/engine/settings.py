@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmdbg.errors import SettingsError
+from llmdbg.formatting import listed
 
 _END = 2**31
 
@@ -47,7 +48,7 @@ class GenerationSettings:
                 raise SettingsError(f"{name} must be {wanted}, not {value}")
         if self.greedy and (sampling := self.sampling_names()):
             raise SettingsError(
-                f"greedy takes the likeliest token, so it cannot go with {' and '.join(sampling)}: drop one of them"
+                f"greedy takes the likeliest token, so it cannot go with {listed(sampling)}: drop one of them"
             )
 
     def sampling_names(self) -> tuple[str, ...]:

@@ -126,3 +126,8 @@ def test_a_processor_that_nobody_knows_is_named_by_its_stage():
     config = tiny_model("llama").generation_config
     stages = processor_stages([type("OwnLogitsProcessor", (), {})(), type("SuppressTokensLogitsProcessor", (), {})()])
     assert describe_sampling(config, stages) == "greedy · own · suppress tokens"
+
+
+def test_all_that_cannot_go_with_greedy_is_named():
+    with pytest.raises(SettingsError, match="cannot go with temperature, top_k and top_p:"):
+        GenerationSettings(greedy=True, temperature=0.5, top_k=3, top_p=0.9)

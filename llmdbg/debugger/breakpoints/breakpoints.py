@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.debugger.breakpoints.conditions import evaluate
+from llmdbg.debugger.breakpoints.conditions import evaluate, has_changed
 from llmdbg.debugger.breakpoints.known_place import known_place
 from llmdbg.debugger.limits import MOST_BREAKPOINTS
 from llmdbg.display import Displayed
@@ -194,9 +194,7 @@ class BreakpointEvaluator:
         now, before = logged[0][1], memory.get("watched")
         if now is not None:
             memory["watched"] = now
-        both_nan = now != now and before != before  # noqa: PLR0124  a NaN that stays a NaN has not changed
-        same = now is None or before is None or now == before or both_nan
-        return None if same else Hit(point, (("before", before), ("now", now)))
+        return Hit(point, (("before", before), ("now", now))) if has_changed(before, now) else None
 
     def _memory(self, point: Breakpoint, event: StageEvent) -> dict[Any, Any]:
         by_token = self._memories.setdefault(point.number, {})

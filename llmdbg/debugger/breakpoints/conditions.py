@@ -75,6 +75,14 @@ def evaluate(expression: Expression, values: Mapping[str, QuantityValue], memory
     return result
 
 
+def has_changed(before: QuantityValue, now: QuantityValue) -> bool | None:
+    """Whether a value has changed, None if it was or is unknown. A NaN that stays a NaN has not."""
+    if before is None or now is None:
+        return None
+    both_nan = now != now and before != before  # noqa: PLR0124
+    return now != before and not both_nan
+
+
 def needs_lens(name: str, kinds: Collection[StageKind]) -> bool:
     """Whether `name` is about the next token and one of `kinds` comes before the logits, so that it takes a lens."""
     return is_of_prediction(name) and any(kind in _BEFORE_LOGITS for kind in kinds)
@@ -147,11 +155,7 @@ class _Evaluation:
         if now is None:
             return None
         self.noted[place] = now
-        before = self.memory.get(place)
-        if before is None:
-            return None
-        both_nan = now != now and before != before  # noqa: PLR0124  a NaN that stays a NaN has not changed
-        return now != before and not both_nan
+        return has_changed(self.memory.get(place), now)
 
 
 _RULES: Mapping[type[ast.expr], Callable[[_Evaluation, Any], QuantityValue]] = {

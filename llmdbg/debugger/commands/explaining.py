@@ -13,6 +13,7 @@ from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome
 from llmdbg.engine.debuggee import Capability
 from llmdbg.errors import AddressError, CommandError, UsageError
 from llmdbg.explain.glossary import TERM_NAMES, nearest_names, term
+from llmdbg.formatting import listed
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands.words import Words
@@ -70,7 +71,7 @@ def _nothing_called(word: str, otherwise: str) -> str:
     near = nearest_names(word)
     looks_like_an_address = any(character in ".@*" or character.isdecimal() for character in word)
     if near and not looks_like_an_address:
-        return f"there is no term {word!r}: did you mean {' or '.join(map(repr, near))}?"
+        return f"there is no term {word!r}: did you mean {listed([*map(repr, near)], 'or')}?"
     return f"there is no term {word!r} in the glossary, and {otherwise}"
 
 

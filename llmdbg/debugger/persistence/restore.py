@@ -23,6 +23,7 @@ from llmdbg.debugger.persistence.model import SavedBranch, SavedBreakpoint, Save
 from llmdbg.engine.debuggee import live_model
 from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.errors import AddressError, GenerationError, UsageError
+from llmdbg.formatting import listed
 from llmdbg.models.anatomy import vocabulary_size
 from llmdbg.models.stages import SAMPLE, TOKENIZE
 
@@ -232,10 +233,10 @@ def _commands_off(point: Breakpoint) -> str:
     off = [line for line in point.commands if line in point.off]
     if not off:
         return ""
-    words = dict.fromkeys(word for line in off for word in _beyond_session(line))
+    words = listed([*dict.fromkeys(word for line in off for word in _beyond_session(line))], "or")
     named = ", ".join(f"`{line[:_MOST_OF_LINE]}`" for line in off[:_MOST_NAMED])
     more = f" and {len(off) - _MOST_NAMED} more" if len(off) > _MOST_NAMED else ""
     return (
-        f"breakpoint {point.number}: its commands that {' or '.join(words)} are off ({named}{more}): read them with "
+        f"breakpoint {point.number}: its commands that {words} are off ({named}{more}): read them with "
         f"`info breakpoints`, then `commands {point.number} on` switches them on"
     )

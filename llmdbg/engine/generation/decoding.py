@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.generation._compat import default_new_tokens
 from llmdbg.errors import SettingsError
+from llmdbg.formatting import listed
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -113,7 +114,7 @@ def decoding_notes(settled: GenerationConfig, own: GenerationConfig) -> tuple[st
         )
     elif mode is GenerationMode.ASSISTED_GENERATION:
         names = [name for name in _SPECULATIVE if getattr(asked, name, None)]
-        methods = " and ".join(f"{_SPECULATIVE[name]} ({name})" for name in names)
+        methods = listed([f"{_SPECULATIVE[name]} ({name})" for name in names])
         notes.append(
             f"the model's generation config asks for {methods}, which guesses several tokens ahead: this is plain "
             f"{here}, one token at a time, so logits differ from generate()'s by rounding"
