@@ -157,13 +157,6 @@ def test_an_index_names_no_file_outside_its_folder(a_copy, name):
         weight_files(folder, allow_pickle=False, named=name)
 
 
-def test_what_is_checked_is_what_is_loaded(a_copy):
-    folder = a_copy()
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "gone.safetensors"}}))
-    assert weight_files(folder, allow_pickle=False).tensors == tuple(tensors(folder / "model.safetensors"))
-    load(spec(folder))
-
-
 @pytest.mark.parametrize("name", ["adapter_model.bin", "pytorch_model.bin", "weights.pt"])
 def test_a_configuration_names_no_pickled_weights(a_copy, name):
     folder = a_copy()

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from llmdbg import open_session
 from llmdbg.errors import DamagedFileError, WeightsError
+from llmdbg.models.checkpoints import tensors, weight_files
 from llmdbg.models.loading import load
 from llmdbg.models.spec import ShapeMismatch
 from llmdbg.models.weight_differences import grouped, in_layer_order
@@ -247,11 +248,11 @@ def test_shards_that_lack_tensors_of_the_model(a_copy):
     assert differences.missing == (HEAD,)
 
 
-def test_a_single_file_goes_before_an_index_as_in_transformers(a_copy):
+def test_what_is_checked_is_what_is_loaded(a_copy):
     folder = a_copy()
-    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert load(spec(folder)).weights.rows() == ()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "gone.safetensors"}}))
+    assert weight_files(folder, allow_pickle=False).tensors == tuple(tensors(folder / "model.safetensors"))
+    load(spec(folder))
 
 
 def test_the_file_that_a_configuration_names_is_the_one_that_is_checked(a_copy):
