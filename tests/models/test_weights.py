@@ -248,6 +248,17 @@ def test_shards_that_lack_tensors_of_the_model(a_copy):
     assert differences.missing == (HEAD,)
 
 
+@pytest.mark.parametrize("name", ["/etc/passwd", "../other.safetensors", "a/../../b"])
+def test_an_index_names_no_file_outside_its_folder(a_copy, name):
+    folder = a_copy()
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(DamagedFileError, match="outside its folder"):
+        weight_files(folder, allow_pickle=False)
+    with pytest.raises(DamagedFileError, match="outside its folder"):
+        weight_files(folder, allow_pickle=False, named=name)
+
+
 def test_what_is_checked_is_what_is_loaded(a_copy):
     folder = a_copy()
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "gone.safetensors"}}))
