@@ -4,6 +4,7 @@ Each contract is shown to hold by breaking it: in a copy of the package one forb
 statement, under TYPE_CHECKING and inside a function.
 """
 
+import ast
 import graphlib
 import os
 import re
@@ -28,6 +29,13 @@ STATEMENTS = {
     "inside a function": "def turned() -> None:\n    import {}\n",
 }
 MOST_LINES = 400
+PANES = "llmdbg.frontends.tui.panes"
+HIDDEN = {
+    "llmdbg/__init__.py": "the public API, which loads nothing before it is used",
+    "llmdbg/frontends/tui/panes/__init__.py": "the panes, each of which is one file",
+    "llmdbg/models/loading_bars.py": "a module of transformers",
+}
+"""The imports by a name that no contract sees, and what they are for."""
 
 
 @pytest.fixture
@@ -107,9 +115,22 @@ def test_a_module_without_a_place_breaks_the_contract(checkout, key):
     assert code == 1
 
 
+def test_no_other_import_is_by_a_name_that_no_contract_sees():
+    hidden = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "llmdbg").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2] in ("import_module", "__import__")
+        and not (isinstance(node.args[0], ast.Constant) and not str(node.args[0].value).startswith("llmdbg"))
+    }
+    assert hidden == set(HIDDEN)
+
+
 def test_no_module_imports_itself_by_any_way_round(graph):
-    """Packages included, which the contract about siblings leaves out."""
+    """Packages included, which the contract about siblings leaves out, and the panes that theirs looks for."""
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    imports[PANES] |= graph.find_children(PANES)
     try:
         graphlib.TopologicalSorter(imports).prepare()
     except graphlib.CycleError as error:

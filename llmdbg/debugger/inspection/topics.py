@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.inspection.layer_question import layer_names
@@ -120,17 +119,51 @@ def _simple(answer: Callable[[Inspector], Any]) -> Callable[[Inspector, str], An
     return lambda inspector, _: answer(inspector)
 
 
-def _module(name: str) -> Callable[[Inspector, str], Any]:
-    """The `ask` of the module `name`, which is imported when it is asked."""
-
-    def ask(inspector: Inspector, arguments: str) -> Any:
-        return import_module(f"llmdbg.debugger.inspection.{name}").ask(inspector, arguments)
-
-    return ask
-
-
 def _candidates(inspector: Inspector) -> Any:
     return inspector.stop.candidates or "no candidates here: they begin at `logits`"
+
+
+# What only some questions need is imported when one is asked.
+def _lens(inspector: Inspector, arguments: str) -> Any:
+    from llmdbg.debugger.inspection import lens
+
+    return lens.ask(inspector, arguments)
+
+
+def _attribution(inspector: Inspector, arguments: str) -> Any:
+    from llmdbg.debugger.inspection import attribution
+
+    return attribution.ask(inspector, arguments)
+
+
+def _attention(inspector: Inspector, arguments: str) -> Any:
+    from llmdbg.debugger.inspection import attention
+
+    return attention.ask(inspector, arguments)
+
+
+def _kv(inspector: Inspector, arguments: str) -> Any:
+    from llmdbg.debugger.inspection import kv
+
+    return kv.ask(inspector, arguments)
+
+
+def _values(inspector: Inspector, arguments: str) -> Any:
+    from llmdbg.debugger.inspection import values
+
+    return values.ask(inspector, arguments)
+
+
+def _nonfinite(inspector: Inspector, arguments: str) -> Any:
+    from llmdbg.debugger.inspection import nonfinite
+
+    return nonfinite.ask(inspector, arguments)
+
+
+def _cost(inspector: Inspector, arguments: str) -> Any:
+    from llmdbg.debugger.inspection import cost
+
+    return cost.ask(inspector, arguments)
 
 
 TOPICS: dict[str, Topic] = {
@@ -138,15 +171,15 @@ TOPICS: dict[str, Topic] = {
     "stage": Topic("where the run stands", _simple(lambda inspector: inspector.stop)),
     "stats": Topic("the tensor here, in numbers", _simple(lambda inspector: inspector.stop.tensor)),
     "candidates": Topic("the likeliest next tokens", _simple(_candidates)),
-    "lens": Topic("what each layer so far would predict", _module("lens"), "[TOKEN …]"),
-    "attribution": Topic("what each part adds to a token's logit", _module("attribution"), "[TOKEN]"),
-    "attention": Topic("which tokens each head reads from", _module("attention"), "[LAYER] [head N]", layer_names),
-    "kv": Topic("what the KV cache holds, layer by layer", _module("kv"), "[LAYER]", layer_names),
+    "lens": Topic("what each layer so far would predict", _lens, "[TOKEN …]"),
+    "attribution": Topic("what each part adds to a token's logit", _attribution, "[TOKEN]"),
+    "attention": Topic("which tokens each head reads from", _attention, "[LAYER] [head N]", layer_names),
+    "kv": Topic("what the KV cache holds, layer by layer", _kv, "[LAYER]", layer_names),
     "values": Topic(
-        "the values themselves", _module("values"), "[ADDRESS][SLICE] [by magnitude | as heat]", tensors=tensor_names
+        "the values themselves", _values, "[ADDRESS][SLICE] [by magnitude | as heat]", tensors=tensor_names
     ),
-    "nonfinite": Topic("where NaN or infinity comes from", _module("nonfinite")),
-    "cost": Topic("where the time and the memory go", _module("cost")),
+    "nonfinite": Topic("where NaN or infinity comes from", _nonfinite),
+    "cost": Topic("where the time and the memory go", _cost),
     "source": Topic("the source of the forward that has just run", _simple(source)),
     "breakpoints": Topic(
         "breakpoints, tracepoints and watches", _simple(lambda inspector: inspector.run.breakpoints.list())
