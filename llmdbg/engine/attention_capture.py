@@ -95,8 +95,9 @@ class _Capture(TorchFunctionMode):
         axis = kwargs["dim"] if "dim" in kwargs else args[1] if len(args) > 1 else None
         if axis not in (-1, output.dim() - 1) or output.dim() < 3:
             return
-        kept = output if output.numel() <= _LARGEST_KEPT else output[..., -1:, :].clone()
-        self.calls.append(KernelCall("softmax", self.within, weights=kept, scores=self._scores))
+        inputs = args[0] if args else kwargs["input"]
+        kept = [each if each.numel() <= _LARGEST_KEPT else each[..., -1:, :].clone() for each in (output, inputs)]
+        self.calls.append(KernelCall("softmax", self.within, weights=kept[0], inputs=kept[1], scores=self._scores))
 
     def called(self, name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Call a function of the interface, and capture its arguments unless it called a kernel that was captured."""

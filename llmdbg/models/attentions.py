@@ -24,7 +24,7 @@ _BLOCK_WORDS = ("layer", "block")
 class KernelCall:
     """One call of the kernel that computes an attention's weights. The tensors are the live ones, not copies.
 
-    For a softmax only `weights` and `scores` are set; for any other kernel, the fields from `query` on.
+    For a softmax only `weights`, `inputs` and `scores` are set; for any other kernel, the fields from `query` on.
     """
 
     kernel: str
@@ -33,6 +33,8 @@ class KernelCall:
     """The `AttentionInterface` name of the function that called one of the first two; None if none did."""
     weights: Tensor | None = None
     """A softmax's output (…, queries, keys)."""
+    inputs: Tensor | None = None
+    """What that softmax was computed from, masked: as many rows and columns as `weights`."""
     scores: int | None = None
     """How many columns the product of queries and keys had: one fewer than `weights` if a learned sink was added."""
     query: Tensor | None = None

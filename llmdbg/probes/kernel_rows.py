@@ -8,6 +8,8 @@
   the last query sees the last key and all before it, or as many as `sliding_window` says.
 - If the kernel's output was captured, it is compared with weights · values. The weights of a kernel that interprets its
   arguments differently are not shown, rather than shown wrongly.
+- Which keys a query can see needs no product: the same masks are applied to a row of zeros. Of a softmax, its input is
+  read. A key is hidden if its score is -inf or so far below the largest that no product could bring it there.
 
 Everything is computed on the device, in float32 or wider.
 """
@@ -15,7 +17,7 @@ Everything is computed on the device, in float32 or wider.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,12 +25,16 @@ from torch import Tensor
 from llmdbg.formatting import with_article
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from llmdbg.models.attentions import KernelCall
 
 _FUSED, _SOFTMAX = "scaled_dot_product_attention", "softmax"
 _UNITS, _LEAST_TOLERANCE = 8, 1e-3
+_FAR_BELOW = 9000.0
+"""Masks are added as -inf, as the lowest number of their dtype (-65504 in float16), or in old models as -10000."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,19 +63,58 @@ def rows(calls: Sequence[KernelCall], index: int, length: int) -> tuple[KernelRo
 
     Does not wait for the device, so it may be called inside the forward.
     """
+    return _of_each(calls, index, length, _row)
+
+
+def visible_keys(calls: Sequence[KernelCall], index: int, length: int) -> Tensor | str:
+    """Which keys query `index` out of the `length` queries can see, by the masks that the kernels were called with.
+
+    Returns (keys,) uint8 on the device, without learned sinks: 0 for a key that is hidden, 1 for one that only some
+    heads can see, 2 for one that all can see. Or a line that says why this cannot be read. Does not wait for the
+    device.
+    """
+    found = _of_each(calls, index, length, _visible)
+    if isinstance(found, str):
+        return found
+    if any(each.shape[1] != found[0].shape[1] for each in found):
+        return f"its kernel was called {len(found)} times, over different keys"
+    heads = torch.cat(found)
+    return heads.any(dim=0).to(torch.uint8) + heads.all(dim=0).to(torch.uint8)
+
+
+def _of_each(
+    calls: Sequence[KernelCall], index: int, length: int, read: Callable[[KernelCall, int, int], T]
+) -> tuple[T, ...] | str:
+    """What `read` returns for each call that has a row for query `index`; or a line that says why none can be read."""
     if index < 0:
         return "the prompt was fed in several pieces, and only positions of the last piece can be shown"
     calls = [call for call in calls if call.weights is None or _queries(call.weights) in (1, length)] or calls
     if not calls:
         return "it called no attention kernel: neither a softmax over keys nor one that transformers knows"
     try:
-        return tuple(_row(call, index, length) for call in calls)
+        return tuple(read(call, index, length) for call in calls)
     except _Unreadable as reason:
         return str(reason)
     except (RuntimeError, IndexError, ValueError) as error:
         # Unexpected shapes must not make the model's forward fail.
         text = " ".join(str(error).split())[:120]
         return f"the arguments of its kernel {calls[0].kernel} are not understood ({text})"
+
+
+def _visible(call: KernelCall, index: int, length: int) -> Tensor:
+    """(heads, keys) bool: which keys each head can see."""
+    if call.inputs is not None:
+        row = _softmax_row(call, call.inputs, index, length)
+        found = row.weights[:, : row.weights.shape[1] - row.sinks]
+    elif call.query is None or call.key is None:
+        raise _Unreadable(f"its kernel {call.kernel} was called without queries or keys")
+    else:
+        query, key = (_with_batch(each) for each in (call.query, call.key))
+        at = _place(query.shape[2], index, length)
+        zeros = query.new_zeros((_heads(query, at).shape[0], key.shape[2]), dtype=torch.float32)
+        found = _biased(call, zeros, at, query.shape[2])
+    far_below = found < found.amax(dim=-1, keepdim=True) - _FAR_BELOW
+    return ~far_below & ~torch.isneginf(found)
 
 
 def _row(call: KernelCall, index: int, length: int) -> KernelRow:

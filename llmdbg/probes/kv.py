@@ -55,8 +55,8 @@ class CacheLayer:
     """How many positions the cache has already dropped."""
     drops_next: int | None
     """The position that the next token displaces; None if it displaces none."""
-    sees_from: int | None
-    """The first held position that the focus can read; None if none is held."""
+    window_from: int | None
+    """The first position that the focus may read by this window or chunk and the padding; None if none is held."""
     padding: int
     """How many of the held positions are padding."""
     capacity: int | None
@@ -69,6 +69,19 @@ class CacheLayer:
     """Bytes that one more token adds; None if that is not known."""
     tensors: tuple[CachedTensor, ...]
     """Everything the layer keeps."""
+    limit: int | None = None
+    """How many positions its attention spans by the configuration: `window`, or the attention's own; None without."""
+    chunk: int | None = None
+    """How long the chunks are that the configuration confines this layer's attention to; None without them."""
+    sees: tuple[tuple[int, int], ...] | None = None
+    """The first and last position of each run of positions that the focus can read by the mask of this run; None if
+    that is not known."""
+    some_heads: bool = False
+    """Whether only some heads can read some of these."""
+    unknown: str = ""
+    """Why `sees` is not known; empty if it is, and for a layer without attention."""
+    mask_differs: bool = False
+    """Whether `sees` is not just `window_from` up to the focus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +144,18 @@ class CacheLayerDetail(Displayed):
     """The same for its values."""
 
 
-def layer_cache(layer: Any, index: int, *, position: int, padding: int) -> CacheLayer:
+def layer_cache(
+    layer: Any, index: int, *, position: int, padding: int, limit: int | None = None, chunk: int | None = None
+) -> CacheLayer:
     """What one layer of a transformers cache holds, as seen from the focus `position`.
 
-    The first `padding` positions of the sequence are padding.
+    The first `padding` positions of the sequence are padding. `limit` is the window of the layer's attention, for a
+    cache without one; `chunk` is the length of the chunks that it is confined to.
     """
     tensors = dict(_tensors(layer))
     fed = _fed(layer) if "keys" in tensors or _is_quantised(layer) else 0
     capacity, window = _whole(layer, "max_cache_len"), _window(layer)
+    limit = limit if window is None else window
     kept = _kept(layer, fed, capacity)
     first = fed - kept if kept else None
     size = sum(tensor.nbytes for tensor in tensors.values())
@@ -150,9 +167,7 @@ def layer_cache(layer: Any, index: int, *, position: int, padding: int) -> Cache
         window=window,
         dropped=fed - kept,
         drops_next=None if window is None or first is None or kept < _most_kept(capacity, window) else first,
-        sees_from=None
-        if first is None
-        else min(position, max(0 if window is None else position - window + 1, padding)),
+        window_from=None if first is None else min(position, _allowed_from(position, padding, limit, chunk)),
         padding=max(0, min(padding, fed) - (first or 0)) if kept else 0,
         capacity=capacity,
         bytes=size,
@@ -162,7 +177,16 @@ def layer_cache(layer: Any, index: int, *, position: int, padding: int) -> Cache
             CachedTensor(name, tuple(tensor.shape), dtype_name(tensor.dtype), str(tensor.device), tensor.nbytes)
             for name, tensor in tensors.items()
         ),
+        limit=limit,
+        chunk=chunk,
     )
+
+
+def _allowed_from(position: int, padding: int, limit: int | None, chunk: int | None) -> int:
+    """The first position that `position` may read by the configuration."""
+    if chunk is not None:
+        return padding + (position - padding) // chunk * chunk if position >= padding else position
+    return max(0 if limit is None else position - limit + 1, padding)
 
 
 def norms(layer: Any, held: CacheLayer) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -28,7 +28,7 @@ def test_a_layer_that_grows() -> None:
     layer = _filled(DynamicLayer(), 5, 1)
     found = layer_cache(layer, 3, position=5, padding=2)
     assert (found.layer, found.kind, found.first, found.last) == (3, "full", 0, 5)
-    assert (found.sees_from, found.padding, found.dropped, found.drops_next) == (2, 2, 0, None)
+    assert (found.window_from, found.padding, found.dropped, found.drops_next) == (2, 2, 0, None)
     assert found.bytes == layer.keys.nbytes + layer.values.nbytes == 2 * 2 * 6 * 4 * 4
     assert found.growth == 2 * 2 * 4 * 4
     assert [(each.name, each.shape, each.dtype) for each in found.tensors] == [
@@ -48,7 +48,7 @@ def test_a_window_says_what_it_has_dropped_and_what_it_drops_next(fed: int) -> N
     assert found.last is not None
     assert list(range(found.first, found.last + 1)) == held
     assert found.dropped == fed - len(held)
-    assert found.sees_from == max(0, fed - 4)
+    assert found.window_from == max(0, fed - 4)
     layer.update(torch.full((1, 1, 1, 2), float(fed)), torch.zeros(1, 1, 1, 2))
     gone = set(held) - set(layer.keys[0, 0, :, 0].int().tolist())
     assert gone == (set() if found.drops_next is None else {found.drops_next})
@@ -96,7 +96,7 @@ def test_state_layers_hold_states() -> None:
 
 def test_a_layer_that_holds_nothing_yet() -> None:
     found = layer_cache(DynamicLayer(), 0, position=4, padding=0)
-    assert (found.kind, found.first, found.last, found.bytes, found.sees_from) == ("full", None, None, 0, None)
+    assert (found.kind, found.first, found.last, found.bytes, found.window_from) == ("full", None, None, 0, None)
     keys, values = norms(DynamicLayer(), found)
     assert len(keys) == len(values) == 0
 

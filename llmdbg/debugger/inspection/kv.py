@@ -15,9 +15,22 @@ from llmdbg.errors import CommandError
 from llmdbg.formatting import with_article
 from llmdbg.models.attentions import attentions
 from llmdbg.models.stages import StageKind
-from llmdbg.probes.kv import CacheLayerDetail, CacheMap, RotaryAngles, layer_cache, norms, rotary_row, rotation
+from llmdbg.probes.kernel_rows import visible_keys
+from llmdbg.probes.kv import (
+    CacheLayer,
+    CacheLayerDetail,
+    CacheMap,
+    RotaryAngles,
+    layer_cache,
+    norms,
+    rotary_row,
+    rotation,
+)
+from llmdbg.probes.sight import ReadingPosition, with_sight
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.engine.stage_event import StageEvent
     from llmdbg.models.stages import Stage
@@ -26,6 +39,7 @@ _ROTARY_WORDS = ("rotary", "rope")
 _POSITION_WORDS = ("position", "wpe")
 _BIAS_NAMES = ("alibi", "position_bias")
 _LEAST_AXES = 2
+_RESIDUAL_AXES = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +63,9 @@ def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | s
         return "there is no cache yet: the first forward creates it"
     if inspector.debuggee.cache is None and Capability.MODEL not in inspector.debuggee.capabilities:
         raise CommandError(f"{inspector.debuggee.name} has no KV cache to show")
+    inspector.run.recorder.expect(_mask_request(inspector), inspector.event.token)
     info = _position_info(inspector, int(word) if word.isdecimal() else None)
+    masks = inspector.replay.recorded(_mask_request(inspector))
     # Only now: the question above may have rerun the token, with a new cache.
     cache = inspector.debuggee.cache
     layers = getattr(cache, "layers", None)
@@ -58,7 +74,7 @@ def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | s
     position, padding = inspector.focus_position(), inspector.prompt.padding
     text = inspector.run.tokens()[position].text
     if not word:
-        found = tuple(layer_cache(each, index, position=position, padding=padding) for index, each in enumerate(layers))
+        found = _layers(inspector, enumerate(layers), masks)
         growths = [each.growth for each in found if each.growth is not None]
         return CacheMap(
             cache=type(cache).__name__,
@@ -75,10 +91,49 @@ def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | s
     if not word.isdecimal() or int(word) >= len(layers):
         raise CommandError(f"the cache has no layer {word!r}: its layers are 0 to {len(layers) - 1}, as in `info kv 0`")
     index = int(word)
-    held = layer_cache(layers[index], index, position=position, padding=padding)
+    [held] = _layers(inspector, [(index, layers[index])], masks)
     keys, values = norms(layers[index], held)
     scheme = _position_scheme(inspector, info)
     return CacheLayerDetail(type(cache).__name__, held, position, text, scheme, _rotation(info), keys, values)
+
+
+def _layers(
+    inspector: Inspector, layers: Iterable[tuple[int, Any]], masks: dict[str, Tensor | str]
+) -> tuple[CacheLayer, ...]:
+    """What some layers of the cache hold, and what the focus can read in each."""
+    position, padding = inspector.focus_position(), inspector.prompt.padding
+    stages = {stage.layer: stage for stage in reversed(attentions(inspector.anatomy))}
+    found, seen = [], []
+    for index, each in layers:
+        stage = stages.get(index)
+        limits = _limits(inspector, stage, index)
+        found.append(layer_cache(each, index, position=position, padding=padding, **limits))
+        seen.append(None if stage is None else masks.get(stage.address, f"{stage.address} has not run yet"))
+    first, length = inspector.forward_positions()
+    return with_sight(found, seen, ReadingPosition(position, first + length, padding))
+
+
+def _limits(inspector: Inspector, stage: Stage | None, index: int) -> dict[str, int | None]:
+    """The window or chunks that the configuration confines an attention to, for caches that do not know of them."""
+    module = None if stage is None else inspector.anatomy.modules[stage.address]
+    config = inspector.model.config.get_text_config(decoder=True)
+    kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None) or ()
+    kind = kinds[index] if index < len(kinds) else ""
+    window = getattr(config, "window_size", None) if kind == "local" else getattr(module, "sliding_window", None)
+    chunk = getattr(config, "attention_chunk_size", None) if kind == "chunked_attention" else None
+    return {"limit": window if isinstance(window, int) and window > 0 else None, "chunk": chunk}
+
+
+def _mask_request(inspector: Inspector) -> RecordRequest:
+    """Which keys the focus can see, in every attention."""
+
+    def take(event: StageEvent) -> Tensor | str:
+        made = main_tensor(event.output)
+        ran = made.shape[1] if made is not None and made.dim() == _RESIDUAL_AXES else None
+        return visible_keys(event.kernel_calls, *focus_row(inspector, event, ran))
+
+    addresses = frozenset(each.address for each in attentions(inspector.anatomy))
+    return RecordRequest("masks", addresses, take, about=inspector.focus.position, captures=addresses)
 
 
 def _no_cache(inspector: Inspector, cache: Any) -> str:

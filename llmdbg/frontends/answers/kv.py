@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from llmdbg.probes.kv import CacheLayer, CacheLayerDetail, CacheMap, RotaryAngles
 
 _ANGLES_SHOWN = 8
+_SPANS_SHOWN = 4
 
 
 def _span(first: int | None, last: int | None) -> str:
@@ -50,7 +51,7 @@ def _layers(layers: Sequence[CacheLayer]) -> Table:
         Column("layer"),
         Column("kind", left=True),
         Column("holds", left=True),
-        Column("in sight", left=True),
+        Column("reads", left=True),
         Column("dropped"),
         Column("drops next"),
         Column("bytes", byte_count),
@@ -71,12 +72,49 @@ def cache_tables(value: CacheMap) -> Sequence[Table]:
 
 
 def _layer_row(layer: CacheLayer) -> tuple[Any, ...]:
-    sight = None if layer.sees_from is None else f"from {layer.sees_from}"
     first = layer.tensors[0] if layer.tensors else None
     shape = None if first is None else f"{first.name} {first.dtype}{list(first.shape)}"
     holds = None if layer.kind in ("state", "none") else _span(layer.first, layer.last)
     numbers = (layer.dropped or None, layer.drops_next, layer.bytes, layer.growth)
-    return (layer.layer, layer.kind, holds, sight, *numbers, shape)
+    return (layer.layer, layer.kind, holds, _reads(layer), *numbers, shape)
+
+
+def _reads(layer: CacheLayer) -> str | None:
+    """What the focus reads in a layer, and a mark where that is not what the configuration says."""
+    if layer.sees is None:
+        return None if layer.window_from is None else "?"
+    return f"{spans_text(layer.sees)}{' (not as configured)' if layer.mask_differs else ''}"
+
+
+def spans_text(spans: Sequence[tuple[int, int]]) -> str:
+    """Runs of positions: `0 to 3, 7, 9 to 12`."""
+    shown = [str(first) if first == last else f"{first} to {last}" for first, last in spans[:_SPANS_SHOWN]]
+    more = f" and {len(spans) - _SPANS_SHOWN} more" if len(spans) > _SPANS_SHOWN else ""
+    return ", ".join(shown) + more or "nothing"
+
+
+def sight_lines(layer: CacheLayer, position: int, text: str) -> list[str]:
+    """What the focus reads in a layer by this run's mask, and where that is not what the configuration says."""
+    who = f"position {position} {quoted(text)}"
+    due = f"{layer.window_from} to {position}"
+    rule = _rule(layer)
+    if layer.sees is None:
+        why = f": {sanitize(layer.unknown)}" if layer.unknown else ""
+        return [f"{who} should read {due}, by {rule}; the mask of this run is not known{why}"]
+    heads = ", some of it in some heads only" if layer.some_heads else ""
+    lines = [f"{who} reads {spans_text(layer.sees)}, by the mask of this run{heads}"]
+    if layer.mask_differs:
+        lines.append(f"NOT as configured: by {rule} it would read {due}")
+    return lines
+
+
+def _rule(layer: CacheLayer) -> str:
+    """What confines a layer's attention, by the configuration."""
+    if layer.chunk is not None:
+        rule = f"its chunks of {layer.chunk}"
+    else:
+        rule = "causality alone" if layer.limit is None else f"its window of {layer.limit}"
+    return f"{rule} and the padding" if layer.padding else rule
 
 
 def layer_blocks(value: CacheLayerDetail) -> list[Block]:
@@ -91,9 +129,10 @@ def layer_blocks(value: CacheLayerDetail) -> list[Block]:
         drops = "none" if layer.drops_next is None else f"position {layer.drops_next}"
         dropped = counted(layer.dropped, "position")
         lines.append(f"window of {layer.window}: it has dropped {dropped}, the next token drops {drops}")
-    if layer.sees_from is not None:
-        padding = f", {layer.padding} of those held are padding" if layer.padding else ""
-        lines.append(f"position {value.position} {quoted(value.text)} can see from {layer.sees_from} on{padding}")
+    if layer.window_from is not None:
+        lines += sight_lines(layer, value.position, value.text)
+    if layer.padding:
+        lines.append(f"{layer.padding} of the held positions are padding")
     lines += [
         f"{each.name} {each.dtype}{list(each.shape)} {each.device}, {byte_count(each.bytes)}" for each in layer.tensors
     ]

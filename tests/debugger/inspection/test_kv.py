@@ -153,7 +153,7 @@ def test_padding_is_seen() -> None:
     do(session, "goto logits@1")
     found = _asked(session)
     assert found.padding == 3
-    assert (found.layers[0].padding, found.layers[0].sees_from) == (3, 3)
+    assert (found.layers[0].padding, found.layers[0].window_from) == (3, 3)
     assert found.rotation is not None
     assert found.rotation.position_id == len(padded.ids) - 3
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _WAITING = "…"
 _WIDE = 60
-_LAYER, _HOLDS, _SEES, _BYTES = 3, 11, 6, 9
+_LAYER, _HOLDS, _SEES, _BYTES = 3, 11, 12, 9
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
@@ -33,7 +33,9 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     if found.padding:
         rows.append(row((fitted(f"positions 0 to {found.padding - 1} are padding", width).rstrip(), "warn")))
     rows += [row((line, "dim")) for line in wrapped(_positions(found), width)]
-    rows.append(row((fitted(f"{'':{_LAYER}} {'holds':<{_HOLDS}} {'sees':>{_SEES}} {'bytes':>{_BYTES}}", width), "dim")))
+    rows.append(
+        row((fitted(f"{'':{_LAYER}} {'holds':<{_HOLDS}} {'reads':>{_SEES}} {'bytes':>{_BYTES}}", width), "dim"))
+    )
     head = tuple(rows)
     return LazyRows(
         len(head) + len(found.layers),
@@ -50,8 +52,10 @@ def _positions(found: CacheMap) -> str:
 
 
 def _layer(layer: CacheLayer, width: int) -> Row:
-    holds = layer.kind if layer.first is None else f"{layer.first}-{layer.last}"
-    sees = "" if layer.sees_from is None else f"{layer.sees_from}-"
+    holds = f"{layer.first}-{layer.last}"
+    if layer.first is None:
+        holds = layer.kind if layer.kind in ("state", "none") else "nothing"
+    sees = _sees(layer)
     line = fitted(
         f"{holds:<{_HOLDS}} {sees:>{_SEES}} {byte_count(layer.bytes):>{_BYTES}}",
         min(_HOLDS + _SEES + _BYTES + 2, max(0, width - _LAYER - 1)),
@@ -65,6 +69,15 @@ def _layer(layer: CacheLayer, width: int) -> Row:
         line,
         (fitted(f"{drops}{more}", room).rstrip(), "dim"),
     )
+
+
+def _sees(layer: CacheLayer) -> str:
+    """What the focus reads there; `!` marks what is not as configured."""
+    if layer.sees is None:
+        return "" if layer.window_from is None else "?"
+    spans = [f"{first}-{last}" for first, last in layer.sees]
+    text = spans[0] if len(spans) == 1 else f"{spans[0]}…{layer.sees[-1][1]}" if spans else "nothing"
+    return f"{text}{'!' if layer.mask_differs else ''}"
 
 
 PANE = Pane("kv", "k", PaneSlot.TAB, _draw, question="kv", about="what the KV cache holds, layer by layer")
