@@ -46,7 +46,7 @@ def _on_the_host(found: Sequence[Tensor | str | None]) -> dict[int, list[int]]:
     keys: dict[int, list[int]] = {}
     for device in dict.fromkeys(each.device for each in masks.values()):
         here = {index: each for index, each in masks.items() if each.device == device}
-        parts = torch.split(torch.cat(list(here.values())).cpu(), [len(each) for each in here.values()])  # type: ignore[no-untyped-call]
+        parts = torch.split(torch.cat(list(here.values())).cpu(), [len(each) for each in here.values()])
         keys |= {index: part.tolist() for index, part in zip(here, parts, strict=True)}
     return keys
 

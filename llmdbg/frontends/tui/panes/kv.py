@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _WAITING = "…"
 _WIDE = 60
-_LAYER, _HOLDS, _SEES, _BYTES = 3, 11, 12, 9
+_LAYER, _HOLDS, _SEES, _SEES_WIDE, _BYTES = 3, 11, 6, 12, 9
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
@@ -33,9 +33,8 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     if found.padding:
         rows.append(row((fitted(f"positions 0 to {found.padding - 1} are padding", width).rstrip(), "warn")))
     rows += [row((line, "dim")) for line in wrapped(_positions(found), width)]
-    rows.append(
-        row((fitted(f"{'':{_LAYER}} {'holds':<{_HOLDS}} {'reads':>{_SEES}} {'bytes':>{_BYTES}}", width), "dim"))
-    )
+    heads = f"{'':{_LAYER}} {'holds':<{_HOLDS}} {'reads':>{_sees_width(width)}} {'bytes':>{_BYTES}}"
+    rows.append(row((fitted(heads, width), "dim")))
     head = tuple(rows)
     return LazyRows(
         len(head) + len(found.layers),
@@ -55,10 +54,11 @@ def _layer(layer: CacheLayer, width: int) -> Row:
     holds = f"{layer.first}-{layer.last}"
     if layer.first is None:
         holds = layer.kind if layer.kind in ("state", "none") else "nothing"
-    sees = _sees(layer)
+    sees_width = _sees_width(width)
+    sees = _sees(layer, whole=width >= _WIDE)
     line = fitted(
-        f"{holds:<{_HOLDS}} {sees:>{_SEES}} {byte_count(layer.bytes):>{_BYTES}}",
-        min(_HOLDS + _SEES + _BYTES + 2, max(0, width - _LAYER - 1)),
+        f"{holds:<{_HOLDS}} {sees:>{sees_width}} {byte_count(layer.bytes):>{_BYTES}}",
+        min(_HOLDS + sees_width + _BYTES + 2, max(0, width - _LAYER - 1)),
     )
     drops = "" if layer.drops_next is None else f" ✂{layer.drops_next}"
     more = f" {layer.kind}" if width >= _WIDE and layer.first is not None else ""
@@ -71,13 +71,21 @@ def _layer(layer: CacheLayer, width: int) -> Row:
     )
 
 
-def _sees(layer: CacheLayer) -> str:
-    """What the focus reads there; `!` marks what is not as configured."""
+def _sees_width(width: int) -> int:
+    return _SEES_WIDE if width >= _WIDE else _SEES
+
+
+def _sees(layer: CacheLayer, *, whole: bool) -> str:
+    """What the focus reads there, or only from where on; `!` marks what is not as configured."""
     if layer.sees is None:
         return "" if layer.window_from is None else "?"
-    spans = [f"{first}-{last}" for first, last in layer.sees]
-    text = spans[0] if len(spans) == 1 else f"{spans[0]}…{layer.sees[-1][1]}" if spans else "nothing"
-    return f"{text}{'!' if layer.mask_differs else ''}"
+    mark = "!" if layer.mask_differs else ""
+    if not layer.sees:
+        return f"none{mark}"
+    (first, last), *others = layer.sees
+    if not whole:
+        return f"{first}-{mark}"
+    return f"{first}-{last}{f'…{others[-1][1]}' if others else ''}{mark}"
 
 
 PANE = Pane("kv", "k", PaneSlot.TAB, _draw, question="kv", about="what the KV cache holds, layer by layer")
