@@ -107,7 +107,7 @@ def test_one_that_counts_no_tokens_refuses_what_is_counted_in_them() -> None:
     for line in ("token", "info tokens"):
         with pytest.raises(CommandError, match="a script cannot say which token it is producing"):
             do(session, line)
-    with pytest.raises(UsageError, match="1@2 cannot be"):
+    with pytest.raises(UsageError, match="1@2 cannot name a token"):
         do(session, "until 1@2")
     do(session, "until 1")
     assert at(session) == "1@0"
