@@ -35,6 +35,7 @@ DOORS = {
     "frontends/tui/terminal/hangup.py": "wakes its own thread through a pipe",
 }
 FILES = {
+    "debugger/user_code.py": "a stream that hands on what the user's Python prints, line by line",
     "files.py": "a file of the user's",
     "models/bounded.py": "the pipe from a child to its parent",
     "debugger/persistence/store.py": "the saved session",
