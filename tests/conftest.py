@@ -19,6 +19,8 @@ import torch
 import transformers
 
 from llmdbg.frontends.log import LogBook, LogFile
+from llmdbg.models.loading import load
+from llmdbg.models.spec import LoadedModel, ModelSpec
 from tests.sessions import write_tiny_folder
 
 
@@ -58,6 +60,12 @@ def _logging_as_it_was():
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole model folder that no test may change."""
     return write_tiny_folder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> LoadedModel:
+    """The demo model. A module's own, so that its memory is free again for the next."""
+    return load(ModelSpec("smollm2"))
 
 
 @pytest.fixture

@@ -9,19 +9,12 @@ from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.generation.generation import Generation
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.models.loading import load
-from llmdbg.models.spec import ModelSpec
 from llmdbg.models.tokens import encode_prompt
 from tests.debugger.execution.test_branches import Forced
 from tests.engine.runs import hooks_on, untouched
 from tests.engine.test_real_text import QUESTION, as_mistral
 
 SETTINGS = GenerationSettings(max_new_tokens=20, greedy=True)
-
-
-@pytest.fixture(scope="module")
-def smollm2():
-    return load(ModelSpec("smollm2"))
 
 
 @pytest.mark.parametrize("window", [None, 32])

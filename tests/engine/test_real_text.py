@@ -5,8 +5,6 @@ import torch
 import transformers
 
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.models.loading import load
-from llmdbg.models.spec import ModelSpec
 from llmdbg.models.tokens import encode_prompt
 from tests.engine.runs import under_llmdbg, untouched
 from tests.engine.test_fidelity import assert_bitwise_equal
@@ -15,9 +13,9 @@ QUESTION = "Can you write an email explaining what an LLM is?"
 
 
 @pytest.fixture(scope="module")
-def smollm2():
-    loaded = load(ModelSpec("smollm2"))
-    return loaded.model, encode_prompt(loaded.tokenizer, QUESTION, chat=True).ids
+def asked(smollm2):
+    """The demo model, and the ids of a question to it."""
+    return smollm2.model, encode_prompt(smollm2.tokenizer, QUESTION, chat=True).ids
 
 
 def as_mistral(model: transformers.PreTrainedModel, window: int) -> transformers.PreTrainedModel:
@@ -52,8 +50,8 @@ def as_mistral(model: transformers.PreTrainedModel, window: int) -> transformers
     return mistral.eval()
 
 
-def test_smollm2_greedy_at_every_module(smollm2):
-    model, prompt = smollm2
+def test_smollm2_greedy_at_every_module(asked):
+    model, prompt = asked
     settings = GenerationSettings(max_new_tokens=24, greedy=True)
     wanted = untouched(model, prompt, settings)
 
@@ -61,8 +59,8 @@ def test_smollm2_greedy_at_every_module(smollm2):
     assert_bitwise_equal(under_llmdbg(model, prompt, settings, everything=False), wanted)
 
 
-def test_smollm2_sampled(smollm2):
-    model, prompt = smollm2
+def test_smollm2_sampled(asked):
+    model, prompt = asked
     settings = GenerationSettings(
         max_new_tokens=24, temperature=0.8, top_k=50, top_p=0.9, min_p=0.02, repetition_penalty=1.1, seed=11
     )
@@ -72,8 +70,8 @@ def test_smollm2_sampled(smollm2):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_mistral_that_speaks_english_well_past_its_window(smollm2, dtype):
-    model, prompt = smollm2
+def test_a_mistral_that_speaks_english_well_past_its_window(asked, dtype):
+    model, prompt = asked
     mistral = as_mistral(model, window=64).to(dtype)
     settings = GenerationSettings(max_new_tokens=96, greedy=True)
     wanted = untouched(mistral, prompt, settings)

@@ -17,8 +17,6 @@ from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.generation.generation import Generation
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.attentions import KernelCall, attentions
-from llmdbg.models.loading import load
-from llmdbg.models.spec import ModelSpec
 from llmdbg.models.tokens import encode_prompt
 from llmdbg.probes.attention import AttentionMap, QueryPosition, attention_map
 from llmdbg.probes.kernel_rows import rows
@@ -216,12 +214,6 @@ def test_a_prompt_that_was_fed_in_pieces_says_so() -> None:
 
 def test_no_call_at_all_says_so() -> None:
     assert "no attention kernel" in str(rows([], 0, 6))
-
-
-@pytest.fixture(scope="module")
-def smollm2() -> Any:
-    """The demo model."""
-    return load(ModelSpec("smollm2"))
 
 
 @pytest.mark.parametrize("window", [None, 16])

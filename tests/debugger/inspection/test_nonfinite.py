@@ -19,8 +19,7 @@ from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import CommandError, GenerationError
 from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.frontends.export import export
-from llmdbg.models.loading import load
-from llmdbg.models.spec import LoadedModel, ModelSpec
+from llmdbg.models.spec import LoadedModel
 from llmdbg.models.tokens import encode_prompt
 from tests.sessions import do, tiny_session
 from tests.tiny import tiny_model
@@ -246,10 +245,9 @@ def test_left_padding_is_no_find_and_what_is_found_stands_behind_it(name: str, a
     assert found is not None and (found.token, found.position) == (1, len(prompt.ids))
 
 
-def test_the_reach_of_every_layer_of_the_demo_model_is_that_of_plain_hooks() -> None:
-    loaded = load(ModelSpec("smollm2"))
-    prompt = encode_prompt(loaded.tokenizer, "What is an LLM?", chat=True)
-    session = Debugger(Generation(loaded, prompt, GenerationSettings(max_new_tokens=3, greedy=True)))
+def test_the_reach_of_every_layer_of_the_demo_model_is_that_of_plain_hooks(smollm2: LoadedModel) -> None:
+    prompt = encode_prompt(smollm2.tokenizer, "What is an LLM?", chat=True)
+    session = Debugger(Generation(smollm2, prompt, GenerationSettings(max_new_tokens=3, greedy=True)))
     hunt = _hunt(session)
     assert hunt.found is None and hunt.stages == len(session.debuggee.anatomy.stages) - 2
     reached: dict[nn.Module, torch.Tensor] = {}
@@ -258,8 +256,8 @@ def test_the_reach_of_every_layer_of_the_demo_model_is_that_of_plain_hooks() -> 
         if isinstance(output, torch.Tensor):
             reached[module] = output.abs().max()
 
-    handles = [each.register_forward_hook(look) for each in loaded.model.modules()]
-    loaded.model.generate(torch.tensor([prompt.ids]), max_new_tokens=1, do_sample=False)
+    handles = [each.register_forward_hook(look) for each in smollm2.model.modules()]
+    smollm2.model.generate(torch.tensor([prompt.ids]), max_new_tokens=1, do_sample=False)
     for handle in handles:
         handle.remove()
     compared = 0

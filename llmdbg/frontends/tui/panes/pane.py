@@ -36,8 +36,8 @@ class Pane:
     """Where it sits. The panes in `TAB` share one place, where one is visible at a time."""
 
     draw: Callable[[ScreenState, int, int], Sequence[Row]]
-    """Makes its rows, at least as many as fit, from the state, a width and a height in cells. Changes nothing.
-    `state.asked(question)` is the answer to its question; None before there is one."""
+    """Makes its rows, at least as many as fit, from the state, a width and a height in cells. Changes nothing
+    but caches. `state.asked(question)` is the answer to its question; None before there is one."""
 
     question: str = ""
     """The standing question that is asked at every stop while it is in view (`debugger/inspection`); empty for none."""
