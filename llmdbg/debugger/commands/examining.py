@@ -42,8 +42,8 @@ class NumbersQuestion(Exported):
     "x",
     takes=NumbersQuestion(),
     effect=Effect.READS,
-    summary="Show the numbers of a stage that has run, of its input (`.in`) or of a parameter; `x .` follows the run, "
-    "`x` alone continues.",
+    summary="Show the numbers of a stage that has run, of its input (`.in`), of one of several values (`.return.NAME`) "
+    "or of a parameter; `x .` follows the run, `x` alone continues.",
     example="x 12.mlp[0, -1]",
 )
 def _examine(debugger: Debugger, question: Question) -> Outcome:

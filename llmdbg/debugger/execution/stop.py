@@ -27,6 +27,20 @@ class Reason(StrEnum):
     END = "end"
 
 
+@dataclass(frozen=True, slots=True)
+class NamedTensor:
+    """One of several tensors that a stage took or returned."""
+
+    name: str
+    """What the model calls it, or its number: `router_indices`, `attention_mask`, `position_embeddings.0`."""
+    shape: tuple[int, ...]
+    """Its shape."""
+    dtype: str
+    """Its dtype, without `torch.`."""
+    device: str
+    """Its device, as torch names it."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Stop(Displayed):
     """The run is suspended after a stage."""
@@ -60,6 +74,10 @@ class Stop(Displayed):
     """The first token whose raw logits gave no probabilities (NaN, +inf, all -inf); None if all so far did."""
     ended_with: str | None = None
     """The stop string that is complete, or the class of the stopping criterion that is met; None otherwise."""
+    returns: tuple[NamedTensor, ...] = ()
+    """Every tensor that the stage returned, if there are several; `tensor` describes the first."""
+    takes: tuple[NamedTensor, ...] = ()
+    """Every tensor among its arguments, if there are several."""
 
     def __repr__(self) -> str:
         number = "" if self.breakpoint is None else f" {self.breakpoint}"

@@ -5,14 +5,19 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.execution.stop import Stop
+from llmdbg.debugger.execution.stop import NamedTensor, Stop
+from llmdbg.debugger.named_values import given, returned
 from llmdbg.debugger.positions import positions
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.models.stages import StageKind
 from llmdbg.probes.candidates import candidates
-from llmdbg.probes.statistics import statistics
+from llmdbg.probes.statistics import dtype_name, statistics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
     from llmdbg.debugger.execution.focus import Focus
     from llmdbg.debugger.execution.stop_cause import StopCause
     from llmdbg.engine.debuggee import Debuggee
@@ -36,6 +41,7 @@ class StopDescriber:
         found = candidates(trail, text_of, top=self._top, chosen=chosen_ids) if trail else (None, None)
         tensor = main_tensor(event.output)
         first, length = positions(event, len(self._debuggee.prompt.ids))
+        module = self._debuggee.anatomy.modules.get(event.stage.address)
         return Stop(
             reason=cause.reason,
             breakpoint=cause.breakpoint,
@@ -50,6 +56,8 @@ class StopDescriber:
             ms=event.ms,
             ended_by=event.ended_by,
             ended_with=event.ended_with,
+            returns=_described(returned(event, module)),
+            takes=_described(given(event, module)),
             values=cause.values,
             differs=differs or bool(self._debuggee.timeline.differing()),
             not_finite_since=self._not_finite_since(event, found[0]),
@@ -61,3 +69,12 @@ class StopDescriber:
         if since is not None or found is None or not found.rows:
             return since
         return None if isfinite(found.rows[0].path[0].prob) else event.token
+
+
+def _described(tensors: Sequence[tuple[str, Tensor]]) -> tuple[NamedTensor, ...]:
+    """Describe several tensors; a single one is described by the stop's statistics."""
+    if len(tensors) < 2:
+        return ()
+    return tuple(
+        NamedTensor(name, tuple(each.shape), dtype_name(each.dtype), str(each.device)) for name, each in tensors
+    )

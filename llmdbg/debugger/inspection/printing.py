@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llmdbg.debugger.editing.changes import own_copy
+from llmdbg.debugger.named_values import given, returned
 from llmdbg.debugger.user_code import UserCodeError
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
@@ -22,15 +23,18 @@ def printed(inspector: Inspector, source: str) -> str:
     """The repr of an expression's value, 4000 characters at most. Raises CommandError if it fails or is stopped.
 
     The expression sees `torch`, `out` (a copy of the stop's main tensor, None without one), `inputs` (copies of the
-    stage's positional arguments) and `model` (None if the debuggee has no live model).
+    stage's positional arguments), `returned` and `given` (copies of all tensors that it returned and took, by name) and
+    `model` (None if the debuggee has no live model).
     """
     event = inspector.event
-    out = main_tensor(event.output)
+    out, module = main_tensor(event.output), inspector.anatomy.modules.get(event.stage.address)
 
     def text() -> str:
         names: dict[str, Any] = {
             "out": None if out is None else out.clone(),
             "inputs": tuple(map(own_copy, event.args)),
+            "returned": {name or "out": each.clone() for name, each in returned(event, module)},
+            "given": {name: each.clone() for name, each in given(event, module)},
             "model": None if inspector.debuggee.loaded is None else inspector.model,
             "torch": torch,
         }

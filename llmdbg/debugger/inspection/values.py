@@ -1,24 +1,27 @@
 """`info values [ADDRESS][SLICE] [by magnitude | as heat | as mean heat]`: the values themselves; `x` is the same.
 
 ADDRESS is a stage that has run for this token, followed by `.in` for its input (`in` alone for the current stage), or a
-parameter: `model.embed_tokens.weight`, `12.mlp.down_proj.weight`. Without one, or with `.`, it is the current stage,
-and the pane follows the run. SLICE is written as in Python; without one it is the vector at the focus if a dimension
-runs over positions, else everything.
+parameter: `model.embed_tokens.weight`, `12.mlp.down_proj.weight`. One of several values is named after `.return` or
+`.in`: `12.mlp.gate.return.router_indices`, `12.self_attn.in.attention_mask`, `12.self_attn.return.1`. Without ADDRESS,
+or with `.`, it is the current stage, and the pane follows the run. SLICE is written as in Python; without one it is the
+vector at the focus if a dimension runs over positions, else everything.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.execution.recorder import RecordRequest
 from llmdbg.debugger.inspection.parameters import ParameterFacts, stored
 from llmdbg.debugger.inspection.slices import read_slice, slice_text
 from llmdbg.debugger.inspection.values_answer import PANE_COUNT, Values, ValuesAsked
-from llmdbg.debugger.inspection.values_question import ValuesQuestion, read_question, without_in
+from llmdbg.debugger.inspection.values_question import ValuesQuestion, read_question, split_part
+from llmdbg.debugger.named_values import given, returned, value_at
 from llmdbg.debugger.positions import focus_in
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import AddressError, CommandError
+from llmdbg.formatting import listed
 from llmdbg.probes.axes import Axes, cut, whole
 from llmdbg.probes.heat import heat
 from llmdbg.probes.statistics import dtype_name
@@ -54,6 +57,8 @@ class _Slice:
     """`output`, `input` or `parameter`."""
     token: int | None = None
     """The generated token being produced; None for a parameter."""
+    value: str = ""
+    """Which of several values of the stage; empty for the first."""
     note: str = ""
     """How a parameter was made readable; empty if it is as stored."""
 
@@ -149,6 +154,7 @@ def _values(source: _Slice, choice: ValuesQuestion, known: ValueSummary | None, 
         summary=known,
         heat=picture,
         note=source.note,
+        value=source.value,
     )
 
 
@@ -165,14 +171,16 @@ def _at(found: Values, source: _Slice, offset: int, count: int) -> Values:
 
 def _source(inspector: Inspector, choice: ValuesQuestion) -> _Slice | str:
     """The slice asked for, or a sentence that says why there is none yet."""
-    name, is_input = without_in(choice.name)
+    name, part, _ = split_part(choice.name)
     if not name:
-        taken = _taken(inspector, inspector.event, choice, is_input=is_input)
+        taken = _taken(inspector, inspector.event, choice)
     else:
         found = _one(inspector, name)
         if isinstance(found, ParameterFacts):
+            if name != choice.name:
+                raise CommandError(f"{name} is a parameter: only stages have {part}s")
             return _parameter(found, choice)
-        taken = _recorded(inspector, found, choice, is_input=is_input)
+        taken = _recorded(inspector, found, choice)
     if isinstance(taken, CommandError):
         raise taken
     return taken
@@ -202,41 +210,57 @@ def _one(inspector: Inspector, name: str) -> str | ParameterFacts:
     return next(iter(target.addresses))
 
 
-def _recorded(
-    inspector: Inspector, address: str, choice: ValuesQuestion, *, is_input: bool
-) -> _Slice | str | CommandError:
+def _recorded(inspector: Inspector, address: str, choice: ValuesQuestion) -> _Slice | str | CommandError:
     if address == "tokenize" != inspector.event.stage.address:
         return "tokenize runs once, before the forward: `info tokens` shows its ids"
     if address == inspector.event.stage.address:
-        return _taken(inspector, inspector.event, choice, is_input=is_input)
+        return _taken(inspector, inspector.event, choice)
 
     def take(event: StageEvent) -> _Slice | str | CommandError:
-        taken = _taken(inspector, event, choice, is_input=is_input)
+        taken = _taken(inspector, event, choice)
         return replace(taken, tensor=taken.tensor.detach().clone()) if isinstance(taken, _Slice) else taken
 
-    about = (is_input, choice.slice, inspector.focus.position)
+    about = (split_part(choice.name), choice.slice, inspector.focus.position)
     found = inspector.replay.recorded(RecordRequest("values", frozenset([address]), take, about=about))
     default = f"{address} has not run yet for token {inspector.event.token}"
     taken: _Slice | str | CommandError = found.get(address, default)
     return taken
 
 
-def _taken(
-    inspector: Inspector, event: StageEvent, choice: ValuesQuestion, *, is_input: bool
-) -> _Slice | str | CommandError:
+def _taken(inspector: Inspector, event: StageEvent, choice: ValuesQuestion) -> _Slice | str | CommandError:
     """The slice of a stage's output or input. Runs inside the forward: raises nothing, does not wait for the device."""
     address = event.stage.address
-    tensor = main_tensor((*event.args, *event.kwargs.values()) if is_input else event.output)
+    _, part, path = split_part(choice.name)
+    is_input = part == "input"
+    if path:
+        value = _named(inspector, event, path, is_input=is_input)
+        if isinstance(value, CommandError):
+            return value
+    else:
+        value = (*event.args, *event.kwargs.values()) if is_input else event.output
+    tensor = main_tensor(value)
     if tensor is None:
-        return f"{address} {'takes' if is_input else 'returns'} no numbers"
+        what = f"no numbers as {'.'.join(path)}: it is {type(value).__name__}" if path else "no numbers"
+        return f"{address} {'takes' if is_input else 'returns'} {what}"
     if why := unreadable(tensor):
         return CommandError(f"{address} cannot be shown: {why}")
     try:
         axes = read_slice(choice.slice, tensor.shape) if choice.slice else _at_focus(inspector, event, tensor)
     except CommandError as error:
         return error
-    part = "input" if is_input else "output"
-    return _Slice(cut(tensor, axes), axes, tuple(tensor.shape), address, part, event.token)
+    return _Slice(cut(tensor, axes), axes, tuple(tensor.shape), address, part, event.token, ".".join(path))
+
+
+def _named(inspector: Inspector, event: StageEvent, path: tuple[str, ...], *, is_input: bool) -> Any:
+    """The value that `path` names; a CommandError that lists the names if there is none."""
+    module = inspector.anatomy.modules.get(event.stage.address)
+    try:
+        return value_at(event, module, path, is_input=is_input)
+    except KeyError:
+        names = [name for name, _ in (given if is_input else returned)(event, module)]
+        known = f"only {listed(names)}" if names and names != [""] else "a single value"
+        does = "takes" if is_input else "returns"
+        return CommandError(f"{event.stage.address} {does} no {'.'.join(path)}: it {does} {known}")
 
 
 def _at_focus(inspector: Inspector, event: StageEvent, tensor: Tensor) -> Axes:

@@ -57,6 +57,8 @@ class Values(Displayed):
     """The heatmap; None unless `how` asks for one."""
     note: str = ""
     """How the values were made readable; empty if they are as stored."""
+    value: str = ""
+    """Which of the stage's values, if one was named: `router_indices`."""
 
     def index(self, place: int) -> Index:
         """The index, in the whole tensor, of the slice's value number `place`, counted from 0."""

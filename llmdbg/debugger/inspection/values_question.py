@@ -12,6 +12,7 @@ _WORDS = re.compile(
     r"(?:\bby\s+(?P<magnitude>magnitude)|\bas\s+(?P<mean>mean\s+)?(?P<heat>heat))?",
     re.IGNORECASE,
 )
+_PARTS = {"in": "input", "return": "output"}
 _USAGE = "write [ADDRESS][SLICE], then `by magnitude`, `as heat` or `as mean heat`, as in 12.mlp[0, -1] by magnitude"
 
 
@@ -39,12 +40,19 @@ def read_question(arguments: str) -> ValuesQuestion:
     return ValuesQuestion("" if name == "." else name, words["slice"] or "", how)
 
 
-def without_in(name: str) -> tuple[str, bool]:
-    """`12.mlp.in` is the input of `12.mlp`: no module can be called `in`, which is Python's own word."""
-    return (name.removesuffix("in").removesuffix("."), True) if f".{name}".endswith(".in") else (name, False)
+def split_part(name: str) -> tuple[str, str, tuple[str, ...]]:
+    """Split `12.mlp.gate.return.router_indices` into the stage's name, `output` or `input`, and which of its values.
+
+    `.in` and `.return` are Python's own words, which no module can be called.
+    """
+    words = name.split(".")
+    for at, word in enumerate(words):
+        if word in _PARTS:
+            return ".".join(words[:at]), _PARTS[word], tuple(words[at + 1 :])
+    return name, "output", ()
 
 
 def tensor_names(arguments: str) -> tuple[str, ...]:
     """The names of a stage or a parameter in a question; none where it is about where the run stands."""
-    name, _ = without_in(read_question(arguments).name)
+    name, _, _ = split_part(read_question(arguments).name)
     return (name,) if name else ()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.commands import Command
     from llmdbg.debugger.editing.edits import Edit
     from llmdbg.debugger.execution.branches import BranchRow
-    from llmdbg.debugger.execution.stop import Stop, TokenRow
+    from llmdbg.debugger.execution.stop import NamedTensor, Stop, TokenRow
     from llmdbg.debugger.inspection.topics import TokenTable
     from llmdbg.models.stages import Stage
     from llmdbg.probes.candidates import Candidate, Candidates
@@ -52,11 +52,22 @@ def stop_fields(stop: Stop) -> Fields:
         fields["values"] = dict(stop.values)
     if stop.differs:
         fields["differs"] = True
+    if stop.returns:
+        fields["returns"] = [_named_tensor(each) for each in stop.returns]
     if stop.ended_by is not None:
         fields |= {"ended_by": stop.ended_by, "ended_with": stop.ended_with}
     if stop.not_finite_since is not None:
         fields["not_finite_since"] = stop.not_finite_since
     return _plain(fields)
+
+
+def whole_stop_fields(stop: Stop) -> Fields:
+    """A stop, and what its stage took if that is several tensors."""
+    return stop_fields(stop) | ({"takes": [_named_tensor(each) for each in stop.takes]} if stop.takes else {})
+
+
+def _named_tensor(value: NamedTensor) -> Fields:
+    return {"name": value.name, "shape": list(value.shape), "dtype": value.dtype, "device": value.device}
 
 
 def stage_fields(value: Stage) -> Fields:

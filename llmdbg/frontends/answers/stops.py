@@ -162,7 +162,7 @@ def statistics_lines(value: Statistics) -> list[str]:
 
 
 def stop_lines(stop: Stop) -> list[str]:
-    """What `info stage` answers: the stage, whether generation ends there, its statistics and its time."""
+    """What `info stage` answers: the stage, whether generation ends there, its statistics, its values and its time."""
     stage = stop.stage
     module = f" ({stage.module})" if stage.module else ""
     name = stage.address if stage.address == stage.kind else f"{stage.kind} {stage.address}"
@@ -170,6 +170,10 @@ def stop_lines(stop: Stop) -> list[str]:
     if stop.ended_by is not None:
         lines.append(f"the generation ends here: {sanitize(why_ended(stop.ended_by, stop.ended_with))}")
     lines += statistics_lines(stop.tensor) if stop.tensor else []
+    for word, tensors in (("returns", stop.returns), ("takes", stop.takes)):
+        if tensors:
+            shown = ", ".join(f"{sanitize(each.name)} {each.dtype}{list(each.shape)}" for each in tensors)
+            lines.append(f"{word} {shown}")
     return lines if stop.ms is None else [*lines, milliseconds(stop.ms, 3)]
 
 

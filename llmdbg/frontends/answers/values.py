@@ -24,7 +24,8 @@ _MOST_NAMED = 4
 
 def _heading(value: Values) -> str:
     """What is shown: `12.mlp[0, 25] output of token 0: 576 values of float32[1, 26, 576] on cpu`."""
-    of = value.part if value.token is None else f"{value.part} of token {value.token}"
+    part = f"{value.part} {sanitize(value.value)}" if value.value else value.part
+    of = part if value.token is None else f"{part} of token {value.token}"
     shape = ", ".join(map(str, value.shape))
     later = f", from number {value.offset:,} on" if value.offset and value.summary is None else ""
     name = f"{sanitize(value.address)}{value.slice} {of}"

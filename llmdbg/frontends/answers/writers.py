@@ -155,7 +155,7 @@ json_value.register(Command, json_fields.command_fields)
 json_value.register(Edit, json_fields.edit_fields)
 json_value.register(Stage, json_fields.stage_fields)
 json_value.register(Statistics, json_fields.tensor_fields)
-json_value.register(Stop, json_fields.stop_fields)
+json_value.register(Stop, json_fields.whole_stop_fields)
 json_value.register(TokenRow, json_fields.token_fields)
 json_value.register(TokenTable, json_fields.token_table_fields)
 

@@ -45,9 +45,19 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     if stage.kind is StageKind.SAMPLE:
         return [*heading, row(), *_chosen(shown)]
     rows = [*heading, row(), *_numbers(tensor, shown, width)]
+    rows += _returns(shown, width)
     if isinstance(looked, TensorView):
         rows += [*_spread(looked.spread, width), *_change(looked.change, stage.kind, width)]
     return rows
+
+
+def _returns(shown: Snapshot, width: int) -> list[Row]:
+    """The tensors that the stage returned, if there are several."""
+    stop = shown.stop
+    names = [f"{sanitize(each.name)} {'×'.join(map(str, each.shape))} {each.dtype}" for each in stop.returns]
+    return [
+        row(("returns" if n == 0 else "       ", "dim"), f" {fitted(name, width - 8)}") for n, name in enumerate(names)
+    ]
 
 
 def _numbers(tensor: Statistics, shown: Snapshot, width: int) -> list[Row]:

@@ -1,0 +1,87 @@
+"""What a stage took and returned, value by value, by name: `router_indices`, `attention_mask`, `position_embeddings.0`.
+
+A value of a tuple has the name that the forward's source gives it, a value of a dict its key, an argument its
+parameter's name; a number counts from 0 where there is no name. Numbers are understood everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.models.call_names import argument_names, return_names
+from llmdbg.models.stages import StageKind
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from llmdbg.engine.stage_event import StageEvent
+
+_PLAIN = re.compile(r"\w+")
+_OF_A_PROCESSOR = ("input_ids", "scores")
+
+
+def returned(event: StageEvent, module: nn.Module | None) -> list[tuple[str, Tensor]]:
+    """Every tensor that a stage returned, with its name, in order; the name is empty for a value returned alone."""
+    return list(_tensors("", event.output, _return_names(event, module)))
+
+
+def given(event: StageEvent, module: nn.Module | None) -> list[tuple[str, Tensor]]:
+    """Every tensor among a stage's arguments, with its name, positional ones first."""
+    return list(_tensors("", _arguments(event, module), ()))
+
+
+def value_at(event: StageEvent, module: nn.Module | None, path: Sequence[str], *, is_input: bool) -> Any:
+    """The value that `path` names among what a stage returned, or took. Raises KeyError."""
+    value, names = (_arguments(event, module), ()) if is_input else (event.output, _return_names(event, module))
+    for part in path:
+        children = _children(value, names)
+        named = dict(children)
+        if part in named:
+            value = named[part]
+        elif part.isdecimal() and int(part) < len(children):
+            value = children[int(part)][1]
+        else:
+            raise KeyError(part)
+        names = ()
+    return value
+
+
+def _arguments(event: StageEvent, module: nn.Module | None) -> dict[str, Any]:
+    names: tuple[str, ...] = argument_names(module) if module is not None else ()
+    if event.stage.kind is StageKind.PROCESSOR:
+        names = _OF_A_PROCESSOR
+    names = (*names[: len(event.args)], *map(str, range(len(names), len(event.args))))
+    return {**dict(zip(names, event.args, strict=True)), **event.kwargs}
+
+
+def _return_names(event: StageEvent, module: nn.Module | None) -> tuple[str, ...]:
+    output = event.output
+    if module is None or not isinstance(output, tuple):
+        return ()
+    return return_names(module, len(output))
+
+
+def _tensors(name: str, value: Any, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    # Imported here: the screen imports stops before it needs torch.
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield name, value
+        return
+    for part, child in _children(value, names):
+        yield from _tensors(f"{name}.{part}" if name else part, child, ())
+
+
+def _children(value: Any, names: Sequence[str]) -> list[tuple[str, Any]]:
+    """The values in a tuple, list or mapping, each with its name."""
+    if isinstance(value, Mapping):
+        return [
+            (str(key) if _PLAIN.fullmatch(str(key)) else str(index), child)
+            for index, (key, child) in enumerate(value.items())
+        ]
+    if not isinstance(value, (tuple, list)):
+        return []
+    own = getattr(value, "_fields", names)
+    return [(own[index] if index < len(own) and own[index] else str(index), child) for index, child in enumerate(value)]
