@@ -38,7 +38,7 @@ class Autosave:
             left_pad=request.left_pad,
         )
         self.layout: dict[str, object] = dict(self._saved.layout)
-        self.trouble = ""
+        self._trouble = ""
         self._reported = False
         self._last = 0.0
 
@@ -83,10 +83,10 @@ class Autosave:
         except Exception as error:  # a session that cannot be written must not end the one that runs
             if not self._reported:
                 record(error)
-                self.trouble = f"this session is not being saved: {error}"
+                self._trouble = f"this session is not being saved: {error}"
             self._reported = True
 
     def news(self) -> str:
         """What has gone wrong since the last call; empty if nothing has."""
-        trouble, self.trouble = self.trouble, ""
+        trouble, self._trouble = self._trouble, ""
         return trouble
