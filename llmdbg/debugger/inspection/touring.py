@@ -28,8 +28,12 @@ class TourPlace:
 
 
 def tour_stops(inspector: Inspector) -> tuple[TourStop, ...]:
-    """The stops of the tour through this model."""
-    return itinerary(inspector.anatomy, inspector.debuggee.processors)
+    """The stops of the tour through this model, without those at tokens that this run does not generate."""
+    sampling, end = inspector.debuggee.sampling, inspector.run.end
+    limits = [None if sampling is None else sampling.limit, None if end is None else len(end.ids)]
+    most = min((each for each in limits if each is not None), default=None)
+    stops = itinerary(inspector.anatomy, inspector.debuggee.processors)
+    return tuple(each for each in stops if most is None or each.token < most)
 
 
 def tour_place(inspector: Inspector) -> TourPlace:

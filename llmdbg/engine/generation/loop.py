@@ -176,10 +176,11 @@ class DecodeLoop:
         trail = ((self._logits_stage, self._stops.leave(self._logits_stage, (), {}, logits, trail)),)
         for stage, processor in zip(self.processors, processors, strict=True):
             before = trail[-1][1]
+            # A processor may write into its argument, and a stop shows what that was before. Not part of its time.
+            given = before.clone() if self._is_shown() else before
             self._stops.enter(stage)
-            # A processor may write into its argument, and a stop shows what that was before.
             with self._stops.aside():
-                after = processor(input_ids, before.clone() if self._is_shown() else before)
+                after = processor(input_ids, given)
             passed = trail
             trail = (*passed, (stage, after))
             trail = (*passed, (stage, self._stops.leave(stage, (input_ids, before), {}, after, trail)))

@@ -63,7 +63,9 @@ def _changed(shown: Snapshot, *, wide: bool) -> str:
 def _where(state: ScreenState, shown: Snapshot) -> str:
     total = f"/{shown.limit}" if shown.limit else ""
     if state.running:
-        chosen = len(state.tokens()) - shown.prompt_length
+        chosen = _chosen(state, shown)
+        if chosen is None:
+            return "running"
         return f"running · token {min(chosen + 1, shown.limit or chosen + 1)}{total}"
     if shown.end is not None:
         return f"ended · {counted(len(shown.end.ids), 'token')}"
@@ -75,6 +77,14 @@ def _where(state: ScreenState, shown: Snapshot) -> str:
             f" {stage.address.rpartition('.')[2]}" if stage.kind is StageKind.MODULE else ""
         )
     return f"{shown.stop.phase} · token {shown.stop.token + 1}{total} @{shown.stop.token} · {place}"
+
+
+def _chosen(state: ScreenState, shown: Snapshot) -> int | None:
+    """How many tokens the run has chosen; None until it reports one, if it began again from an end."""
+    newest = state.run.tokens[-1].generated if state.run.tokens else None
+    if newest is not None:
+        return newest + 1
+    return None if shown.end is not None else len(shown.tokens) - shown.prompt_length
 
 
 def status_row(state: ScreenState, width: int) -> Row:
@@ -92,8 +102,8 @@ def _progress(state: ScreenState, shown: Snapshot) -> tuple[str, float, str] | N
     run = state.run
     if run.layers and not run.tokens:
         return "prefill", run.layer / run.layers, f"layer {run.layer} of {run.layers}"
-    if shown.limit:
-        done = len(state.tokens()) - shown.prompt_length
+    done = _chosen(state, shown)
+    if shown.limit and done is not None:
         return "running", done / shown.limit, f"token {done} of at most {shown.limit}"
     return None
 

@@ -283,6 +283,15 @@ def tiny_generated(name: str) -> tuple[int, ...]:
     return session.run.generated_ids()
 
 
+def test_the_tour_counts_only_stops_that_the_run_comes_to() -> None:
+    session, whole = tiny_session(max_new_tokens=1), tiny_session(max_new_tokens=2)
+    assert tour_place(session.inspector).of == tour_place(whole.inspector).of - 1
+    while go_on(session.inspector) is not None:
+        pass
+    place = tour_place(session.inspector)
+    assert (place.number, place.of) == (len(tour_stops(session.inspector)), place.number)
+
+
 def test_the_tour_goes_on_from_wherever_one_has_strayed_to() -> None:
     session = tiny_session()
     do(session, "goto 0.self_attn.q_proj")

@@ -12,9 +12,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.engine.stage_event import StageEvent
+from llmdbg.engine.stage_event import StageEvent, always_suspend
 from llmdbg.errors import GenerationError, PromptError
-from tests.engine.runs import GREEDY, PROMPT, generation, hooks_on, untouched
+from tests.engine.runs import GREEDY, PROMPT, SAMPLED, generation, hooks_on, untouched
 from tests.tiny import tiny_model
 
 
@@ -380,3 +380,20 @@ def test_another_thread_may_let_go_of_a_suspended_run():
     thread.join()
     engine = generation(model, PROMPT, GREEDY)
     assert [event.chosen for event in engine.events()][-1] is not None
+
+
+def test_the_copy_of_the_scores_is_no_part_of_a_processors_time(monkeypatch):
+    engine = generation(tiny_model("llama"), PROMPT, SAMPLED)
+    events = engine.events()
+    next(events)
+    engine.stops.arm([stage.address for stage in engine.processors], always_suspend)
+    order = []
+    real, enter = torch.Tensor.clone, engine._stops.enter
+    monkeypatch.setattr(torch.Tensor, "clone", lambda self, *a, **k: order.append("copy") or real(self, *a, **k))
+    monkeypatch.setattr(engine._stops, "enter", lambda stage: order.append(stage.address) or enter(stage))
+    next(events)
+    monkeypatch.undo()
+    first = engine.processors[0].address
+    assert order.index("copy") < order.index(first)
+    assert "copy" not in order[order.index(first) :]
+    events.close()

@@ -37,6 +37,17 @@ def test_header():
     assert "running · token 1/4" in header_row(state, 80).text
 
 
+def test_a_run_from_an_end_counts_its_own_tokens_and_not_the_old_ones():
+    state = state_after("continue")
+    old = state.snapshot.tokens[-4:]
+    state.running = True
+    assert "running · token" not in header_row(state, 80).text
+    assert "token 4" not in status_row(state, 80).text
+    state.run = RunProgress(tokens=old[:1])
+    assert "running · token 2/4" in header_row(state, 80).text
+    assert "token 1 of at most 4" in status_row(state, 80).text
+
+
 def test_a_run_shows_how_far_it_is():
     state = state_after()
     state.running, state.run = True, RunProgress(layer=1, layers=2)
