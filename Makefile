@@ -1,6 +1,7 @@
 # make demo   open the demo model on the screen
 # make test   run every test
 # make coverage  the same, and fail if fewer lines of llmdbg run than pyproject.toml requires
+# make fuzz   odd inputs, 20,000 for each test: or FUZZ=1000
 # make check  lint, types and the directions of imports
 # make screenshots  redraw the pictures in screenshots/
 # make benchmark  what llmdbg costs on this machine, or ONLY="some of it": see benchmarks/README.md
@@ -11,7 +12,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 DEMO_PROMPT := Can you write an email explaining what an LLM is?
 
-.PHONY: demo test coverage check format screenshots benchmark clean
+FUZZ ?= 20000
+
+.PHONY: fuzz demo test coverage check format screenshots benchmark clean
 
 demo: $(VENV)/.demo
 	$(BIN)/llmdbg smollm2 --chat -p "$(DEMO_PROMPT)" -n 256
@@ -21,6 +24,9 @@ test: $(VENV)/.dev
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov
+
+fuzz: $(VENV)/.dev
+	LLMDBG_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n 2 tests/fuzz
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -49,10 +49,6 @@ def nearly(draw: st.DrawFn, valid: Sequence[str]) -> str:
     return text
 
 
-_DEEP: Any = []
-for _ in range(3000):
-    _DEEP = [_DEEP]
-
 ODD_JSON = st.one_of(
     st.sampled_from(
         (None, True, False, 0, -1, 1, 2**31, 2**63, 10**8, 10**30, 1.5, -0.0, 1e308, "", "1", [], {}, [[]], [0] * 50)
@@ -77,11 +73,11 @@ def nearly_json(draw: st.DrawFn, valid: Any) -> str:
         holder, key = draw(st.sampled_from(places))
         how = draw(st.sampled_from(("replace", "replace", "replace", "remove", "add")))
         if how == "replace" or isinstance(holder, list):
-            holder[key] = draw(ODD_JSON)
+            holder[key] = copy.deepcopy(draw(ODD_JSON))
         elif how == "remove":
             del holder[key]
         else:
-            holder[draw(ODD_TEXT)] = draw(ODD_JSON)
+            holder[draw(ODD_TEXT)] = copy.deepcopy(draw(ODD_JSON))
     text = json.dumps(document, ensure_ascii=draw(st.booleans()))
     damage = draw(st.sampled_from(("",) * 12 + ("cut", "nan", "deep", "twice")))
     return {

@@ -51,6 +51,10 @@ def from_json(text: str, prompt: str) -> SavedSession:
         damaged(f"it is larger than {byte_count(MOST_BYTES)}")
     try:
         document = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        # Half a surrogate pair, as the escape `\ud800` gives one, could not be written again.
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        damaged(f"a text in it is not Unicode (U+{ord(error.object[error.start]):04X})")
     except RecursionError:
         damaged("it is nested too deep")
     except ValueError as error:

@@ -81,6 +81,12 @@ def test_a_missing_field_is_named(name):
         from_json(json.dumps(whole), PROMPT)
 
 
+@pytest.mark.parametrize("field", ["system", "id", "created"])
+def test_half_a_surrogate_pair_is_refused(field):
+    with pytest.raises(SessionFileError, match=r"not Unicode \(U\+D800\)"):
+        from_json(json.dumps(document(started()) | {field: "a\ud800"}), PROMPT)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "nul", "[" * 100_000, '{"a":' * 100_000, "9" * 5000, "1e999", "NaN", "[]", '"x"', "{" + "x" * 5 * 2**20],
