@@ -104,8 +104,10 @@ def gguf_head(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 _SESSION = {
     **json.loads(to_json(begin(ModelSpec("smollm2"), "The quick", GenerationSettings(max_new_tokens=4)))),
     # The same in every process: hypothesis draws from it.
-    **{"id": "20261126-012501-ba19", "created": "2026-11-26T01:25:01.000+00:00"},
-    **{"updated": "2026-11-26T01:25:01.000+00:00", "owner": {"pid": 1, "host": "here", "started": 1.0}},
+    "id": "20261126-012501-ba19",
+    "created": "2026-11-26T01:25:01.000+00:00",
+    "updated": "2026-11-26T01:25:01.000+00:00",
+    "owner": {"pid": 1, "host": "here", "started": 1.0},
 }
 
 
