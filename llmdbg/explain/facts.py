@@ -190,7 +190,7 @@ class ChoiceFacts:
     greedy: bool
     """Whether the highest score is always taken."""
     runner_up: PredictedToken | None
-    """The likeliest other token; None if all others were cut."""
+    """The likeliest other token that might have been chosen; None if there is none."""
     forced: bool
     """Whether the user forced the token."""
     banned: tuple[str, ...]
@@ -201,6 +201,8 @@ class ChoiceFacts:
     """The layers that the lens was asked about."""
     ended_by: str | None
     """Why generation ends with this token, as a stop's `ended_by`; None if it does not."""
+    banned_leader: PredictedToken | None
+    """The likeliest token of all, as likely as without the ban, if the user banned it; None otherwise."""
     ended_with: str | None
     """The stop string or stopping criterion, as a stop's `ended_with`; None otherwise."""
 

@@ -129,6 +129,8 @@ def _how_chosen(choice: ChoiceFacts, *, has_settings: bool) -> Iterator[str]:
         return
     if choice.banned:
         yield f"You banned {quote_list(choice.banned)} here, so the choice was among the others."
+        if (leader := choice.banned_leader) is not None:
+            yield f"The likeliest was {quote(leader.text)} with {percent_in_prose(leader.prob)}, but it was banned."
     how = "Greedy decoding took the highest score" if choice.greedy else "Sampling drew one token at random"
     rank = "the likeliest" if choice.rank == 1 else f"rank {choice.rank:,}"
     if not math.isfinite(choice.prob):
@@ -143,8 +145,7 @@ def _how_chosen(choice: ChoiceFacts, *, has_settings: bool) -> Iterator[str]:
         yield f"The runner-up was {quote(other.text)} with {percent_in_prose(other.prob)}, {lead}."
     else:
         text = f"The likeliest was {quote(other.text)} with {percent_in_prose(other.prob)}"
-        why = "it was banned" if other.text in choice.banned else "sampling can pick a less likely one"
-        yield f"{text}, but {why}." if other.text in choice.banned or not choice.greedy else f"{text}."
+        yield f"{text}." if choice.greedy else f"{text}, but sampling can pick a less likely one."
 
 
 def _lens_history(choice: ChoiceFacts) -> Iterator[str]:

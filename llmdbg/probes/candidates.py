@@ -54,7 +54,7 @@ class Candidate:
     prob: float
     """Its probability after this stage, from 0 to 1."""
     cut_by: str | None
-    """The address of the processor that cut it; None if none did."""
+    """The address of the processor that cut it, or `ban` if the user's ban did; None if nothing did."""
     path: tuple[ScoreStep, ...]
     """Its scores from the raw logits to this stage."""
     raw_rank: int | None = None
@@ -68,7 +68,7 @@ class Candidates(Displayed):
     """The likeliest tokens at one stage."""
 
     address: str
-    """The stage."""
+    """The last stage of the scores; `ban` where the user banned tokens after it."""
     rows: tuple[Candidate, ...]
     """The likeliest first; cut ones come last."""
     entropy: float

@@ -157,7 +157,11 @@ def _of_choice(session: Debugger) -> Iterator[float]:
     yield from (before - after for before, after in pairwise(left))
     if not probs:
         return
-    last = probs[-1]
+    overrides = session.debuggee.timeline.overrides.get(session.run.event.token)
+    yield from probs[-1].topk(2).values.tolist()
+    for id in () if overrides is None else overrides.ban:
+        trail[-1] = trail[-1].index_fill(0, torch.tensor([id]), -torch.inf)
+    last = trail[-1].softmax(-1)
     yield from last.topk(2).values.tolist()
     entropy = float(torch.special.entr(last).sum())
     yield from (entropy, math.exp(entropy))

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from llmdbg.probes.candidates import Candidates
 
 
+BAN = "ban"
+"""Stands for a processor's address where the user's own ban cut a token."""
+
+
 class StopDescriber:
     """Describes stage events of one debuggee; `top` is how many candidates a stop lists."""
 
@@ -35,7 +39,7 @@ class StopDescriber:
 
     def describe(self, event: StageEvent, cause: StopCause, *, differs: bool = False) -> Stop:
         """The stop at an event. `differs` marks one that did not come out bitwise the same when it was run again."""
-        trail = [(stage.address, scores) for stage, scores in event.trail]
+        trail = self._trail(event)
         chosen_ids = event.output if event.stage.kind is StageKind.SAMPLE else None
         text_of = self._debuggee.vocabulary.text
         found = candidates(trail, text_of, top=self._top, chosen=chosen_ids) if trail else (None, None)
@@ -62,6 +66,14 @@ class StopDescriber:
             differs=differs or bool(self._debuggee.timeline.differing()),
             not_finite_since=self._not_finite_since(event, found[0]),
         )
+
+    def _trail(self, event: StageEvent) -> list[tuple[str, Tensor]]:
+        """Scores after each stage so far, and at `sample` without the tokens that the user banned: the choice's own."""
+        trail = [(stage.address, scores) for stage, scores in event.trail]
+        overrides = self._debuggee.timeline.overrides.get(event.token)
+        if trail and event.chosen is not None and overrides is not None and overrides.ban:
+            trail.append((BAN, overrides.allowed(trail[-1][1])))
+        return trail
 
     def _not_finite_since(self, event: StageEvent, found: Candidates | None) -> int | None:
         """The first token without probabilities, the one that is being produced included."""

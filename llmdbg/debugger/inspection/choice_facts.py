@@ -54,6 +54,9 @@ def choice_facts(inspector: Inspector, table: LensTable | None) -> ChoiceFacts |
     if chosen is None or not event.trail:
         return None
     overrides = inspector.debuggee.timeline.overrides.get(event.token, TokenOverrides())
+    scores = event.trail[-1][1]
+    banned = tuple(inspector.vocabulary.text(id) for id in sorted(overrides.ban))
+    leader = _likeliest(inspector, scores) if banned else None
     led, asked = _led(inspector, table, chosen.id)
     sampling = inspector.debuggee.sampling
     return ChoiceFacts(
@@ -62,9 +65,10 @@ def choice_facts(inspector: Inspector, table: LensTable | None) -> ChoiceFacts |
         rank=chosen.rank,
         raw=inspector.run.probabilities_of([event.token])[0],
         greedy=sampling is None or not sampling.samples,
-        runner_up=_runner_up(inspector, event.trail[-1][1], chosen.id),
+        runner_up=_likeliest(inspector, overrides.allowed(scores), chosen.id),
+        banned_leader=leader if leader is not None and leader.text in banned else None,
         forced=overrides.force is not None,
-        banned=tuple(inspector.vocabulary.text(id) for id in sorted(overrides.ban)),
+        banned=banned,
         led=led,
         asked_layers=asked,
         ended_by=event.ended_by,
@@ -72,8 +76,8 @@ def choice_facts(inspector: Inspector, table: LensTable | None) -> ChoiceFacts |
     )
 
 
-def _runner_up(inspector: Inspector, scores: Tensor, chosen: int) -> PredictedToken | None:
-    """The likeliest of the other tokens; None if a processor cut them all."""
+def _likeliest(inspector: Inspector, scores: Tensor, chosen: int | None = None) -> PredictedToken | None:
+    """The likeliest token other than `chosen`; None if a processor cut all of them."""
     values, ids = torch.softmax(scores[0], dim=-1).topk(min(2, scores.shape[-1]))
     pairs = zip(ids.tolist(), values.tolist(), strict=True)
     return next(

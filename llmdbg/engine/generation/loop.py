@@ -191,8 +191,8 @@ class DecodeLoop:
         assert self.config is not None
         self._stops.enter(SAMPLE)
         scores = trail[-1][1]
-        if overrides is not None and overrides.ban:
-            scores = scores.index_fill(1, torch.tensor(sorted(overrides.ban), device=scores.device), -torch.inf)
+        if overrides is not None:
+            scores = overrides.allowed(scores)
         chosen = choose(scores, sample=bool(self.config.do_sample))
         # A forced token consumes its random number too, so that later draws stay the same.
         return chosen if overrides is None or overrides.force is None else torch.full_like(chosen, overrides.force)

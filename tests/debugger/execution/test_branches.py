@@ -7,6 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from llmdbg.errors import CommandError, LlmdbgError, SettingsError
+from llmdbg.frontends.answers import answer_lines
 from tests.engine.runs import hooks_on, untouched
 from tests.sessions import do, here, tiny_session
 
@@ -308,6 +309,21 @@ def test_the_newest_token_of_a_branch_is_shown():
     do(session, "switch main")
     rows = do(session, "branches").data
     assert rows[1].ids == (65,)
+
+
+def test_a_banned_token_is_shown_as_cut_by_the_ban_and_the_choice_as_it_was_made():
+    session = started()
+    do(session, "token 2")
+    first, second, *_ = session.stop.candidates.rows
+    do(session, f"ban {first.id}")
+    found, chosen = session.stop.candidates, session.stop.chosen
+
+    assert (chosen.id, chosen.rank) == (second.id, 1)
+    assert chosen.prob == pytest.approx(second.prob / (1 - first.prob))
+    assert (found.rows[0].id, found.left, dict(found.cuts)) == (second.id, 127, {"ban": 1})
+    [banned] = [row for row in (*found.rows, *found.former) if row.id == first.id]
+    assert (banned.cut_by, banned.raw_rank, banned.path[0].prob) == ("ban", 1, pytest.approx(first.prob))
+    assert "cut by ban" in "\n".join(answer_lines(found))
 
 
 def test_not_everything_can_be_banned():
