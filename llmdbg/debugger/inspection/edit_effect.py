@@ -14,6 +14,7 @@ from llmdbg.models.stages import SAMPLE, StageKind
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from llmdbg.debugger.editing.edits import Edit
     from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.engine.stage_event import StageEvent
 
@@ -39,19 +40,20 @@ class EditEffect(Displayed):
     rows: tuple[EffectRow, ...]
     """One for each layer, the final norm and the logits, from the first edited stage on."""
     note: str = ""
-    """Why layers are missing; empty if none is."""
+    """Why layers are missing, and which edits changed nothing; empty if there is neither."""
 
 
 def effect(inspector: Inspector) -> EditEffect | str:
     """Compare the predictions with and without this token's edits, or say that it has none. Runs the token twice."""
     place = inspector.run.place
-    here = [each for each in inspector.run.edits.list() if each.enabled and each.token in (None, place.token)]
+    on = [each for each in inspector.run.edits.list() if each.enabled and each.since <= place.token]
+    here = [each for each in on if each.token in (None, place.token)]
     if not here:
         return "no edit applies to this token: make one with zero, scale, ablate, patch or edit"
-    after = _predictions(inspector, place.token)
+    after, ran = _predictions(inspector, place.token)
     passed = inspector.run.trace.order(inspector.run.place) or []
     with inspector.branching.without_edits():
-        before = _predictions(inspector, place.token)
+        before, _ = _predictions(inspector, place.token)
     inspector.replay.come_back_to(place)
     edited = frozenset[str]().union(*(each.stages for each in here))
     first = next((index for index, address in enumerate(passed) if address in edited), 0)
@@ -60,14 +62,25 @@ def effect(inspector: Inspector) -> EditEffect | str:
         for address in passed[first:]
         if address in after and address in before
     ]
-    return EditEffect(tuple(rows), inspector.run.metrics.no_lens)
+    idle = [f"edit {each.number} changed nothing: {_none_ran(each)}" for each in here if not each.stages & ran]
+    return EditEffect(tuple(rows), "; ".join((*filter(None, [inspector.run.metrics.no_lens]), *idle)))
 
 
-def _predictions(inspector: Inspector, token: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """The likeliest next tokens and their probabilities at each layer, the final norm and the logits, on the device."""
+def _none_ran(edit: Edit) -> str:
+    first, *others = sorted(edit.stages)
+    return "none of its stages ran for this token" if others else f"{first} did not run for this token"
+
+
+def _predictions(inspector: Inspector, token: int) -> tuple[dict[str, tuple[Tensor, Tensor]], set[str]]:
+    """The likeliest next tokens and their probabilities at each layer, the final norm and the logits, on the device.
+
+    Also returns the addresses of all stages that ran.
+    """
     found: dict[str, tuple[Tensor, Tensor]] = {}
+    ran: set[str] = set()
 
     def look(event: StageEvent) -> bool:
+        ran.add(event.stage.address)
         if event.stage.kind in (StageKind.LAYER, StageKind.NORM, StageKind.LOGITS):
             scores = inspector.run.metrics.scores(event)
             if scores is not None:
@@ -75,7 +88,7 @@ def _predictions(inspector: Inspector, token: int) -> dict[str, tuple[Tensor, Te
         return event.stage.address == SAMPLE.address
 
     inspector.replay.run_token(token, look)
-    return found
+    return found, ran
 
 
 def _likely(inspector: Inspector, found: tuple[Tensor, Tensor]) -> tuple[LikelyToken, ...]:

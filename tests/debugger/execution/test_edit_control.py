@@ -145,6 +145,26 @@ def test_a_value_from_another_branch():
     assert here(session) == "0@3"
 
 
+def test_an_edit_of_a_stage_that_never_runs_is_said_to_change_nothing():
+    session = tiny_session("falcon")
+    do(session, "goto logits")
+    do(session, "zero *.self_attention.attention_dropout")
+    do(session, "zero 0.self_attention.attention_dropout")
+    do(session, "zero 0.mlp")
+    note = do(session, "info effect").data.note
+    assert "edit 1 changed nothing: none of its stages ran for this token" in note
+    assert "edit 2 changed nothing: 0.self_attention.attention_dropout did not run for this token" in note
+    assert "edit 3" not in note
+
+
+def test_an_edit_that_begins_later_has_no_effect_here():
+    session = tiny_session()
+    do(session, "token 2")
+    do(session, "zero 0.mlp")
+    do(session, "goto logits@0")
+    assert "no edit applies to this token" in do(session, "info effect").data
+
+
 def test_the_effect_of_an_edit_layer_by_layer():
     session = started()
     assert "no edit applies" in do(session, "info effect").data
