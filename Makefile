@@ -1,5 +1,6 @@
 # make demo   open the demo model on the screen
 # make test   run every test
+# make faults  kill it hundreds of times at random moments, in a few minutes: see docs/reliability.md
 # make coverage  the same, and fail if fewer lines of llmdbg run than pyproject.toml requires
 # make fuzz   odd inputs, 20,000 for each test: or FUZZ=1000
 # make check  lint, types and the directions of imports
@@ -14,13 +15,16 @@ DEMO_PROMPT := Can you write an email explaining what an LLM is?
 
 FUZZ ?= 20000
 
-.PHONY: fuzz demo test coverage check format screenshots benchmark clean
+.PHONY: fuzz demo test faults coverage check format screenshots benchmark clean
 
 demo: $(VENV)/.demo
 	$(BIN)/llmdbg smollm2 --chat -p "$(DEMO_PROMPT)" -n 256
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+faults: $(VENV)/.dev
+	LLMDBG_FAULTS=$(or $(LLMDBG_FAULTS),200) $(BIN)/python -m pytest tests/faults
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov

@@ -83,8 +83,13 @@ class SessionStore:
         with self._threads, _one_line_errors():
             if saved.id not in self._mine:
                 self._take(saved)
-            else:
+                return
+            try:
                 self._write(saved)
+            except FileNotFoundError:
+                # The folder has been removed meanwhile: the session is worth more than the wish to have it gone.
+                del self._mine[saved.id]
+                self._take(saved)
 
     def load(self, id: str) -> SavedSession:
         """Read a session, even one that another process has open. Raises SessionRequestError where there is none."""

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from llmdbg.errors import LlmdbgError, LoadError
 from llmdbg.frontends.log import LogBook, LogFile, log_path, record, route_libraries
-from llmdbg.frontends.output import flush
+from llmdbg.frontends.output import complain, flush
 from llmdbg.frontends.sanitize import spell_tokens_in_ascii
 from llmdbg.frontends.tui.input.actions import keyed_actions
 from llmdbg.frontends.tui.input.preferences import load_preferences
 from llmdbg.frontends.tui.terminal.capture import Capture
+from llmdbg.frontends.tui.terminal.guard import Guard
 from llmdbg.frontends.tui.terminal.hangup import ending_with
 from llmdbg.frontends.tui.terminal.look import (
     environment_as_started,
@@ -37,12 +38,15 @@ def run(request: LaunchRequest) -> int:
     from llmdbg.frontends.tui.app import LlmdbgApp
     from llmdbg.frontends.tui.terminal.driver import TerminalLine
 
-    capture, line = Capture(book), TerminalLine(ask_for_background=may_ask_for_background(seen, preferences))
-    with capture, ending_with(capture.terminals, line.give_back):
+    capture, guard = Capture(book), Guard(log_path())
+    line = TerminalLine(ask_for_background=may_ask_for_background(seen, preferences), guard=guard)
+    with guard, capture, ending_with(capture.terminals, line.give_back):
         app = LlmdbgApp(request, preferences, seen, book, line.driver_class)
         app.on_running_at_last = capture.claim_prints
         error = app.run(size=capture.size)
         closed = app.engine.leave(_SECONDS_TO_CLOSE)
+    if app.engine.unsaved:
+        complain(f"the session is not saved: {app.engine.unsaved}")
     if isinstance(error, LlmdbgError):
         raise error
     if error is not None:

@@ -15,6 +15,7 @@ from textual.drivers.linux_driver import LinuxDriver
 
 from llmdbg.frontends.tui._compat import XTermParser
 from llmdbg.frontends.tui.terminal.incoming import ASK_FOR_BACKGROUND, Incoming, is_light
+from llmdbg.frontends.tui.terminal.keeper import AS_IT_WAS
 from llmdbg.frontends.tui.terminal.messages import BackgroundReported
 
 if TYPE_CHECKING:
@@ -23,20 +24,21 @@ if TYPE_CHECKING:
     from textual.app import App
     from textual.message import Message
 
+    from llmdbg.frontends.tui.terminal.guard import Guard
+
 _SECONDS_TO_ANSWER = 2.0
 _SECONDS_BETWEEN_LOOKS = 0.1
 _BYTES_AT_ONCE = 4096
-# In Textual's own order: what was set before entering the alternate screen is reset before leaving it.
-_AS_IT_WAS = (
-    "\x1b[?2026l\x1b[?2004l\x1b[?2048l\x1b[?7h\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[0m\x1b[<u"
-    "\x1b[?1049l\x1b[?25h\x1b[?1004l"
-)
 
 
 class TerminalLine:
-    """The connection to the terminal: the class of the driver, and the driver once Textual has made it."""
+    """The connection to the terminal: the class of the driver, and the driver once Textual has made it.
 
-    def __init__(self, *, ask_for_background: bool = False) -> None:
+    `guard` is told when the screen takes over the terminal and when it has restored it.
+    """
+
+    def __init__(self, *, ask_for_background: bool = False, guard: Guard | None = None) -> None:
+        self.guard = guard
         self.driver: TerminalDriver | None = None
         self.ask_for_background = ask_for_background
         self.driver_class: type[TerminalDriver] = type("LineDriver", (TerminalDriver,), {"line": self})
@@ -62,26 +64,33 @@ class TerminalDriver(LinuxDriver):
 
     def start_application_mode(self) -> None:
         """Take over the terminal, and ask for its background colour without waiting for the answer."""
-        super().start_application_mode()  # type: ignore[no-untyped-call]
+        # Before it is taken over: a signal may come in the middle.
         self._is_open = True
+        if self.line.guard is not None:
+            self.line.guard.opened()
+        super().start_application_mode()  # type: ignore[no-untyped-call]
         if self.line.ask_for_background and self.input_tty:
             self.write(ASK_FOR_BACKGROUND)
 
-    def stop_application_mode(self) -> None:
-        """Restore the terminal as usual."""
-        self._is_open = False
-        super().stop_application_mode()
+    def close(self) -> None:
+        """Write out what restores the terminal. Until that is done, a signal restores it."""
+        with self._writing:
+            if self._owner in (None, threading.get_ident()):
+                super().close()
+                self._is_open = False
+                if self._owner is None and self.line.guard is not None:
+                    self.line.guard.closed()
 
     def give_back(self) -> None:
         """Restore the terminal from another thread, which is the only one to write from then on."""
-        if not self._is_open:
-            return
         with self._writing:
+            if not self._is_open or self._writer_thread is None:
+                return
             self._owner = threading.get_ident()
         if self.attrs_before is not None:
             with suppress(termios.error):
                 termios.tcsetattr(self.fileno, termios.TCSANOW, self.attrs_before)
-        self.write(_AS_IT_WAS)
+        self.write(AS_IT_WAS)
         self.close()
 
     def write(self, data: str) -> None:

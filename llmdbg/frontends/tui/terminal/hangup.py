@@ -20,13 +20,13 @@ from types import FrameType
 SECONDS_TO_SAVE = 0.5
 """How long saving the session may take once the terminal is gone."""
 _SECONDS_TO_LIVE = 1.2
-_ENDING = (signal.SIGHUP, signal.SIGTERM)
+_ENDING = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 _STOP = b"\0"
 
 
 @contextmanager
 def ending_with(terminals: Sequence[int], before: Callable[[], object] | None = None) -> Iterator[None]:
-    """End the process when one of these terminals hangs up, or on SIGHUP or SIGTERM, whatever its threads are doing.
+    """End the process when one of these terminals hangs up, or on SIGHUP, SIGTERM or SIGINT, whatever its threads do.
 
     The exit status is 128 plus the signal's number, SIGHUP's for a hang-up. `terminals` are open file descriptors.
     `before` is called first, in a separate thread, and may take `SECONDS_TO_SAVE`. Without it the signals keep their

@@ -24,7 +24,7 @@ _SECONDS_BETWEEN_SAVES = 1.0
 class Autosave:
     """The session file of one debugger. A failure to write it is reported once; the next change tries again.
 
-    `layout` is what the screen wants restored, as JSON values.
+    `layout` is what the screen wants restored, as JSON values. `unsaved` says why the newest state is not saved, if so.
     """
 
     def __init__(self, request: LaunchRequest) -> None:
@@ -38,7 +38,7 @@ class Autosave:
             left_pad=request.left_pad,
         )
         self.layout: dict[str, object] = dict(self._saved.layout)
-        self._trouble = ""
+        self.unsaved = self._trouble = ""
         self._reported = False
         self._last = 0.0
 
@@ -80,10 +80,14 @@ class Autosave:
         self._saved = saved
         try:
             self._store.save(saved)
+            self.unsaved = ""
+            if self._reported:
+                self._reported, self._trouble = False, "this session is being saved again"
         except Exception as error:  # a session that cannot be written must not end the one that runs
             if not self._reported:
                 record(error)
                 self._trouble = f"this session is not being saved: {error}"
+            self.unsaved = str(error)
             self._reported = True
 
     def news(self) -> str:

@@ -102,6 +102,11 @@ class EngineThread(threading.Thread):
         if self._debugger is not None:
             self._debugger.interrupt()
 
+    @property
+    def unsaved(self) -> str:
+        """Why the session is not saved; empty if it is."""
+        return "" if self._autosave is None else self._autosave.unsaved
+
     def leave(self, seconds: float) -> bool:
         """Ask the thread to close the session and end. Returns whether it did within `seconds`."""
         self._lines.put(None)
@@ -182,6 +187,8 @@ class EngineThread(threading.Thread):
             self._post(Arrived(self._snapshot(debugger), notes, title="resumed"))
         self._autosave = autosave
         autosave.keep(debugger)
+        if trouble := autosave.news():
+            self._post(Arrived(self._snapshot(debugger), error=trouble))
         for line in (*(f"break {address}" for address in self._request.breakpoints), *self._request.commands):
             if COMMANDS.is_command(line):
                 self._run_line(debugger, line)

@@ -1,0 +1,88 @@
+"""A process of its own that gives the terminal back when llmdbg cannot: killed, or ended by a bus error.
+
+Run as a program with nothing but the standard library. It reads what llmdbg reports until llmdbg has ended:
+
+- `OPENED` and `CLOSED`: whether llmdbg has the terminal;
+- what `faulthandler` says of a fatal error.
+
+Arguments: the line settings the terminal had (what `termios.tcgetattr` gave, in Python's notation), and the log file.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import signal
+import sys
+import termios
+from contextlib import suppress
+from typing import Any
+
+OPENED, CLOSED = b"\x01", b"\x02"
+# In the order of Textual's own: what begins before the other screen is left has to end before.
+AS_IT_WAS = (
+    "\x1b[?2026l\x1b[?2004l\x1b[?2048l\x1b[?7h\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[0m\x1b[<u"
+    "\x1b[?1049l\x1b[?25h\x1b[?1004l"
+)
+"""The bytes that undo what the screen has set."""
+_SECONDS_TO_GIVE_BACK = 20
+_TERMINAL = 1
+_FATAL = re.compile(rb"Fatal Python error: ([A-Za-z ]+)")
+_REASONS = {
+    b"Bus error": "a file that it had mapped, such as the model's weights, was truncated or could not be read (SIGBUS)",
+}
+_MOST_BYTES = 1 << 20
+
+
+def main() -> None:
+    """Wait for the end of llmdbg, and do what it could not."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN):
+        signal.signal(number, signal.SIG_IGN)
+    report, is_open = _until_the_end()
+    if is_open:
+        # A terminal that nobody reads takes nothing.
+        signal.alarm(_SECONDS_TO_GIVE_BACK)
+        with suppress(OSError, termios.error):
+            give_back(ast.literal_eval(sys.argv[1]), report)
+    if report:
+        with suppress(OSError):
+            _append(sys.argv[2], report + b"\n")
+
+
+def _until_the_end() -> tuple[bytes, bool]:
+    """What was said of a fatal error, and whether llmdbg had the terminal at its end."""
+    report, is_open = b"", False
+    while data := os.read(0, 65536):
+        marks = [mark for mark in data if bytes((mark,)) in (OPENED, CLOSED)]
+        is_open = marks[-1:] == list(OPENED) if marks else is_open
+        report = (report + data.replace(OPENED, b"").replace(CLOSED, b""))[:_MOST_BYTES]
+    return report, is_open
+
+
+def give_back(settings: list[Any], report: bytes) -> None:
+    """Put the terminal's modes and line settings back, and say in a line what has happened."""
+    # Once a shell has taken the terminal over, its line settings are the shell's.
+    if os.tcgetpgrp(_TERMINAL) == os.getpgrp():
+        termios.tcsetattr(_TERMINAL, termios.TCSANOW, settings)
+    os.write(_TERMINAL, f"{AS_IT_WAS}llmdbg: {_reason(report)}; `llmdbg --resume` continues the session\r\n".encode())
+
+
+def _append(path: str, data: bytes) -> None:
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
+    log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    os.write(log, data)
+    os.close(log)
+
+
+def _reason(report: bytes) -> str:
+    fatal = _FATAL.search(report)
+    if fatal is None:
+        return "it was killed"
+    return _REASONS.get(fatal[1], f"it ended with a fatal error ({fatal[1].decode('ascii')})")
+
+
+if __name__ == "__main__":
+    main()
