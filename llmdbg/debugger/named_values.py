@@ -32,6 +32,11 @@ def given(event: StageEvent, module: nn.Module | None) -> list[tuple[str, Tensor
     return list(_tensors("", _arguments(event, module), ()))
 
 
+def copies(tensors: Sequence[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Copies for the user's own Python, by name; a value returned alone is called `out`."""
+    return {name or "out": each.clone() for name, each in tensors}
+
+
 def value_at(event: StageEvent, module: nn.Module | None, path: Sequence[str], *, is_input: bool) -> Any:
     """The value that `path` names among what a stage returned, or took. Raises KeyError."""
     value, names = (_arguments(event, module), ()) if is_input else (event.output, _return_names(event, module))

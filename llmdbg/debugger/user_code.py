@@ -26,7 +26,7 @@ from typing import Any
 from llmdbg.engine.thread_modes import as_in_this_thread
 from llmdbg.formatting import listed
 
-NAMES = ("out", "inputs", "torch", "model")
+NAMES = ("out", "inputs", "returned", "given", "torch", "model")
 """The names that the code sees, besides Python's own."""
 SECONDS_TO_OBEY = 0.4
 """How long code that is stopped has to end before it is left behind."""

@@ -41,6 +41,7 @@ from llmdbg.debugger.editing.changes import (
 from llmdbg.debugger.editing.edit_syntax import WORDS, NamedEdit, incomplete, split_edit
 from llmdbg.debugger.editing.edits import Draft, checked
 from llmdbg.debugger.editing.heads import Ablate, check_heads, projections_in
+from llmdbg.debugger.named_values import copies, given, returned
 from llmdbg.debugger.user_code import UserCode, UserCodeError, names_in, not_python
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import EditError
@@ -110,7 +111,10 @@ class Python:
         return self.source
 
     def apply(self, event: StageEvent, prompt_length: int) -> Any:
-        """Run it with `out`, `inputs`, `torch` and `model`. Raises EditError where it fails or is stopped."""
+        """Run it with `out`, `inputs`, `returned`, `given`, `torch` and `model`, as `print` does.
+
+        Raises EditError where it fails or is stopped.
+        """
         tensor = main_tensor(event.output)
         if tensor is None:
             raise EditError(NO_TENSOR)
@@ -119,8 +123,8 @@ class Python:
         except UserCodeError as error:
             raise EditError(str(error)) from error
         if not isinstance(made, Tensor):
-            given = "the expression returns" if self.is_expression else "`out` becomes"
-            raise EditError(f"{given} {made}, not an ordinary tensor, as in `edit out * 2`")
+            what = "the expression returns" if self.is_expression else "`out` becomes"
+            raise EditError(f"{what} {made}, not an ordinary tensor, as in `edit out * 2`")
         return with_main_tensor(event.output, made)
 
     def _made(self, tensor: Tensor, event: StageEvent) -> Tensor | str:
@@ -128,6 +132,10 @@ class Python:
         names: dict[str, Any] = {"out": tensor.clone(), "torch": torch, "model": self.model}
         if "inputs" in names_in(self.code):
             names["inputs"] = tuple(own_copy(each) for each in (*event.args, *event.kwargs.values()))
+        module = None if self.model is None or not event.stage.module else self.model.get_submodule(event.stage.module)
+        for name, values in (("returned", returned), ("given", given)):
+            if name in names_in(self.code):
+                names[name] = copies(values(event, module))
         own = names["out"]
         value = eval(self.code, names)
         made: Any = value if self.is_expression else names.get("out")

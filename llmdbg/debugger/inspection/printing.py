@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llmdbg.debugger.editing.changes import own_copy
-from llmdbg.debugger.named_values import given, returned
+from llmdbg.debugger.named_values import copies, given, returned
 from llmdbg.debugger.user_code import UserCodeError
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
@@ -33,8 +33,8 @@ def printed(inspector: Inspector, source: str) -> str:
         names: dict[str, Any] = {
             "out": None if out is None else out.clone(),
             "inputs": tuple(map(own_copy, event.args)),
-            "returned": {name or "out": each.clone() for name, each in returned(event, module)},
-            "given": {name: each.clone() for name, each in given(event, module)},
+            "returned": copies(returned(event, module)),
+            "given": copies(given(event, module)),
             "model": None if inspector.debuggee.loaded is None else inspector.model,
             "torch": torch,
         }

@@ -144,7 +144,7 @@ def test_a_branch_that_never_came_there_is_refused():
     [
         ("out *", "this is not valid Python: invalid syntax"),
         ("out[0", "this is not valid Python: '[' was never closed"),
-        ("nobody", "there is no name 'nobody' here: there are out, inputs, torch and model"),
+        ("nobody", "there is no name 'nobody' here: there are out, inputs, returned, given, torch and model"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("exit()", "SystemExit"),
         ("out[0, 99] = 1", "IndexError: index 99 is out of bounds"),

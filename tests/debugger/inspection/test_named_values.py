@@ -92,6 +92,16 @@ def test_what_python_writes_into_copies_changes_nothing() -> None:
     assert asked(session, "x return.router_indices[...]").numbers == before
 
 
+def test_an_edit_can_use_them() -> None:
+    session = tiny_session("mixtral")
+    do(session, "goto 0.mlp.gate")
+    do(session, "edit out * 0 + returned['router_scores'].sum() + given['hidden_states'].shape[0]")
+    length = len(session.debuggee.prompt.ids)
+    # Two experts' weights sum to 1 at each position.
+    numbers = asked(session, "x return.router_logits[...]").numbers
+    assert numbers == pytest.approx((2.0 * length,) * len(numbers))
+
+
 @pytest.mark.parametrize("attn", ["eager", "sdpa"])
 def test_masks_are_there_by_the_arguments_name(attn: str) -> None:
     from tests.attention_kernels import session_over

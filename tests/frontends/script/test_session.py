@@ -175,7 +175,7 @@ def test_an_interrupted_command_leaves_a_session_that_goes_on():
         with pytest.raises(KeyboardInterrupt):
             session.do("continue")
         session.debugger.run.on_token = None
-        with pytest.raises(CommandError, match="the run ended before"):
+        with pytest.raises(CommandError, match="the forward failed"):
             session.do("continue")
         session.do("run")
         assert session.end is not None
@@ -195,7 +195,10 @@ def test_a_script_runs_the_commands_of_its_breakpoints():
         ("  # look", "'# look' is no command: it is a comment"),
         ("brek 1", "the nearest is 'break'"),
         ("hp", "the nearest is 'help'"),
-        ("print stop", "print stop: there is no name 'stop' here: there are out, inputs, torch and model"),
+        (
+            "print stop",
+            "print stop: there is no name 'stop' here: there are out, inputs, returned, given, torch and model",
+        ),
         ("print 1 +", "print 1 +: this is not valid Python: invalid syntax"),
         ("trace 1 norm,", "at character 6 of 'norm,': an expression is missing after the comma"),
         ("set max_new_tokens 0", "max_new_tokens must be from 1 to 2147483647, not 0"),
