@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class EventCursor:
     """Steps through the stage events of a debuggee, one run at a time.
 
-    `failed` is True after the forward has failed or ended early: there is no current event then.
+    `failed` says how a run ended that cannot go on, such as "the forward failed"; empty otherwise.
     """
 
     event: StageEvent
@@ -26,12 +26,12 @@ class EventCursor:
     def __init__(self, debuggee: Debuggee) -> None:
         self._debuggee = debuggee
         self._events: Generator[StageEvent, None, None] | None = None
-        self.failed = False
+        self.failed = ""
 
     def begin(self, token: int = 0) -> None:
         """Close the active run, and prepare one from `token`'s forward. It starts at `advance`."""
         self.close()
-        self.failed = False
+        self.failed = ""
         self._events = self._debuggee.events(token)
 
     def advance(self) -> StageEvent:
@@ -40,11 +40,14 @@ class EventCursor:
         try:
             self.event = next(self._events)
         except StopIteration:
-            self.failed = True
+            self.failed = "the run has ended"
             raise CommandError(f"the run ended before reaching that place{self.ways_back()}") from None
+        except KeyboardInterrupt:
+            self.failed = "the run was interrupted in the middle of a forward"
+            raise
         except BaseException:
-            # Whatever it was, a KeyboardInterrupt included: the forward has been unwound and cannot go on.
-            self.failed = True
+            # Whatever it was, the forward has been unwound and cannot go on.
+            self.failed = "the forward failed"
             raise
         return self.event
 
@@ -56,7 +59,7 @@ class EventCursor:
     def refuse_if_failed(self) -> None:
         """Raise CommandError if the forward has failed."""
         if self.failed:
-            raise CommandError(f"the forward failed{self.ways_back()}")
+            raise CommandError(f"{self.failed}{self.ways_back()}")
 
     def ways_back(self) -> str:
         """What a message adds after saying that the run cannot go on; empty for a debuggee that cannot go back."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from llmdbg.debugger.execution.stop import Stop
     from llmdbg.engine.stage_event import StageEvent
 
+_IN_VAIN = "?"
+"""Stands for the stage that failed: which one it was does not matter for going back."""
+
 
 def reverse_step(replay: Replay, count: int = 1) -> Stop:
     """Back to the previous stage, at any depth."""
@@ -35,14 +38,14 @@ def reverse_next(replay: Replay, count: int = 1) -> Stop:
 
 def reverse_token(replay: Replay, count: int = 1) -> Stop:
     """Back to where the previous token was chosen; from the first one, to `tokenize`."""
-    here = _not_at_the_beginning(replay)
+    here = _where_from(replay)
     return replay.return_to(last_of(here.token - count) if here.token >= count else BEGINNING)
 
 
 def reverse_continue(replay: Replay, count: int = 1) -> Stop:
     """Back to the `count`-th last place where a breakpoint would have stopped, or to the start."""
-    place = _not_at_the_beginning(replay)
-    for token in range(place.token, -1, -1):
+    place = _where_from(replay)
+    for token in range(place.token - (place.address == _IN_VAIN), -1, -1):
         hits = _hits(replay, token, place)
         if hits is None:
             return replay.run.stop
@@ -81,7 +84,7 @@ def _token_of(target: Target, here: int) -> int:
 
 
 def _back(replay: Replay, count: int, wanted: Callable[[Stage], bool]) -> Stop:
-    place = _not_at_the_beginning(replay)
+    place = _where_from(replay)
     for _ in range(count):
         if place == BEGINNING:
             break
@@ -93,6 +96,8 @@ def _back(replay: Replay, count: int, wanted: Callable[[Stage], bool]) -> Stop:
 
 def _before(replay: Replay, place: TimelinePosition) -> TimelinePosition:
     """The stage that ran before a place."""
+    if place.address == _IN_VAIN:
+        return last_of(place.token - 1)
     choosing = [stage.address for stage in replay.run.stages.choosing()]
     if place.address in choosing[1:]:
         return TimelinePosition(place.token, choosing[choosing.index(place.address) - 1])
@@ -130,7 +135,12 @@ def _hits(replay: Replay, token: int, before: TimelinePosition) -> list[tuple[Ti
     return found
 
 
-def _not_at_the_beginning(replay: Replay) -> TimelinePosition:
-    if replay.run.place == BEGINNING:
+def _where_from(replay: Replay) -> TimelinePosition:
+    """Where to go back from: the current stop, or a later token whose forward has failed."""
+    run = replay.run
+    reached = len(run.debuggee.timeline.ids)
+    if run.cursor.failed and reached > run.place.token:
+        return TimelinePosition(reached, _IN_VAIN)
+    if run.place == BEGINNING:
         raise CommandError("this is the start of the run: nothing comes before `tokenize`")
-    return replay.run.place
+    return run.place

@@ -38,19 +38,19 @@ def verify(inspector: Inspector) -> Proof:
     if not isinstance(inspector.debuggee, Verifiable):
         raise CommandError(f"{inspector.debuggee.name} cannot run without the debugger, so there is nothing to verify")
     require(inspector.debuggee, Capability.GO_BACK)
-    branch, count = inspector.run.branches.current, len(inspector.run.generated_ids())
+    branch, ours = inspector.run.branches.current, inspector.run.generated_ids()
     if branch.timeline.overrides or branch.edits.list() or len(branch.timeline.settings) > 1:
         raise CommandError("this branch has edits, changed settings or forced tokens: `switch main` and verify that")
-    if count == 0:
+    if not ours:
         raise CommandError("nothing has been generated yet: go on with `token` first")
     place, chosen = inspector.run.place, _chosen_here(inspector)
     with inspector.branching.left():
-        ids, hashes = inspector.debuggee.untouched(count)
+        ids, hashes = inspector.debuggee.untouched(len(ours))
     inspector.replay.come_back_to(place)
     known = branch.timeline.fingerprints() | chosen
     notes = inspector.debuggee.notes
-    for token, (ours, theirs) in enumerate(zip_longest(inspector.run.generated_ids(), ids)):
-        if ours != theirs:
+    for token, (ours_here, theirs) in enumerate(zip_longest(ours, ids)):
+        if ours_here != theirs:
             return Proof(token + 1, token, "id", notes)
         if known.get(token) != hashes[token]:
             return Proof(token + 1, token, "logits", notes)

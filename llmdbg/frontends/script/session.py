@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 from llmdbg.debugger.commands import COMMANDS, Moved, Quit
@@ -174,13 +175,41 @@ class Session:
     def _at_work(self, line: str) -> Iterator[None]:
         """Around a command: raise only LlmdbgErrors, and restore the caller's random streams."""
         self._check()
+        self.debugger.run.forget_interrupt()
         try:
-            with untouched_random_streams():
+            with untouched_random_streams(), self._interrupted_gently():
                 yield
         except LlmdbgError:
             raise
         except Exception as error:
             raise LlmdbgError(f"{line.strip()[:60]}: {type(error).__name__}: {one_line(error)}") from error
+
+    @contextmanager
+    def _interrupted_gently(self) -> Iterator[None]:
+        """Let Ctrl-C stop a run at its next stage, and then raise KeyboardInterrupt; the second raises it at once.
+
+        Raised inside the forward it would throw the forward away, and the session would stand nowhere.
+        """
+        in_main = threading.current_thread() is threading.main_thread()
+        if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+        pressed = False
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            nonlocal pressed
+            if pressed:
+                signal.default_int_handler(number, frame)
+            pressed = True
+            self.debugger.interrupt()
+
+        signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if pressed:
+            raise KeyboardInterrupt
 
 
 def run_commands(debugger: Debugger, commands: Sequence[ParsedCommand]) -> tuple[Outcome, ...]:

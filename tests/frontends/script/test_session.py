@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 import llmdbg
 from llmdbg.debugger.commands import COMMANDS
-from llmdbg.errors import AddressError, CommandError, UsageError
+from llmdbg.errors import AddressError, CommandError, LlmdbgError, UsageError
 from tests.engine.runs import hooks_on
 from tests.html_fragments import read_fragment
 from tests.tiny import tiny_model
@@ -175,11 +176,84 @@ def test_an_interrupted_command_leaves_a_session_that_goes_on():
         with pytest.raises(KeyboardInterrupt):
             session.do("continue")
         session.debugger.run.on_token = None
-        with pytest.raises(CommandError, match="the forward failed"):
+        with pytest.raises(CommandError, match="interrupted in the middle of a forward"):
             session.do("continue")
         session.do("run")
         assert session.end is not None
     assert not hooks_on(session.debugger.inspector.model)
+
+
+def test_ctrl_c_stops_the_run_at_a_stage_and_a_second_one_at_once():
+    with opened(max_new_tokens=12) as session:
+        session.debugger.run.on_token = lambda token, _: signal.raise_signal(signal.SIGINT) if token == 3 else None
+        with pytest.raises(KeyboardInterrupt):
+            session.do("continue")
+        session.debugger.run.on_token = None
+        assert session.stop.token in (3, 4)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert session.do("verify").data.differs is None
+        session.do("continue")
+        assert session.end is not None
+
+    def twice(token: int, _: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with opened(max_new_tokens=12) as session:
+        session.debugger.run.on_token = twice
+        with pytest.raises(KeyboardInterrupt):
+            session.do("continue")
+        with pytest.raises(CommandError, match="interrupted in the middle of a forward"):
+            session.do("next")
+
+
+def test_an_interrupt_while_nothing_runs_stops_nothing():
+    with opened() as session:
+        session.debugger.interrupt()
+        session.do("continue")
+        assert session.end is not None
+
+
+@pytest.mark.parametrize("back", ["reverse-step", "reverse-next", "reverse-token", "reverse-continue"])
+def test_after_a_failure_the_run_goes_back_from_where_it_failed(back):
+    model, calls = tiny_model("llama"), []
+
+    def failing(*_: object) -> None:
+        calls.append(1)
+        if len(calls) == 5:
+            raise RuntimeError("mine")
+
+    handle = model.model.layers[1].register_forward_hook(failing)
+    with llmdbg.open_session(model, "Hello there", max_new_tokens=12, greedy=True) as session:
+        if back == "reverse-continue":
+            session.do("break 0 if token == 2")
+            session.do("disable 1")
+        with pytest.raises(LlmdbgError, match="mine"):
+            session.do("continue")
+        handle.remove()
+        if back == "reverse-continue":
+            session.do("enable 1")
+        session.do(back)
+        place = (session.stop.stage.address, session.stop.token)
+        assert place == (("0", 2) if back == "reverse-continue" else ("sample", 3))
+        assert session.do("verify").data.differs is None
+
+
+def test_verify_after_a_failure_compares_what_was_generated():
+    model, calls = tiny_model("llama"), []
+
+    def failing(*_: object) -> None:
+        calls.append(1)
+        if len(calls) == 5:
+            raise RuntimeError("mine")
+
+    handle = model.model.layers[1].register_forward_hook(failing)
+    with llmdbg.open_session(model, "Hello there", max_new_tokens=12, greedy=True) as session:
+        with pytest.raises(LlmdbgError, match="mine"):
+            session.do("continue")
+        handle.remove()
+        proof = session.do("verify").data
+        assert (proof.tokens, proof.differs) == (4, None)
 
 
 def test_a_script_runs_the_commands_of_its_breakpoints():
