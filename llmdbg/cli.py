@@ -354,6 +354,6 @@ def _report(error: LlmdbgError, *, json_lines: bool) -> int:
 def _report_mistake(error: BaseException, *, json_lines: bool) -> int:
     from llmdbg.frontends.log import log_path
 
-    mistake = LlmdbgError(f"{type(error).__name__}: {error} (a mistake in llmdbg; its traceback is in {log_path()})")
+    mistake = LlmdbgError(f"{type(error).__name__}: {error} (a bug in llmdbg; its traceback is in {log_path()})")
     mistake.__cause__ = error
     return _report(mistake, json_lines=json_lines)

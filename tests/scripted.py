@@ -1,4 +1,4 @@
-"""A debuggee that is no model: a list of stage events, played back. It is all that the debugger may ask for."""
+"""A debuggee without a model: a list of stage events, played back. It is all that the debugger may ask for."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-# What a build writes beside the sources, and what is no source.
+# What a build writes beside the sources, and what is not a source file.
 LEFT_OUT = (".*", "*.egg-info", "build", "dist", "__pycache__")
 
 

@@ -277,9 +277,11 @@ def _told(error: BaseException) -> str:
             return not_python(error)
         if isinstance(error, NameError) and error.name:
             return f"there is no name {error.name!r} here: there are {listed(NAMES, 'and')}"
+        if type(error) is SystemExit and error.code is None:
+            return "SystemExit: this ends only your own code; `quit` leaves the debugger"
         return f"{type(error).__name__}: {_one_line(error)}"
     except BaseException as another:
-        return f"{type(error).__name__}: its message cannot be had: {type(another).__name__}"
+        return f"{type(error).__name__}: its message cannot be read: {type(another).__name__}"
 
 
 def _one_line(error: BaseException) -> str:
@@ -290,4 +292,4 @@ def _traceback(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error, limit=-20))[:_MOST_TRACEBACK]
     except BaseException as another:
-        return f"the traceback cannot be had: {type(another).__name__}"
+        return f"the traceback cannot be read: {type(another).__name__}"

@@ -17,8 +17,8 @@ _END = 2**31
 class GenerationSettings:
     """Arguments for `generate()`. None leaves a setting to the model's own generation config, as `generate()` does.
 
-    Any of temperature, top-k, top-p and min-p turns `do_sample` on; `greedy` turns it off. NaN and infinity are no
-    settings: they choose nothing that another value does not, and a saved session could not hold them.
+    Any of temperature, top-k, top-p and min-p turns `do_sample` on; `greedy` turns it off. NaN and infinity are
+    refused: neither does anything that a finite value cannot do, and a saved session could not hold them.
     """
 
     max_new_tokens: int | None = None

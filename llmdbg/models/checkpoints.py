@@ -71,7 +71,7 @@ class WeightFiles:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise DamagedFileError for a file in `folder` that a library would read for ever, or that is far too large."""
+    """Raise DamagedFileError for a file in `folder` that a library would read forever, or that is far too large."""
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
         path = Path(entry.path)
         try:

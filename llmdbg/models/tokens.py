@@ -94,7 +94,7 @@ class TokenizerVocabulary:
     def split(self, text: str) -> list[int]:
         """The ids that the tokenizer splits a text into, without special tokens around it.
 
-        What is no UTF-8 in it, such as the bytes of a terminal in another encoding, is read as question marks.
+        What is not UTF-8 in it, such as the bytes of a terminal in another encoding, is read as question marks.
         """
         text = text.encode("utf-8", "replace").decode()
         if self._tokenizer is None:
@@ -246,7 +246,7 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: b
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether a library written in Rust failed. Its exception is no Exception, and cannot be imported."""
+    """Whether a library written in Rust failed. Its exception is not an Exception and cannot be imported."""
     return type(error).__name__ == "PanicException"
 
 

@@ -1,4 +1,4 @@
-"""The joint of the house: breakpoints, stepping, commands, a batch and the screen over a debuggee that is no model."""
+"""The joint of the house: breakpoints, stepping, commands and a batch over a debuggee without a model."""
 
 from __future__ import annotations
 

@@ -33,9 +33,9 @@ def error_with(message):
 
 
 FAILS = {
-    "exit()": "SystemExit: None",
+    "exit()": "SystemExit: this ends only your own code; `quit` leaves the debugger",
     "__import__('sys').exit(3)": "SystemExit: 3",
-    "quit()": "SystemExit: None",
+    "quit()": "SystemExit: this ends only your own code; `quit` leaves the debugger",
     thrown("KeyboardInterrupt"): "KeyboardInterrupt: no message",
     thrown("GeneratorExit"): "GeneratorExit: no message",
     thrown("BaseException('all of it')"): "BaseException: all of it",
@@ -44,10 +44,10 @@ FAILS = {
     "(lambda f: f(f))(lambda f: f(f))": "RecursionError: maximum recursion depth exceeded",
     "[0] * 10 ** 15": "MemoryError: no message",
     object_with(repr="1 / 0"): "ZeroDivisionError: division by zero",
-    object_with(repr="exit()"): "SystemExit: None",
+    object_with(repr="exit()"): "SystemExit: this ends only your own code; `quit` leaves the debugger",
     object_with(repr="repr(self)"): "RecursionError: maximum recursion depth exceeded",
-    thrown(error_with("1 / 0")): "Odd: its message cannot be had: ZeroDivisionError",
-    thrown(error_with("exit()")): "Odd: its message cannot be had: SystemExit",
+    thrown(error_with("1 / 0")): "Odd: its message cannot be read: ZeroDivisionError",
+    thrown(error_with("exit()")): "Odd: its message cannot be read: SystemExit",
     thrown("Exception('two\\nlines\\n' + 'x' * 10_000)"): "Exception: two lines xxx",
 }
 

@@ -281,7 +281,7 @@ def test_an_error_is_recorded_with_or_without_a_book(routed, kept):
 
 
 def test_a_fork_while_the_book_is_in_use_does_not_hang_the_child():
-    """The lock of another thread stays locked for ever in a child."""
+    """The lock of another thread stays locked forever in a child."""
     book = LogBook()
     held, leave = threading.Event(), threading.Event()
 

@@ -145,7 +145,7 @@ def test_what_a_user_typed_is_not_obeyed(capfd, tiny_folder, arguments, json_lin
     given_ = [str(tiny_folder) if each == "FOLDER" else each for each in arguments]
     main([*given_, "--json"] if json_lines else given_)
     out, err = capfd.readouterr()
-    assert out + err and "a mistake in llmdbg" not in err and not raw(out + err)
+    assert out + err and "a bug in llmdbg" not in err and not raw(out + err)
     assert not json_lines or all(json.loads(line) for line in out.splitlines())
 
 
@@ -193,7 +193,7 @@ def test_what_a_model_folder_says_is_not_obeyed(capfd, a_copy, change):
     change(folder := a_copy())
     main([str(folder), "-p", "hi", "--chat", "--batch", "--json"])
     out, err = capfd.readouterr()
-    assert "a mistake in llmdbg" not in err and not raw(out + err)
+    assert "a bug in llmdbg" not in err and not raw(out + err)
 
 
 def run(arguments, **how):

@@ -34,7 +34,7 @@ class TermName(Grammar[str]):
         return (*starting(typed, TERM_NAMES if typed else ()), *complete_address(typed, words))
 
     def addresses(self, parsed: str) -> tuple[str, ...]:
-        """What is no term of the glossary has to name a stage."""
+        """What is not a term of the glossary has to name a stage."""
         return (parsed,) if parsed and term(parsed) is None else ()
 
     def misnamed(self, parsed: str, error: AddressError) -> UsageError:

@@ -197,7 +197,7 @@ class Registry:
         """Parse one command line, without a debugger. Raises CommandError if it is not valid."""
         line = line.strip()
         if not self.is_command(line):
-            raise CommandError(f"{short(line)} is no command: it is {'a comment' if line else 'blank'}")
+            raise CommandError(f"{short(line)} is not a command: it is {'a comment' if line else 'blank'}")
         word, _, arguments = line.partition(" ")
         command = self.find(word)
         return ParsedCommand(line, command, command.parse(arguments))

@@ -78,7 +78,7 @@ class NonfiniteFinding:
     address: str
     """The stage's address."""
     module: str | None
-    """The module's path in the model; None for a stage that is no module."""
+    """The module's path in the model; None for a stage that is not a module."""
     token: int
     """The generated token being produced, counted from 0."""
     phase: Phase

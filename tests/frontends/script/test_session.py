@@ -265,8 +265,8 @@ def test_a_script_runs_the_commands_of_its_breakpoints():
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("", "'' is no command: it is blank"),
-        ("  # look", "'# look' is no command: it is a comment"),
+        ("", "'' is not a command: it is blank"),
+        ("  # look", "'# look' is not a command: it is a comment"),
         ("brek 1", "the nearest is 'break'"),
         ("hp", "the nearest is 'help'"),
         (

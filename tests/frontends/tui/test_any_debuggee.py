@@ -1,4 +1,4 @@
-"""The screen over a debuggee that is no model."""
+"""The screen over a debuggee without a model."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_a_paste_is_inserted_in_order_and_never_run(terminal, tiny_folder):
     seen.wait_for("layer 1 of 3")
     seen.send("\x1b[200~q\x1b[Bc\nn\x1b[201~")
     seen.read(0.5)
-    assert "layer 1 of 3" in seen.text, "where nothing is typed a paste is no keys"
+    assert "layer 1 of 3" in seen.text, "where nothing is typed a paste counts as no keys"
 
 
 def test_keys_typed_ahead_are_done_in_order(terminal, tiny_folder):

@@ -68,7 +68,7 @@ def preferences_path() -> Path:
 def load_preferences(path: Path | None = None, actions: Sequence[Action] = ACTIONS) -> Preferences:
     """Read the configuration file. Never raises: an invalid setting keeps its default and is reported in `problems`.
 
-    `actions` are those that may be given keys. A missing file is no problem.
+    `actions` are those that may be given keys. A missing file is not an error.
     """
     path = preferences_path() if path is None else path
     try:

@@ -5,7 +5,7 @@ of these has a duplicate of the terminal, file descriptors 1 and 2 point to file
 library, a kernel, a subprocess and a `print` all reach the book, and a question asked on stdin gets end-of-file.
 
 Files in memory, not pipes: a full pipe blocks its writer until a reader, here a Python thread, empties it. A C library
-that prints while it holds the interpreter's lock would block for ever.
+that prints while it holds the interpreter's lock would block forever.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Ends the process when its terminal hangs up or a signal asks for it: a dropped link must not keep a model on the GPU.
 
 A dropped link usually sends SIGHUP, but not to a process whose parent ignored it, nor to one outside the terminal's
-session. Textual would then read end-of-file for ever, using a whole core, and its writer thread would die of an EIO,
+session. Textual would then read end-of-file forever, using a whole core, and its writer thread would die of an EIO,
 after which the main thread blocks on a full queue. So a separate thread watches for hang-ups and signals.
 """
 

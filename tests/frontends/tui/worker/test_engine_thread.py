@@ -70,7 +70,7 @@ def test_nothing_is_computed_for_a_pane_that_is_not_in_view(watched, monkeypatch
 
 
 def test_it_is_busy_until_everything_it_took_is_done_and_no_longer(watched):
-    """Two threads count what waits: a count that is off would leave the screen busy for ever, or free too early."""
+    """Two threads count what waits: a count that is off would leave the screen busy forever, or free too early."""
     engine, arrived, _ = watched
     taken: list[bool] = []
 
