@@ -87,3 +87,10 @@ def test_the_classifiers_name_the_versions_of_python_that_are_required():
     oldest = int(PROJECT["requires-python"].removeprefix(">=3."))
     assert named == list(range(oldest, oldest + len(named)))
     assert len(named) > 1
+
+
+def test_whatever_makes_a_new_type_of_answer_is_told_to_register_its_writer():
+    """A command and a question do: an answer without a writer ends in a TypeError."""
+    ways = re.split(r"\n\n(?=\*\*)", (ROOT / "CONTRIBUTING.md").read_text())
+    told = [way.split("**")[1] for way in ways if way.startswith("**") and "`frontends/answers/writers.py`" in way]
+    assert told == ["A command.", "A question (`info …`)."]

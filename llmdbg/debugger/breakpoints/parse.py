@@ -111,7 +111,7 @@ def split_condition(text: str) -> tuple[str, str | None]:
 def check_answerable(
     asked: Iterable[Asked], kinds: Collection[StageKind], vocabulary: Vocabulary, why_no_lens: Callable[[], str]
 ) -> None:
-    """Raise ConditionError for a name unknown at all these kinds of stages, CommandError for a text that is not a token.
+    """Raise ConditionError for a name unknown at all these kinds of stages, CommandError for a text of several tokens.
 
     `why_no_lens()` says why nothing can be predicted before `logits`, or is empty. It builds a lens, so it is called
     only where the answer matters.

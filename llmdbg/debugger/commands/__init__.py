@@ -1,12 +1,12 @@
 """The command language.
 
-`-ex`, `-x`, the screen's command line, help and completion all look commands up here. Each file of this folder adds its
-commands to the registry; help lists them in the order of these imports. A grammar of `grammar/` parses a command's
-arguments.
+`-ex`, `-x`, the screen's command line, help and completion all look commands up here. Every file of this folder is
+imported and adds its commands to the registry. A grammar of `grammar/` parses a command's arguments.
 """
 
-from llmdbg.debugger.commands import running, going_back, stopping, branching, editing  # isort: skip
-from llmdbg.debugger.commands import explaining, inspecting, examining, saving, sourcing  # isort: skip
+import importlib
+import pkgutil
+
 from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.commands.registry import (
     COMMANDS,
@@ -19,24 +19,27 @@ from llmdbg.debugger.commands.registry import (
     Registry,
 )
 
-__all__ = [
-    "COMMANDS",
-    "Answer",
-    "Command",
-    "Effect",
-    "Moved",
-    "Outcome",
-    "ParsedCommand",
-    "Quit",
-    "Registry",
+__all__ = ["COMMANDS", "Answer", "Command", "Effect", "Moved", "Outcome", "ParsedCommand", "Quit", "Registry"]
+
+_IN_HELP = (
+    "running",
+    "going_back",
+    "stopping",
     "branching",
     "editing",
-    "examining",
     "explaining",
-    "going_back",
     "inspecting",
-    "running",
+    "examining",
     "saving",
     "sourcing",
-    "stopping",
-]
+)
+"""The files whose commands help lists first, in this order; those of any other file come after them."""
+
+
+def _import_all() -> None:
+    found = {each.name for each in pkgutil.iter_modules(__path__)}
+    for name in (*_IN_HELP, *sorted(found.difference(_IN_HELP))):
+        importlib.import_module(f"{__name__}.{name}")
+
+
+_import_all()

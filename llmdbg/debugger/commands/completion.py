@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.commands.grammar.base import starting
+from llmdbg.debugger.commands.registry import COMMANDS
 from llmdbg.debugger.commands.words import Words
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.commands import Command
+    from llmdbg.debugger.commands.registry import Command
 
 _REST_OF_THE_LAST_WORD = re.compile(r"\S*\s*")
 
