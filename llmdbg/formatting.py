@@ -87,6 +87,16 @@ def listed(items: Sequence[object], last: str = "and") -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
+def printable(text: str) -> str:
+    r"""`text` in one line, what is not printable as Python writes it: `\n`, `\x1b`."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def numbered(count: int) -> str:
+    """Which numbers `count` things have, after "there is no …": `they are 0 to 11`, `the only one is 0`."""
+    return f"they are 0 to {count - 1}" if count > 1 else "the only one is 0" if count else "there is none"
+
+
 def quote(text: str) -> str:
     """A model's word in double quotes, so that its leading space can be seen. The text is not made safe to display."""
     return f'"{text}"'

@@ -20,11 +20,14 @@ from llmdbg.models.tokens import Prompt, Token
 WORDS = ("the", "cat", "sat", "on", "a", "mat", ".", "!")
 LAYERS = 3
 PROMPT = Prompt((0, 1), "the cat")
+MLP = Stage(StageKind.MODULE, "0.mlp", "layers.0.mlp", layer=0, depth=2)
 EMBED, LOGITS = Stage(StageKind.EMBED, "embed"), Stage(StageKind.LOGITS, "logits")
 
 
 class Words:
     """A vocabulary of eight words."""
+
+    size: int | None = len(WORDS)
 
     def token(self, id: int) -> Token:
         return Token(id, WORDS[id], WORDS[id], special=False)
@@ -50,12 +53,16 @@ class ScriptedTimeline:
     overrides: dict[int, TokenOverrides] = field(default_factory=dict)
     settings: tuple[tuple[int, GenerationSettings], ...] = ()
     bytes: int = 0
+    forks: bool = False
 
     def settings_at(self, token: int) -> GenerationSettings:
-        raise AssertionError(f"nobody may ask for the settings of token {token}: there are none")
+        assert self.settings, f"nobody may ask for the settings of token {token}: there are none"
+        return next(settings for since, settings in reversed(self.settings) if since <= token)
 
     def fork(self, token: int) -> Timeline:
-        raise AssertionError(f"nobody may fork at token {token}: this debuggee cannot")
+        assert self.forks, f"nobody may fork at token {token}: this debuggee cannot"
+        kept = {at: each for at, each in self.overrides.items() if at < token}
+        return ScriptedTimeline(self.ids[:token], kept, self.settings, forks=True)
 
     def differing(self) -> tuple[int, ...]:
         return ()
@@ -70,7 +77,10 @@ class ScriptedTimeline:
 class ScriptedStops:
     """Which events of the script are handed over."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, edits: bool) -> None:
+        self._edits = edits
+        self.edited: frozenset[str] = frozenset()
+        self.editor: Editor | None = None
         self.armed: frozenset[str] = frozenset()
         self.handler: EventHandler = always_suspend
         self.interrupted = False
@@ -79,7 +89,8 @@ class ScriptedStops:
         self.armed, self.handler = frozenset(addresses), handler
 
     def edit(self, addresses: Collection[str], editor: Editor) -> None:
-        assert not addresses, "nobody may edit: this debuggee cannot"
+        assert not addresses or self._edits, "nobody may edit: this debuggee cannot"
+        self.edited, self.editor = frozenset(addresses), editor
 
     def capture_kernels(self, addresses: Collection[str]) -> None:
         assert not addresses, "there are no kernels here"
@@ -105,22 +116,37 @@ class NoClock:
 
 
 class ScriptedDebuggee:
-    """Plays `script` back; with `goes_back` it can begin again at any token it has come to."""
+    """Plays `script` back; with `goes_back` it can begin again at any token it has come to.
 
-    def __init__(self, script: Sequence[StageEvent], *, goes_back: bool = False, counts_tokens: bool = True) -> None:
-        stages = (TOKENIZE, EMBED, *(layer(index) for index in range(LAYERS)), LOGITS, SAMPLE)
-        able = {Capability.TOKENS: counts_tokens, Capability.GO_BACK: goes_back}
-        self.capabilities = frozenset(each for each, can in able.items() if can)
-        self.name, self.place = "a script", "nowhere"
+    It can do what is in `able` too. Its stages are those of the script.
+    """
+
+    def __init__(
+        self,
+        script: Sequence[StageEvent],
+        *,
+        goes_back: bool = False,
+        counts_tokens: bool = True,
+        able: Collection[Capability] = (),
+        name: str = "a script",
+    ) -> None:
+        stages = tuple(dict.fromkeys(each.stage for each in script))
+        can = {Capability.TOKENS: counts_tokens, Capability.GO_BACK: goes_back, **dict.fromkeys(able, True)}
+        self.capabilities = frozenset(each for each, has in can.items() if has)
+        self.name, self.place = name, "nowhere"
         self.anatomy = Anatomy(stages, {}, None)
         self.prompt = PROMPT
         self.vocabulary: Vocabulary = Words()
         self.loaded: LoadedModel | None = None
-        self.settings: GenerationSettings | None = None
-        self.stops: ArmedStages = (stops := ScriptedStops())
+        samples = Capability.SAMPLING in self.capabilities
+        self.settings: GenerationSettings | None = GenerationSettings() if samples else None
+        self.stops: ArmedStages = (stops := ScriptedStops(edits=Capability.EDIT in self.capabilities))
         self.clock: Clock = NoClock()
         self._stops = stops
-        self.timeline: Timeline = ScriptedTimeline()
+        self.timeline: Timeline = ScriptedTimeline(
+            settings=() if self.settings is None else ((0, self.settings),),
+            forks=Capability.FORK in self.capabilities,
+        )
         self.processors: tuple[Stage, ...] = ()
         self.sampling: SamplingFacts | None = SamplingFacts("as written", samples=False, limit=None)
         self.notes: tuple[str, ...] = ()
@@ -137,7 +163,8 @@ class ScriptedDebuggee:
         return tuple(self.timeline.ids[: self._token])
 
     def known_timeline(self, ids: Sequence[int], settings: tuple[tuple[int, GenerationSettings], ...]) -> Timeline:
-        raise AssertionError("nobody may make a timeline: this debuggee cannot branch")
+        assert Capability.FORK in self.capabilities, "nobody may make a timeline: this debuggee cannot branch"
+        return ScriptedTimeline(list(ids), settings=settings, forks=True)
 
     def events(self, token: int = 0) -> Generator[StageEvent, None, None]:
         assert token == 0 or Capability.GO_BACK in self.capabilities
@@ -147,6 +174,11 @@ class ScriptedDebuggee:
                 continue
             event = replace(recorded)
             self._token = event.token
+            if event.chosen is not None:
+                event.chosen = self._choice(event)
+                event.output = torch.tensor([event.chosen])
+            if event.stage.address in self._stops.edited and self._stops.editor is not None:
+                self._stops.editor(event)
             wanted = event.stage.kind is StageKind.TOKENIZE or (
                 event.stage.address in self._stops.armed and self._stops.handler(event)
             )
@@ -157,20 +189,35 @@ class ScriptedDebuggee:
                 del self.timeline.ids[event.token :]
                 self.timeline.ids.append(event.chosen)
 
+    def _choice(self, event: StageEvent) -> int:
+        """The id that the script says, or the one forced, or the likeliest that is not banned."""
+        assert event.chosen is not None
+        asked = self.timeline.overrides.get(event.token, TokenOverrides())
+        if asked.force is not None:
+            return asked.force
+        return event.chosen if event.chosen not in asked.ban else min(set(range(len(WORDS))) - asked.ban)
+
 
 def layer(index: int) -> Stage:
     return Stage(StageKind.LAYER, str(index), layer=index)
 
 
-def script(ids: Sequence[int] = (2, 3, 4, 5, 6)) -> list[StageEvent]:
-    """The events of generating `ids`. A layer's output grows with its number and the token's."""
+def script(
+    ids: Sequence[int] = (2, 3, 4, 5, 6), *, layers: int = LAYERS, module: Stage | None = None
+) -> list[StageEvent]:
+    """The events of generating `ids`. A layer's output grows with its number and the token's.
+
+    `module` is a stage inside the first layer.
+    """
     events = [StageEvent(TOKENIZE, Phase.PREFILL, 0, torch.tensor([PROMPT.ids]))]
     for token, id in enumerate(ids):
         phase, fed = (Phase.DECODE, 1) if token else (Phase.PREFILL, len(PROMPT.ids))
         events.append(StageEvent(EMBED, phase, token, torch.ones(1, fed, 4)))
+        if module is not None:
+            events.append(StageEvent(module, phase, token, torch.full((1, fed, 4), 10.0 * token + 0.5)))
         events += [
             StageEvent(layer(index), phase, token, torch.full((1, fed, 4), 10.0 * token + index))
-            for index in range(LAYERS)
+            for index in range(layers)
         ]
         logits = torch.zeros(1, len(WORDS))
         logits[0, id] = 5.0

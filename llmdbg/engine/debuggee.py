@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from llmdbg.engine.stage_event import EventHandler, StageEvent, always_suspend
 from llmdbg.errors import CommandError
+from llmdbg.formatting import printable
 
 if TYPE_CHECKING:
     from llmdbg.engine.settings import GenerationSettings
@@ -60,6 +61,9 @@ class SamplingFacts:
 
 class Vocabulary(Protocol):
     """Maps token ids to text and back."""
+
+    size: int | None
+    """Every id is below it; None if that is not known."""
 
     def token(self, id: int) -> Token:
         """The token of an id."""
@@ -216,7 +220,7 @@ def require(debuggee: Debuggee, *capabilities: Capability) -> None:
     """Raise CommandError, in one line, for the first capability that a debuggee lacks."""
     for each in capabilities:
         if each not in debuggee.capabilities:
-            raise CommandError(f"{debuggee.name} cannot {each.value}")
+            raise CommandError(f"{printable(debuggee.name)} cannot {each.value}")
 
 
 def live_model(debuggee: Debuggee) -> LoadedModel:

@@ -75,10 +75,11 @@ def _layers(anatomy: Anatomy) -> Iterator[TourStop]:
 
 
 def _parts(anatomy: Anatomy, layer: Stage) -> dict[ModuleRole, Stage]:
-    """The outermost module of each role in a layer."""
+    """The outermost module of each role in a layer; without a live model there are none."""
     inside = [stage for stage in anatomy.stages if stage.layer == layer.layer and stage.depth > 1]
     found = {}
     for stage in sorted(inside, key=lambda each: -each.depth):
-        found[role_of(stage, anatomy.modules[stage.address], anatomy)] = stage
+        if (module := anatomy.modules.get(stage.address)) is not None:
+            found[role_of(stage, module, anatomy)] = stage
     known = [stage for stage in attentions(anatomy) if stage.layer == layer.layer]
     return {**found, ModuleRole.ATTENTION: known[0]} if known else found

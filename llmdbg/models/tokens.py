@@ -64,7 +64,9 @@ class Prompt:
 class TokenizerVocabulary:
     """What each id of a model stands for. Without a tokenizer, ids stand for the bytes of the text."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, size: int | None = None) -> None:
+        """`size` is how many ids the model has embeddings for, or None; a tokenizer may know fewer."""
+        self.size = size
         self._tokenizer = tokenizer
         self._special = frozenset(tokenizer.all_special_ids) if tokenizer is not None else frozenset()
         self._token = lru_cache(maxsize=65536)(self._describe)

@@ -1,18 +1,29 @@
-"""The joint of the house: breakpoints, stepping, commands and a batch over a debuggee without a model."""
+"""The joint of the house: breakpoints, stepping, commands and a batch over a debuggee without a model.
+
+The screen's tests over the same one are in `tests/frontends/tui/test_any_debuggee.py`.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Outcome, ParsedCommand
 from llmdbg.debugger.debugger import Debugger
-from llmdbg.engine.debuggee import Debuggee
-from llmdbg.errors import CommandError, UsageError
+from llmdbg.debugger.persistence.capture import capture
+from llmdbg.debugger.persistence.format import from_json, to_json
+from llmdbg.debugger.persistence.model import SavedSession, begin
+from llmdbg.debugger.persistence.restore import restore
+from llmdbg.engine.debuggee import Capability, Debuggee
+from llmdbg.engine.settings import GenerationSettings
+from llmdbg.errors import AddressError, CommandError, UsageError
 from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
-from tests.scripted import ScriptedDebuggee, script
+from llmdbg.models.spec import ModelSpec
+from tests.scripted import MLP, WORDS, ScriptedDebuggee, script
 
 
 def debugger(*, goes_back: bool = False, counts_tokens: bool = True) -> Debugger:
@@ -163,3 +174,121 @@ def test_a_batch_writes_its_stops_as_text_and_as_json() -> None:
     events = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [each["chosen"]["text"] for each in events if each.get("chosen")] == ["sat", "on", "a", "mat", "."]
     assert events[-1]["text"] == "sat on a mat ."
+
+
+ABLE = (Capability.TOKENS, Capability.EDIT, Capability.GO_BACK, Capability.FORK)
+
+
+def able(*more: Capability, layers: int = 1) -> Debugger:
+    """One that can do everything but show a model, and whose only layer has a module inside."""
+    return Debugger(ScriptedDebuggee(script(layers=layers, module=MLP), able=(*ABLE, *more)))
+
+
+def test_the_tour_goes_through_stages_without_modules() -> None:
+    session = able()
+    seen = []
+    while isinstance(outcome := do(session, "tour"), Moved):
+        seen.append(at(session))
+    assert seen == ["embed@0", "0@0", "logits@0", "sample@0", "embed@1"]
+    assert isinstance(outcome, Answer)
+    assert "the last stop of the tour" in str(outcome.data)
+
+
+def test_a_session_without_settings_is_saved_and_comes_back() -> None:
+    session = able()
+    do(session, "token 2")
+    do(session, "scale 0 2")
+    do(session, "branch other")
+    saved = saved_again(session)
+    assert [each.settings for each in saved.branches] == [(), ()]
+    again = able()
+    assert restore(again, saved) == ()
+    assert [each.name for each in again.run.branches] == [each.name for each in session.run.branches]
+    assert at(again) == at(session)
+    assert len(again.run.edits.list()) == 1
+    # A branch of a debuggee that takes settings has some, and one that takes none has none.
+    notes = restore(able(Capability.SAMPLING), saved)
+    assert "branch main is left out: it has no settings to choose tokens by" in notes
+    sampled = able(Capability.SAMPLING)
+    do(sampled, "token")
+    do(sampled, "set temperature 0.5")
+    assert "branch main is left out: nothing here takes its settings" in restore(able(), saved_again(sampled))
+
+
+def test_a_plain_session_without_settings_is_saved_too() -> None:
+    session = able()
+    do(session, "token 2")
+    assert saved_again(session).branches == ()
+
+
+def saved_again(session: Debugger) -> SavedSession:
+    """The session, written and read."""
+    begun = begin(ModelSpec("a script"), "the cat", GenerationSettings())
+    return from_json(to_json(capture(session, begun)), "the cat")
+
+
+def test_a_saved_token_beyond_the_vocabulary_is_left_out() -> None:
+    session = able()
+    do(session, "token 2")
+    do(session, "branch other")
+    saved = saved_again(session)
+    other = replace(saved.branches[1], generated=(len(WORDS), *saved.branches[1].generated[1:]))
+    notes = restore(able(), replace(saved, branches=(saved.branches[0], other)))
+    assert "branch other is left out: it has a token that this model does not have" in notes
+
+
+def test_a_token_is_named_by_its_id_without_a_model() -> None:
+    session = able(Capability.SAMPLING)
+    do(session, "token 2")
+    do(session, "force 5")
+    assert session.stop.chosen is not None
+    assert session.stop.chosen.text == "mat"
+    do(session, "ban 5")
+    with pytest.raises(CommandError, match="the vocabulary has ids 0 to 7, not 8"):
+        do(session, "force 8")
+
+
+def test_an_id_is_taken_as_it_is_where_the_size_of_the_vocabulary_is_unknown() -> None:
+    session = able(Capability.SAMPLING)
+    session.debuggee.vocabulary.size = None
+    do(session, "token")
+    do(session, "force 5")
+    assert session.stop.chosen is not None
+    assert session.stop.chosen.id == 5
+    with pytest.raises(CommandError, match="an id has at most 9 digits"):
+        do(session, f"force {'5' * 30}")
+
+
+def test_a_tensor_is_saved_without_a_model(tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    session = able()
+    do(session, "token 1")
+    do(session, f"save tensor 0 {tmp_path / 'out.safetensors'}")
+    with safe_open(tmp_path / "out.safetensors", "pt") as file:
+        assert file.metadata()["model"] == "a script"
+        assert file.get_tensor("0").shape == (1, 2, 4)
+
+
+def test_a_refusal_speaks_of_what_is_there() -> None:
+    session = able()
+    with pytest.raises(CommandError, match=r"^a script cannot show its modules and weights$"):
+        do(session, "info attention 0")
+    for line in ("break jump 2", "watch max"):
+        with pytest.raises(
+            AddressError, match="there are no two layers to compare in what runs here: it has 1"
+        ) as said:
+            do(session, line)
+        assert ("as in `watch max at 0`" in str(said.value)) == line.startswith("watch")
+    do(session, "watch max at 0")
+    with pytest.raises(AddressError, match="as in `watch max at sample`"):
+        do(able(layers=0), "watch max")
+
+
+def test_a_name_cannot_colour_or_split_a_message() -> None:
+    session = Debugger(ScriptedDebuggee(script(), name="\x1b[31mevil\n name"))
+    do(session, "token")
+    for line in ("branch other", "info kv", "info model"):
+        with pytest.raises(CommandError, match=r"^\\x1b\[31mevil\\n name (cannot|has no)") as said:
+            do(session, line)
+        assert str(said.value).isprintable()

@@ -96,10 +96,13 @@ class AddressBook:
         if group is StageGroup.EVERYTHING:
             return frozenset(self._by_address) - {TOKENIZE.address}
         if self._layer_count < 2:
-            raise AddressError(
-                "this model has fewer than two layers to compare: name a stage, as in `watch norm at norm`"
-            )
+            raise AddressError(f"there are no two layers to compare in what runs here: it has {self._layer_count}")
         return self._layers
+
+    def one_stage(self) -> str:
+        """A stage to name in an example: the first layer, or without any the last stage of a forward."""
+        place = next((stage for stage in self._stages if stage.address in self._layers), None)
+        return SAMPLE.address if place is None else place.address
 
     def kinds(self, target: Target) -> tuple[StageKind, ...]:
         """The distinct kinds of a target's stages, in stage order. Stages that this run does not have are left out."""

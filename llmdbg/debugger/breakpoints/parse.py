@@ -19,7 +19,7 @@ from llmdbg.debugger.breakpoints.conditions import Condition, needs_lens, parse_
 from llmdbg.debugger.breakpoints.expression_syntax import Expression, parse_expression, parse_expressions
 from llmdbg.debugger.breakpoints.triggers import Trigger, ready_made
 from llmdbg.debugger.quoting import pieces
-from llmdbg.errors import CommandError, ConditionError
+from llmdbg.errors import AddressError, CommandError, ConditionError
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.addresses import AddressBook
@@ -54,7 +54,13 @@ class BreakpointSpec:
     def target(self, book: AddressBook) -> Target:
         """Look up its stages. Raises AddressError if there are none."""
         if self.group is not None:
-            return Target(self.address, book.group(self.group))
+            try:
+                return Target(self.address, book.group(self.group))
+            except AddressError as error:
+                if self.kind is not BreakpointKind.WATCH:
+                    raise
+                example = f"`watch {self.expressions[0].text} at {book.one_stage()}`"
+                raise AddressError(f"{error}; name a stage, as in {example}") from error
         return book.resolve(self.address)
 
     def asked(self) -> tuple[Asked, ...]:

@@ -12,8 +12,10 @@ from llmdbg.debugger.execution.recorder import RecordRequest
 from llmdbg.debugger.inspection.asked import AttentionQuestion
 from llmdbg.debugger.inspection.focus_row import focus_row
 from llmdbg.debugger.inspection.layer_question import split_head
+from llmdbg.engine.debuggee import Capability, require
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
+from llmdbg.formatting import numbered
 from llmdbg.models.attentions import attentions, is_inside
 from llmdbg.models.stages import StageKind
 from llmdbg.probes.attention import AttentionMap, QueryPosition, attention_map
@@ -111,7 +113,7 @@ def _map(
     )
     made = attention_map(found, where, head=head)
     if isinstance(made, AttentionMap) and head is not None and head >= len(made.heads):
-        raise CommandError(f"{stage.address} has no head {head}: they are 0 to {len(made.heads) - 1}")
+        raise CommandError(f"{stage.address} has no head {head}: {numbered(len(made.heads))}")
     return made
 
 
@@ -127,11 +129,13 @@ def _read(inspector: Inspector, arguments: str) -> AttentionQuestion:
 
 def _attention_in(inspector: Inspector, name: str) -> Stage:
     """The attention that a layer's number or an address names."""
+    require(inspector.debuggee, Capability.MODEL)
     known = attentions(inspector.anatomy)
     name = name.removeprefix("layer ").strip()
     if not inspector.run.stages.has(name) or name not in inspector.anatomy.modules:
-        last = len(inspector.anatomy.layers()) - 1
-        raise CommandError(f"there is no layer {name!r}: they are 0 to {last}, as in `info attention {last} head 0`")
+        count = len(inspector.anatomy.layers())
+        example = f", as in `info attention {count - 1} head 0`" if count else ""
+        raise CommandError(f"there is no layer {name!r}: {numbered(count)}{example}")
     stage = inspector.anatomy.stage(name)
     found = [each for each in known if is_inside(each, stage) or is_inside(stage, each)]
     if found:

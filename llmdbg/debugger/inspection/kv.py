@@ -12,7 +12,7 @@ from llmdbg.debugger.inspection.focus_row import focus_row
 from llmdbg.engine.debuggee import Capability
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
-from llmdbg.formatting import with_article
+from llmdbg.formatting import printable, with_article
 from llmdbg.models.attentions import attentions
 from llmdbg.models.stages import StageKind
 from llmdbg.probes.kernel_rows import visible_keys
@@ -62,7 +62,7 @@ def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | s
     if inspector.event.stage.kind is StageKind.TOKENIZE:
         return "there is no cache yet: the first forward creates it"
     if inspector.debuggee.cache is None and Capability.MODEL not in inspector.debuggee.capabilities:
-        raise CommandError(f"{inspector.debuggee.name} has no KV cache to show")
+        raise CommandError(f"{printable(inspector.debuggee.name)} has no KV cache to show")
     inspector.run.recorder.expect(_mask_request(inspector), inspector.event.token)
     info = _position_info(inspector, int(word) if word.isdecimal() else None)
     masks = inspector.replay.recorded(_mask_request(inspector))

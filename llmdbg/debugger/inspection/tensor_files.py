@@ -95,7 +95,7 @@ def _metadata(inspector: Inspector, target: Target) -> dict[str, str]:
     return {
         "format": "pt",
         "written_by": "llmdbg",
-        "model": inspector.loaded.name,
+        "model": inspector.debuggee.name,
         "address": target.text,
         "token": str(inspector.event.token),
         "phase": inspector.event.phase.value,

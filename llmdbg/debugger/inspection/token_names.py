@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 def token_id(inspector: Inspector, word: str) -> int:
     """The id that `word` means: an id, quoted text, or a bare word, with or without a space before it.
 
-    Raises CommandError for an id outside the vocabulary, and for text that is not exactly one token.
+    Raises CommandError for an id outside the vocabulary or of more than 9 digits, and for text that is not exactly one
+    token.
     """
     if word.isdecimal() and word.isascii():
-        size = int(inspector.model.get_input_embeddings().weight.shape[0])
-        if len(word) > 9 or int(word) >= size:
+        size = inspector.vocabulary.size
+        if size is not None and (len(word) > 9 or int(word) >= size):
             raise CommandError(f"the vocabulary has ids 0 to {size - 1}, not {word}")
+        if len(word) > 9:
+            raise CommandError(f"an id has at most 9 digits, and {word[:20]} has {len(word)}")
         return int(word)
     text = _unquoted(word)
     id = inspector.vocabulary.id_of(text)

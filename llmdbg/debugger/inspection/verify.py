@@ -10,6 +10,7 @@ from llmdbg.display import Displayed
 from llmdbg.engine.debuggee import Capability, Verifiable, require
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.errors import CommandError
+from llmdbg.formatting import printable
 
 if TYPE_CHECKING:
     from llmdbg.debugger.inspection.inspector import Inspector
@@ -36,7 +37,9 @@ def verify(inspector: Inspector) -> Proof:
     the branch has forced or banned tokens, changed settings or edits, and if nothing has been generated yet.
     """
     if not isinstance(inspector.debuggee, Verifiable):
-        raise CommandError(f"{inspector.debuggee.name} cannot run without the debugger, so there is nothing to verify")
+        raise CommandError(
+            f"{printable(inspector.debuggee.name)} cannot run without the debugger, so there is nothing to verify"
+        )
     require(inspector.debuggee, Capability.GO_BACK)
     branch, ours = inspector.run.branches.current, inspector.run.generated_ids()
     if branch.timeline.overrides or branch.edits.list() or len(branch.timeline.settings) > 1:

@@ -67,7 +67,7 @@ def _edit(edit: Edit) -> SavedEdit:
 def _branches(debugger: Debugger) -> tuple[SavedBranch, ...]:
     """All branches; none while there is a single unchanged one, which the other fields describe."""
     rows = tuple(_branch(each, debugger) for each in debugger.run.branches)
-    plain = len(rows) == 1 and not rows[0].choices and not rows[0].edits and len(rows[0].settings) == 1
+    plain = len(rows) == 1 and not rows[0].choices and not rows[0].edits and len(rows[0].settings) <= 1
     return () if plain else rows
 
 

@@ -145,7 +145,9 @@ def _check_branches(saved: SavedSession) -> None:
             damaged(f"{name}.parent is not an earlier branch")
         if max(each.fork, each.place.token) > len(each.generated):
             damaged(f"{name} forks or stands beyond its {len(each.generated)} tokens")
-        if not each.settings or each.settings[0].since != 0:
+        # Where sampling cannot be changed, no branch has any settings.
+        with_settings = bool(saved.branches[0].settings)
+        if bool(each.settings) != with_settings or (with_settings and each.settings[0].since != 0):
             damaged(f"{name}.settings do not start at token 0")
         seen.add(each.number)
         names.add(each.name)

@@ -20,11 +20,10 @@ from llmdbg.debugger.execution.branches import Branch
 from llmdbg.debugger.execution.resume_plans import ResumePlan
 from llmdbg.debugger.execution.trace import TimelinePosition
 from llmdbg.debugger.persistence.model import SavedBranch, SavedBreakpoint, SavedEdit, SavedPosition, SavedSession
-from llmdbg.engine.debuggee import live_model
+from llmdbg.engine.debuggee import Capability
 from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.errors import AddressError, GenerationError, UsageError
 from llmdbg.formatting import listed
-from llmdbg.models.anatomy import vocabulary_size
 from llmdbg.models.stages import SAMPLE, TOKENIZE
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ _PROCESSOR = re.compile(r"sample\.[a-z0-9_]{1,60}")
 _MOST_LOST = 20
 _MOST_NOTES, _MOST_NAMED = 20, 5
 _MOST_OF_LINE = 60  # characters
+_WRONG_SETTINGS = {True: "it has no settings to choose tokens by", False: "nothing here takes its settings"}
 
 
 def restore(debugger: Debugger, saved: SavedSession) -> tuple[str, ...]:
@@ -104,12 +104,16 @@ def _branches_again(debugger: Debugger, saved: SavedSession) -> list[str]:
     """Restore every branch. Only their tokens are known: switching to one reruns them."""
     if not saved.branches:
         return []
-    size, notes = vocabulary_size(live_model(debugger.debuggee).model), list[str]()
+    size, notes = debugger.debuggee.vocabulary.size, list[str]()
+    samples = Capability.SAMPLING in debugger.debuggee.capabilities
     by_number: dict[int, Branch] = {}
     for each in saved.branches:
         steered = [id for choice in each.choices for id in (choice.force, *choice.ban) if id is not None]
         if size is not None and max((*steered, *each.generated), default=0) >= size:
             notes.append(f"branch {each.name} is left out: it has a token that this model does not have")
+            continue
+        if bool(each.settings) != samples:
+            notes.append(f"branch {each.name} is left out: {_WRONG_SETTINGS[samples]}")
             continue
         parent = None if each.parent is None else by_number.get(each.parent)
         by_number[each.number] = _branch_again(debugger, each, parent)
@@ -162,7 +166,7 @@ def _edit_again(debugger: Debugger, saved: SavedEdit) -> Edit:
     context = EditContext(
         debugger.run.stages.addresses,
         debugger.debuggee.anatomy,
-        live_model(debugger.debuggee).model,
+        None if debugger.debuggee.loaded is None else debugger.debuggee.loaded.model,
         saved.since,
         len(debugger.debuggee.prompt.ids),
     )

@@ -85,7 +85,7 @@ class Generation:
         self.loaded: LoadedModel | None = loaded
         self.prompt = prompt
         self.settings: GenerationSettings | None = settings
-        self.vocabulary: Vocabulary = TokenizerVocabulary(loaded.tokenizer)
+        self.vocabulary: Vocabulary = TokenizerVocabulary(loaded.tokenizer, vocabulary_size(model))
         self._tokenizer = loaded.tokenizer
         self._devices = {parameter.device for parameter in model.parameters()}
         self._past = ReplayState(RandomStreams(self._devices), ModuleState(model), ProcessorState())

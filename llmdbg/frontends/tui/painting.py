@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
+from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.bars import footer_row, header_row, loading_rows, status_row, tab_row
 from llmdbg.frontends.tui.input.prompt import CommandLine
 from llmdbg.frontends.tui.overlay import overlay_rows, overlay_title
@@ -90,7 +91,7 @@ def paint(state: ScreenState, actions: Sequence[Action], widgets: Mapping[str, W
 def _show_pane(pane: Pane, state: ScreenState, widget: Widget) -> None:
     answer = state.asked(pane.question)
     if isinstance(answer, Unanswered):
-        failure = f"{pane.name}: {answer.message}"
+        failure = sanitize(f"{pane.name}: {answer.message}")
         _show(widget, lambda width, _: [row((line, "bad")) for line in wrapped(failure, width)])
         return
     _show(widget, lambda width, height: pane.draw(state, width, height))

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from llmdbg.engine.debuggee import Debuggee
+from llmdbg.engine.debuggee import Capability, Debuggee
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.panes import all_panes
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
-from tests.frontends.tui.driving import line, loaded, pane, press
-from tests.scripted import ScriptedDebuggee, script
+from tests.frontends.tui.driving import line, loaded, pane, press, typed
+from tests.scripted import MLP, ScriptedDebuggee, script
 
 
 class ScriptedRequest(LaunchRequest):
     """Opens a script instead of a model."""
 
+    name = "a script"
+    able: tuple[Capability, ...] = ()
+
     def open_debuggee(self, report: object) -> Debuggee:
-        return ScriptedDebuggee(script())
+        return ScriptedDebuggee(script(module=MLP), able=self.able, name=self.name)
 
 
-def request() -> LaunchRequest:
-    return ScriptedRequest(ModelSpec("a script"), "the cat", GenerationSettings())
+class AbleRequest(ScriptedRequest):
+    """One that can do all but show a model."""
+
+    able = (Capability.EDIT, Capability.GO_BACK, Capability.FORK)
+
+
+class ColouredRequest(ScriptedRequest):
+    """One whose name a terminal would obey."""
+
+    name = "\x1b[31mevil\n name"
+
+
+def request(kind: type[LaunchRequest] = ScriptedRequest) -> LaunchRequest:
+    return kind(ModelSpec("a script"), "the cat", GenerationSettings())
 
 
 async def test_it_is_stepped_stopped_and_shown_by_the_usual_keys() -> None:
@@ -40,4 +55,60 @@ async def test_it_is_stepped_stopped_and_shown_by_the_usual_keys() -> None:
         await press(pilot, app, "b", "c", "c")
         assert app.state.snapshot.end is not None
         assert app.state.snapshot.answer == "sat on a mat ."
+    app.engine.leave(10)
+
+
+async def test_a_pane_says_in_plain_words_what_it_cannot_show() -> None:
+    app = LlmdbgApp(request())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "n", "n")
+        refused = set[str]()
+        for each in all_panes():
+            await press(pilot, app, each.key)
+            for name in app.state.in_view:
+                assert "Error:" not in pane(app, name), name
+                if "a script cannot" in pane(app, name):
+                    refused.add(name)
+        assert {"cost", "explain"} <= refused
+    app.engine.leave(10)
+
+
+async def test_a_refusal_in_a_pane_is_drawn_and_not_obeyed() -> None:
+    app = LlmdbgApp(request(ColouredRequest))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "n", "n")
+        for each in all_panes():
+            await press(pilot, app, each.key)
+            for name in app.state.in_view:
+                assert "\x1b" not in pane(app, name), name
+        assert "evil" in line(app, "header")
+        assert "\x1b" not in line(app, "header")
+    app.engine.leave(10)
+
+
+async def test_starting_again_is_offered_only_where_it_can_be_done() -> None:
+    for kind in (ScriptedRequest, AbleRequest):
+        goes_back = kind is AbleRequest
+        app = LlmdbgApp(request(kind))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await loaded(pilot, app)
+            await press(pilot, app, "c")
+            assert app.state.snapshot.end is not None
+            assert ("r again" in line(app, "status")) == goes_back
+            await typed(pilot, "break sample")
+            assert "this run is over" in line(app, "status")
+            assert ("r starts again" in line(app, "status")) == goes_back
+        app.engine.leave(10)
+
+
+async def test_a_session_without_settings_is_saved() -> None:
+    app = LlmdbgApp(request(AbleRequest))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "t")
+        await typed(pilot, "branch other")
+        assert app.engine.unsaved == ""
+        assert "not being saved" not in line(app, "status")
     app.engine.leave(10)

@@ -46,7 +46,8 @@ def _ending(shown: Snapshot) -> str:
     assert shown.end is not None
     vain = [each.partition(":")[0] for each in never_hit(shown.breakpoints)]
     missed = "" if not vain else f"{vain[0]} · " if len(vain) == 1 else f"{len(vain)} breakpoints were never hit · "
-    return f"{token_text(shown.end.why)}: {counted(len(shown.end.ids), 'token')} · {missed}r again · a panes"
+    again = "r again · " if shown.goes_back else ""
+    return f"{token_text(shown.end.why)}: {counted(len(shown.end.ids), 'token')} · {missed}{again}a panes"
 
 
 def about_statistics(shown: Snapshot) -> str:

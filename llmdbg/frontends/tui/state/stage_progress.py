@@ -48,9 +48,9 @@ def when_hit(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:
 
 def _when_there(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:
     target, now = point.target, shown.stop.token
-    again = "r starts again and stops there"
+    again = "; r starts again and stops there" if shown.goes_back else ""
     if shown.end is not None:
-        return f"this run is over; {again}"
+        return f"this run is over{again}"
     if target.addresses == {"tokenize"}:
         return "every run starts there, and never returns to it"
     if target.token is not None and target.token > now:
@@ -61,6 +61,6 @@ def _when_there(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:
     if runs == {True} or target.token not in (None, now):
         last = shown.limit is not None and now + 1 >= shown.limit
         if last or target.token is not None:
-            return f"it has passed and will not run again in this run; {again}"
+            return f"it has passed and will not run again in this run{again}"
         return f"it has passed for this token, hit next at token {now + 2}"
     return "hit when it runs next"

@@ -280,6 +280,11 @@ def _answer_to(question: str, debugger: Debugger, lacking: Any = None) -> Any:
         if lacking is None or standing.fetch is None:
             return standing.ask(debugger.inspector)
         return standing.fetch(debugger.inspector, lacking)
+    except UsageError as error:
+        return Unanswered(str(error))
+    except LlmdbgError as error:
+        record(error)
+        return Unanswered(str(error))
     except BaseException as error:
         record(error)
         return Unanswered(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.engine.debuggee import Capability
 from llmdbg.frontends.tui.worker.execution_order import prefixes
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class Unanswered:
     """The answer to a question that raised an exception."""
 
     message: str
-    """The exception's type and message, in one line."""
+    """Why, in one line: llmdbg's own sentence, or the type and message of any other exception. Not sanitized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,9 @@ class Snapshot:
     end: End | None
     """How the run ended; None before that."""
 
+    goes_back: bool = True
+    """Whether the run can be started again, or taken back to an earlier stop."""
+
     probabilities: tuple[float | None, ...] = ()
     """The probability the model gave to each generated token, from 0 to 1; None if it was not recorded."""
 
@@ -158,6 +162,7 @@ def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | Non
         run_notes=len(model_notes) + len(debuggee.notes),
         answer=memory.answer(debugger),
         end=debugger.end,
+        goes_back=Capability.GO_BACK in debuggee.capabilities,
         probabilities=debugger.run.probabilities(),
         order=memory.order.pairs,
         ordered=frozenset(each for path in memory.order.sequence for each in prefixes(path)),
