@@ -112,22 +112,27 @@ def with_article(noun: str) -> str:
     return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The one of `known` that is most like `word`. Raises ValueError when `known` is empty."""
-    return max(known, key=lambda name: _likeness(word, name))
+def near_matches(word: str, known: Iterable[str], most: int = 1, *, alike: float | None = None) -> list[str]:
+    """Up to `most` of `known` that `word` may be a misspelling of, the likeliest first; none when nothing is alike.
 
-
-def near_matches(word: str, known: Iterable[str], most: int = 1) -> list[str]:
-    """Up to `most` of `known` that `word` may be a misspelling of, the likeliest first; none when nothing is alike."""
+    `alike` is the ratio of matching characters, from 0 to 1, from which on a word may be meant; None for 0.5.
+    """
+    least = _ALIKE if alike is None else alike
     matcher = SequenceMatcher()
     matcher.set_seq2(word)
     found = []
     for name in known:
         matcher.set_seq1(name)
         # The cheap upper bounds first: `known` may be long.
-        if matcher.real_quick_ratio() >= _ALIKE and matcher.quick_ratio() >= _ALIKE and matcher.ratio() >= _ALIKE:
+        if matcher.real_quick_ratio() >= least and matcher.quick_ratio() >= least and matcher.ratio() >= least:
             found.append(name)
     return sorted(found, key=lambda name: _likeness(word, name), reverse=True)[:most]
+
+
+def nearest_or_all(word: str, known: Sequence[str]) -> str:
+    """`the nearest is 'norm'`, or `there are a, b and c` when no known word is alike."""
+    near = near_matches(word, known)
+    return f"the nearest is {near[0]!r}" if near else f"there are {listed(known)}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from llmdbg.formatting import (
     listed,
     milliseconds,
     near_matches,
-    nearest,
+    nearest_or_all,
     percent,
     percent_in_prose,
     percent_of_many,
@@ -139,24 +139,23 @@ def test_lists_and_quotes() -> None:
     assert quote_list((" a", "b")) == '" a" and "b"'
 
 
-def test_the_nearest_word_is_always_one_of_those_known() -> None:
-    assert nearest("brek", ["step", "break", "breakpoint"]) == "break"
-    assert nearest("zzz", ["step"]) == "step"
-    assert nearest("mpl", ["mlp", "complete"]) == "mlp", "of two equally alike, the one as long"
-    with pytest.raises(ValueError, match="empty"):
-        nearest("step", [])
+def test_the_nearest_word_is_one_that_may_be_meant_or_all_are_listed() -> None:
+    assert nearest_or_all("brek", ["step", "break", "breakpoint"]) == "the nearest is 'break'"
+    assert nearest_or_all("mpl", ["mlp", "complete"]) == "the nearest is 'mlp'", "of two equally alike, the one as long"
+    assert nearest_or_all("zzz", ["step", "break"]) == "there are step and break"
 
 
 def test_near_matches_leave_out_what_is_not_alike() -> None:
     assert near_matches("temprature", ["temperature", "top_k", "tempo"], most=3) == ["temperature", "tempo"]
     assert near_matches("xyzzyq", ["temperature", "top_k"]) == []
+    assert near_matches("nope", ["ignore"]) == ["ignore"]
+    assert near_matches("nope", ["ignore"], alike=0.65) == []
     assert did_you_mean("llamma", ["gpt2", "llama"]) == " (did you mean llama?)"
     assert did_you_mean("xyzzyq", ["llama"]) == ""
 
 
 @given(st.text(max_size=12), st.lists(st.text(max_size=12), min_size=1, max_size=8))
-def test_the_likeliest_of_several_is_the_nearest(word: str, known: list[str]) -> None:
+def test_the_likeliest_of_several_comes_first(word: str, known: list[str]) -> None:
     found = near_matches(word, known, most=len(known))
     assert set(found) <= set(known)
-    if found:
-        assert found[0] == nearest(word, known)
+    assert found[:1] == near_matches(word, known)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmdbg.debugger.commands.grammar.files import AS_PICTURE, check_file_type
 from llmdbg.errors import CommandError
 from llmdbg.files import write_private
 from llmdbg.frontends.answers import answer_json, answer_lines, answer_tables
 from llmdbg.frontends.sanitize import json_text
-
-_TEXT = (".txt", ".csv", ".json")
-_PICTURES = (".svg", ".png")
 
 
 def export(value: object, path: Path) -> str:
@@ -19,18 +17,14 @@ def export(value: object, path: Path) -> str:
     Raises CommandError, having written nothing, for an extension that is unknown or that this answer does not have,
     and for a file that cannot be written or is a link.
     """
+    check_file_type(path)
     suffix = path.suffix.lower()
-    if suffix in _PICTURES:
+    if suffix in AS_PICTURE:
         from llmdbg.frontends.pictures import picture
 
         written = picture(value, suffix[1:])
-    elif suffix in _TEXT:
-        written = _as_text(value, suffix).encode("utf-8", "backslashreplace")
     else:
-        raise CommandError(
-            f"what kind of file is {path.name!r}? Its extension says how it is written: {', '.join(_TEXT)}, or "
-            f"{' or '.join(_PICTURES)} for a lens, an attribution or attention"
-        )
+        written = _as_text(value, suffix).encode("utf-8", "backslashreplace")
     try:
         write_private(path, written)
     except OSError as error:

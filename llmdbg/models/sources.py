@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmdbg.display import short
 from llmdbg.errors import ModelRequestError
 from llmdbg.models import demo, hub
 from llmdbg.models.gguf_files import GgufFile, inspect_gguf
@@ -36,7 +37,7 @@ def find_source(spec: ModelSpec, progress: ProgressCallback) -> ModelSource:
         name = DEMO_MODEL
     if not name.strip():
         raise ModelRequestError("the model's name is empty: MODEL is a Hub name, a folder or a .gguf file")
-    path = Path(name).expanduser()
+    path = _looked_for(name)
     if path.is_dir():
         return ModelSource(path.resolve().name, path.resolve())
     if name == DEMO_MODEL:
@@ -53,6 +54,17 @@ def find_source(spec: ModelSpec, progress: ProgressCallback) -> ModelSource:
         remote_code=spec.trust_remote_code,
     )
     return ModelSource(name, folder)
+
+
+def _looked_for(name: str) -> Path:
+    """The path that a name may be. Raises ModelRequestError where the system does not say whether it is there."""
+    try:
+        path = Path(name).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:  # too long, in a folder that is closed to us; of an unknown user
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ModelRequestError(f"cannot look for the model {short(name)}: {why}") from error
+    return path
 
 
 def _file(path: Path) -> ModelSource:

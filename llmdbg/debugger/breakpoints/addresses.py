@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from llmdbg.errors import AddressError
-from llmdbg.formatting import nearest
+from llmdbg.formatting import listed, near_matches
 from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class AddressBook:
         self._layer_count = len(self._layers)
 
     def resolve(self, text: str) -> Target:
-        """Return the stages that `text` names. Raises AddressError, with the nearest name, if there are none."""
+        """Return the stages that `text` names. Raises AddressError, with the nearest name if any is near, for none."""
         place, token, phase = text.strip(), None, None
         if in_phase := _AT_PHASE.fullmatch(place):
             place, phase = in_phase["place"].strip(), Phase(in_phase["phase"])
@@ -135,7 +135,11 @@ class AddressBook:
         if "." not in place:
             # `mpl` is more likely a typo for `0.mlp` than for `sample`.
             known = {address.rpartition(".")[2]: address for address in reversed(self._by_address)} | known
-        return f"{line}: the nearest is {known[nearest(place, known)]!r}"
+        if near := near_matches(place, known):
+            return f"{line}: the nearest is {known[near[0]]!r}"
+        # One of each kind, to show how stages are called.
+        kinds = {stage.kind: repr(stage.address) for stage in reversed(self._stages)}
+        return f"{line}: there are, among others, {listed(list(kinds.values())[::-1])}"
 
 
 def _matches(address: str, pattern: str) -> bool:

@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Any
 
 from llmdbg.errors import ConditionError
-from llmdbg.formatting import nearest
+from llmdbg.formatting import nearest_or_all
 from llmdbg.models.stages import Phase
 from llmdbg.probes.quantities import NAMES, OF_TOKEN, TEXTS, of_token
 
@@ -257,7 +257,7 @@ class _Checker:
             raise self._error(tree, f"needs an argument in parentheses: {_usage(name)}")
         if name in tuple(Phase):
             raise self._error(tree, f'is a text, and needs quotes: phase == "{name}"')
-        raise self._error(tree, f"is not a known name: the nearest is {nearest(name, (*NAMES, *_FUNCTIONS))!r}")
+        raise self._error(tree, f"is not a known name: {nearest_or_all(name, (*NAMES, *_FUNCTIONS))}")
 
     def _comparison(self, tree: ast.Compare) -> Kind:
         if any(type(each) not in COMPARISONS for each in tree.ops):
@@ -281,15 +281,14 @@ class _Checker:
         if any(isinstance(each, ast.Name) and each.id == "phase" for each in trees):
             for each in trees:
                 if isinstance(each, ast.Constant) and each.value not in tuple(Phase):
-                    near = nearest(str(each.value), list(map(str, Phase)))
-                    raise self._error(each, f"is not a phase: the nearest is {near!r}")
+                    raise self._error(each, f"is not a phase: {nearest_or_all(str(each.value), list(map(str, Phase)))}")
 
     def _call(self, tree: ast.Call) -> Kind:
         function = tree.func.id if isinstance(tree.func, ast.Name) else ""
         if function in NAMES:
             raise self._error(tree.func, "is a value, and takes no parentheses")
         if function not in _FUNCTIONS:
-            hint = f": the nearest is {nearest(function, _FUNCTIONS)!r}" if function else ""
+            hint = f": {nearest_or_all(function, _FUNCTIONS)}" if function else ""
             raise self._error(tree.func, f"cannot be called{hint}")
         if len(tree.args) != 1 or tree.keywords:
             raise self._error(tree, f"takes exactly one argument: {_usage(function)}")

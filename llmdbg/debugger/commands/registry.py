@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llmdbg.display import Displayed, short
 from llmdbg.errors import CommandError
-from llmdbg.formatting import nearest
+from llmdbg.formatting import near_matches
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.addresses import Target
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from llmdbg.errors import AddressError, UsageError
 
 _MOST_COMMANDS = 10_000
+_ALIKE = 0.65
+"""So that `hp` may mean `help`, and `nope` does not mean `ignore`."""
 
 T = TypeVar("T")
 
@@ -180,8 +182,9 @@ class Registry:
         if matching:
             raise CommandError(f"{word!r} could be any of: {', '.join(matching)}")
         # One letter is like everything.
-        near = nearest(word, (name for name in self._by_name if len(name) > 2))
-        raise CommandError(f"there is no command {word!r}: the nearest is {near!r}, and `help` lists all")
+        near = near_matches(word, (name for name in self._by_name if len(name) > 2), alike=_ALIKE)
+        hint = f"the nearest is {near[0]!r}, and " if near else ""
+        raise CommandError(f"there is no command {word!r}: {hint}`help` lists all")
 
     def names(self, beginning: str) -> Sequence[str]:
         """Names that start with `beginning`; if that is an alias, the name it means comes first."""

@@ -129,7 +129,7 @@ def candidates_blocks(value: Candidates) -> list[Block]:
         Column("", left=True),
     )
     return [
-        f"{value.address}: {value.left} of {value.vocabulary} tokens left, {_entropy(value)}",
+        f"{value.address}: {value.left:,} of {value.vocabulary:,} tokens left, {_entropy(value)}",
         *(f"{address} cut {count}" for address, count in value.cuts),
         Table(columns, tuple(map(_candidate_row, (*value.rows, *value.former)))),
     ]

@@ -22,7 +22,9 @@ _PLAIN = (str, int, float, bytes, type(None))
 def refusal(name: str, wanted: str, value: object) -> UsageError:
     """The error for an argument of the wrong type or value; `wanted` completes "NAME takes …"."""
     # The repr of a model or a tensor fills a page.
-    given = short(value) if isinstance(value, _PLAIN) else with_article(type(value).__name__)
+    # `short` writes 1.0 as 1, which is the whole number that was wanted.
+    plain = repr if isinstance(value, float) else short
+    given = plain(value) if isinstance(value, _PLAIN) else with_article(type(value).__name__)
     return UsageError(f"{name} takes {wanted}, not {given}")
 
 
@@ -85,11 +87,11 @@ def optional_number(name: str, value: object) -> float | None:
         raise refusal(name, "a number or None", value) from None
 
 
-def texts(name: str, value: object) -> tuple[str, ...]:
+def texts(name: str, value: object, wanted: str = "a list of strings") -> tuple[str, ...]:
     """Several strings. A single string is refused, since it would be read letter by letter."""
     found = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else None
     if found is None:
-        raise refusal(name, "a list of strings", value)
+        raise refusal(name, wanted, value)
     for index, each in enumerate(found):
         text(f"{name}[{index}]", each)
     return found

@@ -139,7 +139,11 @@ def open_session(
             debugger = Debugger(debuggee)
             debugger.exporter = export
             undo.callback(debugger.close)
-            run_commands(debugger, at_once)
+            try:
+                run_commands(debugger, at_once)
+            except LlmdbgError as error:
+                at_once.locate(error)
+                raise
             # The session closes it from here on.
             undo.pop_all()
         return Session(debugger, give_back=_once(debugger, give_back))
@@ -173,19 +177,36 @@ def _checked_prompt(prompt: object, *, chat: object, system: object, left_pad: o
     return text, message, padding
 
 
-def _parsed(breakpoints: object, commands: object) -> tuple[ParsedCommand, ...]:
+class _AtOnce:
+    """The commands to run first, each with the argument that it comes from."""
+
+    def __init__(self) -> None:
+        self.named: list[tuple[str, ParsedCommand]] = []
+        self._latest = ""
+
+    def __iter__(self) -> Iterator[ParsedCommand]:
+        for name, each in self.named:
+            self._latest = name
+            yield each
+
+    def locate(self, error: LlmdbgError) -> None:
+        """Say of an error where the command that was asked for last comes from: `commands[1]: `."""
+        error.args = (f"{self._latest}: {error}",)
+
+
+def _parsed(breakpoints: object, commands: object) -> _AtOnce:
     """The commands to run first. Raises LlmdbgError for the first that cannot be parsed."""
     places, lines = arguments.texts("breakpoints", breakpoints), arguments.texts("commands", commands)
     asked = [(f"breakpoints[{index}]", f"break {place}") for index, place in enumerate(places)]
     asked += [(f"commands[{index}]", line) for index, line in enumerate(lines)]
-    parsed: list[ParsedCommand] = []
+    parsed = _AtOnce()
     for name, line in asked:
         try:
-            parsed += parse_commands([line])
+            parsed.named += [(name, each) for each in parse_commands([line])]
         except LlmdbgError as error:
             error.args = (f"{name}: {error}",)
             raise
-    return tuple(parsed)
+    return parsed
 
 
 def _once(debugger: Debugger, give_back: Callable[[], None]) -> Callable[[], object]:

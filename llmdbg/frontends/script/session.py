@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
@@ -122,6 +122,7 @@ class Session:
         session open. Does not run the commands attached to a breakpoint; `run_script` does. Raises LlmdbgError, also
         for any exception of the user's own Python in `print` or `edit`.
         """
+        self._check()
         if not isinstance(line, str):
             raise CommandError(f"a command line is text, not {with_article(type(line).__name__)}")
         with self._at_work(line):
@@ -133,7 +134,9 @@ class Session:
         All are parsed before the first runs. A breakpoint's own commands run when it stops; `quit` ends the script.
         Returns the outcome of each, in the order they ran. Raises the LlmdbgError of the first that fails.
         """
-        parsed = parse_commands(lines.splitlines() if isinstance(lines, str) else texts("lines", lines))
+        self._check()
+        several = lines.splitlines() if isinstance(lines, str) else texts("lines", lines, "text or a list of strings")
+        parsed = parse_commands(several)
         with self._at_work("the script"):
             return run_commands(self.debugger, parsed)
 
@@ -212,11 +215,11 @@ class Session:
             raise KeyboardInterrupt
 
 
-def run_commands(debugger: Debugger, commands: Sequence[ParsedCommand]) -> tuple[Outcome, ...]:
+def run_commands(debugger: Debugger, commands: Iterable[ParsedCommand]) -> tuple[Outcome, ...]:
     """Run commands, and those of breakpoints they stop at, until one quits or the run is interrupted.
 
-    Raises AddressError, before running anything, for an address that names no stage, and the LlmdbgError of the first
-    command that fails.
+    Goes through `commands` twice. Raises AddressError, before running anything, for an address that names no stage, and
+    the LlmdbgError of the first command that fails.
     """
     check_addresses(commands, debugger)
     outcomes: list[Outcome] = []

@@ -56,8 +56,8 @@ def test_what_is_typed_names_stages(book, typed, named, token):
         ("12.mlp", "0 to 1"),
         ("sample.topp", "'sample.top_p'"),
         ("1@x", "number of a generated token"),
-        ("", "nearest"),
-        ("*.nothing", "nearest"),
+        ("", "there are, among others, 'tokenize', 'embed', '0'"),
+        ("*.nothing", "there are, among others, "),
     ],
 )
 def test_what_names_nothing_is_told_with_what_does(book, typed, hint):

@@ -90,7 +90,7 @@ def test_every_name_can_be_asked_for(name):
         ("b'x' == top1", "is neither a number nor a text"),
         ("1e999 > norm", "'1e999' is too large a number"),
         ("9" * 400 + " > norm", "is too large a number"),
-        ("exp(norm)", "'exp' cannot be called: the nearest is"),
+        ("exp(norm)", "'exp' cannot be called: there are rank"),
         ("chagned(norm)", "'chagned' cannot be called: the nearest is 'changed'"),
         ("__import__('os')", "cannot be called"),
         ("(norm)(3)", "is a value, and takes no parentheses"),

@@ -59,7 +59,7 @@ REFUSED: list[tuple[dict[str, Any], type[llmdbg.LlmdbgError], str]] = [
     ({"temperature": float("nan")}, SettingsError, "temperature must be a finite number greater than 0, not nan"),
     ({"temperature": float("inf")}, SettingsError, "temperature must be a finite number greater than 0, not inf"),
     ({"temperature": 10**400}, UsageError, "temperature takes a number or None, not 1000"),
-    ({"top_k": 2.0}, UsageError, "top_k takes a whole number or None, not 2"),
+    ({"top_k": 2.0}, UsageError, "top_k takes a whole number or None, not 2.0"),
     ({"top_k": -1}, SettingsError, "top_k must be from 1 to 2147483647, or 0 for all tokens, not -1"),
     ({"top_p": -0.1}, SettingsError, "top_p must be from 0 to 1"),
     ({"top_p": 2}, SettingsError, "top_p must be from 0 to 1, which keeps all tokens, not 2"),
@@ -85,6 +85,7 @@ REFUSED: list[tuple[dict[str, Any], type[llmdbg.LlmdbgError], str]] = [
     ({"commands": ["info lens", "fly"]}, CommandError, "commands[1]: there is no command 'fly'"),
     ({"commands": ["source /nope"]}, CommandError, "commands[0]: cannot read /nope: No such file or directory"),
     ({"commands": ["set temperature 0"]}, SettingsError, "commands[0]: temperature 0 means no sampling"),
+    ({"commands": ["info lens", "x 0.mlp > f"]}, CommandError, "commands[1]: what kind of file is 'f'?"),
     ({"commands": 5}, UsageError, "commands takes a list of strings, not 5"),
 ]
 
@@ -338,6 +339,29 @@ def test_a_run_is_not_moved_by_what_the_caller_draws():
         return session.end.ids
 
     assert ids(drawn) == ids(lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"breakpoints": ["1", "0.mpl"]}, "breakpoints[1]: no stage is called '0.mpl': the nearest is '0.mlp'"),
+        ({"commands": ["# look", "info stage", "x 0.mpl"]}, "commands[2]: "),
+        ({"commands": ["info stage", "delete 9"]}, "commands[1]: there is no breakpoint 9"),
+        ({"breakpoints": ["1"], "commands": ["print 1 / 0"]}, "commands[0]: print 1 / 0: ZeroDivisionError"),
+    ],
+)
+def test_a_command_that_fails_once_the_model_is_loaded_says_which_it_is(tiny_folder, given, words):
+    assert refusal(llmdbg.LlmdbgError, tiny_folder, **given).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("m" * 5_000, "File name too long"), ("~nobody-of-this-name/m", "home directory")]
+)
+def test_a_name_that_the_system_refuses_is_told_in_one_short_line(name, why):
+    message = refusal(ModelRequestError, name)
+    assert message.startswith("cannot look for the model '")
+    assert why in message
+    assert len(message) < 160
 
 
 def test_an_error_nobody_expected_is_one_line_too(tiny_folder, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -269,6 +269,9 @@ def test_a_script_runs_the_commands_of_its_breakpoints():
         ("  # look", "'# look' is not a command: it is a comment"),
         ("brek 1", "the nearest is 'break'"),
         ("hp", "the nearest is 'help'"),
+        ("nope", "there is no command 'nope': `help` lists all"),
+        ("jump", "there is no command 'jump': `help` lists all"),
+        ("\x1b[31m", "there is no command '\\x1b[31m': `help` lists all"),
         (
             "print stop",
             "print stop: there is no name 'stop' here: there are out, inputs, returned, given, torch and model",
@@ -282,6 +285,19 @@ def test_a_mistyped_line_is_told_in_its_own_words(line, words):
     with opened() as session, pytest.raises(UsageError) as caught:
         session.do(line)
     assert words in str(caught.value)
+
+
+def test_a_script_is_text_or_several_lines():
+    with opened() as session, pytest.raises(UsageError, match="lines takes text or a list of strings, not b'x'"):
+        session.run_script(cast("str", b"x"))
+
+
+def test_a_closed_session_says_so_before_anything_else():
+    session = opened()
+    session.close()
+    for call in (lambda: session.run_script("nope"), lambda: session.do("nope"), lambda: session.do(cast("str", 3))):
+        with pytest.raises(UsageError, match="this session is closed"):
+            call()
 
 
 def test_a_script_is_read_before_it_is_run():

@@ -11,6 +11,11 @@ from llmdbg.debugger.commands.grammar.base import Grammar
 from llmdbg.debugger.quoting import pieces
 from llmdbg.errors import CommandError
 
+AS_TEXT = (".txt", ".csv", ".json")
+"""The extensions of files that any answer can be written to; `.csv` only if it has a table."""
+AS_PICTURE = (".svg", ".png")
+"""The extensions of files that some answers can be drawn in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -33,13 +38,27 @@ class Exported(Grammar[Question]):
 
 
 def split_export(text: str) -> tuple[str, Path | None]:
-    """Split `QUESTION > FILE`; the file is None without `>`. Raises CommandError if `>` is not followed by one file."""
+    """Split `QUESTION > FILE`; the file is None without `>`.
+
+    Raises CommandError if `>` is not followed by one file of a known type.
+    """
     question, *named = pieces(f"{text} ", " > ")
     if not named:
         return question.strip(), None
     if len(named) > 1 or not named[0].strip().strip("\"'"):
         raise CommandError("name one file after `>`, as in `info lens > lens.csv`")
-    return question.strip(), file_path(named[0].strip())
+    path = file_path(named[0].strip())
+    check_file_type(path)
+    return question.strip(), path
+
+
+def check_file_type(path: Path) -> None:
+    """Raise CommandError for a file whose extension does not say how an answer is written."""
+    if path.suffix.lower() not in (*AS_TEXT, *AS_PICTURE):
+        raise CommandError(
+            f"what kind of file is {path.name!r}? Its extension says how it is written: {', '.join(AS_TEXT)}, or "
+            f"{' or '.join(AS_PICTURE)} for a lens, an attribution or attention"
+        )
 
 
 def file_path(text: str) -> Path:
