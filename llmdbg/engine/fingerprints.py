@@ -2,10 +2,64 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
+_ROW = 65_536
+_ROWS_AT_ONCE = 16
+_WORD = 8
+_SEED = 0x5EED
+_REST = 0x9E3779B97F4A7C1
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 
 def fingerprint_of(tensor: Tensor) -> Tensor:
-    """A hash of a tensor's bits: a scalar int64 tensor on the same device. Does not wait for the device."""
-    return torch.hash_tensor(tensor).view(torch.int64)
+    """A hash of a tensor's bits: a scalar int64 tensor on the same device. Does not wait for the device.
+
+    Multilinear hashing modulo 2**64 of words of 8 bytes: each times a fixed random odd number for its place, added up.
+    One word that differs always shows; several, moved or swapped ones too, but for a chance of about one in 2**63.
+    Larger tensors are hashed in rows of 65,536 words, and then the rows' hashes.
+    """
+    # torch's own hash_tensor is an exclusive or: it takes any order of the same elements for equal.
+    words, rest = _words(tensor)
+    hashed = _hash_of_any_length(words)
+    return hashed if rest is None else hashed ^ _hashed(rest.flip(0)) * _REST
+
+
+def _hash_of_any_length(words: Tensor) -> Tensor:
+    if len(words) <= _ROW:
+        return _hashed(words)
+    whole = len(words) // _ROW * _ROW
+    rows = [_hashed(part) for part in torch.split(words[:whole].view(-1, _ROW), _ROWS_AT_ONCE)]
+    return _hash_of_any_length(torch.cat([*rows, _hashed(words[whole:]).reshape(1)]))
+
+
+def _hashed(words: Tensor) -> Tensor:
+    """The hash of the last axis of int64 words (…, n), n up to 65,536. A scalar for (n,)."""
+    hashed: Tensor = (words * _factors(words.device)[: words.shape[-1]]).sum(-1)
+    # The high bits depend on all of the low ones of each word, and not the other way round.
+    return hashed ^ (hashed >> 32)
+
+
+def _words(tensor: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A tensor's bits in order as int64 (n,), and the elements left at the end as a word each; None if none are."""
+    plain = tensor.detach().contiguous().reshape(-1)
+    size = plain.element_size()
+    if size > _WORD:
+        return torch.view_as_real(plain).reshape(-1).view(torch.int64), None
+    each = _WORD // size
+    if plain.storage_offset() % each:
+        plain = plain.clone()
+    whole = len(plain) // each * each
+    words = plain[:whole].view(torch.int64)
+    return words, plain[whole:].view(_INTEGERS[size]).to(torch.int64) if whole < len(plain) else None
+
+
+@lru_cache(maxsize=16)
+def _factors(device: torch.device) -> Tensor:
+    """Odd numbers (65,536,) int64, the same on every device and in every process."""
+    generator = torch.Generator().manual_seed(_SEED)
+    numbers = torch.randint(-(2**63), 2**63 - 1, (_ROW,), dtype=torch.int64, generator=generator)
+    return (numbers | 1).to(device)
