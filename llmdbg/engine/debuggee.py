@@ -139,7 +139,7 @@ class Timeline(Protocol):
         """A hash of the bits of the raw logits, by generated token, for each token that was chosen."""
 
     def not_finite_since(self) -> int | None:
-        """The first chosen token whose raw logits gave no probabilities (NaN, +inf, all -inf); None if all did."""
+        """The first chosen token whose raw or processed logits gave no probabilities (NaN, inf, all -inf)."""
 
     @property
     def bytes(self) -> int:

@@ -71,7 +71,7 @@ class Stop(Displayed):
     differs: bool = False
     """Whether a token that was run again did not come out bitwise the same."""
     not_finite_since: int | None = None
-    """The first token whose raw logits gave no probabilities (NaN, +inf, all -inf); None if all so far did."""
+    """The first token whose raw or processed logits gave no probabilities (NaN, inf, all -inf); else None."""
     ended_with: str | None = None
     """The stop string that is complete, or the class of the stopping criterion that is met; None otherwise."""
     returns: tuple[NamedTensor, ...] = ()
@@ -107,7 +107,7 @@ class End(Displayed):
     at_context_end: bool = False
     """Whether it ended because the model's context is full."""
     not_finite_since: int | None = None
-    """The first token whose raw logits gave no probabilities (NaN, +inf, all -inf); None if all did."""
+    """The first token whose raw or processed logits gave no probabilities (NaN, inf, all -inf); None if all did."""
     notes: tuple[str, ...] = ()
     """Where `generate()` by itself would have decoded differently, and what else to know, in sentences."""
     ended_with: str | None = None

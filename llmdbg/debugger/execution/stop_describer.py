@@ -80,7 +80,7 @@ class StopDescriber:
         since = self._debuggee.timeline.not_finite_since()
         if since is not None or found is None or not found.rows:
             return since
-        return None if isfinite(found.rows[0].path[0].prob) else event.token
+        return None if all(isfinite(step.prob) for step in found.rows[0].path) else event.token
 
 
 def _described(tensors: Sequence[tuple[str, Tensor]]) -> tuple[NamedTensor, ...]:

@@ -136,7 +136,7 @@ class Generation:
 
         Known from the first event on; the latter once it has been found out, at the end of a run.
         """
-        return (*self._loop.notes, *self._past.modules.notes())
+        return (*self._loop.notes, *self._past.modules.notes(), *self._past.processors.notes())
 
     @property
     def ended_by(self) -> str | None:

@@ -76,7 +76,8 @@ class DecodeLoop:
         self.config = generation_config
         self.notes = decoding_notes(generation_config, model.generation_config)
         self.processors = processor_stages(logits_processor)
-        self._past.processors.adopt((*logits_processor, *stopping_criteria))
+        if self._past.processors.adopt((*logits_processor, *stopping_criteria)):
+            self._past.streams.include_python_and_numpy()
         if self._start == 0:
             self._at(0)
             self._stops.suspend(StageEvent(TOKENIZE, Phase.PREFILL, 0, input_ids))
@@ -135,7 +136,7 @@ class DecodeLoop:
         self.ended = self._end(input_ids, criteria)
         chosen = int(next_id)
         self._stops.leave(SAMPLE, (trail[-1][1],), {}, next_id, trail, chosen, self.ended)
-        self._timeline.took(token, chosen, logits)
+        self._timeline.took(token, chosen, logits, trail[-1][1])
         return input_ids
 
     def _known_token(
@@ -202,8 +203,12 @@ class DecodeLoop:
 
     def _end(self, input_ids: Tensor, criteria: StoppingCriteriaList) -> Ending | None:
         """Why generation ends with the newest of `input_ids` (1, length); None if it goes on."""
-        if bool(criteria(input_ids, None).all()):
-            return ending([each for each in criteria if bool(each(input_ids, None).all())], input_ids, self._tokenizer)
+        # Each is asked once, as generate() does: one that counts would count a second question too.
+        answers = [torch.as_tensor(each(input_ids, None), device=input_ids.device).all() for each in criteria]
+        met = torch.stack(answers).tolist() if answers else []
+        if any(met):
+            said_so = [each for each, is_met in zip(criteria, met, strict=True) if is_met]
+            return ending(said_so, input_ids, self._tokenizer)
         # The newest token has not been fed yet, which takes one more position.
         beyond = self._context_length is not None and input_ids.shape[1] > self._context_length
         return ("context", None) if beyond else None

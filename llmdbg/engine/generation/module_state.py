@@ -67,11 +67,12 @@ class ModuleState:
         self._watched = [_Watched(module) for module in model.modules() if id(module) not in noted]
         self._left: set[tuple[int, str]] = set()
         self._model = model
-        self._weights: Any = None
+        self._weights: dict[str, Any] = {}
+        self._settled = True
 
     def begin(self) -> None:
         """Before a run from the prompt: put back what earlier runs have left, and note all the rest as it is now."""
-        self._weights = self._stamp_of_weights()
+        self._weights, self._settled = self._stamp_of_weights(), False
         for index, watched in enumerate(self._watched):
             now = _held_by(watched.module)
             for name in now.keys() | watched.began.keys():
@@ -83,17 +84,27 @@ class ModuleState:
                 elif began is None or began.stamp != stamp(value):
                     watched.began[name] = _noted(value)
 
-    def end(self) -> None:
-        """After a run: find out what its forwards have left behind.
+    def settle(self) -> None:
+        """After the first forward of a run: take what it has set up, weights included, for how the model began.
 
         RWKV rescales its weights in its first forward, and remembers that it has. Weights are never put back, so what
-        goes with them must not be either: it counts as how the model began.
+        goes with them must not be either.
         """
-        if self._weights != (weights := self._stamp_of_weights()):
+        if self._settled:
+            return
+        self._settled = True
+        weights = self._stamp_of_weights()
+        if self._weights != weights:
             self._weights = weights
             for watched in self._watched:
                 watched.began = {name: _noted(value) for name, value in _held_by(watched.module).items()}
-            return
+
+    def end(self) -> None:
+        """After a run: find out what its forwards have left behind."""
+        self.settle()
+        for name, now in self._stamp_of_weights().items():
+            if self._weights.get(name) != now:
+                self.lost.add(name)
         for index, watched in enumerate(self._watched):
             now = _held_by(watched.module)
             for name in now.keys() | watched.began.keys():
@@ -107,12 +118,12 @@ class ModuleState:
                     place = f"{self._places[id(watched.module)]}.{name}".lstrip(".")
                     (self.lost if watched.began[name].is_lost() else self.names).add(place)
 
-    def _stamp_of_weights(self) -> Any:
+    def _stamp_of_weights(self) -> dict[str, Any]:
         """Equal to a later one while no weight has been replaced or written into, nor what a quantiser put on it."""
-        return [
-            (id(weight), None if weight.is_inference() else weight._version, stamp(vars(weight)))
-            for weight in self._model.parameters()
-        ]
+        return {
+            name: (id(weight), None if weight.is_inference() else weight._version, stamp(vars(weight)))
+            for name, weight in self._model.named_parameters()
+        }
 
     def notes(self) -> list[str]:
         """Sentences on what forwards have been found to leave behind, for the user."""
@@ -123,7 +134,7 @@ class ModuleState:
             )
         if self.lost:
             found.append(
-                f"forwards write into {_some(self.lost)}, which going back cannot undo: tokens may differ then"
+                f"{_some(self.lost)} has been written into, which going back cannot undo: tokens may differ then"
             )
         return found
 

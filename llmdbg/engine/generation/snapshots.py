@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
@@ -25,7 +26,9 @@ BY_REFERENCE: tuple[type, ...] = (
     *(type, FunctionType, BuiltinFunctionType, MethodType, ModuleType),
 )
 _SEQUENCES = (list, tuple, set, frozenset, deque)
+_KEPT_OUT_OF_SIGHT = ("random", "numpy.random._generator", "numpy.random.mtrand")
 _DEEPEST = 12
+_MOST_ARRAY_BYTES = 1024 * 1024
 
 
 class CannotCopyError(Exception):
@@ -63,7 +66,23 @@ def stamp(value: Any, depth: int = 0) -> Any:
         return type(value), tuple((key, stamp(item, depth + 1)) for key, item in value.items())
     if isinstance(value, _SEQUENCES):
         return type(value), tuple(stamp(item, depth + 1) for item in value)
-    return _Same(value), tuple((name, stamp(item, depth + 1)) for name, item in attributes(value).items())
+    if isinstance(value, np.ndarray):
+        return _Same(value), value.tobytes() if value.nbytes <= _MOST_ARRAY_BYTES else None
+    inside = attributes(value)
+    if type(value).__module__ in _KEPT_OUT_OF_SIGHT or not inside:
+        inside = {"": _reduced(value), **inside}
+    return _Same(value), tuple((name, stamp(item, depth + 1)) for name, item in inside.items())
+
+
+def _reduced(value: Any) -> Any:
+    """What an object that is not written in Python holds, as pickling it would tell: a random stream, a counter."""
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    try:
+        reduced = value.__reduce_ex__(4)
+    except Exception:  # it cannot be pickled, so nothing tells what it holds
+        return None
+    return reduced[1:3] if isinstance(reduced, tuple) else None
 
 
 def copied(value: Any, most: int) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.generation.cache_bank import CacheBank
 from llmdbg.engine.generation.snapshots import tensor_bytes
+from llmdbg.engine.random_streams import same_states
 from llmdbg.engine.token_overrides import TokenOverrides
 
 if TYPE_CHECKING:
@@ -85,7 +86,9 @@ class GenerationTimeline:
         cache = _cache(kwargs)
         if token == 0:
             past.modules.begin()
-        elif token > 1 and self._live is not None and cache is not self._live:
+        elif token == 1:
+            past.modules.settle()
+        elif self._live is not None and cache is not self._live:
             # Phi-3 starts a new cache where its long rotary factors take over: cached positions are no longer valid.
             self._bank.give_up()
         self._live, self._live_token = cache, token
@@ -98,7 +101,7 @@ class GenerationTimeline:
         now = _StartState(past.streams.states(), past.modules.now(), past.processors.now())
         last = self._start_states[-1] if self._start_states else None
         # Greedy runs draw nothing, so all tokens share one state.
-        if last is not None and _equal(last.streams, now.streams):
+        if last is not None and same_states(last.streams, now.streams):
             now = replace(now, streams=last.streams)
         self._start_states.append(now)
         self._kwargs, self._kwargs_token = {k: v for k, v in kwargs.items() if k not in _CACHE_NAMES}, token
@@ -113,9 +116,15 @@ class GenerationTimeline:
             kwargs[name] = value[..., :wanted] if grows else value
         return torch.cat([input_ids, known], dim=-1), kwargs
 
-    def took(self, token: int, id: int, logits: Tensor) -> None:
-        """Record that `id` was chosen as generated token `token` from raw `logits` (1, vocabulary)."""
+    def took(self, token: int, id: int, logits: Tensor, scores: Tensor) -> None:
+        """Record that `id` was chosen as generated token `token`.
+
+        `logits` (1, vocabulary) are the raw ones, `scores` those after every processor.
+        """
+        is_first = token == self._fingerprinted
         self.compare(token, logits)
+        if is_first:
+            self._finite[token] &= torch.isfinite(scores.amax())
         if token < len(self.ids) and self.ids[token] != id:
             self._comparisons.append((token, True))
             self._forget_after(token)
@@ -150,7 +159,7 @@ class GenerationTimeline:
         return dict(enumerate(self._fingerprints[: self._fingerprinted].tolist()))
 
     def not_finite_since(self) -> int | None:
-        """The first chosen token whose raw logits gave no probabilities; None if all did. Waits for the device."""
+        """The first chosen token whose raw or processed logits gave no probabilities. Waits for the device."""
         fresh = self._finite[self._known_finite : self._fingerprinted].tolist()
         since = None if all(fresh) else self._known_finite + fresh.index(False)
         self._known_finite = self._fingerprinted if since is None else since
@@ -196,12 +205,6 @@ class GenerationTimeline:
 
 def _cache(kwargs: dict[str, Any]) -> Any:
     return next((kwargs[name] for name in _CACHE_NAMES if kwargs.get(name) is not None), None)
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor):
-        return torch.equal(one, other)
-    return all(map(torch.equal, one, other))
 
 
 def _state_bytes(state: Any) -> int:

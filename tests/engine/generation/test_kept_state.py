@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import random
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import LogitsProcessor, StoppingCriteria, SynthIDTextWatermarkingConfig, WatermarkingConfig
@@ -60,6 +64,34 @@ class Counting(LogitsProcessor):
         return scores.roll(self.later, dims=1)
 
 
+class Unseen(LogitsProcessor):
+    """Keeps its memory where no attribute shows it, and uses it only later on."""
+
+    def __init__(self, shape: str) -> None:
+        counter = itertools.count()
+        self.shape = shape
+        self.next: Any = {
+            "count": counter.__next__,
+            "generator": (number for number in itertools.count()).__next__,
+            "closure": lambda: next(counter),
+            "random": random.Random(3).random,
+            "numpy": np.random.default_rng(3).random,
+            "array": self._in_array,
+            "partial": functools.partial(next, counter),
+            "global random": random.random,
+            "global numpy": np.random.random,
+        }[shape]
+        self.array = np.zeros(1)
+
+    def _in_array(self) -> float:
+        self.array += 1
+        return float(self.array[0])
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        number = self.next()
+        return scores if input_ids.shape[1] < len(PROMPT) + 9 else scores.roll(int(100 * number) % 128, dims=1)
+
+
 class Ending(StoppingCriteria):
     """Ends after so many calls."""
 
@@ -101,17 +133,64 @@ def test_a_criterion_that_counts_ends_at_the_same_token(monkeypatch: pytest.Monk
     assert len(recorded.engine.timeline.ids) < 30
 
 
-@pytest.mark.parametrize("kind", ["number", "buffer", "list", "tensor"])
+@pytest.mark.parametrize(
+    "shape",
+    ["count", "generator", "closure", "random", "numpy", "array", "partial", "global random", "global numpy"],
+)
+def test_a_processor_whose_memory_nobody_can_see(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llama")
+    theirs = type(model)._get_logits_processor
+
+    def with_ours(self: Any, *args: Any, **kwargs: Any) -> Any:
+        processors = theirs(self, *args, **kwargs)
+        processors.append(Unseen(shape))
+        return processors
+
+    monkeypatch.setattr(type(model), "_get_logits_processor", with_ours)
+    expected = untouched(model, PROMPT, GREEDY).ids
+    recorded = there_and_back(model, GREEDY, random_jumps(shape))
+    assert recorded.engine.timeline.ids == expected
+
+
+@pytest.mark.parametrize("shape", ["array", "counter", "random"])
+def test_a_processor_that_is_used_again_begins_as_it_began(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Kept(LogitsProcessor):
+        def __init__(self) -> None:
+            self.memory: Any = {"array": np.zeros(1), "counter": itertools.count(), "random": random.Random(3)}[shape]
+
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            if shape == "array":
+                self.memory += 1
+                return scores.roll(int(self.memory[0]), dims=1)
+            number = next(self.memory) if shape == "counter" else int(100 * self.memory.random())
+            return scores.roll(number, dims=1)
+
+    model, one = tiny_model("llama"), Kept()
+    theirs = type(model)._get_logits_processor
+
+    def with_ours(self: Any, *args: Any, **kwargs: Any) -> Any:
+        processors = theirs(self, *args, **kwargs)
+        processors.append(one)
+        return processors
+
+    monkeypatch.setattr(type(model), "_get_logits_processor", with_ours)
+    there_and_back(model, GREEDY, random_jumps(shape))
+
+
+@pytest.mark.parametrize("kind", ["array", "count", "random", "number", "buffer", "list", "tensor"])
 def test_a_module_that_counts(kind: str) -> None:
     model = tiny_model("llama")
     mlp = model.model.layers[0].mlp
-    mlp.memory = {"number": 0, "list": [], "tensor": torch.zeros(1)}.get(kind)
+    numbers: dict[str, Any] = {"number": 0, "list": [], "tensor": torch.zeros(1), "array": np.zeros(1)}
+    mlp.memory = {**numbers, "count": itertools.count(), "random": random.Random(3)}.get(kind)
     if kind == "buffer":
         del mlp.memory
         mlp.register_buffer("memory", torch.zeros(1))
     forward = mlp.forward
 
     def counting(hidden: torch.Tensor) -> torch.Tensor:
+        if kind in ("count", "random"):
+            return forward(hidden) * (1 + 0.05 * (next(mlp.memory) if kind == "count" else mlp.memory.random()))
         if kind == "number":
             mlp.memory += 1
         elif kind == "list":
@@ -165,7 +244,7 @@ def test_what_can_be_neither_copied_nor_rebuilt_is_named() -> None:
     recorded = Recorded(model)
     recorded.run()
     assert recorded.engine.notes == (
-        "forwards write into model.layers.1.mlp.history, which going back cannot undo: tokens may differ then",
+        "model.layers.1.mlp.history has been written into, which going back cannot undo: tokens may differ then",
     )
     recorded.run(20)
     assert recorded.engine.timeline.differing()[0] == 0
@@ -213,3 +292,34 @@ def test_what_forwards_leave_behind_is_named() -> None:
     recorded = Recorded(tiny_model("recurrent_gemma"))
     recorded.run()
     assert "conv1d_state and 3 more: going back puts that back and" in recorded.engine.notes[0]
+
+
+def test_weights_that_every_forward_changes_are_named() -> None:
+    model = tiny_model("llama")
+    weight = model.model.layers[0].mlp.down_proj.weight
+    model.model.layers[0].mlp.register_forward_hook(lambda *_: (weight.mul_(1.01), None)[1])
+    recorded = Recorded(model)
+    recorded.run()
+    assert "model.layers.0.mlp.down_proj.weight has been written into" in recorded.engine.notes[0]
+
+
+def test_a_criterion_is_asked_once_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, asked = tiny_model("llama"), []
+
+    class Once(StoppingCriteria):
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+            asked.append(1)
+            return torch.tensor([len(asked) == 6])
+
+    theirs = type(model)._get_stopping_criteria
+
+    def with_ours(self: Any, *args: Any, **kwargs: Any) -> Any:
+        criteria = theirs(self, *args, **kwargs)
+        criteria.append(Once())
+        return criteria
+
+    monkeypatch.setattr(type(model), "_get_stopping_criteria", with_ours)
+    engine = generation(model, PROMPT, GREEDY)
+    for event in engine.events():
+        last = event
+    assert (last.ended_by, last.ended_with, len(asked)) == ("criterion", "Once", 6)
