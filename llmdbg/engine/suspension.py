@@ -31,6 +31,8 @@ from llmdbg.engine.random_streams import RandomStreams
 
 Value = TypeVar("Value")
 
+_LEVELS = 24
+
 _AUTOCAST_DEVICES = ("cpu", "cuda")
 
 _Autocast = tuple[bool, ...] | None
@@ -46,6 +48,24 @@ def _autocast() -> tuple[bool, ...]:
     return tuple(torch.is_autocast_enabled(device) for device in _AUTOCAST_DEVICES)
 
 
+def _far_from_the_base(function: Callable[[], None], levels: int) -> None:
+    """Call `function` with some 80 frames of C below it.
+
+    An error in torch's C++ code takes a backtrace of 65 frames. Below a greenlet's first frame lies whatever its caller
+    of now has there, in which the unwinder gets lost and crashes the process. So it must not come that far.
+    """
+    if levels == 0:
+        function()
+        return
+
+    def deeper(_: None) -> None:
+        _far_from_the_base(function, levels - 1)
+
+    # `map` calls from C: each level is three frames or more, which calls among Python functions are not.
+    for _ in map(deeper, (None,)):
+        pass
+
+
 class Suspension(Generic[Value]):
     """Runs `function` until it calls `suspend(value)`; each `resume()` returns the next value.
 
@@ -53,9 +73,8 @@ class Suspension(Generic[Value]):
     """
 
     def __init__(self, function: Callable[[], None], streams: RandomStreams | None = None) -> None:
-        streams = streams or RandomStreams()
-        self._streams_now, self._restore_streams = streams.states, streams.restore
-        self._greenlet: Any = greenlet(function)
+        self._streams = streams or RandomStreams()
+        self._greenlet: Any = greenlet(lambda: _far_from_the_base(function, _LEVELS))
         self._thread = get_ident()
         self._greenlet.gr_context = contextvars.copy_context()
         self._inner_grad = False
@@ -70,9 +89,9 @@ class Suspension(Generic[Value]):
 
     def suspend(self, value: Value) -> None:
         """Return `value` from the caller's `resume`; return at its next `resume`. Called by the function."""
-        streams = self._streams_now()
+        streams = self._streams.states()
         self._greenlet.parent.switch(value)
-        self._restore_streams(streams)
+        self._streams.restore(streams)
 
     def resume(self) -> Value | None:
         """Run the function to its next `suspend` and return that value, or None once the function has returned.

@@ -40,6 +40,8 @@ FILES = {
     "models/bounded.py": "the pipe from a child to its parent",
     "debugger/persistence/store.py": "the saved session",
     "frontends/tui/input/history.py": "the history",
+    "frontends/tui/terminal/guard.py": "a pipe to its keeper",
+    "frontends/tui/terminal/keeper.py": "the log, and a sentence of its own to a terminal whose program has died",
     "frontends/answers/tables.py": "a string that becomes a CSV file",
 }
 
