@@ -18,7 +18,7 @@ def frames_of_c() -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc counts the frames")
 def test_a_backtrace_of_torch_ends_within_the_function():
-    """Below a greenlet's first frame lies its caller's stack of now: the unwinder of an error in torch crashed there."""
+    """Below a greenlet's first frame lies its caller's stack of now: the unwinder of torch's errors crashed there."""
     inside: list[int] = []
     Suspension(lambda: inside.append(frames_of_c())).resume()
     assert inside[0] - frames_of_c() >= _TORCH_LOOKS_AT
