@@ -75,7 +75,7 @@ def paint(state: ScreenState, actions: Sequence[Action], widgets: Mapping[str, W
     """Make the rows of everything in view; unchanged cells are not sent again."""
     _show(widgets["header"], lambda width, _: [header_row(state, width)])
     _show(widgets["status"], lambda width, _: [status_row(state, width)])
-    _show(widgets["footer"], lambda width, _: [footer_row(actions, width)])
+    _show(widgets["footer"], lambda width, _: [footer_row(_possible(state, actions), width)])
     if state.shown is None:
         _show(widgets["loading"], lambda width, height: loading_rows(state.model, state.progress, width, height))
         return
@@ -86,6 +86,13 @@ def paint(state: ScreenState, actions: Sequence[Action], widgets: Mapping[str, W
     _show(widgets["tabbar"], lambda width, _: [tab_row(tabs, state.view.tab, width)])
     for name in state.in_view:
         _show_pane(pane_named(name), state, widgets[name])
+
+
+def _possible(state: ScreenState, actions: Sequence[Action]) -> Sequence[Action]:
+    """Those that this run can do: not every debuggee goes back."""
+    if state.shown is None or state.shown.goes_back:
+        return actions
+    return [each for each in actions if not each.goes_back]
 
 
 def _show_pane(pane: Pane, state: ScreenState, widget: Widget) -> None:

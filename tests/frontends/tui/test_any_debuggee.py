@@ -92,8 +92,9 @@ async def test_starting_again_is_offered_only_where_it_can_be_done() -> None:
     for kind in (ScriptedRequest, AbleRequest):
         goes_back = kind is AbleRequest
         app = LlmdbgApp(request(kind))
-        async with app.run_test(size=(120, 40)) as pilot:
+        async with app.run_test(size=(160, 40)) as pilot:
             await loaded(pilot, app)
+            assert ("back" in line(app, "footer")) == goes_back
             await press(pilot, app, "c")
             assert app.state.snapshot.end is not None
             assert ("r again" in line(app, "status")) == goes_back

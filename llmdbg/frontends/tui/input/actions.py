@@ -54,6 +54,11 @@ class Action:
     """The debugger command that it runs; empty if the screen acts by itself."""
 
     @property
+    def goes_back(self) -> bool:
+        """Whether it takes the run back to where it has been."""
+        return self.command.startswith("reverse-") or self.command == "run"
+
+    @property
     def shown_keys(self) -> str:
         """The keys as users read them."""
         return " ".join(map(shown_key, self.keys))
