@@ -96,6 +96,9 @@ class UserCode:
             return job is not None
 
 
+_STEPS_TO_ARRIVE = 1000
+
+
 class _PrintedLines(io.TextIOBase):
     """A stream that passes on whole lines, and long ones in pieces."""
 
@@ -155,11 +158,15 @@ class _Job:
             # The user's own `__str__` may run here, so it is here that it is asked.
             self.failed, self.traceback = _told(error), _traceback(error)
 
-    def settle(self, thread: int) -> None:
+    def settle(self) -> None:
         """Note the end: from now on nothing is raised in the worker's thread. Called by the worker."""
         with self._ending:
             self.done = True
-            _raise_in(thread, None)
+        # Taking back what has not arrived yet would leave CPython's sign that it is there standing for ever: each step
+        # of every thread would look for it, and one that is traced never get further. So it may arrive here.
+        if self.stopping:
+            for _ in range(_STEPS_TO_ARRIVE):
+                pass
 
     def announce(self) -> None:
         """Wake up the one who waits. Called by the worker."""
@@ -239,7 +246,7 @@ class _Worker(threading.Thread):
             while not job.done:
                 try:
                     job.work()
-                    job.settle(self.ident or 0)
+                    job.settle()
                 except Stopped:
                     continue
             job.announce()
@@ -259,10 +266,9 @@ def names_in(code: CodeType) -> set[str]:
     return {*code.co_names, *(name for names in inner for name in names)}
 
 
-def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
-    """Raise an exception in a thread as soon as it runs Python again; None takes back one that was not raised yet."""
-    wanted = None if kind is None else ctypes.py_object(kind)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), wanted)
+def _raise_in(thread: int, kind: type[BaseException]) -> None:
+    """Raise an exception in a thread as soon as it runs Python again."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
 
 
 def not_python(error: Exception) -> str:

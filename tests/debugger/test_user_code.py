@@ -1,5 +1,7 @@
 """The user's own Python: whatever it does is told in one line, can be stopped, and leaves the run as it was."""
 
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -292,3 +294,17 @@ def test_the_modes_of_the_thread_go_along():
         assert elsewhere(as_in_this_thread(modes)) == modes() == (False, True, torch.bfloat16, "cpu")
     with torch.device("meta"):
         assert elsewhere(as_in_this_thread(modes)) == modes() == (True, False, torch.float32, "meta")
+
+
+def test_code_runs_under_a_tracer_too(debugger):
+    """A sign that CPython is left with, that something is to be raised, kept a traced thread at its first step."""
+    tracing = (
+        "import sys, threading\n"
+        "from tests.sessions import do, tiny_session\n"
+        "threading.settrace(lambda *_: None); sys.settrace(lambda *_: None)\n"
+        "session = tiny_session()\n"
+        "do(session, 'next')\n"
+        "print(do(session, 'print 1 + 1').data, do(session, 'print 2 + 2').data)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", tracing], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == ["2", "4"], done.stderr[-500:]
