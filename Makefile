@@ -27,7 +27,8 @@ faults: $(VENV)/.dev
 	LLMDBG_FAULTS=$(or $(LLMDBG_FAULTS),200) $(BIN)/python -m pytest tests/faults
 
 coverage: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov -m "not untraced"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m untraced
 
 fuzz: $(VENV)/.dev
 	LLMDBG_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n 2 tests/fuzz
