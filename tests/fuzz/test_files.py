@@ -121,21 +121,23 @@ def test_saved_sessions(text: str) -> None:
     refused_or(lambda: from_json(text, "The quick"))
 
 
-@given(nearly((example(), 'theme = "dark"\n[keys]\nnext = "n"\n')) | st.text())
-def test_preferences(text: str) -> None:
-    path = Path("/dev/shm") / f"llmdbg-preferences-{id(load_preferences)}.toml"
-    path.write_text(text, errors="surrogatepass")
-    try:
+def test_preferences(tmp_path: Path) -> None:
+    path = tmp_path / "preferences.toml"
+
+    @given(nearly((example(), 'theme = "dark"\n[keys]\nnext = "n"\n')) | st.text())
+    def try_one(text: str) -> None:
+        path.write_text(text, errors="surrogatepass")
         refused_or(lambda: load_preferences(path))
-    finally:
-        path.unlink()
+
+    try_one()
 
 
-@given(st.binary(max_size=300))
-def test_prompt_files(data: bytes) -> None:
-    path = Path("/dev/shm") / f"llmdbg-prompt-{id(run_program)}.txt"
-    path.write_bytes(data)
-    try:
-        run_program("--prompt-file", str(path), str(path.parent / "no such model"), "--batch")
-    finally:
-        path.unlink()
+def test_prompt_files(tmp_path: Path) -> None:
+    path = tmp_path / "prompt.txt"
+
+    @given(st.binary(max_size=300))
+    def try_one(data: bytes) -> None:
+        path.write_bytes(data)
+        run_program("--prompt-file", str(path), str(tmp_path / "no such model"), "--batch")
+
+    try_one()

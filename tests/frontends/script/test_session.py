@@ -214,8 +214,8 @@ def test_an_interrupt_while_nothing_runs_stops_nothing():
         assert session.end is not None
 
 
-@pytest.mark.parametrize("back", ["reverse-step", "reverse-next", "reverse-token", "reverse-continue"])
-def test_after_a_failure_the_run_goes_back_from_where_it_failed(back):
+def failing_at_the_fifth_forward() -> tuple[Any, Any]:
+    """A model whose fifth forward fails, and the handle of the hook that makes it."""
     model, calls = tiny_model("llama"), []
 
     def failing(*_: object) -> None:
@@ -223,7 +223,12 @@ def test_after_a_failure_the_run_goes_back_from_where_it_failed(back):
         if len(calls) == 5:
             raise RuntimeError("mine")
 
-    handle = model.model.layers[1].register_forward_hook(failing)
+    return model, model.model.layers[1].register_forward_hook(failing)
+
+
+@pytest.mark.parametrize("back", ["reverse-step", "reverse-next", "reverse-token", "reverse-continue"])
+def test_after_a_failure_the_run_goes_back_from_where_it_failed(back):
+    model, handle = failing_at_the_fifth_forward()
     with llmdbg.open_session(model, "Hello there", max_new_tokens=12, greedy=True) as session:
         if back == "reverse-continue":
             session.do("break 0 if token == 2")
@@ -240,14 +245,7 @@ def test_after_a_failure_the_run_goes_back_from_where_it_failed(back):
 
 
 def test_verify_after_a_failure_compares_what_was_generated():
-    model, calls = tiny_model("llama"), []
-
-    def failing(*_: object) -> None:
-        calls.append(1)
-        if len(calls) == 5:
-            raise RuntimeError("mine")
-
-    handle = model.model.layers[1].register_forward_hook(failing)
+    model, handle = failing_at_the_fifth_forward()
     with llmdbg.open_session(model, "Hello there", max_new_tokens=12, greedy=True) as session:
         with pytest.raises(LlmdbgError, match="mine"):
             session.do("continue")
