@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -91,20 +91,17 @@ def program(before: Path, after: Path, setup: Setup) -> Iterator[Compared]:
 
 def first_frame(before: Path, after: Path, setup: Setup) -> Iterator[Compared]:
     """From the start of the program to its first frame."""
-    with fresh_environment() as environment:
-        sides = [
-            partial(first_frame_seconds, _command(setup), {**environment, "PYTHONPATH": str(checkout)})
-            for checkout in (after, before)
-        ]
+    with _environment(after) as new, _environment(before) as old:
+        sides = [partial(first_frame_seconds, _command(setup), environment) for environment in (new, old)]
         yield _compared("first frame", "s", sides, setup.times(11))
 
 
 def steps(before: Path, after: Path, setup: Setup) -> Iterator[Compared]:
     """Latency and bytes of a step on the screen."""
     for size in _SIZES:
-        with fresh_environment() as environment, ExitStack() as stack:
+        with ExitStack() as stack:
             new, old = (
-                stack.enter_context(started(_command(setup), size, {**environment, "PYTHONPATH": str(checkout)}))
+                stack.enter_context(started(_command(setup), size, stack.enter_context(_environment(checkout))))
                 for checkout in (after, before)
             )
             for seen in (new, old):
@@ -138,12 +135,14 @@ class Worker:
     """A program of a checkout's own, which holds its sessions open and measures when it is told to."""
 
     def __init__(self, checkout: Path) -> None:
+        self._held = ExitStack()
+        environment = {**os.environ, **self._held.enter_context(_environment(checkout))}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _WORKER, str(checkout), PROMPT, str(TOKENS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(checkout)},
+            env={name: value for name, value in environment.items() if value is not None},
         )
 
     def __enter__(self) -> Worker:
@@ -151,6 +150,7 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self._process.communicate(timeout=60)
+        self._held.close()
 
     def seconds(self, model: str, prepare: list[str], measured: str = "run") -> float:
         """Seconds of one command after others; `run` goes on to the end of the generation."""
@@ -184,6 +184,13 @@ for line in sys.stdin:
         session.do("continue")
     print(time.perf_counter() - started, flush=True)
 """
+
+
+@contextmanager
+def _environment(checkout: Path) -> Iterator[dict[str, str | None]]:
+    """What one side runs with: its own modules, and a state folder where it finds no session of the other's."""
+    with fresh_environment() as environment:
+        yield {**environment, "PYTHONPATH": str(checkout)}
 
 
 def _compared(what: str, unit: str, new_and_old: Sequence[Callable[[], float]], count: int) -> Compared:

@@ -7,7 +7,7 @@ parameter's name; a number counts from 0 where there is no name. Numbers are und
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.models.call_names import argument_names, return_names
@@ -19,17 +19,20 @@ if TYPE_CHECKING:
     from llmdbg.engine.stage_event import StageEvent
 
 _PLAIN = re.compile(r"\w+")
+_CONTAINERS = (dict, tuple, list)
+# Asking whether a value is a Mapping takes long, and this is asked of every argument at every stop.
+_NO_CONTAINERS = frozenset((type(None), bool, int, float, str))
 _OF_A_PROCESSOR = ("input_ids", "scores")
 
 
 def returned(event: StageEvent, module: nn.Module | None) -> list[tuple[str, Tensor]]:
     """Every tensor that a stage returned, with its name, in order; the name is empty for a value returned alone."""
-    return list(_tensors("", event.output, _return_names(event, module)))
+    return _tensors(event.output, _return_names(event, module))
 
 
 def given(event: StageEvent, module: nn.Module | None) -> list[tuple[str, Tensor]]:
     """Every tensor among a stage's arguments, with its name, positional ones first."""
-    return list(_tensors("", _arguments(event, module), ()))
+    return _tensors(_arguments(event, module), ())
 
 
 def copies(tensors: Sequence[tuple[str, Tensor]]) -> dict[str, Tensor]:
@@ -68,15 +71,21 @@ def _return_names(event: StageEvent, module: nn.Module | None) -> tuple[str, ...
     return return_names(module, len(output))
 
 
-def _tensors(name: str, value: Any, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+def _tensors(value: Any, names: Sequence[str]) -> list[tuple[str, Tensor]]:
     # Imported here: the screen imports stops before it needs torch.
-    import torch
+    from torch import Tensor
 
-    if isinstance(value, torch.Tensor):
-        yield name, value
-        return
-    for part, child in _children(value, names):
-        yield from _tensors(f"{name}.{part}" if name else part, child, ())
+    found: list[tuple[str, Tensor]] = []
+
+    def collect(name: str, value: Any, names: Sequence[str]) -> None:
+        if isinstance(value, Tensor):
+            found.append((name, value))
+        elif isinstance(value, _CONTAINERS) or (type(value) not in _NO_CONTAINERS and isinstance(value, Mapping)):
+            for part, child in _children(value, names):
+                collect(f"{name}.{part}" if name else part, child, ())
+
+    collect("", value, names)
+    return found
 
 
 def _children(value: Any, names: Sequence[str]) -> list[tuple[str, Any]]:

@@ -23,6 +23,7 @@ from contextlib import nullcontext, redirect_stdout
 from types import CodeType
 from typing import Any
 
+from llmdbg.engine.random_streams import CALLERS_STREAMS
 from llmdbg.engine.thread_modes import as_in_this_thread
 from llmdbg.formatting import listed
 
@@ -67,6 +68,7 @@ class UserCode:
 
         It must make of its result what is needed, with no user code left to be called: a text, a plain tensor.
         """
+        CALLERS_STREAMS.about_to_be_used()
         job = _Job(as_in_this_thread(function))
         with self._changing:
             before, self._job = self._job, job

@@ -10,6 +10,7 @@ from torch import Tensor
 _ROW = 65_536
 _ROWS_AT_ONCE = 16
 _WORD = 8
+_CPU = torch.device("cpu")
 _SEED = 0x5EED
 _REST = 0x9E3779B97F4A7C1
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -32,14 +33,22 @@ def _hash_of_any_length(words: Tensor) -> Tensor:
     if len(words) <= _ROW:
         return _hashed(words)
     whole = len(words) // _ROW * _ROW
-    rows = [_hashed(part) for part in torch.split(words[:whole].view(-1, _ROW), _ROWS_AT_ONCE)]
+    rows = [_hashed_rows(part) for part in torch.split(words[:whole].view(-1, _ROW), _ROWS_AT_ONCE)]
     return _hash_of_any_length(torch.cat([*rows, _hashed(words[whole:]).reshape(1)]))
 
 
 def _hashed(words: Tensor) -> Tensor:
-    """The hash of the last axis of int64 words (…, n), n up to 65,536. A scalar for (n,)."""
-    hashed: Tensor = (words * _factors(words.device)[: words.shape[-1]]).sum(-1)
-    # The high bits depend on all of the low ones of each word, and not the other way round.
+    """The hash of int64 words (n,), n up to 65,536: a scalar."""
+    # The same number either way; on the CPU the products need not be written down first.
+    if words.is_cpu:
+        return torch.dot(words, _factors(_CPU)[: len(words)])
+    return (words * _factors(words.device)[: len(words)]).sum()
+
+
+def _hashed_rows(words: Tensor) -> Tensor:
+    """The hash of each row of int64 words (rows, 65,536): (rows,)."""
+    hashed: Tensor = (words * _factors(words.device)).sum(-1)
+    # They are hashed again: the high bits depend on all of the low ones of each word, and not the other way round.
     return hashed ^ (hashed >> 32)
 
 
@@ -52,9 +61,10 @@ def _words(tensor: Tensor) -> tuple[Tensor, Tensor | None]:
     each = _WORD // size
     if plain.storage_offset() % each:
         plain = plain.clone()
-    whole = len(plain) // each * each
-    words = plain[:whole].view(torch.int64)
-    return words, plain[whole:].view(_INTEGERS[size]).to(torch.int64) if whole < len(plain) else None
+    rest = plain.numel() % each
+    if not rest:
+        return plain.view(torch.int64), None
+    return plain[:-rest].view(torch.int64), plain[-rest:].view(_INTEGERS[size]).to(torch.int64)
 
 
 @lru_cache(maxsize=16)

@@ -7,7 +7,7 @@ which only note the time while they are not armed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.shared_modules import LeaveHook, PreHook, SharedModules
@@ -41,11 +41,15 @@ class Hooks:
         self._shared = SharedModules(model, anatomy, is_ours, entering, leaving)
         self._entering = entering
         self._leaving = leaving
+        self._hooked_now: frozenset[str] = frozenset()
         self._armed: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
         self._around: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
 
-    def arm(self, addresses: Collection[str]) -> None:
+    def arm(self, addresses: frozenset[str]) -> None:
         """Hook exactly the modules of `addresses` and those enclosing them; unhook all others."""
+        if addresses == self._hooked_now:
+            return
+        self._hooked_now = addresses
         wanted = {address for address in addresses if address in self._anatomy.modules}
         around = {
             outer.address
@@ -74,7 +78,7 @@ class Hooks:
 
     def clear(self) -> None:
         """Remove every hook."""
-        self.arm(())
+        self.arm(frozenset())
         self._shared.detach()
 
     def _hooked(self, address: str) -> tuple[RemovableHandle, RemovableHandle]:

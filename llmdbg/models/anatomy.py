@@ -43,11 +43,15 @@ class Anatomy:
 
     def layers(self) -> tuple[Stage, ...]:
         """The decoder layers."""
-        return tuple(stage for stage in self.stages if stage.kind is StageKind.LAYER)
+        return self._layers
 
     def enclosing(self, stage: Stage) -> tuple[Stage, ...]:
         """The stages whose modules contain this one's, innermost first."""
         return tuple(reversed(self._enclosing[stage.address]))
+
+    @cached_property
+    def _layers(self) -> tuple[Stage, ...]:
+        return tuple(stage for stage in self.stages if stage.kind is StageKind.LAYER)
 
     @cached_property
     def _by_address(self) -> Mapping[str, Stage]:

@@ -124,7 +124,9 @@ def candidates(
     probs = torch.softmax(scores, dim=-1)
     ids = _shown_ids(scores, min(top, scores.shape[-1]))
     extra = chosen.reshape(1).to(ids.device) if chosen is not None else ids[:0]
-    leaders = scores[0].topk(min(_LEADERS, scores.shape[-1])).indices
+    # With no processor so far, the shown tokens are those of the raw logits, most likely first.
+    shown_lead = len(scores) == 1 and len(ids) >= _LEADERS
+    leaders = ids[:_LEADERS] if shown_lead else scores[0].topk(min(_LEADERS, scores.shape[-1])).indices
     picked = torch.cat((ids, leaders, extra))
     alive = torch.count_nonzero(scores != -math.inf, dim=-1)
     better = torch.count_nonzero(scores[-1] > scores[-1, extra], dim=-1).reshape(1) if chosen is not None else alive[:0]

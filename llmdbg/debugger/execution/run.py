@@ -156,9 +156,10 @@ class Run:
         tensor, marks = main_tensor(self.event.output), self.branches.current.fingerprints
         if tensor is None or tensor.is_complex() or tensor.is_quantized:
             return False
-        now, before = fingerprint_of(tensor), marks.get(self.place)
+        place = self.place
+        now, before = fingerprint_of(tensor), marks.get(place)
         if len(marks) < _MOST_FINGERPRINTS:
-            marks[self.place] = now
+            marks[place] = now
         return before is not None and bool(now != before)
 
     def prime(self, point: Breakpoint) -> None:

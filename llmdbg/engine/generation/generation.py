@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
 
 from llmdbg.engine.debuggee import ArmedStages, Capability, Clock, SamplingFacts, Timeline, Vocabulary
 from llmdbg.engine.fingerprints import fingerprint_of
@@ -26,7 +25,7 @@ from llmdbg.engine.generation.processor_state import ProcessorState
 from llmdbg.engine.generation.replay_state import ReplayState
 from llmdbg.engine.generation.sampling_facts import sampling_facts
 from llmdbg.engine.generation.timeline import GenerationTimeline
-from llmdbg.engine.random_streams import RandomStreams
+from llmdbg.engine.random_streams import RandomStreams, draws_from_torch_alone
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.engine.stops import Stops
@@ -89,6 +88,8 @@ class Generation:
         self._tokenizer = loaded.tokenizer
         self._devices = {parameter.device for parameter in model.parameters()}
         self._past = ReplayState(RandomStreams(self._devices), ModuleState(model), ProcessorState())
+        if not draws_from_torch_alone(model):
+            self._past.streams.include_python_and_numpy()
         self._stops = Stops(model, self.anatomy, self._devices)
         self.stops: ArmedStages = self._stops
         self.clock: Clock = self._stops.clock
@@ -200,7 +201,7 @@ class Generation:
         self._past.modules.begin()
         input_ids, arguments = self._generate_arguments(settings)
         with torch.random.fork_rng(self._gpus()):
-            transformers.set_seed(settings.seed)
+            self._past.streams.seed(settings.seed)
             out: Any = self._model.generate(input_ids, **arguments, return_dict_in_generate=True, output_logits=True)
         ids = out.sequences[0, len(self.prompt.ids) :].tolist()
         return ids, [int(fingerprint_of(logits)) for logits in out.logits]
@@ -212,7 +213,7 @@ class Generation:
         return DecodeLoop(self.anatomy, self._stops, self._timeline, self._past, token, self._tokenizer)
 
     def _generate(self, settings: GenerationSettings) -> None:
-        transformers.set_seed(settings.seed)
+        self._past.streams.seed(settings.seed)
         input_ids, arguments = self._generate_arguments(settings)
         self._model.generate(input_ids, **arguments, custom_generate=self._loop.run)
 

@@ -204,8 +204,8 @@ class DecodeLoop:
     def _end(self, input_ids: Tensor, criteria: StoppingCriteriaList) -> Ending | None:
         """Why generation ends with the newest of `input_ids` (1, length); None if it goes on."""
         # Each is asked once, as generate() does: one that counts would count a second question too.
-        answers = [torch.as_tensor(each(input_ids, None), device=input_ids.device).all() for each in criteria]
-        met = torch.stack(answers).tolist() if answers else []
+        answers = [torch.as_tensor(each(input_ids, None), device=input_ids.device).reshape(1) for each in criteria]
+        met = torch.cat(answers).tolist() if answers else []
         if any(met):
             said_so = [each for each, is_met in zip(criteria, met, strict=True) if is_met]
             return ending(said_so, input_ids, self._tokenizer)

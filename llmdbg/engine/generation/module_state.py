@@ -9,12 +9,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from llmdbg.engine.generation.snapshots import BY_REFERENCE, CannotCopyError, copied, stamp
+from llmdbg.engine.generation.snapshots import BY_REFERENCE, PLAIN, CannotCopyError, copied, stamp
 
 _SIGN = "max_seq_len_cached"
 _MOST_BYTES = 256 * 1024
@@ -47,6 +48,24 @@ class _Watched:
 
     module: nn.Module
     began: dict[str, _Began] = field(default_factory=dict)
+    _still: list[Any] = field(default_factory=list)
+    """All that the module held when it was last found to hold nothing that may have changed since `began`."""
+
+    def perhaps_changed(self) -> list[tuple[str, Any]]:
+        """What it holds now by name, absent for what it holds no longer, without what is plainly as it was."""
+        values = list(vars(self.module).values())
+        # Nearly all modules hold nothing that can change, and a large model has thousands.
+        if len(values) == len(self._still) and all(map(is_, values, self._still)) and not _has_buffers(self.module):
+            return []
+        now = _held_by(self.module)
+        found = []
+        for name, value in now.items():
+            began = self.began.get(name)
+            if began is None or began.value is not value or _can_change(value):
+                found.append((name, value))
+        found += [(name, _ABSENT) for name in self.began if name not in now]
+        self._still = [] if found else values
+        return found
 
 
 class ModuleState:
@@ -74,11 +93,8 @@ class ModuleState:
         """Before a run from the prompt: put back what earlier runs have left, and note all the rest as it is now."""
         self._weights, self._settled = self._stamp_of_weights(), False
         for index, watched in enumerate(self._watched):
-            now = _held_by(watched.module)
-            for name in now.keys() | watched.began.keys():
-                began, value = watched.began.get(name), now.get(name, _ABSENT)
-                if began is not None and began.value is value and not _can_change(value):
-                    continue
+            for name, value in watched.perhaps_changed():
+                began = watched.began.get(name)
                 if (index, name) in self._left:
                     watched.began[name] = _put_back(watched.module, name, watched.began[name])
                 elif began is None or began.stamp != stamp(value):
@@ -106,11 +122,8 @@ class ModuleState:
             if self._weights.get(name) != now:
                 self.lost.add(name)
         for index, watched in enumerate(self._watched):
-            now = _held_by(watched.module)
-            for name in now.keys() | watched.began.keys():
-                began, value = watched.began.get(name), now.get(name, _ABSENT)
-                if began is not None and began.value is value and not _can_change(value):
-                    continue
+            for name, value in watched.perhaps_changed():
+                began = watched.began.get(name)
                 if began is None or began.stamp != stamp(value):
                     watched.began.setdefault(name, _Began(_ABSENT, _ABSENT, _ABSENT))
                     self._left.add((index, name))
@@ -121,8 +134,9 @@ class ModuleState:
     def _stamp_of_weights(self) -> dict[str, Any]:
         """Equal to a later one while no weight has been replaced or written into, nor what a quantiser put on it."""
         return {
-            name: (id(weight), None if weight.is_inference() else weight._version, stamp(vars(weight)))
+            name: (id(weight), None if weight.is_inference() else weight._version, held and stamp(held))
             for name, weight in self._model.named_parameters()
+            for held in (vars(weight),)
         }
 
     def notes(self) -> list[str]:
@@ -168,6 +182,10 @@ def _plain(module: nn.Module) -> dict[str, Any]:
     return named | {name: value for name, value in vars(module).items() if isinstance(value, float)}
 
 
+def _has_buffers(module: nn.Module) -> bool:
+    return next(module.buffers(recurse=False), None) is not None
+
+
 def _held_by(module: nn.Module) -> dict[str, Any]:
     """The attributes and buffers of a module that may be a memory.
 
@@ -177,14 +195,15 @@ def _held_by(module: nn.Module) -> dict[str, Any]:
     plain = {
         name: value
         for name, value in vars(module).items()
-        if name not in _OF_TORCH and not isinstance(value, BY_REFERENCE)
+        # Most values are plain, and asking whether one is a parameter takes as long as all the rest.
+        if name not in _OF_TORCH and (type(value) in PLAIN or not isinstance(value, BY_REFERENCE))
     }
     return plain | dict(module.named_buffers(recurse=False))
 
 
 def _can_change(value: Any) -> bool:
     """Whether a value can change without being replaced."""
-    return not isinstance(value, (bool, int, float, str, type(None), nn.Module, torch.dtype, torch.device))
+    return type(value) not in PLAIN and not isinstance(value, (*PLAIN, nn.Module))
 
 
 def _noted(value: Any) -> _Began:

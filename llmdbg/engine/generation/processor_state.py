@@ -93,7 +93,9 @@ class ProcessorState:
                 if self.reruns:
                     return NOTHING_KEPT
                 key = (*place, name)
-                attribute = self._attributes.setdefault(key, _Attribute(_ABSENT, _ABSENT))
+                attribute = self._attributes.get(key)
+                if attribute is None:
+                    attribute = self._attributes[key] = _Attribute(_ABSENT, _ABSENT)
                 mark = stamp(value)
                 if mark == attribute.first:
                     continue

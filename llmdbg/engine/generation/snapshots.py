@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from functools import lru_cache
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -21,6 +21,8 @@ from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizer
 from llmdbg.engine.fingerprints import fingerprint_of
 
 _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size, type(None))
+PLAIN = frozenset(_PLAIN)
+"""The classes of what cannot change without being replaced."""
 BY_REFERENCE: tuple[type, ...] = (
     *(nn.Module, nn.Parameter, PretrainedConfig, GenerationConfig, PreTrainedTokenizerBase),
     *(type, FunctionType, BuiltinFunctionType, MethodType, ModuleType),
@@ -35,12 +37,15 @@ class CannotCopyError(Exception):
     """Something holds what cannot be copied, or too much of it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Same:
     """Equal only to a stamp of the very same object in the same version."""
 
-    object: Any
-    version: int | None = None
+    __slots__ = ("object", "version")
+
+    # Not a data class: a frozen one takes three times as long to make, and many are made at every token.
+    def __init__(self, object: Any, version: int | None = None) -> None:
+        self.object = object
+        self.version = version
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and other.object is self.object and other.version == self.version
@@ -54,8 +59,10 @@ def stamp(value: Any, depth: int = 0) -> Any:
     A tensor counts as changed once something has written into it, even the same numbers. Does not wait for the device,
     but for a tensor made in inference mode, which has no version and is hashed.
     """
-    if isinstance(value, _PLAIN):
-        return type(value), value
+    kind = type(value)
+    # Most values are of these very classes, and this runs over many of them at every token.
+    if kind in PLAIN or isinstance(value, _PLAIN):
+        return kind, value
     if isinstance(value, Tensor):
         return _Same(value, int(fingerprint_of(value)) if value.is_inference() else value._version)
     if isinstance(value, torch.Generator):
@@ -63,13 +70,13 @@ def stamp(value: Any, depth: int = 0) -> Any:
     if isinstance(value, BY_REFERENCE) or depth > _DEEPEST:
         return _Same(value)
     if isinstance(value, dict):
-        return type(value), tuple((key, stamp(item, depth + 1)) for key, item in value.items())
+        return kind, tuple((key, stamp(item, depth + 1)) for key, item in value.items())
     if isinstance(value, _SEQUENCES):
-        return type(value), tuple(stamp(item, depth + 1) for item in value)
+        return kind, tuple(stamp(item, depth + 1) for item in value)
     if isinstance(value, np.ndarray):
         return _Same(value), value.tobytes() if value.nbytes <= _MOST_ARRAY_BYTES else None
     inside = attributes(value)
-    if type(value).__module__ in _KEPT_OUT_OF_SIGHT or not inside:
+    if kind.__module__ in _KEPT_OUT_OF_SIGHT or not inside:
         inside = {"": _reduced(value), **inside}
     return _Same(value), tuple((name, stamp(item, depth + 1)) for name, item in inside.items())
 
@@ -127,9 +134,20 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def attributes(value: Any) -> dict[str, Any]:
-    """What an object holds by name, `__slots__` included; empty for one that cannot be looked into."""
-    slots = (name for kind in type(value).__mro__ for name in _names(getattr(kind, "__slots__", ())))
-    return {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(value, "__dict__", {})
+    """What an object holds by name, `__slots__` included; empty for one that cannot be looked into.
+
+    Perhaps the object's own dictionary: only to be read.
+    """
+    plain: dict[str, Any] = getattr(value, "__dict__", {})
+    kind: Any = type(value)
+    slots = _slots(kind)
+    return {name: getattr(value, name) for name in slots if hasattr(value, name)} | plain if slots else plain
+
+
+@lru_cache(maxsize=256)
+def _slots(kind: type) -> tuple[str, ...]:
+    """The names in the `__slots__` of a class and its bases."""
+    return tuple(name for base in kind.__mro__ for name in _names(getattr(base, "__slots__", ())))
 
 
 def _names(slots: str | Iterable[str]) -> Iterable[str]:

@@ -56,7 +56,8 @@ class GenerationTimeline:
     _live_token: int = 0
     # One int64 per token on the logits' device: a tensor for each would take a hundred times as much.
     _fingerprints: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-    _finite: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    # By token, a number that is finite if its logits and scores give probabilities.
+    _highest: Tensor = field(default_factory=lambda: torch.zeros(0))
     _fingerprinted: int = 0
     _known_finite: int = 0
     _comparisons: list[tuple[int, Tensor | bool]] = field(default_factory=list)
@@ -123,8 +124,9 @@ class GenerationTimeline:
         """
         is_first = token == self._fingerprinted
         self.compare(token, logits)
-        if is_first:
-            self._finite[token] &= torch.isfinite(scores.amax())
+        if is_first and scores is not logits:
+            # Zero if it is finite, and else no number.
+            self._highest[token] += scores.amax() * 0
         if token < len(self.ids) and self.ids[token] != id:
             self._comparisons.append((token, True))
             self._forget_after(token)
@@ -140,13 +142,11 @@ class GenerationTimeline:
         if token > self._fingerprinted:
             return
         if token >= len(self._fingerprints):
-            grown = fingerprint.new_zeros(max(_FEWEST_FINGERPRINTS, 2 * token))
-            grown[: self._fingerprinted] = self._fingerprints[: self._fingerprinted]
-            self._fingerprints, finite = grown, self._finite
-            self._finite = torch.ones_like(grown, dtype=torch.bool)
-            self._finite[: self._fingerprinted] = finite[: self._fingerprinted]
+            length = max(_FEWEST_FINGERPRINTS, 2 * token)
+            self._fingerprints = _lengthened(self._fingerprints, fingerprint.new_zeros(length))
+            self._highest = _lengthened(self._highest, logits.new_zeros(length))
         self._fingerprints[token] = fingerprint
-        self._finite[token] = torch.isfinite(logits.amax())
+        self._highest[token] = logits.amax()
         self._fingerprinted = token + 1
 
     def differing(self) -> tuple[int, ...]:
@@ -160,7 +160,9 @@ class GenerationTimeline:
 
     def not_finite_since(self) -> int | None:
         """The first chosen token whose raw or processed logits gave no probabilities. Waits for the device."""
-        fresh = self._finite[self._known_finite : self._fingerprinted].tolist()
+        if self._known_finite == self._fingerprinted:
+            return None
+        fresh = torch.isfinite(self._highest[self._known_finite : self._fingerprinted]).tolist()
         since = None if all(fresh) else self._known_finite + fresh.index(False)
         self._known_finite = self._fingerprinted if since is None else since
         return since
@@ -180,7 +182,7 @@ class GenerationTimeline:
         other._kwargs, other._kwargs_token = self._kwargs, self._kwargs_token
         other._fingerprinted = min(token, self._fingerprinted)
         other._fingerprints = self._fingerprints[: other._fingerprinted].clone()
-        other._finite = self._finite[: other._fingerprinted].clone()
+        other._highest = self._highest[: other._fingerprinted].clone()
         return other
 
     @property
@@ -205,6 +207,12 @@ class GenerationTimeline:
 
 def _cache(kwargs: dict[str, Any]) -> Any:
     return next((kwargs[name] for name in _CACHE_NAMES if kwargs.get(name) is not None), None)
+
+
+def _lengthened(numbers: Tensor, longer: Tensor) -> Tensor:
+    """`longer` (longer,), with `numbers` (shorter,) at its beginning."""
+    longer[: len(numbers)] = numbers
+    return longer
 
 
 def _state_bytes(state: Any) -> int:

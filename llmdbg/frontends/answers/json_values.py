@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from enum import Enum
 from functools import singledispatch
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 _MOST_NUMBERS = 100_000
 """The most numbers of one array in one answer: about half a megabyte."""
@@ -20,6 +22,9 @@ _MOST_NUMBERS = 100_000
 @singledispatch
 def json_value(value: object) -> Any:
     """A value as dicts, lists, strings, numbers, booleans and None. A data class becomes a dict of its fields."""
+    # NumPy takes long to import, and the first frame needs none of it. Who has an array has imported it.
+    if "numpy" in sys.modules and isinstance(value, sys.modules["numpy"].ndarray):
+        return _numbers(value)
     if not dataclasses.is_dataclass(value):
         return value
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -60,8 +65,7 @@ def _(value: Any) -> Any:
     return sorted(json_value(each) for each in value)
 
 
-@json_value.register(np.ndarray)
-def _(value: np.ndarray[Any, Any]) -> Any:
+def _numbers(value: np.ndarray[Any, Any]) -> Any:
     """Nested lists, floats to 6 digits. Of an array too large for one line, only its last columns, marked as such."""
     if value.size <= _MOST_NUMBERS or value.ndim < 2:
         return _nested(value.tolist())

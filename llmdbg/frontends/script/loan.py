@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 
 from llmdbg.engine.generation.module_state import ModuleState
+from llmdbg.engine.random_streams import CALLERS_STREAMS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,12 +65,7 @@ def _give_back(model: nn.Module) -> None:
 @contextmanager
 def untouched_random_streams() -> Iterator[None]:
     """Restore Python's, NumPy's and torch's random streams afterwards: a run seeds them and draws from them."""
-    python, numpy = random.getstate(), np.random.get_state()
     # Asking an unused GPU would initialise CUDA.
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    try:
-        with torch.random.fork_rng(gpus):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
+    with torch.random.fork_rng(gpus), CALLERS_STREAMS.kept():
+        yield

@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from filelock import FileLock
-
 from llmdbg.files import private_folder, require_regular, state_folder, write_private
 from llmdbg.frontends.log import record
 
@@ -126,6 +124,9 @@ class History:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Lock the file against other sessions, briefly. Continues without a lock if none can be had."""
+        # Not needed for the first frame, which should come soon.
+        from filelock import FileLock
+
         lock = FileLock(f"{self._path}.lock", mode=0o600)
         # A Timeout is an OSError too.
         with suppress(OSError, NotImplementedError):

@@ -1,4 +1,7 @@
-"""The line at the bottom where commands are typed and searches entered."""
+"""The line at the bottom where commands are typed and searches entered.
+
+The command language is imported with the first key: the first frame does not need it, and should come soon.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from textual.binding import Binding
 from textual.events import Key, Paste
 from textual.widgets import Input
 
-from llmdbg.debugger.commands.completion import Completion, common, complete
-from llmdbg.debugger.commands.words import Words
 from llmdbg.frontends.sanitize import sanitize
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.commands.completion import Completion
+    from llmdbg.debugger.commands.words import Words
     from llmdbg.frontends.tui.input.history import History
 
 
@@ -69,7 +72,7 @@ class CommandLine(Input):
             self._put(event.character)
         else:
             return None
-        return "" if self._words is None else _hint(complete(self.value, self.cursor_position, self._words))
+        return "" if self._words is None else _hint(self._found(self._words))
 
     def _put(self, text: str) -> None:
         """Insert text, replacing the selection."""
@@ -83,8 +86,15 @@ class CommandLine(Input):
             self.value = found
             self.cursor_position = len(found)
 
+    def _found(self, words: Words) -> Completion:
+        from llmdbg.debugger.commands.completion import complete
+
+        return complete(self.value, self.cursor_position, words)
+
     def _complete(self, words: Words) -> str:
-        found = complete(self.value, self.cursor_position, words)
+        from llmdbg.debugger.commands.completion import common
+
+        found = self._found(words)
         if not found.options:
             return _hint(found)
         new = common(found.options)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.commands import COMMANDS
-from llmdbg.debugger.commands.words import Words
 from llmdbg.errors import LlmdbgError
 from llmdbg.frontends.tui.input.actions import ACTIONS, perform
 from llmdbg.frontends.tui.input.moving import find, next_hit
@@ -14,6 +12,7 @@ from llmdbg.frontends.tui.panes import all_panes
 from llmdbg.frontends.tui.state.screen_state import Typing
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.commands.words import Words
     from llmdbg.frontends.tui.input.screen import Screen
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
 
@@ -26,6 +25,9 @@ PLACEHOLDERS = {
 
 def words(shown: Snapshot) -> Words:
     """The names that a command line may use at a stop, for completion."""
+    # The first frame does not need the command language, and should come soon.
+    from llmdbg.debugger.commands.words import Words
+
     return Words.of(
         shown.stages,
         shown.breakpoints,
@@ -59,6 +61,8 @@ def entered(screen: Screen) -> str:
 
 def _run(screen: Screen, line: str) -> None:
     """Run a line: a debugger command, or else a screen action, by its name or a prefix."""
+    from llmdbg.debugger.commands import COMMANDS
+
     word, _, argument = line.partition(" ")
     try:
         COMMANDS.find(word)
