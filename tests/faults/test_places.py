@@ -83,7 +83,7 @@ def test_a_full_disk_costs_what_comes_after_it_and_no_more(nursery, tiny_folder,
                 while True:
                     filler.write(bytes(1024))
             doomed.send(":break 2\r")
-            doomed.read_until(b"not being saved")
+            doomed.read_until(b"this session is not being saved")
             do(doomed, "info breakpoints", "done2")
             assert [each.address for each in doomed.running().breakpoints] == ["1"]
             (disk / "filler").unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -118,3 +119,31 @@ def _places(value: Any) -> Any:
         for index, inner in enumerate(value[:40]):
             yield value, index
             yield from _places(inner)
+
+
+def gguf_file(path: Path) -> Path:
+    """Write a small GGUF file with two tensors and a vocabulary."""
+    import numpy as np
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(path, "llama")
+    for name in ("context_length", "embedding_length", "block_count", "feed_forward_length", "head_count"):
+        getattr(writer, f"add_{name}")(16)
+    writer.add_token_list([f"word{number}" for number in range(20)])
+    writer.add_tensor("token_embd.weight", np.ones((20, 16), dtype=np.float32))
+    writer.add_tensor("output_norm.weight", np.ones(16, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def safetensors_file(path: Path) -> Path:
+    """Write a small safetensors file with two tensors and metadata."""
+    import torch
+    from safetensors.torch import save_file
+
+    numbers = {"a.weight": torch.ones(3, 4), "b.bias": torch.zeros(5, dtype=torch.bfloat16)}
+    save_file(numbers, path, metadata={"format": "pt"})
+    return path

@@ -19,7 +19,7 @@ from llmdbg.frontends.tui.input.preferences import example, load_preferences
 from llmdbg.models.checkpoints import tensors
 from llmdbg.models.gguf_files import inspect_gguf
 from llmdbg.models.spec import ModelSpec
-from tests.fuzz.inputs import nearly, nearly_bytes, nearly_json
+from tests.fuzz.inputs import gguf_file, nearly, nearly_bytes, nearly_json
 from tests.fuzz.watch import refused_or, run_program
 
 _MOST_MEMORY = 4 * 1024**3
@@ -88,22 +88,7 @@ def test_gguf_headers(gguf_head: bytes, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def gguf_head(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A small GGUF file with two tensors and a vocabulary."""
-    import numpy as np
-    from gguf import GGUFWriter
-
-    path = tmp_path_factory.mktemp("gguf") / "small.gguf"
-    writer = GGUFWriter(path, "llama")
-    for name in ("context_length", "embedding_length", "block_count", "feed_forward_length", "head_count"):
-        getattr(writer, f"add_{name}")(16)
-    writer.add_token_list([f"word{number}" for number in range(20)])
-    writer.add_tensor("token_embd.weight", np.ones((20, 16), dtype=np.float32))
-    writer.add_tensor("output_norm.weight", np.ones(16, dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path.read_bytes()
+    return gguf_file(tmp_path_factory.mktemp("gguf") / "small.gguf").read_bytes()
 
 
 _SESSION = {

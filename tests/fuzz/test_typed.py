@@ -117,6 +117,54 @@ def test_addresses(text: str) -> None:
     refused_or(lambda: _standing().run.stages.addresses.resolve(text))
 
 
+_CONDITIONS = (
+    "norm > 100 and token >= 2 or not (max < 3)",
+    "entropy < 1 and top1 == 'a'",
+    "prob('cat') > 0.5",
+    "changed(norm) > 2 * std",
+    "nan or inf",
+    "layer >= 15 and position != last",
+    "abs(mean) >= 1e-3 and 1 < max - min <= 4",
+)
+
+
+@given(nearly(_CONDITIONS) | ODD_TEXT)
+def test_conditions(text: str) -> None:
+    session = _standing()
+    refused_or(lambda: COMMANDS.run(session, f"break * if {text}"))
+    refused_or(lambda: COMMANDS.run(session, "delete"))
+
+
+_SLICES = (
+    "0[0, -1, :8]",
+    "0[::2]",
+    "1.mlp.down_proj.weight[3]",
+    "0[..., -1]",
+    "0[0, 2:5, 1] by magnitude",
+    "embed[-1]",
+)
+
+
+@given(nearly(_SLICES) | ODD_TEXT)
+def test_slices(text: str) -> None:
+    if ">" not in text:
+        _run(_standing(), f"info values {text}")
+
+
+_EDITS = (
+    *("zero 1.mlp", "zero 1 row last", "scale 0 2 at last", "ablate 1 head 2", "ablate 1.self_attn heads 0-1"),
+    *("patch 1 from main", "zero 0.mlp.act_fn neuron 7", "scale 1 -0.5 row 2-4", "force ' is'", "ban 3 7", "undo"),
+)
+
+
+@given(nearly(_EDITS) | ODD_TEXT)
+def test_edits(line: str) -> None:
+    refused_or(lambda: COMMANDS.parse(line))
+    if line.startswith(("zero", "scale", "ablate", "patch", "force", "ban", "undo")) and ">" not in line:
+        _run(_standing(), line)
+        refused_or(lambda: COMMANDS.run(_standing(), "undo"))
+
+
 _KEPT: list[Debugger] = []
 
 

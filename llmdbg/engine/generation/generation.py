@@ -25,7 +25,7 @@ from llmdbg.engine.generation.processor_state import ProcessorState
 from llmdbg.engine.generation.replay_state import ReplayState
 from llmdbg.engine.generation.sampling_facts import sampling_facts
 from llmdbg.engine.generation.timeline import GenerationTimeline
-from llmdbg.engine.random_streams import RandomStreams, draws_from_torch_alone
+from llmdbg.engine.random_streams import RandomStreams
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.engine.stops import Stops
@@ -88,8 +88,6 @@ class Generation:
         self._tokenizer = loaded.tokenizer
         self._devices = {parameter.device for parameter in model.parameters()}
         self._past = ReplayState(RandomStreams(self._devices), ModuleState(model), ProcessorState())
-        if not draws_from_torch_alone(model):
-            self._past.streams.include_python_and_numpy()
         self._stops = Stops(model, self.anatomy, self._devices)
         self.stops: ArmedStages = self._stops
         self.clock: Clock = self._stops.clock

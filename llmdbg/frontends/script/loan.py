@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from llmdbg.engine.generation.module_state import ModuleState
-from llmdbg.engine.random_streams import CALLERS_STREAMS
+from llmdbg.engine.random_streams import CALLERS_STREAMS, draws_from_torch_alone
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,9 +63,14 @@ def _give_back(model: nn.Module) -> None:
 
 
 @contextmanager
-def untouched_random_streams() -> Iterator[None]:
-    """Restore Python's, NumPy's and torch's random streams afterwards: a run seeds them and draws from them."""
+def untouched_random_streams(model: nn.Module | None = None) -> Iterator[None]:
+    """Restore Python's, NumPy's and torch's random streams afterwards: a run seeds them and draws from them.
+
+    `model` is the one that runs; None for any.
+    """
     # Asking an unused GPU would initialise CUDA.
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(gpus), CALLERS_STREAMS.kept():
+        if model is None or not draws_from_torch_alone(model):
+            CALLERS_STREAMS.about_to_be_used()
         yield

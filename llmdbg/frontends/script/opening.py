@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from weakref import finalize
 
 from llmdbg.debugger.debugger import Debugger
-from llmdbg.engine.random_streams import CALLERS_STREAMS
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import LlmdbgError, LoadError, UsageError
 from llmdbg.formatting import listed
@@ -134,8 +133,6 @@ def open_session(
         at_once = _parsed(breakpoints, commands)
         source = _source(model, tokenizer, spec)
         with untouched_random_streams(), ExitStack() as undo:
-            # Whatever code loads or makes the model may draw from them.
-            CALLERS_STREAMS.about_to_be_used()
             loaded, give_back = source()
             undo.callback(give_back)
             debuggee = prepare_generation(loaded, prompt, settings, chat=chat, system=system, left_pad=left_pad)

@@ -21,6 +21,8 @@ from llmdbg.frontends.script.arguments import texts
 from llmdbg.frontends.script.loan import untouched_random_streams
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
     from llmdbg.debugger.commands import Outcome, ParsedCommand
     from llmdbg.debugger.debugger import Debugger
@@ -165,6 +167,10 @@ class Session:
         debuggee = self.debugger.debuggee
         return f"Session {sanitize(debuggee.name)}, {debuggee.place}{', closed' if self.closed else ''}"
 
+    def _model(self) -> nn.Module | None:
+        loaded = self.debugger.debuggee.loaded
+        return None if loaded is None else loaded.model
+
     def _check(self) -> None:
         """Raise UsageError if the session is closed or belongs to another thread."""
         if self._closed is not None:
@@ -180,7 +186,7 @@ class Session:
         self._check()
         self.debugger.run.forget_interrupt()
         try:
-            with untouched_random_streams(), self._interrupted_gently():
+            with untouched_random_streams(self._model()), self._interrupted_gently():
                 yield
         except LlmdbgError:
             raise

@@ -50,6 +50,8 @@ def _warned(shown: Snapshot, *, wide: bool) -> str:
     since = shown.stop.not_finite_since
     if since is not None:
         return f"logits not finite since @{since} · " if wide else f"! NaN @{since} · "
+    if shown.unsaved:
+        return "not being saved · " if wide else "! not saved · "
     return f"! {counted(shown.run_notes, 'note')} · " if shown.run_notes else ""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import random
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -310,37 +309,6 @@ def test_a_model_that_cannot_be_stepped_is_refused():
     assert "meta device" in refusal(ModelRequestError, nowhere)
 
 
-def drawn() -> tuple[float, float, float]:
-    return torch.rand(1).item(), random.random(), float(np.random.rand())
-
-
-def seeded() -> None:
-    torch.manual_seed(5)
-    random.seed(5)
-    np.random.seed(5)
-
-
-def test_the_callers_random_streams_stay_where_they_are():
-    seeded()
-    wanted = drawn()
-    seeded()
-    with llmdbg.open_session(tiny_model("llama"), "Hello there", temperature=1.5, max_new_tokens=5) as session:
-        session.do("token 2")
-        session.run_script("reverse-token\nbranch other\ncontinue")
-    assert drawn() == wanted
-
-
-def test_a_run_is_not_moved_by_what_the_caller_draws():
-    def ids(between: Any) -> tuple[int, ...]:
-        with llmdbg.open_session(tiny_model("llama"), "Hello there", temperature=1.5, max_new_tokens=9) as session:
-            while session.end is None:
-                session.do("token")
-                between()
-        return session.end.ids
-
-    assert ids(drawn) == ids(lambda: None)
-
-
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -370,51 +338,3 @@ def test_an_error_nobody_expected_is_one_line_too(tiny_folder, monkeypatch):
 
     monkeypatch.setattr(opening, "prepare_generation", fails)
     assert refusal(llmdbg.LlmdbgError, tiny_folder) == "the session could not be opened: RuntimeError: two lines"
-
-
-class Drawing(torch.nn.Module):
-    """Draws from Python's and NumPy's streams, as a model's own code may."""
-
-    def __init__(self, inner: torch.nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.inner(hidden) * (1 + 0.1 * random.random() + 0.1 * float(np.random.randn()))
-
-
-def test_nor_where_the_models_own_code_draws_and_its_tokens_do_not_depend_on_the_caller():
-    model = tiny_model("llama")
-    model.model.layers[1].mlp = Drawing(model.model.layers[1].mlp)
-
-    def stops(between: Any) -> list[float]:
-        with llmdbg.open_session(model, "Hello there", greedy=True, max_new_tokens=4) as session:
-            session.do("break 1.mlp")
-            found = []
-            while session.end is None:
-                session.do("continue")
-                if session.stop.tensor is not None:
-                    found.append(session.stop.tensor.numbers.norm)
-                between()
-            assert session.do("verify").data.first is None
-        return found
-
-    seeded()
-    wanted = [stops(lambda: None), drawn()]
-    seeded()
-    assert [stops(lambda: None), drawn()] == wanted
-    assert stops(drawn) == wanted[0]
-
-
-@pytest.mark.parametrize(
-    "line", ["print __import__('numpy').random.rand()", "edit out * __import__('random').random()"]
-)
-def test_nor_where_the_users_own_python_draws(line):
-    seeded()
-    wanted = drawn()
-    seeded()
-    with llmdbg.open_session(tiny_model("llama"), "Hello there", greedy=True, max_new_tokens=3) as session:
-        session.do("step")
-        session.do(line)
-        session.do("continue")
-    assert drawn() == wanted

@@ -1,5 +1,7 @@
 """The lines around the panes, and the loading screen."""
 
+from dataclasses import replace
+
 import pytest
 from rich.cells import cell_len
 
@@ -35,6 +37,16 @@ def test_header():
         assert "prefill · token 1/4 @0 · layer 0 of 2 · ● 2" in line
     state.running = True
     assert "running · token 1/4" in header_row(state, 80).text
+
+
+@pytest.mark.parametrize(("width", "words"), [(80, "! not saved · "), (120, "not being saved · ")])
+def test_the_header_says_that_the_session_is_not_saved_for_as_long_as_it_holds(width, words):
+    state = state_after("continue")
+    assert "saved" not in header_row(state, width).text
+    state.arrive(replace(state.shown, unsaved="No space left on device"))
+    line = header_row(state, width).text
+    assert words in line
+    assert cell_len(line) == width
 
 
 def test_a_run_from_an_end_counts_its_own_tokens_and_not_the_old_ones():

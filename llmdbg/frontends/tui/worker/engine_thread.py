@@ -157,7 +157,7 @@ class EngineThread(threading.Thread):
         with self._counting:
             self._fetched = {}
         asked = {question: _answer_to(question, debugger) for question in self._questions}
-        self._latest = snapshot(debugger, self._memory, asked)
+        self._latest = replace(snapshot(debugger, self._memory, asked), unsaved=self.unsaved)
         return self._latest
 
     def _with_fetched(self, debugger: Debugger) -> Snapshot:
@@ -227,7 +227,8 @@ class EngineThread(threading.Thread):
             self._autosave.layout = self.layout
             self._autosave.keep(debugger)
             if trouble := self._autosave.news():
-                self._post(Arrived(shown, error=trouble))
+                self._latest = replace(shown, unsaved=self.unsaved)
+                self._post(Arrived(self._latest, error=trouble))
 
     def _is_in_view(self, answer: Any) -> bool:
         """Whether a visible pane already shows a command's answer."""

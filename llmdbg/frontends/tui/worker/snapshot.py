@@ -117,6 +117,9 @@ class Snapshot:
     ordered: frozenset[str] = frozenset()
     """The modules whose order in `stages` was observed; the others are in the order of registration."""
 
+    unsaved: str = ""
+    """Why the session is not saved; empty if it is."""
+
     asked: dict[str, Any] = field(default_factory=dict)
     """The answers to the questions of the panes in view, by the question's name: plain Python, or `Unanswered`."""
 
