@@ -2,10 +2,13 @@
 
 - Everything is computed in float32 on the tensor's own device, into one small buffer.
 - Reading buffers takes one device-to-host copy, however many there are.
+- Logits processors cut tokens by setting their scores to -inf. Counted as values these would make the mean -inf and the
+  standard deviation NaN, so scores are also described over the tokens that are still in play.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -65,6 +68,10 @@ class Statistics(Displayed):
     """Over the vector of the focus position; None if no dimension of the tensor runs over positions."""
     focus_position: int | None = None
     """The position in the sequence that `focus` describes; None if there is none."""
+    cut: int | None = None
+    """At a logits processor: how many scores are -inf, which is how tokens are cut. None at any other stage."""
+    in_play: ValueStatistics | None = None
+    """At a logits processor: over the scores of the tokens that are not cut; None if all are, and at other stages."""
 
     def __repr__(self) -> str:
         return f"<Statistics {self.line()}>"
@@ -72,7 +79,14 @@ class Statistics(Displayed):
     def line(self) -> str:
         """`bfloat16[1, 13, 4096] ≈0.00 ±0.91 [≥-8.1, ≤12.0] ‖41.2‖ nan:0 inf:0`."""
         head = f"{self.dtype}[{', '.join(map(str, self.shape))}]"
-        return f"{head} {self.numbers.line()}" if self.numbers is not None and self.means_something else head
+        cut = f" cut:{self.cut:,}" if self.cut else ""
+        numbers = self.telling
+        return f"{head} {numbers.line()}{cut}" if numbers is not None and self.means_something else f"{head}{cut}"
+
+    @property
+    def telling(self) -> ValueStatistics | None:
+        """What to show people: over the tokens in play where some are cut, else over all values."""
+        return self.in_play if self.cut else self.numbers
 
     @property
     def means_something(self) -> bool:
@@ -85,11 +99,12 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def statistics(tensor: Tensor, *, first: int, length: int, focus: int | None = None) -> Statistics:
+def statistics(tensor: Tensor, *, first: int, length: int, focus: int | None = None, cuts: bool = False) -> Statistics:
     """The statistics of a whole tensor and of the vector of one position. Waits for the device.
 
     The forward runs over `length` positions of the sequence, from `first` on. The vector is that of position `focus`,
     or of the last position if `focus` is None or not among them. It is left out if no dimension runs over positions.
+    `cuts` marks scores after a logits processor, where -inf stands for a token that was cut.
     """
     axis = position_axis(tensor, length)
     position = None
@@ -99,7 +114,13 @@ def statistics(tensor: Tensor, *, first: int, length: int, focus: int | None = N
     if position is not None and length > 1:
         assert axis is not None
         buffers.append(measure(tensor.select(axis, position)))
+    cut = None
+    if cuts:
+        kept = tensor[tensor != -math.inf]
+        cut = tensor.numel() - kept.numel()
+        buffers.insert(0, measure(kept) if cut else buffers[0])
     numbers = read(buffers)
+    in_play = numbers.pop(0) if cuts else None
     return Statistics(
         tuple(tensor.shape),
         dtype_name(tensor.dtype),
@@ -107,6 +128,8 @@ def statistics(tensor: Tensor, *, first: int, length: int, focus: int | None = N
         numbers[0],
         None if position is None else numbers[-1],
         None if position is None else first + position,
+        cut,
+        in_play,
     )
 
 

@@ -131,3 +131,28 @@ def test_buffers_read_together_are_each_what_it_is_alone():
         else:
             assert got is not None
             assert astuple(got) == pytest.approx(astuple(wanted), nan_ok=True)
+
+
+def test_cut_tokens_are_counted_apart_from_those_in_play():
+    scores = torch.tensor([[2.0, -math.inf, 4.0, -math.inf, -math.inf]])
+    got = statistics(scores, first=0, length=7, cuts=True)
+
+    assert (got.cut, got.numbers.inf, got.numbers.min) == (3, 3, -math.inf)
+    assert (got.in_play.min, got.in_play.max, got.in_play.mean, got.in_play.std) == (2.0, 4.0, 3.0, 1.0)
+    assert got.line().endswith("≈3 ±1 [≥2, ≤4] ‖4.472‖ nan:0 inf:0 cut:3")
+
+
+def test_nothing_is_in_play_where_all_is_cut_and_all_is_where_nothing_is():
+    nothing = statistics(torch.full((1, 4), -math.inf), first=0, length=7, cuts=True)
+    everything = statistics(torch.ones(1, 4), first=0, length=7, cuts=True)
+
+    assert (nothing.cut, nothing.in_play, nothing.line()) == (4, None, "float32[1, 4] cut:4")
+    assert (everything.cut, everything.in_play) == (0, everything.numbers)
+
+
+def test_what_no_processor_cut_is_still_infinite():
+    got = statistics(torch.tensor([[1.0, -math.inf]]), first=0, length=7)
+    processed = statistics(torch.tensor([[1.0, math.inf, math.nan]]), first=0, length=7, cuts=True)
+
+    assert (got.cut, got.telling.inf) == (None, 1)
+    assert (processed.cut, processed.telling.inf, processed.telling.nan) == (0, 1, 1)

@@ -54,7 +54,13 @@ class StopDescriber:
             stage=event.stage,
             tensor=None
             if tensor is None
-            else statistics(tensor, first=first, length=length, focus=self._focus.position),
+            else statistics(
+                tensor,
+                first=first,
+                length=length,
+                focus=self._focus.position,
+                cuts=event.stage.kind is StageKind.PROCESSOR,
+            ),
             candidates=found[0],
             chosen=found[1],
             ms=event.ms,

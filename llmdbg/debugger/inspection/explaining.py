@@ -120,10 +120,8 @@ def _not_finite(inspector: Inspector) -> int:
     if stop.stage.kind is StageKind.SAMPLE:
         scores = inspector.event.trail[-1][1]
         return int(scores.isnan().sum())
-    if stop.tensor is None or stop.tensor.numbers is None:
-        return 0
-    numbers = stop.tensor.numbers
-    return numbers.nan if stop.stage.kind is StageKind.PROCESSOR else numbers.nan + numbers.inf
+    numbers = None if stop.tensor is None else stop.tensor.telling
+    return 0 if numbers is None else numbers.nan + numbers.inf
 
 
 def _looked_up(inspector: Inspector) -> bool | None:

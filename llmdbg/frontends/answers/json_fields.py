@@ -82,10 +82,14 @@ def stage_fields(value: Stage) -> Fields:
 
 
 def tensor_fields(value: Statistics) -> Fields:
-    """A tensor's statistics, and those of the focus position under `focus`."""
+    """A tensor's statistics, and those of the focus position under `focus`.
+
+    At a logits processor also `cut`, how many tokens have been cut, and `in_play`, the statistics of all others.
+    """
     focus = None if value.focus is None else {"position": value.focus_position, **_numbers(value.focus)}
     shown = {"shape": list(value.shape), "dtype": value.dtype, "device": value.device}
-    return _plain({**shown, **_numbers(value.numbers), "focus": focus})
+    played = {} if value.cut is None else {"cut": value.cut, "in_play": _numbers(value.in_play)}
+    return _plain({**shown, **_numbers(value.numbers), "focus": focus, **played})
 
 
 def candidates_fields(value: Candidates) -> Fields:

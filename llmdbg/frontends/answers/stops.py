@@ -154,9 +154,9 @@ def _what_happened(row: Candidate) -> str | None:
 
 
 def statistics_lines(value: Statistics) -> list[str]:
-    """The whole tensor's statistics, and those of the focus position."""
+    """The whole tensor's statistics, and those of the focus position; where tokens are cut, of those still in play."""
     lines = [f"{value.line()} {value.device}"]
-    if value.focus is not None and value.means_something:
+    if value.focus is not None and value.means_something and not value.cut:
         lines.append(f"position {value.focus_position}: {value.focus.line()}")
     return lines
 

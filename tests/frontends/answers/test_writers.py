@@ -100,3 +100,15 @@ def test_help_says_what_info_can_be_asked() -> None:
     assert len(topics) == len(TOPICS)
     for line, (name, topic) in zip(topics, TOPICS.items(), strict=True):
         assert line.startswith(f"info {name} ") and topic.takes in line and line.endswith(f"  {topic.summary}")
+
+
+def test_statistics_of_scores_have_the_whole_tensor_and_the_tokens_in_play() -> None:
+    session = tiny_session(temperature=0.9, top_k=3)
+    do(session, "goto sample.top_k")
+    tensor = session.stop.tensor
+    fields = answer_json(tensor)
+    assert (fields["min"], fields["inf"], fields["cut"], fields["in_play"]["inf"]) == ("-Infinity", 125, 125, 0)
+    assert fields["in_play"]["min"] > -100
+    assert len(answer_lines(tensor)) == 1 and "nan:0 inf:0 cut:125" in answer_lines(tensor)[0]
+    do(session, "goto logits")
+    assert "cut" not in answer_json(session.stop.tensor)

@@ -34,8 +34,8 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
 
 def _output(name: str, extent: TensorExtent, here: FinitenessView, width: int) -> list[Row]:
     bad = extent.nan + (extent.plus_inf if here.cuts_scores else extent.inf)
-    cut = f", {extent.minus_inf} cut" if here.cuts_scores else ""
-    said = f"{extent.nan} NaN, {extent.plus_inf if here.cuts_scores else extent.inf} infinite{cut}"
+    cut = f", {extent.minus_inf:,} cut" if here.cuts_scores else ""
+    said = f"{extent.nan:,} NaN, {extent.plus_inf if here.cuts_scores else extent.inf:,} infinite{cut}"
     lines = [(f"{name} {said}", "bad" if bad else "good")]
     lines.append((f"absmax {extent.absmax:.4g} · {headroom(extent.headroom)} of {extent.dtype} max", ""))
     if extent.subnormal:
@@ -46,8 +46,7 @@ def _output(name: str, extent: TensorExtent, here: FinitenessView, width: int) -
 def _seen(state: ScreenState, width: int) -> list[Row]:
     """The first stop of this token with a non-finite value, not counting the -inf of cut tokens."""
     shown = state.snapshot
-    cut = {stage.address for stage in shown.stages if stage.address.startswith("sample")}
-    first = next((address for address, each in shown.seen.items() if each.not_finite and address not in cut), None)
+    first = next((address for address, each in shown.seen.items() if each.not_finite), None)
     if first is None:
         return []
     return [

@@ -44,7 +44,7 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     heading.append(row((size, "accent"), f" {tensor.dtype} {tensor.device}", (time, "dim")))
     if stage.kind is StageKind.SAMPLE:
         return [*heading, row(), *_chosen(shown)]
-    rows = [*heading, row(), *_numbers(tensor, shown, width)]
+    rows = [*heading, row(), *_numbers(tensor, width)]
     rows += _returns(shown, width)
     if isinstance(looked, TensorView):
         rows += [*_spread(looked.spread, width), *_change(looked.change, stage.kind, width)]
@@ -60,11 +60,14 @@ def _returns(shown: Snapshot, width: int) -> list[Row]:
     ]
 
 
-def _numbers(tensor: Statistics, shown: Snapshot, width: int) -> list[Row]:
-    if tensor.numbers is None:
+def _numbers(tensor: Statistics, width: int) -> list[Row]:
+    if tensor.cut and tensor.in_play is None:
+        return [row(("every token is cut", "bad"))]
+    numbers = tensor.telling
+    if numbers is None:
         return [row(("an empty tensor", "dim"))]
-    columns = [("all", tensor.numbers)]
-    if tensor.focus is not None:
+    columns = [("in play" if tensor.cut else "all", numbers)]
+    if tensor.focus is not None and not tensor.cut:
         columns.append((f"position {tensor.focus_position}", tensor.focus))
     cells = max(9, min(14, (width - _LABEL) // len(columns)))
     columns = [(title if len(title) < cells else title.replace("ition", ""), each) for title, each in columns]
@@ -73,8 +76,8 @@ def _numbers(tensor: Statistics, shown: Snapshot, width: int) -> list[Row]:
         rows.append(row((label.ljust(_LABEL), "dim"), *(f"{getattr(n, attribute):{cells}.4g}" for _, n in columns)))
     rows += [_counts("NaN", "nan", [n for _, n in columns], cells)]
     rows.append(_counts("infinite", "inf", [n for _, n in columns], cells))
-    if shown.stop.stage.kind is StageKind.PROCESSOR and tensor.numbers.inf:
-        rows += [row(), *(row((line, "dim")) for line in wrapped("tokens that were cut score minus infinity", width))]
+    if tensor.cut:
+        rows.append(row(("cut".ljust(_LABEL), "dim"), f"{tensor.cut:{cells},}", ("  tokens", "dim")))
     return rows
 
 

@@ -28,7 +28,7 @@ class StageSummary:
     """How long the stage took, in milliseconds; None if not measured."""
 
     not_finite: int
-    """How many of the output's numbers are NaN or infinite."""
+    """How many of the output's numbers are NaN or infinite, not counting the -inf of cut tokens."""
 
 
 class SeenStages:
@@ -61,7 +61,7 @@ class SeenStages:
             if not set(self._seen) <= set(passed):
                 self._latest = (-1, None, "")
             self._seen = {address: seen for address, seen in self._seen.items() if address in passed}
-        numbers = stop.tensor.numbers if stop.tensor else None
+        numbers = stop.tensor.telling if stop.tensor else None
         self._seen[stop.stage.address] = StageSummary(
             None if numbers is None else numbers.norm, stop.ms, 0 if numbers is None else numbers.nan + numbers.inf
         )

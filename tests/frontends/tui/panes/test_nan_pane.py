@@ -14,7 +14,7 @@ from llmdbg.frontends.tui.input.actions import shown_key
 from llmdbg.frontends.tui.input.key_names import textual_key, typed_key
 from llmdbg.frontends.tui.panes import pane_named
 from llmdbg.frontends.tui.worker.seen_stages import SeenStages
-from tests.frontends.tui.states import pane_lines
+from tests.frontends.tui.states import pane_lines, state_at
 from tests.sessions import do, tiny_session
 
 PANE = pane_named("nan")
@@ -78,6 +78,14 @@ def test_scores_that_were_cut_are_called_so() -> None:
     lines = pane_lines(PANE, session, 60)
     assert lines[0] == "output 0 NaN, 0 infinite, 125 cut"
     assert not any("first seen" in line for line in lines)
+
+
+def test_a_processor_that_is_wrong_is_still_seen_first() -> None:
+    memory, session = SeenStages(), tiny_session(temperature=0.9, top_k=3)
+    do(session, "goto sample.temperature", "edit out[0, 5] = float('inf')", "goto sample.top_k")
+    state_at(session, memory=memory)
+    said = " ".join(pane_lines(PANE, session, 80, memory))
+    assert "first seen not finite during this token: sample.top_k" in said
 
 
 def test_text_of_a_model_cannot_command_the_screen() -> None:

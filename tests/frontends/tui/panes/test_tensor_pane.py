@@ -18,3 +18,15 @@ def test_at_tokenize_the_tensor_pane_is_the_token_table():
     rows = text(drawn_pane("tensor", state_after(), 40))
     assert "11 tokens" in rows
     assert "     72  H" in rows
+
+
+def test_tokens_that_were_cut_are_no_false_alarm():
+    state = state_after("goto sample.top_k", temperature=1.0, top_k=3)
+    rows = drawn_pane("tensor", state, 40)
+    assert "in play" in text(rows) and "nan" not in text(rows) and "inf   " not in text(rows)
+    assert [row.text.split()[:2] for row in rows if row.text.startswith(("infinite", "cut"))] == [
+        ["infinite", "0"],
+        ["cut", "125"],
+    ]
+    assert not any(span.style == "bad" for row in rows for span in row.spans)
+    assert "cut" not in text(drawn_pane("tensor", state_after("goto logits", temperature=1.0, top_k=3), 40))
