@@ -37,6 +37,8 @@ class _Kept:
     request: RecordRequest
     asked: int
     """The generated token of the latest question."""
+    standing: bool = False
+    """Whether the question will be asked again wherever the run stops next."""
     token: int = -1
     """The generated token that `found` is about; -1 before the first."""
     whole: bool = False
@@ -55,14 +57,21 @@ class ActivationRecorder:
         """Drop everything recorded and requested."""
         self._kept = {}
 
-    def expect(self, request: RecordRequest, token: int) -> bool:
+    def expect(self, request: RecordRequest, token: int, *, standing: bool = False) -> bool:
         """Record `request` from now on, for a question about `token`. Returns whether it is already complete.
 
-        Requests that are expected before the token reruns share one run.
+        With `standing`, through the whole next command, however many tokens that runs. Requests that are expected
+        before the token reruns share one run.
         """
         kept = self._kept_for(request, token)
         kept.asked = token
+        kept.standing = kept.standing or standing
         return kept.whole
+
+    def stopped(self) -> None:
+        """The run has stopped: who wants a record through the next command too must ask again."""
+        for kept in self._kept.values():
+            kept.standing = False
 
     def found(self, request: RecordRequest, token: int) -> dict[str, Any]:
         """What was recorded for a request at `token`, by address, in the order the stages ran."""
@@ -73,7 +82,7 @@ class ActivationRecorder:
         """The record of a request at `token`, replaced by an empty one if it is about something else."""
         kept = self._kept.get(request.name)
         if kept is None or kept.request != request or kept.token != token or not kept.whole:
-            kept = self._kept[request.name] = _Kept(request, token)
+            kept = self._kept[request.name] = _Kept(request, token, kept is not None and kept.standing)
         return kept
 
     def restart(self, token: int) -> None:
@@ -99,4 +108,4 @@ class ActivationRecorder:
                 kept.found[event.stage.address] = kept.request.take(event)
 
     def _active(self, token: int) -> list[_Kept]:
-        return [kept for kept in self._kept.values() if abs(token - kept.asked) <= 1]
+        return [kept for kept in self._kept.values() if kept.standing or abs(token - kept.asked) <= 1]

@@ -127,6 +127,7 @@ class Run:
         """Describe the current event as the new stop, and mark it if its bits differ from an earlier run."""
         event = self.event
         self.trace.stopped()
+        self.recorder.stopped()
         if event.ended_by is not None:
             self.cause = replace(self.cause, reason=Reason.END)
         note_probability(self.branches, event)

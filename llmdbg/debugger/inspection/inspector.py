@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.inspection.asked import Asked
+from llmdbg.debugger.inspection.read_layers import ReadLayers
 from llmdbg.engine.debuggee import live_model
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Inspector:
         self.focus = focus
         self.debuggee = replay.run.debuggee
         self.asked = Asked()
+        self.read_layers = ReadLayers()
 
     @property
     def event(self) -> StageEvent:

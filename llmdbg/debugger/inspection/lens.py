@@ -39,7 +39,7 @@ def shown(inspector: Inspector) -> LensTable | str:
         return f"nothing has run yet: the lens reads the output of `embed` and of each of {_layers(inspector)} layers"
     if not follow and inspector.event.chosen is not None:
         follow = [inspector.event.chosen]
-    inspector.run.recorder.expect(_request(inspector), inspector.event.token)
+    inspector.run.recorder.expect(residuals_request(inspector), inspector.event.token)
     lens = usable_lens(inspector)
     check_scored(lens, follow)
     residuals = _residuals(inspector, lens)
@@ -78,7 +78,7 @@ def check_scored(lens: Lens, ids: Iterable[int]) -> None:
         raise CommandError(f"this model's head scores ids 0 to {scored - 1}, not {beyond[0]}")
 
 
-def _request(inspector: Inspector) -> RecordRequest:
+def residuals_request(inspector: Inspector) -> RecordRequest:
     """The residual stream at the focus, after the embedding and after each layer."""
     outline = [stage.address for stage in inspector.anatomy.stages if stage.kind in (StageKind.EMBED, StageKind.LAYER)]
     return RecordRequest("residuals", frozenset(outline), inspector.focus.vector, about=inspector.focus.position)
@@ -86,7 +86,7 @@ def _request(inspector: Inspector) -> RecordRequest:
 
 def _residuals(inspector: Inspector, lens: Lens) -> dict[str, Tensor]:
     """The residual stream at the focus after each stage of the outline that has run for this token."""
-    found = inspector.replay.recorded(_request(inspector))
+    found = inspector.replay.recorded(residuals_request(inspector))
     if not found:
         raise CommandError("no stage of the residual stream has run yet for this token: run to `embed` first")
     layers = {address: vector for address, vector in found.items() if address != "embed"}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.debugger.inspection.predictions_answer import LayerPredictions
 from llmdbg.errors import LlmdbgError
 from llmdbg.models.stages import StageKind
 
@@ -125,6 +126,15 @@ def _lens(inspector: Inspector) -> LensView:
     return LensView(table, None if isinstance(added, str) else added)
 
 
+def _layers(inspector: Inspector) -> LayerPredictions:
+    from llmdbg.debugger.inspection.layer_predictions import layer_predictions
+
+    try:
+        return layer_predictions(inspector)
+    except LlmdbgError as error:
+        return LayerPredictions({}, why_none=str(error))
+
+
 def _attention(inspector: Inspector) -> AttentionMap | str:
     from llmdbg.debugger.inspection.attention import shown
 
@@ -192,6 +202,7 @@ def _finiteness(inspector: Inspector) -> FinitenessView:
 
 STANDING_QUESTIONS: Mapping[str, StandingQuestion] = {
     "tensor": StandingQuestion(_tensor),
+    "layers": StandingQuestion(_layers),
     "lens": StandingQuestion(_lens),
     "attention": StandingQuestion(_attention),
     "kv": StandingQuestion(_kv),

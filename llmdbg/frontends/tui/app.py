@@ -310,8 +310,8 @@ class LlmdbgApp(App[BaseException]):
         self.state.in_view = arranged.panes
         arrange(arranged, self._widgets, self.screen_stack[0])
         self.engine.layout = self.state.view.as_saved()
-        questions = (pane_named(name).question for name in arranged.panes)
-        self.engine.ask(tuple(filter(None, questions)))
+        panes = [pane_named(name) for name in arranged.panes if name != "stages" or self.state.view.predictions]
+        self.engine.ask(tuple(pane.question for pane in panes if pane.question))
         self.paint()
         for name in arranged.panes:
             self._fetch(name)

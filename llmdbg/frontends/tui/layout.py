@@ -96,6 +96,7 @@ def saved_view(saved: Mapping[str, object], panes: Sequence[Pane], default: View
         named("pane", frozenset(pane.name for pane in panes), default.pane),
         named("side", _in_slots(panes, *_BESIDE) | tabs, default.side),
         named("tab", tabs, default.tab),
+        predictions=saved.get("predictions", default.predictions) is not False,
     )
 
 

@@ -25,6 +25,11 @@ _WHAT_PARTS_ARE = (
     "▸ has parts to unfold. They are listed above their stage, between ╭ and ╰, since it completes after them. "
     "┊ in place of │ means that they have not been seen to run yet: they are in the model's own order."
 )
+_WHAT_LAYERS_SAY = (
+    "Beside a layer stands what the model would say if it stopped there, and how sure it would be. ┃ marks the layers "
+    "that say what the model says in the end (before it has, what the newest layer says), ◆ the first of them, and ┏ "
+    "the one from which on all do."
+)
 _HOW_ASCII_READS = (
     r"In tokens \_ is a space, \n the end of a line, \\ a backslash, \xe9 or \u4e2d a character and "
     r"\<user> a special token."
@@ -90,7 +95,7 @@ def help_rows(actions: Sequence[Action], width: int) -> list[Row]:
 def _what_is_shown() -> list[str]:
     little, less, least = (surprise_mark(level) for level in (1, 2, 3))
     marks = f"Tokens that the model considered unlikely are marked {little} (under 20%), {less} (5%) and {least} (1%)."
-    return [_WHAT_A_STAGE_IS, _WHAT_PARTS_ARE, marks, *([_HOW_ASCII_READS] if in_ascii() else ())]
+    return [_WHAT_A_STAGE_IS, _WHAT_PARTS_ARE, _WHAT_LAYERS_SAY, marks, *([_HOW_ASCII_READS] if in_ascii() else ())]
 
 
 def _help_of(action: Action, width: int) -> list[Row]:

@@ -97,7 +97,7 @@ def _possible(state: ScreenState, actions: Sequence[Action]) -> Sequence[Action]
 
 def _show_pane(pane: Pane, state: ScreenState, widget: Widget) -> None:
     answer = state.asked(pane.question)
-    if isinstance(answer, Unanswered):
+    if isinstance(answer, Unanswered) and not pane.draws_unanswered:
         failure = sanitize(f"{pane.name}: {answer.message}")
         _show(widget, lambda width, _: [row((line, "bad")) for line in wrapped(failure, width)])
         return

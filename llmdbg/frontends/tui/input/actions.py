@@ -247,6 +247,7 @@ ACTIONS = (
         "zoom",
         weight=0,
     ),
+    Action("predictions", ("L",), "show or hide what each layer would say, beside the stages", showing.predictions),
     Action("show", (), "go to a pane by its name", showing.show, takes="PANE"),
     Action("next_pane", ("tab",), "go to the next pane", showing.next_pane),
     Action("previous_pane", ("shift+tab",), "go to the previous pane", showing.previous_pane),

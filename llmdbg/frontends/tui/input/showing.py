@@ -72,6 +72,17 @@ def next_token_mode(screen: Screen, _argument: str) -> None:
     screen.state.say(f"tokens as {screen.state.token_mode.value}")
 
 
+def predictions(screen: Screen, _argument: str) -> None:
+    """Show or hide what each layer would say."""
+    state = screen.state
+    state.view = replace(state.view, predictions=not state.view.predictions)
+    state.say(
+        "the stages show what the model would say after each layer; L hides it"
+        if state.view.predictions
+        else "no layer is read any more; L shows again what each would say"
+    )
+
+
 def begin_command(screen: Screen, _argument: str) -> None:
     """Open the command line."""
     screen.begin_typing(Typing.COMMAND)

@@ -45,5 +45,8 @@ class Pane:
     line: Callable[[ScreenState], int | None] | None = None
     """The index, from 0, of the row to keep in view; None for none."""
 
+    draws_unanswered: bool = False
+    """Whether it has something to show where its question failed, beside which the reason would be in the way."""
+
     about: str = ""
     """What it shows, for the help."""

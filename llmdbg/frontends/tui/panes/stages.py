@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from llmdbg.formatting import counted, milliseconds
+from llmdbg.debugger.inspection.predictions_answer import LayerPredictions
+from llmdbg.formatting import counted, milliseconds, percent
+from llmdbg.frontends.sanitize import quoted
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.state.stage_progress import has_run
 from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, Span, column_of, fitted, row
@@ -24,16 +26,22 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.models.stages import Stage
 
-_NORM_WIDTH, _MS_WIDTH, _ROOMY = 8, 8, 42
+_NORM_WIDTH, _MS_WIDTH, _ROOMY, _VERY_ROOMY = 8, 8, 42, 70
+_PERCENT, _LEAST_NAME, _LEAST_SAID, _MOST_SAID = 5, 8, 17, 24
+_SIGNS = 4 + _PERCENT
 _SCORES = (StageKind.LOGITS, StageKind.PROCESSOR)
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     stages, shown = state.stages(), state.snapshot
-    return LazyRows(len(stages), lambda y: _stage_row(state, shown, stages[max(0, y - 1) : y + 1], width))
+    said = state.asked("layers") if state.view.predictions else None
+    says = said if isinstance(said, LayerPredictions) and not said.why_none else None
+    return LazyRows(len(stages), lambda y: _stage_row(state, shown, says, stages[max(0, y - 1) : y + 1], width))
 
 
-def _stage_row(state: ScreenState, shown: Snapshot, until_here: Sequence[Stage], width: int) -> Row:
+def _stage_row(
+    state: ScreenState, shown: Snapshot, says: LayerPredictions | None, until_here: Sequence[Stage], width: int
+) -> Row:
     """The row of the last stage in `until_here`; the one above it decides where brackets begin."""
     stage, above = until_here[-1], until_here[0] if len(until_here) > 1 else None
     address = stage.address
@@ -43,7 +51,7 @@ def _stage_row(state: ScreenState, shown: Snapshot, until_here: Sequence[Stage],
     fold = ""
     if state.tree.has_parts(address):
         fold = "╰ " if state.is_unfolded(address) else "▸ "
-    values = _values(shown, stage, width)
+    values = _values(shown, stage, says, width)
     indent = _brackets(state, stage, above) + ("  " if stage.kind is StageKind.PROCESSOR else "")
     name_width = max(4, width - 2 - len(indent) - 2 - sum(len(span.text) for span in values))
     to_come = "" if has_run(shown, state.tree, address) else "dim"
@@ -75,14 +83,51 @@ def _name(state: ScreenState, stage: Stage) -> str:
     return stage.address if outer is None else stage.address.removeprefix(f"{outer}.")
 
 
-def _values(shown: Snapshot, stage: Stage, width: int) -> tuple[Span, ...]:
+def _values(shown: Snapshot, stage: Stage, says: LayerPredictions | None, width: int) -> tuple[Span, ...]:
+    seen = shown.seen.get(stage.address)
+    if stage.kind is StageKind.LAYER and says is not None:
+        return _with_prediction(stage, seen, says, width)
     if stage.kind is StageKind.TOKENIZE:
         return (Span(counted(shown.prompt_length, "token").rjust(_NORM_WIDTH + _MS_WIDTH), "dim"),)
-    seen = shown.seen.get(stage.address)
     if seen is None:
         return ()
     bars = width >= _ROOMY
     return (*_norm(stage, seen, bars=bars), *_time(seen, bars=bars))
+
+
+def _with_prediction(stage: Stage, seen: StageSummary | None, says: LayerPredictions, width: int) -> tuple[Span, ...]:
+    """What the model would say after a layer, before the layer's norm and, if there is room, its time."""
+    bars = width >= _VERY_ROOMY
+    columns = [_NORM_WIDTH + 2 * bars, _MS_WIDTH + 2 * bars]
+    if width - _LEAST_NAME - sum(columns) < _LEAST_SAID:
+        columns.pop()
+    measured: tuple[Span, ...] = (Span(" " * sum(columns), ""),)
+    if seen is not None:
+        measured = (*_norm(stage, seen, bars=bars), *(_time(seen, bars=bars) if len(columns) > 1 else ()))
+    text = max(0, min(_MOST_SAID, width - _LEAST_NAME - sum(columns) - _SIGNS))
+    return (*_prediction(stage, says, text), *measured)
+
+
+def _prediction(stage: Stage, says: LayerPredictions, width: int) -> tuple[Span, ...]:
+    """The token, in `width` cells, its probability, and whether it is what the model says in the end."""
+    best = says.layers.get(stage.address)
+    if best is None:
+        return (Span(" " * (width + _SIGNS), ""),)
+    same = says.prediction is not None and best.id == says.prediction.id
+    style = ("good" if same else "") if says.verified else "dim"
+    return (
+        Span(f" {_sign(stage, says, same=same)}", style),
+        Span(column_of(best.prob), "bar"),
+        Span(f" {fitted(quoted(best.text), width)}", style),
+        Span(f"{percent(best.prob, 0):>{_PERCENT}}", "dim"),
+    )
+
+
+def _sign(stage: Stage, says: LayerPredictions, *, same: bool) -> str:
+    """A line beside the layers that say what the model says in the end: it begins at a dot, and a corner is to stay."""
+    if not same:
+        return " "
+    return "┏" if stage.address == says.stays else "◆" if stage.address == says.first else "┃"
 
 
 def _norm(stage: Stage, seen: StageSummary, *, bars: bool) -> tuple[Span, ...]:
@@ -115,4 +160,13 @@ def _line(state: ScreenState) -> int:
     return state.selected_line()
 
 
-PANE = Pane("stages", "2", PaneSlot.STAGES, _draw, line=_line, about="where the run is, and where it can stop")
+PANE = Pane(
+    "stages",
+    "2",
+    PaneSlot.STAGES,
+    _draw,
+    question="layers",
+    draws_unanswered=True,
+    line=_line,
+    about="where the run is, where it can stop, and what each layer would say",
+)

@@ -61,6 +61,9 @@ class View:
     zoomed: bool = False
     """Whether `pane` fills the screen."""
 
+    predictions: bool = True
+    """Whether the stages show what each layer would say."""
+
     def as_saved(self) -> dict[str, object]:
         """As JSON values, for a saved session."""
         return asdict(self)

@@ -55,7 +55,7 @@ def test_a_click_knows_what_it_hit():
     assert rows[2].clicked(30) == "select 0"
 
 
-ASKING = [each for each in all_panes() if each.question]
+ASKING = [each for each in all_panes() if each.question and not each.draws_unanswered]
 
 
 @pytest.mark.parametrize("failing", ASKING, ids=lambda each: each.name)
@@ -68,6 +68,30 @@ async def test_a_pane_whose_question_fails_says_so_and_the_run_goes_on(tiny_fold
         assert pane(app, failing.name).startswith(f"{failing.name}: ZeroDivisionError")
         await press(pilot, app, "n")
         assert here(app) == "0@0"
+
+
+async def test_the_stages_are_drawn_without_what_the_layers_would_say(tiny_folder, monkeypatch):
+    monkeypatch.setitem(STANDING_QUESTIONS, "layers", StandingQuestion(lambda _: 1 / 0))
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "n", "n")
+        assert "▶ ▸ 0" in pane(app, "stages")
+
+
+async def test_a_key_hides_what_the_layers_would_say_and_nothing_is_asked_any_more(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "t")
+        assert "┏" in pane(app, "stages")
+        assert "layers" in app.state.shown.asked
+        await press(pilot, app, "L")
+        assert "┏" not in pane(app, "stages")
+        await press(pilot, app, "t")
+        assert "layers" not in app.state.shown.asked
+        await press(pilot, app, "L", "t")
+        assert "┏" in pane(app, "stages")
 
 
 def test_values_source_and_explain():

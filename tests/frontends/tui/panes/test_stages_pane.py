@@ -1,5 +1,7 @@
 """The pane of stages: order, folds, brackets, marks, and what is still to come."""
 
+from dataclasses import replace
+
 from llmdbg.frontends.tui.widgets.rows import column_of
 from tests.frontends.tui.states import addresses, drawn_pane, shown_after, stages_text, state_after
 
@@ -22,8 +24,8 @@ def test_stages_remember_what_was_seen_of_this_token_only():
 
 
 def test_a_bar_says_how_large_and_how_slow():
-    line = stages_text(state_after("until 1"), 60).splitlines()[3]
-    assert sum(character in "▁▂▃▄▅▆▇█" for character in line) == 2
+    line = stages_text(state_after("until 1"), 80).splitlines()[3]
+    assert sum(character in "▁▂▃▄▅▆▇█" for character in line) == 3
     assert column_of(0.5) == "▄"
     assert column_of(0) == column_of(float("nan")) == " "
 
@@ -63,6 +65,7 @@ def looks(state, address):
 
 def test_parts_stand_in_a_bracket_that_their_stage_closes():
     state = state_after("until 0.input_layernorm", *["s"] * 12, "until 1.self_attn.q_proj")
+    state.view = replace(state.view, predictions=False)
     rows = [row.text[2:30].rstrip() for row in drawn_pane("stages", state, 60)][2:14]
     assert rows[0] == "▸ 0"
     assert rows[1:4] == ["╭   input_layernorm", "│ ╭   q_proj", "│ │   k_proj"]

@@ -1,0 +1,37 @@
+"""What layers predict, read once each: the answers of a token are kept while the run steps through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.inspection.predictions_answer import LayerPrediction
+from llmdbg.probes.lens_table import lens_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.probes.lens import Lens
+
+
+class ReadLayers:
+    """The predictions of the current token's layers, each kept for as long as it is about the same tensor."""
+
+    def __init__(self) -> None:
+        self._lens: Lens | None = None
+        self._known: dict[str, tuple[Tensor, LayerPrediction]] = {}
+
+    def of(
+        self, lens: Lens, residuals: Mapping[str, Tensor], text_of: Callable[[int], str], *, position: int
+    ) -> dict[str, LayerPrediction]:
+        """The prediction after each layer, given its residual vector (width,) by address. Waits for the device once."""
+        if lens is not self._lens:
+            self._lens, self._known = lens, {}
+        known = {address: self._known[address] for address in residuals if address in self._known}
+        self._known = {address: each for address, each in known.items() if each[0] is residuals[address]}
+        fresh = {address: vector for address, vector in residuals.items() if address not in self._known}
+        if fresh:
+            for row in lens_table(lens, fresh, {}, text_of, position=position, top=1).rows:
+                best = row.top[0]
+                self._known[row.address] = fresh[row.address], LayerPrediction(best.id, best.text, best.prob)
+        return {address: self._known[address][1] for address in residuals}
