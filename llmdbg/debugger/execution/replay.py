@@ -133,6 +133,24 @@ class Replay:
             self.run_token(self.run.place.token, look_on, watched)
 
     @contextmanager
+    def standing_at(self, address: str) -> Iterator[Stop]:
+        """Stand at a stage that has run for the current token, inside the `with` block, and return to this stop.
+
+        Reruns the token twice at most. Raises CommandError if the stage has not run, or the forward has failed.
+        """
+        run, place = self.run, self.run.place
+        if place == BEGINNING:
+            raise CommandError("nothing has run yet")
+
+        def is_there(event: StageEvent) -> bool:
+            return event.stage.address == address or run.place_of(event) == place
+
+        with self.elsewhere():
+            if self.run_token(place.token, is_there, {address, place.address}).stage.address != address:
+                raise CommandError(f"{address} has not run yet for this token")
+            yield run.look()
+
+    @contextmanager
     def elsewhere(self) -> Iterator[None]:
         """Run anything of this branch inside the `with` block, and return to this stop afterwards.
 

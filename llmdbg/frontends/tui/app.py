@@ -33,12 +33,13 @@ from llmdbg.frontends.tui.layout import NARROW, TALL, WIDE, arrangement, for_sto
 from llmdbg.frontends.tui.painting import arrange, composed, paint
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.state.screen_state import ScreenState, Typing, View
+from llmdbg.frontends.tui.state.sentences import looking
 from llmdbg.frontends.tui.terminal.look import TerminalLook, theme_for
 from llmdbg.frontends.tui.terminal.themes import THEMES, VARIABLE_DEFAULTS, line_filters
 from llmdbg.frontends.tui.widgets.row_pane import RowPane
 from llmdbg.frontends.tui.worker.engine_thread import EngineThread
 from llmdbg.frontends.tui.worker.mailbox import Mailbox, MailCame
-from llmdbg.frontends.tui.worker.messages import Arrived, Failed, Left, Loading, Running
+from llmdbg.frontends.tui.worker.messages import Arrived, Failed, Left, Loading, Looked, Running
 from llmdbg.models.spec import DEMO_MODEL
 
 if TYPE_CHECKING:
@@ -192,6 +193,9 @@ class LlmdbgApp(App[BaseException]):
             elif isinstance(message, Arrived):
                 self._arrive(message)
                 self.follow()
+            elif isinstance(message, Looked):
+                self._look(message)
+                self.follow()
             elif isinstance(message, Failed):
                 self.exit(message.error)
             elif isinstance(message, Left):
@@ -210,6 +214,17 @@ class LlmdbgApp(App[BaseException]):
             return
         state.view = for_stop(all_panes(), state.view, candidates=shown.stop.candidates is not None)
         state.report(before, message.title, message.answer, message.error, self.size.width)
+
+    def _look(self, message: Looked) -> None:
+        """Show the stage that the user looks at, unless another has been selected since."""
+        state, seen = self.state, message.snapshot
+        if seen is None:
+            state.looked = None
+            state.say(message.error, "warn")
+        elif seen.stop.stage.address == state.to_look_at():
+            state.looked = seen
+            state.view = for_stop(all_panes(), state.view, candidates=seen.stop.candidates is not None)
+            state.say(looking(seen, state.snapshot))
 
     def on_background_reported(self, message: BackgroundReported) -> None:
         """Choose colours for the terminal's background, since the user has chosen none."""
@@ -312,6 +327,7 @@ class LlmdbgApp(App[BaseException]):
         self.engine.layout = self.state.view.as_saved()
         panes = [pane_named(name) for name in arranged.panes if name != "stages" or self.state.view.predictions]
         self.engine.ask(tuple(pane.question for pane in panes if pane.question))
+        self.engine.look(self.state.to_look_at() if self.state.shown is not None else None)
         self.paint()
         for name in arranged.panes:
             self._fetch(name)

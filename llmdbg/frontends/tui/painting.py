@@ -96,6 +96,8 @@ def _possible(state: ScreenState, actions: Sequence[Action]) -> Sequence[Action]
 
 
 def _show_pane(pane: Pane, state: ScreenState, widget: Widget) -> None:
+    if pane.place not in (PaneSlot.TOKENS, PaneSlot.STAGES):
+        state = state.described()
     answer = state.asked(pane.question)
     if isinstance(answer, Unanswered) and not pane.draws_unanswered:
         failure = sanitize(f"{pane.name}: {answer.message}")

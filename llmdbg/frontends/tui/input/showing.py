@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from llmdbg.frontends.tui.layout import pane_after, with_keys
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.state.screen_state import Overlay, Typing
+from llmdbg.frontends.tui.state.sentences import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +98,9 @@ def close(screen: Screen, _argument: str) -> None:
         state.overlay = None
     elif state.view.zoomed:
         state.view = replace(state.view, zoomed=False)
+    elif state.to_look_at() is not None:
+        state.select(state.snapshot.stop.stage.address)
+        state.say(sentence(state.snapshot))
     elif state.touring:
         state.touring = False
         state.say("you have left the tour: n and Enter work as usual again, and :tour continues it")

@@ -5,6 +5,7 @@ Actions and messages of the engine thread change it; panes and bars are drawn fr
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from rich.cells import cell_len
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.state.search import Index, Matches
 from llmdbg.frontends.tui.state.sentences import sentence
-from llmdbg.frontends.tui.state.stage_progress import when_hit
+from llmdbg.frontends.tui.state.stage_progress import has_run, when_hit
 from llmdbg.frontends.tui.state.stage_tree import StageTree
 from llmdbg.frontends.tui.state.token_flow import TokenFlow, TokenMode, described
 from llmdbg.frontends.tui.worker.execution_order import path_in_layer
@@ -88,6 +89,9 @@ class ScreenState:
     shown: Snapshot | None = None
     """The current stop, with the answers for the visible panes; None before the first."""
 
+    looked: Snapshot | None = None
+    """An earlier stage of the same token that the user looks at, with the answers about it; None for the stop."""
+
     progress: LoadProgress | None = None
     """How far loading has come; None before it has started."""
 
@@ -145,6 +149,21 @@ class ScreenState:
         assert self.shown is not None
         return self.shown
 
+    def to_look_at(self) -> str | None:
+        """The selected stage, if it has run for this token and the run stands elsewhere."""
+        shown = self.snapshot
+        if self.running or self.selected == shown.stop.stage.address or not shown.goes_back:
+            return None
+        return self.selected if has_run(shown, self.tree, self.selected) else None
+
+    def described(self) -> ScreenState:
+        """The state for the panes that describe a stage: about the one that is looked at, if there is one."""
+        if self.looked is None or self.to_look_at() is None:
+            return self
+        about = copy.copy(self)
+        about.shown = self.looked
+        return about
+
     @property
     def has_keys(self) -> str:
         """The id of the widget that the arrow keys move: the chosen pane, or the overlay."""
@@ -152,7 +171,7 @@ class ScreenState:
 
     def arrive(self, shown: Snapshot) -> None:
         """Show a new snapshot."""
-        before, self.shown = self.shown, shown
+        before, self.shown, self.looked = self.shown, shown, None
         self.running, self.run = False, RunProgress()
         if self.tree.stages is not shown.stages:
             self.tree = StageTree(shown.stages)

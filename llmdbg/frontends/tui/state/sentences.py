@@ -50,6 +50,14 @@ def _ending(shown: Snapshot) -> str:
     return f"{token_text(shown.end.why)}: {counted(len(shown.end.ids), 'token')} · {missed}{again}a panes"
 
 
+def looking(seen: Snapshot, shown: Snapshot) -> str:
+    """Say that the panes describe a stage at which the run does not stand."""
+    return (
+        f"{seen.stop.stage.address} as it was · the run stands at {shown.stop.stage.address}: "
+        "Enter goes there, Esc looks at the stop again"
+    )
+
+
 def about_statistics(shown: Snapshot) -> str:
     """Say which position's vector the numbers describe; empty if none."""
     tensor, kind = shown.stop.tensor, shown.stop.stage.kind

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import LlmdbgError, UsageError
 from llmdbg.frontends.log import record
-from llmdbg.frontends.tui.worker.messages import Arrived, Failed, Left, Loading, Running
+from llmdbg.frontends.tui.worker.messages import Arrived, Failed, Left, Loading, Looked, Running
 from llmdbg.frontends.tui.worker.seen_stages import SeenStages
 from llmdbg.frontends.tui.worker.snapshot import RunProgress, Unanswered, snapshot
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llmdbg.models.spec import LoadProgress
 
 SECONDS_BETWEEN_PAINTS = 0.2
-_LOOK_AGAIN, _FETCH = "", "\n"
+_LOOK_AGAIN, _FETCH, _LOOK_AT = "", "\n", "\v"
 _CANDIDATES = 40
 _MOST_PENDING = 64
 
@@ -53,6 +53,8 @@ class EngineThread(threading.Thread):
         self._latest: Snapshot | None = None
         self._lacking: dict[str, Any] = {}
         self._fetched: dict[str, Any] = {}
+        self._wanted: str | None = None
+        self._looked: tuple[tuple[str, tuple[str, ...]], Snapshot] | None = None
         self.layout: dict[str, object] = {}
         self._autosave: Autosave | None = None
 
@@ -97,6 +99,17 @@ class EngineThread(threading.Thread):
         if not waits:
             self._lines.put(_FETCH)
 
+    def look(self, address: str | None) -> None:
+        """Describe a stage that has run for this token, without going there; None: the stop again. From any thread."""
+        with self._counting:
+            if address == self._wanted or self._debugger is None:
+                return
+            self._wanted = address
+            if address is None:
+                return
+            self._pending += 1
+        self._lines.put(_LOOK_AT)
+
     def interrupt(self) -> None:
         """Stop a run at its next stage, and the user's own Python at once."""
         if self._debugger is not None:
@@ -127,6 +140,9 @@ class EngineThread(threading.Thread):
             while (line := self._lines.get()) is not None:
                 if line == _LOOK_AGAIN:
                     self._post(Arrived(self._snapshot(debugger), looked_again=True))
+                    self._look(debugger)
+                elif line == _LOOK_AT:
+                    self._look(debugger)
                 elif line == _FETCH:
                     self._post(Arrived(self._with_fetched(debugger), looked_again=True))
                 else:
@@ -156,7 +172,8 @@ class EngineThread(threading.Thread):
     def _snapshot(self, debugger: Debugger) -> Snapshot:
         with self._counting:
             self._fetched = {}
-        asked = {question: _answer_to(question, debugger) for question in self._questions}
+        self._looked = None
+        asked = self._answers(debugger)
         self._latest = replace(snapshot(debugger, self._memory, asked), unsaved=self.unsaved)
         return self._latest
 
@@ -171,6 +188,26 @@ class EngineThread(threading.Thread):
                 asked[question] = _answer_to(question, debugger, lacking[question])
         self._latest = replace(self._latest, asked=asked)
         return self._latest
+
+    def _look(self, debugger: Debugger) -> None:
+        """Describe the stage that the user looks at; nothing if that has been answered, or is the stop."""
+        from llmdbg.frontends.tui.worker.looking import look_at
+
+        address = self._wanted
+        if address is None or self._latest is None or address == self._latest.stop.stage.address:
+            return
+        key = (address, self._questions)
+        if self._looked is None or self._looked[0] != key:
+            try:
+                seen = look_at(debugger, address, self._latest, lambda: self._answers(debugger))
+            except LlmdbgError as error:
+                self._post(Looked(None, str(error)))
+                return
+            self._looked = key, seen
+        self._post(Looked(self._looked[1]))
+
+    def _answers(self, debugger: Debugger) -> dict[str, Any]:
+        return {question: _answer_to(question, debugger) for question in self._questions}
 
     def _begin(self, debugger: Debugger) -> None:
         """Restore a resumed session, and run the command line's breakpoints and commands."""

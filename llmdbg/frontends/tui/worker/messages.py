@@ -50,6 +50,15 @@ class Arrived(Message):
         self.looked_again = looked_again
 
 
+class Looked(Message):
+    """A stage that the user looks at, without being there, has been described; None with the reason if it cannot be."""
+
+    def __init__(self, snapshot: Snapshot | None, error: str = "") -> None:
+        super().__init__()
+        self.snapshot = snapshot
+        self.error = error
+
+
 class Failed(Message):
     """Loading failed, so there is no session to show."""
 

@@ -1,0 +1,120 @@
+"""Selecting a stage that has run describes it as it was, and the run stays where it stands."""
+
+import pytest
+
+from llmdbg.debugger.execution.stop import Stop
+from llmdbg.errors import CommandError
+from llmdbg.frontends.tui.app import LlmdbgApp
+from tests.frontends.tui.driving import here, line, loaded, pane, press, request
+from tests.sessions import do, tiny_session
+
+
+async def test_the_panes_describe_the_selected_stage_and_the_stop_stays(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "n", "n")
+        there = pane(app, "tensor")
+        await press(pilot, app, "t", "t")
+        await press(pilot, app, "N")
+        standing, before = here(app), pane(app, "tensor")
+        app.state.select("0")
+        await press(pilot, app, "up", "down")
+        looked = pane(app, "tensor")
+        assert looked.splitlines()[0].strip() == "0"
+        assert looked != before
+        assert looked != there, "the same stage of another token"
+        assert here(app) == standing
+        assert "0 as it was" in line(app, "status")
+        await press(pilot, app, "escape")
+        assert pane(app, "tensor") == before
+        assert here(app) == standing
+
+
+async def test_what_it_shows_is_what_going_there_shows(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "t", "7")
+        for address in ("1", "embed", "0"):
+            app.state.select(address)
+            await press(pilot, app, "i")
+            looked = pane(app, "values"), numbers(app.state.looked.stop)
+            app.engine.submit(f"goto {address}@0")
+            await press(pilot, app, "i")
+            assert (pane(app, "values"), numbers(app.state.shown.stop)) == looked
+            app.engine.submit("goto sample@0")
+            await press(pilot, app, "i")
+
+
+async def test_a_stage_still_to_come_is_not_looked_at(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "n", "n")
+        before = pane(app, "tensor")
+        await press(pilot, app, "down")
+        assert app.state.selected == "1"
+        assert app.state.looked is None
+        assert pane(app, "tensor") == before
+
+
+async def test_going_on_ends_the_look(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "t", "up", "up")
+        assert app.state.looked is not None
+        await press(pilot, app, "t")
+        assert app.state.looked is None
+        assert app.state.selected == "sample"
+        assert here(app) == "sample@1"
+
+
+async def test_a_tab_that_is_opened_is_about_what_is_looked_at(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "t")
+        app.state.select("0")
+        await press(pilot, app, "8")
+        assert "forward" in pane(app, "source")
+        assert app.state.looked.stop.stage.address == "0"
+        assert app.state.looked.asked["source"] is not None
+
+
+def numbers(stop):
+    return stop.tensor.numbers
+
+
+def test_standing_at_a_stage_changes_nothing_of_the_run():
+    session = tiny_session(max_new_tokens=6)
+    do(session, "goto 1@2")
+    stop, place = session.stop, session.run.place
+    with session.replay.standing_at("0.mlp") as seen:
+        assert isinstance(seen, Stop)
+        assert (seen.stage.address, seen.token) == ("0.mlp", 2)
+    assert (session.stop, session.run.place) == (stop, place)
+    do(session, "continue")
+    ids = session.end.ids
+    other = tiny_session(max_new_tokens=6)
+    do(other, "continue")
+    assert ids == other.end.ids
+
+
+@pytest.mark.parametrize("address", ["norm", "sample", "1.mlp"])
+def test_it_is_refused_for_what_has_not_run(address):
+    session = tiny_session()
+    do(session, "goto 0@1")
+    with pytest.raises(CommandError, match="has not run yet"), session.replay.standing_at(address):
+        pass
+    assert session.stop.stage.address == "0"
+
+
+def test_an_edit_that_holds_is_seen_where_it_was_made_and_after():
+    session = tiny_session()
+    do(session, "until 0")
+    do(session, "zero 0")
+    do(session, "until 1")
+    with session.replay.standing_at("0") as seen:
+        assert seen.tensor.numbers.norm == 0
