@@ -63,8 +63,8 @@ async def test_going_on_ends_the_look(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(120, 40)) as pilot:
         await loaded(pilot, app)
-        await press(pilot, app, "t", "up", "up")
-        assert app.state.looked is not None
+        await press(pilot, app, "t", "up")
+        assert "as it was" in line(app, "status")
         await press(pilot, app, "t")
         assert app.state.looked is None
         assert app.state.selected == "sample"
