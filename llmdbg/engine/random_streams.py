@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
+
+from llmdbg.models.remembered import remembered
 
 _DRAW_FROM_TORCH_ALONE = ("torch", "transformers", "accelerate", "bitsandbytes", "peft", "torchao")
 
@@ -81,17 +82,9 @@ CALLERS_STREAMS = CallersStreams()
 """Those of this process."""
 
 
-_KNOWN: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-
-
+@remembered
 def draws_from_torch_alone(model: nn.Module) -> bool:
-    """Whether all modules are of libraries that draw from torch's streams only. Asked of the modules once."""
-    if model not in _KNOWN:
-        _KNOWN[model] = _is_known(model)
-    return _KNOWN[model]
-
-
-def _is_known(model: nn.Module) -> bool:
+    """Whether all modules are of libraries that draw from torch's streams only."""
     return all(type(each).__module__.partition(".")[0] in _DRAW_FROM_TORCH_ALONE for each in model.modules())
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from llmdbg.explain.facts import ModuleRole
 from llmdbg.explain.roles import role_of
 from llmdbg.models.attentions import attentions
+from llmdbg.models.remembered import remembered
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
@@ -53,7 +54,12 @@ def _stops(anatomy: Anatomy, processors: Sequence[Stage]) -> Iterator[TourStop]:
         yield TourStop("embed", 1, "the second token: only one position")
 
 
-def _layers(anatomy: Anatomy) -> Iterator[TourStop]:
+@remembered
+def _layers(anatomy: Anatomy) -> tuple[TourStop, ...]:
+    return tuple(_in_layers(anatomy))
+
+
+def _in_layers(anatomy: Anatomy) -> Iterator[TourStop]:
     layers = anatomy.layers()
     if not layers:
         return

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.models.remembered import remembered
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -55,6 +57,7 @@ class KernelCall:
     """Every other keyword argument."""
 
 
+@remembered
 def attentions(anatomy: Anatomy) -> tuple[Stage, ...]:
     """The attentions of a model, in the order they run."""
     found = [stage for stage in anatomy.stages if _is_attention(stage, anatomy)]

@@ -27,11 +27,14 @@ from llmdbg.explain.facts import (
 from llmdbg.explain.roles import part_facts
 from llmdbg.explain.stages import explained
 from llmdbg.models.attentions import attentions
+from llmdbg.models.remembered import remembered
 from llmdbg.models.stages import Phase, Stage, StageKind
 from llmdbg.probes.statistics import dtype_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from transformers import PreTrainedModel
 
     from llmdbg.debugger.execution.stop import TokenRow
     from llmdbg.debugger.inspection.inspector import Inspector
@@ -142,12 +145,13 @@ def model_facts(inspector: Inspector) -> ModelFacts:
     model, config = loaded.model, loaded.model.config.get_text_config(decoder=True)
     table, head = model.get_input_embeddings(), model.get_output_embeddings()
     width = getattr(config, "hidden_size", None)
+    parameters, size = _weights(model)
     return ModelFacts(
         name=loaded.name,
         architecture=type(model).__name__,
         layers=len(inspector.anatomy.layers()),
-        parameters=int(model.num_parameters()),
-        bytes=sum(each.numel() * each.element_size() for each in model.parameters()),
+        parameters=parameters,
+        bytes=size,
         dtype=dtype_name(model.dtype),
         device=loaded.device,
         vocabulary=int(table.weight.shape[0]),
@@ -160,6 +164,12 @@ def model_facts(inspector: Inspector) -> ModelFacts:
         cached=inspector.debuggee.cache is not None,
         loading=loaded.loading,
     )
+
+
+@remembered
+def _weights(model: PreTrainedModel) -> tuple[int, int]:
+    """How many parameters a model has, and their bytes."""
+    return int(model.num_parameters()), sum(each.numel() * each.element_size() for each in model.parameters())
 
 
 def _tokenizer_kind(inspector: Inspector) -> str | None:
@@ -233,8 +243,13 @@ def _guesses(inspector: Inspector, *, spared: bool) -> tuple[PredictedToken, ...
         return tuple(PredictedToken(row.text, row.prob) for row in found.rows[:2] if not row.cut_by)
     if spared or inspector.stop.stage.kind not in _RESIDUAL:
         return ()
-    from llmdbg.debugger.inspection.lens import usable_lens
+    from llmdbg.debugger.inspection.lens import residuals_request, usable_lens
 
+    recorded = inspector.run.recorder.found(residuals_request(inspector), inspector.event.token)
+    here = inspector.stop.stage.address
+    known = inspector.read_layers.known(here, recorded.get(here))
+    if known is not None and known.next is not None and not inspector.run.metrics.unverified():
+        return PredictedToken(known.text, known.prob), PredictedToken(*known.next)
     try:
         lens = usable_lens(inspector)
     except LensError:

@@ -16,6 +16,8 @@ class LayerPrediction:
     """Its text."""
     prob: float
     """From 0 to 1; NaN if the scores are not finite."""
+    next: tuple[str, float] | None = None
+    """The text and probability of the second likeliest; None if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

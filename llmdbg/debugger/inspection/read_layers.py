@@ -31,7 +31,14 @@ class ReadLayers:
         self._known = {address: each for address, each in known.items() if each[0] is residuals[address]}
         fresh = {address: vector for address, vector in residuals.items() if address not in self._known}
         if fresh:
-            for row in lens_table(lens, fresh, {}, text_of, position=position, top=1).rows:
-                best = row.top[0]
-                self._known[row.address] = fresh[row.address], LayerPrediction(best.id, best.text, best.prob)
+            for row in lens_table(lens, fresh, {}, text_of, position=position, top=2).rows:
+                best, *others = row.top
+                second = (others[0].text, others[0].prob) if others else None
+                prediction = LayerPrediction(best.id, best.text, best.prob, second)
+                self._known[row.address] = fresh[row.address], prediction
         return {address: self._known[address][1] for address in residuals}
+
+    def known(self, address: str, residual: Tensor | None) -> LayerPrediction | None:
+        """The prediction after a layer, if it has been read from this very vector."""
+        tensor, prediction = self._known.get(address, (None, None))
+        return prediction if residual is not None and tensor is residual else None
