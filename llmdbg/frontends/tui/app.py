@@ -37,6 +37,7 @@ from llmdbg.frontends.tui.state.sentences import looking
 from llmdbg.frontends.tui.terminal.look import TerminalLook, theme_for
 from llmdbg.frontends.tui.terminal.themes import THEMES, VARIABLE_DEFAULTS, line_filters
 from llmdbg.frontends.tui.widgets.row_pane import RowPane
+from llmdbg.frontends.tui.widgets.rows import Row
 from llmdbg.frontends.tui.worker.engine_thread import EngineThread
 from llmdbg.frontends.tui.worker.mailbox import Mailbox, MailCame
 from llmdbg.frontends.tui.worker.messages import Arrived, Failed, Left, Loading, Looked, Running
@@ -94,7 +95,7 @@ class LlmdbgApp(App[BaseException]):
         self.engine = EngineThread(request, self.mailbox.put)
         saved = {} if request.resumed is None else request.resumed.layout
         view = saved_view(saved, all_panes(), _TOUR_VIEW if request.tour else View())
-        self.state = ScreenState(request.spec.name or DEMO_MODEL, self.book, view, touring=request.tour)
+        self.state = ScreenState(request.spec.name or DEMO_MODEL, self.book, view=view, touring=request.tour)
         self._log_seen = 0
         self._widgets: dict[str, Widget] = {}
 
@@ -209,6 +210,7 @@ class LlmdbgApp(App[BaseException]):
             self.scroll_home("explain")
         if message.looked_again:
             return
+        state.note(before, message.title, message.whole, message.error)
         if before is None and self.problems:
             state.say(f"{self.problems[0]} · `llmdbg doctor` says more", "warn")
             return
@@ -286,6 +288,14 @@ class LlmdbgApp(App[BaseException]):
     def page(self) -> int:
         """How many lines a page of the focused pane has."""
         return max(1, self.row_pane(self.state.has_keys).size.height - 1)
+
+    def rows(self, pane: str) -> Sequence[Row]:
+        """The lines of a pane."""
+        return self.row_pane(pane).rows
+
+    def show_line(self, pane: str, y: int) -> None:
+        """Scroll a pane just enough to make a line visible."""
+        self.row_pane(pane).keep_in_view(y)
 
     def scroll_home(self, pane: str) -> None:
         """Scroll a pane to its first line."""

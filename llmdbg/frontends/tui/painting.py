@@ -16,6 +16,7 @@ from llmdbg.frontends.tui.input.prompt import CommandLine
 from llmdbg.frontends.tui.overlay import overlay_rows, overlay_title
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.panes.pane import PaneSlot
+from llmdbg.frontends.tui.state.text_search import TextSearch
 from llmdbg.frontends.tui.widgets.row_pane import Header, LineBar, RowPane
 from llmdbg.frontends.tui.widgets.rows import row, wrapped
 from llmdbg.frontends.tui.worker.snapshot import Unanswered
@@ -103,7 +104,8 @@ def _show_pane(pane: Pane, state: ScreenState, widget: Widget) -> None:
         failure = sanitize(f"{pane.name}: {answer.message}")
         _show(widget, lambda width, _: [row((line, "bad")) for line in wrapped(failure, width)])
         return
-    _show(widget, lambda width, height: pane.draw(state, width, height))
+    search = state.found_text if state.found_text.pane == pane.name else TextSearch()
+    _show(widget, lambda width, height: search.marked(pane.draw(state, width, height)))
     if pane.line is not None and (line := pane.line(state)) is not None:
         _row_pane(widget).keep_in_view(line, margin=pane.place is not PaneSlot.TOKENS)
 

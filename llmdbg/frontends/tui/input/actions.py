@@ -234,7 +234,7 @@ ACTIONS = (
     Action(
         "search",
         ("slash",),
-        "search tokens and stages; Enter again goes to the next match",
+        "search tokens and stages, or the text that has the keys; `/` Enter goes to the next match",
         moving.search,
         "find",
         weight=0,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmdbg.formatting import counted
 from llmdbg.frontends.tui.input.showing import go_to_pane
 from llmdbg.frontends.tui.layout import tab_after
-from llmdbg.frontends.tui.panes import all_panes
+from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.state.screen_state import Typing
+from llmdbg.frontends.tui.state.text_search import TextSearch
 
 if TYPE_CHECKING:
     from llmdbg.frontends.tui.input.screen import Screen
@@ -99,9 +101,21 @@ def search(screen: Screen, argument: str) -> None:
         screen.begin_typing(Typing.SEARCH)
 
 
+def last_query(screen: Screen) -> str:
+    """What was searched for last, in the text that has the keys or among tokens and stages."""
+    text = _text_with_keys(screen)
+    return screen.state.found.query if text is None else screen.state.found_text.query
+
+
 def find(screen: Screen, query: str) -> None:
-    """Highlight the matches of a query, and say how many there are."""
-    state = screen.state
+    """Highlight the matches of a query, in the text that has the keys or else everywhere; say how many there are."""
+    state, text = screen.state, _text_with_keys(screen)
+    if text:
+        if (state.found_text.pane, state.found_text.query) != (text, query):
+            state.found_text = TextSearch(text, query)
+        count = len(state.found_text.matches(screen.rows(text)))
+        state.say(counted(count, f"line of {text}", f"lines of {text}") if query else "")
+        return
     state.search(query)
     if query:
         tokens, stages = len(state.found.tokens), len(state.found.stages)
@@ -109,7 +123,13 @@ def find(screen: Screen, query: str) -> None:
 
 
 def next_hit(screen: Screen) -> None:
-    """Go to the next match: among the tokens if they have the focus or no stage matches, else among the stages."""
+    """Go to the next match: in the text that has the keys; else among the tokens or the stages.
+
+    It is among the tokens if they have the keys or no stage matches.
+    """
+    if text := _text_with_keys(screen):
+        _next_line(screen, text)
+        return
     state, found = screen.state, screen.state.found
     stage, token = found.next_stage(state.selected), found.next_token(state.snapshot.focus)
     if not found:
@@ -121,3 +141,22 @@ def next_hit(screen: Screen) -> None:
     else:
         go_to_pane(screen, "tokens")
         screen.submit(f"focus {token}")
+
+
+def _text_with_keys(screen: Screen) -> str | None:
+    """The name of the pane that has the keys, if it shows a text; else None."""
+    name = screen.state.has_keys
+    return name if name == screen.state.view.pane and pane_named(name).is_text else None
+
+
+def _next_line(screen: Screen, text: str) -> None:
+    state = screen.state
+    line = state.found_text.following(screen.rows(text))
+    if line is None:
+        query = state.found_text.query
+        state.say(f"nothing found for {query!r} in {text}: other panes search tokens and stages", "warn")
+        return
+    state.found_text = replace(state.found_text, line=line)
+    screen.show_line(text, line)
+    found = state.found_text.matches(screen.rows(text))
+    state.say(f"match {found.index(line) + 1} of {len(found)} in {text} · / Enter goes to the next")

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llmdbg.frontends.tui.state.screen_state import ScreenState, Typing
+    from llmdbg.frontends.tui.widgets.rows import Row
 
 
 class Screen(Protocol):
@@ -37,6 +40,12 @@ class Screen(Protocol):
     @property
     def page(self) -> int:
         """How many lines a page of the focused pane has."""
+
+    def rows(self, pane: str) -> Sequence[Row]:
+        """The lines of a pane, as shown."""
+
+    def show_line(self, pane: str, y: int) -> None:
+        """Scroll a pane just enough to make a line visible, counted from 0."""
 
     def scroll_home(self, pane: str) -> None:
         """Scroll a pane to its first line."""

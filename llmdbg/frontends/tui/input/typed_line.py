@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.errors import LlmdbgError
 from llmdbg.frontends.tui.input.actions import ACTIONS, perform
-from llmdbg.frontends.tui.input.moving import find, next_hit
+from llmdbg.frontends.tui.input.moving import find, last_query, next_hit
 from llmdbg.frontends.tui.input.preferences import THEMES
 from llmdbg.frontends.tui.panes import all_panes
 from llmdbg.frontends.tui.state.screen_state import Typing
@@ -51,7 +51,7 @@ def entered(screen: Screen) -> str:
     """After Enter: run the line, or go to the next match. Returns the line for the history, empty for none."""
     typing, line = screen.state.typing, screen.stop_typing()
     if typing is Typing.SEARCH:
-        find(screen, line or screen.state.found.query)
+        find(screen, line or last_query(screen))
         next_hit(screen)
         return ""
     if line:

@@ -64,4 +64,12 @@ def _terms(terms: Sequence[str], width: int) -> Iterator[Row]:
 
 _WORDS = "words here, e looks one up:"
 
-PANE = Pane("explain", "9", PaneSlot.TAB, _draw, question="explain", about="what has just happened, in plain English")
+PANE = Pane(
+    "explain",
+    "9",
+    PaneSlot.TAB,
+    _draw,
+    question="explain",
+    is_text=True,
+    about="what has just happened, in plain English",
+)

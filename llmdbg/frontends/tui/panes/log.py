@@ -1,13 +1,15 @@
-"""The output and logs of libraries and of the model's own code, which reach the screen only here."""
+"""The commands so far with their answers, and the output and logs of libraries, which reach the screen only here."""
 
 from __future__ import annotations
 
 import logging
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
+from llmdbg.frontends.tui.state.command_log import Exchange
 from llmdbg.frontends.tui.widgets.rows import Row, row, wrapped
 
 if TYPE_CHECKING:
@@ -17,20 +19,46 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 _MOST_SHOWN = 500
+_CACHED = 2_048
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     lines = () if state.book is None else (*state.book.lines()[-_MOST_SHOWN:], *state.book.unfinished())
-    if not lines:
-        return [row(("nothing has been written or logged", "dim"))]
-    return [part for line in reversed(lines) for part in _wrapped(line, width)]
+    entries: list[LogLine | Exchange] = sorted((*lines, *state.commands.exchanges()), key=lambda entry: entry.when)
+    if not entries:
+        return [row(("no command has been run, and nothing has been written or logged", "dim"))]
+    return [part for entry in reversed(entries) for part in _entry(entry, width)]
 
 
-def _wrapped(line: LogLine, width: int) -> list[Row]:
-    style = "bad" if line.level >= logging.ERROR else "warn" if line.level >= logging.WARNING else ""
-    head = f"{time.strftime('%H:%M:%S', time.localtime(line.when))} {sanitize(line.source)} "
-    first, *others = wrapped(sanitize(line.text), max(10, width - len(head)))
-    return [row((head, "dim"), (first, style)), *(row(" " * len(head), (other, style)) for other in others)]
+# While a run logs, every look at the log draws all of it again; only what is new is laid out.
+@lru_cache(_CACHED)
+def _entry(entry: LogLine | Exchange, width: int) -> tuple[Row, ...]:
+    at = time.strftime("%H:%M:%S", time.localtime(entry.when))
+    if isinstance(entry, Exchange):
+        return _exchange(entry, f"{at} ", width)
+    style = "bad" if entry.level >= logging.ERROR else "warn" if entry.level >= logging.WARNING else ""
+    return _indented(f"{at} {sanitize(entry.source)} ", entry.text, style, width)
 
 
-PANE = Pane("log", "0", PaneSlot.TAB, _draw, about="what libraries wrote and logged, the newest first")
+def _exchange(entry: Exchange, head: str, width: int) -> tuple[Row, ...]:
+    """The command, and its answer below it in the order in which it would be printed."""
+    command = _indented(head, f":{entry.command}", "strong", width) if entry.command else ()
+    style = "bad" if entry.failed else ""
+    indent = " " * len(head) if entry.command else head
+    answer = (part for line in entry.answer for part in _indented(indent, line, style, width))
+    return (*command, *answer)
+
+
+def _indented(head: str, text: str, style: str, width: int) -> tuple[Row, ...]:
+    first, *others = wrapped(sanitize(text), max(10, width - len(head)))
+    return (row((head, "dim"), (first, style)), *(row(" " * len(head), (other, style)) for other in others))
+
+
+PANE = Pane(
+    "log",
+    "0",
+    PaneSlot.TAB,
+    _draw,
+    is_text=True,
+    about="your commands and their answers, and what libraries wrote and logged, the newest first",
+)

@@ -48,5 +48,8 @@ class Pane:
     draws_unanswered: bool = False
     """Whether it has something to show where its question failed, beside which the reason would be in the way."""
 
+    is_text: bool = False
+    """Whether it shows a text to read, whose lines `/` searches while it has the keys."""
+
     about: str = ""
     """What it shows, for the help."""

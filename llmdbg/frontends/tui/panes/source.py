@@ -32,4 +32,12 @@ def _draw(state: ScreenState, _width: int, _height: int) -> Sequence[Row]:
     return LazyRows(len(found.lines) + 1, line)
 
 
-PANE = Pane("source", "8", PaneSlot.TAB, _draw, question="source", about="the source of the forward that has just run")
+PANE = Pane(
+    "source",
+    "8",
+    PaneSlot.TAB,
+    _draw,
+    question="source",
+    is_text=True,
+    about="the source of the forward that has just run",
+)

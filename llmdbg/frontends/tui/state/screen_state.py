@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len
 
 from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.tui.state.command_log import CommandLog
 from llmdbg.frontends.tui.state.search import Index, Matches
 from llmdbg.frontends.tui.state.sentences import sentence
 from llmdbg.frontends.tui.state.stage_progress import has_run, when_hit
 from llmdbg.frontends.tui.state.stage_tree import StageTree
+from llmdbg.frontends.tui.state.text_search import TextSearch
 from llmdbg.frontends.tui.state.token_flow import TokenFlow, TokenMode, described
 from llmdbg.frontends.tui.worker.execution_order import path_in_layer
 from llmdbg.frontends.tui.worker.snapshot import RunProgress
@@ -80,6 +82,9 @@ class ScreenState:
     book: LogBook | None = None
     """The output and logs of libraries; None in a test without them."""
 
+    commands: CommandLog = field(default_factory=CommandLog)
+    """The commands run so far and their answers."""
+
     view: View = field(default_factory=View)
     """Which panes the user chose."""
 
@@ -124,6 +129,9 @@ class ScreenState:
 
     found: Matches = field(default_factory=Matches)
     """The matches of the last search, for the panes to highlight; empty without one."""
+
+    found_text: TextSearch = field(default_factory=TextSearch)
+    """The last search in a pane that shows a text, instead of `found`."""
 
     flow: TokenFlow = field(default_factory=TokenFlow)
     """The tokens pane's lines, kept so that another token does not lay out all of them again."""
@@ -179,6 +187,14 @@ class ScreenState:
             self.selected = shown.stop.stage.address
             self.overlay = Overlay.ANSWER if shown.end is not None else None
         self._refold()
+
+    def note(self, before: Snapshot | None, command: str, whole: tuple[str, ...], error: str) -> None:
+        """Keep a command and its answer or error in `commands`; of one that answers nothing, where the run stands."""
+        if not command and not error and not whole:
+            return
+        stop = self.snapshot.stop
+        place = () if whole or error else (f"{stop.stage.address}@{stop.token}: {self._news(before, ())}",)
+        self.commands.add(command, (*whole, *place, *((error,) if error else ())), failed=bool(error))
 
     def report(self, before: Snapshot | None, command: str, answer: tuple[str, ...], error: str, width: int) -> None:
         """Show a command's answer or error, since `before`; in an overlay if the status line is too short."""
@@ -236,6 +252,7 @@ class ScreenState:
 
     def search(self, query: str) -> None:
         """Find a query in the sequence and among the stages; an empty one clears the matches."""
+        self.found_text = TextSearch()
         self.found = self._index.matches(query, self.tokens(), self.snapshot.stages) if query else Matches()
         self._found_tokens = frozenset(self.found.tokens)
 

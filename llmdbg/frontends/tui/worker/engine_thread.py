@@ -237,6 +237,7 @@ class EngineThread(threading.Thread):
 
         self._running, self._fresh, self._painted = True, [], time.monotonic()
         answer: tuple[str, ...] = ()
+        whole: tuple[str, ...] = ()
         error = ""
         try:
             for command, outcome in COMMANDS.run_all(debugger, line):
@@ -244,9 +245,11 @@ class EngineThread(threading.Thread):
                     self._post(Left())
                 elif isinstance(outcome, Answer):
                     done = f"{outcome.done} " if outcome.done else ""
-                    lines = [] if self._is_in_view(outcome.data) else answer_lines(outcome.data)
-                    answer += tuple(f"{done}{each}" for each in lines)
+                    lines = tuple(f"{done}{each}" for each in answer_lines(outcome.data))
+                    whole += lines
+                    answer += () if self._is_in_view(outcome.data) else lines
                 elif isinstance(outcome, Moved) and (missed := unhit_breakpoints(command, outcome)):
+                    whole += (missed,)
                     answer += (missed,)
         except UsageError as problem:
             error = str(problem)
@@ -259,7 +262,7 @@ class EngineThread(threading.Thread):
         shown = self._snapshot(debugger)
         # Before the end is reported: whoever receives the report must not find the command still running.
         self._running = False
-        self._post(Arrived(shown, answer, error, line))
+        self._post(Arrived(shown, answer, error, line, whole=whole))
         if self._autosave is not None:
             self._autosave.layout = self.layout
             self._autosave.keep(debugger)

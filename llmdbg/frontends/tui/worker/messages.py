@@ -30,7 +30,8 @@ class Running(Message):
 class Arrived(Message):
     """A command is done: carries the new snapshot, the answer, and any error.
 
-    `looked_again` is True if no command ran and only panes that came into view were answered.
+    `answer` is without what a pane in view shows anyway; `whole` is all of it, `answer` if None. `looked_again` is True
+    if no command ran and only panes that came into view were answered.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Arrived(Message):
         error: str = "",
         title: str = "",
         *,
+        whole: tuple[str, ...] | None = None,
         looked_again: bool = False,
     ) -> None:
         super().__init__()
@@ -47,6 +49,7 @@ class Arrived(Message):
         self.answer = answer
         self.error = error
         self.title = title
+        self.whole = answer if whole is None else whole
         self.looked_again = looked_again
 
 
