@@ -30,7 +30,7 @@ from llmdbg.frontends.tui.input.prompt import CommandLine
 from llmdbg.frontends.tui.input.showing import go_to_pane
 from llmdbg.frontends.tui.input.typed_line import PLACEHOLDERS, entered, typed, words
 from llmdbg.frontends.tui.layout import NARROW, TALL, WIDE, arrangement, for_stop, saved_view
-from llmdbg.frontends.tui.painting import arrange, composed, paint
+from llmdbg.frontends.tui.painting import arrange, composed, paint, paint_progress
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.state.screen_state import ScreenState, Typing, View
 from llmdbg.frontends.tui.state.sentences import looking
@@ -189,8 +189,12 @@ class LlmdbgApp(App[BaseException]):
                 self.state.progress = message.progress
                 self.paint()
             elif isinstance(message, Running):
+                began = not self.state.running
                 self.state.run, self.state.running = message.progress, True
-                self.paint()
+                if began:
+                    self.paint()
+                else:
+                    paint_progress(self.state, self._widgets)
             elif isinstance(message, Arrived):
                 self._arrive(message)
                 self.follow()

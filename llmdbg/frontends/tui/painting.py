@@ -89,6 +89,15 @@ def paint(state: ScreenState, actions: Sequence[Action], widgets: Mapping[str, W
         _show_pane(pane_named(name), state, widgets[name])
 
 
+def paint_progress(state: ScreenState, widgets: Mapping[str, Widget]) -> None:
+    """Make the rows that a run changes as it goes: the rest still shows the last stop."""
+    _show(widgets["header"], lambda width, _: [header_row(state, width)])
+    _show(widgets["status"], lambda width, _: [status_row(state, width)])
+    for name in state.in_view:
+        if pane_named(name).place is PaneSlot.TOKENS:
+            _show_pane(pane_named(name), state, widgets[name])
+
+
 def _possible(state: ScreenState, actions: Sequence[Action]) -> Sequence[Action]:
     """Those that this run can do: not every debuggee goes back."""
     if state.shown is None or state.shown.goes_back:
