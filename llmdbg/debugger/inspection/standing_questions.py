@@ -50,6 +50,8 @@ class LensView:
     """The lens, or a sentence that says why there is none."""
     attribution: Attribution | None
     """What each part adds to the logit of its prediction; None if that cannot be attributed."""
+    pinned: tuple[str, ...] = ()
+    """The texts of the tokens that the user named to follow; empty if it follows the prediction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +115,25 @@ def _lens(inspector: Inspector) -> LensView:
 
     # The table and the attribution both need the token recorded: announcing both makes one rerun enough.
     inspector.run.recorder.expect(parts_request(inspector), inspector.event.token)
+    pinned = tuple(map(inspector.vocabulary.text, inspector.asked.followed))
     try:
         table = shown(inspector)
     except LlmdbgError as error:
-        return LensView(str(error), None)
+        return LensView(str(error), None, pinned)
     if isinstance(table, str) or table.prediction is None:
-        return LensView(table, None)
+        return LensView(table, None, pinned)
     try:
         added = attributed(inspector, table.prediction.id)
     except LlmdbgError:
-        return LensView(table, None)
-    return LensView(table, None if isinstance(added, str) else added)
+        return LensView(table, None, pinned)
+    return LensView(table, None if isinstance(added, str) else added, pinned)
+
+
+def _is_lens(answer: Any) -> bool:
+    from llmdbg.probes.lens_table import LensTable
+
+    # The pane has a column for one followed token only.
+    return isinstance(answer, LensTable) and bool(answer.rows) and len(answer.rows[0].followed) == 1
 
 
 def _layers(inspector: Inspector) -> LayerPredictions:
@@ -203,7 +213,7 @@ def _finiteness(inspector: Inspector) -> FinitenessView:
 STANDING_QUESTIONS: Mapping[str, StandingQuestion] = {
     "tensor": StandingQuestion(_tensor),
     "layers": StandingQuestion(_layers),
-    "lens": StandingQuestion(_lens),
+    "lens": StandingQuestion(_lens, shows=_is_lens),
     "attention": StandingQuestion(_attention),
     "kv": StandingQuestion(_kv),
     "values": StandingQuestion(_values, _more_values, _is_values),

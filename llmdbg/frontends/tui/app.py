@@ -138,11 +138,15 @@ class LlmdbgApp(App[BaseException]):
         self._fetch(message.pane)
 
     def on_row_pane_clicked(self, message: RowPane.Clicked) -> None:
-        """Perform a click; a second click on a stage runs to it."""
-        if message.pane in self.state.in_view and self.state.overlay is None:
+        """Perform a click; the first on a stage, candidate or layer selects it, and a second acts as Enter does."""
+        in_view = message.pane in self.state.in_view
+        if in_view and self.state.overlay is None:
             go_to_pane(self, message.pane)
         name, _, argument = message.do.partition(" ")
-        if name == "select" and message.chain > 1:
+        if in_view and pane_named(message.pane).picks:
+            self.state.picked = message.do or self.state.picked
+            name = name if message.chain > 1 else ""
+        elif name == "select" and message.chain > 1:
             name = "until"
         if name:
             perform(self, name, argument)

@@ -16,7 +16,7 @@ from llmdbg.frontends.tui.input.prompt import CommandLine
 from llmdbg.frontends.tui.overlay import overlay_rows, overlay_title
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.panes.pane import PaneSlot
-from llmdbg.frontends.tui.state.text_search import TextSearch
+from llmdbg.frontends.tui.state.picking import with_pick
 from llmdbg.frontends.tui.widgets.row_pane import Header, LineBar, RowPane
 from llmdbg.frontends.tui.widgets.rows import row, wrapped
 from llmdbg.frontends.tui.worker.snapshot import Unanswered
@@ -113,10 +113,16 @@ def _show_pane(pane: Pane, state: ScreenState, widget: Widget) -> None:
         failure = sanitize(f"{pane.name}: {answer.message}")
         _show(widget, lambda width, _: [row((line, "bad")) for line in wrapped(failure, width)])
         return
-    search = state.found_text if state.found_text.pane == pane.name else TextSearch()
-    _show(widget, lambda width, height: search.marked(pane.draw(state, width, height)))
+    _show(widget, lambda width, height: _highlighted(pane, state, pane.draw(state, width, height)))
     if pane.line is not None and (line := pane.line(state)) is not None:
         _row_pane(widget).keep_in_view(line, margin=pane.place is not PaneSlot.TOKENS)
+
+
+def _highlighted(pane: Pane, state: ScreenState, rows: Sequence[Row]) -> Sequence[Row]:
+    """A pane's rows with what is found in it, and with the row that Enter acts on if the pane has the keys."""
+    if state.found_text.pane == pane.name:
+        rows = state.found_text.marked(rows)
+    return with_pick(rows, state.picked) if pane.picks and state.has_keys == pane.name else rows
 
 
 def _show(widget: Widget, rows: Callable[[int, int], Sequence[Row]]) -> None:

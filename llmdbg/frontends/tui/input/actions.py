@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from llmdbg.frontends.sanitize import quoted
 from llmdbg.frontends.tui.input import moving, showing
 from llmdbg.frontends.tui.panes import all_panes
+from llmdbg.frontends.tui.state.picking import picked_line
 from llmdbg.frontends.tui.state.screen_state import Typing
 from llmdbg.frontends.tui.state.sentences import sentence
 from llmdbg.models.stages import StageKind
@@ -115,13 +117,24 @@ def go_over(screen: Screen, _argument: str) -> None:
         screen.submit("next")
 
 
-def go_until(screen: Screen, argument: str) -> None:
-    """Run to the named stage, else the selected one; on the tour, go to its next stop."""
+def enter(screen: Screen, argument: str) -> None:
+    """Act on the row of the pane that has the keys: run to the stage, take the candidate, go to the layer.
+
+    On the tour, go to its next stop. With an argument, run to the stage it names.
+    """
     state = screen.state
-    if state.touring and not argument:
+    if argument:
+        screen.submit(f"until {argument}")
+    elif state.touring:
         _go_on_with_the_tour(screen)
-    elif argument or state.overlay is None:
-        screen.submit(f"until {argument or state.selected}")
+    elif state.has_keys == "stages":
+        screen.submit(f"until {state.selected}")
+    elif moving.picks(state):
+        rows = screen.rows(state.view.pane)
+        line = picked_line(rows, state.picked)
+        if line is not None:
+            name, _, of = rows[line].do.partition(" ")
+            action_named(name).do(screen, of)
 
 
 def _go_on_with_the_tour(screen: Screen) -> None:
@@ -164,10 +177,13 @@ def go_to(screen: Screen, argument: str) -> None:
 
 def force(screen: Screen, argument: str) -> None:
     """Take another token, or ask for one."""
-    if argument:
-        screen.submit(f"force {argument}")
-    elif screen.state.snapshot.stop.stage.kind is not StageKind.SAMPLE:
+    stop = screen.state.snapshot.stop
+    if stop.stage.kind is not StageKind.SAMPLE:
         screen.state.say("a token is chosen at `sample`: t goes to the next one, T to the one before", "warn")
+    elif stop.chosen is not None and argument == str(stop.chosen.id):
+        screen.state.say(f"{quoted(stop.chosen.text)} is the token that was chosen: another one can be taken", "warn")
+    elif argument:
+        screen.submit(f"force {argument}")
     else:
         screen.begin_typing(Typing.COMMAND, "force ")
 
@@ -211,7 +227,13 @@ ACTIONS = (
     _command("reverse_next", ("N",), "go back to the previous stage, over modules", "reverse-next"),
     _command("reverse_token", ("T",), "go back to where the previous token was chosen", "reverse-token"),
     _command("reverse_continue", ("C",), "go back to the previous breakpoint, or to the start", "reverse-continue"),
-    Action("until", ("enter",), "run to the selected stage", go_until, takes="ADDRESS"),
+    Action(
+        "until",
+        ("enter",),
+        "run to the selected stage; in candidates, take the selected token; in lens, go to the selected layer",
+        enter,
+        takes="ADDRESS",
+    ),
     Action("pause", ("space",), "stop a run at its next stage, and your own Python at once", pause),
     Action("interrupt", ("ctrl+c",), "the same, also while you type; if nothing runs, close", interrupt),
     Action(
@@ -251,8 +273,8 @@ ACTIONS = (
     Action("show", (), "go to a pane by its name", showing.show, takes="PANE"),
     Action("next_pane", ("tab",), "go to the next pane", showing.next_pane),
     Action("previous_pane", ("shift+tab",), "go to the previous pane", showing.previous_pane),
-    Action("up", ("up",), "select the stage above, or scroll", moving.up),
-    Action("down", ("down",), "select the stage below, or scroll", moving.down),
+    Action("up", ("up",), "select the stage, candidate or layer above, or scroll", moving.up),
+    Action("down", ("down",), "select the stage, candidate or layer below, or scroll", moving.down),
     Action("page_up", ("pageup",), "a page up", moving.page_up),
     Action("page_down", ("pagedown",), "a page down", moving.page_down),
     Action("first", ("home",), "to the first line", moving.first),

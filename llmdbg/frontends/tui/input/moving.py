@@ -9,11 +9,13 @@ from llmdbg.formatting import counted
 from llmdbg.frontends.tui.input.showing import go_to_pane
 from llmdbg.frontends.tui.layout import tab_after
 from llmdbg.frontends.tui.panes import all_panes, pane_named
+from llmdbg.frontends.tui.state.picking import line_after, picked_line
 from llmdbg.frontends.tui.state.screen_state import Typing
 from llmdbg.frontends.tui.state.text_search import TextSearch
 
 if TYPE_CHECKING:
     from llmdbg.frontends.tui.input.screen import Screen
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 _EVERYTHING = 1 << 30  # lines: more than any pane has
 
@@ -49,10 +51,30 @@ def last(screen: Screen, _argument: str) -> None:
 
 
 def _move(screen: Screen, by: int) -> None:
-    if screen.state.has_keys == "stages":
-        screen.state.move_selection(by)
+    state = screen.state
+    if state.has_keys == "stages":
+        state.move_selection(by)
+    elif picks(state):
+        _pick(screen, by)
     else:
         screen.scroll(by)
+
+
+def picks(state: ScreenState) -> bool:
+    """Whether the keys are at a pane whose rows are picked."""
+    return state.overlay is None and pane_named(state.view.pane).picks
+
+
+def _pick(screen: Screen, by: int) -> None:
+    """Pick another row. At the first and the last, show also what is above and below."""
+    state, name = screen.state, screen.state.view.pane
+    rows = screen.rows(name)
+    before, line = picked_line(rows, state.picked), line_after(rows, state.picked, by)
+    if line is None:
+        screen.scroll(by)
+        return
+    state.picked = rows[line].do
+    screen.show_line(name, line if line != before else 0 if by < 0 else len(rows) - 1)
 
 
 def left(screen: Screen, _argument: str) -> None:

@@ -90,10 +90,15 @@ def begin_command(screen: Screen, _argument: str) -> None:
 
 
 def close(screen: Screen, _argument: str) -> None:
-    """Stop typing; otherwise close an overlay, end a zoom or the tour, or clear a search."""
+    """Stop typing; otherwise close an overlay, end a zoom or the tour, clear a search, or unpin the lens.
+
+    Where the lens has the keys, unpinning it comes first.
+    """
     state = screen.state
     if state.typing is not None:
         screen.stop_typing()
+    elif state.has_keys == "lens" and state.pinned():
+        screen.submit("info lens")
     elif state.overlay is not None:
         state.overlay = None
     elif state.view.zoomed:
@@ -104,8 +109,10 @@ def close(screen: Screen, _argument: str) -> None:
     elif state.touring:
         state.touring = False
         state.say("you have left the tour: n and Enter work as usual again, and :tour continues it")
-    else:
+    elif state.found or state.found_text.query or not state.pinned():
         state.search("")
+    else:
+        screen.submit("info lens")
 
 
 def copy(screen: Screen, _argument: str) -> None:

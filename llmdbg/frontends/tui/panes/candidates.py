@@ -55,7 +55,8 @@ def _before_logits(state: ScreenState, width: int) -> Sequence[Row]:
     rows = [row((fitted(f"if it stopped after {here.address} (lens) · {here.entropy:.2f} nats", width), "dim"))]
     for rank, each in enumerate(here.top, 1):
         chance = (f"{percent(each.prob):>6}", " ", (bar_of(each.prob, _BAR_WIDTH), "bar"), " ")
-        rows.append(row((f" {rank:2} ", "dim"), *chance, fitted(quoted(each.text), room).rstrip()))
+        text = fitted(quoted(each.text), room).rstrip()
+        rows.append(row((f" {rank:2} ", "dim"), *chance, text, do=f"force {each.id}"))
     return rows
 
 
@@ -90,6 +91,7 @@ def _candidate(candidate: Candidate, columns: Sequence[str], is_chosen: bool, wi
         " ",
         (fitted(quoted(candidate.text), room).rstrip(), style),
         (why, "dim"),
+        do=f"force {candidate.id}",
     )
 
 
@@ -97,4 +99,4 @@ def _step(step: ScoreStep) -> str:
     return "cut" if step.logit == -math.inf else percent(step.prob)
 
 
-PANE = Pane("candidates", "4", PaneSlot.RIGHT, _draw, about="the likeliest next tokens")
+PANE = Pane("candidates", "4", PaneSlot.RIGHT, _draw, picks=True, about="the likeliest next tokens")

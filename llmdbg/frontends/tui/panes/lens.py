@@ -38,15 +38,24 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     if seen is None:
         return [row(("…", "dim"))]
     if isinstance(seen.table, str):
-        return [row((line, "dim")) for line in wrapped(sanitize(seen.table), width)]
+        said = [row((line, "dim")) for line in wrapped(sanitize(seen.table), width)]
+        return [*(row((line, "warn")) for line in _pinned(seen, width)), *said]
     table = seen.table
     columns = _Columns.of(table, seen.attribution, width)
-    rows = [row((line, "strong")) for line in wrapped(prediction_history(table), width)]
+    rows = [row((line, "warn")) for line in _pinned(seen, width)]
+    rows += [row((line, "strong")) for line in wrapped(prediction_history(table), width)]
     rows.append(columns.titles())
-    rows += [columns.line(each) for each in reversed(table.rows)]
+    rows += [columns.line(each, state.snapshot.stop.token) for each in reversed(table.rows)]
     if columns.added:
         rows.append(columns.embedding())
     return [*rows, *(row((line, "dim")) for note in table.notes for line in wrapped(sanitize(note), width))]
+
+
+def _pinned(seen: LensView, width: int) -> list[str]:
+    """That the lens follows tokens that the user named, and how to undo it."""
+    if not seen.pinned:
+        return []
+    return wrapped(f"pinned: follows {', '.join(map(quoted, seen.pinned))} · Esc unpins", width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +98,11 @@ class _Columns:
         candidates = fitted("likeliest", _BAR + 1 + self.candidates * (_PERCENT + 1 + self.text + 1) - 1)
         return row((f"{'':{self.name}} {candidates}{rank:>{_RANK}}{parts}", "dim"))
 
-    def line(self, each: LensRow) -> Row:
-        """What one layer would predict, the prediction's rank there, and what the layer's parts add to its logit."""
+    def line(self, each: LensRow, token: int) -> Row:
+        """What one layer would predict, the prediction's rank there, and what the layer's parts add to its logit.
+
+        Picking it goes to that layer of `token`.
+        """
         best, *others = each.top[: self.candidates]
         followed = each.followed[0]
         style = "good" if followed.rank == 1 and math.isfinite(followed.prob) else ""
@@ -106,7 +118,7 @@ class _Columns:
             (more, "dim"),
             (f"{_rank(followed.rank):>{_RANK}}", style or "dim"),
             *(_part(added.get(part)) for part in self.parts),
-            do=f"select {each.address}",
+            do=f"goto {each.address}@{token}",
         )
 
     def embedding(self) -> Row:
@@ -138,5 +150,11 @@ def _rank(rank: int) -> str:
 
 
 PANE = Pane(
-    "lens", "5", PaneSlot.TAB, _draw, question="lens", about="what each layer would say if generation stopped there"
+    "lens",
+    "5",
+    PaneSlot.TAB,
+    _draw,
+    question="lens",
+    picks=True,
+    about="what each layer would say if generation stopped there",
 )

@@ -51,5 +51,8 @@ class Pane:
     is_text: bool = False
     """Whether it shows a text to read, whose lines `/` searches while it has the keys."""
 
+    picks: bool = False
+    """Whether its rows are picked: the arrows move from one that does something to the next, and Enter does it."""
+
     about: str = ""
     """What it shows, for the help."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 
+from llmdbg.debugger.inspection.standing_questions import LensView
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.state.command_log import CommandLog
 from llmdbg.frontends.tui.state.search import Index, Matches
@@ -121,6 +122,9 @@ class ScreenState:
     selected: str = "tokenize"
     """The address of the selected stage."""
 
+    picked: str = ""
+    """What the picked row of the pane that has the keys does, as `ACTION ARGUMENT`; empty for its first row."""
+
     status: tuple[str, str] = ("", "dim")
     """The sentence on the status line and the name of its style."""
 
@@ -184,7 +188,7 @@ class ScreenState:
         if self.tree.stages is not shown.stages:
             self.tree = StageTree(shown.stages)
         if before is None or before.stop != shown.stop:
-            self.selected = shown.stop.stage.address
+            self.selected, self.picked = shown.stop.stage.address, ""
             self.overlay = Overlay.ANSWER if shown.end is not None else None
         self._refold()
 
@@ -225,6 +229,11 @@ class ScreenState:
     def asked(self, question: str) -> Any:
         """The answer to a pane's question at this stop: None before there is one, `Unanswered` if it failed."""
         return self.snapshot.asked.get(question)
+
+    def pinned(self) -> bool:
+        """Whether the lens is in view and follows tokens that the user named."""
+        answer = self.asked("lens") if "lens" in self.in_view else None
+        return isinstance(answer, LensView) and bool(answer.pinned)
 
     def say(self, text: str, style: str = "dim") -> None:
         """Put a sentence on the status line."""

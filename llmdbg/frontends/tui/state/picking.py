@@ -1,0 +1,31 @@
+"""Which row of a pane is picked: the one that Enter acts on, among the rows that do something."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from llmdbg.frontends.tui.widgets.rows import LazyRows, Row
+
+
+def picked_line(rows: Sequence[Row], do: str) -> int | None:
+    """The line, from 0, of the row that does `do`, else of the first that does anything; None if none does."""
+    acting = _acting(rows)
+    return next((y for y in acting if rows[y].do == do), acting[0] if acting else None)
+
+
+def line_after(rows: Sequence[Row], do: str, by: int) -> int | None:
+    """The line of the row to pick `by` rows further down, within what there is; None if no row does anything."""
+    acting, here = _acting(rows), picked_line(rows, do)
+    return None if here is None else acting[max(0, min(len(acting) - 1, acting.index(here) + by))]
+
+
+def with_pick(rows: Sequence[Row], do: str) -> Sequence[Row]:
+    """The rows, the picked one highlighted."""
+    line = picked_line(rows, do)
+    about = rows.about if isinstance(rows, LazyRows) else None
+    return LazyRows(len(rows), lambda y: replace(rows[y], fill="selected") if y == line else rows[y], about)
+
+
+def _acting(rows: Sequence[Row]) -> list[int]:
+    return [y for y, each in enumerate(rows) if each.do]
