@@ -2,6 +2,10 @@
 
 MOST_BREAKPOINTS = 1000
 """Breakpoints, tracepoints and watches together."""
+MOST_BRANCHES = 1000
+"""Branches of a session."""
+MOST_ADDRESS = 300
+"""Characters of an address, as it was typed."""
 MOST_LINES = 200
 """Edits of a branch, and commands of a breakpoint."""
 MOST_LINE = 2000

@@ -17,6 +17,7 @@ from llmdbg.models.configurations import load_config
 from llmdbg.models.devices import choose_device, require_attention, require_quantization
 from llmdbg.models.sources import find_source
 from llmdbg.models.spec import LoadedModel, LoadingFacts, LoadProgress, ModelSpec, ProgressCallback, WeightDifferences
+from llmdbg.models.tokenizer_files import load_bounded
 from llmdbg.models.tokens import is_panic
 from llmdbg.models.weights import load_weights, random_model
 
@@ -119,9 +120,20 @@ def _load_tokenizer(source: ModelSource, spec: ModelSpec) -> tuple[PreTrainedTok
         raise LoadError(
             f"{source.folder} has no tokenizer (no tokenizer.json or tokenizer.model): download the tokenizer's files"
         )
+
+    def read() -> PreTrainedTokenizerBase:
+        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source.folder, trust_remote_code=spec.trust_remote_code, **files
+        )
+        return found
+
     files: dict[str, Any] = {} if source.gguf is None else {"gguf_file": source.gguf.path.name}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=spec.trust_remote_code, **files)
+        if source.gguf is not None:
+            return read(), []
+        return load_bounded(source.folder, source.name, read), []
+    except DamagedFileError:
+        raise
     except BaseException as error:  # a tokenizer's files can make its class fail in any way
         if not isinstance(error, Exception) and not is_panic(error):
             raise
@@ -133,7 +145,6 @@ def _load_tokenizer(source: ModelSource, spec: ModelSpec) -> tuple[PreTrainedTok
         raise DamagedFileError(
             f"the tokenizer of {source.name} cannot be read ({reason}): {_remedy(source)}"
         ) from error
-    return tokenizer, []
 
 
 def _remedy(source: ModelSource) -> str:

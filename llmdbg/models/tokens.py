@@ -240,10 +240,10 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: b
     # After a chat template, the special tokens are already in the text.
     try:
         return tuple(int(id) for id in tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"])
-    except BaseException as error:
-        if not is_panic(error):
+    except BaseException as error:  # the library raises plain Exceptions for what is wrong with the tokenizer's files
+        if not isinstance(error, Exception) and not is_panic(error):
             raise
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PromptError(f"the model's tokenizer failed on this text: {reason}") from error
 
 

@@ -16,7 +16,7 @@ from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Outcome, ParsedCom
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.persistence.capture import capture
 from llmdbg.debugger.persistence.format import from_json, to_json
-from llmdbg.debugger.persistence.model import SavedSession, begin
+from llmdbg.debugger.persistence.model import SavedChoice, SavedSession, begin
 from llmdbg.debugger.persistence.restore import restore
 from llmdbg.engine.debuggee import Capability, Debuggee
 from llmdbg.engine.settings import GenerationSettings
@@ -235,6 +235,17 @@ def test_a_saved_token_beyond_the_vocabulary_is_left_out() -> None:
     other = replace(saved.branches[1], generated=(len(WORDS), *saved.branches[1].generated[1:]))
     notes = restore(able(), replace(saved, branches=(saved.branches[0], other)))
     assert "branch other is left out: it has a token that this model does not have" in notes
+
+
+def test_a_saved_branch_that_bans_every_token_is_left_out() -> None:
+    session = able()
+    do(session, "token 2")
+    do(session, "branch other")
+    saved = saved_again(session)
+    for banned, left_out in ((range(len(WORDS)), True), (range(len(WORDS) - 1), False)):
+        other = replace(saved.branches[1], choices=(SavedChoice(0, None, tuple(banned)),))
+        notes = restore(able(), replace(saved, branches=(saved.branches[0], other)))
+        assert ("branch other is left out: it bans every token there is" in notes) is left_out
 
 
 def test_a_token_is_named_by_its_id_without_a_model() -> None:

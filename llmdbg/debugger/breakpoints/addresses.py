@@ -16,6 +16,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.limits import MOST_ADDRESS
 from llmdbg.errors import AddressError
 from llmdbg.formatting import listed, near_matches
 from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase
@@ -74,6 +75,8 @@ class AddressBook:
 
     def resolve(self, text: str) -> Target:
         """Return the stages that `text` names. Raises AddressError, with the nearest name if any is near, for none."""
+        if len(text.strip()) > MOST_ADDRESS:
+            raise AddressError(f"an address has at most {MOST_ADDRESS} characters, and this one {len(text.strip())}")
         place, token, phase = text.strip(), None, None
         if in_phase := _AT_PHASE.fullmatch(place):
             place, phase = in_phase["place"].strip(), Phase(in_phase["phase"])

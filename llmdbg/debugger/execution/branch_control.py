@@ -47,7 +47,7 @@ class BranchControl:
         """
         require(self._debuggee, Capability.FORK, Capability.GO_BACK)
         place, here = self._run.place, self._run.branches.current
-        self._run.branches.refuse_taken(name)
+        self._run.branches.refuse(name)
         self._leave_branch()
         timeline = self._forked(place.token)
         if overrides is not None:

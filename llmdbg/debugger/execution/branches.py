@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.editing.edits import Edits
 from llmdbg.debugger.execution.trace import BEGINNING, ExecutionTrace, TimelinePosition
+from llmdbg.debugger.limits import MOST_BRANCHES
 from llmdbg.display import Displayed, short
 from llmdbg.errors import CommandError
 from llmdbg.formatting import counted
@@ -101,7 +102,7 @@ class Branches:
         number = max(each.number for each in self._all) + 1
         taken = {each.name for each in self._all}
         name = name or next(free for n in itertools.count(number) if (free := f"b{n}") not in taken)
-        self.refuse_taken(name)
+        self.refuse(name)
         here = self.current
         self.current = Branch(number, name, here, token, why, timeline)
         self.current.trace.learn_from(here.trace, token)
@@ -124,8 +125,10 @@ class Branches:
         names = ", ".join(each.name for each in self._all)
         raise CommandError(f"there is no branch {word!r} (there are: {names})")
 
-    def refuse_taken(self, name: str | None) -> None:
-        """Raise CommandError if a branch has this name."""
+    def refuse(self, name: str | None) -> None:
+        """Raise CommandError if a new branch cannot have this name, or there are as many branches as there may be."""
+        if len(self._all) >= MOST_BRANCHES:
+            raise CommandError(f"there are {MOST_BRANCHES} branches, and no more are kept: `run` begins with one")
         if any(each.name == name for each in self._all):
             raise CommandError(f"there is a branch {name!r} already: `switch {name}` goes there")
 

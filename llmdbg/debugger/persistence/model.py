@@ -20,7 +20,14 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
-from llmdbg.debugger.limits import MOST_BREAKPOINTS, MOST_LEFT_PAD, MOST_LINE, MOST_LINES
+from llmdbg.debugger.limits import (
+    MOST_ADDRESS,
+    MOST_BRANCHES,
+    MOST_BREAKPOINTS,
+    MOST_LEFT_PAD,
+    MOST_LINE,
+    MOST_LINES,
+)
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import SessionRequestError
 from llmdbg.formatting import counted
@@ -28,14 +35,13 @@ from llmdbg.models.spec import DEMO_MODEL, ModelSpec
 from llmdbg.models.stages import TOKENIZE
 
 _EXCERPT, _MOST_NAME = 40, 60  # characters
-_MOST_BRANCHES = 1000
 # A process's start time depends on the system clock, which may be adjusted; no pid is reused this soon.
 _SAME_START_SECONDS = 5.0
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Text = Annotated[str, Meta(max_length=MOST_LINE)]
 Lines = Annotated[tuple[Text, ...], Meta(max_length=MOST_LINES)]
-Address = Annotated[str, Meta(max_length=300)]
+Address = Annotated[str, Meta(max_length=MOST_ADDRESS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +210,7 @@ class SavedSession:
     """The ids generated up to `place`."""
     focus: Count | None = None
     """The position in focus; None for the newest."""
-    branches: Annotated[tuple[SavedBranch, ...], Meta(max_length=_MOST_BRANCHES)] = ()
+    branches: Annotated[tuple[SavedBranch, ...], Meta(max_length=MOST_BRANCHES)] = ()
     """All branches; empty while there is a single unchanged one."""
     branch: Count = 1
     """The number of the current branch."""

@@ -112,6 +112,9 @@ def _branches_again(debugger: Debugger, saved: SavedSession) -> list[str]:
         if size is not None and max((*steered, *each.generated), default=0) >= size:
             notes.append(f"branch {each.name} is left out: it has a token that this model does not have")
             continue
+        if size is not None and any(len(set(choice.ban)) >= size for choice in each.choices):
+            notes.append(f"branch {each.name} is left out: it bans every token there is")
+            continue
         if bool(each.settings) != samples:
             notes.append(f"branch {each.name} is left out: {_WRONG_SETTINGS[samples]}")
             continue

@@ -8,6 +8,7 @@ from llmdbg.debugger.breakpoints.addresses import AddressBook
 from llmdbg.errors import AddressError
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.stages import Stage, StageKind
+from tests.sessions import tiny_session
 from tests.tiny import tiny_model
 
 
@@ -76,3 +77,10 @@ def test_any_text_resolves_or_is_refused(text):
 
 
 _ANATOMY = dissect(tiny_model("gpt2"))
+
+
+def test_no_address_is_taken_that_a_session_file_could_not_hold():
+    book = tiny_session().run.stages.addresses
+    for text in ("[0" + "0" * 320 + "].mlp", "layer" + " " * 500 + "0"):
+        with pytest.raises(AddressError, match="at most 300 characters"):
+            book.resolve(text)

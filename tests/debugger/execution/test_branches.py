@@ -297,9 +297,9 @@ def test_a_setting_that_fails_leaves_no_branch():
 def test_deep_branches_are_drawn():
     session = started(max_new_tokens=3)
     do(session, "token")
-    for _ in range(1200):
+    for _ in range(990):
         session.run.branches.fork(session.debuggee.timeline.fork(0), 0, "deep")
-    assert max(depth for _, depth in session.run.branches.tree()) == 1200
+    assert max(depth for _, depth in session.run.branches.tree()) == 990
 
 
 def test_the_newest_token_of_a_branch_is_shown():
@@ -335,3 +335,12 @@ def test_not_everything_can_be_banned():
         do(session, f"ban {first}")
     with pytest.raises(CommandError, match="nothing would be left"):
         do(session, f"ban {second}")
+
+
+def test_there_are_no_more_branches_than_a_session_file_holds(monkeypatch):
+    monkeypatch.setattr("llmdbg.debugger.execution.branches.MOST_BRANCHES", 3)
+    session = started()
+    do(session, "token", "force 5", "goto sample@0", "force 6", "goto sample@0")
+    with pytest.raises(CommandError, match="there are 3 branches"):
+        do(session, "force 7")
+    assert here(session) == "sample@0"
