@@ -115,7 +115,7 @@ def with_article(noun: str) -> str:
 def near_matches(word: str, known: Iterable[str], most: int = 1, *, alike: float | None = None) -> list[str]:
     """Up to `most` of `known` that `word` may be a misspelling of, the likeliest first; none when nothing is alike.
 
-    `alike` is the ratio of matching characters, from 0 to 1, from which on a word may be meant; None for 0.5.
+    `alike` is the ratio of matching characters, from 0 to 1, from which on a word may be meant; None for 0.6.
     """
     least = _ALIKE if alike is None else alike
     matcher = SequenceMatcher()
@@ -141,8 +141,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-_ALIKE = 0.5
-"""From which ratio of matching characters on a word may be meant."""
+_ALIKE = 0.6
+"""From which ratio of matching characters on a word may be meant: `attn` for `self_attn`, and not `list` for `lens`."""
 
 
 def _likeness(word: str, name: str) -> tuple[float, int]:

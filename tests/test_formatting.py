@@ -146,10 +146,12 @@ def test_the_nearest_word_is_one_that_may_be_meant_or_all_are_listed() -> None:
 
 
 def test_near_matches_leave_out_what_is_not_alike() -> None:
-    assert near_matches("temprature", ["temperature", "top_k", "tempo"], most=3) == ["temperature", "tempo"]
+    assert near_matches("temprature", ["temperature", "top_k", "temperate"], most=3) == ["temperature", "temperate"]
     assert near_matches("xyzzyq", ["temperature", "top_k"]) == []
-    assert near_matches("nope", ["ignore"]) == ["ignore"]
-    assert near_matches("nope", ["ignore"], alike=0.65) == []
+    assert near_matches("attn", ["self_attn"]) == ["self_attn"]
+    assert near_matches("attn", ["self_attn"], alike=0.65) == []
+    for word, other in (("twelve", "tokenize"), ("list", "lens"), ("foo", "focus"), ("dance", "disable")):
+        assert near_matches(word, [other]) == [], word
     assert did_you_mean("llamma", ["gpt2", "llama"]) == " (did you mean llama?)"
     assert did_you_mean("xyzzyq", ["llama"]) == ""
 

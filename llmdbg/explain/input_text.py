@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 _MOST_SPLIT = 3
 _MANY_TIMES = 2
+_DIRECTIONS = (
+    (0.999, "it still points the same way"),
+    (0.9, "it points almost the same way as before"),
+    (0.5, "it has turned, and part of its old direction is left"),
+    (-0.5, "little of its old direction is left"),
+    (-math.inf, "it now points nearly the opposite way"),
+)
+"""The least cosine of before and after, and what to say of the direction."""
 _FASTEST_READ = 1e10
 """Bytes a second. Loading that is faster than this can only have mapped the files into memory."""
 
@@ -147,8 +155,14 @@ def about_vector(facts: StageFacts) -> str:
     if facts.moved is None or not all(map(math.isfinite, facts.moved)):
         return now
     relative, cosine = facts.moved
-    by = f"{percent_in_prose(relative)} of" if relative < _MANY_TIMES else f"{significant(relative)} times"
-    return f"{now} This stage changed it by {by} its previous length; the cosine of before and after is {cosine:.2f}."
+    by = (
+        f"{percent_in_prose(relative)} as long as"
+        if relative < _MANY_TIMES
+        else f"{significant(relative)} times as long as"
+    )
+    points = next(words for least, words in _DIRECTIONS if cosine >= least)
+    scale = "where 1 is the same direction and 0 one that has nothing in common with it"
+    return f"{now} This stage changed it by a vector {by} it was: {points} (cosine {cosine:.2f}, {scale})."
 
 
 def about_broken(facts: StageFacts) -> str:

@@ -59,3 +59,9 @@ def test_terms_are_found_in_the_order_of_the_text_and_not_in_the_models_words() 
     assert terms_in("Softmax turns the logits into probabilities.") == ("softmax", "logits", "probability")
     assert terms_in('the token " attention" came') == ("token",)
     assert terms_in("a headline about monkeys") == ()
+
+
+def test_an_entry_can_be_said_in_one_sentence():
+    for entry in GLOSSARY:
+        first = entry.first_sentence
+        assert entry.text.startswith(first) and first.endswith(".") and not first.endswith(" al."), entry.name

@@ -12,7 +12,7 @@ from llmdbg.debugger.commands.grammar.plain import Nothing
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome
 from llmdbg.engine.debuggee import Capability
 from llmdbg.errors import AddressError, CommandError, UsageError
-from llmdbg.explain.glossary import TERM_NAMES, nearest_names, term
+from llmdbg.explain.glossary import GLOSSARY, TERM_NAMES, nearest_names, term
 from llmdbg.formatting import listed
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class TermName(Grammar[str]):
         return arguments
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
-        """Terms once something is typed, and addresses."""
-        return (*starting(typed, TERM_NAMES if typed else ()), *complete_address(typed, words))
+        """Terms, and addresses."""
+        return (*starting(typed, TERM_NAMES), *complete_address(typed, words))
 
     def addresses(self, parsed: str) -> tuple[str, ...]:
         """What is not a term of the glossary has to name a stage."""
@@ -73,6 +73,18 @@ def _nothing_called(word: str, otherwise: str) -> str:
     if near and not looks_like_an_address:
         return f"there is no term {word!r}: did you mean {listed([*map(repr, near)], 'or')}?"
     return f"there is no term {word!r} in the glossary, and {otherwise}"
+
+
+@COMMANDS.add(
+    "glossary",
+    takes=Nothing(),
+    effect=Effect.READS,
+    summary="List the terms that `explain` knows, each in a few words.",
+    example="glossary",
+)
+def _glossary(_debugger: Debugger, _: None) -> Outcome:
+    width = max(map(len, TERM_NAMES))
+    return Answer(tuple(f"{each.name:{width}}  {each.first_sentence}" for each in GLOSSARY))
 
 
 @COMMANDS.add(

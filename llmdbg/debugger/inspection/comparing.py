@@ -44,8 +44,10 @@ class BranchComparison(Displayed):
     """The first generated token that differs, counted from 0; None if none does."""
     tokens: tuple[TokenPair, ...]
     """The tokens from `first` on, 200 at most; empty if none differs."""
+    compared: int | None = None
+    """The token whose candidates are shown: the one asked about, else `first`."""
     candidates_here: tuple[LikelyToken, ...] = ()
-    """The current branch's five likeliest for `first`, or the token asked about; empty if it has none."""
+    """The current branch's five likeliest for `compared`; empty if it has none."""
     candidates_there: tuple[LikelyToken, ...] = ()
     """The same for the other branch."""
 
@@ -55,7 +57,9 @@ def compare(inspector: Inspector, name: str, token: int | None = None) -> Branch
     here, there = inspector.run.branches.current, inspector.run.branches.find(name)
     if here is there:
         return "this is the current branch: `branch` lists the others"
-    ours, theirs = inspector.run.generated_ids(), tuple(there.timeline.ids)
+    # After going back, the timeline has the tokens beyond the stop; at `sample`, the run has one more.
+    ours = max(inspector.run.generated_ids(), tuple(here.timeline.ids), key=len)
+    theirs = tuple(there.timeline.ids)
     first = _first_difference(ours, theirs)
     asked = first if token is None else token
     rows = range(first, min(first + _MOST_ROWS, max(len(ours), len(theirs)))) if first is not None else ()
@@ -64,6 +68,7 @@ def compare(inspector: Inspector, name: str, token: int | None = None) -> Branch
         there.name,
         first,
         tuple(TokenPair(at, _token(inspector, ours, at), _token(inspector, theirs, at)) for at in rows),
+        asked,
         _candidates(inspector, here, asked, len(ours)),
         _candidates(inspector, there, asked, len(theirs)),
     )

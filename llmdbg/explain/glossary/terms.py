@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from llmdbg.display import Displayed
@@ -21,3 +22,8 @@ class Term(Displayed):
     """Names of related entries."""
     aliases: tuple[str, ...] = ()
     """Other ways to write the name."""
+
+    @property
+    def first_sentence(self) -> str:
+        """What it is, in one sentence."""
+        return re.split(r"(?<=\.) (?=[A-Z])", self.text, maxsplit=1)[0]

@@ -64,7 +64,7 @@ def comparison_lines(value: BranchComparison) -> list[str]:
     lines = [f"token  {sanitize(value.here):24}  {sanitize(value.there)}"]
     for pair in value.tokens:
         lines.append(f"{pair.token:5}  {_paired(pair.here):24}  {_paired(pair.there)}".rstrip())
-    lines.append(f"candidates of token {value.first}")
+    lines.append(f"candidates of token {value.compared}")
     longest = max(len(value.candidates_here), len(value.candidates_there))
     for rank in range(longest):
         here, there = (_likely(side[rank : rank + 1]) for side in (value.candidates_here, value.candidates_there))

@@ -15,6 +15,7 @@ from llmdbg.debugger.commands.grammar.plain import Nothing
 from llmdbg.debugger.commands.saving import SavedTensor
 from llmdbg.debugger.commands.stopping import BreakpointNumber
 from llmdbg.debugger.commands.words import Words
+from llmdbg.explain.glossary import TERM_NAMES
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.stages import Stage, StageKind
 from tests.sessions import tiny_session
@@ -274,3 +275,9 @@ def test_the_hint_of_every_command_has_its_example_on_a_screen_of_80_columns():
         line = f"{command.name} "
         hint = complete(line, len(line), Words()).hint
         assert command.example == command.name or f"`{command.example}`" in hint[:79], hint
+
+
+def test_explain_offers_every_term_before_anything_is_typed(words):
+    offered = options("explain ", words)
+    assert set(TERM_NAMES) <= set(offered) and offered[0] == TERM_NAMES[0]
+    assert options("explain resid", words) == ("residual stream",)

@@ -344,3 +344,16 @@ def test_there_are_no_more_branches_than_a_session_file_holds(monkeypatch):
     with pytest.raises(CommandError, match="there are 3 branches"):
         do(session, "force 7")
     assert here(session) == "sample@0"
+
+
+def test_a_comparison_has_every_token_of_both_branches_wherever_the_run_stands():
+    session = started(max_new_tokens=6)
+    do(session, "continue", "goto sample@2")
+    do(session, f"force {(session.stop.chosen.id + 5) % 90 + 1}", "continue", "switch main")
+    for place in ("goto 1@2", "goto sample@3", "continue"):
+        do(session, place)
+        found = do(session, "compare b2").data
+        assert [pair.token for pair in found.tokens] == list(range(found.first, 6)), place
+        assert all(pair.here and pair.there for pair in found.tokens), place
+    lines = answer_lines(do(session, "compare b2 4").data)
+    assert "candidates of token 4" in lines

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from llmdbg.debugger.debugger import Debugger
-from llmdbg.debugger.inspection.explaining import explain_here
+from llmdbg.debugger.inspection.explaining import explain_here, facts_here
 from llmdbg.debugger.inspection.touring import go_on, tour_place, tour_stops
 from llmdbg.engine.generation.generation import Generation
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import CommandError
 from llmdbg.explain.explanation import Explanation
-from llmdbg.explain.glossary import Term
+from llmdbg.explain.glossary import TERM_NAMES, Term
+from llmdbg.explain.input_text import about_vector
 from llmdbg.models.demo import demo_file
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.stages import StageKind
@@ -327,3 +328,27 @@ def test_the_demo_model_is_told_with_its_own_numbers() -> None:
     do(session, "goto 20@1")
     assert "at position 42, goes through the model" in plain(session)
     check(session, explain_here(session.inspector))
+
+
+def test_how_far_a_vector_turned_is_said_in_words() -> None:
+    session = tiny_session()
+    do(session, "goto 0")
+    facts = facts_here(session.inspector)
+
+    def said(relative: float, cosine: float) -> str:
+        return about_vector(replace(facts, moved=(relative, cosine)))
+
+    assert "by a vector 10.8 times as long as it was: little of its old direction is left (cosine 0.02," in said(
+        10.79, 0.02
+    )
+    assert "by a vector 12% as long as it was: it points almost the same way as before (cosine 0.99," in said(
+        0.12, 0.99
+    )
+    assert "still points the same way" in said(0.001, 1.0)
+    assert "nearly the opposite way" in said(2.5, -0.9)
+
+
+def test_the_glossary_is_listed_with_a_sentence_for_each_term() -> None:
+    lines = answer(tiny_session(), "glossary")
+    assert [line.split("  ")[0] for line in lines] == list(TERM_NAMES)
+    assert "cosine                   How alike the directions of two vectors are: 1 for" in "\n".join(lines)

@@ -215,7 +215,7 @@ class ScreenState:
     def _news(self, before: Snapshot | None, answer: Sequence[str]) -> str:
         shown = self.snapshot
         if answer:
-            when = "" if before is None else self.when_hit(before)
+            when = "" if before is None else self.when_hit(before, answer[0])
             return f"{answer[0].removesuffix(', hit 0 times')}: {when}" if when else answer[0]
         if before is not None and before.focus != shown.focus and before.same_place(shown):
             return described(shown.focused)
@@ -317,10 +317,12 @@ class ScreenState:
                 return addresses.index(wanted)
         return 0
 
-    def when_hit(self, before: Snapshot) -> str:
-        """When the breakpoint that was set since an earlier snapshot will be hit; empty if none was set."""
+    def when_hit(self, before: Snapshot, answer: str) -> str:
+        """When the breakpoint that was set since an earlier snapshot, as `answer` says, will be hit; else empty."""
         known = {point.number for point in before.breakpoints}
-        fresh = [point for point in self.snapshot.breakpoints if point.number not in known]
+        fresh = [
+            each for each in self.snapshot.breakpoints if each.number not in known and sanitize(each.line) == answer
+        ]
         return when_hit(self.snapshot, self.tree, fresh[-1]) if fresh else ""
 
     def unfolded_parts(self, address: str) -> str:

@@ -17,3 +17,12 @@ def test_any_stage_can_be_unfolded():
     assert state.selected == "0.mlp"
     state.select("1.mlp.up_proj")
     assert "1.mlp.up_proj" in addresses(state), "what is selected is on screen"
+
+
+def test_only_the_answer_that_sets_a_breakpoint_says_when_it_is_hit():
+    before, after = state_after("until 0").snapshot, state_after("until 0", "break 1")
+    point = after.snapshot.breakpoints[0]
+    after.report(before, "break 1", (point.line,), "", 200)
+    assert after.status[0] == "breakpoint 1 at 1: still to come for this token"
+    after.report(before, "resumed", ("resumed where it was interrupted",), "", 200)
+    assert after.status[0] == "resumed where it was interrupted"

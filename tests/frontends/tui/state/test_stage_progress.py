@@ -6,6 +6,10 @@ from llmdbg.frontends.tui.state.sentences import sentence
 from tests.frontends.tui.states import drawn_pane, shown_after, state_after, text
 
 
+def when_set(state, before):
+    return state.when_hit(before, state.snapshot.breakpoints[-1].line)
+
+
 @pytest.mark.parametrize(
     ("lines", "address", "words"),
     [
@@ -29,14 +33,15 @@ from tests.frontends.tui.states import drawn_pane, shown_after, state_after, tex
 def test_a_breakpoint_says_when_it_will_be_hit(lines, address, words):
     before = shown_after(*lines)
     state = state_after(*lines, f"break {address}")
-    assert words in state.when_hit(before)
-    assert state.when_hit(state.snapshot) == "", "nothing is said of those that were there"
+    assert words in when_set(state, before)
+    assert when_set(state, state.snapshot) == "", "nothing is said of those that were there"
 
 
 def test_conditions_and_watches_are_told_as_what_they_are():
     before = shown_after("until 1")
-    assert state_after("until 1", "break 0 if norm > 0").when_hit(before).endswith("token 2, if its condition holds")
-    assert state_after("until 1", "trace 0 norm").when_hit(before) == ""
+    state = state_after("until 1", "break 0 if norm > 0")
+    assert when_set(state, before).endswith("token 2, if its condition holds")
+    assert when_set(state_after("until 1", "trace 0 norm"), before) == ""
     ended = shown_after("break 0 if norm < 0", "continue")
     assert "breakpoint 1 (0) was never hit" in sentence(ended)
     assert "its condition never held" in text(
