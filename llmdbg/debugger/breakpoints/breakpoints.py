@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.debugger.breakpoints.addresses import StageGroup
 from llmdbg.debugger.breakpoints.conditions import evaluate, has_changed
 from llmdbg.debugger.breakpoints.known_place import known_place
 from llmdbg.debugger.limits import MOST_BREAKPOINTS
@@ -83,6 +84,14 @@ class Breakpoint(Displayed):
         ignored = f", the next {self.ignore} pass" if self.ignore else ""
         hits = f"hit {counted(self.hits, 'time')}"
         return f"{self.kind} {self.number}{what} at {self.target.text}{many}{condition}{once}{state}{ignored}, {hits}"
+
+    @property
+    def marks_stages(self) -> bool:
+        """Whether it belongs to stages that the user named, rather than to all of a kind, as `nonfinite` does."""
+        group = self.trigger is not None or (
+            self.kind is BreakpointKind.WATCH and self.target.text == StageGroup.LAYERS
+        )
+        return not group or len(self.target.addresses) == 1
 
     @property
     def active_commands(self) -> tuple[str, ...]:

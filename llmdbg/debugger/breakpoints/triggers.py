@@ -10,6 +10,7 @@ from typing import Protocol
 from llmdbg.debugger.breakpoints.addresses import StageGroup
 from llmdbg.debugger.breakpoints.conditions import Memory, parse_condition
 from llmdbg.errors import ConditionError
+from llmdbg.models.stages import SAMPLE
 from llmdbg.probes.quantities import QuantityValue
 
 CHOSEN_PROB = "chosen_prob"
@@ -40,6 +41,33 @@ class Trigger(Protocol):
 
     def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
         """Whether it could be true once everything missing from `known` is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nonfinite:
+    """A value is NaN or infinite. The -inf of a token that a logits processor cut is no such value."""
+
+    text: str = "nonfinite"
+    """The text that sets it."""
+    remembers: bool = False
+    """It needs no earlier value."""
+    names: frozenset[str] = frozenset({"nan", "inf", "max", "stage"})
+    """The quantities it reads."""
+    tokens: frozenset[str] = frozenset()
+    """The tokens whose rank it reads."""
+
+    def holds(self, values: Mapping[str, QuantityValue], memory: Memory) -> bool:
+        """Whether any value is NaN or infinite; at a processor, also if every token is cut."""
+        stage, highest = values.get("stage"), values.get("max")
+        if values.get("nan"):
+            return True
+        if isinstance(stage, str) and stage.startswith(f"{SAMPLE.address}."):
+            return isinstance(highest, float) and math.isinf(highest)
+        return bool(values.get("inf"))
+
+    def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
+        """Always True: only the values decide."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +143,7 @@ def ready_made(text: str) -> ReadyMade | None:
     """Parse `nonfinite`, `jump N`, `flip` or `surprise P`; None for anything else. Raises ConditionError."""
     word, _, argument = text.partition(" ")
     if word == "nonfinite":
-        return ReadyMade(StageGroup.EVERYTHING, _without(argument, word, parse_condition("nan or inf")))
+        return ReadyMade(StageGroup.EVERYTHING, _without(argument, word, Nonfinite()))
     if word == "flip":
         return ReadyMade(StageGroup.LAYERS, _without(argument, word, parse_condition("changed(top1)")))
     if word == "jump":

@@ -145,6 +145,23 @@ def test_the_first_nan_is_found():
     assert (here(session), session.stop.tensor.numbers.nan) == ("1.mlp.down_proj@3", 1)
 
 
+def test_a_token_that_a_processor_cut_is_not_non_finite_but_what_else_it_makes_is():
+    session = started(temperature=0.9, top_k=3, max_new_tokens=3)
+    do(session, "break nonfinite", "continue")
+    assert session.end is not None
+    session = started(temperature=0.9, top_k=3, max_new_tokens=3)
+    do(session, "goto sample.temperature", "edit out[0, 5] = float('inf')", "break nonfinite", "next")
+    assert (here(session), session.stop.breakpoint) == ("sample.top_k@0", 1)
+
+
+def test_only_one_that_names_its_stages_marks_them():
+    session = started()
+    lines = ("break nonfinite", "break flip", "watch norm", "break surprise", "break 0-1", "watch norm at 0-1")
+    do(session, *lines)
+    marking = [point.target.text for point in session.breakpoints.list() if point.marks_stages]
+    assert marking == ["surprise", "0-1", "0-1"]
+
+
 def test_a_jump_of_the_norm():
     layers = [(place, norm) for place, norm, _ in walked() if place.partition("@")[0] in ("0", "1")]
     norms = dict(layers)

@@ -133,8 +133,8 @@ class Snapshot:
         return (self.stop.stage, self.stop.token) == (other.stop.stage, other.stop.token)
 
     def breakpoint_at(self, address: str) -> Breakpoint | None:
-        """The first breakpoint at a stage, an enabled one before a disabled one; None if there is none."""
-        here = [each for each in self.breakpoints if address in each.target.addresses]
+        """The first breakpoint that marks a stage, an enabled one before a disabled one; None if there is none."""
+        here = [each for each in self.breakpoints if address in each.target.addresses and each.marks_stages]
         return next((each for each in here if each.enabled), here[0] if here else None)
 
 

@@ -111,4 +111,13 @@ def test_what_has_been_gone_back_over_is_still_to_come():
     state = state_after("until 1", "reverse-step")
     assert state.snapshot.stop.stage.layer in (0, 1)
     assert looks(state, "1") == "dim"
-    assert "still to come" in state_after("until 1", "reverse-next", "break 1").when_hit(shown_after("until 1"))
+    state = state_after("until 1", "reverse-next", "break 1")
+    line = state.snapshot.breakpoints[0].line
+    assert "still to come" in state.when_hit(shown_after("until 1"), line)
+
+
+def test_a_breakpoint_at_every_stage_marks_none_and_is_not_deleted_at_one():
+    state = state_after("until 0", "break nonfinite")
+    assert "●" not in stages_text(state)
+    assert state.breakpoint_command("1") == "break 1"
+    assert "●" in stages_text(state_after("until 0", "break nonfinite", "break 1"))
