@@ -135,5 +135,5 @@ def _edits(debugger: Debugger, asked: EditSwitch | None) -> Outcome:
 
 
 def _made(debugger: Debugger, line: str) -> Moved:
-
-    return Moved(debugger.edits.make(line))
+    stop = debugger.edits.make(line)
+    return Moved(stop, done=debugger.edits.done)

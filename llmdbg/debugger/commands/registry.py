@@ -33,6 +33,8 @@ class Moved(Displayed):
     """The new stop."""
     sought: Target | None = None
     """The stages it was to reach; None for none in particular."""
+    done: str = ""
+    """What the command changed, in a sentence; empty if it only moved."""
 
     def __repr__(self) -> str:
         return f"<Moved to {self.stop!r}>"

@@ -19,11 +19,13 @@ from llmdbg.debugger.editing.changes import NO_TENSOR
 from llmdbg.display import Displayed
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError, EditError
+from llmdbg.formatting import counted
 from llmdbg.probes.statistics import dtype_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from llmdbg.debugger.editing.change_tally import ChangedValues, ChangeTally
     from llmdbg.debugger.editing.changes import ValueChange
     from llmdbg.engine.debuggee import Editor
     from llmdbg.engine.stage_event import StageEvent
@@ -100,6 +102,8 @@ class Edits:
     def __init__(self) -> None:
         self._by_number: dict[int, Edit] = {}
         self._next_number = 1
+        self.tally: ChangeTally | None = None
+        """Counts what the edits change while one is being made; None at any other time, since counting takes time."""
 
     def list(self) -> tuple[Edit, ...]:
         """All of them, oldest first."""
@@ -149,7 +153,11 @@ class Edits:
         def edit(event: StageEvent) -> None:
             for each in by_stage.get(event.stage.address, ()):
                 if each.applies(event):
+                    before = main_tensor(event.output)
                     _apply(each, event, prompt_length)
+                    after = main_tensor(event.output)
+                    if self.tally is not None and before is not None and after is not None:
+                        self.tally.note(each.number, event.stage.address, before, after)
 
         return edit
 
@@ -158,6 +166,21 @@ class Edits:
         other = Edits()
         other._by_number, other._next_number = dict(self._by_number), self._next_number
         return other
+
+
+def what_changed(edit: Edit, stages: tuple[ChangedValues, ...]) -> str:
+    """What an edit did to the current token up to the stop, in a sentence."""
+    name = f"edit {edit.number} {edit.text}"
+    if not stages:
+        are = "the stage is" if len(edit.stages) == 1 else "its stages are"
+        return f"{name}: nothing is changed yet, {are} still to come"
+    changed, size = sum(each.changed for each in stages), sum(each.size for each in stages)
+    where = stages[0].address if len(stages) == 1 else f"{len(stages)} stages"
+    still = len(edit.stages) - len(stages)
+    more = f"; {counted(still, 'stage')} still to come" if still else ""
+    if not changed:
+        return f"{name}: none of the {counted(size, 'value')} of {where} is another than before{more}"
+    return f"{name}: {changed:,} of {counted(size, 'value')} of {where} changed{more}"
 
 
 def _inputs_first(edit: Edit) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.editing.change_tally import ChangeTally
 from llmdbg.debugger.editing.edit_language import EditContext, read_edit
 from llmdbg.debugger.editing.edit_syntax import split_edit
-from llmdbg.debugger.editing.edits import DormantEdit
+from llmdbg.debugger.editing.edits import DormantEdit, what_changed
 from llmdbg.debugger.limits import MOST_LINE, MOST_LINES
 from llmdbg.engine.debuggee import Capability, require
 from llmdbg.errors import CommandError, EditError
@@ -32,6 +33,8 @@ class EditControl:
         self._branching = branching
         self._run = replay.run
         self._debuggee = replay.run.debuggee
+        self.done = ""
+        """What the newest edit changed when it was made, in a sentence; empty before the first."""
 
     def make(self, line: str) -> Stop:
         """Make an edit. Raises AddressError, EditError or CommandError, having changed nothing."""
@@ -50,7 +53,19 @@ class EditControl:
         if len(self._run.edits.list()) >= MOST_LINES or len(line) > MOST_LINE:
             raise EditError(f"a branch holds {MOST_LINES} edits of {MOST_LINE} characters at most")
         draft = read_edit(line, context)
-        return self._with_other_edits(token, draft.text, lambda: self._run.edits.add(draft, token))
+        tally = ChangeTally()
+
+        def add() -> None:
+            self._run.edits.add(draft, token)
+            self._run.edits.tally = tally
+
+        try:
+            stop = self._with_other_edits(token, draft.text, add)
+        finally:
+            self._run.edits.tally = None
+        made = self._run.edits.list()[-1]
+        self.done = what_changed(made, tally.of(made.number))
+        return stop
 
     def switch(self, number: int | None, *, enabled: bool) -> Stop:
         """Enable or disable one edit, or all, and go back to the first token they apply to. Raises CommandError."""

@@ -83,7 +83,7 @@ def _(answer: Answer) -> Sequence[Block]:
 
 @blocks.register(Moved)
 def _(answer: Moved) -> Sequence[Block]:
-    return stops.whole_stop_blocks(answer.stop)
+    return [*stops.whole_stop_blocks(answer.stop), *([answer.done] if answer.done else [])]
 
 
 @blocks.register(Quit)

@@ -152,6 +152,8 @@ def _run_commands(debugger: Debugger, commands: Sequence[ParsedCommand], writer:
             _write(outcome, command, writer)
             if isinstance(outcome, Quit):
                 return
+            if isinstance(outcome, Moved) and outcome.done:
+                note(outcome.done)
             if isinstance(outcome, Moved) and (missed := unhit_breakpoints(command, outcome)):
                 note(missed)
 

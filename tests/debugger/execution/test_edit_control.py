@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from llmdbg.errors import AddressError, CommandError, EditError
+from llmdbg.frontends.answers import answer_lines
 from tests.engine.runs import hooks_on
 from tests.sessions import do, here, tiny_session
 
@@ -233,3 +234,33 @@ def test_a_token_is_counted_once_after_a_failure():
     with pytest.raises(EditError):
         do(session, "token")
     assert session.run.generated_ids() == ids
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("zero 0.mlp at last", "32 of 416 values of 0.mlp changed"),
+        ("zero 0-1.mlp", "416 of 416 values of 0.mlp changed; 1 stage still to come"),
+        ("scale 0.mlp 1", "none of the 416 values of 0.mlp is another than before"),
+        ("zero 1.mlp", "nothing is changed yet, the stage is still to come"),
+        ("ablate 0 heads=1", " of 416 values of 0.self_attn.o_proj changed"),
+        ("edit out[0, 0, :3] = float('nan')", "3 of 416 values of 0 changed"),
+    ],
+)
+def test_an_edit_says_how_many_values_it_changed(line, said):
+    session = started()
+    do(session, "goto 0")
+    moved = do(session, line)
+    assert moved.done.startswith(f"edit 1 {line}: ") and moved.done.endswith(said)
+    assert answer_lines(moved)[-1] == moved.done
+    assert session.run.edits.tally is None
+    before = session.run.edits.list()
+    do(session, "next")
+    assert session.run.edits.list() == before
+
+
+def test_a_patch_says_how_many_values_the_other_branch_had():
+    session = started()
+    do(session, "token", f"force {(session.stop.chosen or do(session, 'token').stop.chosen).id}")
+    do(session, "goto 1@0", "scale 0 2")
+    assert do(session, "patch 0 from main").done.endswith("416 of 416 values of 0 changed")

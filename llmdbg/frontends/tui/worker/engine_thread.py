@@ -248,9 +248,9 @@ class EngineThread(threading.Thread):
                     lines = tuple(f"{done}{each}" for each in answer_lines(outcome.data))
                     whole += lines
                     answer += () if self._is_in_view(outcome.data) else lines
-                elif isinstance(outcome, Moved) and (missed := unhit_breakpoints(command, outcome)):
-                    whole += (missed,)
-                    answer += (missed,)
+                elif isinstance(outcome, Moved):
+                    said = tuple(filter(None, (outcome.done, unhit_breakpoints(command, outcome))))
+                    whole, answer = whole + said, answer + said
         except UsageError as problem:
             error = str(problem)
         except LlmdbgError as problem:
