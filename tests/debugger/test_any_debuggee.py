@@ -82,6 +82,7 @@ def test_what_the_debuggee_cannot_do_is_refused_in_a_line_and_nothing_has_change
         ("reverse-token", "a script cannot go back"),
         ("reverse-continue", "a script cannot go back"),
         ("run", "a script cannot go back"),
+        ("start", "a script cannot go back"),
         ("branch other", "a script cannot branch"),
         ("switch main", ""),
         ("compare main", ""),

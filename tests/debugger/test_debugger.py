@@ -40,6 +40,9 @@ from tests.sessions import do, here, tiny_session
         (["break 0", "break 1", "delete 1", "c"], "1@0"),
         (["c", "run"], "sample@3"),
         (["break 0", "c", "c", "run"], "0@0"),
+        (["c", "start"], "tokenize@0"),
+        (["break 0", "c", "c", "start"], "tokenize@0"),
+        (["break 0", "c", "start", "c"], "0@0"),
     ],
 )
 def test_where_motions_lead(lines, place):

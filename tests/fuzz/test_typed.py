@@ -53,6 +53,7 @@ _LINES = (
         "rn",
         "rc",
         "run",
+        "start",
         "finish",
     ),
     *(

@@ -25,12 +25,23 @@ if TYPE_CHECKING:
     "r",
     takes=Nothing(),
     effect=Effect.MOVES,
-    summary="Start again from the prompt, up to the first breakpoint.",
+    summary="Start again from the prompt, up to the first breakpoint, or to the end.",
     example="run",
 )
 def _run(debugger: Debugger, _: None) -> Outcome:
     debugger.replay.begin_again()
     return Moved(debugger.run.go(resume_plans.onwards()))
+
+
+@COMMANDS.add(
+    "start",
+    takes=Nothing(),
+    effect=Effect.MOVES,
+    summary="Start again from the prompt, and stand at the first stage, as gdb's `start` does.",
+    example="start",
+)
+def _start(debugger: Debugger, _: None) -> Outcome:
+    return Moved(debugger.replay.begin_again())
 
 
 @COMMANDS.add(

@@ -36,4 +36,4 @@ def test_a_command_needs_no_more_than_a_file_and_help_lists_it_after_the_others(
 
 
 def test_help_begins_with_what_moves_the_run():
-    assert [each.name for each in COMMANDS][:5] == ["run", "step", "next", "finish", "continue"]
+    assert [each.name for each in COMMANDS][:6] == ["run", "start", "step", "next", "finish", "continue"]

@@ -66,7 +66,9 @@ async def test_a_run_ends_with_the_whole_answer_on_screen(tiny_folder, size):
         assert not app.query_one("#text").display
         assert "sample" in pane(app, "stages")
         await press(pilot, app, "r")
-        assert app.state.shown.end is not None, "run goes on to the end again where there is no breakpoint"
+        assert here(app) == "tokenize@0" and app.state.shown.end is None and not app.query_one("#text").display
+        await press(pilot, app, "n", "n")
+        assert here(app) == "0@0", "no key was swallowed"
 
 
 async def test_commands_and_breakpoints_of_the_command_line_come_first(tiny_folder):

@@ -58,7 +58,7 @@ class Action:
     @property
     def goes_back(self) -> bool:
         """Whether it takes the run back to where it has been."""
-        return self.command.startswith("reverse-") or self.command == "run"
+        return self.command.startswith("reverse-") or self.command == "start"
 
     @property
     def shown_keys(self) -> str:
@@ -249,7 +249,7 @@ ACTIONS = (
     Action("force", ("v",), "at `sample`, take another token, on a new branch", force),
     _command("branches", ("w",), "show the branches; `switch` goes to one", "branch"),
     _command("edits", ("E",), "show the edits; zero, scale, ablate, patch and edit make one", "edits"),
-    _command("restart", ("r",), "start again from the prompt; breakpoints stay", "run"),
+    _command("restart", ("r",), "start again from the prompt, at the first stage; breakpoints stay", "start"),
     Action("answer", ("a",), "show the answer so far, or the panes again", showing.show_answer, "answer", weight=0),
     Action("tokens", ("i",), "tokens as text, with their ids, or as a table", showing.next_token_mode, "ids", weight=0),
     Action("explain", ("e",), "explain in plain English what has just happened", explain, "explain", weight=0),

@@ -48,7 +48,7 @@ def when_hit(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:
 
 def _when_there(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:
     target, now = point.target, shown.stop.token
-    again = "; r starts again and stops there" if shown.goes_back else ""
+    again = "; r starts again, and c stops there" if shown.goes_back else ""
     if shown.end is not None:
         return f"this run is over{again}"
     if target.addresses == {"tokenize"}:
