@@ -219,7 +219,7 @@ class LlmdbgApp(App[BaseException]):
         if message.looked_again:
             return
         state.note(before, message.title, message.whole, message.error)
-        if before is None and self.problems:
+        if before is None and self.problems and not message.error:
             state.say(f"{self.problems[0]} · `llmdbg doctor` says more", "warn")
             return
         state.view = for_stop(all_panes(), state.view, candidates=shown.stop.candidates is not None)
