@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -94,9 +95,16 @@ class Statistics(Displayed):
         return not self.dtype.startswith(("int", "uint", "bool"))
 
 
+@cache
 def dtype_name(dtype: torch.dtype) -> str:
     """`bfloat16` for `torch.bfloat16`."""
     return str(dtype).removeprefix("torch.")
+
+
+@cache
+def device_name(device: torch.device) -> str:
+    """`cuda:0`, as torch writes it: writing it takes as long as reading a small tensor's statistics."""
+    return str(device)
 
 
 def statistics(tensor: Tensor, *, first: int, length: int, focus: int | None = None, cuts: bool = False) -> Statistics:
@@ -124,7 +132,7 @@ def statistics(tensor: Tensor, *, first: int, length: int, focus: int | None = N
     return Statistics(
         tuple(tensor.shape),
         dtype_name(tensor.dtype),
-        str(tensor.device),
+        device_name(tensor.device),
         numbers[0],
         None if position is None else numbers[-1],
         None if position is None else first + position,

@@ -11,7 +11,7 @@ from llmdbg.debugger.positions import positions
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.models.stages import StageKind
 from llmdbg.probes.candidates import candidates
-from llmdbg.probes.statistics import dtype_name, statistics
+from llmdbg.probes.statistics import device_name, dtype_name, statistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,5 +94,5 @@ def _described(tensors: Sequence[tuple[str, Tensor]]) -> tuple[NamedTensor, ...]
     if len(tensors) < 2:
         return ()
     return tuple(
-        NamedTensor(name, tuple(each.shape), dtype_name(each.dtype), str(each.device)) for name, each in tensors
+        NamedTensor(name, tuple(each.shape), dtype_name(each.dtype), device_name(each.device)) for name, each in tensors
     )
