@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from llmdbg.errors import DamagedFileError, LlmdbgError
+from llmdbg.errors import DamagedFileError, LlmdbgError, PromptError
 from llmdbg.models.loading import load
 from llmdbg.models.spec import ModelSpec
+from llmdbg.models.tokens import encode_prompt
 
 
 @pytest.fixture
@@ -65,3 +66,11 @@ def test_stop_strings_have_a_limit(folder):
     change(folder / "generation_config.json", stop_strings=["x" * 300] * 50)
     with pytest.raises(DamagedFileError, match="characters of stop_strings"):
         load(ModelSpec(str(folder)))
+
+
+def test_a_tokenizer_without_a_word_for_the_unknown_says_so_in_a_line(folder):
+    model = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "x"}
+    (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
+    loaded = load(ModelSpec(str(folder)))
+    with pytest.raises(PromptError, match=r"the model's tokenizer failed on this text: .*\[UNK\]"):
+        encode_prompt(loaded.tokenizer, "Hello")
