@@ -60,17 +60,20 @@ class CallersStreams:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Put them back after the `with` block, for as many uses as `about_to_be_used` was told of."""
-        self._kept = True
+        """Put them back after the `with` block if `about_to_be_used` was told of a use. Blocks may nest."""
+        outside = self._kept, self._noted
+        self._kept, self._noted = True, None
         try:
             yield
         finally:
-            self._kept = False
-            if self._noted is not None:
-                python, numpy = self._noted
-                self._noted = None
-                random.setstate(python)
-                np.random.set_state(numpy)
+            self._put_back()
+            self._kept, self._noted = outside
+
+    def _put_back(self) -> None:
+        if self._noted is not None:
+            python, numpy = self._noted
+            random.setstate(python)
+            np.random.set_state(numpy)
 
     def about_to_be_used(self) -> None:
         """Note them, unless they have been, or nobody wants them back."""

@@ -28,7 +28,7 @@ from llmdbg.explain.roles import part_facts
 from llmdbg.explain.stages import explained
 from llmdbg.models.attentions import attentions
 from llmdbg.models.remembered import remembered
-from llmdbg.models.stages import Phase, Stage, StageKind
+from llmdbg.models.stages import Stage, StageKind
 from llmdbg.probes.statistics import dtype_name
 
 if TYPE_CHECKING:
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from llmdbg.probes.lens_table import LensTable
 
 _SEARCHED = 1_000
-_LONG_PREFILL = 1_024
-"""The shortest prefill, in positions, that a pane does not rerun just to explain it."""
-
 _RESIDUAL = (StageKind.EMBED, StageKind.LAYER, StageKind.NORM)
 
 
@@ -79,7 +76,7 @@ def facts_here(inspector: Inspector, *, avoid_rerun: bool = False) -> StageFacts
     stop, stage = inspector.stop, inspector.stop.stage
     tensor = None if stage.kind in (StageKind.TOKENIZE, StageKind.SAMPLE) else stop.tensor
     part = _part(inspector, stage)
-    spared = avoid_rerun and stop.phase is Phase.PREFILL and inspector.forward_positions()[1] > _LONG_PREFILL
+    spared = avoid_rerun and inspector.is_long()
     table = None if spared else _lens_table(inspector)
     steps = processor_steps(inspector)
     focus = None if tensor is None else tensor.focus

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.inspection.asked import Asked
 from llmdbg.debugger.inspection.read_layers import ReadLayers
+from llmdbg.debugger.limits import MOST_RERUN_UNASKED
 from llmdbg.engine.debuggee import live_model
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ class Inspector:
     def focus_position(self) -> int:
         """The position to describe: the focus if the current token's forward runs over it, else its last position."""
         return self.focus.position_at(self.event.token)
+
+    def is_long(self) -> bool:
+        """Whether the current token's forward runs over so many positions that no pane should rerun it by itself."""
+        return self.forward_positions()[1] > MOST_RERUN_UNASKED
 
     def forward_positions(self) -> tuple[int, int]:
         """The first position that the current token's forward runs over, and how many it runs over."""

@@ -21,16 +21,19 @@ def layer_predictions(inspector: Inspector) -> LayerPredictions:
     """What each layer so far would predict.
 
     The residual stream is recorded from now on for as long as this is asked at every stop. A token that has run
-    without is rerun up to the stop. The lens is used before it has been verified, and dropped if that fails.
+    without is rerun up to the stop, unless its forward is long. The lens is used before it has been verified, and
+    dropped if that fails.
     """
     request, token = residuals_request(inspector), inspector.event.token
     metrics = inspector.run.metrics
     lens = metrics.lens()
     if lens is None:
         return LayerPredictions({}, why_none=metrics.no_lens)
-    inspector.run.recorder.expect(request, token, standing=True)
+    recorded = inspector.run.recorder.expect(request, token, standing=True)
     if inspector.event.stage.kind is StageKind.TOKENIZE:
         return LayerPredictions({})
+    if not recorded and inspector.is_long():
+        return LayerPredictions({}, why_none="the prompt is long and has run without: from the next token on")
     found = inspector.replay.recorded(request)
     layers = {stage.address for stage in inspector.anatomy.layers()}
     residuals = {

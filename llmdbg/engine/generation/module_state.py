@@ -38,8 +38,13 @@ class _Began:
     """A copy of it; the value itself where it cannot be copied, or is large."""
 
     def is_lost(self) -> bool:
-        """Whether it has been changed in place, with no copy of what it was."""
-        return self.copy is self.value and _can_change(self.value) and stamp(self.value) != self.stamp
+        """Whether it has been changed in place, with no copy of what it was. What did not exist can be taken away."""
+        return (
+            self.value is not _ABSENT
+            and self.copy is self.value
+            and _can_change(self.value)
+            and stamp(self.value) != self.stamp
+        )
 
 
 @dataclass(slots=True)
@@ -49,13 +54,14 @@ class _Watched:
     module: nn.Module
     began: dict[str, _Began] = field(default_factory=dict)
     _still: list[Any] = field(default_factory=list)
-    """All that the module held when it was last found to hold nothing that may have changed since `began`."""
+    """The names and values of all that the module held when it last had nothing that may have changed since `began`."""
 
     def perhaps_changed(self) -> list[tuple[str, Any]]:
         """What it holds now by name, absent for what it holds no longer, without what is plainly as it was."""
-        values = list(vars(self.module).values())
+        held = vars(self.module)
+        now_held = [*held, *held.values()]
         # Nearly all modules hold nothing that can change, and a large model has thousands.
-        if len(values) == len(self._still) and all(map(is_, values, self._still)) and not _has_buffers(self.module):
+        if len(now_held) == len(self._still) and all(map(is_, now_held, self._still)) and not _has_buffers(self.module):
             return []
         now = _held_by(self.module)
         found = []
@@ -64,7 +70,7 @@ class _Watched:
             if began is None or began.value is not value or _can_change(value):
                 found.append((name, value))
         found += [(name, _ABSENT) for name in self.began if name not in now]
-        self._still = [] if found else values
+        self._still = [] if found else now_held
         return found
 
 

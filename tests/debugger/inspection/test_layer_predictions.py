@@ -7,8 +7,13 @@ import pytest
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.predictions_answer import LayerPredictions
 from llmdbg.debugger.inspection.standing_questions import STANDING_QUESTIONS
+from llmdbg.engine.generation.generation import Generation
+from llmdbg.engine.settings import GenerationSettings
+from llmdbg.models.spec import LoadedModel
+from llmdbg.models.tokens import encode_prompt
 from llmdbg.probes.lens import Lens
 from tests.sessions import do, lens_of, tiny_session, tokens_run_again
+from tests.tiny import tiny_model
 
 
 def asked(session: Debugger) -> LayerPredictions:
@@ -94,3 +99,26 @@ def test_the_lens_is_used_before_it_is_verified_and_says_so() -> None:
     assert not asked(session).verified
     do(session, "until logits")
     assert asked(session).verified
+
+
+def long_session() -> Debugger:
+    model = tiny_model("llama")
+    model.config.max_position_embeddings = 4096
+    prompt = encode_prompt(None, "x" * 1100, vocabulary_size=128)
+    loaded = LoadedModel("tiny llama", model, None, "sdpa")
+    return Debugger(Generation(loaded, prompt, GenerationSettings(max_new_tokens=3, greedy=True)))
+
+
+def test_a_long_prompt_is_not_run_again_for_it_but_is_read_in_passing() -> None:
+    session = long_session()
+    do(session, "until 1")
+    runs = tokens_run_again(session)
+    assert asked(session).why_none.startswith("the prompt is long")
+    do(session, "token")
+    do(session, "token")
+    assert len(asked(session).layers) == 2
+    session = long_session()
+    asked(session)
+    do(session, "until 1")
+    assert len(asked(session).layers) == 2
+    assert runs == []

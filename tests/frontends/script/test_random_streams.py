@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import llmdbg
+from llmdbg.engine.random_streams import CALLERS_STREAMS
 from tests.tiny import tiny_model
 
 
@@ -81,3 +82,17 @@ def test_nor_where_the_users_own_python_draws(line):
         session.do(line)
         session.do("continue")
     assert drawn() == wanted
+
+
+def test_a_session_used_inside_another_ones_command_keeps_to_itself():
+    random.seed(99)
+    wanted = random.getstate()
+    with llmdbg.open_session(tiny_model("llama"), "Hello", greedy=True, max_new_tokens=3) as inner:
+        with CALLERS_STREAMS.kept():
+            CALLERS_STREAMS.about_to_be_used()
+            seeded()
+            within = drawn()
+            seeded()
+            inner.do("run")
+            assert drawn() == within
+        assert random.getstate() == wanted

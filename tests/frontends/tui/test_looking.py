@@ -83,6 +83,30 @@ async def test_a_tab_that_is_opened_is_about_what_is_looked_at(tiny_folder):
         assert app.state.looked.asked["source"] is not None
 
 
+async def test_a_look_that_fails_is_said_and_the_session_goes_on(tiny_folder, monkeypatch):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "t")
+        monkeypatch.setattr("llmdbg.frontends.tui.worker.looking.look_at", lambda *_: 1 / 0)
+        await press(pilot, app, "up")
+        assert "ZeroDivisionError" in line(app, "status")
+        await press(pilot, app, "t")
+        assert here(app) == "sample@1"
+
+
+async def test_a_long_prompt_is_not_run_again_for_a_look(tiny_folder, monkeypatch):
+    monkeypatch.setattr("llmdbg.debugger.inspection.inspector.MOST_RERUN_UNASKED", 3)
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "t", "up")
+        assert "too long to run it again for a look: Enter goes to logits" in line(app, "status")
+        assert app.state.looked is None
+        await press(pilot, app, "t", "up")
+        assert "logits as it was" in line(app, "status")
+
+
 def numbers(stop):
     return stop.tensor.numbers
 

@@ -203,6 +203,10 @@ class EngineThread(threading.Thread):
             except LlmdbgError as error:
                 self._post(Looked(None, str(error)))
                 return
+            except BaseException as error:  # as for a command: the screen hears of it, and the session goes on
+                record(error)
+                self._post(Looked(None, f"{type(error).__name__}: {error} (the traceback is in the log)"))
+                return
             self._looked = key, seen
         self._post(Looked(self._looked[1]))
 
@@ -236,6 +240,8 @@ class EngineThread(threading.Thread):
         from llmdbg.frontends.unhit_breakpoints import unhit_breakpoints
 
         self._running, self._fresh, self._painted = True, [], time.monotonic()
+        # What was looked at belongs to the stop that the command leaves.
+        self._wanted = None
         answer: tuple[str, ...] = ()
         whole: tuple[str, ...] = ()
         error = ""

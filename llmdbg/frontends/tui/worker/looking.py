@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.errors import CommandError
+
 if TYPE_CHECKING:
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
@@ -15,8 +17,11 @@ if TYPE_CHECKING:
 def look_at(debugger: Debugger, address: str, shown: Snapshot, answers: Callable[[], dict[str, Any]]) -> Snapshot:
     """`shown`, with the stop and the panes' answers as they were at an earlier stage of its token.
 
-    `answers` asks the panes' questions where the run stands. Raises LlmdbgError if the stage cannot be reached again.
+    `answers` asks the panes' questions where the run stands. Raises LlmdbgError if the stage cannot be reached again,
+    and for a forward that is too long to be rerun for a look.
     """
+    if debugger.inspector.is_long():
+        raise CommandError(f"the prompt is too long to run it again for a look: Enter goes to {address}")
     asked = debugger.inspector.asked
     before = copy.deepcopy((asked.values, asked.last_answers))
     try:
