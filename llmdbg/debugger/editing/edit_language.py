@@ -60,6 +60,8 @@ MADE_AGAIN = ("zero", "scale", "ablate")
 _SPAN = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 _FACTOR = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 _ONLY_TOKEN = re.compile(r"@\s*(?P<token>\d{1,9})\s+(?P<code>.*)", re.DOTALL | re.ASCII)
+# `exec` and its like may name `out` in a text.
+_NAMES_OUT = frozenset(("out", "exec", "eval", "globals", "locals", "vars", "__import__", "__builtins__"))
 _UNCHANGEABLE = {
     TOKENIZE.address: "nothing can be edited at tokenize, which makes ids of text: change the prompt instead",
     SAMPLE.address: "nothing can be edited at sample, which chooses a token: `force TOKEN` or `ban TOKEN` instead, or "
@@ -223,6 +225,8 @@ def _read_python(line: str, rest: str, context: EditContext) -> Draft:
     if why := _UNCHANGEABLE.get(event.stage.address):
         raise EditError(why)
     code, is_expression = _compiled(source)
+    if not is_expression and not names_in(code) & _NAMES_OUT:
+        raise EditError("this assigns nothing to `out`, so there is nothing to edit with it: it has not been run")
     change = Python(source, code, context.model, context.user_code, is_expression)
     # Tried here even if it is for a later token, so that no error waits inside a forward.
     checked(change, replace(event), context.prompt_length)

@@ -9,6 +9,7 @@ import torch
 
 from llmdbg.debugger.inspection.likely import LikelyToken
 from llmdbg.display import Displayed
+from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.models.stages import SAMPLE
 
 if TYPE_CHECKING:
@@ -86,14 +87,16 @@ def _token(inspector: Inspector, ids: tuple[int, ...], at: int) -> tuple[int, st
 
 
 def _candidates(inspector: Inspector, branch: Branch, token: int | None, reached: int) -> tuple[LikelyToken, ...]:
-    """The likeliest tokens after every logits processor; empty if the branch has not reached this token."""
+    """The likeliest tokens after every logits processor and ban; empty if the branch has not reached this token."""
     if token is None or not 0 <= token < reached:
         return ()
     found: list[LikelyToken] = []
 
     def look(event: StageEvent) -> bool:
         if event.stage.address == SAMPLE.address:
-            probs, ids = torch.softmax(event.trail[-1][1][0], -1).topk(_CANDIDATES)
+            overrides = branch.timeline.overrides.get(token, TokenOverrides())
+            scores = overrides.allowed(event.trail[-1][1])
+            probs, ids = torch.softmax(scores[0], -1).topk(_CANDIDATES)
             pairs = zip(ids.tolist(), probs.tolist(), strict=True)
             found.extend(LikelyToken(id, inspector.vocabulary.text(id), prob) for id, prob in pairs)
         return False

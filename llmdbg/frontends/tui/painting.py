@@ -82,7 +82,7 @@ def paint(state: ScreenState, actions: Sequence[Action], widgets: Mapping[str, W
         return
     if state.overlay is not None:
         widgets["text"].border_title = overlay_title(state)
-        _show(widgets["text"], lambda width, _: overlay_rows(state, actions, width))
+        _show(widgets["text"], lambda width, _: overlay_rows(state, _possible(state, actions), width))
     tabs = [pane for pane in all_panes() if pane.place is PaneSlot.TAB]
     _show(widgets["tabbar"], lambda width, _: [tab_row(tabs, state.view.tab, width)])
     for name in state.in_view:

@@ -152,6 +152,9 @@ def test_a_branch_that_never_came_there_is_refused():
         ("3", "the expression returns int, not an ordinary tensor, as in `edit out * 2`"),
         ("del out", "`out` becomes NoneType"),
         ("out = 3", "`out` becomes int"),
+        ("import os", "this assigns nothing to `out`"),
+        ("x = 1; inputs[0].zero_()", "this assigns nothing to `out`"),
+        ("exec('x = 1'); 1 / 0", "ZeroDivisionError"),
         ("out.to_sparse()", "not an ordinary tensor"),
         ("out[:, :, :12]", "the edit turns float32[1, 12, 32] into float32[1, 12, 12]"),
         (

@@ -242,6 +242,21 @@ def test_two_branches_side_by_side():
     assert "the current branch" in do(session, "compare b2").data
 
 
+def test_candidates_beside_each_other_are_without_their_branchs_bans():
+    session = started()
+    do(session, "token 4")
+    likeliest = [row.id for row in session.stop.candidates.rows]
+    do(session, f"ban {likeliest[0]}")
+    do(session, f"ban {likeliest[1]}")
+    found = do(session, "compare main").data
+    assert [each.id for each in found.candidates_here[:3]] == likeliest[2:5]
+    assert found.candidates_here[0].prob == pytest.approx(session.stop.chosen.prob)
+    assert [each.id for each in found.candidates_there[:3]] == likeliest[:3]
+    do(session, "switch main")
+    other = do(session, "compare b2").data
+    assert other.candidates_there == () or other.candidates_there[0].id == likeliest[1]
+
+
 @pytest.mark.parametrize("back", ["goto sample@0", "goto tokenize", "reverse-token 3", "reverse-continue"])
 @pytest.mark.parametrize("there", ["continue", "token 5"])
 def test_going_back_keeps_the_token_that_was_chosen_last(there, back):

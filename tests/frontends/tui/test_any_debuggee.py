@@ -5,6 +5,7 @@ from __future__ import annotations
 from llmdbg.engine.debuggee import Capability, Debuggee
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.frontends.tui.app import LlmdbgApp
+from llmdbg.frontends.tui.input.actions import ACTIONS
 from llmdbg.frontends.tui.panes import all_panes
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
@@ -95,7 +96,11 @@ async def test_starting_again_is_offered_only_where_it_can_be_done() -> None:
         async with app.run_test(size=(160, 40)) as pilot:
             await loaded(pilot, app)
             assert ("back" in line(app, "footer")) == goes_back
-            await press(pilot, app, "c")
+            await press(pilot, app, "question_mark")
+            offered = {row.do for row in app.row_pane("text").rows}
+            assert {each.name for each in ACTIONS if each.keys and not each.goes_back} <= offered
+            assert bool(offered & {each.name for each in ACTIONS if each.goes_back}) == goes_back
+            await press(pilot, app, "escape", "c")
             assert app.state.snapshot.end is not None
             assert ("r again" in line(app, "status")) == goes_back
             await typed(pilot, "break sample")
