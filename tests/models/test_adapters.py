@@ -14,7 +14,6 @@ from llmdbg.models.loading import load
 from tests.models.refusals import refusal, spec
 
 CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}
-HAS_PEFT = importlib.util.find_spec("peft") is not None
 
 
 def with_adapter(folder, **changes):
@@ -61,7 +60,8 @@ def test_an_adapter_without_its_weights(a_copy):
 @pytest.fixture
 def adapted(a_copy, tmp_path):
     """A folder with weights and an adapter, and its adapted model as PEFT runs it."""
-    peft = pytest.importorskip("peft")
+    import peft
+
     folder = a_copy()
     model = load(spec(folder)).model
     with warnings.catch_warnings():
@@ -77,7 +77,6 @@ def adapted(a_copy, tmp_path):
     return folder, tuned.eval()
 
 
-@pytest.mark.skipif(not HAS_PEFT, reason="PEFT is not installed")
 def test_an_adapter_is_applied_and_told(adapted):
     folder, tuned = adapted
     loaded = load(spec(folder))
@@ -94,7 +93,6 @@ def test_an_adapter_is_applied_and_told(adapted):
         assert session.do("verify").data.differs is None
 
 
-@pytest.mark.skipif(not HAS_PEFT, reason="PEFT is not installed")
 def test_what_is_missing_from_the_model_or_from_its_adapter_is_named(adapted):
     from safetensors.torch import load_file, save_file
 
