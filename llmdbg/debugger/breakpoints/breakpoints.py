@@ -133,6 +133,8 @@ class Hit:
     """The breakpoint as it was after counting this hit, if the hit was counted."""
     values: tuple[tuple[str, QuantityValue], ...] = ()
     """Name and value of each logged expression; for a watch, `before` and `now`."""
+    why: str = ""
+    """What held, with its values: `entropy 0.83 < 1`; empty for a breakpoint without a condition."""
 
     @property
     def stops(self) -> bool:
@@ -195,15 +197,16 @@ class BreakpointEvaluator:
         holds = [each.holds(values, memory.setdefault(("if", each.text), {})) for each in point.must_hold()]
         if not all(holds):
             return None
+        why = ", ".join(each.because(values, memory[("if", each.text)]) for each in point.must_hold())
         logged = tuple(
             (each.text, evaluate(each, values, memory.setdefault(("log", each.text), {}))) for each in point.expressions
         )
         if point.kind is not BreakpointKind.WATCH:
-            return Hit(point, logged)
+            return Hit(point, logged, why)
         now, before = logged[0][1], memory.get("watched")
         if now is not None:
             memory["watched"] = now
-        return Hit(point, (("before", before), ("now", now))) if has_changed(before, now) else None
+        return Hit(point, (("before", before), ("now", now)), why) if has_changed(before, now) else None
 
     def _memory(self, point: Breakpoint, event: StageEvent) -> dict[Any, Any]:
         by_token = self._memories.setdefault(point.number, {})
@@ -329,7 +332,7 @@ class Breakpoints:
     def would_hit(self, event: StageEvent, evaluator: BreakpointEvaluator) -> Hit | None:
         """The first hit of an event that would stop, without counting it; None if there is none."""
         hits = evaluator.hits(self._that_stop(), event)
-        return Hit(hits[0].breakpoint) if hits else None
+        return replace(hits[0], values=()) if hits else None
 
     def _that_stop(self) -> tuple[Breakpoint, ...]:
         return tuple(each for each in self.list() if each.enabled and each.kind is not BreakpointKind.TRACE)

@@ -27,6 +27,7 @@ from llmdbg.debugger.breakpoints.expression_syntax import (
     Kind,
     parse_expression,
 )
+from llmdbg.debugger.breakpoints.why_hit import with_values
 from llmdbg.errors import ConditionError
 from llmdbg.models.stages import StageKind
 from llmdbg.probes.quantities import OF_PLACE, OF_TOKEN, QuantityValue, is_of_prediction, of_token
@@ -54,6 +55,10 @@ class Condition(Expression):
         if self.remembers or self.names.isdisjoint(OF_PLACE):
             return True
         return _truth(evaluate(self, known, {})) is not False
+
+    def because(self, values: Mapping[str, QuantityValue], _memory: Memory) -> str:
+        """Its text with the values it found."""
+        return with_values(self, values)
 
 
 def parse_condition(text: str) -> Condition:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from llmdbg.debugger.breakpoints.addresses import StageGroup
 from llmdbg.debugger.breakpoints.conditions import Memory, parse_condition
+from llmdbg.debugger.breakpoints.why_hit import value_word
 from llmdbg.errors import ConditionError
 from llmdbg.models.stages import SAMPLE
 from llmdbg.probes.quantities import QuantityValue
@@ -42,6 +43,9 @@ class Trigger(Protocol):
     def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
         """Whether it could be true once everything missing from `known` is measured."""
 
+    def because(self, values: Mapping[str, QuantityValue], memory: Memory) -> str:
+        """What held, with the values that made it true; `memory` as `holds` left it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Nonfinite:
@@ -69,6 +73,13 @@ class Nonfinite:
         """Always True: only the values decide."""
         return True
 
+    def because(self, values: Mapping[str, QuantityValue], _memory: Memory) -> str:
+        """How many values are not finite, or that no token is left."""
+        if values.get("max") == -math.inf and not values.get("nan"):
+            return f"{self.text}: every value is -inf"
+        counts = ((values.get("nan"), "NaN"), (values.get("inf"), "infinite"))
+        return f"{self.text}: " + ", ".join(f"{count} {what}" for count, what in counts if count)
+
 
 @dataclass(frozen=True, slots=True)
 class Jump:
@@ -91,7 +102,7 @@ class Jump:
     def holds(self, values: Mapping[str, QuantityValue], memory: Memory) -> bool:
         """Whether this norm is at least `factor` times the previous one. A token's first stage has no previous one."""
         now, before = values.get("norm"), memory.get(0)
-        memory[0] = now
+        memory[0], memory[1] = now, before
         if not isinstance(now, float) or not isinstance(before, float):
             return False
         return now >= self.factor * before > 0
@@ -99,6 +110,10 @@ class Jump:
     def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
         """Always True: it must see every stage."""
         return True
+
+    def because(self, values: Mapping[str, QuantityValue], memory: Memory) -> str:
+        """The norm before and now."""
+        return f"{self.text}: norm {value_word(memory.get(1))} → {value_word(values.get('norm'))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +142,10 @@ class Surprise:
     def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
         """Always True: nothing but the probability decides."""
         return True
+
+    def because(self, values: Mapping[str, QuantityValue], _memory: Memory) -> str:
+        """How likely the chosen token was."""
+        return f"{self.text}: its probability was {value_word(values.get(CHOSEN_PROB))}"
 
 
 @dataclass(frozen=True, slots=True)

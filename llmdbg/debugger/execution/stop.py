@@ -68,6 +68,9 @@ class Stop(Displayed):
     not."""
     values: tuple[tuple[str, QuantityValue], ...] = ()
     """Name and value of what a tracepoint logged, or a watch's `before` and `now`."""
+    why: str = ""
+    """What the breakpoint's condition found: `entropy 0.83 < 1`, `nonfinite: weight[123,45] = inf`; empty if it has
+    none."""
     differs: bool = False
     """Whether a token that was run again did not come out bitwise the same."""
     not_finite_since: int | None = None

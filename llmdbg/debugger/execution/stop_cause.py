@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
+from llmdbg.debugger.breakpoints.triggers import Nonfinite
 from llmdbg.debugger.execution.stop import Reason
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ class StopCause:
     """The number of the breakpoint that was hit; None if none was."""
     values: tuple[tuple[str, QuantityValue], ...] = ()
     """Name and value of what a tracepoint logged, or a watch's `before` and `now`."""
+    why: str = ""
+    """What held, with its values: `entropy 0.83 < 1`; empty if nothing had to."""
+    not_finite: bool = False
+    """Whether the breakpoint waits for values that are not finite."""
 
 
 STEPPED = StopCause(Reason.STEP)
@@ -33,4 +38,5 @@ def caused_by(hit: Hit) -> StopCause:
     """The cause of a stop at a breakpoint, a watch or a tracepoint."""
     reasons = {BreakpointKind.WATCH: Reason.WATCH, BreakpointKind.TRACE: Reason.TRACEPOINT}
     reason = reasons.get(hit.breakpoint.kind, Reason.BREAKPOINT)
-    return StopCause(reason, hit.breakpoint.number, hit.values)
+    not_finite = isinstance(hit.breakpoint.trigger, Nonfinite)
+    return StopCause(reason, hit.breakpoint.number, hit.values, hit.why, not_finite)

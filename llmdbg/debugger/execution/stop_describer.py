@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.execution.first_nonfinite import first_nonfinite
 from llmdbg.debugger.execution.stop import NamedTensor, Stop
 from llmdbg.debugger.named_values import given, returned
 from llmdbg.debugger.positions import positions
@@ -69,9 +70,17 @@ class StopDescriber:
             returns=_described(returned(event, module)),
             takes=_described(given(event, module)),
             values=cause.values,
+            why=self._why(event, cause),
             differs=differs or bool(self._debuggee.timeline.differing()),
             not_finite_since=self._not_finite_since(event, found[0]),
         )
+
+    def _why(self, event: StageEvent, cause: StopCause) -> str:
+        """What the breakpoint found; of values that are not finite, the first."""
+        if not cause.not_finite:
+            return cause.why
+        first = first_nonfinite(event, self._debuggee.anatomy.modules.get(event.stage.address))
+        return f"{cause.why}, {first}" if first else cause.why
 
     def _trail(self, event: StageEvent) -> list[tuple[str, Tensor]]:
         """Scores after each stage so far, and at `sample` without the tokens that the user banned: the choice's own."""

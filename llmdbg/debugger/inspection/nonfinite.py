@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.inspection.sweep import Measured, PassedStage, Sweep, sweep
 from llmdbg.display import Displayed
 from llmdbg.models.stages import Phase, StageKind
+from llmdbg.probes.bad_weights import BadWeight, bad_weights
 from llmdbg.probes.finiteness import TensorExtent, can_be_measured, extents
 
 if TYPE_CHECKING:
@@ -53,22 +54,6 @@ class StageExtent:
     """Share of zeros among their values, from 0 to 1."""
     subnormal: float
     """Share of subnormal values, from 0 to 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class BadWeight:
-    """A parameter or buffer of the stage that is not finite."""
-
-    name: str
-    """Its name in the module."""
-    index: tuple[int, ...]
-    """Index of its first such value."""
-    value: float
-    """That value: NaN or infinite."""
-    nan: int
-    """How many NaNs it holds."""
-    inf: int
-    """How many infinite values it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +235,7 @@ def _find(inspector: Inspector, search: _Search, tokens: tuple[TokenRow, ...]) -
         nan=bad.extent.nan,
         inf=bad.extent.inf,
         input_is_finite=passed.input_is_finite,
-        weights=_bad_weights(module),
+        weights=bad_weights(module),
         weights_are_read=_weights_are_read(module),
         from_cache=at.from_cache,
         edits=edits,
@@ -276,19 +261,6 @@ def _edits_of(inspector: Inspector, token: int, addresses: list[str]) -> tuple[i
         and token >= each.since
         and each.token in (None, token)
         and not each.stages.isdisjoint(addresses)
-    )
-
-
-def _bad_weights(module: nn.Module | None) -> tuple[BadWeight, ...]:
-    """The non-finite parameters and buffers of a module, including those of modules inside it."""
-    if module is None:
-        return ()
-    named = [each for each in (*module.named_parameters(), *module.named_buffers()) if can_be_measured(each[1])]
-    measured = extents([(tensor, None) for _, tensor in named])
-    return tuple(
-        BadWeight(name, extent.first, extent.value, extent.nan, extent.inf)
-        for (name, _), extent in zip(named, measured, strict=True)
-        if extent.first is not None and extent.value is not None
     )
 
 

@@ -50,6 +50,8 @@ def stop_fields(stop: Stop) -> Fields:
         fields["chosen"] = {"id": chosen.id, "text": chosen.text, "prob": chosen.prob, "rank": chosen.rank}
     if stop.values:
         fields["values"] = dict(stop.values)
+    if stop.why:
+        fields["why"] = stop.why
     if stop.differs:
         fields["differs"] = True
     if stop.returns:

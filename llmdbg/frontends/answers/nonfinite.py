@@ -11,7 +11,8 @@ from llmdbg.frontends.answers.tables import Block, Column, Table, with_columns
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.inspection.nonfinite import BadWeight, NonfiniteFinding, NonfiniteHunt, StageExtent
+    from llmdbg.debugger.inspection.nonfinite import NonfiniteFinding, NonfiniteHunt, StageExtent
+    from llmdbg.probes.bad_weights import BadWeight
 
 _FLOAT16_LARGEST = 65504.0
 

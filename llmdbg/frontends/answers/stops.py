@@ -26,7 +26,8 @@ _DIFFERS = "run again, this token did not come out the same"
 def stop_line(stop: Stop) -> str:
     """A stop in one line: token, phase, stage, tensor, time, and the likeliest candidates if there are any."""
     what = "breakpoint" if stop.ended_by is not None else stop.reason
-    mark = f"{what} {stop.breakpoint}  " if stop.breakpoint is not None else ""
+    why = f" ({sanitize(stop.why)})" if stop.why else ""
+    mark = f"{what} {stop.breakpoint}{why}  " if stop.breakpoint is not None else ""
     parts = [f"{mark}token {stop.token}  {stop.phase:7}  {stop.stage.address:24}"]
     if stop.tensor is not None:
         parts.append(stop.tensor.line())
@@ -182,7 +183,7 @@ def whole_stop_blocks(stop: Stop) -> list[Block]:
     number = "" if stop.breakpoint is None else f" {stop.breakpoint}"
     found: list[Block] = [
         *stop_lines(stop),
-        f"reason: {stop.reason}{number}",
+        f"reason: {stop.reason}{number}" + (f", {sanitize(stop.why)}" if stop.why else ""),
     ]
     if stop.values:
         found.append(value_words(stop.values))

@@ -25,8 +25,10 @@ def sentence(shown: Snapshot) -> str:
     stop = shown.stop
     said = _happened(shown)
     if stop.breakpoint is not None:
-        values = f" ({value_words(stop.values)})" if stop.values else ""
-        said = f"{stop.reason} {stop.breakpoint}{values}: {said}"
+        found = [stop.why] if stop.why else []
+        found += [value_words(stop.values)] if stop.values else []
+        why = f" ({'; '.join(found)})" if found else ""
+        said = f"{stop.reason} {stop.breakpoint}{why}: {said}"
     return f"run again, this token came out differently: {said}" if stop.differs else said
 
 
