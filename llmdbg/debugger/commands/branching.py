@@ -15,6 +15,7 @@ from llmdbg.engine.debuggee import Capability, require
 from llmdbg.engine.settings import SAMPLING_NAMES, GenerationSettings
 from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.errors import CommandError
+from llmdbg.formatting import listed
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
@@ -97,6 +98,35 @@ class BranchName(Text):
     def complete(self, typed: str, words: Words) -> Sequence[str]:
         """The branches' names."""
         return starting(typed, words.branches)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What to delete."""
+
+    branch: str
+    """The branch's name or number."""
+    with_children: bool
+    """Whether the branches that parted from it go too."""
+
+
+class BranchToDrop(Grammar[Dropped]):
+    """What `drop` takes."""
+
+    usage = "BRANCH [all]"
+
+    def parse(self, arguments: str, command: Described) -> Dropped:
+        """Parse a branch, and the word that takes its children along."""
+        name, _, more = required(arguments, command, "BRANCH", "a name or number").partition(" ")
+        if more.strip() not in ("", "all"):
+            raise CommandError(
+                f"drop takes a branch, and `all` for those that parted from it too, not {more.strip()!r}"
+            )
+        return Dropped(name, bool(more.strip()))
+
+    def complete(self, typed: str, words: Words) -> Sequence[str]:
+        """The names of the branches that the run is not on."""
+        return starting(typed, (each for each in words.branches if each != words.branch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +236,19 @@ def _branch(debugger: Debugger, name: str | None) -> Outcome:
 )
 def _switch(debugger: Debugger, branch: str) -> Outcome:
     return Moved(debugger.branching.switch(debugger.run.branches.find(branch)))
+
+
+@COMMANDS.add(
+    "drop",
+    takes=BranchToDrop(),
+    effect=Effect.CHANGES,
+    summary="Delete a branch that the run is not on; with `all`, also those that parted from it.",
+    example="drop b2",
+)
+def _drop(debugger: Debugger, asked: Dropped) -> Outcome:
+    branches = debugger.run.branches
+    gone = branches.delete(branches.find(asked.branch), with_children=asked.with_children)
+    return Answer(f"deleted {'branch' if len(gone) == 1 else 'branches'} {listed([each.name for each in gone], 'and')}")
 
 
 @COMMANDS.add(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.commands.grammar.base import Described, Grammar, required, whole
-from llmdbg.debugger.commands.grammar.plain import Nothing, Text
+from llmdbg.debugger.commands.grammar.plain import Text
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome
 from llmdbg.debugger.editing.edit_syntax import USAGE, split_edit
 from llmdbg.errors import CommandError
@@ -41,6 +41,16 @@ class NamedStages(Grammar[str]):
     def addresses(self, parsed: str) -> tuple[str, ...]:
         """The address of the stages."""
         return (split_edit(self._word, parsed).address,)
+
+
+class EditNumber(Grammar[int | None]):
+    """One edit, or None for the newest."""
+
+    usage = "[N]"
+
+    def parse(self, arguments: str, command: Described) -> int | None:
+        """Parse a number."""
+        return whole(arguments, command) if arguments else None
 
 
 class OnOrOff(Grammar[EditSwitch | None]):
@@ -113,10 +123,15 @@ def _edit(debugger: Debugger, arguments: str) -> Outcome:
     return _made(debugger, f"edit {arguments}")
 
 
-@COMMANDS.add("undo", takes=Nothing(), effect=Effect.CHANGES, summary="Undo the newest edit.", example="undo")
-def _undo(debugger: Debugger, _: None) -> Outcome:
-
-    return Moved(debugger.edits.undo())
+@COMMANDS.add(
+    "undo",
+    takes=EditNumber(),
+    effect=Effect.CHANGES,
+    summary="Undo edit N, or the newest: it is off the list, as if it had never been made.",
+    example="undo",
+)
+def _undo(debugger: Debugger, number: int | None) -> Outcome:
+    return Moved(debugger.edits.undo(number))
 
 
 @COMMANDS.add(

@@ -26,6 +26,8 @@ class Words:
     """How many positions the sequence has."""
     branches: tuple[str, ...] = ()
     """The names of the branches."""
+    branch: str = ""
+    """The name of the current one."""
     candidates: tuple[str, ...] = ()
     """The likeliest next tokens, in JSON's quotes."""
     actions: tuple[tuple[str, str], ...] = ()
@@ -42,6 +44,7 @@ class Words:
         actions: Iterable[tuple[str, str]] = (),
         choices: Mapping[str, Iterable[str]] | None = None,
         branches: Iterable[str] = (),
+        branch: str = "",
         candidates: Iterable[str] = (),
     ) -> Words:
         """The words for the stages of a run, its breakpoints and the length of its sequence."""
@@ -51,6 +54,7 @@ class Words:
             breakpoints=tuple(str(each.number) for each in breakpoints),
             tokens=tokens,
             branches=tuple(branches),
+            branch=branch,
             candidates=tuple(json.dumps(each, ensure_ascii=False) for each in candidates),
             actions=tuple(actions),
             choices={name: tuple(each) for name, each in (choices or {}).items()},

@@ -70,9 +70,13 @@ class Edit(Displayed):
     @property
     def line(self) -> str:
         """It in one line: `edit 1 zero 0-1.mlp (2 stages), from token 3 on`."""
-        when = f"at token {self.token}" if self.token is not None else f"from token {self.since} on"
         many = f" ({len(self.stages)} stages)" if len(self.stages) > 1 else ""
-        return f"edit {self.number} {self.text}{many}, {when}{'' if self.enabled else ', off'}"
+        return f"edit {self.number} {self.text}{many}, {self.when}{'' if self.enabled else ', off'}"
+
+    @property
+    def when(self) -> str:
+        """The tokens it applies to: `from token 3 on`."""
+        return f"at token {self.token}" if self.token is not None else f"from token {self.since} on"
 
     def applies(self, event: StageEvent) -> bool:
         """Whether it changes this event, provided the forward covers its positions."""
@@ -96,12 +100,36 @@ class DormantEdit:
         return event.output
 
 
+@dataclass(frozen=True, slots=True)
+class EditReport:
+    """An edit as a list of edits shows it."""
+
+    number: int
+    """Its number in the branch."""
+    text: str
+    """The command line."""
+    does: str
+    """What it does to an output, in a few words."""
+    when: str
+    """The tokens it applies to: `from token 3 on`."""
+    stages: int
+    """How many stages it changes."""
+    enabled: bool
+    """Whether it is applied."""
+    changed: tuple[ChangedValues, ...]
+    """What it changed of generated token `counted_at`, which was run again when the edits last changed: up to the stop,
+    stage by stage in the order in which they ran."""
+    counted_at: int | None
+    """That token; None if the edit has not been made, switched or kept since the session was opened."""
+
+
 class Edits:
     """The user's edits, numbered from 1; a number is never reused."""
 
     def __init__(self) -> None:
         self._by_number: dict[int, Edit] = {}
         self._next_number = 1
+        self._last: tuple[int, dict[int, tuple[ChangedValues, ...]]] = (0, {})
         self.tally: ChangeTally | None = None
         """Counts what the edits change while one is being made; None at any other time, since counting takes time."""
 
@@ -135,11 +163,30 @@ class Edits:
         """Remove one, if it is there."""
         self._by_number.pop(number, None)
 
-    def remove_last(self) -> Edit:
-        """Remove and return the newest. Raises CommandError if there is none."""
-        if not self._by_number:
-            raise CommandError("there is no edit to undo")
-        return self._by_number.pop(max(self._by_number))
+    def keep(self, tally: ChangeTally, token: int) -> None:
+        """Keep what each edit changed while generated token `token` was run again. Waits for the device."""
+        self._last = token, {number: tally.of(number) for number in self._by_number}
+
+    def counted(self, number: int) -> tuple[ChangedValues, ...]:
+        """What an edit changed when a token was last run again for its sake, stage by stage; empty for nothing."""
+        return self._last[1].get(number, ())
+
+    def report(self) -> tuple[EditReport, ...]:
+        """Each edit with what it does and what it last changed, oldest first."""
+        token, last = self._last
+        return tuple(
+            EditReport(
+                each.number,
+                each.text,
+                each.change.describe(),
+                each.when,
+                len(each.stages),
+                each.enabled,
+                last.get(each.number, ()),
+                token if each.number in last else None,
+            )
+            for each in self._by_number.values()
+        )
 
     def addresses(self) -> frozenset[str]:
         """Every stage that an enabled edit changes."""
@@ -165,6 +212,7 @@ class Edits:
         """A copy of the list, for a branch that forks here."""
         other = Edits()
         other._by_number, other._next_number = dict(self._by_number), self._next_number
+        other._last = self._last
         return other
 
 

@@ -12,7 +12,7 @@ from llmdbg.debugger.execution.trace import BEGINNING, ExecutionTrace, TimelineP
 from llmdbg.debugger.limits import MOST_BRANCHES
 from llmdbg.display import Displayed, short
 from llmdbg.errors import CommandError
-from llmdbg.formatting import counted
+from llmdbg.formatting import counted, listed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,6 +136,32 @@ class Branches:
         """Remove a branch whose run failed, and make `back_to` current."""
         self._all.remove(branch)
         self.current = back_to
+
+    def family(self, branch: Branch) -> tuple[Branch, ...]:
+        """A branch, and those that parted from it or from one of them, in the order they were made."""
+        family = {branch.number}
+        for each in self._all:
+            if each.parent is not None and each.parent.number in family:
+                family.add(each.number)
+        return tuple(each for each in self._all if each.number in family)
+
+    def delete(self, branch: Branch, *, with_children: bool) -> tuple[Branch, ...]:
+        """Delete a branch. Returns what is gone.
+
+        Raises CommandError for a branch that the run is on or came from, and, unless `with_children`, for one that
+        others parted from.
+        """
+        family = self.family(branch)
+        if branch is self.current:
+            raise CommandError(f"the run is on branch {branch.name}: `switch` to another one first")
+        if self.current in family:
+            raise CommandError(f"branch {self.current.name}, which the run is on, parted from {branch.name}")
+        if len(family) > 1 and not with_children:
+            children = listed([each.name for each in family[1:]], "and")
+            whole = "both" if len(family) == 2 else "all"
+            raise CommandError(f"{children} parted from {branch.name}: `drop {branch.name} all` deletes {whole}")
+        self._all = [each for each in self._all if each not in family]
+        return family
 
     def tree(self) -> list[tuple[Branch, int]]:
         """Every branch with its depth, each after its parent."""

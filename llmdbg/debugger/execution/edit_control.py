@@ -53,26 +53,16 @@ class EditControl:
         if len(self._run.edits.list()) >= MOST_LINES or len(line) > MOST_LINE:
             raise EditError(f"a branch holds {MOST_LINES} edits of {MOST_LINE} characters at most")
         draft = read_edit(line, context)
-        tally = ChangeTally()
-
-        def add() -> None:
-            self._run.edits.add(draft, token)
-            self._run.edits.tally = tally
-
-        try:
-            stop = self._with_other_edits(token, draft.text, add)
-        finally:
-            self._run.edits.tally = None
+        stop = self._with_other_edits(token, draft.text, lambda: self._run.edits.add(draft, token))
         made = self._run.edits.list()[-1]
-        self.done = what_changed(made, tally.of(made.number))
+        self.done = what_changed(made, self._run.edits.counted(made.number))
         return stop
 
     def switch(self, number: int | None, *, enabled: bool) -> Stop:
         """Enable or disable one edit, or all, and go back to the first token they apply to. Raises CommandError."""
-        chosen = [each for each in self._run.edits.list() if number in (None, each.number)]
+        chosen = [*self._run.edits.list()] if number is None else [self._numbered(number)]
         if not chosen:
-            numbers = ", ".join(str(each.number) for each in self._run.edits.list()) or "none"
-            raise CommandError(f"there is no edit {number} (there are: {numbers})" if number else "there are no edits")
+            raise CommandError("there are no edits")
         word = "on" if enabled else "off"
         why = f"edits {word}" + (f" {number}" if number else "")
         since = min(each.since for each in chosen)
@@ -97,17 +87,24 @@ class EditControl:
         self._run.edits.remove(edit.number)
         return stop
 
-    def undo(self) -> Stop:
-        """Undo the newest edit, and go back to where it was made. Raises CommandError if there is none."""
+    def undo(self, number: int | None = None) -> Stop:
+        """Undo an edit, None for the newest, and go back to where it was made. Raises CommandError if there is none."""
         edits = self._run.edits.list()
         if not edits:
             raise CommandError("there is no edit to undo: `switch` goes to another branch, where a token was forced")
-        newest = edits[-1]
-        return self._back_to(newest.since, f"undo {newest.text}", [newest], self._removing())
+        undone = edits[-1] if number is None else self._numbered(number)
+        # Removed from the list of the branch that is current by then, which may be a new one.
+        return self._back_to(
+            undone.since, f"undo {undone.text}", [undone], lambda: self._run.edits.remove(undone.number)
+        )
 
-    def _removing(self) -> Callable[[], object]:
-        # Looked up when it is called: by then the current branch may be a new one, with its own list.
-        return lambda: self._run.edits.remove_last()  # noqa: PLW0108
+    def _numbered(self, number: int) -> Edit:
+        edits = self._run.edits.list()
+        for each in edits:
+            if each.number == number:
+                return each
+        numbers = ", ".join(str(each.number) for each in edits)
+        raise CommandError(f"there is no edit {number} (there are: {numbers or 'none'})")
 
     def _with_other_edits(self, since: int, why: str, change: Callable[[], object]) -> Stop:
         """Rerun the current token with changed edits; restore the old edits if that fails."""
@@ -116,7 +113,7 @@ class EditControl:
         self._branching.part(since, why)
         change()
         try:
-            return self._replay.return_to(place)
+            return self._counting(lambda: self._replay.return_to(place))
         except EditError:
             self._run.branches.current.edits = old
             self._replay.come_back_to(place)
@@ -128,9 +125,20 @@ class EditControl:
         self._branching.part(reached, why)
         change()
         if here.token == reached:
-            return self._replay.return_to(here)
+            return self._counting(lambda: self._replay.return_to(here))
         stages = frozenset[str]().union(*(each.stages for each in edits))
-        return self._replay.return_to_any(since, stages)
+        return self._counting(lambda: self._replay.return_to_any(since, stages))
+
+    def _counting(self, run: Callable[[], Stop]) -> Stop:
+        """Run a token again, and keep what each edit changed on the way."""
+        edits = self._run.edits
+        edits.tally = tally = ChangeTally()
+        try:
+            stop = run()
+        finally:
+            edits.tally = None
+        edits.keep(tally, stop.token)
+        return stop
 
     def _values_in(self, name: str, line: str, token: int) -> StageValues:
         """The values of a `patch` line's stages in another branch at `token`."""

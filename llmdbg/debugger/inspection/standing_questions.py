@@ -15,6 +15,8 @@ from llmdbg.errors import LlmdbgError
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.editing.edits import EditReport
+    from llmdbg.debugger.execution.branches import BranchRow
     from llmdbg.debugger.inspection.cost import Cost
     from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.debugger.inspection.memory import MemoryRow
@@ -179,6 +181,14 @@ def _is_values(answer: Any) -> bool:
     return isinstance(answer, Values) and answer.summary is not None
 
 
+def _branches(inspector: Inspector) -> tuple[BranchRow, ...]:
+    return inspector.branching.rows()
+
+
+def _edits(inspector: Inspector) -> tuple[EditReport, ...]:
+    return inspector.run.edits.report()
+
+
 def _source(inspector: Inspector) -> SourceCode:
     from llmdbg.debugger.inspection.source import source
 
@@ -218,6 +228,8 @@ STANDING_QUESTIONS: Mapping[str, StandingQuestion] = {
     "kv": StandingQuestion(_kv),
     "values": StandingQuestion(_values, _more_values, _is_values),
     "source": StandingQuestion(_source),
+    "branches": StandingQuestion(_branches),
+    "edits": StandingQuestion(_edits),
     "explain": StandingQuestion(_explain),
     "cost": StandingQuestion(_cost),
     "finiteness": StandingQuestion(_finiteness),

@@ -28,7 +28,8 @@ PROCESSOR = Stage(StageKind.PROCESSOR, "sample.top_p")
 def words_of(session):
     stages, points = session.run.stages.all(), session.breakpoints.list()
     names = [each.name for each in session.run.branches]
-    return Words.of(stages, points, len(session.run.tokens()), ACTIONS, {"theme": ("dark", "light")}, names)
+    here = session.run.branches.current.name
+    return Words.of(stages, points, len(session.run.tokens()), ACTIONS, {"theme": ("dark", "light")}, names, here)
 
 
 @pytest.fixture(scope="module")

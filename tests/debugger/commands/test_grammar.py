@@ -90,6 +90,7 @@ def test_no_two_commands_share_a_name(command):
         ("branch 1st", "a branch name is letters"),
         ("compare main x", "compare takes the number of a token, not 'x'"),
         ("edits of 1", "edits takes on or off and a number"),
+        ("undo x", "undo takes a whole number of 1 or more, not 'x'"),
         ("edits on x", "edits takes a whole number of 1 or more, not 'x'"),
         ("save tensor 1 x.bin", r"'x\.bin' must end in \.safetensors"),
         ("source a\0b", "cannot be the name of a file"),

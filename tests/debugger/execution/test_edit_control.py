@@ -6,7 +6,7 @@ import torch
 from llmdbg.errors import AddressError, CommandError, EditError
 from llmdbg.frontends.answers import answer_lines
 from tests.engine.runs import hooks_on
-from tests.sessions import do, here, tiny_session
+from tests.sessions import answered, do, here, tiny_session
 
 
 def started(name="llama", text="The quick fox", **settings):
@@ -264,3 +264,35 @@ def test_a_patch_says_how_many_values_the_other_branch_had():
     do(session, "token", f"force {(session.stop.chosen or do(session, 'token').stop.chosen).id}")
     do(session, "goto 1@0", "scale 0 2")
     assert do(session, "patch 0 from main").done.endswith("416 of 416 values of 0 changed")
+
+
+def test_any_edit_can_be_undone_by_its_number():
+    session = started()
+    do(session, "until 1@2", "zero 0.mlp", "scale 1 2")
+    both = session.stop.tensor
+    with pytest.raises(CommandError, match=r"there is no edit 3 \(there are: 1, 2\)"):
+        do(session, "undo 3")
+    do(session, "undo 1")
+    assert [each.number for each in session.run.edits.list()] == [2]
+    assert here(session) == "1@2"
+    alone = started()
+    do(alone, "until 1@2", "scale 1 2")
+    assert session.stop.tensor == alone.stop.tensor != both
+    do(session, "continue")
+    do(alone, "continue")
+    assert session.end.ids == alone.end.ids
+
+
+def test_an_edit_is_listed_with_what_it_last_changed():
+    session = started()
+    do(session, "until 1@2", "zero 0.mlp", "scale 1 2")
+    first, second = answered("edits", session)
+    assert (first.number, first.text, first.does, first.when) == (1, "zero 0.mlp", "zero", "from token 2 on")
+    assert (first.counted_at, first.stages, first.enabled) == (2, 1, True)
+    width = session.inspector.model.config.hidden_size
+    assert [(each.address, each.changed, each.size) for each in first.changed] == [("0.mlp", width, width)]
+    do(session, "edits off 1")
+    first, second = answered("edits", session)
+    assert (first.enabled, first.changed, second.enabled, second.changed[0].changed) == (False, (), True, width)
+    do(session, "edits on 1")
+    assert answered("edits", session)[0].changed[0].changed == width

@@ -35,6 +35,7 @@ def words(shown: Snapshot) -> Words:
         actions=((action.name, action.help) for action in ACTIONS if not action.command),
         choices={"show": (pane.name for pane in all_panes()), "theme": THEMES},
         branches=shown.branches,
+        branch=shown.branch,
         candidates=() if shown.stop.candidates is None else (row.text for row in shown.stop.candidates.rows),
     )
 
