@@ -17,7 +17,8 @@ from llmdbg.files import read_regular
 from llmdbg.frontends import output
 from llmdbg.frontends.opening import check_left_pad
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
-from llmdbg.models.tokens import MOST_TEXT_BYTES, check_text, is_panic
+from llmdbg.models.tokenizer_calls import is_panic
+from llmdbg.models.tokens import MOST_TEXT_BYTES, check_text
 from llmdbg.version import __version__
 
 if TYPE_CHECKING:

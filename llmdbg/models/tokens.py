@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.errors import PromptError
 from llmdbg.formatting import byte_count
 from llmdbg.models.bounded import BoundExceededError, WorkFailedError, run_bounded
+from llmdbg.models.tokenizer_calls import TokenizerFailedError, ask_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +72,8 @@ class TokenizerVocabulary:
         self._special = frozenset(tokenizer.all_special_ids) if tokenizer is not None else frozenset()
         self._token = lru_cache(maxsize=65536)(self._describe)
         self._ids: dict[str, int] | None = None
+        self.failure: str | None = None
+        """That the tokenizer has failed to decode ids, and why, in a sentence; None if it has not."""
 
     def token(self, id: int) -> Token:
         """The token with an id. An id beyond the vocabulary (a padding row of the head) is spelled `<id 32001>`."""
@@ -104,10 +107,17 @@ class TokenizerVocabulary:
         return list(_ids(self._tokenizer, text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of a row of ids, without special tokens."""
+        """The text of a row of ids, without special tokens.
+
+        Where the tokenizer fails, it is put together from the texts of single tokens, and `failure` says so.
+        """
         if self._tokenizer is None:
             return bytes(id for id in ids if id < 256).decode("utf-8", errors="replace")
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+        try:
+            return _decoded(self._tokenizer, ids, skip_special_tokens=True)
+        except TokenizerFailedError as error:
+            self.failure = _failed_to_decode(self._tokenizer, error)
+            return "".join(self.text(id) for id in ids if id not in self._special)
 
     def _describe(self, id: int) -> Token:
         if self._tokenizer is None:
@@ -121,9 +131,10 @@ class TokenizerVocabulary:
 
     def _piece(self, id: int) -> str | None:
         assert self._tokenizer is not None
+        tokenizer = self._tokenizer
         try:
-            piece = self._tokenizer.convert_ids_to_tokens(id)
-        except (IndexError, KeyError, ValueError, OverflowError):
+            piece = ask_tokenizer(lambda: tokenizer.convert_ids_to_tokens(id))
+        except TokenizerFailedError:
             return None
         if isinstance(piece, bytes):
             return piece.decode("utf-8", errors="backslashreplace")
@@ -136,9 +147,10 @@ class TokenizerVocabulary:
             return chr(value) if value < 128 else piece
         if _SENTENCEPIECE_SPACE in piece:
             return piece.replace(_SENTENCEPIECE_SPACE, " ")
+        tokenizer = self._tokenizer
         try:
-            text = str(self._tokenizer.convert_tokens_to_string([piece]))
-        except (KeyError, ValueError, TypeError, AttributeError, NotImplementedError):
+            text = ask_tokenizer(lambda: str(tokenizer.convert_tokens_to_string([piece])))
+        except TokenizerFailedError:
             return piece
         if "\ufffd" in text:
             return _byte_level_escapes(piece) or piece
@@ -239,17 +251,25 @@ def _chat_text(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
     # After a chat template, the special tokens are already in the text.
     try:
-        return tuple(int(id) for id in tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"])
-    except BaseException as error:  # the library raises plain Exceptions for what is wrong with the tokenizer's files
-        if not isinstance(error, Exception) and not is_panic(error):
-            raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise PromptError(f"the model's tokenizer failed on this text: {reason}") from error
+        return ask_tokenizer(lambda: _whole(tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"]))
+    except TokenizerFailedError as error:
+        raise PromptError(f"the model's tokenizer failed on this text: {error}") from error
 
 
-def is_panic(error: BaseException) -> bool:
-    """Whether a library written in Rust failed. Its exception is not an Exception and cannot be imported."""
-    return type(error).__name__ == "PanicException"
+def _whole(ids: Sequence[Any]) -> tuple[int, ...]:
+    return tuple(int(id) for id in ids)
+
+
+def _decoded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
+    """Raises TokenizerFailedError."""
+    return ask_tokenizer(lambda: str(tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)))
+
+
+def _failed_to_decode(tokenizer: PreTrainedTokenizerBase, error: TokenizerFailedError) -> str:
+    return (
+        f"the model's tokenizer ({type(tokenizer).__name__}) fails to decode ids ({error}): texts are put together from "
+        "single tokens"
+    )
 
 
 def _doubled_start(tokenizer: PreTrainedTokenizerBase, ids: tuple[int, ...], *, chat: bool) -> list[str]:
@@ -273,8 +293,10 @@ def _doubled_start(tokenizer: PreTrainedTokenizerBase, ids: tuple[int, ...], *, 
 def _disagreements(tokenizer: PreTrainedTokenizerBase, text: str, ids: tuple[int, ...]) -> list[str]:
     """Notes about where the ids do not match the text or the tokenizer's own files."""
     notes = []
-    back = str(tokenizer.decode(list(ids), skip_special_tokens=False))
-    without_special = str(tokenizer.decode(list(ids), skip_special_tokens=True))
+    try:
+        back, without_special = (_decoded(tokenizer, ids, skip_special_tokens=each) for each in (False, True))
+    except TokenizerFailedError as error:
+        return [_failed_to_decode(tokenizer, error)]
     if text not in (back, without_special, back.removeprefix(tokenizer.bos_token or "")):
         notes.append(f"round trip: these ids decode to {_excerpt(without_special)}, the prompt is {_excerpt(text)}")
     if (own := _sentencepiece_ids(tokenizer, text)) is not None:

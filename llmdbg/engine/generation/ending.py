@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from transformers import EosTokenCriteria, MaxLengthCriteria, MaxTimeCriteria, StopStringCriteria
 
+from llmdbg.models.tokenizer_calls import TokenizerFailedError, ask_tokenizer
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase, StoppingCriteria
@@ -41,6 +43,10 @@ def _complete(
         return strings[0] if len(strings) == 1 else None
     # A token stands for at least one byte: no string that ends in the newest token begins earlier than this.
     longest = 1 + max(len(each.encode()) for each in strings)
-    text = str(tokenizer.decode(input_ids[0, -longest:], clean_up_tokenization_spaces=False))
+    newest = input_ids[0, -longest:]
+    try:
+        text = ask_tokenizer(lambda: str(tokenizer.decode(newest, clean_up_tokenization_spaces=False)))
+    except TokenizerFailedError:
+        return None
     found = [(text.rfind(each) + len(each), len(each), each) for each in strings if each in text]
     return max(found)[2] if found else None

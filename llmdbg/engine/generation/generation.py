@@ -84,7 +84,8 @@ class Generation:
         self.loaded: LoadedModel | None = loaded
         self.prompt = prompt
         self.settings: GenerationSettings | None = settings
-        self.vocabulary: Vocabulary = TokenizerVocabulary(loaded.tokenizer, vocabulary_size(model))
+        self._words = TokenizerVocabulary(loaded.tokenizer, vocabulary_size(model))
+        self.vocabulary: Vocabulary = self._words
         self._tokenizer = loaded.tokenizer
         self._devices = {parameter.device for parameter in model.parameters()}
         self._past = ReplayState(RandomStreams(self._devices), ModuleState(model), ProcessorState())
@@ -133,9 +134,11 @@ class Generation:
     def notes(self) -> tuple[str, ...]:
         """What the user should know: where `generate()` by itself would decode differently, what cannot be undone.
 
-        Known from the first event on; the latter once it has been found out, at the end of a run.
+        Known from the first event on; the latter once it has been found out, at the end of a run. Also that the
+        tokenizer failed, once it has.
         """
-        return (*self._loop.notes, *self._past.modules.notes(), *self._past.processors.notes())
+        failure = () if self._words.failure is None else (self._words.failure,)
+        return (*self._loop.notes, *self._past.modules.notes(), *self._past.processors.notes(), *failure)
 
     @property
     def ended_by(self) -> str | None:
