@@ -25,11 +25,17 @@ The message says in one line what happened, where, and what to do about it; trac
 
 from typing import Any
 
+from llmdbg.formatting import shortened
+
 
 class LlmdbgError(Exception):
-    """Base of everything llmdbg raises on purpose."""
+    """Base of everything llmdbg raises on purpose. What its message quotes is cut to a length that can be read."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message, shortened."""
+        return shortened(super().__str__())
 
 
 class UsageError(LlmdbgError):

@@ -7,6 +7,7 @@ and import nothing of llmdbg.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
@@ -92,6 +93,17 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
+def shortened(text: str) -> str:
+    """A message without the middle of what is far too long in it: a word of more than 300 characters, or all of it.
+
+    A message quotes what somebody typed or wrote, of any length; its beginning says what is wrong, its end what to do.
+    """
+    if len(text) <= _LONGEST_WORD:
+        return text
+    text = _TOO_LONG.sub(lambda word: _without_middle(word[0], *_KEPT_OF_WORD), text)
+    return text if len(text) <= _LONGEST_MESSAGE else _without_middle(text, *_KEPT_OF_MESSAGE)
+
+
 def numbered(count: int) -> str:
     """Which numbers `count` things have, after "there is no …": `they are 0 to 11`, `the only one is 0`."""
     return f"they are 0 to {count - 1}" if count > 1 else "the only one is 0" if count else "there is none"
@@ -139,6 +151,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` (did you mean top_k?)`, or nothing when no known word is alike."""
     near = near_matches(word, known)
     return f" (did you mean {near[0]}?)" if near else ""
+
+
+_LONGEST_WORD, _LONGEST_MESSAGE = 300, 3000
+_KEPT_OF_WORD, _KEPT_OF_MESSAGE = (120, 60), (2000, 800)
+"""How many characters are kept at the beginning and at the end."""
+_TOO_LONG = re.compile(rf"\S{{{_LONGEST_WORD + 1},}}")
+
+
+def _without_middle(text: str, first: int, last: int) -> str:
+    return f"{text[:first]}... ({len(text) - first - last:,} more characters) ...{text[-last:]}"
 
 
 _ALIKE = 0.6

@@ -23,6 +23,7 @@ from llmdbg.formatting import (
     quote,
     quote_list,
     seconds,
+    shortened,
     significant,
 )
 
@@ -161,3 +162,19 @@ def test_the_likeliest_of_several_comes_first(word: str, known: list[str]) -> No
     found = near_matches(word, known, most=len(known))
     assert set(found) <= set(known)
     assert found[:1] == near_matches(word, known)
+
+
+def test_what_is_far_too_long_is_shown_without_its_middle() -> None:
+    plain = "a" * 300 + " " + "b" * 300
+    assert shortened(plain) == plain
+    assert shortened(f"no {'a' * 1000} here") == f"no {'a' * 120}... (820 more characters) ...{'a' * 60} here"
+    assert shortened("ab " * 2000).startswith("ab ab ")
+
+
+@given(st.integers(0, 5000), st.integers(0, 900), st.integers(0, 30))
+def test_a_message_has_a_longest_length(letters: int, words: int, copies: int) -> None:
+    text = f"begin {'x' * letters} {'word ' * words}{'y' * letters} " * copies + "end"
+    short = shortened(text)
+    assert len(short) <= min(len(text), 3000) + 40
+    assert shortened(short) == short
+    assert short.startswith("begin" if copies else "end") and short.endswith("end")

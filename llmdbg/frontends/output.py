@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from llmdbg.errors import OutputError, UsageError
+from llmdbg.formatting import shortened
 from llmdbg.frontends.sanitize import json_text, sanitize
 
 if TYPE_CHECKING:
@@ -66,12 +67,12 @@ def narrate(text: str) -> None:
 
 def note(text: str) -> None:
     """Write a sentence that the user should read to stderr."""
-    narrate(f"note: {text}")
+    narrate(f"note: {shortened(text)}")
 
 
 def complain(text: str) -> None:
     """Write what went wrong to stderr, in the program's name."""
-    narrate(f"llmdbg: {text}")
+    narrate(f"llmdbg: {shortened(text)}")
 
 
 def ask(question: str) -> str | None:

@@ -17,8 +17,8 @@ from llmdbg.models.configurations import load_config
 from llmdbg.models.devices import choose_device, require_attention, require_quantization
 from llmdbg.models.sources import find_source
 from llmdbg.models.spec import LoadedModel, LoadingFacts, LoadProgress, ModelSpec, ProgressCallback, WeightDifferences
-from llmdbg.models.tokenizer_files import load_bounded
 from llmdbg.models.tokenizer_calls import is_panic
+from llmdbg.models.tokenizer_files import load_bounded
 from llmdbg.models.weights import load_weights, random_model
 
 if TYPE_CHECKING:

@@ -267,8 +267,8 @@ def _decoded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], *, skip_spe
 
 def _failed_to_decode(tokenizer: PreTrainedTokenizerBase, error: TokenizerFailedError) -> str:
     return (
-        f"the model's tokenizer ({type(tokenizer).__name__}) fails to decode ids ({error}): texts are put together from "
-        "single tokens"
+        f"the model's tokenizer ({type(tokenizer).__name__}) fails to decode ids ({error}): texts are put together "
+        "from single tokens"
     )
 
 

@@ -12,7 +12,7 @@ from tests.sessions import tiny_tokenizer
 LINE = "the model's tokenizer (TokenizersBackend) fails to decode ids ("
 
 
-class PanicException(BaseException):  # noqa: N818
+class PanicException(BaseException):
     """As a library written in Rust names it."""
 
 
@@ -26,13 +26,13 @@ def raising(error):
 @pytest.mark.parametrize("error", [ValueError("no\nsuch thing"), Exception(), PanicException("at src/lib.rs")])
 def test_whatever_a_tokenizer_raises_is_one_line(error):
     with pytest.raises(TokenizerFailedError) as caught:
-        ask_tokenizer(lambda: raising(error)())
+        ask_tokenizer(raising(error))
     assert str(caught.value) in ("no such thing", "Exception", "at src/lib.rs")
 
 
 def test_what_stops_the_program_is_passed_on():
     with pytest.raises(KeyboardInterrupt):
-        ask_tokenizer(lambda: raising(KeyboardInterrupt)())
+        ask_tokenizer(raising(KeyboardInterrupt))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), PanicException("broken")])
@@ -41,7 +41,7 @@ def test_a_text_that_cannot_be_decoded_is_put_together_from_tokens(error):
     ids = tokenizer("The quick brown fox")["input_ids"]
     tokenizer.decode = raising(error)
     vocabulary = TokenizerVocabulary(tokenizer)
-    assert vocabulary.failure is None
+    assert TokenizerVocabulary(tokenizer).failure is None
     assert vocabulary.decode([*ids, tokenizer.eos_token_id]) == "The quick brown fox"
     assert vocabulary.failure == f"{LINE}broken): texts are put together from single tokens"
     assert vocabulary.failure in encode_prompt(tokenizer, "The quick").notes
