@@ -13,6 +13,7 @@ from pathlib import Path
 from llmdbg.formatting import byte_count
 
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
+_NEW = (".llmdbg-", ".new")
 
 
 def state_folder() -> Path:
@@ -75,7 +76,8 @@ def private_replacement(path: Path) -> Iterator[Path]:
         raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path))
     if path.exists():
         require_regular(path.stat(), path)
-    descriptor, name = tempfile.mkstemp(prefix=".llmdbg-", suffix=".new", dir=path.parent)
+    # A name that nobody can know beforehand: under a known one, a link could lie in wait for what is written.
+    descriptor, name = tempfile.mkstemp(prefix=_NEW[0], suffix=_NEW[1], dir=path.parent)
     os.close(descriptor)
     new = Path(name)
     try:
@@ -83,6 +85,11 @@ def private_replacement(path: Path) -> Iterator[Path]:
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+
+
+def unfinished_replacements(folder: Path) -> list[Path]:
+    """What processes killed in the middle of a `private_replacement` have left in a folder. Raises OSError."""
+    return [each for each in folder.iterdir() if each.name.startswith(_NEW[0]) and each.name.endswith(_NEW[1])]
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import stat
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from llmdbg.frontends.export import export
 from llmdbg.frontends.log import LogFile, log_path, record
 from llmdbg.frontends.tui import clipboard_export
 from llmdbg.frontends.tui.input.history import History, history_path
+from tests.debugger.saving import gone
 from tests.debugger.saving import started as saved_session
 from tests.sessions import do, tiny_session
 
@@ -148,7 +151,7 @@ def test_a_copy_does_not_follow_a_link(tmp_path):
     assert victim.read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["session.json", "prompt.txt", "session.json.new"])
+@pytest.mark.parametrize("name", ["session.json", "prompt.txt"])
 def test_a_saved_session_follows_no_link(tmp_path, name):
     store = SessionStore()
     saved = saved_session()
@@ -158,8 +161,44 @@ def test_a_saved_session_follows_no_link(tmp_path, name):
     path.unlink(missing_ok=True)
     path.symlink_to(victim)
     with pytest.raises(SessionFileError, match=r"it is a link|symbolic links"):
-        store.load(saved.id) if name != "session.json.new" else store.save(saved)
+        store.load(saved.id)
     assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("made", [Path.symlink_to, Path.hardlink_to])
+def test_no_link_can_lie_in_wait_for_what_a_session_saves(tmp_path, made):
+    store, saved, victims = SessionStore(), saved_session(), []
+    store.save(saved)
+    folder = sessions_folder() / saved.id
+    for name in ("session.json.new", "prompt.txt.new", ".session.json.new"):
+        victims.append(tmp_path / f"victim of {name}")
+        victims[-1].write_text("mine")
+        made(folder / name, victims[-1])
+    store.save(saved)
+    assert store.load(saved.id) == saved
+    assert {each.read_text() for each in victims} == {"mine"}
+
+
+def test_a_session_that_a_hard_link_shares_is_replaced_and_not_written_into(tmp_path):
+    store, saved = SessionStore(), saved_session()
+    store.save(saved)
+    path = sessions_folder() / saved.id / "session.json"
+    (victim := tmp_path / "victim").write_text("mine")
+    path.unlink()
+    path.hardlink_to(victim)
+    store.save(saved)
+    assert victim.read_text() == "mine"
+    assert store.load(saved.id) == saved
+
+
+def test_what_a_kill_in_the_middle_of_a_save_left_is_removed_when_the_session_goes_on():
+    store, saved = SessionStore(), replace(saved_session(), owner=gone())
+    store.save(saved)
+    folder = sessions_folder() / saved.id
+    (left := folder / ".llmdbg-abc.new").write_text("half a sess")
+    SessionStore().resume(saved.id)
+    assert not left.exists()
+    assert sorted(each.name for each in folder.iterdir()) == ["prompt.txt", "session.json"]
 
 
 def test_a_folder_that_is_a_link_is_no_session(tmp_path):

@@ -11,7 +11,6 @@ A session belongs to the process named in it. A killed process leaves its sessio
 from __future__ import annotations
 
 import errno
-import os
 import re
 import shutil
 import threading
@@ -24,7 +23,14 @@ from pathlib import Path
 from llmdbg.debugger.persistence.format import MOST_BYTES, damaged, from_json, to_json
 from llmdbg.debugger.persistence.model import SavedSession, new_id, now, this_process
 from llmdbg.errors import SessionFileError, SessionRequestError
-from llmdbg.files import FILE_MODE, private_folder, read_regular, state_folder
+from llmdbg.files import (
+    FILE_MODE,
+    private_folder,
+    read_regular,
+    state_folder,
+    unfinished_replacements,
+    write_private,
+)
 from llmdbg.formatting import byte_count
 from llmdbg.models.tokens import MOST_TEXT_BYTES
 
@@ -124,6 +130,9 @@ class SessionStore:
             mine = replace(saved, id=new_id() if copy else id, owner=this_process(), open=True)
             if copy:
                 self._write_prompt(mine)
+            else:
+                for left in unfinished_replacements(self._folder / id):
+                    left.unlink(missing_ok=True)
             self._write(mine)
             return mine
 
@@ -199,13 +208,13 @@ class SessionStore:
         if len(data) > _MOST_PROMPT_BYTES:
             raise SessionFileError(f"a prompt of more than {byte_count(_MOST_PROMPT_BYTES)} is not saved")
         folder = private_folder(self._folder / saved.id)
-        _write(folder / _PROMPT, data)
+        write_private(folder / _PROMPT, data)
 
     def _write(self, saved: SavedSession) -> None:
         data = to_json(saved).encode()
         if len(data) > MOST_BYTES:
             raise SessionFileError(f"a session of more than {byte_count(MOST_BYTES)} is not saved")
-        _write(self._folder / saved.id / _DOCUMENT, data)
+        write_private(self._folder / saved.id / _DOCUMENT, data)
         self._mine[saved.id] = saved
 
     def _set_aside(self, id: str) -> Path:
@@ -266,15 +275,8 @@ def _is_folder(path: Path) -> bool:
 
 def _is_unfinished(folder: Path) -> bool:
     """Whether its process was killed before the first save was complete, so there is nothing to restore."""
-    return {each.name for each in folder.iterdir()} <= {_PROMPT, f"{_PROMPT}.new", f"{_DOCUMENT}.new"}
-
-
-def _write(path: Path, data: bytes) -> None:
-    new = path.with_name(f"{path.name}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK, FILE_MODE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    new.replace(path)
+    unfinished = set(unfinished_replacements(folder))
+    return {each.name for each in folder.iterdir() if each not in unfinished} <= {_PROMPT}
 
 
 def _read(path: Path, most: int) -> str:
