@@ -30,12 +30,18 @@ def main() -> None:
             made.add(name)
             kept = not arguments.all and _same(name, svg)
             if not kept:
-                (FOLDER / f"{name}.svg").write_text(svg, encoding="utf-8")
+                path = FOLDER / f"{name}.svg"
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(svg, encoding="utf-8")
             sys.stderr.write(f"{'same' if kept else 'new ':4}  {name}\n")
-    for path in FOLDER.glob("*.svg"):
-        if path.stem not in made:
-            path.unlink()
-            sys.stderr.write(f"gone  {path.name}\n")
+    for name in stored() - made:
+        (FOLDER / f"{name}.svg").unlink()
+        sys.stderr.write(f"gone  {name}\n")
+
+
+def stored() -> set[str]:
+    """The names of the pictures that are there: paths below this folder, without the ending."""
+    return {path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.svg")}
 
 
 def _same(name: str, svg: str) -> bool:

@@ -30,12 +30,12 @@ _SECONDS_FOR_A_COMMAND, _SECONDS_BETWEEN_LOOKS = 120, 0.01
 _LOOKS_ALIKE, _SECONDS_STILL = 4, 0.1
 _GREEDY = GenerationSettings(max_new_tokens=64, greedy=True)
 _SAMPLED = GenerationSettings(max_new_tokens=64, greedy=False, temperature=0.7, top_k=40, top_p=0.9, seed=7)
-_WIDE, _NARROW = (120, 40), (80, 24)
+_HUGE, _WIDE, _NARROW = (200, 50), (120, 40), (80, 24)
 
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """Keys to press, and the name of the picture that is taken then.
+    """Keys to press, and the name of the picture that is taken then; it may begin with a folder.
 
     `drawn` says that it shows a token drawn at random: a torch with another random stream draws another.
     """
@@ -61,7 +61,7 @@ def _typed(line: str) -> tuple[str, ...]:
     return ("colon", *(names.get(character, character) for character in line), "enter")
 
 
-SESSIONS = (
+_OF_RUNS = (
     PhotoSession(
         "greedy",
         _WIDE,
@@ -89,6 +89,19 @@ SESSIONS = (
     PhotoSession("narrow", _NARROW, _GREEDY, (Take("80x24", tuple("nnnn")), Take("80x24-sampling", tuple("tt")))),
     PhotoSession("light", _WIDE, _GREEDY, (Take("light", tuple("nnnnnst")),), theme="light"),
 )
+
+
+def _of_layouts(size: tuple[int, int]) -> PhotoSession:
+    """Each layout at one size, the layers' at a layer and the candidates' where a token is chosen."""
+    layer = (*_typed("until 12.self_attn"), *_typed("layout attention"))
+    keys = {"attention": layer, "numbers": _typed("layout numbers"), "watch": ("t", *_typed("layout watch"))}
+    keys["learn"] = _typed("layout learn")
+    columns, lines = size
+    takes = tuple(Take(f"{name}/{columns}x{lines}", typed) for name, typed in keys.items())
+    return PhotoSession(f"layouts-{columns}x{lines}", size, _GREEDY, takes)
+
+
+SESSIONS = (*_OF_RUNS, *map(_of_layouts, (_NARROW, _WIDE, _HUGE)))
 
 
 def photograph(session: PhotoSession) -> dict[str, str]:

@@ -24,14 +24,16 @@ from llmdbg.frontends.tui.clipboard_export import copied, saved_screen
 from llmdbg.frontends.tui.input.actions import action_named, keyed_actions, perform
 from llmdbg.frontends.tui.input.history import History, history_path
 from llmdbg.frontends.tui.input.key_names import bound
+from llmdbg.frontends.tui.input.last_layout import keep_last_layout
 from llmdbg.frontends.tui.input.preferences import THEMES as THEME_WORDS
 from llmdbg.frontends.tui.input.preferences import Preferences
 from llmdbg.frontends.tui.input.prompt import CommandLine
 from llmdbg.frontends.tui.input.showing import go_to_pane
 from llmdbg.frontends.tui.input.typed_line import PLACEHOLDERS, entered, typed, words
-from llmdbg.frontends.tui.layout import NARROW, TALL, WIDE, arrangement, for_stop, saved_view
+from llmdbg.frontends.tui.layout import arrangement, for_stop, laid_out, saved_view
 from llmdbg.frontends.tui.painting import arrange, composed, paint, paint_progress
 from llmdbg.frontends.tui.panes import all_panes, pane_named
+from llmdbg.frontends.tui.presets import HUGE, NARROW, TALL, WIDE, Room
 from llmdbg.frontends.tui.state.screen_state import ScreenState, Typing, View
 from llmdbg.frontends.tui.state.sentences import looking
 from llmdbg.frontends.tui.terminal.look import TerminalLook, theme_for
@@ -60,7 +62,7 @@ class LlmdbgApp(App[BaseException]):
 
     TITLE = "llmdbg"
     CSS_PATH: ClassVar[list[str]] = ["style.tcss", "colors.tcss"]  # type: ignore[assignment]
-    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (NARROW, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (NARROW, "-narrow"), (WIDE, "-wide"), (HUGE, "-huge")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -94,7 +96,8 @@ class LlmdbgApp(App[BaseException]):
         self.mailbox = Mailbox(lambda: self.post_message(MailCame()))
         self.engine = EngineThread(request, self.mailbox.put)
         saved = {} if request.resumed is None else request.resumed.layout
-        view = saved_view(saved, all_panes(), _TOUR_VIEW if request.tour else View())
+        begun = _TOUR_VIEW if request.tour else laid_out(View(), preferences.layout.first())
+        view = saved_view(saved, all_panes(), begun)
         self.state = ScreenState(request.spec.name or DEMO_MODEL, self.book, view=view, touring=request.tour)
         self._log_seen = 0
         self._widgets: dict[str, Widget] = {}
@@ -222,7 +225,7 @@ class LlmdbgApp(App[BaseException]):
         if before is None and self.problems and not message.error:
             state.say(f"{self.problems[0]} · `llmdbg doctor` says more", "warn")
             return
-        state.view = for_stop(all_panes(), state.view, candidates=shown.stop.candidates is not None)
+        state.view = for_stop(state.view, candidates=shown.stop.candidates is not None)
         state.report(before, message.title, message.answer, message.error, self.size.width)
 
     def _look(self, message: Looked) -> None:
@@ -233,7 +236,7 @@ class LlmdbgApp(App[BaseException]):
             state.say(message.error, "warn")
         elif seen.stop.stage.address == state.to_look_at():
             state.looked = seen
-            state.view = for_stop(all_panes(), state.view, candidates=seen.stop.candidates is not None)
+            state.view = for_stop(state.view, candidates=seen.stop.candidates is not None)
             state.say(looking(seen, state.snapshot))
 
     def on_background_reported(self, message: BackgroundReported) -> None:
@@ -325,6 +328,10 @@ class LlmdbgApp(App[BaseException]):
         else:
             self.state.say(f"theme takes {', '.join(THEME_WORDS)}", "bad")
 
+    def keep_layout(self, name: str) -> None:
+        """Keep the chosen layout for the next start."""
+        keep_last_layout(name)
+
     def open_palette(self) -> None:
         """Open the command palette."""
         self.action_command_palette()
@@ -340,7 +347,7 @@ class LlmdbgApp(App[BaseException]):
         if not self._widgets:
             return
         arranged = arrangement(all_panes(), self.state, self.size.width, self.size.height)
-        self.state.in_view = arranged.panes
+        self.state.in_view, self.state.room = arranged.panes, Room.of(self.size.width, self.size.height)
         arrange(arranged, self._widgets, self.screen_stack[0])
         self.engine.layout = self.state.view.as_saved()
         panes = [pane_named(name) for name in arranged.panes if name != "stages" or self.state.view.predictions]
@@ -363,7 +370,7 @@ class LlmdbgApp(App[BaseException]):
         return len(self.screen_stack) == 1 and self.state.typing is not None
 
     def _look_at_the_log(self) -> None:
-        if self._log_seen != self.book.changes and self.state.view.tab == "log":
+        if self._log_seen != self.book.changes and "log" in self.state.in_view:
             self._log_seen = self.book.changes
             self.paint()
 

@@ -15,7 +15,7 @@ from llmdbg.frontends.tui.widgets.rows import Row, Span, bar_of, fitted, row
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from llmdbg.frontends.tui.input.actions import Action
     from llmdbg.frontends.tui.panes.pane import Pane
@@ -127,10 +127,10 @@ def _entry_width(action: Action) -> int:
     return sum(cell_len(span.text) for span in _entry(action))
 
 
-def tab_row(tabs: Sequence[Pane], current: str, width: int) -> Row:
-    """The tabs with their keys: all names, spaced or close together, or only the current one's."""
+def tab_row(tabs: Sequence[Pane], opened: Collection[str], width: int) -> Row:
+    """The tabs with their keys: all names, spaced or close together, or only those of the open ones."""
     for named, label, between in ((True, " {} ", "│"), (True, "{}", " "), (False, " {} ", "│"), (False, "{}", " ")):
-        spans = [_tab(pane, pane.name == current, label, named=named) for pane in tabs]
+        spans = [_tab(pane, pane.name in opened, label, named=named) for pane in tabs]
         joined = [each for span in spans for each in (span, Span(between, "dim"))][:-1]
         if sum(cell_len(span.text) for span in joined) <= width:
             break

@@ -6,16 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.tui.panes.pane import PaneSlot
+from llmdbg.frontends.tui.presets import PRESETS, Room
 from llmdbg.frontends.tui.state.screen_state import View
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from llmdbg.frontends.tui.panes.pane import Pane
     from llmdbg.frontends.tui.state.screen_state import ScreenState
-
-WIDE, NARROW, TALL = 100, 70, 36
-"""The widths (columns) and heights (lines) from which more panes fit."""
 
 _BESIDE = (PaneSlot.MIDDLE, PaneSlot.RIGHT)
 
@@ -33,13 +31,8 @@ class Arrangement:
     keys: str | None
     """The id of the widget that gets the keyboard focus; None to leave it where it is."""
 
-    zoomed: bool
-    """Whether one pane fills the screen."""
-
-    @property
-    def stacked(self) -> bool:
-        """Whether the tabs are below the middle and right panes."""
-        return self.displayed["upper"] and self.displayed["tabs"]
+    classes: Mapping[str, bool]
+    """Whether the screen has each of the classes by which the style sheet places panes."""
 
 
 def arrangement(panes: Sequence[Pane], state: ScreenState, width: int, height: int) -> Arrangement:
@@ -49,81 +42,146 @@ def arrangement(panes: Sequence[Pane], state: ScreenState, width: int, height: i
     if covered:
         # An overlay of the lower panes leaves the tokens visible, unless the tokens pane has the focus.
         seen &= _in_slots(panes, PaneSlot.TOKENS) - {state.view.pane}
-    upper, tabs = bool(seen & _in_slots(panes, *_BESIDE)), bool(seen & _in_slots(panes, PaneSlot.TAB))
+    upper, tabs = bool(seen & _in_slots(panes, *_BESIDE)), seen & _in_slots(panes, PaneSlot.TAB)
     displayed = {
         **{pane.name: pane.name in seen for pane in panes},
         "loading": not loaded,
         "upper": upper,
-        "tabs": tabs,
-        "right": upper or tabs,
+        "tabs": bool(tabs),
+        "right": upper or bool(tabs),
         "lower": bool(seen - _in_slots(panes, PaneSlot.TOKENS)),
         "text": loaded and covered,
         "prompt": typing,
         "footer": not typing,
     }
+    preset, both = PRESETS[state.view.layout], upper and bool(tabs)
+    beside = both and Room.of(width, height) in preset.beside
+    classes = {
+        "-zoomed": state.view.zoomed,
+        "-beside": beside,
+        "-stacked": both and not beside,
+        "-low": preset.low,
+        "-several": len(tabs) > 1,
+        "-across": state.view.across,
+    }
     keys = "prompt" if typing else state.has_keys
-    return Arrangement(tuple(sorted(seen)), displayed, keys if loaded and displayed[keys] else None, state.view.zoomed)
+    return Arrangement(tuple(sorted(seen)), displayed, keys if loaded and displayed[keys] else None, classes)
 
 
 def in_view(panes: Sequence[Pane], view: View, width: int, height: int) -> frozenset[str]:
     """The names of the panes that fit, always including the focused one."""
-    tabs = _in_slots(panes, PaneSlot.TAB)
     if view.zoomed:
-        return frozenset({view.tab if view.pane in tabs else view.pane})
-    tokens, stages, middle, right = (
-        next(pane.name for pane in panes if pane.place is place)
-        for place in (PaneSlot.TOKENS, PaneSlot.STAGES, PaneSlot.MIDDLE, PaneSlot.RIGHT)
-    )
-    side = view.tab if view.side in tabs else view.side
-    if width >= WIDE and height >= TALL:
-        return frozenset({tokens, stages, middle, right, view.tab})
-    if width >= WIDE:
-        return frozenset({tokens, stages, side} if side in tabs else {tokens, stages, middle, right})
-    if width >= NARROW:
-        return frozenset({tokens, stages, side})
-    return frozenset({tokens, side if view.pane not in (tokens, stages) else stages})
+        return frozenset({view.pane})
+    room, preset, tabs = Room.of(width, height), PRESETS[view.layout], _in_slots(panes, PaneSlot.TAB)
+    tokens, stages = (next(iter(_in_slots(panes, slot))) for slot in (PaneSlot.TOKENS, PaneSlot.STAGES))
+    alone = room <= preset.alone and view.pane != stages
+    around = {tokens} if alone else {tokens, stages}
+    if room is Room.TINY:
+        return frozenset({tokens, view.side if view.pane not in (tokens, stages) else stages})
+    if room >= Room.WIDE:
+        return frozenset({*around, *preset.upper, *open_tabs(tabs, view, room), view.pane})
+    if alone and room in preset.beside and view.side in {*preset.upper, *tabs}:
+        return frozenset({*around, *preset.upper, *open_tabs(tabs, view, room), view.pane})
+    if room is Room.SHORT and view.side in preset.upper:
+        return frozenset({*around, *preset.upper, view.pane})
+    return frozenset({*around, view.side})
+
+
+def open_tabs(tabs: Collection[str], view: View, room: Room) -> tuple[str, ...]:
+    """The tabs that stand open: the focused one, the front one, and the pinned ones that there is room for.
+
+    If the user has pinned none, those of the layout are open.
+    """
+    chosen = [view.pane] if view.pane in tabs else []
+    opened = PRESETS[view.layout].tabs
+    most = min(room.most_tabs, len(opened)) if view.pinned is None else room.most_tabs
+    if view.pinned is None and room < Room.HUGE:
+        most = 1
+    others = opened if view.pinned is None else view.pinned
+    return tuple(dict.fromkeys((*chosen, view.tab, *others)))[:most]
 
 
 def saved_view(saved: Mapping[str, object], panes: Sequence[Pane], default: View) -> View:
     """The view of a saved session; `default` for missing fields and unknown panes."""
     tabs = _in_slots(panes, PaneSlot.TAB)
 
-    def named(field: str, known: frozenset[str], otherwise: str) -> str:
+    def named(field: str, known: Collection[str], otherwise: str) -> str:
         value = saved.get(field)
         return value if isinstance(value, str) and value in known else otherwise
 
+    pinned = saved.get("pinned")
     return View(
         named("pane", frozenset(pane.name for pane in panes), default.pane),
         named("side", _in_slots(panes, *_BESIDE) | tabs, default.side),
         named("tab", tabs, default.tab),
         predictions=saved.get("predictions", default.predictions) is not False,
+        layout=named("layout", PRESETS, default.layout),
+        pinned=tuple(each for each in pinned if each in tabs) if isinstance(pinned, list | tuple) else default.pinned,
+        across=saved.get("across", default.across) is True,
+    )
+
+
+def laid_out(view: View, name: str) -> View:
+    """The view of a ready-made layout; what is not about the layout stays as it was. Raises KeyError."""
+    preset = PRESETS[name]
+    return replace(
+        view,
+        pane=preset.keys,
+        side=preset.side[0],
+        tab=preset.tabs[0],
+        zoomed=False,
+        layout=name,
+        pinned=None,
+        across=preset.across,
     )
 
 
 def with_keys(view: View, pane: Pane) -> View:
-    """Focus a pane, and make it visible."""
+    """Focus a pane, and make it visible: a tab comes to the front, unless it is pinned and so open as it is."""
     if pane.place is PaneSlot.TAB:
-        return replace(view, pane=pane.name, tab=pane.name, side=pane.name)
+        pinned = pane.name in (view.pinned or ())
+        return replace(view, pane=pane.name, tab=view.tab if pinned else pane.name, side=pane.name)
     return replace(view, pane=pane.name, side=pane.name if pane.place in _BESIDE else view.side)
 
 
-def for_stop(panes: Sequence[Pane], view: View, *, candidates: bool) -> View:
-    """Show, beside the stages, the candidates if the stop has some, else its tensor; a tab there stays.
+def with_pin(view: View, name: str, opened: Sequence[str]) -> View:
+    """Pin a tab, or unpin it; `opened` are the tabs that stand open."""
+    if name in (view.pinned or ()):
+        return replace(view, pinned=tuple(each for each in view.pinned or () if each != name))
+    others = [each for each in opened if each not in (name, view.tab)] if view.pinned is None else view.pinned
+    return replace(view, pinned=(name, *others))
+
+
+def split(panes: Sequence[Pane], view: View, opened: Sequence[str]) -> View:
+    """Open another tab beside the front one; with several open, put them one above the other; then close all but one.
+
+    `opened` are the tabs that stand open.
+    """
+    if len(opened) > 1:
+        return replace(view, across=False) if view.across else replace(view, pinned=())
+    tabs = [pane.name for pane in panes if pane.place is PaneSlot.TAB]
+    front = view.pane if view.pane in tabs else view.tab
+    other = tabs[(tabs.index(front) + 1) % len(tabs)]
+    return replace(view, pane=other, side=other, tab=other, pinned=(front,), across=True)
+
+
+def for_stop(view: View, *, candidates: bool) -> View:
+    """Show, beside the stages, what the layout shows for a stop with or without candidates; another pane there stays.
 
     The focus stays, but moves along from one of these two panes to the other.
     """
-    if view.side in _in_slots(panes, PaneSlot.TAB):
+    pair = PRESETS[view.layout].side
+    if view.side not in pair:
         return view
-    place = PaneSlot.RIGHT if candidates else PaneSlot.MIDDLE
-    side = next(pane.name for pane in panes if pane.place is place)
-    return replace(view, side=side, pane=side if view.pane in _in_slots(panes, *_BESIDE) else view.pane)
+    side = pair[candidates]
+    return replace(view, side=side, pane=side if view.pane in pair else view.pane)
 
 
-def pane_after(panes: Sequence[Pane], view: View, by: int) -> Pane:
-    """The pane `by` places after the focused one; only the front tab counts."""
-    seen = [pane for pane in panes if pane.place is not PaneSlot.TAB or pane.name == view.tab]
-    at = next((at for at, pane in enumerate(seen) if pane.name == view.pane), None)
-    return seen[0] if at is None else seen[(at + by) % len(seen)]
+def pane_after(panes: Sequence[Pane], view: View, seen: Collection[str], by: int) -> Pane:
+    """The pane `by` places after the focused one; of the tabs only the front one and those `seen` count."""
+    there = [pane for pane in panes if pane.place is not PaneSlot.TAB or pane.name == view.tab or pane.name in seen]
+    at = next((at for at, pane in enumerate(there) if pane.name == view.pane), None)
+    return there[0] if at is None else there[(at + by) % len(there)]
 
 
 def tab_after(panes: Sequence[Pane], view: View, by: int) -> Pane | None:

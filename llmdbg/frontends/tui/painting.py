@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Container, Horizontal, Vertical
 
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.bars import footer_row, header_row, loading_rows, status_row, tab_row
+from llmdbg.frontends.tui.input.actions import shown_key
 from llmdbg.frontends.tui.input.prompt import CommandLine
 from llmdbg.frontends.tui.overlay import overlay_rows, overlay_title
 from llmdbg.frontends.tui.panes import all_panes, pane_named
@@ -48,7 +49,8 @@ def composed(history: History) -> ComposeResult:
                 yield from map(_framed, (*at[PaneSlot.MIDDLE], *at[PaneSlot.RIGHT]))
             with Vertical(id="tabs"):
                 yield LineBar(id="tabbar")
-                yield from (RowPane(id=pane.name) for pane in at[PaneSlot.TAB])
+                with Container(id="open"):
+                    yield from map(_framed, at[PaneSlot.TAB])
     yield RowPane(id="text")
     yield LineBar(id="status")
     yield CommandLine(id="prompt", history=history)
@@ -57,8 +59,14 @@ def composed(history: History) -> ComposeResult:
 
 def _framed(pane: Pane) -> RowPane:
     widget = RowPane(id=pane.name)
-    widget.border_title = f"{pane.key} {pane.name}"
+    widget.border_title = f"{shown_key(pane.key)} {pane.name}"
     return widget
+
+
+def _say_whether_pinned(pane: Pane, state: ScreenState, widget: Widget) -> None:
+    title = f"{shown_key(pane.key)} {pane.name}{' · pinned' if pane.name in (state.view.pinned or ()) else ''}"
+    if widget.border_title != title:
+        widget.border_title = title
 
 
 def arrange(arranged: Arrangement, widgets: Mapping[str, Widget], screen: Screen[object]) -> None:
@@ -66,8 +74,8 @@ def arrange(arranged: Arrangement, widgets: Mapping[str, Widget], screen: Screen
     for id, wanted in arranged.displayed.items():
         if widgets[id].display != wanted:
             widgets[id].display = wanted
-    screen.set_class(arranged.zoomed, "-zoomed")
-    screen.set_class(arranged.stacked, "-stacked")
+    for name, wanted in arranged.classes.items():
+        screen.set_class(wanted, name)
     if arranged.keys is not None and screen.focused is not widgets[arranged.keys]:
         screen.set_focus(widgets[arranged.keys], scroll_visible=False)
 
@@ -84,7 +92,9 @@ def paint(state: ScreenState, actions: Sequence[Action], widgets: Mapping[str, W
         widgets["text"].border_title = overlay_title(state)
         _show(widgets["text"], lambda width, _: overlay_rows(state, _possible(state, actions), width))
     tabs = [pane for pane in all_panes() if pane.place is PaneSlot.TAB]
-    _show(widgets["tabbar"], lambda width, _: [tab_row(tabs, state.view.tab, width)])
+    _show(widgets["tabbar"], lambda width, _: [tab_row(tabs, state.in_view, width)])
+    for pane in tabs:
+        _say_whether_pinned(pane, state, widgets[pane.name])
     for name in state.in_view:
         _show_pane(pane_named(name), state, widgets[name])
 

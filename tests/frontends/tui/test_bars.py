@@ -18,11 +18,11 @@ from tests.frontends.tui.states import state_after, text
 def test_tabs_are_named_as_far_as_there_is_room():
     tabs = [pane for pane in all_panes() if pane.place is PaneSlot.TAB]
     assert [pane.key for pane in tabs[:6]] == ["5", "6", "7", "8", "9", "0"]
-    wide = tab_row(tabs, "attention", 200)
+    wide = tab_row(tabs, ["attention"], 200)
     assert all(f"{pane.name}" in wide.text for pane in tabs)
-    assert all(pane.name in tab_row(tabs, "lens", 71).text for pane in tabs)
+    assert all(pane.name in tab_row(tabs, ["lens"], 71).text for pane in tabs)
     for width in (80, 48, 36):
-        narrow = tab_row(tabs, "attention", width)
+        narrow = tab_row(tabs, ["attention"], width)
         assert cell_len(narrow.text) <= width
         assert "6 attention " in narrow.text
         assert {span.do for span in narrow.spans if span.do} == {f"show {pane.name}" for pane in tabs}

@@ -8,6 +8,7 @@ from textual.app import App
 from textual.widgets import Static
 
 from llmdbg.models.demo import demo_file
+from screenshots.make import stored
 from screenshots.sessions import SESSIONS, photograph
 from screenshots.svg import differences, screen, text
 
@@ -38,8 +39,7 @@ def test_the_stored_pictures_are_what_is_drawn(session):
 
 
 def test_no_picture_is_left_over():
-    there = {path.stem for path in FOLDER.iterdir() if path.suffix != ".py" and path.is_file()}
-    assert there == {take.picture for take in TAKES}
+    assert stored() == {take.picture for take in TAKES}
 
 
 SAME = [

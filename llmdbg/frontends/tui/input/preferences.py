@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,10 +14,14 @@ from llmdbg.formatting import did_you_mean, listed
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.input.actions import ACTIONS, Action
 from llmdbg.frontends.tui.input.key_names import takes_keys, textual_key, typed_key
+from llmdbg.frontends.tui.input.last_layout import last_layout
+from llmdbg.frontends.tui.presets import PRESETS
 
 THEMES = ("auto", "dark", "light", "terminal", "mono")
 COLORS = ("auto", "truecolor", "256", "16", "none")
 GLYPHS = ("auto", "unicode", "ascii")
+LAST = "last"
+STARTS = (LAST, *PRESETS)
 _MOST_BYTES = 2**20
 _CHOICES = {"theme": THEMES, "colors": COLORS, "glyphs": GLYPHS}
 _WHAT = {
@@ -32,12 +36,18 @@ _BOUNDS = {"tokens_height": (3, 40), "stages_width": (20, 120)}
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Sizes in cells, including the frame."""
+    """The layout to start with, and sizes in cells, including the frame."""
 
     tokens_height: int | None = None
     """Lines of the token pane; None leaves it to the layout."""
     stages_width: int | None = None
     """Columns of the stage pane; None leaves it to the layout."""
+    start: str = LAST
+    """The name of the layout to start with; `LAST` for the one that was chosen last."""
+
+    def first(self) -> str:
+        """The name of the layout to start with."""
+        return last_layout() if self.start == LAST else self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +63,7 @@ class Preferences:
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Textual key names by action, for the actions whose keys were changed."""
     layout: Layout = Layout()
-    """Sizes of panes."""
+    """The layout to start with, and sizes of panes."""
     problems: tuple[str, ...] = ()
     """A sentence for each invalid setting in the file."""
 
@@ -101,20 +111,22 @@ class _Reader:
         for name in self._table:
             self._known(name, (*_CHOICES, "layout", "keys"), "setting")
         chosen = {name: self._choice(name, words) for name, words in _CHOICES.items()}
-        layout = Layout(**{size.name: self._size(size.name) for size in fields(Layout)})
+        sizes = {name: self._size(name) for name in _BOUNDS}
+        layout = Layout(**sizes, start=self._choice("start", STARTS, "layout"))
         for name in self._section("layout"):
-            self._known(name, tuple(_BOUNDS), "setting of [layout]")
+            self._known(name, (*_BOUNDS, "start"), "setting of [layout]")
         keys = MappingProxyType(self._keys())
         return Preferences(**chosen, layout=layout, keys=keys, problems=tuple(map(sanitize, self._problems)))
 
-    def _choice(self, name: str, words: Sequence[str]) -> str:
-        value = self._table.get(name, words[0])
+    def _choice(self, name: str, words: Sequence[str], section: str = "") -> str:
+        value = (self._section(section) if section else self._table).get(name, words[0])
         # `colors = 256` can only mean one thing.
         word = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
         if word is not None and word in words:
             return word
         near = did_you_mean(word.lower(), words) if word is not None else ""
-        self._problems.append(f"{name} = {_toml(value)}: it takes {listed(words, 'or')}{near}")
+        full = f"{section}.{name}" if section else name
+        self._problems.append(f"{full} = {_toml(value)}: it takes {listed(words, 'or')}{near}")
         return words[0]
 
     def _size(self, name: str) -> int | None:
@@ -178,6 +190,7 @@ def example(actions: Sequence[Action] = ACTIONS) -> str:
     lines = ["# Settings of llmdbg. Remove a # to set one; `llmdbg doctor` shows the result.", ""]
     lines += [f'#{name} = "{words[0]}"  # {", ".join(words[1:])}: {_WHAT[name]}' for name, words in _CHOICES.items()]
     lines += ["", "[layout]"]
+    lines.append(f'#start = "{STARTS[0]}"  # the layout chosen last, or one of {", ".join(STARTS[1:])}')
     for name, (least, most) in _BOUNDS.items():
         lines.append(
             f"#{name} = {_EXAMPLE_SIZES[name]}  # {least} to {most} {_WHAT[name]}; by default the screen decides"

@@ -59,6 +59,9 @@ class Screen(Protocol):
     def choose_theme(self, name: str) -> None:
         """Change the colours."""
 
+    def keep_layout(self, name: str) -> None:
+        """Keep the name of the chosen layout for the next start."""
+
     def open_palette(self) -> None:
         """Open the command palette."""
 

@@ -6,8 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from llmdbg.frontends.tui.layout import pane_after, with_keys
+from llmdbg.frontends.tui.layout import for_stop, laid_out, pane_after, split, with_keys, with_pin
 from llmdbg.frontends.tui.panes import all_panes, pane_named
+from llmdbg.frontends.tui.panes.pane import PaneSlot
+from llmdbg.frontends.tui.presets import PRESETS, TALL, WIDE, preset_after
 from llmdbg.frontends.tui.state.screen_state import Overlay, Typing
 from llmdbg.frontends.tui.state.sentences import sentence
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmdbg.frontends.tui.input.screen import Screen
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 
 def go_to_pane(screen: Screen, name: str) -> None:
@@ -39,12 +42,12 @@ def show(screen: Screen, argument: str) -> None:
 
 def next_pane(screen: Screen, _argument: str) -> None:
     """Focus the next pane."""
-    go_to_pane(screen, pane_after(all_panes(), screen.state.view, 1).name)
+    go_to_pane(screen, pane_after(all_panes(), screen.state.view, screen.state.in_view, 1).name)
 
 
 def previous_pane(screen: Screen, _argument: str) -> None:
     """Focus the previous pane."""
-    go_to_pane(screen, pane_after(all_panes(), screen.state.view, -1).name)
+    go_to_pane(screen, pane_after(all_panes(), screen.state.view, screen.state.in_view, -1).name)
 
 
 def zoom(screen: Screen, _argument: str) -> None:
@@ -52,6 +55,55 @@ def zoom(screen: Screen, _argument: str) -> None:
     state = screen.state
     state.overlay = None
     state.view = replace(state.view, zoomed=not state.view.zoomed)
+
+
+def pin(screen: Screen, _argument: str) -> None:
+    """Keep a tab open while others come to the front, or no longer."""
+    state = screen.state
+    state.overlay = None
+    name = state.view.pane if pane_named(state.view.pane).place is PaneSlot.TAB else state.view.tab
+    state.view = with_pin(state.view, name, _open_tabs(state))
+    if name in (state.view.pinned or ()):
+        state.say(f"{name} is pinned: it stays open beside the tab you go to{_if_there_is_room(state)}")
+    else:
+        state.say(f"{name} is no longer pinned")
+
+
+def split_tabs(screen: Screen, _argument: str) -> None:
+    """Open another tab beside the front one, then put them one above the other, then close all but one."""
+    state = screen.state
+    state.overlay = None
+    state.view = replace(split(all_panes(), state.view, _open_tabs(state)), zoomed=False)
+    pinned = state.view.pinned or ()
+    if not pinned:
+        state.say(f"one tab is open: {state.view.tab}")
+    elif state.view.across:
+        state.say(f"{', '.join((*pinned, state.view.tab))} side by side{_if_there_is_room(state)}")
+    else:
+        state.say("one above the other: | again leaves one tab open")
+
+
+def _open_tabs(state: ScreenState) -> list[str]:
+    return [name for name in state.in_view if pane_named(name).place is PaneSlot.TAB]
+
+
+def _if_there_is_room(state: ScreenState) -> str:
+    return "" if state.room.most_tabs > 1 else f", from {WIDE} columns and {TALL} lines on"
+
+
+def layout(screen: Screen, argument: str) -> None:
+    """Choose a ready-made layout by its name or the beginning of it; without one, the next."""
+    state = screen.state
+    fitting = [name for name in PRESETS if name.startswith(argument)] if argument else [preset_after(state.view.layout)]
+    if len(fitting) != 1:
+        state.say(f"layout takes one of: {', '.join(PRESETS)}", "bad")
+        return
+    (name,) = fitting
+    state.overlay = None
+    state.view = laid_out(state.view, name)
+    state.view = for_stop(state.view, candidates=state.snapshot.stop.candidates is not None)
+    screen.keep_layout(name)
+    state.say(f"layout {name}: {PRESETS[name].about} · l for the next")
 
 
 def _turn_over(screen: Screen, _argument: str, overlay: Overlay) -> None:

@@ -9,6 +9,7 @@ from llmdbg.frontends.tui.input.actions import ACTIONS, perform
 from llmdbg.frontends.tui.input.moving import find, last_query, next_hit
 from llmdbg.frontends.tui.input.preferences import THEMES
 from llmdbg.frontends.tui.panes import all_panes
+from llmdbg.frontends.tui.presets import PRESETS
 from llmdbg.frontends.tui.state.screen_state import Typing
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def words(shown: Snapshot) -> Words:
         shown.breakpoints,
         len(shown.tokens),
         actions=((action.name, action.help) for action in ACTIONS if not action.command),
-        choices={"show": (pane.name for pane in all_panes()), "theme": THEMES},
+        choices={"show": (pane.name for pane in all_panes()), "theme": THEMES, "layout": PRESETS},
         branches=shown.branches,
         branch=shown.branch,
         candidates=() if shown.stop.candidates is None else (row.text for row in shown.stop.candidates.rows),

@@ -14,6 +14,7 @@ from rich.cells import cell_len
 
 from llmdbg.debugger.inspection.standing_questions import LensView
 from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.tui.presets import STANDARD, Room
 from llmdbg.frontends.tui.state.command_log import CommandLog
 from llmdbg.frontends.tui.state.search import Index, Matches
 from llmdbg.frontends.tui.state.sentences import sentence
@@ -68,6 +69,15 @@ class View:
     predictions: bool = True
     """Whether the stages show what each layer would say."""
 
+    layout: str = STANDARD
+    """The name of the ready-made layout."""
+
+    pinned: tuple[str, ...] | None = None
+    """The tabs that stay open beside the front one, the latest first; None leaves it to the layout."""
+
+    across: bool = False
+    """Whether several open tabs are side by side rather than one above the other."""
+
     def as_saved(self) -> dict[str, object]:
         """As JSON values, for a saved session."""
         return asdict(self)
@@ -91,6 +101,9 @@ class ScreenState:
 
     in_view: tuple[str, ...] = ()
     """The names of the visible panes, whose questions the engine thread answers."""
+
+    room: Room = Room.NARROW
+    """How much fits on the screen."""
 
     shown: Snapshot | None = None
     """The current stop, with the answers for the visible panes; None before the first."""
