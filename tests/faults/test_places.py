@@ -94,6 +94,32 @@ def test_a_full_disk_costs_what_comes_after_it_and_no_more(nursery, tiny_folder,
         subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
+def test_of_a_session_that_is_too_large_all_that_fits_comes_back(nursery, tiny_folder, tmp_path):
+    line, files = "print '" + "x" * 1900 + "'", 5
+    for file in range(files):
+        numbers = range(4 * file + 2, 4 * file + 6)
+        commands = [f"commands {number} {'; '.join([line] * 120)}" for number in numbers]
+        (tmp_path / f"{file}.txt").write_text("\n".join([*["break 1.mlp"] * 4, *commands]))
+    with Doomed(nursery, tmp_path, str(tiny_folder), *ARGUMENTS) as doomed:
+        doomed.read_until(b"tokenize")
+        do(doomed, "break 1", "done1")
+        for file in range(files):
+            doomed.send(f":source {tmp_path}/{file}.txt\r")
+        doomed.read_until(b"not all of this session is saved")
+        doomed.read_until(b"not all saved")
+        do(doomed, "goto 0@2", "done2")
+        doomed.send("q")
+        assert doomed.wait() == 0
+        assert doomed.settled()
+        said = doomed.received.rpartition(b"\x1b[?1049l")[2]
+        assert b"llmdbg: not all of the session is saved: breakpoint 1" in said
+        assert b"are left out, since a saved session holds 4 MiB" in said
+        kept = doomed.session()
+        assert (kept.place.address, kept.place.token) == ("0", 2)
+        assert kept.breakpoints[0].address == "1"
+        assert len(kept.breakpoints) == 1 + 4 * 2**20 // (120 * (len(line) + 4))
+
+
 def test_a_session_that_is_open_is_not_taken_from_the_one_who_has_it(nursery, tiny_folder, tmp_path):
     with Doomed(nursery, tmp_path, str(tiny_folder), *ARGUMENTS) as first:
         first.read_until(b"tokenize")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+import time
 import unicodedata
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from llmdbg.cli import main
@@ -17,10 +19,34 @@ Found = TypeVar("Found")
 _ALLOWED = "\n\t"
 
 
+@dataclass(slots=True)
+class Tally:
+    """How often our code was called with an odd input."""
+
+    calls: int = 0
+    """How many times."""
+    longest: float = 0.0
+    """The seconds that the slowest took."""
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count what runs in the block."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.calls, self.longest = self.calls + 1, max(self.longest, time.perf_counter() - began)
+
+
+TALLY = Tally()
+"""Of the test that runs."""
+
+
 def refused_or(call: Callable[[], Found]) -> Found | None:
     """What `call` returns; None where it is refused, which must be in one line."""
     try:
-        return call()
+        with TALLY.counted():
+            return call()
     except LlmdbgError as error:
         assert "\n" not in str(error), str(error)
         assert len(str(error)) < 3000, str(error)[:200]
@@ -29,7 +55,7 @@ def refused_or(call: Callable[[], Found]) -> Found | None:
 
 def run_program(*arguments: str) -> tuple[int, str, str]:
     """Run the command line in this process. Returns the exit code, stdout and stderr, which hold no raw bytes."""
-    with _captured() as (out, err):
+    with _captured() as (out, err), TALLY.counted():
         code = main(list(arguments))
     written, said = out(), err()
     assert code in (0, 1, 2), (code, said)

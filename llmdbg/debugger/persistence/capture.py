@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.debugger.limits import MOST_LINE
 from llmdbg.debugger.persistence.model import (
     SavedBranch,
     SavedBreakpoint,
@@ -85,7 +86,8 @@ def _branch(branch: Branch, debugger: Debugger) -> SavedBranch:
         branch.name,
         None if branch.parent is None else branch.parent.number,
         branch.fork,
-        branch.why,
+        # An edit's line may be as long as this may be, with `undo` before it, and hold what is not Unicode.
+        branch.why.encode(errors="replace").decode()[:MOST_LINE],
         SavedPosition(place.address, place.token),
         tuple(ids),
         tuple(SavedSettings(since, settings) for since, settings in timeline.settings),

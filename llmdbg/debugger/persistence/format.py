@@ -37,6 +37,8 @@ def to_json(saved: SavedSession) -> str:
         document = msgspec.to_builtins(saved)
         _read(document)
         del document["prompt"]
+        # Raises for half a surrogate pair, which `json.dumps` would write.
+        msgspec.json.encode(document)
         lines = [
             f'"{name}": {json.dumps(value, allow_nan=False)}' for name, value in (document | {"format": FORMAT}).items()
         ]
@@ -68,6 +70,19 @@ def from_json(text: str, prompt: str) -> SavedSession:
     if "prompt" in document:
         damaged("prompt: the prompt belongs in a file of its own")
     return _read(document | {"prompt": prompt})
+
+
+def is_readable(part: Any) -> bool:
+    """Whether a record of a session, or its layout, could be read again if it were written."""
+    try:
+        _refuse_depth(part)
+        document = msgspec.to_builtins(part)
+        json.dumps(document, allow_nan=False)
+        msgspec.json.encode(document)
+        msgspec.convert(document, type(part))
+    except (SessionFileError, msgspec.MsgspecError, TypeError, ValueError):
+        return False
+    return True
 
 
 def damaged(what: str) -> NoReturn:

@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from llmdbg.debugger.persistence.format import MOST_BYTES, damaged, from_json, to_json
+from llmdbg.debugger.persistence.fitting import fitting_json
+from llmdbg.debugger.persistence.format import MOST_BYTES, damaged, from_json
 from llmdbg.debugger.persistence.model import SavedSession, new_id, now, this_process
 from llmdbg.errors import SessionFileError, SessionRequestError
 from llmdbg.files import (
@@ -81,21 +82,20 @@ class SessionStore:
         self._mine: dict[str, SavedSession] = {}
         self._threads = threading.RLock()
 
-    def save(self, saved: SavedSession) -> None:
-        """Write a session of this process atomically.
+    def save(self, saved: SavedSession) -> str:
+        """Write a session of this process atomically. Returns what had to be left out, in a sentence; empty if nothing.
 
         Not synced to disk: it survives any end of the process, but perhaps not a crash of the machine.
         """
         with self._threads, _one_line_errors():
             if saved.id not in self._mine:
-                self._take(saved)
-                return
+                return self._take(saved)
             try:
-                self._write(saved)
+                return self._write(saved)
             except FileNotFoundError:
                 # The folder has been removed meanwhile: the session is worth more than the wish to have it gone.
                 del self._mine[saved.id]
-                self._take(saved)
+                return self._take(saved)
 
     def load(self, id: str) -> SavedSession:
         """Read a session, even one that another process has open. Raises SessionRequestError where there is none."""
@@ -183,7 +183,7 @@ class SessionStore:
         folders = sorted(each for each in self._folder.iterdir() if _is_session(each))
         return [each.name for each in folders if not _is_unfinished(each)]
 
-    def _take(self, saved: SavedSession) -> None:
+    def _take(self, saved: SavedSession) -> str:
         """Save for the first time, overwriting nothing: an unreadable session of this id is set aside."""
         with self._locked():
             if (self._folder / saved.id).exists():
@@ -197,8 +197,9 @@ class SessionStore:
                     if existing.owner != saved.owner:
                         raise SessionFileError(f"the session {saved.id} belongs to process {existing.owner.pid}")
             self._write_prompt(saved)
-            self._write(saved)
+            left_out = self._write(saved)
             self._prune()
+            return left_out
 
     def _write_prompt(self, saved: SavedSession) -> None:
         try:
@@ -210,12 +211,11 @@ class SessionStore:
         folder = private_folder(self._folder / saved.id)
         write_private(folder / _PROMPT, data)
 
-    def _write(self, saved: SavedSession) -> None:
-        data = to_json(saved).encode()
-        if len(data) > MOST_BYTES:
-            raise SessionFileError(f"a session of more than {byte_count(MOST_BYTES)} is not saved")
-        write_private(self._folder / saved.id / _DOCUMENT, data)
+    def _write(self, saved: SavedSession) -> str:
+        text, left_out = fitting_json(saved)
+        write_private(self._folder / saved.id / _DOCUMENT, text.encode())
         self._mine[saved.id] = saved
+        return left_out
 
     def _set_aside(self, id: str) -> Path:
         names = (self._folder / f"{id}.damaged-{number}" for number in range(1, 10**6))

@@ -52,6 +52,8 @@ def _warned(shown: Snapshot, *, wide: bool) -> str:
         return f"logits not finite since @{since} · " if wide else f"! NaN @{since} · "
     if shown.unsaved:
         return "not being saved · " if wide else "! not saved · "
+    if shown.left_out:
+        return "not all is saved · " if wide else "! not all saved · "
     return f"! {counted(shown.run_notes, 'note')} · " if shown.run_notes else ""
 
 

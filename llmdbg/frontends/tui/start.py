@@ -47,6 +47,8 @@ def run(request: LaunchRequest) -> int:
         closed = app.engine.leave(_SECONDS_TO_CLOSE)
     if app.engine.unsaved:
         complain(f"the session is not saved: {app.engine.unsaved}")
+    elif app.engine.left_out:
+        complain(f"not all of the session is saved: {app.engine.left_out}")
     if isinstance(error, LlmdbgError):
         raise error
     if error is not None:

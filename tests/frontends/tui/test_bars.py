@@ -39,11 +39,20 @@ def test_header():
     assert "running · token 1/4" in header_row(state, 80).text
 
 
-@pytest.mark.parametrize(("width", "words"), [(80, "! not saved · "), (120, "not being saved · ")])
-def test_the_header_says_that_the_session_is_not_saved_for_as_long_as_it_holds(width, words):
+@pytest.mark.parametrize(
+    ("width", "what", "words"),
+    [
+        (80, {"unsaved": "No space left on device"}, "! not saved · "),
+        (120, {"unsaved": "No space left on device"}, "not being saved · "),
+        (80, {"left_out": "breakpoint 3 is left out"}, "! not all saved · "),
+        (120, {"left_out": "breakpoint 3 is left out"}, "not all is saved · "),
+        (120, {"unsaved": "No space left on device", "left_out": "all"}, "not being saved · "),
+    ],
+)
+def test_the_header_says_that_the_session_is_not_saved_for_as_long_as_it_holds(width, what, words):
     state = state_after("continue")
     assert "saved" not in header_row(state, width).text
-    state.arrive(replace(state.shown, unsaved="No space left on device"))
+    state.arrive(replace(state.shown, **what))
     line = header_row(state, width).text
     assert words in line
     assert cell_len(line) == width

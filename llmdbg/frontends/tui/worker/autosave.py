@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.worker.launch import LaunchRequest
 
 _SECONDS_BETWEEN_SAVES = 1.0
+# A session of megabytes takes a while to write, and a run should not wait for that most of its time.
+_MOST_SHARE = 20
 
 
 class Autosave:
     """The session file of one debugger. A failure to write it is reported once; the next change tries again.
 
-    `layout` is what the screen wants restored, as JSON values. `unsaved` says why the newest state is not saved, if so.
+    `layout` is what the screen wants restored, as JSON values. `unsaved` says why the newest state is not saved, if so,
+    and `left_out` which parts of it are not.
     """
 
     def __init__(self, request: LaunchRequest) -> None:
@@ -38,9 +41,9 @@ class Autosave:
             left_pad=request.left_pad,
         )
         self.layout: dict[str, object] = dict(self._saved.layout)
-        self.unsaved = self._trouble = ""
+        self.unsaved = self.left_out = self._trouble = ""
         self._reported = False
-        self._last = 0.0
+        self._last = self._took = 0.0
 
     def keep(self, debugger: Debugger) -> None:
         """Save the session's current state."""
@@ -49,13 +52,14 @@ class Autosave:
     def keep_token(self, debugger: Debugger, generated: int, id: int) -> None:
         """Save a token chosen during a run, but not every one. Called inside the token loop."""
         now = time.monotonic()
-        if now - self._last < _SECONDS_BETWEEN_SAVES:
+        if now - self._last < max(_SECONDS_BETWEEN_SAVES, _MOST_SHARE * self._took):
             return
-        self._last = now
         ids = (*debugger.debuggee.generated, id)
         self._write(
             replace(capture(debugger, self._saved), place=SavedPosition(SAMPLE.address, generated), generated=ids)
         )
+        self._last = time.monotonic()
+        self._took = self._last - now
 
     def close(self) -> None:
         """Mark the session as ended by the user, so that it is not offered again."""
@@ -79,10 +83,12 @@ class Autosave:
     def _write(self, saved: SavedSession) -> None:
         self._saved = saved
         try:
-            self._store.save(saved)
-            self.unsaved = ""
-            if self._reported:
-                self._reported, self._trouble = False, "this session is being saved again"
+            before, self.left_out, self.unsaved = self.left_out, self._store.save(saved), ""
+            if self.left_out and self.left_out != before:
+                self._reported, self._trouble = False, f"not all of this session is saved: {self.left_out}"
+            elif self._reported or before != self.left_out:
+                again = "" if self._reported else "all of "
+                self._reported, self._trouble = False, f"{again}this session is being saved again"
         except Exception as error:  # a session that cannot be written must not end the one that runs
             if not self._reported:
                 record(error)

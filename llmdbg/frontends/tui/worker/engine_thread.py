@@ -120,6 +120,11 @@ class EngineThread(threading.Thread):
         """Why the session is not saved; empty if it is."""
         return "" if self._autosave is None else self._autosave.unsaved
 
+    @property
+    def left_out(self) -> str:
+        """Which parts of the session are not saved, and why; empty if none."""
+        return "" if self._autosave is None else self._autosave.left_out
+
     def leave(self, seconds: float) -> bool:
         """Ask the thread to close the session and end. Returns whether it did within `seconds`."""
         self._lines.put(None)
@@ -174,7 +179,7 @@ class EngineThread(threading.Thread):
             self._fetched = {}
         self._looked = None
         asked = self._answers(debugger)
-        self._latest = replace(snapshot(debugger, self._memory, asked), unsaved=self.unsaved)
+        self._latest = replace(snapshot(debugger, self._memory, asked), unsaved=self.unsaved, left_out=self.left_out)
         return self._latest
 
     def _with_fetched(self, debugger: Debugger) -> Snapshot:
@@ -273,7 +278,7 @@ class EngineThread(threading.Thread):
             self._autosave.layout = self.layout
             self._autosave.keep(debugger)
             if trouble := self._autosave.news():
-                self._latest = replace(shown, unsaved=self.unsaved)
+                self._latest = replace(shown, unsaved=self.unsaved, left_out=self.left_out)
                 self._post(Arrived(self._latest, error=trouble))
 
     def _is_in_view(self, answer: Any) -> bool:

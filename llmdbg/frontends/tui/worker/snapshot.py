@@ -120,6 +120,9 @@ class Snapshot:
     unsaved: str = ""
     """Why the session is not saved; empty if it is."""
 
+    left_out: str = ""
+    """Which parts of it are not saved, and why; empty if all are."""
+
     asked: dict[str, Any] = field(default_factory=dict)
     """The answers to the questions of the panes in view, by the question's name: plain Python, or `Unanswered`."""
 
