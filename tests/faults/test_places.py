@@ -4,11 +4,17 @@ import os
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from llmdbg.debugger.persistence.model import SavedBreakpoint, begin
+from llmdbg.debugger.persistence.store import SessionStore
+from llmdbg.engine.settings import GenerationSettings
+from llmdbg.models.spec import ModelSpec
+from tests.debugger.saving import gone
 from tests.faults.programs import Doomed
 
 ARGUMENTS = ("-p", "The quick brown fox", "-n", "40", "--greedy")
@@ -95,29 +101,26 @@ def test_a_full_disk_costs_what_comes_after_it_and_no_more(nursery, tiny_folder,
 
 
 def test_of_a_session_that_is_too_large_all_that_fits_comes_back(nursery, tiny_folder, tmp_path):
-    line, files = "print '" + "x" * 1900 + "'", 5
-    for file in range(files):
-        numbers = range(4 * file + 2, 4 * file + 6)
-        commands = [f"commands {number} {'; '.join([line] * 120)}" for number in numbers]
-        (tmp_path / f"{file}.txt").write_text("\n".join([*["break 1.mlp"] * 4, *commands]))
-    with Doomed(nursery, tmp_path, str(tiny_folder), *ARGUMENTS) as doomed:
-        doomed.read_until(b"tokenize")
-        do(doomed, "break 1", "done1")
-        for file in range(files):
-            doomed.send(f":source {tmp_path}/{file}.txt\r")
-        doomed.read_until(b"not all of this session is saved")
+    lines = ("print '" + "x" * 1900 + "'",) * 100
+    points = [SavedBreakpoint(number, "1.mlp", False, True, 0, commands=lines) for number in range(1, 22)]
+    begun = begin(ModelSpec(str(tiny_folder)), "The quick", GenerationSettings(max_new_tokens=8, greedy=True))
+    SessionStore(tmp_path / "state/llmdbg/sessions").save(replace(begun, owner=gone(), breakpoints=tuple(points)))
+    (tmp_path / "more.txt").write_text(f"break 1\ncommands 22 {'; '.join(lines)}")
+    with Doomed(nursery, tmp_path, "--resume", begun.id) as doomed:
+        doomed.read_until(b"resumed")
+        assert b"not all" not in doomed.received
+        doomed.send(f":source {tmp_path / 'more.txt'}\r")
         doomed.read_until(b"not all saved")
         do(doomed, "goto 0@2", "done2")
         doomed.send("q")
         assert doomed.wait() == 0
         assert doomed.settled()
         said = doomed.received.rpartition(b"\x1b[?1049l")[2]
-        assert b"llmdbg: not all of the session is saved: breakpoint 1" in said
-        assert b"are left out, since a saved session holds 4 MiB" in said
+        assert b"not all of the session is saved: breakpoint 21 is left out, since a saved session holds 4 MiB" in said
         kept = doomed.session()
         assert (kept.place.address, kept.place.token) == ("0", 2)
-        assert kept.breakpoints[0].address == "1"
-        assert len(kept.breakpoints) == 1 + 4 * 2**20 // (120 * (len(line) + 4))
+        assert kept.breakpoints[:-1] == tuple(points[:20])
+        assert (kept.breakpoints[-1].number, kept.breakpoints[-1].commands) == (22, lines)
 
 
 def test_a_session_that_is_open_is_not_taken_from_the_one_who_has_it(nursery, tiny_folder, tmp_path):

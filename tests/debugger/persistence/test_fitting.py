@@ -1,6 +1,7 @@
 """A session that its file cannot hold: what does not fit is left out and named, and all the rest is saved."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,11 @@ from llmdbg.debugger.persistence.store import SessionStore
 from llmdbg.errors import SessionFileError
 from tests.debugger.saving import PROMPT, SAMPLED, run, started
 from tests.sessions import here, tiny_session
+
+
+def opened():
+    how: dict[str, Any] = SAMPLED
+    return tiny_session(**how)
 
 
 def point(number, length=0, **changes):
@@ -132,7 +138,7 @@ def test_what_cannot_be_left_out_is_refused_as_a_whole():
 
 
 def test_a_session_that_is_too_large_comes_back_without_what_was_named(tmp_path):
-    session = tiny_session(**SAMPLED)
+    session = opened()
     run(session, "token 2", "force 7", "token", "zero 1.mlp at last", "break 0.mlp if norm > 3", "goto 1@2")
     line = "print '" + "x" * 1_900 + "'"
     for number in range(2, 30):
@@ -141,7 +147,7 @@ def test_a_session_that_is_too_large_comes_back_without_what_was_named(tmp_path)
     left_out = store.save(capture(session, saved))
     named = "breakpoint 23, breakpoint 24, breakpoint 25, breakpoint 26 and 3 more"
     assert left_out == f"{named} are left out, since a saved session holds 4 MiB at most"
-    again = tiny_session(**SAMPLED)
+    again = opened()
     restore(again, store.load(saved.id))
     kept = {each.number for each in again.breakpoints.list()}
     assert kept == set(range(1, 23))
@@ -157,7 +163,7 @@ def test_a_session_that_is_too_large_comes_back_without_what_was_named(tmp_path)
 
 
 def test_an_undone_edit_as_long_as_one_may_be_is_saved(tmp_path):
-    session = tiny_session(**SAMPLED)
+    session = opened()
     run(session, "goto 1@1")
     line = "edit out * (1" + " " * (MOST_LINE - 14) + ")"
     assert len(line) == MOST_LINE
