@@ -36,7 +36,6 @@ _SAFETENSORS, _SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index
 _PICKLE_ENDINGS = tuple(pattern.removeprefix("*") for pattern in PICKLE_PATTERNS)
 _PICKLED, _PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 _MOST_JSON_BYTES = 64 * 2**20  # parsed, thirty times as much
-_MOST_STOP_CHARACTERS = 10_000
 _MOST_DIMENSIONS, _MOST_SIZE = 64, 2**63
 _MOST_BYTES = {".json": 2**30, ".jinja": 2**20, ".txt": 2**30, ".model": 2**30, ".tiktoken": 2**30}
 """How large a small file of a model may be: what libraries read whole."""
@@ -100,28 +99,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise DamagedFileError(f"{path} is not a configuration: it should hold a JSON object")
     return config
-
-
-def check_generation_config(folder: Path) -> None:
-    """Raise DamagedFileError for a generation_config.json that cannot be used; transformers would ignore it."""
-    from transformers import GenerationConfig
-
-    path = folder / "generation_config.json"
-    if not path.is_file():
-        return
-    written = read_json(path)
-    if not isinstance(written, dict):
-        raise DamagedFileError(f"{path} is not a configuration: it should hold a JSON object")
-    stops = written.get("stop_strings")
-    stops = [stops] if isinstance(stops, str) else stops if isinstance(stops, list) else []
-    if sum(len(str(each)) for each in stops) > _MOST_STOP_CHARACTERS:
-        # What each could overlap with is worked out for every token of the vocabulary.
-        raise DamagedFileError(f"{path} has more than {_MOST_STOP_CHARACTERS:,} characters of stop_strings")
-    try:
-        GenerationConfig.from_pretrained(folder)
-    except Exception as error:  # it validates some values and fails in various ways on others
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DamagedFileError(f"{path} cannot be used ({reason}): correct it, or delete it to do without") from error
 
 
 def weight_files(folder: Path, *, allow_pickle: bool, named: str | None = None) -> WeightFiles:

@@ -12,9 +12,10 @@ import torch
 from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError
 from llmdbg.formatting import with_article
 from llmdbg.models.adapters import find_adapter
-from llmdbg.models.checkpoints import check_generation_config, has_tokenizer
+from llmdbg.models.checkpoints import has_tokenizer
 from llmdbg.models.configurations import load_config
 from llmdbg.models.devices import choose_device, require_attention, require_quantization
+from llmdbg.models.generation_files import check_generation_config
 from llmdbg.models.sources import find_source
 from llmdbg.models.spec import LoadedModel, LoadingFacts, LoadProgress, ModelSpec, ProgressCallback, WeightDifferences
 from llmdbg.models.tokenizer_calls import is_panic

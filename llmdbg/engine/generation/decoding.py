@@ -69,7 +69,7 @@ def instead_of(own: GenerationConfig) -> str:
         return f"{own.num_beams} beams"
     if (own.num_return_sequences or 1) > 1:
         return f"{own.num_return_sequences} answers"
-    return " and ".join(method for name, method in _SPECULATIVE.items() if getattr(own, name, None))
+    return " and ".join(method for name, method in _SPECULATIVE.items() if getattr(own, name, None) is not None)
 
 
 def decoding_notes(settled: GenerationConfig, own: GenerationConfig) -> tuple[str, ...]:
@@ -113,7 +113,8 @@ def decoding_notes(settled: GenerationConfig, own: GenerationConfig) -> tuple[st
             "llmdbg decodes one: generate() samples all at once, so it may produce other text"
         )
     elif mode is GenerationMode.ASSISTED_GENERATION:
-        names = [name for name in _SPECULATIVE if getattr(asked, name, None)]
+        # As generate() sees it: 0 is a number of tokens too.
+        names = [name for name in _SPECULATIVE if getattr(asked, name, None) is not None]
         methods = listed([f"{_SPECULATIVE[name]} ({name})" for name in names])
         notes.append(
             f"the model's generation config asks for {methods}, which guesses several tokens ahead: this is plain "

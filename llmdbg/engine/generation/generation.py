@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ import torch
 
 from llmdbg.engine.debuggee import ArmedStages, Capability, Clock, SamplingFacts, Timeline, Vocabulary
 from llmdbg.engine.fingerprints import fingerprint_of
+from llmdbg.engine.generation.blame import blamed
+from llmdbg.engine.generation.cache_checks import check_cache
 from llmdbg.engine.generation.decoding import default_length, instead_of, one_sequence, stop_strings
 from llmdbg.engine.generation.loop import DecodeLoop
 from llmdbg.engine.generation.module_state import ModuleState
@@ -179,10 +181,15 @@ class Generation:
         # A model's own code may call `exit()` too.
         except (Exception, SystemExit) as error:
             if self._loop.config is None:
-                raise _refused(error) from error
+                raise _refused(error, self._blamed(settings)) from error
             reached = f"token {self._stops.token}, after stage {self._stops.last_stage.address}"
             text = " ".join(str(error).split()) or "no message"
-            raise GenerationError(f"the forward failed at {reached}: {type(error).__name__}: {text[:300]}") from error
+            what, remedy = "the forward", ""
+            if (owner := self._loop.asking) is not None:
+                what, to_blame = type(owner).__name__, self._blamed(settings, owner)
+                remedy = f": correct {to_blame} in the model's generation_config.json" if to_blame else ""
+            message = f"{what} failed at {reached}: {type(error).__name__}: {text[:300]}{remedy}"
+            raise GenerationError(message) from error
         else:
             if self._loop.config is None:
                 raise SettingsError(
@@ -191,6 +198,13 @@ class Generation:
         finally:
             run.close()
             self._stops.end(for_good=not self._loop.settings_change)
+
+    def _blamed(self, settings: GenerationSettings, failed: object | None = None) -> str:
+        def prepare(loop: Callable[..., Any]) -> None:
+            input_ids, arguments = self._generate_arguments(settings)
+            self._model.generate(input_ids, **arguments, custom_generate=loop)
+
+        return blamed(self._model, prepare, failed)
 
     def untouched(self, tokens: int) -> tuple[list[int], list[int]]:
         """Run the unmodified `generate()` for `tokens` tokens, with no loop or hook of ours. No run may be active.
@@ -222,6 +236,7 @@ class Generation:
         """The prompt's ids (1, prompt), and the other arguments of `generate()`."""
         input_ids = torch.tensor([self.prompt.ids], device=self._model.device)
         own = self._model.generation_config
+        check_cache(self._model, len(self.prompt.ids), settings)
         # Without a mask, generate() would take any pad token in the prompt for padding and hide it from the model.
         mask = torch.ones_like(input_ids)
         mask[:, : self.prompt.padding] = 0
@@ -249,12 +264,12 @@ def check_prompt(prompt_ids: Sequence[int], context_length: int | None, vocabula
         )
 
 
-def _refused(error: BaseException) -> LlmdbgError:
-    """Translate an error that `generate()` raised before it reached our loop."""
+def _refused(error: BaseException, to_blame: str) -> LlmdbgError:
+    """Translate an error that `generate()` raised before it reached our loop. `to_blame` is empty if nothing was."""
     text = " ".join(str(error).split())[:300] or type(error).__name__
-    if isinstance(error, RuntimeError):
+    if isinstance(error, RuntimeError) and not to_blame:
         return GenerationError(f"generate() failed before the first forward: {type(error).__name__}: {text}")
     return SettingsError(
-        f"generate() refuses the generation settings ({text}): correct the model's generation_config.json, or override "
-        "what it says with an option, such as -n for the length"
+        f"generate() refuses {to_blame or 'the generation settings'} ({text}): correct the model's "
+        "generation_config.json, or override what it says with an option, such as -n for the length"
     )

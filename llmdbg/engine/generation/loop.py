@@ -36,9 +36,9 @@ class DecodeLoop:
 
     A run may start with any token of its timeline's past: tokens are rerun from the nearest state that can be restored,
     without stopping before that token. `settings_change` says that the run ended because other settings apply from
-    here. `processors` are the stages of the logits processors that `generate()` prepared, `config` the generation
-    config it resolved, and `notes` says where that asks for something else. `ended` is why generation is over, as the
-    last event's `ended_by` and `ended_with`, once it is.
+    here. `asking` is the processor or criterion that is being called. `processors` are the stages of the logits
+    processors that `generate()` prepared, `config` the generation config it resolved, and `notes` says where that asks
+    for something else. `ended` is why generation is over, as the last event's `ended_by` and `ended_with`, once it is.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class DecodeLoop:
         self.notes: tuple[str, ...] = ()
         self.ended: Ending | None = None
         self.settings_change = False
+        self.asking: object | None = None
         self._logits_stage = anatomy.stage("logits")
         self._context_length = anatomy.context_length
         self._stops = stops
@@ -181,11 +182,18 @@ class DecodeLoop:
             given = before.clone() if self._is_shown() else before
             self._stops.enter(stage)
             with self._stops.aside():
-                after = processor(input_ids, given)
+                after = self._ask(processor, input_ids, given)
             passed = trail
             trail = (*passed, (stage, after))
             trail = (*passed, (stage, self._stops.leave(stage, (input_ids, before), {}, after, trail)))
         return trail
+
+    def _ask(self, owner: Any, input_ids: Tensor, scores: Tensor | None) -> Any:
+        """What a processor or criterion answers."""
+        self.asking = owner
+        answer = owner(input_ids, scores)
+        self.asking = None
+        return answer
 
     def _choose(self, trail: ScoresTrail, overrides: TokenOverrides | None) -> Tensor:
         """The next id (1,): the model's own choice unless the user overrides it."""
@@ -204,7 +212,8 @@ class DecodeLoop:
     def _end(self, input_ids: Tensor, criteria: StoppingCriteriaList) -> Ending | None:
         """Why generation ends with the newest of `input_ids` (1, length); None if it goes on."""
         # Each is asked once, as generate() does: one that counts would count a second question too.
-        answers = [torch.as_tensor(each(input_ids, None), device=input_ids.device).reshape(1) for each in criteria]
+        said = (self._ask(each, input_ids, None) for each in criteria)
+        answers = [torch.as_tensor(each, device=input_ids.device).reshape(1) for each in said]
         met = torch.cat(answers).tolist() if answers else []
         if any(met):
             said_so = [each for each, is_met in zip(criteria, met, strict=True) if is_met]
