@@ -57,6 +57,10 @@ class SamplingFacts:
     """The most tokens it generates; None if unknown."""
     values: Mapping[str, float] = field(default_factory=dict)
     """Settings of logits processors by name: `temperature`, `top_k`, `top_p`, `min_p`, `repetition_penalty`."""
+    before_temperature: tuple[str, ...] = ()
+    """The stages of the logits processors that run before the temperature, in order."""
+    from_temperature: tuple[str, ...] = ()
+    """The stages of those that run from the temperature on, in order."""
 
 
 class Vocabulary(Protocol):

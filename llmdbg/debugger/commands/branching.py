@@ -51,15 +51,18 @@ class Setting:
     """The value; None for the model's own."""
 
 
-class NameAndValue(Grammar[Setting]):
+class NamesAndValues(Grammar[tuple[Setting, ...]]):
     """What `set` takes."""
 
-    usage = "NAME VALUE"
+    usage = "NAME VALUE …"
 
-    def parse(self, arguments: str, command: Described) -> Setting:
-        """Parse a setting's name, with _ or -, and its value. Raises SettingsError for a value out of range."""
-        name, _, value = required(arguments, command, "NAME VALUE").partition(" ")
-        name, text = name.replace("-", "_"), value.strip()
+    def parse(self, arguments: str, command: Described) -> tuple[Setting, ...]:
+        """Parse settings' names, with _ or -, each with its value. Raises SettingsError for a value out of range."""
+        words = required(arguments, command, "NAME VALUE").split()
+        pairs = zip(words[::2], [*words[1::2], ""], strict=False)
+        return tuple(self._setting(name.replace("-", "_"), text) for name, text in pairs)
+
+    def _setting(self, name: str, text: str) -> Setting:
         if name not in SETTINGS:
             raise CommandError(f"set knows {', '.join(SETTINGS)}, not {name!r}")
         if name != "greedy":
@@ -197,20 +200,22 @@ def _ban(debugger: Debugger, word: str) -> Outcome:
 
 @COMMANDS.add(
     "set",
-    takes=NameAndValue(),
+    takes=NamesAndValues(),
     effect=Effect.CHANGES,
     summary=f"Change how tokens are chosen from here on: {', '.join(SETTINGS)}.",
     example="set temperature 0.7",
     # Other settings bring other logits processors.
     changes_stages=True,
 )
-def _set(debugger: Debugger, setting: Setting) -> Outcome:
+def _set(debugger: Debugger, settings: tuple[Setting, ...]) -> Outcome:
     require(debugger.debuggee, Capability.SAMPLING)
-    before = debugger.debuggee.timeline.settings_at(debugger.run.place.token)
-    after = _changed(before, setting)
+    before = after = debugger.debuggee.timeline.settings_at(debugger.run.place.token)
+    for setting in settings:
+        after = _changed(after, setting)
+    what = [f"{each.name} {each.text}" for each in settings]
     if after == before:
-        raise CommandError(f"{setting.name} is already {setting.text}")
-    return Moved(debugger.branching.fork(f"set {setting.name} {setting.text}", settings=after))
+        raise CommandError(f"{listed([' is already '.join(each.split(' ', 1)) for each in what])}")
+    return Moved(debugger.branching.fork(f"set {' '.join(what)}", settings=after))
 
 
 @COMMANDS.add(

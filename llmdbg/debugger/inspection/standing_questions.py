@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.debugger.inspection.memory import MemoryRow
     from llmdbg.debugger.inspection.nonfinite import NonfiniteHunt
+    from llmdbg.debugger.inspection.sampling_answer import SamplingView
     from llmdbg.debugger.inspection.source import SourceCode
     from llmdbg.debugger.inspection.touring import TourPlace
     from llmdbg.debugger.inspection.values_answer import Values
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from llmdbg.probes.histogram import Histogram
     from llmdbg.probes.kv import CacheMap
     from llmdbg.probes.lens_table import LensTable
+    from llmdbg.probes.sampling_choice import SamplingChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +222,22 @@ def _finiteness(inspector: Inspector) -> FinitenessView:
     return FinitenessView(outputs, cuts, inspector.asked.last_answers.get("nonfinite"))
 
 
+def _sampling(inspector: Inspector) -> SamplingView | None:
+    from llmdbg.debugger.inspection import sampling_sliders
+
+    return sampling_sliders.shown(inspector)
+
+
+def _sampling_changed(inspector: Inspector, wanted: SamplingChoice) -> SamplingView | None:
+    from llmdbg.debugger.inspection import sampling_sliders
+
+    return sampling_sliders.fetch(inspector, wanted)
+
+
 STANDING_QUESTIONS: Mapping[str, StandingQuestion] = {
     "tensor": StandingQuestion(_tensor),
     "layers": StandingQuestion(_layers),
+    "sampling": StandingQuestion(_sampling, _sampling_changed),
     "lens": StandingQuestion(_lens, shows=_is_lens),
     "attention": StandingQuestion(_attention),
     "kv": StandingQuestion(_kv),

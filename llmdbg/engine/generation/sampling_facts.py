@@ -22,13 +22,19 @@ def sampling_facts(config: GenerationConfig, processors: Iterable[Stage], prompt
 
     `processors` are the stages of the logits processors that it prepared.
     """
+    processors = tuple(processors)
     values = {name: getattr(config, name, None) for name in _PROCESSOR_SETTINGS}
     longest = getattr(config, "max_length", None)
+    addresses = [each.address for each in processors]
+    late = [_without_number(each) in ("temperature", *_AFTER_TEMPERATURE) for each in addresses]
+    first = late.index(True) if any(late) else len(late)
     return SamplingFacts(
         description=describe_sampling(config, processors),
         samples=bool(getattr(config, "do_sample", False)),
         limit=None if longest is None else max(1, longest - prompt_length),
         values={name: float(value) for name, value in values.items() if isinstance(value, (int, float))},
+        before_temperature=tuple(addresses[:first]),
+        from_temperature=tuple(addresses[first:]),
     )
 
 

@@ -353,6 +353,8 @@ class LlmdbgApp(App[BaseException]):
         panes = [pane_named(name) for name in arranged.panes if name != "stages" or self.state.view.predictions]
         self.engine.ask(tuple(pane.question for pane in panes if pane.question))
         self.engine.look(self.state.to_look_at() if self.state.shown is not None else None)
+        if "candidates" in arranged.panes:
+            self.engine.fetch("sampling", self.state.wanted)
         self.paint()
         for name in arranged.panes:
             self._fetch(name)

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.sanitize import quoted
-from llmdbg.frontends.tui.input import moving, showing
+from llmdbg.frontends.tui.input import moving, showing, sliding
 from llmdbg.frontends.tui.panes import all_panes
 from llmdbg.frontends.tui.state.picking import picked_line
 from llmdbg.frontends.tui.state.screen_state import Typing
@@ -291,11 +291,22 @@ ACTIONS = (
     Action("page_down", ("pagedown",), "a page down", moving.page_down),
     Action("first", ("home",), "to the first line", moving.first),
     Action("last", ("end",), "to the last line", moving.last),
-    Action("left", ("left",), "fold a stage, describe the previous position, or go to the previous tab", moving.left),
-    Action("right", ("right",), "unfold a stage, describe the next position, or go to the next tab", moving.right),
+    Action(
+        "left",
+        ("left",),
+        "fold a stage, slide down, describe the previous position, or go to the previous tab",
+        moving.left,
+    ),
+    Action(
+        "right",
+        ("right",),
+        "unfold a stage, slide up, describe the next position, or go to the next tab",
+        moving.right,
+    ),
     Action("select", (), "select a stage", moving.select, takes="ADDRESS"),
     Action("fold", (), "show or hide the parts of a stage", moving.fold, takes="ADDRESS"),
     Action("focus", (), "describe another position", focus, takes="POSITION"),
+    Action("slide", (), "set what the sliders of the candidates stand at", sliding.set_sliders, takes="SETTING"),
     Action("copy", ("y",), "copy this pane to the clipboard (OSC 52) and to a file", showing.copy),
     Action("screenshot", ("P",), "save the screen as SVG and as text", showing.screenshot),
     Action("theme", (), "change the theme: dark, light, terminal or mono", showing.theme, takes="THEME"),

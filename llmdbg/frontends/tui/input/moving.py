@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.formatting import counted
 from llmdbg.frontends.tui.input.showing import go_to_pane
+from llmdbg.frontends.tui.input.sliding import slide_picked
 from llmdbg.frontends.tui.layout import tab_after
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.state.picking import line_after, picked_line
@@ -94,6 +95,8 @@ def _sideways(screen: Screen, by: int) -> None:
     elif state.has_keys == "tokens":
         shown = state.snapshot
         screen.submit(f"focus {max(0, min(len(shown.tokens) - 1, shown.focus + by))}")
+    elif slide_picked(screen, by):
+        return
     elif state.overlay is None and (tab := tab_after(all_panes(), state.view, by)) is not None:
         go_to_pane(screen, tab.name)
 

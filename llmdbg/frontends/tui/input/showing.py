@@ -153,6 +153,8 @@ def close(screen: Screen, _argument: str) -> None:
         screen.submit("info lens")
     elif state.overlay is not None:
         state.overlay = None
+    elif state.wanted is not None:
+        state.wanted = None
     elif state.view.zoomed:
         state.view = replace(state.view, zoomed=False)
     elif state.to_look_at() is not None:

@@ -9,6 +9,7 @@ from llmdbg.formatting import percent
 from llmdbg.frontends.sanitize import quoted
 from llmdbg.frontends.tui.panes.lens import latest
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
+from llmdbg.frontends.tui.panes.sliders import preview_rows, slider_rows
 from llmdbg.frontends.tui.widgets.rows import Row, bar_of, fitted, row, wrapped
 from llmdbg.models.stages import StageKind
 
@@ -25,7 +26,13 @@ _NO_PROBABILITIES = "There are no probabilities: some scores are NaN or infinite
 _NAMES = {"logits": "raw", "temperature": "temp", "repetition_penalty": "penalty"}
 
 
-def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
+def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
+    sliders = slider_rows(state, width, height)
+    preview = preview_rows(state, width)
+    return [*sliders, *(_distribution(state, width) if preview is None else preview)]
+
+
+def _distribution(state: ScreenState, width: int) -> Sequence[Row]:
     stop = state.snapshot.stop
     found = stop.candidates
     if found is None:
@@ -99,4 +106,13 @@ def _step(step: ScoreStep) -> str:
     return "cut" if step.logit == -math.inf else percent(step.prob)
 
 
-PANE = Pane("candidates", "4", PaneSlot.RIGHT, _draw, picks=True, about="the likeliest next tokens")
+PANE = Pane(
+    "candidates",
+    "4",
+    PaneSlot.RIGHT,
+    _draw,
+    question="sampling",
+    picks=True,
+    draws_unanswered=True,
+    about="the likeliest next tokens; ↑ goes to the sliders of temperature, top-k and top-p",
+)

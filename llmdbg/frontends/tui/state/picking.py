@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from llmdbg.frontends.tui.state.sliders import slider_of
 from llmdbg.frontends.tui.widgets.rows import LazyRows, Row
 
 
 def picked_line(rows: Sequence[Row], do: str) -> int | None:
-    """The line, from 0, of the row that does `do`, else of the first that does anything; None if none does."""
+    """The line, from 0, of the row that does `do`, else of the first that does anything; None if none does.
+
+    A slider is never the first: it lies above the rows that Enter acts on.
+    """
     acting = _acting(rows)
-    return next((y for y in acting if rows[y].do == do), acting[0] if acting else None)
+    first = next((y for y in acting if slider_of(rows[y].do) is None), acting[0] if acting else None)
+    return next((y for y in acting if rows[y].do == do), first)
 
 
 def line_after(rows: Sequence[Row], do: str, by: int) -> int | None:

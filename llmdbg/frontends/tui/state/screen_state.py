@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.models.spec import LoadProgress
     from llmdbg.models.stages import Stage
+    from llmdbg.probes.sampling_choice import SamplingChoice
 
 
 class Overlay(Enum):
@@ -138,6 +139,9 @@ class ScreenState:
     picked: str = ""
     """What the picked row of the pane that has the keys does, as `ACTION ARGUMENT`; empty for its first row."""
 
+    wanted: SamplingChoice | None = None
+    """What the sliders of the candidates pane stand at; None until one has been moved at this stop."""
+
     status: tuple[str, str] = ("", "dim")
     """The sentence on the status line and the name of its style."""
 
@@ -201,7 +205,7 @@ class ScreenState:
         if self.tree.stages is not shown.stages:
             self.tree = StageTree(shown.stages)
         if before is None or before.stop != shown.stop:
-            self.selected, self.picked = shown.stop.stage.address, ""
+            self.selected, self.picked, self.wanted = shown.stop.stage.address, "", None
             self.overlay = Overlay.ANSWER if shown.end is not None else None
         self._refold()
 
