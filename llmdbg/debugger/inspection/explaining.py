@@ -245,8 +245,8 @@ def _guesses(inspector: Inspector, *, spared: bool) -> tuple[PredictedToken, ...
     recorded = inspector.run.recorder.found(residuals_request(inspector), inspector.event.token)
     here = inspector.stop.stage.address
     known = inspector.read_layers.known(here, recorded.get(here))
-    if known is not None and known.next is not None and not inspector.run.metrics.unverified():
-        return PredictedToken(known.text, known.prob), PredictedToken(*known.next)
+    if known is not None and known.others and not inspector.run.metrics.unverified():
+        return PredictedToken(known.text, known.prob), PredictedToken(*known.others[0][1:])
     try:
         lens = usable_lens(inspector)
     except LensError:

@@ -16,8 +16,8 @@ class LayerPrediction:
     """Its text."""
     prob: float
     """From 0 to 1; NaN if the scores are not finite."""
-    next: tuple[str, float] | None = None
-    """The text and probability of the second likeliest; None if that is not known."""
+    others: tuple[tuple[int, str, float], ...] = ()
+    """Id, text and probability of the next likeliest, in order; empty if they are not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from llmdbg.probes.lens import Lens
 
+_TOP = 8
+
 
 class ReadLayers:
     """The predictions of the current token's layers, each kept for as long as it is about the same tensor."""
@@ -31,10 +33,10 @@ class ReadLayers:
         self._known = {address: each for address, each in known.items() if each[0] is residuals[address]}
         fresh = {address: vector for address, vector in residuals.items() if address not in self._known}
         if fresh:
-            for row in lens_table(lens, fresh, {}, text_of, position=position, top=2).rows:
+            for row in lens_table(lens, fresh, {}, text_of, position=position, top=_TOP).rows:
                 best, *others = row.top
-                second = (others[0].text, others[0].prob) if others else None
-                prediction = LayerPrediction(best.id, best.text, best.prob, second)
+                more = tuple((each.id, each.text, each.prob) for each in others)
+                prediction = LayerPrediction(best.id, best.text, best.prob, more)
                 self._known[row.address] = fresh[row.address], prediction
         return {address: self._known[address][1] for address in residuals}
 

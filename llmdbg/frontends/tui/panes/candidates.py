@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.inspection.predictions_answer import LayerPredictions
 from llmdbg.formatting import percent
 from llmdbg.frontends.sanitize import quoted
 from llmdbg.frontends.tui.panes.lens import latest
@@ -54,17 +55,26 @@ def _distribution(state: ScreenState, width: int) -> Sequence[Row]:
 
 
 def _before_logits(state: ScreenState, width: int) -> Sequence[Row]:
-    """What the model would predict if it stopped here, if the lens pane is in view and has an answer."""
-    here = latest(state.asked("lens"))
-    if here is None:
+    """What the model would predict if it stopped here, by the lens, if a pane in view reads the layers."""
+    address, top = _by_lens(state)
+    if not top:
         return [row((line, "dim")) for line in wrapped(_NOT_YET, width)]
     room = max(3, width - 4 - 6 - _BAR_WIDTH - 2)
-    rows = [row((fitted(f"if it stopped after {here.address} (lens) · {here.entropy:.2f} nats", width), "dim"))]
-    for rank, each in enumerate(here.top, 1):
-        chance = (f"{percent(each.prob):>6}", " ", (bar_of(each.prob, _BAR_WIDTH), "bar"), " ")
-        text = fitted(quoted(each.text), room).rstrip()
-        rows.append(row((f" {rank:2} ", "dim"), *chance, text, do=f"force {each.id}"))
-    return rows
+    rows = [row((fitted(f"if it stopped after {address} (lens)", width).rstrip(), "dim"))]
+    for rank, (text, prob) in enumerate(top, 1):
+        chance = (f"{percent(prob):>6}", " ", (bar_of(prob, _BAR_WIDTH), "bar"), " ")
+        rows.append(row((f" {rank:2} ", "dim"), *chance, fitted(quoted(text), room).rstrip()))
+    return [*rows, row(), *(row((line, "dim")) for line in wrapped(_NOT_YET, width))]
+
+
+def _by_lens(state: ScreenState) -> tuple[str, list[tuple[str, float]]]:
+    """The newest layer that the lens has read, and the texts and probabilities of what it would predict there."""
+    says = state.asked("layers")
+    if isinstance(says, LayerPredictions) and says.layers:
+        address, best = list(says.layers.items())[-1]
+        return address, [(best.text, best.prob), *((text, prob) for _, text, prob in best.others)]
+    here = latest(state.asked("lens"))
+    return ("", []) if here is None else (here.address, [(each.text, each.prob) for each in here.top])
 
 
 def _columns(found: Candidates, width: int) -> list[str]:

@@ -2,7 +2,10 @@
 
 import string
 
-from tests.frontends.tui.states import drawn_pane, state_after, text
+from llmdbg.debugger.inspection.lens import shown
+from llmdbg.formatting import percent
+from tests.frontends.tui.states import drawn_pane, state_after, state_at, text
+from tests.sessions import answered, do, tiny_session
 
 
 def test_candidates_before_and_after_each_processor():
@@ -33,3 +36,23 @@ def test_a_leader_that_a_penalty_put_down_is_shown_with_its_rank():
     assert "these led at logits:" in rows
     [line] = [each for each in rows.split("\n") if each.startswith(f" {former.rank} ")]
     assert "▼ penalty" in line
+
+
+def test_before_the_logits_it_shows_what_the_newest_layer_would_predict():
+    session = tiny_session()
+    do(session, "until 1.self_attn")
+    layers = answered("layers", session)
+    wanted = lens_table_at(session, "0")
+    rows = text(drawn_pane("candidates", state_at(session, layers=layers), 44)).splitlines()
+    assert rows[0] == "if it stopped after 0 (lens)"
+    assert len(rows) > 9, "eight of them"
+    assert [each.split()[:2] for each in rows[1 : 1 + len(wanted)]] == [
+        [str(rank), percent(each.prob)] for rank, each in enumerate(wanted, 1)
+    ]
+    assert "`logits`" in rows[-2] + rows[-1]
+
+
+def lens_table_at(session, address):
+    """The likeliest tokens after a layer, as `info lens` answers."""
+    table = shown(session.inspector)
+    return next(each.top for each in table.rows if each.address == address)
