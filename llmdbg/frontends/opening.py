@@ -48,11 +48,18 @@ def prepare_generation(
 ) -> Debuggee:
     """Cut the prompt into its tokens and prepare their generation; nothing runs yet. Raises LlmdbgError."""
     from llmdbg.engine.generation.generation import Generation
+    from llmdbg.models.anatomy import context_length
     from llmdbg.models.tokens import encode_prompt
 
     vocabulary_size = int(loaded.model.get_input_embeddings().weight.shape[0])
     prompt = encode_prompt(
-        loaded.tokenizer, text, chat=chat, system=system, vocabulary_size=vocabulary_size, left_pad=left_pad
+        loaded.tokenizer,
+        text,
+        chat=chat,
+        system=system,
+        vocabulary_size=vocabulary_size,
+        context_length=context_length(loaded.model),
+        left_pad=left_pad,
     )
     return Generation(loaded, prompt, settings)
 

@@ -91,7 +91,7 @@ def dissect(model: PreTrainedModel) -> Anatomy:
         stages.append(Stage(kind, address, path, layer, depth))
         modules[address] = places[path]
     every = (TOKENIZE, *stages, Stage(StageKind.LOGITS, "logits", head), SAMPLE)
-    return Anatomy(every, modules, _context_length(model))
+    return Anatomy(every, modules, context_length(model))
 
 
 def vocabulary_size(model: PreTrainedModel) -> int | None:
@@ -227,7 +227,7 @@ def _is_norm(module: nn.Module, path: str, hidden: int | None) -> bool:
     return fits and any(word in name for word in ("norm", "ln_", "ln ", "_ln", "layernorm"))
 
 
-def _context_length(model: PreTrainedModel) -> int | None:
+def context_length(model: PreTrainedModel) -> int | None:
     config = model.config.get_text_config(decoder=True)
     for name in _CONTEXT_NAMES:
         value = getattr(config, name, None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.errors import DamagedFileError
 from llmdbg.models.bounded import BoundExceededError, WorkFailedError, run_bounded
 from llmdbg.models.checkpoints import read_json
+from llmdbg.models.tokenizer_growth import check_growth
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,7 +39,9 @@ def load_bounded(folder: Path, name: str, load: Callable[[], PreTrainedTokenizer
             ) from error
         except WorkFailedError:
             pass  # it fails again below, and is reported there
-    return load()
+    tokenizer = load()
+    check_growth(tokenizer, name)
+    return tokenizer
 
 
 def _require_tokenizer_class(folder: Path) -> None:

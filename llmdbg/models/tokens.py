@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.errors import PromptError
 from llmdbg.formatting import byte_count
 from llmdbg.models.bounded import BoundExceededError, WorkFailedError, run_bounded
-from llmdbg.models.tokenizer_calls import TokenizerFailedError, ask_tokenizer
+from llmdbg.models.tokenizer_calls import TokenizerFailedError, ask_tokenizer, decoded, failed_to_decode, token_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MOST_TEXT_BYTES = 8 * 2**20
 """How long a prompt may be, before and after the chat template: far beyond any model's context."""
 
+_LONGEST_PIECE = 10_000  # characters; the longest of real vocabularies have a few hundred
+_PREFIX_PER_POSITION = 8  # characters
 _TEMPLATE_SECONDS, _TEMPLATE_MEMORY = 5, 2**30
 _SENTENCEPIECE_SPACE = "▁"
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -104,7 +106,7 @@ class TokenizerVocabulary:
         text = text.encode("utf-8", "replace").decode()
         if self._tokenizer is None:
             return list(text.encode())
-        return list(_ids(self._tokenizer, text, add_special_tokens=False))
+        return list(token_ids(self._tokenizer, text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of a row of ids, without special tokens.
@@ -114,10 +116,10 @@ class TokenizerVocabulary:
         if self._tokenizer is None:
             return bytes(id for id in ids if id < 256).decode("utf-8", errors="replace")
         try:
-            return _decoded(self._tokenizer, ids, skip_special_tokens=True)
+            return decoded(self._tokenizer, ids, skip_special_tokens=True)
         except TokenizerFailedError as error:
-            self.failure = _failed_to_decode(self._tokenizer, error)
-            return "".join(self.text(id) for id in ids if id not in self._special)
+            self.failure = failed_to_decode(self._tokenizer, error)
+            return "".join(self.text(id) for id in ids if id not in self._special)[:MOST_TEXT_BYTES]
 
     def _describe(self, id: int) -> Token:
         if self._tokenizer is None:
@@ -136,6 +138,8 @@ class TokenizerVocabulary:
             piece = ask_tokenizer(lambda: tokenizer.convert_ids_to_tokens(id))
         except TokenizerFailedError:
             return None
+        if isinstance(piece, (str, bytes)) and len(piece) > _LONGEST_PIECE:
+            return f"<id {id}: {len(piece):,} characters>"
         if isinstance(piece, bytes):
             return piece.decode("utf-8", errors="backslashreplace")
         return piece if isinstance(piece, str) else None
@@ -192,13 +196,15 @@ def encode_prompt(
     chat: bool = False,
     system: str | None = None,
     vocabulary_size: int = 256,
+    context_length: int | None = None,
     left_pad: int = 0,
 ) -> Prompt:
     """Turn a prompt into ids, with `left_pad` pad tokens in front; `chat` puts it through the model's chat template.
 
     Without a tokenizer (random weights from a bare configuration), the ids are the text's UTF-8 bytes modulo
-    `vocabulary_size`. Raises PromptError for a text that `check_text` refuses, and for `chat` with a tokenizer that has
-    no template or whose template refuses the messages.
+    `vocabulary_size`. Raises PromptError for a text that `check_text` refuses, for one whose beginning alone is longer
+    than `context_length` tokens (None: any length), and for `chat` with a tokenizer that has no template or whose
+    template refuses the messages.
     """
     check_text(text)
     if system is not None:
@@ -212,12 +218,31 @@ def encode_prompt(
         )
     if chat:
         text = _chat_text(tokenizer, text, system)
-    ids = _ids(tokenizer, text, add_special_tokens=not chat)
+    if context_length is not None:
+        _require_beginning_fits(tokenizer, text, context_length)
+    ids = token_ids(tokenizer, text, add_special_tokens=not chat)
     if not ids:
         raise PromptError("the tokenizer splits this prompt into no tokens at all: give some more text")
     padding = (_pad_id(tokenizer),) * left_pad if left_pad else ()
     notes = (*_doubled_start(tokenizer, ids, chat=chat), *_disagreements(tokenizer, text, ids))
     return Prompt(padding + ids, text, notes, left_pad)
+
+
+def _require_beginning_fits(tokenizer: PreTrainedTokenizerBase, text: str, context_length: int) -> None:
+    """Raise PromptError if the beginning of a long text alone is far more tokens than the context holds.
+
+    Megabytes take gigabytes of memory to cut into tokens. What follows a beginning changes at most the tokens at its
+    end, hence the quarter more.
+    """
+    beginning = text[: _PREFIX_PER_POSITION * context_length]
+    if len(beginning) == len(text):
+        return
+    tokens = len(token_ids(tokenizer, beginning, add_special_tokens=False))
+    if tokens > context_length * 5 // 4:
+        raise PromptError(
+            f"the first {len(beginning):,} of the prompt's {len(text):,} characters alone are {tokens:,} tokens, and "
+            f"this model's context holds {context_length:,}: shorten it"
+        )
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -248,33 +273,9 @@ def _chat_text(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None
         raise PromptError(f"the model's chat template {error}: leave --chat and --system out") from error
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
-    # After a chat template, the special tokens are already in the text.
-    try:
-        return ask_tokenizer(lambda: _whole(tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"]))
-    except TokenizerFailedError as error:
-        raise PromptError(f"the model's tokenizer failed on this text: {error}") from error
-
-
-def _whole(ids: Sequence[Any]) -> tuple[int, ...]:
-    return tuple(int(id) for id in ids)
-
-
-def _decoded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], *, skip_special_tokens: bool) -> str:
-    """Raises TokenizerFailedError."""
-    return ask_tokenizer(lambda: str(tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)))
-
-
-def _failed_to_decode(tokenizer: PreTrainedTokenizerBase, error: TokenizerFailedError) -> str:
-    return (
-        f"the model's tokenizer ({type(tokenizer).__name__}) fails to decode ids ({error}): texts are put together "
-        "from single tokens"
-    )
-
-
 def _doubled_start(tokenizer: PreTrainedTokenizerBase, ids: tuple[int, ...], *, chat: bool) -> list[str]:
     """A note if what the tokenizer puts in front of a text, usually BOS, is there twice."""
-    plain, whole = (_ids(tokenizer, "a", add_special_tokens=each) for each in (False, True))
+    plain, whole = (token_ids(tokenizer, "a", add_special_tokens=each) for each in (False, True))
     places = range(len(whole) - len(plain) + 1)
     front = whole[: next((at for at in places if whole[at : at + len(plain)] == plain), 0)]
     if chat and not front and tokenizer.bos_token_id is not None:
@@ -294,9 +295,9 @@ def _disagreements(tokenizer: PreTrainedTokenizerBase, text: str, ids: tuple[int
     """Notes about where the ids do not match the text or the tokenizer's own files."""
     notes = []
     try:
-        back, without_special = (_decoded(tokenizer, ids, skip_special_tokens=each) for each in (False, True))
+        back, without_special = (decoded(tokenizer, ids, skip_special_tokens=each) for each in (False, True))
     except TokenizerFailedError as error:
-        return [_failed_to_decode(tokenizer, error)]
+        return [failed_to_decode(tokenizer, error)]
     if text not in (back, without_special, back.removeprefix(tokenizer.bos_token or "")):
         notes.append(f"round trip: these ids decode to {_excerpt(without_special)}, the prompt is {_excerpt(text)}")
     if (own := _sentencepiece_ids(tokenizer, text)) is not None:
