@@ -30,11 +30,12 @@ from llmdbg.frontends.tui.input.preferences import Preferences
 from llmdbg.frontends.tui.input.prompt import CommandLine
 from llmdbg.frontends.tui.input.showing import go_to_pane
 from llmdbg.frontends.tui.input.typed_line import PLACEHOLDERS, entered, typed, words
-from llmdbg.frontends.tui.layout import arrangement, for_stop, laid_out, saved_view
+from llmdbg.frontends.tui.layout import arrangement, for_stop, laid_out, questions, saved_view
 from llmdbg.frontends.tui.painting import arrange, composed, paint, paint_progress
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.presets import HUGE, NARROW, TALL, WIDE, Room
-from llmdbg.frontends.tui.state.screen_state import ScreenState, Typing, View
+from llmdbg.frontends.tui.state.picking import known_by
+from llmdbg.frontends.tui.state.screen_state import Overlay, ScreenState, Typing, View
 from llmdbg.frontends.tui.state.sentences import looking
 from llmdbg.frontends.tui.terminal.look import TerminalLook, theme_for
 from llmdbg.frontends.tui.terminal.themes import THEMES, VARIABLE_DEFAULTS, line_filters
@@ -146,8 +147,9 @@ class LlmdbgApp(App[BaseException]):
         if in_view and self.state.overlay is None:
             go_to_pane(self, message.pane)
         name, _, argument = message.do.partition(" ")
-        if in_view and pane_named(message.pane).picks:
-            self.state.picked = message.do or self.state.picked
+        paged = message.pane == "text" and self.state.overlay is Overlay.PAGE
+        if paged or (in_view and pane_named(message.pane).picks):
+            self.state.picked = known_by(self.rows(message.pane), message.do) or self.state.picked
             name = name if message.chain > 1 else ""
         elif name == "select" and message.chain > 1:
             name = "until"
@@ -216,7 +218,7 @@ class LlmdbgApp(App[BaseException]):
     def _arrive(self, message: Arrived) -> None:
         """Show the session's new place, and say what has happened."""
         state, before, shown = self.state, self.state.shown, message.snapshot
-        state.arrive(shown)
+        state.arrive(shown, message.title)
         if before is not None and not before.same_place(shown):
             self.scroll_home("explain")
         if message.looked_again:
@@ -350,8 +352,7 @@ class LlmdbgApp(App[BaseException]):
         self.state.in_view, self.state.room = arranged.panes, Room.of(self.size.width, self.size.height)
         arrange(arranged, self._widgets, self.screen_stack[0])
         self.engine.layout = self.state.view.as_saved()
-        panes = [pane_named(name) for name in arranged.panes if name != "stages" or self.state.view.predictions]
-        self.engine.ask(tuple(pane.question for pane in panes if pane.question))
+        self.engine.ask(questions(all_panes(), self.state))
         self.engine.look(self.state.to_look_at() if self.state.shown is not None else None)
         if "candidates" in arranged.panes:
             self.engine.fetch("sampling", self.state.wanted)

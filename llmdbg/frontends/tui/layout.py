@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from llmdbg.frontends.tui.pages import page_named
 from llmdbg.frontends.tui.panes.pane import PaneSlot
 from llmdbg.frontends.tui.presets import PRESETS, Room
-from llmdbg.frontends.tui.state.screen_state import View
+from llmdbg.frontends.tui.state.screen_state import Overlay, View
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -99,6 +100,15 @@ def open_tabs(tabs: Collection[str], view: View, room: Room) -> tuple[str, ...]:
         most = 1
     others = opened if view.pinned is None else view.pinned
     return tuple(dict.fromkeys((*chosen, view.tab, *others)))[:most]
+
+
+def questions(panes: Sequence[Pane], state: ScreenState) -> tuple[str, ...]:
+    """The standing questions of the panes in view, and of an open page."""
+    seen = [pane for pane in panes if pane.name in state.in_view]
+    asked = [pane.question for pane in seen if pane.place is not PaneSlot.STAGES or state.view.predictions]
+    if state.overlay is Overlay.PAGE:
+        asked.append(page_named(state.page).question)
+    return tuple(filter(None, asked))
 
 
 def saved_view(saved: Mapping[str, object], panes: Sequence[Pane], default: View) -> View:

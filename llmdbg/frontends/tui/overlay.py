@@ -1,4 +1,4 @@
-"""The overlay on the lower panes: the generated text, the help, or a command's answer."""
+"""The overlay on the lower panes: the generated text, the help, a page, or a command's answer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from llmdbg.formatting import counted
 from llmdbg.frontends.sanitize import in_ascii, sanitize, token_text
+from llmdbg.frontends.tui.pages import page_named
+from llmdbg.frontends.tui.state.picking import with_pick
 from llmdbg.frontends.tui.state.screen_state import Overlay
 from llmdbg.frontends.tui.state.token_flow import surprise_mark
 from llmdbg.frontends.tui.widgets.rows import Row, row, wrapped
@@ -43,11 +45,15 @@ def overlay_title(state: ScreenState) -> str:
     if state.overlay is Overlay.OUTPUT:
         # Textual parses a title as markup, so the user's text is escaped.
         return sanitize(state.output[0]).replace("[", "\\[")
+    if state.overlay is Overlay.PAGE:
+        return state.page
     return state.overlay.value if state.overlay is not None else ""
 
 
 def overlay_rows(state: ScreenState, actions: Sequence[Action], width: int) -> Sequence[Row]:
     """Its lines."""
+    if state.overlay is Overlay.PAGE:
+        return with_pick(page_named(state.page).draw(state, width), state.picked)
     if state.overlay is Overlay.HELP:
         return help_rows(actions, width)
     if state.overlay is Overlay.OUTPUT:

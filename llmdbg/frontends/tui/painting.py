@@ -5,6 +5,7 @@ Nothing here changes the state or asks a question.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
@@ -15,9 +16,11 @@ from llmdbg.frontends.tui.bars import footer_row, header_row, loading_rows, stat
 from llmdbg.frontends.tui.input.actions import shown_key
 from llmdbg.frontends.tui.input.prompt import CommandLine
 from llmdbg.frontends.tui.overlay import overlay_rows, overlay_title
+from llmdbg.frontends.tui.pages import page_named
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.panes.pane import PaneSlot
 from llmdbg.frontends.tui.state.picking import with_pick
+from llmdbg.frontends.tui.state.screen_state import Overlay
 from llmdbg.frontends.tui.widgets.row_pane import Header, LineBar, RowPane
 from llmdbg.frontends.tui.widgets.rows import row, wrapped
 from llmdbg.frontends.tui.worker.snapshot import Unanswered
@@ -34,6 +37,10 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.panes.pane import Pane
     from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.frontends.tui.widgets.rows import Row
+
+
+_ALWAYS, _FIRST = 3, 4
+"""The weight in the footer of what is always there, and of what the keys do to the selected row."""
 
 
 def composed(history: History) -> ComposeResult:
@@ -84,7 +91,7 @@ def paint(state: ScreenState, actions: Sequence[Action], widgets: Mapping[str, W
     """Make the rows of everything in view; unchanged cells are not sent again."""
     _show(widgets["header"], lambda width, _: [header_row(state, width)])
     _show(widgets["status"], lambda width, _: [status_row(state, width)])
-    _show(widgets["footer"], lambda width, _: [footer_row(_possible(state, actions), width)])
+    _show(widgets["footer"], lambda width, _: [footer_row(_in_footer(state, actions), width)])
     if state.shown is None:
         _show(widgets["loading"], lambda width, height: loading_rows(state.model, state.progress, width, height))
         return
@@ -109,10 +116,30 @@ def paint_progress(state: ScreenState, widgets: Mapping[str, Widget]) -> None:
 
 
 def _possible(state: ScreenState, actions: Sequence[Action]) -> Sequence[Action]:
-    """Those that this run can do: not every debuggee goes back."""
-    if state.shown is None or state.shown.goes_back:
+    """Those that this run can do: not every debuggee goes back, or can be edited."""
+    if state.shown is None:
         return actions
-    return [each for each in actions if not each.goes_back]
+    able = state.shown.capabilities
+    possible = [each for each in actions if each.needs is None or each.needs in able]
+    return possible if state.shown.goes_back else [each for each in possible if not each.goes_back]
+
+
+def _in_footer(state: ScreenState, actions: Sequence[Action]) -> Sequence[Action]:
+    """The actions in the footer: first what the keys do on the page, or in the pane, that has them."""
+    possible = _possible(state, actions)
+    offers = _offers(state)
+    if not offers:
+        return possible
+    first = [replace(each, label=offers[each.name], weight=_FIRST) for each in possible if each.name in offers]
+    paged = state.overlay is Overlay.PAGE
+    others = [each for each in possible if each.name not in offers and (not paged or each.weight == _ALWAYS)]
+    return [*first, *others]
+
+
+def _offers(state: ScreenState) -> Mapping[str, str]:
+    if state.shown is None or state.overlay is not None:
+        return {**page_named(state.page).offers, "close": "close"} if state.overlay is Overlay.PAGE else {}
+    return pane_named(state.view.pane).offers
 
 
 def _show_pane(pane: Pane, state: ScreenState, widget: Widget) -> None:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from llmdbg.engine.debuggee import Capability
 from llmdbg.frontends.sanitize import quoted
-from llmdbg.frontends.tui.input import moving, showing, sliding
+from llmdbg.frontends.tui.input import moving, on_rows, showing, sliding
+from llmdbg.frontends.tui.pages import all_pages
 from llmdbg.frontends.tui.panes import all_panes
-from llmdbg.frontends.tui.state.picking import picked_line
-from llmdbg.frontends.tui.state.screen_state import Typing
+from llmdbg.frontends.tui.state.screen_state import Overlay, Typing
 from llmdbg.frontends.tui.state.sentences import sentence
 from llmdbg.models.stages import StageKind
 
@@ -55,6 +56,9 @@ class Action:
     command: str = ""
     """The debugger command that it runs; empty if the screen acts by itself."""
 
+    needs: Capability | None = None
+    """What a debuggee must be able to do for it to be offered; None for nothing."""
+
     @property
     def goes_back(self) -> bool:
         """Whether it takes the run back to where it has been."""
@@ -71,6 +75,7 @@ _SHOWN = {
     "exclamation_mark": "!",
     "dollar_sign": "$",
     "colon": ":",
+    "equals_sign": "=",
     "slash": "/",
     "vertical_line": "|",
     "space": "space",
@@ -130,12 +135,14 @@ def enter(screen: Screen, argument: str) -> None:
         _go_on_with_the_tour(screen)
     elif state.has_keys == "stages":
         screen.submit(f"until {state.selected}")
-    elif moving.picks(state):
-        rows = screen.rows(state.view.pane)
-        line = picked_line(rows, state.picked)
-        if line is not None:
-            name, _, of = rows[line].do.partition(" ")
-            action_named(name).do(screen, of)
+    elif (picked := on_rows.picked_row(screen)) is not None:
+        _do(screen, picked.do)
+
+
+def _do(screen: Screen, what: str) -> None:
+    """Perform what a row does, as `ACTION ARGUMENT`."""
+    name, _, argument = what.partition(" ")
+    action_named(name).do(screen, argument)
 
 
 def _go_on_with_the_tour(screen: Screen) -> None:
@@ -144,10 +151,33 @@ def _go_on_with_the_tour(screen: Screen) -> None:
         screen.submit("tour")
 
 
+def to_picked(name: str, otherwise: str, *, stays: bool = True) -> ActionHandler:
+    """A function that does to the picked row what the row names for an action. `otherwise` is said if it names nothing.
+
+    `stays`: whether a page stays open when its command has been run.
+    """
+
+    def act(screen: Screen, _argument: str) -> None:
+        what = on_rows.of_picked(screen, name)
+        if not what:
+            screen.state.say(otherwise, "warn")
+            return
+        screen.state.staying = what.partition(" ")[2] if stays else ""
+        _do(screen, what)
+
+    return act
+
+
+toggle = to_picked("toggle_selected", "nothing here is switched off and on: w, E and B open lists")
+"""Switch the picked row off, or on again."""
+
+
 def pause(screen: Screen, _argument: str) -> None:
-    """Stop a run, or the user's own Python."""
+    """Stop a run, or the user's own Python; on a page, switch the selected row on or off."""
     if screen.busy:
         screen.interrupt()
+    elif screen.state.overlay is Overlay.PAGE:
+        toggle(screen, "")
 
 
 def interrupt(screen: Screen, _argument: str) -> None:
@@ -245,11 +275,32 @@ ACTIONS = (
         "break",
         takes="ADDRESS",
     ),
-    Action("breakpoints", ("B",), "list the breakpoints; a click deletes one", runs("info breakpoints")),
     Action("goto", ("g",), "go to a stage that you name, at any token: `12.mlp@3`", go_to),
     Action("force", ("v",), "at `sample`, take another token, on a new branch", force),
-    _command("branches", ("w",), "show the branches; `switch` goes to one", "branch"),
-    _command("edits", ("E",), "show the edits; zero, scale, ablate, patch and edit make one", "edits"),
+    *(
+        Action(page.name, (page.key,), page.about, on_rows.open_page(page.name), needs=page.needs)
+        for page in all_pages()
+    ),
+    Action(
+        "toggle_selected",
+        ("x",),
+        "in a list, switch the selected edit or breakpoint off, or on again",
+        toggle,
+    ),
+    Action(
+        "delete_selected",
+        ("d",),
+        "in a list, delete the selected branch or breakpoint, or undo the selected edit",
+        to_picked("delete_selected", "nothing here can be deleted: w, E and B open lists"),
+    ),
+    Action(
+        "compare_selected",
+        ("equals_sign",),
+        "in a list, compare the selected branch with the current one; of edits, show what they change",
+        to_picked("compare_selected", "nothing here can be compared: w lists the branches", stays=False),
+    ),
+    Action("submit", (), "run a debugger command", on_rows.submit, takes="COMMAND"),
+    Action("type", (), "type a debugger command, from this beginning on", on_rows.type_line, takes="COMMAND"),
     _command("restart", ("r",), "start again from the prompt, at the first stage; breakpoints stay", "start"),
     Action("answer", ("a",), "show the answer so far, or the panes again", showing.show_answer, "answer", weight=0),
     Action("tokens", ("i",), "tokens as text, with their ids, or as a table", showing.next_token_mode, "ids", weight=0),

@@ -11,7 +11,7 @@ from llmdbg.frontends.tui.input.sliding import slide_picked
 from llmdbg.frontends.tui.layout import tab_after
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.state.picking import line_after, picked_line
-from llmdbg.frontends.tui.state.screen_state import Typing
+from llmdbg.frontends.tui.state.screen_state import Overlay, Typing
 from llmdbg.frontends.tui.state.text_search import TextSearch
 
 if TYPE_CHECKING:
@@ -62,19 +62,19 @@ def _move(screen: Screen, by: int) -> None:
 
 
 def picks(state: ScreenState) -> bool:
-    """Whether the keys are at a pane whose rows are picked."""
-    return state.overlay is None and pane_named(state.view.pane).picks
+    """Whether the keys are at a page or a pane whose rows are picked."""
+    return state.overlay is Overlay.PAGE or (state.overlay is None and pane_named(state.view.pane).picks)
 
 
 def _pick(screen: Screen, by: int) -> None:
     """Pick another row. At the first and the last, show also what is above and below."""
-    state, name = screen.state, screen.state.view.pane
+    state, name = screen.state, screen.state.has_keys
     rows = screen.rows(name)
     before, line = picked_line(rows, state.picked), line_after(rows, state.picked, by)
     if line is None:
         screen.scroll(by)
         return
-    state.picked = rows[line].do
+    state.picked = rows[line].known_by
     screen.show_line(name, line if line != before else 0 if by < 0 else len(rows) - 1)
 
 

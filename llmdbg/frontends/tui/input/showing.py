@@ -152,7 +152,7 @@ def close(screen: Screen, _argument: str) -> None:
     elif state.has_keys == "lens" and state.pinned():
         screen.submit("info lens")
     elif state.overlay is not None:
-        state.overlay = None
+        state.overlay, state.behind = state.behind if state.overlay is Overlay.OUTPUT else None, None
     elif state.wanted is not None:
         state.wanted = None
     elif state.view.zoomed:

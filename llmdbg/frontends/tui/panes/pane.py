@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,9 @@ class Pane:
 
     picks: bool = False
     """Whether its rows are picked: the arrows move from one that does something to the next, and Enter does it."""
+
+    offers: Mapping[str, str] = field(default_factory=dict)
+    """What its keys do to the picked row, for the footer: a word or two by the name of the action."""
 
     about: str = ""
     """What it shows, for the help."""

@@ -42,6 +42,7 @@ class Overlay(Enum):
     ANSWER = "answer"
     HELP = "help"
     OUTPUT = "output"
+    PAGE = "page"
 
 
 class Typing(Enum):
@@ -130,6 +131,15 @@ class ScreenState:
     output: tuple[str, tuple[str, ...]] = ("", ())
     """The title and lines of `Overlay.OUTPUT`: a command, and what it answered."""
 
+    page: str = ""
+    """The name of the page that is open, or was last."""
+
+    staying: str = ""
+    """How the command line begins whose arrival leaves the page open: it was given there, about one of its rows."""
+
+    behind: Overlay | None = None
+    """What closing `Overlay.OUTPUT` shows again: the page from which it was asked for; None for the panes."""
+
     typing: Typing | None = None
     """What the user is typing; None while keys are actions."""
 
@@ -137,7 +147,7 @@ class ScreenState:
     """The address of the selected stage."""
 
     picked: str = ""
-    """What the picked row of the pane that has the keys does, as `ACTION ARGUMENT`; empty for its first row."""
+    """What the picked row of the page or pane that has the keys is known by; empty for its first row."""
 
     wanted: SamplingChoice | None = None
     """What the sliders of the candidates pane stand at; None until one has been moved at this stop."""
@@ -198,15 +208,19 @@ class ScreenState:
         """The id of the widget that the arrow keys move: the chosen pane, or the overlay."""
         return self.view.pane if self.overlay is None else "text"
 
-    def arrive(self, shown: Snapshot) -> None:
-        """Show a new snapshot."""
+    def arrive(self, shown: Snapshot, command: str = "") -> None:
+        """Show a new snapshot, to which a command led."""
         before, self.shown, self.looked = self.shown, shown, None
         self.running, self.run = False, RunProgress()
         if self.tree.stages is not shown.stages:
             self.tree = StageTree(shown.stages)
         if before is None or before.stop != shown.stop:
-            self.selected, self.picked, self.wanted = shown.stop.stage.address, "", None
-            self.overlay = Overlay.ANSWER if shown.end is not None else None
+            self.selected, self.wanted = shown.stop.stage.address, None
+            stands = before is not None and before.same_place(shown) and before.branch == shown.branch
+            if not stands:
+                self.picked = ""
+            if not self._stays(command) and not (stands and self.overlay is Overlay.PAGE):
+                self.overlay = Overlay.ANSWER if shown.end is not None else None
         self._refold()
 
     def note(self, before: Snapshot | None, command: str, whole: tuple[str, ...], error: str) -> None:
@@ -219,12 +233,17 @@ class ScreenState:
 
     def report(self, before: Snapshot | None, command: str, answer: tuple[str, ...], error: str, width: int) -> None:
         """Show a command's answer or error, since `before`; in an overlay if the status line is too short."""
+        stays = self._stays(command)
+        self.staying = "" if stays else self.staying
         if error:
             self.say(error, "bad")
             self._show_whole(command, (error,), width)
+        elif stays:
+            # The page shows what has changed.
+            self.say(self._news(before, answer))
         elif len(answer) > 1:
             self.say(sentence(self.snapshot))
-            self.overlay, self.output = Overlay.OUTPUT, (command, answer)
+            self._show_output(command, answer)
         else:
             self.say(self._news(before, answer))
             self._show_whole(command, answer, width)
@@ -241,7 +260,16 @@ class ScreenState:
     def _show_whole(self, title: str, lines: tuple[str, ...], width: int) -> None:
         """Show the lines in an overlay too if one is too long for a status line of this width."""
         if any(cell_len(sanitize(line)) > width - 2 for line in lines):
-            self.overlay, self.output = Overlay.OUTPUT, (title, lines)
+            self._show_output(title, lines)
+
+    def _show_output(self, title: str, lines: tuple[str, ...]) -> None:
+        if self.overlay is not Overlay.OUTPUT:
+            self.behind = Overlay.PAGE if self.overlay is Overlay.PAGE else None
+        self.overlay, self.output = Overlay.OUTPUT, (title, lines)
+
+    def _stays(self, command: str) -> bool:
+        """Whether the page remains open when this command has been run."""
+        return self.overlay is Overlay.PAGE and bool(self.staying) and command.startswith(self.staying)
 
     def asked(self, question: str) -> Any:
         """The answer to a pane's question at this stop: None before there is one, `Unanswered` if it failed."""

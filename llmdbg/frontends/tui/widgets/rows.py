@@ -36,11 +36,20 @@ class Row:
     """Background style of the whole line; empty for plain."""
     do: str = ""
     """The action a click outside them performs; empty for none."""
+    name: str = ""
+    """What it is about, by which a pick finds it again; empty if that is `do`."""
+    also: tuple[tuple[str, str], ...] = ()
+    """What further actions do while it is picked: each action's name, and what is performed, as `ACTION ARGUMENT`."""
 
     @property
     def text(self) -> str:
         """The text alone."""
         return "".join(span.text for span in self.spans)
+
+    @property
+    def known_by(self) -> str:
+        """What a pick remembers of it."""
+        return self.name or self.do
 
     def clicked(self, x: int) -> str:
         """The action of a click on cell `x`; empty for none."""
@@ -52,9 +61,11 @@ class Row:
         return self.do
 
 
-def row(*spans: tuple[str, ...] | str, fill: str = "", do: str = "") -> Row:
+def row(
+    *spans: tuple[str, ...] | str, fill: str = "", do: str = "", name: str = "", also: tuple[tuple[str, str], ...] = ()
+) -> Row:
     """Make a row; a bare string is plain."""
-    return Row(tuple(Span(each) if isinstance(each, str) else Span(*each) for each in spans), fill, do)
+    return Row(tuple(Span(each) if isinstance(each, str) else Span(*each) for each in spans), fill, do, name, also)
 
 
 class LazyRows(Sequence[Row]):

@@ -108,6 +108,9 @@ class Snapshot:
     goes_back: bool = True
     """Whether the run can be started again, or taken back to an earlier stop."""
 
+    capabilities: frozenset[Capability] = frozenset(Capability)
+    """What the debuggee can do."""
+
     probabilities: tuple[float | None, ...] = ()
     """The probability the model gave to each generated token, from 0 to 1; None if it was not recorded."""
 
@@ -169,6 +172,7 @@ def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | Non
         answer=memory.answer(debugger),
         end=debugger.end,
         goes_back=Capability.GO_BACK in debuggee.capabilities,
+        capabilities=frozenset(debuggee.capabilities),
         probabilities=debugger.run.probabilities(),
         order=memory.order.pairs,
         ordered=frozenset(each for path in memory.order.sequence for each in prefixes(path)),
