@@ -78,4 +78,6 @@ def test_while_it_is_in_view_the_candidates_before_logits_are_the_lenss() -> Non
     lines = [row.text for row in candidates.draw(state_at(session, "lens"), 36, 20)]
     top = TOPICS["lens"].ask(session.inspector, "").rows[-1].top
     assert lines[0].startswith("if it stopped after 1 (lens)")
-    assert [f"{100 * each.prob:.1f}%" in line for each, line in zip(top, lines[1:], strict=True)] == [True] * len(top)
+    assert [f"{100 * each.prob:.1f}%" in line for each, line in zip(top, lines[1 : 1 + len(top)], strict=True)] == [
+        True
+    ] * len(top)
