@@ -21,6 +21,7 @@ from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.generation.blame import blamed
 from llmdbg.engine.generation.cache_checks import check_cache
 from llmdbg.engine.generation.decoding import default_length, instead_of, one_sequence, stop_strings
+from llmdbg.engine.generation.hook_state import HookState
 from llmdbg.engine.generation.loop import DecodeLoop
 from llmdbg.engine.generation.module_state import ModuleState
 from llmdbg.engine.generation.processor_state import ProcessorState
@@ -90,7 +91,7 @@ class Generation:
         self.vocabulary: Vocabulary = self._words
         self._tokenizer = loaded.tokenizer
         self._devices = {parameter.device for parameter in model.parameters()}
-        self._past = ReplayState(RandomStreams(self._devices), ModuleState(model), ProcessorState())
+        self._past = ReplayState(RandomStreams(self._devices), ModuleState(model), ProcessorState(), HookState(model))
         self._stops = Stops(model, self.anatomy, self._devices)
         self.stops: ArmedStages = self._stops
         self.clock: Clock = self._stops.clock
@@ -140,7 +141,8 @@ class Generation:
         tokenizer failed, once it has.
         """
         failure = () if self._words.failure is None else (self._words.failure,)
-        return (*self._loop.notes, *self._past.modules.notes(), *self._past.processors.notes(), *failure)
+        past = self._past
+        return (*self._loop.notes, *past.modules.notes(), *past.processors.notes(), *past.hooks.notes(), *failure)
 
     @property
     def ended_by(self) -> str | None:
@@ -213,7 +215,7 @@ class Generation:
         """
         assert self.settings is not None
         settings = replace(self.settings, max_new_tokens=tokens)
-        self._past.modules.begin()
+        self._past.begin()
         input_ids, arguments = self._generate_arguments(settings)
         with torch.random.fork_rng(self._gpus()):
             self._past.streams.seed(settings.seed)

@@ -88,7 +88,7 @@ class DecodeLoop:
             return self._run(model, input_ids, logits_processor, stopping_criteria, model_kwargs)
         finally:
             self._timeline.leave()
-            self._past.modules.end()
+            self._past.end()
 
     def _run(
         self,

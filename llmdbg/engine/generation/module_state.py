@@ -91,6 +91,7 @@ class ModuleState:
         noted = set(map(id, self._rotary))
         self._watched = [_Watched(module) for module in model.modules() if id(module) not in noted]
         self._left: set[tuple[int, str]] = set()
+        self._large: dict[tuple[int, str], tuple[_Began, str]] = {}
         self._model = model
         self._weights: dict[str, Any] = {}
         self._settled = True
@@ -104,7 +105,7 @@ class ModuleState:
                 if (index, name) in self._left:
                     watched.began[name] = _put_back(watched.module, name, watched.began[name])
                 elif began is None or began.stamp != stamp(value):
-                    watched.began[name] = _noted(value)
+                    self._note(watched, name, value)
 
     def settle(self) -> None:
         """After the first forward of a run: take what it has set up, weights included, for how the model began.
@@ -119,7 +120,9 @@ class ModuleState:
         if self._weights != weights:
             self._weights = weights
             for watched in self._watched:
-                watched.began = {name: _noted(value) for name, value in _held_by(watched.module).items()}
+                watched.began = {}
+                for name, value in _held_by(watched.module).items():
+                    self._note(watched, name, value)
 
     def end(self) -> None:
         """After a run: find out what its forwards have left behind."""
@@ -134,8 +137,17 @@ class ModuleState:
                     watched.began.setdefault(name, _Began(_ABSENT, _ABSENT, _ABSENT))
                     self._left.add((index, name))
                     self.reruns = True
-                    place = f"{self._places[id(watched.module)]}.{name}".lstrip(".")
-                    (self.lost if watched.began[name].is_lost() else self.names).add(place)
+                    (self.lost if watched.began[name].is_lost() else self.names).add(self._place(watched, name))
+
+    def _note(self, watched: _Watched, name: str, value: Any) -> None:
+        """Note what an attribute or buffer holds before the first forward."""
+        began = watched.began[name] = _noted(value)
+        self._large.pop((id(watched), name), None)
+        if isinstance(value, Tensor) and began.copy is value and not value.is_inference():
+            self._large[id(watched), name] = began, self._place(watched, name)
+
+    def _place(self, watched: _Watched, name: str) -> str:
+        return f"{self._places[id(watched.module)]}.{name}".lstrip(".")
 
     def _stamp_of_weights(self) -> dict[str, Any]:
         """Equal to a later one while no weight has been replaced or written into, nor what a quantiser put on it."""
@@ -147,6 +159,8 @@ class ModuleState:
 
     def notes(self) -> list[str]:
         """Sentences on what forwards have been found to leave behind, for the user."""
+        # What is too large to be copied is looked at before a run ends: going back would be too late to say it.
+        self.lost |= {place for began, place in self._large.values() if began.is_lost()}
         found = []
         if self.names:
             found.append(

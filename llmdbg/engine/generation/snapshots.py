@@ -77,19 +77,20 @@ def stamp(value: Any, depth: int = 0) -> Any:
         return _Same(value), value.tobytes() if value.nbytes <= _MOST_ARRAY_BYTES else None
     inside = attributes(value)
     if kind.__module__ in _KEPT_OUT_OF_SIGHT or not inside:
-        inside = {"": _reduced(value), **inside}
+        inside = {"": reduced(value), **inside}
     return _Same(value), tuple((name, stamp(item, depth + 1)) for name, item in inside.items())
 
 
-def _reduced(value: Any) -> Any:
+def reduced(value: Any) -> Any:
     """What an object that is not written in Python holds, as pickling it would tell: a random stream, a counter."""
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
     try:
-        reduced = value.__reduce_ex__(4)
+        pickled = value.__reduce_ex__(4)
     except Exception:  # it cannot be pickled, so nothing tells what it holds
         return None
-    return reduced[1:3] if isinstance(reduced, tuple) else None
+    # A text names an object that there is only once.
+    return pickled[1:3] if isinstance(pickled, tuple) else pickled
 
 
 def copied(value: Any, most: int) -> Any:
@@ -139,9 +140,14 @@ def attributes(value: Any) -> dict[str, Any]:
     Perhaps the object's own dictionary: only to be read.
     """
     plain: dict[str, Any] = getattr(value, "__dict__", {})
+    slots = slots_of(value)
+    return slots | plain if slots else plain
+
+
+def slots_of(value: Any) -> dict[str, Any]:
+    """What an object holds in its `__slots__`, by name."""
     kind: Any = type(value)
-    slots = _slots(kind)
-    return {name: getattr(value, name) for name in slots if hasattr(value, name)} | plain if slots else plain
+    return {name: getattr(value, name) for name in _slots(kind) if hasattr(value, name)}
 
 
 @lru_cache(maxsize=256)

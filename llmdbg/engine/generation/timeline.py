@@ -86,7 +86,7 @@ class GenerationTimeline:
         """Before `token`'s forward, save the state, or restore it if the token ran before."""
         cache = _cache(kwargs)
         if token == 0:
-            past.modules.begin()
+            past.begin()
         elif token == 1:
             past.modules.settle()
         elif self._live is not None and cache is not self._live:
