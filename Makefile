@@ -2,7 +2,7 @@
 # make test   run every test
 # make faults  kill it hundreds of times at random moments, in a few minutes: see docs/reliability.md
 # make coverage  the same, and fail if fewer lines of llmdbg run than pyproject.toml requires
-# make fuzz   odd inputs, 20,000 for each test: or FUZZ=1000
+# make fuzz   odd inputs, in about an hour: 5,000 for each test (or FUZZ=1000), 600,000 for each binary reader (or READS=1000)
 # make check  lint, types and the directions of imports
 # make screenshots  redraw the pictures in screenshots/
 # make benchmark  what llmdbg costs on this machine, or ONLY="some of it": see benchmarks/README.md
@@ -13,7 +13,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 DEMO_PROMPT := Can you write an email explaining what an LLM is?
 
-FUZZ ?= 20000
+FUZZ ?= 5000
+READS ?= 600000
 
 .PHONY: fuzz demo test faults coverage check format screenshots benchmark clean
 
@@ -30,8 +31,11 @@ coverage: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov -m "not untraced"
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m untraced
 
-fuzz: $(VENV)/.dev
-	LLMDBG_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n 2 tests/fuzz
+# Each input has 20 s; a test, which tries thousands, has no limit of its own.
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz.binary_readers gguf -runs=$(READS)
+	$(BIN)/python -m tests.fuzz.binary_readers safetensors -runs=$(READS)
+	LLMDBG_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n 2 -o timeout=0 tests/fuzz
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -67,4 +71,9 @@ $(VENV)/.demo: $(VENV)/.installed
 
 $(VENV)/.dev: $(VENV)/.demo
 	$(PIP) --editable .[dev]
+	touch $@
+
+# atheris has builds for Linux and few versions of Python, and nothing else needs it.
+$(VENV)/.fuzz: $(VENV)/.dev
+	$(PIP) --editable .[dev,fuzz]
 	touch $@
