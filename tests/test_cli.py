@@ -8,6 +8,7 @@ import pytest
 
 from llmdbg import __version__
 from llmdbg.cli import main
+from llmdbg.models.load_steps import LoadStep
 
 
 def complaint(capsys, *arguments, code=2):
@@ -132,7 +133,7 @@ def test_a_process_keeps_stdout_for_data_and_stderr_quiet(tiny_folder):
 
     assert done.returncode == 0
     assert all(json.loads(line)["event"] for line in done.stdout.splitlines())
-    assert done.stderr.splitlines() == ["looking for the model …", "reading …"]
+    assert done.stderr.splitlines() == [f"{step} …" for step in LoadStep]
 
 
 def test_a_reader_that_goes_away_is_no_traceback(tiny_folder):

@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.limits import MOST_LEFT_PAD
 from llmdbg.errors import UsageError
+from llmdbg.frontends.log import route_transformers
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+    from llmdbg.debugger.execution.stop import TokenRow
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.models.spec import LoadedModel, LoadProgress, ModelSpec
+    from llmdbg.models.tokens import Prompt
+
+    PromptCallback = Callable[["tuple[TokenRow, ...]", int], None]
+
+MOST_EARLY_TOKENS = 1_000
+"""How many of the prompt's tokens are shown before there is a first stop."""
 
 
 def check_left_pad(left_pad: int) -> None:
@@ -30,38 +40,100 @@ def open_generation(
     system: str | None,
     report: Callable[[LoadProgress], None],
     left_pad: int = 0,
+    on_prompt: PromptCallback | None = None,
 ) -> Debuggee:
     """Load a model, tokenize the prompt, and prepare the generation; nothing runs yet. `report` gets loading progress.
 
-    For a process of llmdbg's own. Raises LlmdbgError. torch and transformers are imported only when this is called.
+    `on_prompt` gets the prompt's first tokens, and how many there are, before the weights are read.
+    For a process of llmdbg's own, whose logging is routed. Raises LlmdbgError. torch and transformers are imported only
+    when this is called.
     """
-    from llmdbg.models.loading import load
+    from llmdbg.models.libraries import garbage_left_alone, start_libraries
+    from llmdbg.models.load_steps import LoadStep
+    from llmdbg.models.read_ahead import read_ahead
+    from llmdbg.models.spec import LoadProgress
+    from llmdbg.models.tokens import encode_prompt
 
-    debuggee = prepare_generation(load(spec, report), text, settings, chat=chat, system=system, left_pad=left_pad)
+    prompt: Prompt | None = None
+    expected: int | None = None
+
+    def cut(tokenizer: PreTrainedTokenizerBase | None, config: PretrainedConfig) -> None:
+        from llmdbg.models.anatomy import context_length
+
+        nonlocal prompt, expected
+        expected = getattr(config.get_text_config(decoder=True), "vocab_size", None)
+        if tokenizer is None and not expected:
+            return
+        prompt = encode_prompt(
+            tokenizer,
+            text,
+            chat=chat,
+            system=system,
+            vocabulary_size=expected or 0,
+            context_length=context_length(config),
+            left_pad=left_pad,
+        )
+        if on_prompt is not None:
+            on_prompt(prompt_rows(prompt, tokenizer), len(prompt.ids))
+
+    report(LoadProgress(LoadStep.LIBRARIES, 0, None))
+    read_ahead(spec)
+    with garbage_left_alone():
+        start_libraries(report, before_models=route_transformers)
+        from llmdbg.models.loading import load
+
+    loaded = load(spec, report, cut)
+    report(LoadProgress(LoadStep.RUN, 0, None))
+    if loaded.tokenizer is None and expected != _vocabulary_size(loaded):
+        prompt = None
+    debuggee = prepare_generation(loaded, text, settings, chat=chat, system=system, left_pad=left_pad, prompt=prompt)
     # All that is here now stays to the end. Looking through it for garbage took 0.2 s, in the middle of some step.
     gc.freeze()
     return debuggee
 
 
 def prepare_generation(
-    loaded: LoadedModel, text: str, settings: GenerationSettings, *, chat: bool, system: str | None, left_pad: int = 0
+    loaded: LoadedModel,
+    text: str,
+    settings: GenerationSettings,
+    *,
+    chat: bool,
+    system: str | None,
+    left_pad: int = 0,
+    prompt: Prompt | None = None,
 ) -> Debuggee:
-    """Cut the prompt into its tokens and prepare their generation; nothing runs yet. Raises LlmdbgError."""
+    """Cut the prompt into its tokens and prepare their generation; nothing runs yet. Raises LlmdbgError.
+
+    `prompt` is the text's, if it has been cut already.
+    """
     from llmdbg.engine.generation.generation import Generation
     from llmdbg.models.anatomy import context_length
     from llmdbg.models.tokens import encode_prompt
 
-    vocabulary_size = int(loaded.model.get_input_embeddings().weight.shape[0])
-    prompt = encode_prompt(
-        loaded.tokenizer,
-        text,
-        chat=chat,
-        system=system,
-        vocabulary_size=vocabulary_size,
-        context_length=context_length(loaded.model),
-        left_pad=left_pad,
-    )
+    if prompt is None:
+        prompt = encode_prompt(
+            loaded.tokenizer,
+            text,
+            chat=chat,
+            system=system,
+            vocabulary_size=_vocabulary_size(loaded),
+            context_length=context_length(loaded.model.config),
+            left_pad=left_pad,
+        )
     return Generation(loaded, prompt, settings)
+
+
+def prompt_rows(prompt: Prompt, tokenizer: PreTrainedTokenizerBase | None) -> tuple[TokenRow, ...]:
+    """The first tokens of a prompt as every front end shows them, at most `MOST_EARLY_TOKENS`."""
+    from llmdbg.debugger.execution.stop import TokenRow
+    from llmdbg.models.tokens import TokenizerVocabulary
+
+    vocabulary = TokenizerVocabulary(tokenizer)
+    return tuple(TokenRow.of(at, vocabulary.token(id)) for at, id in enumerate(prompt.ids[:MOST_EARLY_TOKENS]))
+
+
+def _vocabulary_size(loaded: LoadedModel) -> int:
+    return int(loaded.model.get_input_embeddings().weight.shape[0])
 
 
 def opening_notes(debuggee: Debuggee) -> tuple[str, ...]:

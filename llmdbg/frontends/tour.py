@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from llmdbg.debugger.debugger import Debugger
-from llmdbg.debugger.inspection.explaining import explain_here
-from llmdbg.debugger.inspection.touring import TourPlace, go_on, tour_place
 from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.frontends.answers.stops import end_lines
 from llmdbg.frontends.batch.events import Event, end_event
 from llmdbg.frontends.batch.progress import LoadingBar
-from llmdbg.frontends.log import route_libraries, route_transformers
+from llmdbg.frontends.log import route_libraries
 from llmdbg.frontends.opening import open_generation, opening_notes
 from llmdbg.frontends.output import note, write_json, write_lines
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.debugger import Debugger
+    from llmdbg.debugger.inspection.touring import TourPlace
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.explain.explanation import Explanation
     from llmdbg.models.spec import ModelSpec
@@ -44,11 +43,13 @@ def launch(
 ) -> int:
     """Load the model, write every stop to stdout and return the exit code. Raises LlmdbgError."""
     route_libraries()
-    route_transformers()
     with LoadingBar() as bar:
         debuggee = open_generation(spec, text, settings, chat=chat, system=system, report=bar.update, left_pad=left_pad)
     for each in opening_notes(debuggee):
         note(each)
+    # Only now: it imports torch, which is a step of the start.
+    from llmdbg.debugger.debugger import Debugger
+
     debugger = Debugger(debuggee)
     try:
         walk(debugger, json=json)
@@ -63,6 +64,9 @@ def launch(
 
 def walk(debugger: Debugger, out: IO[str] | None = None, *, json: bool = False) -> int:
     """Write every stop of the tour to `out`, or to stdout. Returns how many there were. Raises LlmdbgError."""
+    from llmdbg.debugger.inspection.explaining import explain_here
+    from llmdbg.debugger.inspection.touring import go_on, tour_place
+
     stops = 0
     while True:
         stops += 1

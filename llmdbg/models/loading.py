@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from llmdbg.models.checkpoints import has_tokenizer
 from llmdbg.models.configurations import load_config
 from llmdbg.models.devices import choose_device, require_attention, require_quantization
 from llmdbg.models.generation_files import check_generation_config
+from llmdbg.models.load_steps import LoadStep
 from llmdbg.models.sources import find_source
 from llmdbg.models.spec import LoadedModel, LoadingFacts, LoadProgress, ModelSpec, ProgressCallback, WeightDifferences
 from llmdbg.models.tokenizer_calls import is_panic
@@ -23,19 +24,26 @@ from llmdbg.models.tokenizer_files import load_bounded
 from llmdbg.models.weights import load_weights, random_model
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from llmdbg.models.sources import ModelSource
 
 
-def load(spec: ModelSpec, progress: ProgressCallback | None = None) -> LoadedModel:
+TokenizerCallback = Callable[["PreTrainedTokenizerBase | None", "PretrainedConfig"], None]
+"""Gets the tokenizer, None for none, and the model's configuration."""
+
+
+def load(
+    spec: ModelSpec, progress: ProgressCallback | None = None, on_tokenizer: TokenizerCallback | None = None
+) -> LoadedModel:
     """Load a model with its tokenizer, in eval mode and on its device. `progress` gets each stage and its bytes.
 
+    `on_tokenizer` is called as soon as the tokenizer is read, before the weights; what it raises ends the loading.
     Everything that is bound to fail is reported before anything large is read. Raises ModelRequestError for a request
     that cannot be met, and LoadError, HubUnreachableError, DamagedFileError or OutOfMemoryError for what went wrong.
     """
     report = progress or _ignore
-    report(LoadProgress("looking for the model", 0, None))
+    report(LoadProgress(LoadStep.MODEL, 0, None))
     device = choose_device(spec.device)
     require_attention(spec.attn, device)
     require_quantization(spec.quantize, device)
@@ -46,7 +54,11 @@ def load(spec: ModelSpec, progress: ProgressCallback | None = None) -> LoadedMod
     apart = source.gguf is not None or spec.random_weights
     adapter = None if apart else find_adapter(source.folder, allow_pickle=spec.allow_pickle)
     config = load_config(source, trust_remote_code=spec.trust_remote_code)
+    report(LoadProgress(LoadStep.TOKENIZER, 0, None))
     tokenizer, notes = _load_tokenizer(source, spec)
+    if on_tokenizer is not None:
+        on_tokenizer(tokenizer, config)
+    report(LoadProgress(LoadStep.WEIGHTS, 0, None))
     watch = _LoadTimer(report)
     weights: WeightDifferences | None = None
     if spec.random_weights:

@@ -12,6 +12,7 @@ from llmdbg.models import memory
 from llmdbg.models.adapters import WITHOUT_ADAPTER, Adapter, apply_adapter
 from llmdbg.models.checkpoints import FLOATS, WeightFiles, weight_files
 from llmdbg.models.gguf_files import dropped_tensors
+from llmdbg.models.load_steps import LoadStep
 from llmdbg.models.loading_bars import reported_bars
 from llmdbg.models.loading_errors import clear_errors
 from llmdbg.models.spec import LoadProgress, ModelSpec, ProgressCallback, WeightDifferences
@@ -76,7 +77,7 @@ def load_weights(
         arguments["use_safetensors"] = bool(files.tensors)
     else:
         arguments["gguf_file"] = source.gguf.path.name
-    stage = "reading" if device.type == "cpu" else f"moving to {device}"
+    stage = LoadStep.WEIGHTS if device.type == "cpu" else f"moving to {device}"
     with clear_errors(source.name, needed), reported_bars(progress, stage, sizes), dropped_tensors() as dropped:
         try:
             # Tensors that are missing are drawn at random: the same every time, and not from the caller's stream.

@@ -1,12 +1,16 @@
 """A forward draws the numbers it draws without llmdbg, whatever others draw while it is suspended."""
 
+import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+import transformers
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, ReformerConfig
 
+from llmdbg.engine.random_streams import RandomStreams
 from llmdbg.engine.settings import GenerationSettings
 from tests.engine.runs import GREEDY, PROMPT, SAMPLED, generation, under_llmdbg, untouched
 from tests.engine.test_fidelity import assert_bitwise_equal
@@ -136,3 +140,14 @@ def draw() -> None:
     torch.rand(1)
     torch.randn(1)
     torch.rand(700)
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1])
+def test_every_stream_is_seeded_as_transformers_does_it(seed):
+    def drawn():
+        return random.random(), float(np.random.random()), torch.rand(3).tolist()
+
+    transformers.set_seed(seed)
+    wanted = drawn()
+    RandomStreams().seed(seed)
+    assert drawn() == wanted

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from llmdbg.cli import main
+from llmdbg.models.load_steps import LoadStep
 from tests.sessions import tiny_tokenizer
 
 
@@ -151,7 +152,7 @@ def test_what_makes_no_sense_is_all_that_is_written(capsys, tiny_folder, argumen
 
     code, out, err = llmdbg(capsys, tiny_folder, *arguments)
     assert (code, out) == (2, "")
-    assert ("reading" in err) == (kind == "AddressError"), "a command is looked at before the model is loaded"
+    assert (LoadStep.WEIGHTS in err) == (kind == "AddressError"), "a command is looked at before the model is loaded"
 
 
 @pytest.mark.parametrize(
@@ -273,8 +274,8 @@ def test_text_is_one_line_a_stop_and_nothing_a_terminal_would_obey(capsys, tiny_
 def test_narration_is_on_stderr(capsys, tiny_folder):
     _, out, err = llmdbg(capsys, tiny_folder)
 
-    assert "reading …" in err
-    assert "reading" not in out
+    assert [each for each in err.splitlines() if each.endswith(" …")] == [f"{step} …" for step in LoadStep]
+    assert not any(step in out for step in LoadStep)
 
 
 def test_values_that_are_not_finite_are_strings(capsys, a_copy):

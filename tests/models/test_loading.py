@@ -18,6 +18,7 @@ from llmdbg.errors import (
     WeightsError,
 )
 from llmdbg.models import memory
+from llmdbg.models.load_steps import LoadStep
 from llmdbg.models.loading import attention_of, load
 from llmdbg.models.spec import LoadProgress
 from tests.models.refusals import change_config, refusal, spec
@@ -31,7 +32,7 @@ def test_a_folder(tiny_folder):
     assert not loaded.model.training
     assert loaded.notes == ()
     size = (tiny_folder / "model.safetensors").stat().st_size
-    assert heard[-1].stage == "reading"
+    assert heard[-1].stage == LoadStep.WEIGHTS
     assert heard[-1].done == heard[-1].total
     assert size * 0.9 < heard[-1].total <= size
     assert [each.done for each in heard[1:]] == sorted(each.done for each in heard[1:])

@@ -12,6 +12,7 @@ from llmdbg.formatting import counted, percent
 
 if TYPE_CHECKING:
     from llmdbg.models.stages import Phase, Stage
+    from llmdbg.models.tokens import Token
     from llmdbg.probes.candidates import Candidates, ChosenToken
     from llmdbg.probes.quantities import QuantityValue
     from llmdbg.probes.statistics import Statistics
@@ -142,6 +143,11 @@ class TokenRow(Displayed):
     """Whether it is a special token."""
     generated: int | None
     """Its number among the generated tokens, from 0; None in the prompt."""
+
+    @classmethod
+    def of(cls, index: int, token: Token, generated: int | None = None) -> TokenRow:
+        """A token at position `index`; `generated` is its number among the generated ones, None in the prompt."""
+        return cls(index, token.id, token.piece, token.text, token.special, generated)
 
     def __repr__(self) -> str:
         generated = "" if self.generated is None else f", generated {self.generated}"

@@ -28,8 +28,7 @@ class Transcript:
 
     def row(self, index: int, id: int, generated: int | None) -> TokenRow:
         """One token at position `index`; `generated` is its number among the generated ones, None in the prompt."""
-        token = self._debuggee.vocabulary.token(id)
-        return TokenRow(index, id, token.piece, token.text, token.special, generated)
+        return TokenRow.of(index, self._debuggee.vocabulary.token(id), generated)
 
     def generated_row(self, token: int, id: int) -> TokenRow:
         """Generated token number `token`."""

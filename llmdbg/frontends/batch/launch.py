@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.debugger import Debugger
-from llmdbg.debugger.persistence.restore import restore
 from llmdbg.frontends.batch.checks import check_addresses, parse_commands
 from llmdbg.frontends.batch.progress import LoadingBar
 from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
 from llmdbg.frontends.export import export
-from llmdbg.frontends.log import route_libraries, route_transformers
+from llmdbg.frontends.log import route_libraries
 from llmdbg.frontends.opening import open_generation, opening_notes
 
 if TYPE_CHECKING:
@@ -34,10 +32,13 @@ def launch(
 ) -> int:
     """Load the model, run the commands and return the exit code. Raises LlmdbgError."""
     route_libraries()
-    route_transformers()
     parsed = parse_commands(commands)
     with LoadingBar() as bar:
         debuggee = open_generation(spec, text, settings, chat=chat, system=system, report=bar.update, left_pad=left_pad)
+    # Only now: they import torch, which is a step of the start.
+    from llmdbg.debugger.debugger import Debugger
+    from llmdbg.debugger.persistence.restore import restore
+
     debugger = Debugger(debuggee)
     debugger.exporter = export
     try:

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from llmdbg.frontends.output import bar_console, narrate
 from llmdbg.frontends.sanitize import sanitize
+from llmdbg.models.load_steps import LoadStep
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -41,7 +42,7 @@ class LoadingBar:
         """Show how far a stage has come."""
         if progress.stage != self._stage:
             self._stage = progress.stage
-            if not self._is_terminal:
+            if not self._is_terminal and (isinstance(progress.stage, LoadStep) or progress.total):
                 narrate(f"{progress.stage} …")
             if self._task is not None:
                 self._progress.remove_task(self._task)

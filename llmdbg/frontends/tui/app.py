@@ -23,6 +23,7 @@ from llmdbg.frontends.log import LogBook
 from llmdbg.frontends.tui.clipboard_export import copied, saved_screen
 from llmdbg.frontends.tui.input.actions import action_named, keyed_actions, perform
 from llmdbg.frontends.tui.input.history import History, history_path
+from llmdbg.frontends.tui.input.kept_keys import KeptKeys
 from llmdbg.frontends.tui.input.key_names import bound
 from llmdbg.frontends.tui.input.last_layout import keep_last_layout
 from llmdbg.frontends.tui.input.preferences import THEMES as THEME_WORDS
@@ -96,6 +97,7 @@ class LlmdbgApp(App[BaseException]):
         self.on_running_at_last: Callable[[], object] = _nothing
         self.mailbox = Mailbox(lambda: self.post_message(MailCame()))
         self.engine = EngineThread(request, self.mailbox.put)
+        self.kept_keys, self._resumes = KeptKeys(self.actions), request.resumed is not None
         saved = {} if request.resumed is None else request.resumed.layout
         begun = _TOUR_VIEW if request.tour else laid_out(View(), preferences.layout.first())
         view = saved_view(saved, all_panes(), begun)
@@ -159,6 +161,13 @@ class LlmdbgApp(App[BaseException]):
 
     async def on_event(self, event: Event) -> None:
         """Handle typing here, in the order of the keys: otherwise keys after Enter would overtake it."""
+        if isinstance(event, Key | Paste) and not event.is_forwarded and self.kept_keys.keep(event):
+            self.state.kept = self.kept_keys.shown
+            self.paint()
+        else:
+            await self._handle(event)
+
+    async def _handle(self, event: Event) -> None:
         is_typed = isinstance(event, Key | Paste) and not event.is_forwarded and self._is_typing_a_line()
         if is_typed and await self._take(event):
             self.follow()
@@ -191,11 +200,11 @@ class LlmdbgApp(App[BaseException]):
         if not action_named(name).command:
             self.follow()
 
-    def on_mail_came(self, _message: MailCame) -> None:
+    async def on_mail_came(self, _message: MailCame) -> None:
         """Handle what the engine thread reports."""
         for message in self.mailbox.take():
             if isinstance(message, Loading):
-                self.state.progress = message.progress
+                self.state.loading = message.progress
                 self.paint()
             elif isinstance(message, Running):
                 began = not self.state.running
@@ -214,11 +223,15 @@ class LlmdbgApp(App[BaseException]):
                 self.exit(message.error)
             elif isinstance(message, Left):
                 self.exit()
+        for event in self.kept_keys.take():
+            await self._handle(event)
 
     def _arrive(self, message: Arrived) -> None:
         """Show the session's new place, and say what has happened."""
         state, before, shown = self.state, self.state.shown, message.snapshot
         state.arrive(shown, message.title)
+        if message.title == "resumed" or not self._resumes:
+            self.kept_keys.release()
         if before is not None and not before.same_place(shown):
             self.scroll_home("explain")
         if message.looked_again:

@@ -1,4 +1,4 @@
-"""The header, status and footer lines, the tabs, and the loading screen."""
+"""The header, status and footer lines, and the tabs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from llmdbg.formatting import byte_count, counted
+from llmdbg.formatting import counted
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.input.actions import shown_key
 from llmdbg.frontends.tui.panes.explain import tour_line
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.panes.pane import Pane
     from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
-    from llmdbg.models.spec import LoadProgress
 
-_LOADING_BAR_WIDTH = 40
 _RUN_BAR_WIDTH = 24
 _WIDE = 100
 
@@ -142,22 +140,3 @@ def tab_row(tabs: Sequence[Pane], opened: Collection[str], width: int) -> Row:
 def _tab(pane: Pane, here: bool, label: str, *, named: bool) -> Span:
     text = f"{shown_key(pane.key)} {pane.name}" if named or here else shown_key(pane.key)
     return Span(label.format(text), "tab-on" if here else "tab", f"show {pane.name}")
-
-
-def loading_rows(model: str, progress: LoadProgress | None, width: int, height: int) -> list[Row]:
-    """The model's name, the stage of loading, a bar and the bytes, in the middle of the screen."""
-    stage = "starting" if progress is None else progress.stage
-    lines: list[Row] = [row((sanitize(model), "strong")), row(), row((f"{stage} …", ""))]
-    if progress is not None and progress.total:
-        part = progress.done / progress.total
-        lines.append(row((bar_of(part, min(_LOADING_BAR_WIDTH, width)), "bar")))
-        lines.append(row((f"{byte_count(progress.done)} of {byte_count(progress.total)}", "dim")))
-    elif progress is not None and progress.done:
-        lines.append(row((byte_count(progress.done), "dim")))
-    top = max(0, (height - len(lines)) // 2)
-    return [*([row()] * top), *(_centred(line, width) for line in lines)]
-
-
-def _centred(line: Row, width: int) -> Row:
-    space = max(0, (width - cell_len(line.text)) // 2)
-    return Row((Span(" " * space), *line.spans), line.fill)

@@ -12,9 +12,10 @@ from textual.app import ComposeResult
 from textual.containers import Container, Horizontal, Vertical
 
 from llmdbg.frontends.sanitize import sanitize
-from llmdbg.frontends.tui.bars import footer_row, header_row, loading_rows, status_row, tab_row
+from llmdbg.frontends.tui.bars import footer_row, header_row, status_row, tab_row
 from llmdbg.frontends.tui.input.actions import shown_key
 from llmdbg.frontends.tui.input.prompt import CommandLine
+from llmdbg.frontends.tui.loading import loading_rows
 from llmdbg.frontends.tui.overlay import overlay_rows, overlay_title
 from llmdbg.frontends.tui.pages import page_named
 from llmdbg.frontends.tui.panes import all_panes, pane_named
@@ -93,7 +94,10 @@ def paint(state: ScreenState, actions: Sequence[Action], widgets: Mapping[str, W
     _show(widgets["status"], lambda width, _: [status_row(state, width)])
     _show(widgets["footer"], lambda width, _: [footer_row(_in_footer(state, actions), width)])
     if state.shown is None:
-        _show(widgets["loading"], lambda width, height: loading_rows(state.model, state.progress, width, height))
+        _show(
+            widgets["loading"],
+            lambda width, height: loading_rows(state.model, state.loading, width, height, state.kept),
+        )
         return
     if state.overlay is not None:
         widgets["text"].border_title = overlay_title(state)

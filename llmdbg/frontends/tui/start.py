@@ -49,13 +49,13 @@ def run(request: LaunchRequest) -> int:
         complain(f"the session is not saved: {app.engine.unsaved}")
     elif app.engine.left_out:
         complain(f"not all of the session is saved: {app.engine.left_out}")
+    step = app.state.loading.steps.present
     if isinstance(error, LlmdbgError):
+        error.args = (f"while {step}: {error}",)
         raise error
     if error is not None:
         record(error)
-        raise LoadError(
-            f"loading failed: {type(error).__name__}: {error} (the traceback is in {log_path()})"
-        ) from error
+        raise LoadError(f"while {step}: {type(error).__name__}: {error} (the traceback is in {log_path()})") from error
     if app.return_code:
         raise LlmdbgError(f"the screen failed (the traceback is in {log_path()})")
     if not closed:

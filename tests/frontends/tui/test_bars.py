@@ -1,4 +1,4 @@
-"""The lines around the panes, and the loading screen."""
+"""The lines around the panes."""
 
 from dataclasses import replace
 
@@ -6,13 +6,12 @@ import pytest
 from rich.cells import cell_len
 
 from llmdbg.debugger.execution.stop import TokenRow
-from llmdbg.frontends.tui.bars import footer_row, header_row, loading_rows, status_row, tab_row
+from llmdbg.frontends.tui.bars import footer_row, header_row, status_row, tab_row
 from llmdbg.frontends.tui.input.actions import ACTIONS
 from llmdbg.frontends.tui.panes import all_panes
 from llmdbg.frontends.tui.panes.pane import PaneSlot
 from llmdbg.frontends.tui.worker.snapshot import RunProgress
-from llmdbg.models.spec import LoadProgress
-from tests.frontends.tui.states import state_after, text
+from tests.frontends.tui.states import state_after
 
 
 def test_tabs_are_named_as_far_as_there_is_room():
@@ -88,10 +87,3 @@ def test_the_footer_fits_and_comes_from_the_actions(width):
         assert all(
             word in footer for word in ("s into", "n over", "f out", "c continue", "b break", "? help", "q quit")
         )
-
-
-def test_loading():
-    rows = text(loading_rows("smollm2", LoadProgress("reading", 250 * 2**20, 500 * 2**20), 80, 20))
-    assert "reading …" in rows
-    assert "250 MiB of 500 MiB" in rows
-    assert "█" in rows

@@ -13,6 +13,7 @@ from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, fitted, row
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmdbg.debugger.execution.stop import TokenRow
     from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 _ROOM_FOR_TEXTS = 56
@@ -23,30 +24,54 @@ def token_table(state: ScreenState, width: int, count: int | None = None) -> Laz
     tokens, focus, matches = state.tokens(), state.focus(), state.token_matches()
     probabilities, generated = state.probabilities(), state.snapshot.prompt_length
     count = len(tokens) if count is None else count
-    texts = width >= _ROOM_FOR_TEXTS
-    piece_width = (width - 34) // 2 if texts else max(6, width - 24)
-    text_width = width - piece_width - 25 if texts else 0
+    piece_width, text_width = _widths(width)
 
     def line(y: int) -> Row:
         if y == 0:
-            text = f" {fitted('text', text_width)}" if texts else ""
-            return row((f"{'pos':>5} {'id':>7}  {fitted('piece', piece_width)}{text}  chance", "dim"))
+            return _heading(piece_width, text_width, "  chance")
         token = tokens[y - 1]
         at = token.index - generated
         level = surprise(prob := probabilities[at] if 0 <= at < len(probabilities) else None)
         chance = "" if prob is None else f"{percent(prob, 2):>7}{SURPRISE_MARKS[level]}"
         style = "token-focus" if token.index == focus else "match" if token.index in matches else ""
-        special = "token-special" if token.special and not style else style
         return row(
-            (f"{token.index:5}", style or "dim"),
-            (f" {token.id:7}  ", style),
-            (fitted(piece_text(token.piece, token.text), piece_width), special),
-            (f" {fitted(quoted(token.text), text_width)}" if texts else "", style or "dim"),
+            *_cells(token, piece_width, text_width, style),
             (f" {chance}", f"surprise-{level}" if level else "dim"),
             do=f"focus {token.index}",
         )
 
     return LazyRows(count + 1, line)
+
+
+def prompt_table(tokens: Sequence[TokenRow], width: int) -> list[Row]:
+    """The same table before there is a run: of a prompt's tokens, which nobody has chosen."""
+    piece_width, text_width = _widths(width)
+    rows = [row(*_cells(token, piece_width, text_width, "")) for token in tokens]
+    return [_heading(piece_width, text_width, ""), *rows]
+
+
+def _widths(width: int) -> tuple[int, int]:
+    """The widths of the columns `piece` and `text`; 0 for no room."""
+    if width < _ROOM_FOR_TEXTS:
+        return max(6, width - 24), 0
+    piece_width = (width - 34) // 2
+    return piece_width, width - piece_width - 25
+
+
+def _heading(piece_width: int, text_width: int, last: str) -> Row:
+    text = f" {fitted('text', text_width)}" if text_width else ""
+    return row((f"{'pos':>5} {'id':>7}  {fitted('piece', piece_width)}{text}{last}", "dim"))
+
+
+def _cells(token: TokenRow, piece_width: int, text_width: int, style: str) -> tuple[tuple[str, str], ...]:
+    """Position, id, piece and text of a token, in the columns of the table."""
+    special = "token-special" if token.special and not style else style
+    return (
+        (f"{token.index:5}", style or "dim"),
+        (f" {token.id:7}  ", style),
+        (fitted(piece_text(token.piece, token.text), piece_width), special),
+        (f" {fitted(quoted(token.text), text_width)}" if text_width else "", style or "dim"),
+    )
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:

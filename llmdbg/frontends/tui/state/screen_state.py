@@ -23,6 +23,7 @@ from llmdbg.frontends.tui.state.stage_tree import StageTree
 from llmdbg.frontends.tui.state.text_search import TextSearch
 from llmdbg.frontends.tui.state.token_flow import TokenFlow, TokenMode, described
 from llmdbg.frontends.tui.worker.execution_order import path_in_layer
+from llmdbg.frontends.tui.worker.loading_state import LoadingState
 from llmdbg.frontends.tui.worker.snapshot import RunProgress
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from llmdbg.debugger.execution.stop import TokenRow
     from llmdbg.frontends.log import LogBook
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
-    from llmdbg.models.spec import LoadProgress
     from llmdbg.models.stages import Stage
     from llmdbg.probes.sampling_choice import SamplingChoice
 
@@ -113,8 +113,11 @@ class ScreenState:
     looked: Snapshot | None = None
     """An earlier stage of the same token that the user looks at, with the answers about it; None for the stop."""
 
-    progress: LoadProgress | None = None
-    """How far loading has come; None before it has started."""
+    loading: LoadingState = field(default_factory=LoadingState)
+    """How far loading has come."""
+
+    kept: str = ""
+    """The keys that wait for the first stop, as the user knows them."""
 
     running: bool = False
     """Whether a command has been running long enough to say so."""

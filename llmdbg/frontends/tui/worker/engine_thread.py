@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import LlmdbgError, UsageError
 from llmdbg.frontends.log import record
+from llmdbg.frontends.tui.worker.loading_state import LoadingState
 from llmdbg.frontends.tui.worker.messages import Arrived, Failed, Left, Loading, Looked, Running
 from llmdbg.frontends.tui.worker.seen_stages import SeenStages
 from llmdbg.frontends.tui.worker.snapshot import RunProgress, Unanswered, snapshot
+from llmdbg.models.load_steps import StepTimer
 
 if TYPE_CHECKING:
     from textual.message import Message
@@ -57,6 +59,7 @@ class EngineThread(threading.Thread):
         self._looked: tuple[tuple[str, tuple[str, ...]], Snapshot] | None = None
         self.layout: dict[str, object] = {}
         self._autosave: Autosave | None = None
+        self._steps, self._loading = StepTimer(), LoadingState()
 
     @property
     def busy(self) -> bool:
@@ -160,14 +163,12 @@ class EngineThread(threading.Thread):
             debugger.close()
 
     def _load(self) -> Debugger:
+        self._steps = StepTimer()  # the first step begins now
+        debuggee = self._request.open_debuggee(self._report, self._show_prompt)
         from llmdbg.debugger.debugger import Debugger
         from llmdbg.frontends.export import export
-        from llmdbg.frontends.log import route_transformers
-        from llmdbg.models.spec import LoadProgress
 
-        self._post(Loading(LoadProgress("starting", 0, None)))
-        route_transformers()
-        debugger = Debugger(self._request.open_debuggee(self._report), top=_CANDIDATES)
+        debugger = Debugger(debuggee, top=_CANDIDATES)
         debugger.run.on_token = self._note_token
         debugger.run.on_layer = self._note_layer
         debugger.run.on_trace = _note_trace
@@ -310,10 +311,17 @@ class EngineThread(threading.Thread):
         return True
 
     def _report(self, progress: LoadProgress) -> None:
+        """Show how far loading has come: each new step, and its bytes at intervals."""
+        self._loading = replace(self._loading, steps=self._steps.note(progress))
         now = time.monotonic()
         if progress.done in (0, progress.total) or now - self._painted >= SECONDS_BETWEEN_PAINTS:
             self._painted = now
-            self._post(Loading(progress))
+            self._post(Loading(self._loading))
+
+    def _show_prompt(self, tokens: tuple[TokenRow, ...], count: int) -> None:
+        """Show the prompt's tokens while the weights are loaded."""
+        self._loading = replace(self._loading, tokens=tokens, count=count)
+        self._post(Loading(self._loading))
 
 
 def _note_trace(stop: Stop) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.persistence.model import SavedSession
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.frontends.opening import PromptCallback
     from llmdbg.models.spec import LoadProgress, ModelSpec
 
 
@@ -38,8 +39,11 @@ class LaunchRequest:
     tour: bool = False
     """Whether to begin the tour."""
 
-    def open_debuggee(self, report: Callable[[LoadProgress], None]) -> Debuggee:
-        """Load the model and prepare its generation. Raises LlmdbgError."""
+    def open_debuggee(self, report: Callable[[LoadProgress], None], on_prompt: PromptCallback) -> Debuggee:
+        """Load the model and prepare its generation. Raises LlmdbgError.
+
+        `on_prompt` gets the prompt's first tokens, and how many there are, as soon as they are known.
+        """
         from llmdbg.frontends.opening import open_generation
 
         return open_generation(
@@ -50,4 +54,5 @@ class LaunchRequest:
             system=self.system,
             report=report,
             left_pad=self.left_pad,
+            on_prompt=on_prompt,
         )

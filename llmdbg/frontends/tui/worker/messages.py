@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
+    from llmdbg.frontends.tui.worker.loading_state import LoadingState
     from llmdbg.frontends.tui.worker.snapshot import RunProgress, Snapshot
-    from llmdbg.models.spec import LoadProgress
 
 
 class Loading(Message):
     """Loading has made progress."""
 
-    def __init__(self, progress: LoadProgress) -> None:
+    def __init__(self, progress: LoadingState) -> None:
         super().__init__()
         self.progress = progress
 

@@ -146,9 +146,9 @@ async def test_before_there_is_a_stop_only_quit_does_something(tiny_folder):
     may_load = threading.Event()
 
     class Slow(LaunchRequest):
-        def open_debuggee(self, report):
+        def open_debuggee(self, report, on_prompt):
             may_load.wait(60)
-            return super().open_debuggee(report)
+            return super().open_debuggee(report, on_prompt)
 
     app = LlmdbgApp(Slow(**vars(request(tiny_folder))))
     async with app.run_test(size=(80, 24)) as pilot:
