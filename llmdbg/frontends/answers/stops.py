@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.explain.endings import why_ended
 from llmdbg.formatting import counted, milliseconds, percent
-from llmdbg.frontends.answers.tables import Block, Column, Table, as_lines
+from llmdbg.frontends.answers.tables import Block, Column, Table
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from llmdbg.debugger.execution.stop import End, Stop, TokenRow
     from llmdbg.debugger.inspection.topics import TokenTable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmdbg.probes.statistics import Statistics
 
 _CANDIDATES_IN_A_LINE = 3
+_TOKENS_IN_A_LINE = 12
 _DIFFERS = "run again, this token did not come out the same"
 
 
@@ -85,9 +86,12 @@ def not_finite(since: int) -> str:
     return f"the logits are not finite since token {since}: `info nonfinite` finds where"
 
 
-def token_lines(rows: Iterable[TokenRow], notes: Iterable[str] = ()) -> list[str]:
-    """The token table, as lines."""
-    return as_lines(_token_blocks(rows, notes))
+def prompt_lines(rows: Sequence[TokenRow], notes: Iterable[str] = ()) -> list[str]:
+    """The prompt's tokens in one line, cut where it is long, and a line for each note."""
+    shown = [quoted(each.text) for each in rows[:_TOKENS_IN_A_LINE]]
+    more = f" … {len(rows) - len(shown)} more (`info tokens` lists all)" if len(rows) > len(shown) else ""
+    line = f"prompt  {counted(len(rows), 'token')}: {' '.join(shown)}{more}"
+    return [line, *(f"note: {sanitize(note)}" for note in notes)]
 
 
 def token_row_blocks(value: TokenRow) -> list[Block]:

@@ -38,8 +38,8 @@ class TextWriter:
         self._out = out
 
     def tokens(self, debugger: Debugger) -> None:
-        """Write the token table of the prompt."""
-        self._write(stops.token_lines(debugger.run.tokens(), debugger.debuggee.prompt.notes))
+        """Write the prompt's tokens in one line, and a line for each note; `info tokens` lists the tokens."""
+        self._write(stops.prompt_lines(debugger.run.tokens(), debugger.debuggee.prompt.notes))
 
     def stop(self, stop: Stop) -> None:
         """Write a stop in one line."""
