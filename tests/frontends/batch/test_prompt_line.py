@@ -18,13 +18,13 @@ def test_a_short_prompt_is_there_whole() -> None:
     first, second, *_ = lines_of("Hi", "info stage")
     rows = tiny_session(text="Hi").run.tokens()
     assert first == f"prompt  {len(rows)} tokens: {' '.join(quoted(each.text) for each in rows)}"
-    assert second.startswith("tokenize")
+    assert second.startswith("note: ")
 
 
 def test_a_long_one_says_how_much_more_there_is_and_where() -> None:
-    first, second, *_ = lines_of("word " * 200, "info stage")
-    count = len(tiny_session(text="word " * 200).run.tokens())
+    first, second, *_ = lines_of("word " * 20, "info stage")
+    count = len(tiny_session(text="word " * 20).run.tokens())
     assert first.startswith(f"prompt  {count} tokens: ")
     assert first.endswith(f"… {count - 12} more (`info tokens` lists all)")
-    assert second.startswith("tokenize")
-    assert len(lines_of("word " * 200, "info tokens")) > count
+    assert second.startswith("note: ")
+    assert len(lines_of("word " * 20, "info tokens")) > count
