@@ -1,14 +1,14 @@
-"""Which tokens each head reads from: a map of heads and latest keys, and the tokens read most."""
+"""Which tokens each head reads from: a map of heads and keys, labelled with both, and the tokens read most."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from llmdbg.formatting import percent
 from llmdbg.frontends.sanitize import quoted, sanitize
+from llmdbg.frontends.tui.panes.key_columns import KeyColumns
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
-from llmdbg.frontends.tui.widgets.rows import Row, bar_of, column_of, fitted, row, wrapped
+from llmdbg.frontends.tui.widgets.rows import Row, bar_of, fitted, row, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from llmdbg.probes.attention import AttentionMap, HeadSummary, KeyWeight
 
 _WAITING = "…"
-_HEAD_WIDTH, _NUMBERS_WIDTH = 3, 10
+_HEAD_WIDTH, _NUMBERS_WIDTH = 4, 10
 _BAR_WIDTH, _WIDE, _LEAST_READ = 8, 60, 20
 _READS_WITH_MAP = 3
-_LEAST_DRAWN = 0.005
+_LABELS_OF_ONE = 6
+_HEAD, _NATS = "head", "nats"
 
 
 def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
@@ -29,14 +30,18 @@ def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
         return [row((line, "dim")) for line in wrapped(sanitize(found), width)]
     rows = [_heading(found, width)]
     rows += [row((line, "warn")) for note in found.notes for line in wrapped(sanitize(note), width)]
+    columns = KeyColumns.of(found, width - _HEAD_WIDTH - 1 - _NUMBERS_WIDTH - 1)
     if found.head is not None:
         head = found.heads[found.head]
         rows.append(row((_numbers_in_words(head, found), "dim")))
-        rows.append(_map_row(head, found, width))
+        rows += _above(found, columns, width, _LABELS_OF_ONE)
+        rows.append(_map_row(head, found, columns))
         return [*rows, *(_read(read, width) for read in head.reads)]
-    rows += [_read(read, width) for read in found.mean[: _reads_beside(found, height - len(rows))]]
-    rows.append(row((_legend(found, width), "dim")))
-    return [*rows, *(_map_row(head, found, width) for head in found.heads)]
+    left = height - len(rows) - 1 - bool(columns.first) - len(found.heads)
+    reads = max(_READS_WITH_MAP, min(left, len(found.mean)))
+    rows += [_read(read, width) for read in found.mean[:reads]]
+    rows += _above(found, columns, width, left - min(reads, len(found.mean)))
+    return [*rows, *(_map_row(head, found, columns) for head in found.heads)]
 
 
 def _heading(found: AttentionMap, width: int) -> Row:
@@ -48,29 +53,24 @@ def _heading(found: AttentionMap, width: int) -> Row:
     )
 
 
-def _reads_beside(found: AttentionMap, room: int) -> int:
-    """How many of the most-attended tokens to list above the map: fewer if that leaves room for more heads."""
-    left = room - 1 - len(found.heads)
-    return max(_READS_WITH_MAP, min(left, len(found.mean)))
-
-
-def _legend(found: AttentionMap, width: int) -> str:
-    """The legend of the map's columns; the last one is the latest key."""
-    keys = min(_columns(width), found.keys)
+def _above(found: AttentionMap, columns: KeyColumns, width: int, most: int) -> list[Row]:
+    """What is above the map: which keys have a column, their tokens in at most `most` lines, and their positions."""
     last = found.first_key + found.keys - 1
-    return fitted(f"{'':{_HEAD_WIDTH}} keys {last - keys + 1} to {last} · entropy · on {found.first_position}", width)
+    left_out = f"keys {columns.position} to {last}, +{columns.first:,} earlier" if columns.first else ""
+    margin = " " * (_HEAD_WIDTH + 1)
+    ruler = fitted(columns.ruler(), columns.cell * len(columns.texts))
+    numbers = f"{_NATS:>5} {f'on {found.first_position}':>4}"
+    return [
+        *(row((fitted(line, width).rstrip(), "warn")) for line in [left_out] if line),
+        *(row((margin + line, "")) for line in columns.labels(most)),
+        row((fitted(f"{_HEAD} {ruler} {numbers}", width).rstrip(), "dim")),
+    ]
 
 
-def _columns(width: int) -> int:
-    return max(1, width - _HEAD_WIDTH - 1 - _NUMBERS_WIDTH - 1)
-
-
-def _map_row(head: HeadSummary, found: AttentionMap, width: int) -> Row:
-    """One head: a cell for each of the latest keys, its entropy and its weight on the first token."""
-    shown = found.weights[head.head, -_columns(width) :]
-    # Shaded by square roots: next to one token with most of the weight, all others would look alike.
-    cells = "".join(column_of(math.sqrt(weight)) if weight >= _LEAST_DRAWN else " " for weight in shown)
+def _map_row(head: HeadSummary, found: AttentionMap, columns: KeyColumns) -> Row:
+    """One head: a cell for each key that is shown, its entropy and its weight on the first token."""
     numbers = f"{head.entropy:5.2f} {percent(head.first, 0):>4}"
+    cells = columns.weights(found.weights[head.head])
     return row((f"{head.head:{_HEAD_WIDTH}} ", "dim"), (cells, "bar"), " ", (numbers, "dim"))
 
 

@@ -46,8 +46,10 @@ def _distribution(state: ScreenState, width: int) -> Sequence[Row]:
     rows = [row((f"{left}{found.vocabulary:,} left · {found.entropy:.2f} nats", "dim"))]
     rows += [row((f"{_name(address)} cut {count:,}", "warn")) for address, count in found.cuts]
     if columns:
-        heads = "".join(f"{_name(address)[: _STEP_WIDTH - 1]:>{_STEP_WIDTH - 1}} " for address in columns)
-        rows.append(row((f"    {heads}   now", "dim")))
+        heads = "".join(f"{_head(address):>{_STEP_WIDTH - 1}} " for address in columns)
+        left_out = len(found.rows[0].path) - 1 - len(columns)
+        more = f" +{left_out} more" if left_out else ""
+        rows.append(row((fitted(f"    {heads}   now{more}", width).rstrip(), "dim")))
     rows += [_candidate(each, columns, each.id == chosen, width) for each in found.rows]
     if found.former:
         rows.append(row((fitted("these led at logits:", width).rstrip(), "dim")))
@@ -87,6 +89,11 @@ def _columns(found: Candidates, width: int) -> list[str]:
 def _name(address: str) -> str:
     last = address.partition(".")[2] or address
     return _NAMES.get(last, last)
+
+
+def _head(address: str) -> str:
+    name = _name(address)
+    return fitted(name, min(len(name), _STEP_WIDTH - 1))
 
 
 def _candidate(candidate: Candidate, columns: Sequence[str], is_chosen: bool, width: int) -> Row:

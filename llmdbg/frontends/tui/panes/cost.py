@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.inspection.cost import Cost, TimeRow
     from llmdbg.frontends.tui.state.screen_state import ScreenState
 
-_BAR = 8
+_BAR, _LEAST_SHARE = 8, 0.01
 _MEASURES = "`:info cost` measures the model by itself, and what llmdbg adds"
 _RESIDENT = "resident"
 
@@ -68,7 +68,10 @@ def _measured(cost: Cost, width: int) -> list[Row]:
         phase = f"{cost.other.phase} {milliseconds(cost.other.ms, 1)} · {cost.other.tokens_per_second:.1f} tok/s"
         rows.append(row((fitted(phase, width).rstrip(), "dim")))
     rows += [row((line, "warn")) for note in cost.notes for line in wrapped(sanitize(note), width)]
-    rows += [_time(each, width) for each in cost.outline if each.share >= 0.01]
+    rows += [_time(each, width) for each in cost.outline if each.share >= _LEAST_SHARE]
+    small = sum(each.share < _LEAST_SHARE for each in cost.outline)
+    if small:
+        rows.append(row((fitted(f"+{small} more, each under {percent(_LEAST_SHARE, 0)}", width).rstrip(), "dim")))
     rows += [_time(each, width, "· ") for each in cost.parts]
     return [*rows, *(row((line, "dim")) for each in cost.added for line in wrapped(added_line(each), width))]
 

@@ -7,6 +7,7 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from llmdbg.formatting import counted
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.state.command_log import Exchange
@@ -20,14 +21,19 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN = 500
 _CACHED = 2_048
+_NOTHING = "no command has been run, and nothing has been written or logged"
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     lines = () if state.book is None else (*state.book.lines()[-_MOST_SHOWN:], *state.book.unfinished())
     entries: list[LogLine | Exchange] = sorted((*lines, *state.commands.exchanges()), key=lambda entry: entry.when)
     if not entries:
-        return [row(("no command has been run, and nothing has been written or logged", "dim"))]
-    return [part for entry in reversed(entries) for part in _entry(entry, width)]
+        return [row((line, "dim")) for line in wrapped(_NOTHING, width)]
+    rows = [part for entry in reversed(entries) for part in _entry(entry, width)]
+    earlier = 0 if state.book is None else len(state.book.lines()) - _MOST_SHOWN
+    if earlier > 0:
+        rows += [row((line, "dim")) for line in wrapped(f"+{counted(earlier, 'earlier line')} of libraries", width)]
+    return rows
 
 
 # While a run logs, every look at the log draws all of it again; only what is new is laid out.

@@ -109,8 +109,9 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         for y in range(top, top + height):
             before, after = self._drawn.get(y), _at(rows, y) or _EMPTY
             cells = (0, width) if before is None else changed_cells(before, after)
-            if cells is not None and cells[0] < width:
-                first, end = cells[0], min(cells[1], width)
+            # A change just past the edge changes the last cell too: it says that the row is cut.
+            if cells is not None and cells[0] <= width:
+                first, end = max(0, min(cells[0], width - 1)), min(cells[1], width)
                 self.refresh(Region(first, y - top, max(1, end - first), 1))
 
     def _is_about_something_else(self, rows: Sequence[Row]) -> bool:
@@ -135,12 +136,15 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
             self.scroll_to(y=wanted, animate=False, immediate=True)
 
     def render_line(self, y: int) -> Strip:
-        """Paint one line."""
+        """Paint one line, with an ellipsis in its last cell if it is wider than the pane."""
         at = y + round(self.scroll_offset.y)
         line = self._drawn[at] = _at(self._rows, at) or _EMPTY
         base = self._style(line.fill, "")
         segments = [Segment(span.text, self._style(line.fill, span.style)) for span in line.spans]
-        return Strip(segments).adjust_cell_length(self.size.width, base)
+        strip, width = Strip(segments), self.size.width
+        if strip.cell_length > width > 0:
+            strip = Strip([*strip.adjust_cell_length(width - 1), Segment("…", base)])
+        return strip.adjust_cell_length(width, base)
 
     def notify_style_update(self) -> None:
         """Drop the cached styles. They are cached because looking them up takes longer than drawing."""

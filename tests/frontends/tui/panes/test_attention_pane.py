@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -9,6 +10,7 @@ from rich.cells import cell_len
 
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.frontends.tui.panes import pane_named
+from llmdbg.frontends.tui.panes.key_columns import KeyColumns
 from llmdbg.frontends.tui.widgets.rows import Row
 from llmdbg.probes.attention import AttentionMap
 from tests.frontends.tui.states import state_at
@@ -59,7 +61,61 @@ def test_columns_end_with_the_latest_key() -> None:
     session = tiny_session("llama", text="Hello there, you all")
     do(session, "goto logits@2")
     (legend,) = [line for line in _drawn(session, "attention") if "keys" in line]
-    assert " to 21 " in legend
+    assert legend == "keys 2 to 21, +2 earlier"
+    assert not [line for line in _drawn(session, "attention", 80) if "keys" in line], "where all are shown, none is"
+
+
+@pytest.mark.parametrize(("width", "cell"), [(36, 1), (80, 2), (120, 4), (200, 8), (400, 12)])
+def test_every_column_is_below_its_position_and_its_token(width: int, cell: int) -> None:
+    session = tiny_session("llama", text="Hello there, you all")
+    do(session, "goto logits@2")
+    found = answered("attention", session)
+    assert isinstance(found, AttentionMap)
+    columns = KeyColumns.of(found, width - 16)
+    rows = _drawn(session, "attention", width, 30)
+    (ruler,) = [line for line in rows if line.startswith("head ")]
+    map_rows = rows[-len(found.heads) :]
+    assert columns.cell == cell
+    shown = len(columns.texts)
+    assert shown == min(found.keys, width - 16)
+    for position in map(int, re.findall(r"\d+", ruler.partition("nats")[0])):
+        at = 5 + (position - columns.position) * cell
+        assert ruler[at:].startswith(str(position))
+        for head, line in zip(found.heads, map_rows, strict=True):
+            drawn = line[at].strip()
+            assert bool(drawn) == bool(found.weights[head.head, position - found.first_key] >= 0.005)
+    labels = rows[rows.index(ruler) - len(columns.labels(30)) : rows.index(ruler)]
+    for index, text in enumerate(columns.texts):
+        column = [line[5 + index * cell :] for line in labels]
+        if cell >= 5:
+            assert column[0].startswith(text[: cell - 2])
+        else:
+            written = "".join(each[:1].strip() for each in column)
+            assert (text.replace(" ", "") or "·").startswith(written.rstrip("…") or "nothing")
+            assert len(text.strip()) <= 10 or written.endswith("…"), "what is cut says so"
+
+
+def test_a_token_wider_than_its_column_and_one_without_a_letter_keep_their_place() -> None:
+    columns = KeyColumns(0, ("日本", "", "abcdefgh"), 7, 1)
+    assert columns.labels(3) == ["  a", "… b", "… …"]
+    assert KeyColumns(0, ("日本", "", "abcdefgh"), 7, 6).labels(3) == ["日本        abcd… "]
+    assert columns.labels(1) == columns.labels(0) == []
+
+
+def test_a_ruler_has_only_whole_numbers() -> None:
+    texts = ("x",) * 40
+    assert KeyColumns(0, texts, 995, 1).ruler().split() == [
+        "995",
+        "1000",
+        "1005",
+        "1010",
+        "1015",
+        "1020",
+        "1025",
+        "1030",
+    ]
+    assert KeyColumns(0, texts, 0, 3).ruler().startswith("0  1  2  3  ")
+    assert len(KeyColumns(0, ("x",), 123_456, 1).ruler()) <= 1
 
 
 @pytest.mark.parametrize(("name", "said"), [("mamba", "no head reads"), ("rwkv", "gives no weights")])

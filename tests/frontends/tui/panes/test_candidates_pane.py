@@ -13,7 +13,10 @@ def test_candidates_before_and_after_each_processor():
     rows = text(drawn_pane("candidates", state, 60))
     assert "top_k cut 123" in rows
     assert "raw" in rows
-    assert "penalt" in rows
+    assert " penal… " in rows
+    assert "more" not in rows
+    narrow = text(drawn_pane("candidates", state, 34))
+    assert "now +2 more" in narrow, "columns that are left out are counted"
     assert "temp" in rows
     assert rows.count("✂ top_k") >= 5
     narrow = text(drawn_pane("candidates", state, 34))

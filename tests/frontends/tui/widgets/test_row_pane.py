@@ -9,6 +9,7 @@ from textual.geometry import Region
 from llmdbg.frontends.tui.terminal.themes import THEMES
 from llmdbg.frontends.tui.widgets.row_pane import Header, RowPane
 from llmdbg.frontends.tui.widgets.rows import row
+from screenshots import svg
 
 
 class Drawn(App[None]):
@@ -91,3 +92,19 @@ async def test_a_selected_row_is_one_bar_where_it_is_reversed():
             (True, False, list(strip)[-1].style.color)
         }
         assert next(iter(app.pane.render_line(1))).style.color.number == 6
+
+
+async def test_a_row_that_is_wider_than_the_pane_says_so():
+    app = Drawn()
+    async with app.run_test(size=(40, 12)) as pilot:
+        width = app.pane.size.width
+        for text, drawn in (
+            ("x" * width, "x" * width),
+            ("x" * (width + 1), "x" * (width - 1) + "…"),
+            ("x" * width, "x" * width),
+            ("日" * width, "日" * ((width - 1) // 2) + " " * ((width - 1) % 2) + "…"),
+        ):
+            app.pane.show([row(text[:width], text[width:])])
+            await pilot.pause()
+            assert app.pane.render_line(0).text == drawn
+            assert drawn.rstrip() in [line.rstrip() for line in svg.text(svg.screen(app))]
