@@ -54,7 +54,7 @@ def attributed(inspector: Inspector, id: int | None) -> Attribution | str:
         id = _likeliest(inspector, lens, residual)
     read = readout(lens, residual, id)
     epsilon = torch.finfo(residual.dtype).eps
-    terms, whole = attribution(read, list(_layers(inspector, seen, done, lens)), epsilon)
+    terms, whole = attribution(read, list(layer_residuals(inspector, seen, done, lens)), epsilon)
     return Attribution(
         id=id,
         text=inspector.vocabulary.text(id),
@@ -104,10 +104,13 @@ def _likeliest(inspector: Inspector, lens: Lens, residual: Tensor) -> int:
     return int(lens.logits(residual[None])[0].argmax())
 
 
-def _layers(
+def layer_residuals(
     inspector: Inspector, seen: dict[str, _Vectors | None], done: Sequence[Stage], lens: Lens
 ) -> Iterator[LayerResidual]:
-    """The layers that have run, on the host. One copy a layer."""
+    """The layers in `done` at the focus, from what `parts_request` has recorded, on the host. One copy a layer.
+
+    Raises LensError for a layer that does not read from and write to a residual stream.
+    """
     attending = {stage.address for stage in attentions(inspector.anatomy)}
     stages = [stage for address in seen if (stage := inspector.anatomy.stage(address)).kind is StageKind.MODULE]
     for layer in done:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.debugger.inspection.additions_answer import LayerAdditions
 from llmdbg.debugger.inspection.predictions_answer import LayerPredictions
 from llmdbg.errors import LlmdbgError
 from llmdbg.models.stages import StageKind
@@ -149,6 +150,15 @@ def _layers(inspector: Inspector) -> LayerPredictions:
         return LayerPredictions({}, why_none=str(error))
 
 
+def _additions(inspector: Inspector) -> LayerAdditions:
+    from llmdbg.debugger.inspection.layer_additions import layer_additions
+
+    try:
+        return layer_additions(inspector)
+    except LlmdbgError as error:
+        return LayerAdditions({}, str(error))
+
+
 def _attention(inspector: Inspector) -> AttentionMap | str:
     from llmdbg.debugger.inspection.attention import shown
 
@@ -237,6 +247,7 @@ def _sampling_changed(inspector: Inspector, wanted: SamplingChoice) -> SamplingV
 STANDING_QUESTIONS: Mapping[str, StandingQuestion] = {
     "tensor": StandingQuestion(_tensor),
     "layers": StandingQuestion(_layers),
+    "additions": StandingQuestion(_additions),
     "sampling": StandingQuestion(_sampling, _sampling_changed),
     "lens": StandingQuestion(_lens, shows=_is_lens),
     "attention": StandingQuestion(_attention),

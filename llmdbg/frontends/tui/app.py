@@ -365,7 +365,7 @@ class LlmdbgApp(App[BaseException]):
         self.state.in_view, self.state.room = arranged.panes, Room.of(self.size.width, self.size.height)
         arrange(arranged, self._widgets, self.screen_stack[0])
         self.engine.layout = self.state.view.as_saved()
-        self.engine.ask(questions(all_panes(), self.state))
+        self.engine.ask(questions(all_panes(), self.state, lambda name: self.row_pane(name).size.width))
         self.engine.look(self.state.to_look_at() if self.state.shown is not None else None)
         if "candidates" in arranged.panes:
             self.engine.fetch("sampling", self.state.wanted)

@@ -11,7 +11,7 @@ from llmdbg.frontends.tui.presets import PRESETS, Room
 from llmdbg.frontends.tui.state.screen_state import Overlay, View
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from llmdbg.frontends.tui.panes.pane import Pane
     from llmdbg.frontends.tui.state.screen_state import ScreenState
@@ -102,10 +102,11 @@ def open_tabs(tabs: Collection[str], view: View, room: Room) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*chosen, view.tab, *others)))[:most]
 
 
-def questions(panes: Sequence[Pane], state: ScreenState) -> tuple[str, ...]:
-    """The standing questions of the panes in view, and of an open page."""
+def questions(panes: Sequence[Pane], state: ScreenState, width_of: Callable[[str], int]) -> tuple[str, ...]:
+    """The standing questions of the panes in view, given the width of each by its name, and of an open page."""
     seen = [pane for pane in panes if pane.name in state.in_view]
-    asked = [pane.question for pane in seen if pane.place is not PaneSlot.STAGES or state.view.predictions]
+    asking = [pane for pane in seen if pane.place is not PaneSlot.STAGES or state.view.predictions]
+    asked = [question for pane in asking for question in pane.questions(width_of(pane.name))]
     if state.overlay is Overlay.PAGE:
         asked.append(page_named(state.page).question)
     return tuple(filter(None, asked))

@@ -30,7 +30,9 @@ _WHAT_PARTS_ARE = (
 _WHAT_LAYERS_SAY = (
     "Beside a layer stands what the model would say if it stopped there, and how sure it would be. ┃ marks the layers "
     "that say what the model says in the end (before it has, what the newest layer says), ◆ the first of them, and ┏ "
-    "the one from which on all do."
+    "the one from which on all do. From 160 columns on it follows what attention and MLP "
+    "each added: how long it is, in lengths of the residual stream before the layer, and the token that it makes "
+    "more probable by the most."
 )
 _HOW_ASCII_READS = (
     r"In tokens \_ is a space, \n the end of a line, \\ a backslash, \xe9 or \u4e2d a character and "

@@ -42,6 +42,9 @@ class Pane:
     question: str = ""
     """The standing question that is asked at every stop while it is in view (`debugger/inspection`); empty for none."""
 
+    wide_question: tuple[int, str] = (0, "")
+    """Another one, asked too where the pane is at least so many cells wide; empty for none."""
+
     line: Callable[[ScreenState], int | None] | None = None
     """The index, from 0, of the row to keep in view; None for none."""
 
@@ -59,3 +62,8 @@ class Pane:
 
     about: str = ""
     """What it shows, for the help."""
+
+    def questions(self, width: int) -> list[str]:
+        """What it asks at every stop where it is so many cells wide."""
+        least, wide = self.wide_question
+        return [each for each in (self.question, wide if width >= least else "") if each]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.inspection.additions_answer import LayerAdditions
 from llmdbg.debugger.inspection.predictions_answer import LayerPredictions
 from llmdbg.formatting import counted, milliseconds, percent
 from llmdbg.frontends.sanitize import quoted
@@ -19,8 +20,9 @@ from llmdbg.frontends.tui.worker.execution_order import path_in_layer
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from llmdbg.debugger.inspection.additions_answer import Addition
     from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.frontends.tui.worker.seen_stages import StageSummary
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 _NORM_WIDTH, _MS_WIDTH, _ROOMY, _VERY_ROOMY = 8, 8, 42, 70
 _PERCENT, _LEAST_NAME, _LEAST_SAID, _MOST_SAID = 5, 8, 17, 24
 _SIGNS = 4 + _PERCENT
+_WITH_ADDITIONS, _SHARE, _PUSHED = 90, 6, 10
+_ADDITION = _SHARE + 1 + _PUSHED
+_ADDED_BY = {"attention": "attn adds", "mlp": "mlp adds"}
 _SCORES = (StageKind.LOGITS, StageKind.PROCESSOR)
 
 
@@ -36,11 +41,18 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     stages, shown = state.stages(), state.snapshot
     said = state.asked("layers") if state.view.predictions else None
     says = said if isinstance(said, LayerPredictions) and not said.why_none else None
-    return LazyRows(len(stages), lambda y: _stage_row(state, shown, says, stages[max(0, y - 1) : y + 1], width))
+    added = state.asked("additions") if says is not None and width >= _WITH_ADDITIONS else None
+    adds = added if isinstance(added, LayerAdditions) and not added.why_none else None
+    return LazyRows(len(stages), lambda y: _stage_row(state, shown, says, adds, stages[max(0, y - 1) : y + 1], width))
 
 
 def _stage_row(
-    state: ScreenState, shown: Snapshot, says: LayerPredictions | None, until_here: Sequence[Stage], width: int
+    state: ScreenState,
+    shown: Snapshot,
+    says: LayerPredictions | None,
+    adds: LayerAdditions | None,
+    until_here: Sequence[Stage],
+    width: int,
 ) -> Row:
     """The row of the last stage in `until_here`; the one above it decides where brackets begin."""
     stage, above = until_here[-1], until_here[0] if len(until_here) > 1 else None
@@ -51,7 +63,7 @@ def _stage_row(
     fold = ""
     if state.tree.has_parts(address):
         fold = "╰ " if state.is_unfolded(address) else "▸ "
-    values = _values(shown, stage, says, width)
+    values = _values(shown, stage, says, adds, width)
     indent = _brackets(state, stage, above) + ("  " if stage.kind is StageKind.PROCESSOR else "")
     name_width = max(4, width - 2 - len(indent) - 2 - sum(len(span.text) for span in values))
     to_come = "" if has_run(shown, state.tree, address) else "dim"
@@ -83,20 +95,31 @@ def _name(state: ScreenState, stage: Stage) -> str:
     return stage.address if outer is None else stage.address.removeprefix(f"{outer}.")
 
 
-def _values(shown: Snapshot, stage: Stage, says: LayerPredictions | None, width: int) -> tuple[Span, ...]:
+def _values(
+    shown: Snapshot, stage: Stage, says: LayerPredictions | None, adds: LayerAdditions | None, width: int
+) -> tuple[Span, ...]:
     seen = shown.seen.get(stage.address)
     if stage.kind is StageKind.LAYER and says is not None:
-        return _with_prediction(stage, seen, says, width)
+        return _with_prediction(stage, seen, says, adds, width)
     if stage.kind is StageKind.TOKENIZE:
         return (Span(counted(shown.prompt_length, "token").rjust(_NORM_WIDTH + _MS_WIDTH), "dim"),)
-    if seen is None:
-        return ()
     bars = width >= _ROOMY
-    return (*_norm(stage, seen, bars=bars), *_time(seen, bars=bars))
+    measured: tuple[Span, ...] = ()
+    if seen is not None:
+        measured = (*_norm(stage, seen, bars=bars), *_time(seen, bars=bars))
+    if stage.kind is StageKind.EMBED and adds is not None:
+        room = _NORM_WIDTH + _MS_WIDTH + 4 - sum(len(span.text) for span in measured)
+        return (*_titles(), *measured, Span(" " * room))
+    return measured
 
 
-def _with_prediction(stage: Stage, seen: StageSummary | None, says: LayerPredictions, width: int) -> tuple[Span, ...]:
-    """What the model would say after a layer, before the layer's norm and, if there is room, its time."""
+def _with_prediction(
+    stage: Stage, seen: StageSummary | None, says: LayerPredictions, adds: LayerAdditions | None, width: int
+) -> tuple[Span, ...]:
+    """What the model would say after a layer, before the layer's norm and, if there is room, its time.
+
+    Between them, if they are known, stands what attention and MLP each added.
+    """
     bars = width >= _VERY_ROOMY
     columns = [_NORM_WIDTH + 2 * bars, _MS_WIDTH + 2 * bars]
     if width - _LEAST_NAME - sum(columns) < _LEAST_SAID:
@@ -104,8 +127,30 @@ def _with_prediction(stage: Stage, seen: StageSummary | None, says: LayerPredict
     measured: tuple[Span, ...] = (Span(" " * sum(columns), ""),)
     if seen is not None:
         measured = (*_norm(stage, seen, bars=bars), *(_time(seen, bars=bars) if len(columns) > 1 else ()))
-    text = max(0, min(_MOST_SAID, width - _LEAST_NAME - sum(columns) - _SIGNS))
-    return (*_prediction(stage, says, text), *measured)
+    added = () if adds is None else _additions(adds.layers.get(stage.address))
+    text = max(0, min(_MOST_SAID, width - _LEAST_NAME - sum(columns) - _SIGNS - len(added) * _ADDITION // 2))
+    return (*_prediction(stage, says, text), *added, *measured)
+
+
+def _titles() -> tuple[Span, ...]:
+    """The names of the columns of what attention and MLP add, in the row above the layers."""
+    return tuple(Span(f"{'':{_SHARE - 4}}{title:{_ADDITION - _SHARE + 4}}", "dim") for title in _ADDED_BY.values())
+
+
+def _additions(parts: Mapping[str, Addition] | None) -> tuple[Span, ...]:
+    """The length of what attention and MLP each added, and the token that each pushes most; two spans for each."""
+    spans: list[Span] = []
+    for what in _ADDED_BY:
+        part = None if parts is None else parts.get(what)
+        share = "" if parts is None else "–" if part is None else _factor(part.share)
+        text = "" if part is None or part.text is None else quoted(part.text)
+        spans += [Span(f"{share:>{_SHARE}}", ""), Span(f" {fitted(text, _PUSHED)}", "dim")]
+    return tuple(spans)
+
+
+def _factor(share: float) -> str:
+    """In at most five characters."""
+    return f"{share:.2f}" if share < 9.995 else f"{share:.0f}" if share < 9999.5 else ">9999"
 
 
 def _prediction(stage: Stage, says: LayerPredictions, width: int) -> tuple[Span, ...]:
@@ -166,6 +211,7 @@ PANE = Pane(
     PaneSlot.STAGES,
     _draw,
     question="layers",
+    wide_question=(_WITH_ADDITIONS, "additions"),
     draws_unanswered=True,
     line=_line,
     about="where the run is, where it can stop, and what each layer would say",
