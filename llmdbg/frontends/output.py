@@ -62,7 +62,7 @@ def narrate(text: str) -> None:
     try:
         _write(f"{sanitize(text)}\n", sys.stderr)
     except (OSError, ValueError):
-        _lead_nowhere(2)
+        _lead_nowhere(_descriptor(sys.stderr, 2))
 
 
 def note(text: str) -> None:
@@ -126,7 +126,7 @@ def flush() -> None:
             if stream is not None:
                 stream.flush()
         except (OSError, ValueError):
-            _lead_nowhere(descriptor)
+            _lead_nowhere(_descriptor(stream, descriptor))
 
 
 def _put(text: str, out: IO[str] | None) -> None:
@@ -159,6 +159,14 @@ def _fits(text: str, stream: IO[str] | None) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _descriptor(stream: IO[str] | None, usual: int) -> int:
+    """Where a stream writes; in a batch, stderr has a descriptor of its own."""
+    try:
+        return usual if stream is None else stream.fileno()
+    except (OSError, ValueError):
+        return usual
 
 
 def _lead_nowhere(descriptor: int) -> None:

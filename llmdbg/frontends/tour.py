@@ -8,8 +8,8 @@ from typing import IO, TYPE_CHECKING
 from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.frontends.answers.stops import end_lines
 from llmdbg.frontends.batch.events import Event, end_event
+from llmdbg.frontends.batch.foreign_output import libraries_in_log
 from llmdbg.frontends.batch.progress import LoadingBar
-from llmdbg.frontends.log import route_libraries
 from llmdbg.frontends.opening import open_generation, opening_notes
 from llmdbg.frontends.output import note, write_json, write_lines
 
@@ -31,6 +31,7 @@ class _ExplainedStop:
     """The explanation of its stage."""
 
 
+@libraries_in_log()
 def launch(
     spec: ModelSpec,
     text: str,
@@ -42,7 +43,6 @@ def launch(
     left_pad: int = 0,
 ) -> int:
     """Load the model, write every stop to stdout and return the exit code. Raises LlmdbgError."""
-    route_libraries()
     with LoadingBar() as bar:
         debuggee = open_generation(spec, text, settings, chat=chat, system=system, report=bar.update, left_pad=left_pad)
     for each in opening_notes(debuggee):

@@ -30,6 +30,7 @@ STREAMS = {"stdout", "stderr", "stdin", "__stdout__", "__stderr__", "__stdin__"}
 WRITES = {"write", "writelines", "print_exc", "print_exception", "print_stack", "StreamHandler", "dup2", "showwarning"}
 DOORS = {
     "frontends/output.py": "this door",
+    "frontends/batch/foreign_output.py": "leads what libraries print to the log",
     "frontends/tui/terminal/capture.py": "leads what libraries print to the log, and the screen to the terminal",
     "frontends/tui/terminal/driver.py": "the screen's door: what is drawn has been through `line_filters`",
     "frontends/tui/terminal/hangup.py": "wakes its own thread through a pipe",
@@ -37,8 +38,8 @@ DOORS = {
 FILES = {
     "debugger/user_code.py": "a stream that hands on what the user's Python prints, line by line",
     "files.py": "a file of the user's",
+    "frontends/spool.py": "the log",
     "models/bounded.py": "the pipe from a child to its parent",
-    "debugger/persistence/store.py": "the saved session",
     "frontends/tui/input/history.py": "the history",
     "frontends/tui/terminal/guard.py": "a pipe to its keeper",
     "frontends/tui/terminal/keeper.py": "the log, and a sentence of its own to a terminal whose program has died",

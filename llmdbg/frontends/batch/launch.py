@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.batch.checks import check_addresses, parse_commands
+from llmdbg.frontends.batch.foreign_output import libraries_in_log
 from llmdbg.frontends.batch.progress import LoadingBar
 from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
 from llmdbg.frontends.export import export
-from llmdbg.frontends.log import route_libraries
 from llmdbg.frontends.opening import open_generation, opening_notes
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llmdbg.models.spec import ModelSpec
 
 
+@libraries_in_log()
 def launch(
     spec: ModelSpec,
     text: str,
@@ -31,7 +32,6 @@ def launch(
     left_pad: int = 0,
 ) -> int:
     """Load the model, run the commands and return the exit code. Raises LlmdbgError."""
-    route_libraries()
     parsed = parse_commands(commands)
     with LoadingBar() as bar:
         debuggee = open_generation(spec, text, settings, chat=chat, system=system, report=bar.update, left_pad=left_pad)

@@ -3,23 +3,19 @@
 Textual writes to `sys.__stderr__`, reads `sys.__stdin__` and measures `sys.__stdout__`. While the screen is shown, each
 of these has a duplicate of the terminal, file descriptors 1 and 2 point to files in memory, and 0 to /dev/null. So a C
 library, a kernel, a subprocess and a `print` all reach the book, and a question asked on stdin gets end-of-file.
-
-Files in memory, not pipes: a full pipe blocks its writer until a reader, here a Python thread, empties it. A C library
-that prints while it holds the interpreter's lock would block forever.
 """
 
 from __future__ import annotations
 
-import codecs
 import ctypes
-import fcntl
 import os
 import shutil
 import sys
-import tempfile
 import threading
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self, TextIO
+
+from llmdbg.frontends.spool import Spool
 
 if TYPE_CHECKING:
     from llmdbg.frontends.log import LogBook
@@ -27,8 +23,6 @@ if TYPE_CHECKING:
 REPLACED = ("__stdin__", "__stdout__", "__stderr__")
 """The names in `sys` by which Textual finds the terminal, by descriptor."""
 _SECONDS_BETWEEN_LOOKS = 0.1
-_BYTES_AT_ONCE = 128 * 1024
-_BYTES_AT_MOST = 64 * 1024 * 1024
 _LINE_BUFFERED = 1  # _IOLBF, the same in glibc, musl and macOS
 
 
@@ -64,7 +58,7 @@ class Capture:
         self._streams = (sys.stdout, sys.stderr)
         with ExitStack() as undo:
             self._terminals = tuple(_hand_over(undo, name, descriptor) for descriptor, name in enumerate(REPLACED))
-            spools = (_Spool("stdout", self._book), _Spool("stderr", self._book))
+            spools = (Spool("stdout", self._book), Spool("stderr", self._book))
             undo.callback(self._read_the_rest, spools)
             nothing = os.open(os.devnull, os.O_RDONLY)
             undo.callback(os.close, nothing)
@@ -82,65 +76,16 @@ class Capture:
         self._undo.close()
         self._terminals = ()
 
-    def _read(self, spools: tuple[_Spool, ...]) -> None:
+    def _read(self, spools: tuple[Spool, ...]) -> None:
         while not self._left.wait(_SECONDS_BETWEEN_LOOKS):
             for spool in spools:
                 spool.read()
 
-    def _read_the_rest(self, spools: tuple[_Spool, ...]) -> None:
+    def _read_the_rest(self, spools: tuple[Spool, ...]) -> None:
         for spool in spools:
             spool.read()
             os.close(spool.descriptor)
         self._book.finish()
-
-
-class _Spool:
-    """A file that anyone may write to, and that is emptied after it has been read here."""
-
-    def __init__(self, source: str, book: LogBook) -> None:
-        self._source, self._book = source, book
-        self.descriptor = _memory_file()
-        self._at = 0
-        self._decoder = _decoder()
-
-    def read(self) -> None:
-        """Pass what was written since to the book; only its beginning and end if it is long."""
-        size = os.fstat(self.descriptor).st_size
-        # A shell's `> /dev/stderr` opens the file by its name, truncates it, and writes from its beginning.
-        self._at = self._at if self._at <= size else 0
-        fresh = size > self._at
-        if size - self._at > 2 * _BYTES_AT_ONCE:
-            self._give(self._at + _BYTES_AT_ONCE)
-            left_out = size - self._at - _BYTES_AT_ONCE
-            self._book.write(self._source, f"\n({left_out:,} bytes left out)\n")
-            self._at += left_out
-            self._decoder = _decoder()
-        self._give(size)
-        # A line written between reading and emptying would be lost: wait for a moment without writing.
-        if (size and not fresh) or size > _BYTES_AT_MOST:
-            os.ftruncate(self.descriptor, 0)
-            self._at = 0
-
-    def _give(self, end: int) -> None:
-        data = os.pread(self.descriptor, end - self._at, self._at)
-        self._at += len(data)
-        # A writer that opened the file by its name continues at its old offset, with zeros before that.
-        self._book.write(self._source, self._decoder.decode(data.replace(b"\0", b"")))
-
-
-def _decoder() -> codecs.IncrementalDecoder:
-    return codecs.getincrementaldecoder("utf-8")("backslashreplace")
-
-
-def _memory_file() -> int:
-    """A file without a name, opened for appending; in memory if possible, since a disk may be full."""
-    if sys.platform == "linux":
-        descriptor = os.memfd_create("llmdbg-output")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
-    return descriptor
 
 
 def _hand_over(undo: ExitStack, name: str, descriptor: int) -> int:
