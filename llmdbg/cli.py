@@ -30,7 +30,8 @@ examples:
   llmdbg smollm2 --chat -p "What is a token?"              step through it on the screen
   llmdbg smollm2 -p "Once upon a time" -n 5 --batch        trace every layer as text
   llmdbg FOLDER -p "Hi" --batch --json -b 12 -ex continue  stop after layer 12, as JSON Lines
-  llmdbg --tour                                            from a prompt to its first token, explained step by step
+  llmdbg --tour                                            from a prompt to its second token, explained step by step
+  llmdbg FOLDER --tour mistral                             the same through a Mistral model, from its files on
   llmdbg --resume                                          continue an interrupted session where it was
   llmdbg doctor                                            show what is installed, set and used here
 """
@@ -123,7 +124,13 @@ def _add_debugging(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--resume", nargs="?", const="", metavar="ID", help="continue a saved session; without ID, the last one"
     )
-    group.add_argument("--tour", action="store_true", help="explain the way from a prompt to its first token")
+    group.add_argument(
+        "--tour",
+        nargs="?",
+        const="model",
+        metavar="ROUTE",
+        help="explain the way from a prompt to its second token; ROUTE is model (the default) or mistral",
+    )
     group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")
     group.add_argument("--json", action="store_true", help="with --batch: one JSON object per line")
 
@@ -172,6 +179,10 @@ def _run(options: argparse.Namespace) -> int:
     _refuse_planned_commands(options.model)
     if options.json and not options.batch:
         raise UsageError("--json goes with --batch: add --batch")
+    if options.tour is not None:
+        from llmdbg.explain.tour_routes import check_route
+
+        check_route(options.tour)
     if options.tour and options.resume is not None:
         raise UsageError("--tour starts a run of its own: leave out --resume")
     if options.tour and options.batch and (options.breakpoints or options.commands):
@@ -209,7 +220,7 @@ def _settings(options: argparse.Namespace) -> GenerationSettings:
 
 
 def _give_tour_a_prompt(options: argparse.Namespace) -> None:
-    from llmdbg.explain.tour_prompt import tour_prompt
+    from llmdbg.explain.tour_routes import tour_prompt
 
     options.prompt, chat = tour_prompt(options.model)
     options.chat = options.chat or chat
@@ -256,7 +267,9 @@ def _launch(
     if options.tour and options.batch:
         from llmdbg.frontends.tour import launch as launch_tour
 
-        return launch_tour(spec, prompt, settings, chat=chat, system=system, json=options.json, left_pad=left_pad)
+        return launch_tour(
+            spec, prompt, settings, options.tour, chat=chat, system=system, json=options.json, left_pad=left_pad
+        )
     if options.batch:
         from llmdbg.frontends.batch.launch import launch
 
@@ -279,7 +292,9 @@ def _launch(
 
     breakpoints, commands = tuple(options.breakpoints), tuple(options.commands)
     return run(
-        LaunchRequest(spec, prompt, settings, chat, system, breakpoints, commands, resumed, left_pad, options.tour)
+        LaunchRequest(
+            spec, prompt, settings, chat, system, breakpoints, commands, resumed, left_pad, options.tour or ""
+        )
     )
 
 

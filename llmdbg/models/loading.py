@@ -71,7 +71,8 @@ def load(
         notes += more
     seconds = watch.seconds_until_all_of(model)
     model.eval()
-    loading = LoadingFacts(_bytes_of(model), seconds, _devices(model), made=spec.random_weights)
+    files = () if spec.random_weights else _weight_files(source)
+    loading = LoadingFacts(_bytes_of(model), seconds, _devices(model), made=spec.random_weights, files=files)
     return _described(source.name, model, tokenizer, notes, loading, weights)
 
 
@@ -186,6 +187,16 @@ class _LoadTimer:
         for device in {each.device for each in model.parameters() if each.device.type == "cuda"}:
             torch.cuda.synchronize(device)
         return time.perf_counter() - (self._made if self._began is None else self._began)
+
+
+def _weight_files(source: ModelSource) -> tuple[tuple[str, int], ...]:
+    """The files that the weights are in, with their sizes."""
+    if source.gguf is not None:
+        return ((source.gguf.path.name, source.gguf.path.stat().st_size),)
+    for pattern in ("model*.safetensors", "*.safetensors", "*.bin", "*.pt"):
+        if found := sorted(source.folder.glob(pattern)):
+            return tuple((each.name, each.stat().st_size) for each in found)
+    return ()
 
 
 def _bytes_of(model: PreTrainedModel) -> int:

@@ -72,6 +72,8 @@ class LoadingFacts:
     """The device, or several joined by +: `cuda:0`, `cuda:0+cpu`."""
     made: bool = False
     """Whether they were drawn at random rather than read from files."""
+    files: tuple[tuple[str, int], ...] = ()
+    """Name and bytes of each file they were read from; empty if they were not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from llmdbg.cli import main
-from llmdbg.explain.tour_prompt import PROMPT, tour_prompt
+from llmdbg.explain.tour_routes import PROMPT, tour_prompt
 from llmdbg.frontends.tour import walk
 from tests.sessions import do, tiny_session
 
@@ -17,26 +17,29 @@ def test_text_tells_every_stop(capsys, tiny_folder) -> None:
     assert main([str(tiny_folder), "--tour", "-p", "The quick fox", "--batch", "-n", "3"]) == 0
     out = capsys.readouterr().out
     assert [line for line in out.splitlines() if line.startswith("stop ")] == [
-        f"stop {number} of 11: {title}"
+        f"stop {number} of 13: {title}"
         for number, title in enumerate(
             [
                 "your text becomes tokens",
+                "tokens that are no text",
                 "tokens become vectors",
+                "numbers times weights, summed",
                 "a position reads from others",
                 "each position is processed by itself",
-                "the first layer is done",
-                "halfway through",
-                "the last layer is done",
-                "the last vector is prepared",
+                "a layer adds to the vector",
+                "layer by layer to the prediction",
                 "every token gets a score",
+                "settings change the chances",
                 "the first token is chosen",
+                "when it stops",
                 "the second token: only one position",
             ],
             1,
         )
     ]
-    assert "Prefill: all" in out
-    assert "Decode: only the newest token" in out
+    assert "(the prefill)" in out
+    assert "▶ " in out, "the pictures are drawn as text"
+    assert "what the model computed" in out
 
 
 def test_json_has_an_event_for_every_stop(capsys, tiny_folder) -> None:
@@ -49,6 +52,9 @@ def test_json_has_an_event_for_every_stop(capsys, tiny_folder) -> None:
     assert events[-1]["event"] == "end"
     for event in stops:
         assert event["title"]
+        assert event["key"]
+        assert event["picture"]
+        assert event["facts"]["topic"]
         assert event["explanation"]["plain"]
         assert event["explanation"]["facts"]["stage"]["address"]
 
@@ -72,6 +78,7 @@ def test_a_hostile_token_is_shown_and_not_obeyed() -> None:
 def test_the_prompt_that_is_given_when_none_is() -> None:
     assert tour_prompt(None) == tour_prompt("smollm2") == (PROMPT, True)
     assert tour_prompt("gpt2") == (PROMPT, False)
+    assert tour_prompt("mistralai/Mistral-7B-Instruct-v0.3") == (PROMPT, True)
 
 
 def test_without_a_prompt_a_folder_is_asked_the_default_question(capsys, tiny_folder) -> None:
@@ -83,6 +90,8 @@ def test_without_a_prompt_a_folder_is_asked_the_default_question(capsys, tiny_fo
     ("arguments", "words"),
     [
         (["--tour"], "terminal"),
+        (["--tour", "mistrl"], "did you mean mistral?"),
+        (["--tour", "smollm2"], "a MODEL comes before --tour"),
         (["--tour", "--resume"], "leave out --resume"),
         (["--tour", "--batch", "-b", "0"], "leave out -b"),
     ],
@@ -94,7 +103,7 @@ def test_bad_usage_is_one_line(capsys, arguments, words) -> None:
 
 def test_tour_is_a_command_too(capsys, tiny_folder) -> None:
     arguments = [str(tiny_folder), "-p", "The quick fox", "--batch", "-n", "1"]
-    assert main([*arguments, *(["-ex", "tour"] * 11), "-ex", "explain"]) == 0
+    assert main([*arguments, *(["-ex", "tour"] * 12), "-ex", "explain"]) == 0
     out = capsys.readouterr().out
     assert "that was the last stop of the tour" in out
     assert "sample: a token is chosen" in out
@@ -107,6 +116,6 @@ def test_past_the_tour_no_stop_is_called_its_last() -> None:
     assert do(session, "tour").data.startswith(past)
     do(session, "goto tokenize")
     places = [do(session, "tour").stop.stage.address for _ in range(3)]
-    assert places[0] == "embed"
+    assert places[:2] == ["tokenize", "embed"]
     do(session, "goto embed@1")
     assert do(session, "tour").data.startswith("that was the last stop of the tour")

@@ -10,9 +10,10 @@ from llmdbg.debugger.commands.grammar.addresses import complete_address
 from llmdbg.debugger.commands.grammar.base import Described, Grammar, starting
 from llmdbg.debugger.commands.grammar.plain import Nothing
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome
-from llmdbg.engine.debuggee import Capability
+from llmdbg.engine.debuggee import Capability, require
 from llmdbg.errors import AddressError, CommandError, UsageError
 from llmdbg.explain.glossary import GLOSSARY, TERM_NAMES, nearest_names, term
+from llmdbg.explain.tour_routes import ROUTES, check_route
 from llmdbg.formatting import listed
 
 if TYPE_CHECKING:
@@ -87,15 +88,40 @@ def _glossary(_debugger: Debugger, _: None) -> Outcome:
     return Answer(tuple(f"{each.name:{width}}  {each.first_sentence}" for each in GLOSSARY))
 
 
+BACK = "back"
+
+
+class WhereTo(Grammar[str]):
+    """A route of the tour, or `back`; empty for the next stop."""
+
+    usage = "[ROUTE | back]"
+
+    def parse(self, arguments: str, command: Described) -> str:
+        """Return it. Raises UsageError, which lists the routes, for what is none."""
+        return arguments if arguments in ("", BACK) else check_route(arguments)
+
+    def complete(self, typed: str, words: Words) -> Sequence[str]:
+        """The routes, and `back`."""
+        return starting(typed, (*ROUTES, BACK))
+
+
 @COMMANDS.add(
     "tour",
-    takes=Nothing(),
+    takes=WhereTo(),
     effect=Effect.MOVES,
-    summary="Go to the next stop of the tour: from the prompt to the first token, and what comes after.",
+    summary="Go to the next stop of the tour, from the prompt to the second token; `back` to the one before, ROUTE to "
+    "the beginning of another route.",
     example="tour",
 )
-def _tour(debugger: Debugger, _: None) -> Outcome:
-    from llmdbg.debugger.inspection.touring import go_on, tour_place
+def _tour(debugger: Debugger, to: str) -> Outcome:
+    from llmdbg.debugger.inspection.touring import begin, go_back, go_on, tour_place
+
+    if to:
+        require(debugger.debuggee, Capability.GO_BACK)
+        if to != BACK:
+            return Moved(begin(debugger.inspector, to))
+        stop = go_back(debugger.inspector)
+        return Answer("this is the first stop of the tour") if stop is None else Moved(stop)
 
     at = tour_place(debugger.inspector)
     if (stop := go_on(debugger.inspector)) is not None:

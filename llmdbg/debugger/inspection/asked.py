@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmdbg.debugger.inspection.values_answer import ValuesAsked
+from llmdbg.explain.tour_routes import MODEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,16 @@ class AttentionQuestion:
     """The head to show in full; None for none."""
 
 
+@dataclass(frozen=True, slots=True)
+class TourProgress:
+    """Which route of the tour is taken, and which of its stops was gone to last."""
+
+    route: str = MODEL
+    """The route."""
+    number: int = 1
+    """The stop, from 1. It counts only while the run stands at that stop's stage."""
+
+
 @dataclass(slots=True)
 class Asked:
     """The latest questions; their answers change as the run moves."""
@@ -28,5 +39,7 @@ class Asked:
     """Which attention and head to show."""
     values: ValuesAsked = field(default_factory=ValuesAsked)
     """Which values to show, and where to start."""
+    tour: TourProgress = TourProgress()
+    """Where the tour has come to."""
     last_answers: dict[str, Any] = field(default_factory=dict)
     """The latest answers that took extra runs, by topic (`cost`, `nonfinite`)."""

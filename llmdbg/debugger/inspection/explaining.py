@@ -66,7 +66,7 @@ def explain_stage(inspector: Inspector, stage: Stage) -> Explanation:
             model=model_facts(inspector),
             prompt=_prompt_facts(inspector, words=False),
             fed=inspector.forward_positions()[1],
-            part=_part(inspector, stage),
+            part=module_facts(inspector, stage),
         )
     )
 
@@ -75,7 +75,7 @@ def facts_here(inspector: Inspector, *, avoid_rerun: bool = False) -> StageFacts
     """The facts about the current stop."""
     stop, stage = inspector.stop, inspector.stop.stage
     tensor = None if stage.kind in (StageKind.TOKENIZE, StageKind.SAMPLE) else stop.tensor
-    part = _part(inspector, stage)
+    part = module_facts(inspector, stage)
     spared = avoid_rerun and inspector.is_long()
     table = None if spared else _lens_table(inspector)
     steps = processor_steps(inspector)
@@ -178,7 +178,8 @@ def _tokenizer_kind(inspector: Inspector) -> str | None:
     return type(tokenizer if backend is None else backend).__name__
 
 
-def _part(inspector: Inspector, stage: Stage) -> ModuleFacts | None:
+def module_facts(inspector: Inspector, stage: Stage) -> ModuleFacts | None:
+    """What was found out about the module that runs a stage; None if no module does."""
     if stage.kind not in (StageKind.LAYER, StageKind.MODULE, StageKind.NORM):
         return None
     config = inspector.model.config.get_text_config(decoder=True)
@@ -191,6 +192,12 @@ def _prompt_facts(inspector: Inspector, *, words: bool) -> PromptFacts:
     rows = every if words else ()
     split = tuple(_split_words(inspector, rows[:_SEARCHED]))
     return PromptFacts(len(prompt.ids), sum(row.special for row in every), prompt.padding, split)
+
+
+def split_words(inspector: Inspector) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Words of the prompt that no single token stands for, each once, with the texts of its tokens."""
+    rows = inspector.run.tokens()[inspector.prompt.padding : len(inspector.prompt.ids)]
+    return tuple((each.word, each.pieces) for each in _split_words(inspector, rows[:_SEARCHED]))
 
 
 def _split_words(inspector: Inspector, rows: Sequence[TokenRow]) -> Iterator[SplitWord]:

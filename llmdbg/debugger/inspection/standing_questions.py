@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from llmdbg.debugger.inspection.nonfinite import NonfiniteHunt
     from llmdbg.debugger.inspection.sampling_answer import SamplingView
     from llmdbg.debugger.inspection.source import SourceCode
-    from llmdbg.debugger.inspection.touring import TourPlace
     from llmdbg.debugger.inspection.values_answer import Values
     from llmdbg.explain.explanation import Explanation
+    from llmdbg.explain.tour_facts import TourPage
     from llmdbg.probes.attention import AttentionMap
     from llmdbg.probes.attribution import Attribution
     from llmdbg.probes.change import ResidualChange
@@ -83,16 +83,6 @@ class FinitenessView:
     """Whether it is a logits processor, which cuts tokens by setting their scores to -inf."""
     hunt: NonfiniteHunt | None
     """The latest answer of `info nonfinite`; None before the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExplainView:
-    """The current stop in plain English, and where it is on the tour."""
-
-    explanation: Explanation
-    """The explanation of the current stage."""
-    tour: TourPlace
-    """Where it is on the tour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +197,16 @@ def _source(inspector: Inspector) -> SourceCode:
     return source(inspector)
 
 
-def _explain(inspector: Inspector) -> ExplainView:
+def _explain(inspector: Inspector) -> Explanation:
     from llmdbg.debugger.inspection.explaining import explain_here
-    from llmdbg.debugger.inspection.touring import tour_place
 
-    return ExplainView(explain_here(inspector, avoid_rerun=True), tour_place(inspector))
+    return explain_here(inspector, avoid_rerun=True)
+
+
+def _tour(inspector: Inspector) -> TourPage:
+    from llmdbg.debugger.inspection.tour_page import tour_page
+
+    return tour_page(inspector)
 
 
 def _cost(inspector: Inspector) -> CostView:
@@ -257,6 +252,7 @@ STANDING_QUESTIONS: Mapping[str, StandingQuestion] = {
     "branches": StandingQuestion(_branches),
     "edits": StandingQuestion(_edits),
     "explain": StandingQuestion(_explain),
+    "tour": StandingQuestion(_tour),
     "cost": StandingQuestion(_cost),
     "finiteness": StandingQuestion(_finiteness),
 }

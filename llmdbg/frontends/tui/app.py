@@ -29,7 +29,7 @@ from llmdbg.frontends.tui.input.last_layout import keep_last_layout
 from llmdbg.frontends.tui.input.preferences import THEMES as THEME_WORDS
 from llmdbg.frontends.tui.input.preferences import Preferences
 from llmdbg.frontends.tui.input.prompt import CommandLine
-from llmdbg.frontends.tui.input.showing import go_to_pane
+from llmdbg.frontends.tui.input.showing import go_to_pane, take_the_tour
 from llmdbg.frontends.tui.input.typed_line import PLACEHOLDERS, entered, typed, words
 from llmdbg.frontends.tui.layout import arrangement, for_stop, laid_out, questions, saved_view
 from llmdbg.frontends.tui.painting import arrange, composed, paint, paint_progress
@@ -55,7 +55,7 @@ _SECONDS_TO_THE_FIRST_FRAME = 0.05
 _SECONDS_BEFORE_RUNNING_SHOWS = 0.2
 _SECONDS_BETWEEN_LOOKS_AT_THE_LOG = 0.25
 _DEFAULTS = Preferences()
-_TOUR_VIEW = View("explain", "explain", "explain")
+_TOUR_VIEW = View("tour", "explain", "explain")
 _FULL_LOOK = TerminalLook("truecolor", unicode=True, light=False, multiplexer=None, term="xterm-256color")
 
 
@@ -99,9 +99,9 @@ class LlmdbgApp(App[BaseException]):
         self.engine = EngineThread(request, self.mailbox.put)
         self.kept_keys, self._resumes = KeptKeys(self.actions), request.resumed is not None
         saved = {} if request.resumed is None else request.resumed.layout
-        begun = _TOUR_VIEW if request.tour else laid_out(View(), preferences.layout.first())
-        view = saved_view(saved, all_panes(), begun)
-        self.state = ScreenState(request.spec.name or DEMO_MODEL, self.book, view=view, touring=request.tour)
+        begun = laid_out(View(), preferences.layout.first())
+        view = _TOUR_VIEW if request.tour else saved_view(saved, all_panes(), begun)
+        self.state = ScreenState(request.spec.name or DEMO_MODEL, self.book, view=view, touring=bool(request.tour))
         self._log_seen = 0
         self._widgets: dict[str, Widget] = {}
 
@@ -234,6 +234,8 @@ class LlmdbgApp(App[BaseException]):
             self.kept_keys.release()
         if before is not None and not before.same_place(shown):
             self.scroll_home("explain")
+        if message.title.split(" ")[0] == "tour" and not message.error:
+            take_the_tour(self)
         if message.looked_again:
             return
         state.note(before, message.title, message.whole, message.error)

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from llmdbg.formatting import counted
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.input.actions import shown_key
-from llmdbg.frontends.tui.panes.explain import tour_line
+from llmdbg.frontends.tui.panes.tour import tour_line
 from llmdbg.frontends.tui.state.sentences import sentence
 from llmdbg.frontends.tui.widgets.rows import Row, Span, bar_of, fitted, row
 from llmdbg.models.stages import StageKind

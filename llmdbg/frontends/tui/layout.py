@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.panes.pane import Pane
     from llmdbg.frontends.tui.state.screen_state import ScreenState
 
+_TALL_ENOUGH = 30
+"""The height from which a page of the tour leaves room for the tokens."""
+
 _BESIDE = (PaneSlot.MIDDLE, PaneSlot.RIGHT)
 
 
@@ -50,7 +53,7 @@ def arrangement(panes: Sequence[Pane], state: ScreenState, width: int, height: i
         "upper": upper,
         "tabs": bool(tabs),
         "right": upper or bool(tabs),
-        "lower": bool(seen - _in_slots(panes, PaneSlot.TOKENS)),
+        "lower": bool(seen - _in_slots(panes, PaneSlot.TOKENS, PaneSlot.TOUR)),
         "text": loaded and covered,
         "prompt": typing,
         "footer": not typing,
@@ -71,6 +74,9 @@ def arrangement(panes: Sequence[Pane], state: ScreenState, width: int, height: i
 
 def in_view(panes: Sequence[Pane], view: View, width: int, height: int) -> frozenset[str]:
     """The names of the panes that fit, always including the focused one."""
+    if view.pane in _in_slots(panes, PaneSlot.TOUR) and not view.zoomed:
+        # A page of the tour needs the room more than the tokens do, which it shows where they matter.
+        return frozenset({view.pane} if height < _TALL_ENOUGH else {view.pane, *_in_slots(panes, PaneSlot.TOKENS)})
     if view.zoomed:
         return frozenset({view.pane})
     room, preset, tabs = Room.of(width, height), PRESETS[view.layout], _in_slots(panes, PaneSlot.TAB)
@@ -122,7 +128,7 @@ def saved_view(saved: Mapping[str, object], panes: Sequence[Pane], default: View
 
     pinned = saved.get("pinned")
     return View(
-        named("pane", frozenset(pane.name for pane in panes), default.pane),
+        named("pane", frozenset(pane.name for pane in panes if pane.place is not PaneSlot.TOUR), default.pane),
         named("side", _in_slots(panes, *_BESIDE) | tabs, default.side),
         named("tab", tabs, default.tab),
         predictions=saved.get("predictions", default.predictions) is not False,
@@ -190,7 +196,9 @@ def for_stop(view: View, *, candidates: bool) -> View:
 
 def pane_after(panes: Sequence[Pane], view: View, seen: Collection[str], by: int) -> Pane:
     """The pane `by` places after the focused one; of the tabs only the front one and those `seen` count."""
-    there = [pane for pane in panes if pane.place is not PaneSlot.TAB or pane.name == view.tab or pane.name in seen]
+    # The tour's page covers the others: its own key goes there.
+    others = [pane for pane in panes if pane.place is not PaneSlot.TOUR]
+    there = [pane for pane in others if pane.place is not PaneSlot.TAB or pane.name == view.tab or pane.name in seen]
     at = next((at for at, pane in enumerate(there) if pane.name == view.pane), None)
     return there[0] if at is None else there[(at + by) % len(there)]
 

@@ -59,6 +59,7 @@ def composed(history: History) -> ComposeResult:
                 yield LineBar(id="tabbar")
                 with Container(id="open"):
                     yield from map(_framed, at[PaneSlot.TAB])
+    yield from map(_framed, at[PaneSlot.TOUR])
     yield RowPane(id="text")
     yield LineBar(id="status")
     yield CommandLine(id="prompt", history=history)

@@ -295,7 +295,7 @@ def test_the_tour_counts_only_stops_that_the_run_comes_to() -> None:
 
 def test_the_tour_goes_on_from_wherever_one_has_strayed_to() -> None:
     session = tiny_session()
-    do(session, "goto 0.self_attn.q_proj")
+    do(session, "goto 0.self_attn.k_proj")
     assert tour_place(session.inspector).title == ""
     stop = go_on(session.inspector)
     assert stop is not None

@@ -123,6 +123,14 @@ def go_over(screen: Screen, _argument: str) -> None:
         screen.submit("next")
 
 
+def go_back_over(screen: Screen, _argument: str) -> None:
+    """Run `reverse-next`; on the tour, go to its previous stop."""
+    if not screen.state.touring:
+        screen.submit("reverse-next")
+    elif not screen.busy:
+        screen.submit("tour back")
+
+
 def enter(screen: Screen, argument: str) -> None:
     """Act on the row of the pane that has the keys: run to the stage, take the candidate, go to the layer.
 
@@ -223,7 +231,7 @@ def explain(screen: Screen, argument: str) -> None:
     """Explain what has happened, or a term. If the explanation is already in view, ask for a term."""
     if argument and argument != "?":
         screen.submit(f"explain {argument}")
-    elif argument or screen.state.view.pane == "explain":
+    elif argument or screen.state.view.pane in ("explain", "tour"):
         screen.begin_typing(Typing.COMMAND, "explain ")
         screen.state.say("a glossary term or a stage, e.g. explain residual stream · Tab completes")
     else:
@@ -255,7 +263,7 @@ ACTIONS = (
         "continue", ("c", "f5"), "continue to the next breakpoint, or to the end", "continue", "continue", weight=2
     ),
     _command("reverse_step", ("S",), "go back to the previous stage, into modules", "reverse-step", "back", weight=0),
-    _command("reverse_next", ("N",), "go back to the previous stage, over modules", "reverse-next"),
+    Action("reverse_next", ("N",), "go back to the previous stage, over modules", go_back_over, command="reverse-next"),
     _command("reverse_token", ("T",), "go back to where the previous token was chosen", "reverse-token"),
     _command("reverse_continue", ("C",), "go back to the previous breakpoint, or to the start", "reverse-continue"),
     Action(

@@ -31,6 +31,13 @@ def to_pane(name: str) -> Callable[[Screen, str], None]:
     return lambda screen, _: go_to_pane(screen, name)
 
 
+def take_the_tour(screen: Screen) -> None:
+    """Show the tour's page, and let its keys go from stop to stop."""
+    screen.state.touring = True
+    if screen.state.view.pane != "tour":
+        go_to_pane(screen, "tour")
+
+
 def show(screen: Screen, argument: str) -> None:
     """Go to the pane whose name begins with the argument."""
     fitting = [pane.name for pane in all_panes() if argument and pane.name.startswith(argument)]
@@ -162,7 +169,11 @@ def close(screen: Screen, _argument: str) -> None:
         state.say(sentence(state.snapshot))
     elif state.touring:
         state.touring = False
+        if state.view.pane == "tour":
+            go_to_pane(screen, "stages")
         state.say("you have left the tour: n and Enter work as usual again, and :tour continues it")
+    elif state.view.pane == "tour":
+        go_to_pane(screen, "stages")
     elif state.found or state.found_text.query or not state.pinned():
         state.search("")
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.inspection.standing_questions import ExplainView
+from llmdbg.explain.explanation import Explanation
 from llmdbg.frontends.sanitize import token_text
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.state.sentences import about_breakpoints, about_statistics, sentence
@@ -16,31 +16,16 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 
-def tour_line(state: ScreenState) -> str:
-    """The place on the tour, and how to continue or leave it."""
-    answer = state.asked("explain")
-    place = f"stop {answer.tour.number} of {answer.tour.of}" if isinstance(answer, ExplainView) else "the tour"
-    if isinstance(answer, ExplainView) and (answer.tour.number == answer.tour.of or state.snapshot.end is not None):
-        return f"{place}, the last · ↑↓ scroll · Esc ends the tour, and all keys are yours · q quits"
-    return f"{place} · n/Enter goes on · ↑↓ scroll · e looks up words · Esc leaves it"
-
-
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     shown, answer = state.snapshot, state.asked("explain")
-    rows = [*_tour_title(state, answer, width)]
-    rows += [*_paragraph(sentence(shown), "strong", width), *_paragraph(about_breakpoints(shown), "warn", width)]
-    if isinstance(answer, ExplainView):
-        explanation = answer.explanation
+    rows = [*_paragraph(sentence(shown), "strong", width), *_paragraph(about_breakpoints(shown), "warn", width)]
+    if isinstance(answer, Explanation):
+        explanation = answer
         rows += [line for text in explanation.plain for line in (row(), *_paragraph(token_text(text), "", width))]
         rows += [row(), *_terms(explanation.terms, width)]
         rows += [row(), *(line for text in explanation.engineer for line in _paragraph(token_text(text), "dim", width))]
     rows += _paragraph(about_statistics(shown), "dim", width)
     return rows
-
-
-def _tour_title(state: ScreenState, answer: object, width: int) -> Iterator[Row]:
-    if state.touring and isinstance(answer, ExplainView) and answer.tour.title:
-        yield from _paragraph(f"{answer.tour.number} of {answer.tour.of}: {answer.tour.title}", "accent", width)
 
 
 def _paragraph(text: str, style: str, width: int) -> list[Row]:

@@ -20,6 +20,7 @@ class PaneSlot(IntEnum):
     MIDDLE = 3
     RIGHT = 4
     TAB = 5
+    TOUR = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, overload
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
+
+from llmdbg.frontends.cell_text import EIGHTHS, HEIGHTS, bar_of, column_of, fitted, wrapped
+
+__all__ = [
+    "EIGHTHS",
+    "HEIGHTS",
+    "STYLES",
+    "LazyRows",
+    "Row",
+    "Span",
+    "bar_of",
+    "changed_cells",
+    "column_of",
+    "fitted",
+    "row",
+    "wrapped",
+]
 
 STYLES = (
     "dim", "strong", "accent", "good", "warn", "bad", "here", "selected", "bar", "cut", "key", "link",
@@ -122,56 +139,3 @@ def changed_cells(before: Row, after: Row) -> tuple[int, int] | None:
 
 def _looks(line: Row) -> list[tuple[str, str]]:
     return [(span.text, span.style) for span in line.spans]
-
-
-def fitted(text: str, width: int) -> str:
-    """`text` in exactly `width` cells, with an ellipsis if it was too long."""
-    if text.isascii():
-        return text.ljust(width) if len(text) <= width else text[: max(0, width - 1)] + ("…" if width > 0 else "")
-    if cell_len(text) > width:
-        return set_cell_size(text, max(0, width - 1)) + ("…" if width > 0 else "")
-    return set_cell_size(text, width)
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` cells, broken at spaces if possible. Empty text is one empty line."""
-    lines: list[str] = []
-    line: str | None = None
-    for word in text.split(" "):
-        if line is not None and line.strip() and cell_len(line) + 1 + cell_len(word) > width:
-            lines.append(line)
-            line = None
-        # Spaces at the beginning of a text are its indentation.
-        line = word if line is None else f"{line} {word}"
-        while cell_len(line) > width > 1:
-            head = _head(line, width)
-            lines.append(head)
-            line = line[len(head) :]
-    return [*lines, line or ""]
-
-
-def _head(text: str, width: int) -> str:
-    cells = 0
-    for index, character in enumerate(text):
-        cells += cell_len(character)
-        if cells > width:
-            return text[: max(1, index)]
-    return text
-
-
-EIGHTHS = " ▏▎▍▌▋▊▉█"
-HEIGHTS = " ▁▂▃▄▅▆▇█"
-
-
-def bar_of(part: float, width: int) -> str:
-    """A bar of `width` cells, the fraction `part` (0 to 1) of it filled, to an eighth of a cell. NaN is empty."""
-    eighths = round(max(0.0, min(1.0, part if part == part else 0.0)) * width * 8)  # noqa: PLR0124
-    full, rest = divmod(eighths, 8)
-    return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(width)
-
-
-def column_of(part: float) -> str:
-    """One cell, the fraction `part` (0 to 1) of it filled from below. Only NaN and 0 are empty."""
-    if not part > 0:
-        return HEIGHTS[0]
-    return HEIGHTS[max(1, min(8, round(part * 8)))]

@@ -166,9 +166,12 @@ class EngineThread(threading.Thread):
         self._steps = StepTimer()  # the first step begins now
         debuggee = self._request.open_debuggee(self._report, self._show_prompt)
         from llmdbg.debugger.debugger import Debugger
+        from llmdbg.debugger.inspection.asked import TourProgress
         from llmdbg.frontends.export import export
 
         debugger = Debugger(debuggee, top=_CANDIDATES)
+        if self._request.tour:
+            debugger.inspector.asked.tour = TourProgress(self._request.tour)
         debugger.run.on_token = self._note_token
         debugger.run.on_layer = self._note_layer
         debugger.run.on_trace = _note_trace

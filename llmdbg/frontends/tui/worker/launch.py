@@ -36,8 +36,8 @@ class LaunchRequest:
     """The saved session to resume; None for a new one."""
     left_pad: int = 0
     """How many masked pad tokens to put before the prompt."""
-    tour: bool = False
-    """Whether to begin the tour."""
+    tour: str = ""
+    """The route of the tour to begin; empty for no tour."""
 
     def open_debuggee(self, report: Callable[[LoadProgress], None], on_prompt: PromptCallback) -> Debuggee:
         """Load the model and prepare its generation. Raises LlmdbgError.
