@@ -82,6 +82,14 @@ def significant(value: float) -> str:
     return f"{value:.3g}"
 
 
+def likeliest(rank: int) -> str:
+    """Which of the likeliest a token is, by its rank from 1: `the likeliest`, `the 303rd likeliest`."""
+    if rank == 1:
+        return "the likeliest"
+    ending = "th" if 10 <= rank % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
+    return f"the {rank:,}{ending} likeliest"
+
+
 def listed(items: Sequence[object], last: str = "and") -> str:
     """`1, 2 and 3`; `last` stands before the last item."""
     words = [str(each) for each in items]

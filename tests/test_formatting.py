@@ -13,6 +13,7 @@ from llmdbg.formatting import (
     counted,
     did_you_mean,
     large_number,
+    likeliest,
     listed,
     milliseconds,
     near_matches,
@@ -178,3 +179,19 @@ def test_a_message_has_a_longest_length(letters: int, words: int, copies: int) -
     assert len(short) <= min(len(text), 3000) + 40
     assert shortened(short) == short
     assert short.startswith("begin" if copies else "end") and short.endswith("end")
+
+
+@pytest.mark.parametrize(
+    ("rank", "shown"),
+    [
+        (1, "the likeliest"),
+        (2, "the 2nd likeliest"),
+        (3, "the 3rd likeliest"),
+        (11, "the 11th likeliest"),
+        (21, "the 21st likeliest"),
+        (303, "the 303rd likeliest"),
+        (1112, "the 1,112th likeliest"),
+    ],
+)
+def test_a_rank_is_said_in_words(rank: int, shown: str) -> None:
+    assert likeliest(rank) == shown

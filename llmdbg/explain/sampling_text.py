@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from llmdbg.explain.endings import last_token
-from llmdbg.formatting import counted, listed, percent_in_prose, quote, quote_list, significant
+from llmdbg.formatting import counted, likeliest, listed, percent_in_prose, quote, quote_list, significant
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
@@ -22,7 +22,12 @@ def about_guess(facts: StageFacts) -> str:
     first, *others = facts.guesses
     text = f"If the model stopped here, it would say {quote(first.text)} ({percent_in_prose(first.prob)})"
     text += f", or else {quote(others[0].text)} ({percent_in_prose(others[0].prob)})" if others else ""
-    return f"{text}." if facts.stage.kind is StageKind.NORM else f"{text}: that is what the logit lens shows."
+    if facts.stage.kind is StageKind.NORM:
+        return f"{text}."
+    text += ": that is what the logit lens shows."
+    if facts.stage.kind is StageKind.EMBED and facts.model.tied and facts.at is not None and first.text == facts.at[1]:
+        text += " It reads back the token itself, since one table is used at both ends: no layer has worked on it yet."
+    return text
 
 
 def about_norm(facts: StageFacts) -> Iterator[str]:
@@ -123,7 +128,7 @@ def _how_chosen(choice: ChoiceFacts, *, has_settings: bool) -> Iterator[str]:
         if choice.prob == 0:
             yield "The sampling settings had cut it."
         else:
-            yield f"The scores gave it {percent_in_prose(choice.prob)}, which is rank {choice.rank:,}."
+            yield f"The scores gave it {percent_in_prose(choice.prob)}, which makes it {likeliest(choice.rank)}."
         if choice.raw is not None and has_settings:
             yield f"Without any settings the model gave it {percent_in_prose(choice.raw)}."
         return
@@ -132,7 +137,7 @@ def _how_chosen(choice: ChoiceFacts, *, has_settings: bool) -> Iterator[str]:
         if (leader := choice.banned_leader) is not None:
             yield f"The likeliest was {quote(leader.text)} with {percent_in_prose(leader.prob)}, but it was banned."
     how = "Greedy decoding took the highest score" if choice.greedy else "Sampling drew one token at random"
-    rank = "the likeliest" if choice.rank == 1 else f"rank {choice.rank:,}"
+    rank = likeliest(choice.rank)
     if not math.isfinite(choice.prob):
         yield f"The next token is {chosen}, which means nothing: its score is NaN."
         return

@@ -8,7 +8,7 @@ from llmdbg.explain import input_text, layer_text, sampling_text
 from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.facts import ModuleRole
 from llmdbg.explain.glossary import terms_in
-from llmdbg.formatting import counted, milliseconds, percent, quote
+from llmdbg.formatting import counted, likeliest, milliseconds, percent, quote
 from llmdbg.models.stages import Stage, StageKind
 
 if TYPE_CHECKING:
@@ -89,8 +89,7 @@ def happened(
     that have them. Empty for a stage kind without a sentence.
     """
     if chosen is not None:
-        rank = "the likeliest" if chosen.rank == 1 else f"rank {chosen.rank:,}"
-        return f"the next token is chosen: {quote(chosen.text)}, {rank} at {percent(chosen.prob)}"
+        return f"the next token is chosen: {quote(chosen.text)}, {likeliest(chosen.rank)} at {percent(chosen.prob)}"
     sentences = {
         StageKind.TOKENIZE: f"the prompt is split into {counted(prompt_length, 'token')}, each with its own number",
         StageKind.EMBED: f"each token's number is looked up and becomes a vector of {size} numbers",

@@ -87,6 +87,19 @@ def test_pieces_in_ascii_show_the_blanks_they_begin_with(piece, text, shown):
     assert piece_text(piece, text) == shown
 
 
-def test_pieces_are_as_the_vocabulary_spells_them_elsewhere():
-    assert piece_text("ĠCan", " Can") == "ĠCan"
+@pytest.mark.parametrize(
+    ("piece", "text", "shown"),
+    [
+        ("ĠCan", " Can", "·Can"),
+        ("▁Can", "Can", "·Can"),
+        ("ĊĊ", "\n\n", "⏎⏎"),
+        ("Ġ", "Ġ", "Ġ"),
+        ("a\x1bb", "a\x1bb", "a␛b"),
+    ],
+)
+def test_blanks_of_pieces_are_plain_to_see(piece, text, shown):
+    assert piece_text(piece, text) == shown
+
+
+def test_tokens_are_as_they_are_elsewhere():
     assert token_text("中") == "中"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.execution.recorder import RecordRequest
@@ -9,7 +10,7 @@ from llmdbg.debugger.inspection.token_names import token_id
 from llmdbg.debugger.quoting import pieces
 from llmdbg.errors import CommandError, LensError
 from llmdbg.models.stages import StageKind
-from llmdbg.probes.lens_table import LensTable, lens_table
+from llmdbg.probes.lens_table import LensRow, LensTable, lens_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from llmdbg.probes.lens import Lens
 
 _TOP = 5
+_READS_ITSELF = (
+    "`embed` reads back the token itself: this model uses one table at both ends (tied weights), so it says nothing of "
+    "what comes next"
+)
 _BEFORE_PROCESSORS = "this is the model's own prediction, before temperature, penalties and cuts"
 
 
@@ -47,7 +52,7 @@ def shown(inspector: Inspector) -> LensTable | str:
     if not residuals and own is None:
         return f"`embed` does not return a vector of {lens.width} numbers: the lens reads from layer 0 on"
     layers = {stage.address: stage.layer for stage in inspector.anatomy.layers()}
-    return lens_table(
+    table = lens_table(
         lens,
         residuals,
         layers,
@@ -58,6 +63,19 @@ def shown(inspector: Inspector) -> LensTable | str:
         follow=follow,
         notes=(_BEFORE_PROCESSORS,) if len(inspector.event.trail) > 1 else (),
     )
+    reads_itself = _is_tied(inspector) and table.rows and _is_own_token(inspector, table.rows[0])
+    return replace(table, notes=(*table.notes, _READS_ITSELF)) if reads_itself else table
+
+
+def _is_tied(inspector: Inspector) -> bool:
+    head = inspector.model.get_output_embeddings()
+    return head is not None and getattr(head, "weight", None) is inspector.model.get_input_embeddings().weight
+
+
+def _is_own_token(inspector: Inspector, row: LensRow) -> bool:
+    """Whether a row of the embedding predicts the token that was looked up there."""
+    own = inspector.run.tokens()[inspector.focus_position()].id
+    return row.address == "embed" and bool(row.top) and row.top[0].id == own
 
 
 def usable_lens(inspector: Inspector) -> Lens:

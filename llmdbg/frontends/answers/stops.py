@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.explain.endings import why_ended
 from llmdbg.formatting import counted, milliseconds, percent
 from llmdbg.frontends.answers.tables import Block, Column, Table
-from llmdbg.frontends.sanitize import quoted, sanitize
+from llmdbg.frontends.sanitize import piece_text, quoted, sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -106,10 +106,12 @@ def token_table_blocks(value: TokenTable) -> list[Block]:
 
 def _token_blocks(rows: Iterable[TokenRow], notes: Iterable[str]) -> list[Block]:
     """For each token its position, its id, how the vocabulary spells it, and the text it stands for."""
+    rows = tuple(rows)
+    texts = {row.piece: row.text for row in rows}
     columns = (
         Column("pos", width=5),
         Column("id", width=6),
-        Column("piece", left=True, width=20),
+        Column("piece", lambda piece: piece_text(piece, texts[piece]), left=True, width=20),
         Column("text", left=True),
     )
     table = Table(columns, tuple((row.index, row.id, row.piece, _token_text(row)) for row in rows))

@@ -21,9 +21,14 @@ _DARKEST = 0.95
 
 
 @singledispatch
+def draw(picture: object, width: int, height: int) -> list[Line]:
+    """The lines of a picture; a function is registered for each kind. They may be wider than `width`."""
+    raise TypeError(f"no drawing for {type(picture).__name__}")
+
+
 def drawn(picture: object, width: int, height: int) -> list[Line]:
     """The lines of a picture, at most `width` cells wide and, where it can be shortened, at most `height` of them."""
-    raise TypeError(f"no drawing for {type(picture).__name__}")
+    return [cut(line, width) for line in draw(picture, width, height)]
 
 
 def as_text(lines: Sequence[Line]) -> list[str]:

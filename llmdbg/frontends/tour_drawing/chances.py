@@ -8,10 +8,10 @@ from llmdbg.explain.tour_facts import CachePicture, Chance, ChoicePicture, Endin
 from llmdbg.formatting import byte_count, counted, percent
 from llmdbg.frontends.cell_text import bar_of, fitted
 from llmdbg.frontends.sanitize import marked, quoted, token_text
-from llmdbg.frontends.tour_drawing.base import MOST_BAR, TEXT_WIDTH, Line, cut, drawn
+from llmdbg.frontends.tour_drawing.base import MOST_BAR, TEXT_WIDTH, Line, draw
 
 
-@drawn.register
+@draw.register
 def _scores(picture: ScoresPicture, width: int, height: int) -> list[Line]:
     lines: list[Line] = [((f"  {fitted('token', TEXT_WIDTH)}   score  chance", "dim"),)]
     bar = max(4, min(MOST_BAR, width - TEXT_WIDTH - 22))
@@ -25,7 +25,7 @@ def _scores(picture: ScoresPicture, width: int, height: int) -> list[Line]:
     return lines
 
 
-@drawn.register
+@draw.register
 def _settings(picture: SettingsPicture, width: int, height: int) -> list[Line]:
     bar = max(3, min(20, (width - TEXT_WIDTH - 22) // 2))
     side = bar + 8
@@ -50,10 +50,10 @@ def _settings(picture: SettingsPicture, width: int, height: int) -> list[Line]:
     rest = picture.others[1] + sum(each.after for each in left)
     numbers = (f"{percent(before):>7} ", ""), (bar_of(before, bar), "bar"), (f"  {percent(rest):>7} ", "")
     lines.append(((f"  {fitted('all others', TEXT_WIDTH)}", "dim"), *numbers, (bar_of(rest, bar), "bar")))
-    return [cut(line, width) for line in lines]
+    return lines
 
 
-@drawn.register
+@draw.register
 def _choice(picture: ChoicePicture, width: int, height: int) -> list[Line]:
     bar = max(4, min(MOST_BAR, width - TEXT_WIDTH - 16))
     lines: list[Line] = []
@@ -71,7 +71,7 @@ def _choice(picture: ChoicePicture, width: int, height: int) -> list[Line]:
     room = max(1, width - cell_len(chosen) - 4)
     tail = before if cell_len(before) <= room else "…" + _last_cells(before, room - 1)
     lines += [(), ((f"  {tail}", "dim"), (chosen, "token-focus"))]
-    return [cut(line, width) for line in lines]
+    return lines
 
 
 def _candidate(each: Chance, bar: int) -> Line:
@@ -86,7 +86,7 @@ def _last_cells(text: str, cells: int) -> str:
     return text
 
 
-@drawn.register
+@draw.register
 def _ending(picture: EndingPicture, width: int, _height: int) -> list[Line]:
     bar = max(4, min(MOST_BAR, width - 42))
     lines: list[Line] = []
@@ -97,10 +97,10 @@ def _ending(picture: EndingPicture, width: int, _height: int) -> list[Line]:
         number = f"{used:,}" if limit is None else f"{used:,} of {limit:,}"
         part = 0.0 if not limit else used / limit
         lines.append(((fitted(name, 26), "strong"), (f"{number:>14} ", ""), (bar_of(part, bar), "bar")))
-    return [cut(line, width) for line in lines]
+    return lines
 
 
-@drawn.register
+@draw.register
 def _cache(picture: CachePicture, width: int, _height: int) -> list[Line]:
     whole = picture.kept + picture.fed
     room = max(4, min(60, width - 30))
@@ -117,4 +117,4 @@ def _cache(picture: CachePicture, width: int, _height: int) -> list[Line]:
         held = f"{byte_count(picture.bytes)} kept"
         held += "" if picture.per_token is None else f", and {byte_count(picture.per_token)} more with each token"
         lines.append(((f"{'':17}{held}", ""),))
-    return [cut(line, width) for line in lines]
+    return lines

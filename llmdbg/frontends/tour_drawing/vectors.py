@@ -23,15 +23,14 @@ from llmdbg.frontends.tour_drawing.base import (
     MOST_BAR,
     TEXT_WIDTH,
     Line,
-    cut,
-    drawn,
+    draw,
     heat,
     length_text,
     scale_of,
 )
 
 
-@drawn.register
+@draw.register
 def _weights(picture: WeightsPicture, width: int, height: int) -> list[Line]:
     lines: list[Line] = []
     room = min(44, max(10, width - BAR_WIDTH - 12))
@@ -49,10 +48,10 @@ def _weights(picture: WeightsPicture, width: int, height: int) -> list[Line]:
     for name, size in picture.kinds[: max(1, height - len(lines))]:
         bar = bar_of(size / whole, BAR_WIDTH)
         lines.append(((fitted(name, 20), ""), (f"{byte_count(size):>10} ", "strong"), (bar, "bar")))
-    return [cut(line, width) for line in lines]
+    return lines
 
 
-@drawn.register
+@draw.register
 def _traffic(picture: TrafficPicture, width: int, _height: int) -> list[Line]:
     rows = (
         ("once: the weights", picture.weights),
@@ -62,12 +61,12 @@ def _traffic(picture: TrafficPicture, width: int, _height: int) -> list[Line]:
     )
     bar, whole = max(4, min(MOST_BAR, width - 40)), picture.weights or 1
     return [
-        cut(((fitted(name, 26), ""), (f"{byte_count(size):>10} ", "strong"), (bar_of(size / whole, bar), "bar")), width)
+        ((fitted(name, 26), ""), (f"{byte_count(size):>10} ", "strong"), (bar_of(size / whole, bar), "bar"))
         for name, size in rows
     ]
 
 
-@drawn.register
+@draw.register
 def _table(picture: TablePicture, width: int, _height: int) -> list[Line]:
     room = max(10, width - 34)
     scale = scale_of([each for _, _, numbers in picture.rows for each in numbers])
@@ -84,7 +83,7 @@ def _table(picture: TablePicture, width: int, _height: int) -> list[Line]:
     return lines
 
 
-@drawn.register
+@draw.register
 def _product(picture: ProductPicture, width: int, _height: int) -> list[Line]:
     lines: list[Line] = [(("   number of the vector      × weight         = product", "dim"),)]
     for index, x, weight in picture.terms:
@@ -99,10 +98,10 @@ def _product(picture: ProductPicture, width: int, _height: int) -> list[Line]:
     lines.append(((fitted("   all added up", 42), "strong"), (f"= {picture.total:+12.5f}", "good")))
     computed = f"   what the model computed (its row {picture.row:,})"
     lines.append(((fitted(computed, 44), "strong"), (f"{picture.computed:+12.5f}", "good")))
-    return [cut(line, width) for line in lines]
+    return lines
 
 
-@drawn.register
+@draw.register
 def _sharing(picture: SharingPicture, width: int, height: int) -> list[Line]:
     each = max(1, picture.heads // max(1, picture.shared))
     lines: list[Line] = []
@@ -110,13 +109,13 @@ def _sharing(picture: SharingPicture, width: int, height: int) -> list[Line]:
     for number in range(shown):
         heads = " ".join(f"{head:2}" for head in range(number * each, (number + 1) * each))
         line = ((f"keys and values {number:2}", "accent"), ("  ◀──  heads ", "dim"), (heads, "strong"))
-        lines.append(cut(line, width))
+        lines.append(line)
     if shown < picture.shared:
         lines.append(((f"… and {picture.shared - shown} more sets", "dim"),))
     return lines
 
 
-@drawn.register
+@draw.register
 def _window(picture: WindowPicture, width: int, height: int) -> list[Line]:
     lines: list[Line] = []
     room = max(1, width - TEXT_WIDTH - 8)
@@ -128,10 +127,10 @@ def _window(picture: WindowPicture, width: int, height: int) -> list[Line]:
         cells = "".join("■ " if begin <= key <= position else "· " for key in range(first_cell, last + 1))
         lines.append(((f"{position:5} {fitted(quoted(text), TEXT_WIDTH)} ", "dim"), (cells[:room], "accent")))
     lines.append(((f"{'':{TEXT_WIDTH + 7}}positions {first_cell} to {last}", "dim"),))
-    return [cut(line, width) for line in lines]
+    return lines
 
 
-@drawn.register
+@draw.register
 def _strips(picture: StripsPicture, width: int, height: int) -> list[Line]:
     room = max(10, width - 24)
     each = max(1, min(4, (height - 1) // max(1, len(picture.strips))))
@@ -147,7 +146,7 @@ def _strips(picture: StripsPicture, width: int, height: int) -> list[Line]:
     return lines
 
 
-@drawn.register
+@draw.register
 def _lengths(picture: LengthsPicture, width: int, _height: int) -> list[Line]:
     longest = max(length for _, length in picture.rows) or 1.0
     bar = max(4, min(MOST_BAR, width - 30))
@@ -160,7 +159,7 @@ def _lengths(picture: LengthsPicture, width: int, _height: int) -> list[Line]:
     return lines
 
 
-@drawn.register
+@draw.register
 def _growth(picture: GrowthPicture, width: int, height: int) -> list[Line]:
     longest = max(length for _, length, _, _ in picture.rows) or 1.0
     bar = max(4, min(MOST_BAR, width - 50))
@@ -174,7 +173,7 @@ def _growth(picture: GrowthPicture, width: int, height: int) -> list[Line]:
             (f"{length_text(length):>8} ", ""),
             (bar_of(length / longest, bar), "bar"),
         )
-        lines.append(cut((*spans, (says, "accent"), (sure, "dim")), width))
+        lines.append((*spans, (says, "accent"), (sure, "dim")))
     return lines
 
 

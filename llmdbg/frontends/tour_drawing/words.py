@@ -10,7 +10,7 @@ from llmdbg.explain.tour_facts import Piece, PiecesPicture, ReadingPicture, Spel
 from llmdbg.formatting import counted, percent
 from llmdbg.frontends.cell_text import column_of, fitted
 from llmdbg.frontends.sanitize import marked, quoted, token_text
-from llmdbg.frontends.tour_drawing.base import Line, drawn
+from llmdbg.frontends.tour_drawing.base import Line, draw
 
 
 def _word(piece: Piece) -> str:
@@ -47,7 +47,7 @@ def _two_lined(cells: Sequence[tuple[str, str, str, str]], width: int, height: i
     return lines
 
 
-@drawn.register
+@draw.register
 def _pieces(picture: PiecesPicture, width: int, height: int) -> list[Line]:
     if picture.only_special:
         return _marks(picture, width, height)
@@ -74,7 +74,7 @@ def _marks(picture: PiecesPicture, width: int, height: int) -> list[Line]:
     return [tuple(line) for line in shown]
 
 
-@drawn.register
+@draw.register
 def _spelling(picture: SpellingPicture, width: int, height: int) -> list[Line]:
     room = max(cell_len(word) for word, _ in picture.words) + 3
     lines: list[Line] = []
@@ -84,7 +84,7 @@ def _spelling(picture: SpellingPicture, width: int, height: int) -> list[Line]:
     return lines
 
 
-@drawn.register
+@draw.register
 def _reading(picture: ReadingPicture, width: int, height: int) -> list[Line]:
     most = max((each.share for each in picture.pieces), default=0.0)
     cells = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.formatting import counted
-from llmdbg.frontends.sanitize import in_ascii, sanitize, token_text
+from llmdbg.frontends.sanitize import in_ascii, piece_text, sanitize
 from llmdbg.frontends.tui.pages import page_named
 from llmdbg.frontends.tui.state.picking import with_pick
 from llmdbg.frontends.tui.state.screen_state import Overlay
@@ -76,7 +76,7 @@ def answer_rows(state: ScreenState, width: int) -> list[Row]:
 def _without_text(generated: Sequence[TokenRow]) -> str:
     if not generated:
         return "nothing has been generated yet"
-    pieces = " ".join(token_text(token.piece) for token in generated[:_MOST_PIECES])
+    pieces = " ".join(piece_text(token.piece, token.text) for token in generated[:_MOST_PIECES])
     more = " …" if len(generated) > _MOST_PIECES else ""
     what = "all of them special" if all(token.special for token in generated) else "which stand for no text"
     if len(generated) == 1:

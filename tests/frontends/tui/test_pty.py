@@ -130,7 +130,7 @@ def test_keys_typed_ahead_are_done_in_order(terminal, tiny_folder):
     seen.send(":delete\rc")
     seen.wait_for("6 tokens")
     seen.send("r/quick\ri")
-    seen.wait_for("Ġqu")
+    seen.wait_for("·qu")
     assert "nothing found" not in seen.text
     seen.send("q")
     assert seen.wait_for_exit() == 0
