@@ -23,8 +23,8 @@ _FASTEST_READ = 1e10
 def about_beginning(facts: TourFacts) -> tuple[str, ...]:
     """The token that a text begins with."""
     what = (
-        "It is a special token: not text, but a mark. Every text in training began with it, so a model that does not "
-        "see it is in a place it has never been, and writes worse.",
+        "It is a special token: not text, but a mark that stood there in training too. A model that does not see it "
+        "is in a place it has never been, and writes worse.",
         "Other special tokens mark who speaks and where an answer ends: with the mark of the end, the model says that "
         "it has finished.",
     )
@@ -203,4 +203,4 @@ def what_differs(facts: TourFacts) -> str:
         Topic.MLP: "Mistral 7B's MLP goes from 4,096 numbers to 14,336 and back.",
         Topic.STREAM: "Mistral 7B has 32 layers.",
     }.get(facts.topic, "")
-    return f"In this run it is {name}, not a Mistral. {differs}" if differs and facts.topic != Topic.PIECES else differs
+    return f"You are seeing {name}, not a Mistral. {differs}" if differs and facts.topic != Topic.PIECES else differs

@@ -62,6 +62,8 @@ def filled(line, words):
         ("theme ", ("dark", "light")),
         ("th l", ("light",)),
         ("zoom ", ()),
+        ("tour ", ("model", "mistral", "back")),
+        ("tour mi", ("mistral",)),
         ("run ", ()),
         ("step ", ()),
         ("info b", ("breakpoints", "branches")),

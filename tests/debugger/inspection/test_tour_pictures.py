@@ -225,6 +225,7 @@ def test_with_another_model_the_route_says_what_differs() -> None:
     assert "not a Mistral" in found[Topic.MLP].note
     assert "14,336" in found[Topic.MLP].note
     assert "32,768" in found[Topic.PIECES].note
+    assert "<s>" in found[Topic.BEGINNING].note
 
 
 @torch.no_grad()
