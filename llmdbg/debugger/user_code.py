@@ -112,19 +112,21 @@ class _PrintedLines(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Pass on every line that `text` ends."""
-        *lines, self._unfinished = (self._unfinished + text).split("\n")
-        for line in lines:
-            self._tell(self._in_pieces(line))
-        self._unfinished = self._in_pieces(self._unfinished)
+        """Pass on every line that `text` ends. No more than a line of it is copied at a time."""
+        at = 0
+        while (end := text.find("\n", at)) >= 0:
+            self._add(text, at, end)
+            self._tell(self._unfinished)
+            self._unfinished, at = "", end + 1
+        self._add(text, at, len(text))
         return len(text)
 
-    def _in_pieces(self, line: str) -> str:
-        """Pass on the beginning of a line that is too long. Returns the rest."""
-        while len(line) > _LONGEST_LINE:
-            self._tell(line[:_LONGEST_LINE])
-            line = line[_LONGEST_LINE:]
-        return line
+    def _add(self, text: str, at: int, end: int) -> None:
+        """Add a part of a text to the unfinished line, and pass on the beginning of a line that is too long."""
+        while (room := _LONGEST_LINE - len(self._unfinished)) < end - at:
+            self._tell(self._unfinished + text[at : at + room])
+            self._unfinished, at = "", at + room
+        self._unfinished += text[at:end]
 
     def finish(self) -> None:
         """Pass on what is left."""
@@ -293,11 +295,14 @@ def _told(error: BaseException) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:_MOST_MESSAGE] or "no message"
+    return " ".join(str(error)[:_MOST_TRACEBACK].split())[:_MOST_MESSAGE] or "no message"
 
 
 def _traceback(error: BaseException) -> str:
     try:
+        if len(str(error)) > _MOST_TRACEBACK:  # it would be copied several times
+            where = "".join(traceback.format_tb(error.__traceback__, limit=-20))
+            return f"{where}{type(error).__name__}: {str(error)[:_MOST_MESSAGE]}"[:_MOST_TRACEBACK]
         return "".join(traceback.format_exception(error, limit=-20))[:_MOST_TRACEBACK]
     except BaseException as another:
         return f"the traceback cannot be read: {type(another).__name__}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llmdbg.debugger.editing.changes import own_copy
+from llmdbg.debugger.inspection.bounded_repr import bounded_repr
 from llmdbg.debugger.named_values import copies, given, returned
 from llmdbg.debugger.user_code import UserCodeError
 from llmdbg.engine.stage_event import main_tensor
@@ -38,9 +39,7 @@ def printed(inspector: Inspector, source: str) -> str:
             "model": None if inspector.debuggee.loaded is None else inspector.model,
             "torch": torch,
         }
-        shown = repr(eval(compile(source, "<print>", "eval"), names))
-        # A plain string even where `repr` gave one of the user's own kind.
-        return "".join(map(str, (str.__getitem__(shown, slice(_MOST)), "…" if str.__len__(shown) > _MOST else "")))
+        return bounded_repr(eval(compile(source, "<print>", "eval"), names), _MOST)
 
     try:
         with torch.no_grad(), torch.random.fork_rng([], enabled=True):

@@ -14,8 +14,6 @@ from llmdbg.frontends import output
 from llmdbg.frontends.batch.foreign_output import libraries_in_log
 from llmdbg.frontends.log import log_path
 
-OURS = ("llmdbg: ", "note: ", "looking for", "reading", "loading", "placing")
-
 
 def panicking(folder):
     path = folder / "tokenizer.json"
@@ -34,7 +32,7 @@ def test_a_panic_of_rust_is_our_one_line_and_the_rest_is_in_the_log(a_copy, tmp_
     )
     assert ended.returncode == 2
     lines = [each for each in ended.stderr.splitlines() if each]
-    assert all(each.startswith(OURS) for each in lines), ended.stderr
+    assert all(each.endswith("…") for each in lines[:-1]), ended.stderr
     assert lines[-1].startswith("llmdbg: the model's tokenizer failed on this text: ")
     logged = "".join(path.read_text() for path in (tmp_path / "state").rglob("llmdbg.log"))
     assert "panicked at" in logged
