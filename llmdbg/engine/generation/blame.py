@@ -21,6 +21,7 @@ Prepare = Callable[[Callable[..., Any]], object]
 """Calls `generate()` with a decode loop, or raises what it raises."""
 
 _MOST_VALUE = 60  # characters
+_WHEN_IT_WAS_MADE = "initial_timestamp"  # of the criterion for max_time
 _LENGTH_OF_CACHE = "_previous_max_cache_length"  # what `generate()` leaves on the model for the next static cache
 
 
@@ -31,14 +32,26 @@ def blamed(model: PreTrainedModel, prepare: Prepare, failed: object | None = Non
     """
     own = model.generation_config
     names = [name for name in _given(own) if not name.startswith("_")]
+    bad = _kinds(_made(model, own, prepare), type(failed))
+
+    def is_well(config: GenerationConfig) -> bool:
+        made = _made(model, config, prepare)
+        return made is not None and (failed is None or not bad & _kinds(made, type(failed)))
+
     # What failed once, for want of memory, say; and what fails with any settings.
-    if _is_well(model, own, prepare, failed) or not _is_well(model, _without(own, names), prepare, failed):
+    if is_well(own) or not is_well(_without(own, names)):
         return ""
-    found = [name for name in names if _is_well(model, _without(own, [name]), prepare, failed)]
+    found = [name for name in names if is_well(_without(own, [name]))]
     if not found:  # several are wrong: name those that fail alone
         rest = {name: [other for other in names if other != name] for name in names}
-        found = [name for name in names if not _is_well(model, _without(own, rest[name]), prepare, failed)]
+        found = [name for name in names if not is_well(_without(own, rest[name]))]
     return listed([f"{name}={_value(getattr(own, name))}" for name in found], "or") if found else ""
+
+
+def _kinds(made: list[object] | None, kind: type) -> set[str]:
+    """Those of one class, by how they were made: one setting may change another's processor and not remove it."""
+    alike = [vars(each) for each in made or () if type(each) is kind]
+    return {repr({name: value for name, value in each.items() if name != _WHEN_IT_WAS_MADE}) for each in alike}
 
 
 def _given(config: GenerationConfig) -> list[str]:
@@ -57,8 +70,8 @@ def _without(config: GenerationConfig, names: list[str]) -> GenerationConfig:
     return changed
 
 
-def _is_well(model: PreTrainedModel, config: GenerationConfig, prepare: Prepare, failed: object | None) -> bool:
-    """Whether `generate()` gets as far as a decode loop with `config`, and without another of the kind that failed."""
+def _made(model: PreTrainedModel, config: GenerationConfig, prepare: Prepare) -> list[object] | None:
+    """The processors and criteria with which `generate()` gets to a decode loop with `config`; None if it does not."""
     made: list[object] = []
 
     def look(_model: object, input_ids: Any, logits_processor: Any, stopping_criteria: Any, **_more: object) -> object:
@@ -69,8 +82,8 @@ def _is_well(model: PreTrainedModel, config: GenerationConfig, prepare: Prepare,
         try:
             prepare(look)
         except Exception:
-            return False
-    return failed is None or type(failed) not in map(type, made)
+            return None
+    return made
 
 
 @contextmanager

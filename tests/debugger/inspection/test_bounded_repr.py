@@ -37,13 +37,13 @@ def test_it_is_cut_where_it_is_too_long(value, most):
 
 
 def test_what_holds_itself_ends():
-    value: list = [1]
+    value: list[object] = [1]
     value.append(value)
     assert bounded_repr(value, 100) == repr(value) == "[1, [...]]"
 
 
 def test_a_class_of_the_users_own_shows_itself():
-    class Own(list):
+    class Own(list[int]):
         def __repr__(self):
             return "mine" * 100
 
@@ -80,4 +80,4 @@ def test_what_is_printed_is_passed_on_a_line_at_a_time(text):
 
 def test_print_shows_the_beginning():
     answer = do(tiny_session(), "print 'a' * 10 ** 7")
-    assert len(str(answer.data)) < 5_000  # type: ignore[union-attr]
+    assert len(str(answer.data)) < 5_000

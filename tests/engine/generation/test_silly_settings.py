@@ -73,6 +73,10 @@ def test_the_setting_is_named(config, settings):
     assert ("generation_config.json" in line and "correct" in line) or "take it out" in line
 
 
+def test_a_setting_that_changes_a_processor_and_does_not_remove_it_is_named():
+    assert "top_k=True" in refusal({"do_sample": True, "top_k": True}, NO_OPTIONS)
+
+
 def test_of_several_each_is_named():
     line = refusal({"min_length": "x", "bad_words_ids": "y", "top_k": 5})
     assert "min_length='x' or bad_words_ids='y'" in line and "top_k" not in line
