@@ -24,6 +24,8 @@ from benchmarks.screen import (
     KEYS,
     MIDDLE,
     PHASES,
+    STOP_THERE,
+    TOKENS_THERE,
     Size,
     command,
     first_frame_seconds,
@@ -94,6 +96,16 @@ def first_frame(before: Path, after: Path, setup: Setup) -> Iterator[Compared]:
     with _environment(after) as new, _environment(before) as old:
         sides = [partial(first_frame_seconds, _command(setup), environment) for environment in (new, old)]
         yield _compared("first frame", "s", sides, setup.times(11))
+
+
+def start(before: Path, after: Path, setup: Setup) -> Iterator[Compared]:
+    """From the start of the program to the prompt's tokens, and to the first stop."""
+    with _environment(after) as new, _environment(before) as old:
+        for what, words in (("the prompt's tokens", TOKENS_THERE), ("first stop", STOP_THERE)):
+            sides = [
+                partial(first_frame_seconds, _command(setup), environment, words=words) for environment in (new, old)
+            ]
+            yield _compared(what, "s", sides, setup.times(11))
 
 
 def steps(before: Path, after: Path, setup: Setup) -> Iterator[Compared]:
@@ -203,7 +215,7 @@ def _command(setup: Setup) -> tuple[str, ...]:
     return (setup.model, "--greedy", "--chat", "-p", PROMPT, "-n", str(TOKENS))
 
 
-COMPARISONS = {"first_frame": first_frame, "steps": steps, "program": program}
+COMPARISONS = {"first_frame": first_frame, "start": start, "steps": steps, "program": program}
 
 if __name__ == "__main__":
     main()

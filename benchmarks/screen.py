@@ -6,6 +6,7 @@ take turns with the program's.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,8 +32,10 @@ def step_row(key: str, size: Size, phase: str) -> str:
     return f"`{key}` at {size[0]}×{size[1]}, {phase}"
 
 
-FRAME, REST, CONTINUE = (
+FRAME, FIRST_TOKENS, FIRST_STOP, REST, CONTINUE = (
     "first frame",
+    "the prompt's tokens, from the start of the program",
+    "first stop, from the start of the program",
     "bytes in 5 s at rest, a breakpoint hit",
     f"`continue` over {TOKENS} tokens",
 )
@@ -43,6 +46,8 @@ LONG_STEP, LONG_SEARCH = (
 
 ROWS = {
     FRAME: "≤ 0.5 s",
+    FIRST_TOKENS: "",
+    FIRST_STOP: "",
     **{
         step_row(key, size, phase): "≤ 15 ms, p95 ≤ 40 ms"
         + {(80, 24): ", ≤ 2.5 kB", (120, 40): "", (200, 50): ", ≤ 4 kB"}[size]
@@ -57,8 +62,14 @@ ROWS = {
 }
 
 BARE, BYTES = "× bare Textual", "bytes"
+IMPORTS = "× importing torch and transformers"
 HEADLESS, RATE = "× the same in a program", "bytes a second"
 SHORT = "× the same after a short prompt"
+
+TOKENS_THERE, STOP_THERE = ("the prompt, ", "embed"), ("embed",)
+"""Any of these is on the screen once the prompt's tokens are, and at the first stop. Both have the tokens."""
+
+_IMPORTING = "from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel"
 
 _QUIET = 0.12
 """Seconds without a byte after which a key's work is taken to be over."""
@@ -71,6 +82,8 @@ def measure(setup: Setup) -> Iterator[tuple[str, Figure]]:
     with ExitStack() as stack:
         environment = stack.enter_context(fresh_environment())
         yield FRAME, first_frame(setup, environment)
+        yield FIRST_TOKENS, first_tokens(setup, environment, TOKENS_THERE)
+        yield FIRST_STOP, first_tokens(setup, environment, STOP_THERE)
         command = (*model_of(setup), "--chat", "-p", PROMPT, "-n", str(TOKENS))
         # They load at the same time; at rest none of them does anything.
         programs = {size: stack.enter_context(started(command, size, environment)) for size in SIZES}
@@ -146,13 +159,30 @@ def first_frame(setup: Setup, environment: dict[str, str | None]) -> Figure:
     return Figure(Spread.of(times), "s", {BARE: Spread.of(ratios)})
 
 
+def first_tokens(setup: Setup, environment: dict[str, str | None], words: tuple[str, ...]) -> Figure:
+    """Seconds from the start of the program until any of the words is there."""
+    ours = partial(first_frame_seconds, (*model_of(setup), "-p", PROMPT), environment, words=words)
+    times, _, ratios = pairs(ours, importing_seconds, setup.times(9))
+    return Figure(Spread.of(times), "s", {IMPORTS: Spread.of(ratios)})
+
+
+def importing_seconds() -> float:
+    """Import what any program with a model imports, in a process of its own."""
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", _IMPORTING], check=True, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - begun
+
+
 def first_frame_seconds(
-    arguments: tuple[str, ...], environment: dict[str, str | None], module: str = "llmdbg"
+    arguments: tuple[str, ...],
+    environment: dict[str, str | None],
+    module: str = "llmdbg",
+    words: tuple[str, ...] = ("starting",),
 ) -> float:
-    """Start a program; end it once its first frame is there."""
+    """Start a program; end it once any of the words is there: by default its first frame."""
     begun = time.perf_counter()
     seen = Terminal(*python(module, environment), *arguments, size=MIDDLE, environment=environment)
-    while "starting" not in seen.text:
+    while not any(each in seen.text for each in words):
         seen.read(0.002)
     seen.close()
     return seen.last_byte - begun
