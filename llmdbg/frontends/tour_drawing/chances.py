@@ -29,7 +29,7 @@ def _scores(picture: ScoresPicture, width: int, height: int) -> list[Line]:
 def _settings(picture: SettingsPicture, width: int, height: int) -> list[Line]:
     bar = max(3, min(20, (width - TEXT_WIDTH - 22) // 2))
     side = bar + 8
-    after = picture.after if not picture.supposed else f"with {picture.after}"
+    after = f"with {picture.after}" if picture.supposed else "with these settings"
     lines: list[Line] = [
         ((f"  {fitted('token', TEXT_WIDTH)} {fitted('as the model says', side)}  {fitted(after, side)}", "dim"),)
     ]

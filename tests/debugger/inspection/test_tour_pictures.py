@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,7 +28,9 @@ from llmdbg.explain.tour_facts import (
     WindowPicture,
 )
 from llmdbg.explain.tour_routes import MISTRAL, MODEL
+from llmdbg.explain.tour_text import page
 from llmdbg.frontends.tour_drawing import as_text, drawn
+from llmdbg.models.spec import LoadingFacts
 from tests.sessions import do, here, tiny_session, tokens_run_again
 from tests.tiny import tiny_model
 
@@ -39,9 +42,9 @@ def pages(session, route: str = MODEL) -> dict[Topic, TourPage]:
     begin(session.inspector, route)
     found = {}
     while True:
-        page = tour_page(session.inspector)
-        assert page.facts is not None
-        found[page.facts.topic] = page
+        now = tour_page(session.inspector)
+        assert now.facts is not None
+        found[now.facts.topic] = now
         if go_on(session.inspector) is None:
             return found
 
@@ -179,7 +182,7 @@ def test_a_full_window_still_has_its_bytes_for_each_position() -> None:
     facts = found[Topic.STREAM].facts
     assert facts is not None
     assert facts.is_mistral
-    assert all(page.note == "" for page in found.values())
+    assert all(each.note == "" for each in found.values())
 
 
 @pytest.mark.parametrize("route", [MODEL, MISTRAL])
@@ -187,10 +190,10 @@ def test_a_full_window_still_has_its_bytes_for_each_position() -> None:
 def test_every_architecture_has_pages_that_fit(name: str, route: str) -> None:
     session = tiny_session(name)
     before = tokens_run_again(session)
-    for topic, page in pages(session, route).items():
-        facts = page.facts
+    for topic, each in pages(session, route).items():
+        facts = each.facts
         assert facts is not None
-        assert page.key, topic
+        assert each.key, topic
         assert facts.picture is not None or facts.not_drawn, topic
         for width, height in ((76, 8), (100, 20)):
             lines = [] if facts.picture is None else drawn(facts.picture, width, height)
@@ -206,8 +209,7 @@ def test_going_back_meets_every_stop_again() -> None:
     while go_back(session.inspector) is not None:
         seen.append(here(session))
     assert seen == [f"{each.address}@{each.token}" for each in reversed(stops)]
-    page = tour_page(session.inspector)
-    assert page.number == 1
+    assert tour_page(session.inspector).number == 1
 
 
 def test_the_command_goes_on_back_and_to_another_route() -> None:
@@ -226,6 +228,19 @@ def test_with_another_model_the_route_says_what_differs() -> None:
     assert "14,336" in found[Topic.MLP].note
     assert "32,768" in found[Topic.PIECES].note
     assert "<s>" in found[Topic.BEGINNING].note
+
+
+def test_the_move_to_a_gpu_is_told_as_measured_and_without_one_as_arithmetic() -> None:
+    facts = pages(tiny_session("mistral"), MISTRAL)[Topic.DEVICE].facts
+    assert facts is not None
+    assert facts.model is not None
+    here = page(1, 1, "", facts)
+    assert here.key.startswith("This run has no GPU")
+    assert "not a measurement" in here.plain[-1]
+    loading = LoadingFacts(2**30, 0.5, "cuda:0")
+    there = page(1, 1, "", replace(facts, model=replace(facts.model, loading=loading, device="cuda:0")))
+    assert "cuda:0: 1 GiB in 0.50 s" in there.key
+    assert "2 GiB a second" in there.plain[-1]
 
 
 @torch.no_grad()
