@@ -3,11 +3,13 @@
 import asyncio
 import threading
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import transformers
 
 from llmdbg.debugger.execution.stop import TokenRow
+from llmdbg.debugger.persistence.store import SessionStore
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import LoadError
 from llmdbg.frontends.tui.app import LlmdbgApp
@@ -147,3 +149,20 @@ async def test_a_q_in_a_line_that_waits_is_a_letter_and_alone_it_leaves(monkeypa
     async with held(monkeypatch, request(tiny_folder)) as (pilot, app, _):
         await pilot.press("n", "q")
         await until(pilot, lambda: app.return_code is not None)
+
+
+async def test_in_a_resumed_session_keys_wait_until_it_is_where_it_was(monkeypatch, tiny_folder):
+    asked = request(tiny_folder)
+    app = LlmdbgApp(asked)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.state.shown is not None and not app.engine.busy)
+        await press(pilot, app, "t", "n")
+        left = here(app)
+    assert await asyncio.to_thread(app.engine.leave, 20)
+    saved = SessionStore().latest()
+    assert saved is not None
+    async with held(monkeypatch, replace(asked, resumed=saved)) as (pilot, app, may_load):
+        await pilot.press("N")
+        may_load.set()
+        await until(pilot, lambda: app.state.shown is not None and not app.engine.busy and here(app) == "sample@0")
+    assert left == "embed@1"

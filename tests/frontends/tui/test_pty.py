@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from llmdbg.models.load_steps import LoadStep
 from tests.terminal import Terminal
 
 
@@ -88,6 +89,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line_in_the_terminal(terminal, a_c
     assert seen.wait_for_exit(60) == 1
     after = seen.received.rpartition(b"\x1b[?1049l")[2].decode()
     assert "truncated" in after
+    assert f"llmdbg: while {LoadStep.WEIGHTS}: " in after
     assert "Traceback" not in after
 
 
