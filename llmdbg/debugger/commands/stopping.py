@@ -43,6 +43,10 @@ class _Stages(Grammar[BreakpointSpec]):
         """The next part of an address."""
         return complete_address_or_layer(typed, words)
 
+    def choices(self, words: Words) -> Sequence[str]:
+        """Every stage."""
+        return words.addresses
+
     def addresses(self, parsed: BreakpointSpec) -> tuple[str, ...]:
         """The address, unless it is a ready-made breakpoint's name."""
         return parsed.addresses()

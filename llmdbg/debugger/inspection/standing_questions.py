@@ -155,6 +155,12 @@ def _attention(inspector: Inspector) -> AttentionMap | str:
     return shown(inspector)
 
 
+def _is_attention(answer: Any) -> bool:
+    from llmdbg.probes.attention import AttentionMap
+
+    return isinstance(answer, AttentionMap)
+
+
 def _kv(inspector: Inspector) -> CacheMap | str:
     from llmdbg.debugger.inspection import kv
     from llmdbg.probes.kv import CacheMap
@@ -245,7 +251,7 @@ STANDING_QUESTIONS: Mapping[str, StandingQuestion] = {
     "additions": StandingQuestion(_additions),
     "sampling": StandingQuestion(_sampling, _sampling_changed),
     "lens": StandingQuestion(_lens, shows=_is_lens),
-    "attention": StandingQuestion(_attention),
+    "attention": StandingQuestion(_attention, shows=_is_attention),
     "kv": StandingQuestion(_kv),
     "values": StandingQuestion(_values, _more_values, _is_values),
     "source": StandingQuestion(_source),

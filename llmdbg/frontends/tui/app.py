@@ -22,22 +22,23 @@ from textual.widget import Widget
 from llmdbg.frontends.log import LogBook
 from llmdbg.frontends.tui.clipboard_export import copied, saved_screen
 from llmdbg.frontends.tui.input.actions import action_named, keyed_actions, perform
+from llmdbg.frontends.tui.input.choosing import arrived, moved
+from llmdbg.frontends.tui.input.clicking import clicked
 from llmdbg.frontends.tui.input.history import History, history_path
 from llmdbg.frontends.tui.input.kept_keys import KeptKeys
 from llmdbg.frontends.tui.input.key_names import bound
 from llmdbg.frontends.tui.input.last_layout import keep_last_layout
-from llmdbg.frontends.tui.input.preferences import THEMES as THEME_WORDS
 from llmdbg.frontends.tui.input.preferences import Preferences
 from llmdbg.frontends.tui.input.prompt import CommandLine
-from llmdbg.frontends.tui.input.showing import go_to_pane, take_the_tour
-from llmdbg.frontends.tui.input.typed_line import PLACEHOLDERS, entered, typed, words
+from llmdbg.frontends.tui.input.showing import take_the_tour
+from llmdbg.frontends.tui.input.typed_line import PLACEHOLDERS, entered, take_picked, typed, words
 from llmdbg.frontends.tui.layout import arrangement, for_stop, laid_out, questions, saved_view
 from llmdbg.frontends.tui.painting import arrange, composed, paint, paint_progress
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.presets import HUGE, NARROW, TALL, WIDE, Room
-from llmdbg.frontends.tui.state.picking import known_by
-from llmdbg.frontends.tui.state.screen_state import Overlay, ScreenState, Typing, View
+from llmdbg.frontends.tui.state.screen_state import ScreenState, Typing, View
 from llmdbg.frontends.tui.state.sentences import looking
+from llmdbg.frontends.tui.state.theme_names import THEMES as THEME_WORDS
 from llmdbg.frontends.tui.terminal.look import TerminalLook, theme_for
 from llmdbg.frontends.tui.terminal.themes import THEMES, VARIABLE_DEFAULTS, line_filters
 from llmdbg.frontends.tui.widgets.row_pane import RowPane
@@ -144,19 +145,8 @@ class LlmdbgApp(App[BaseException]):
         self._fetch(message.pane)
 
     def on_row_pane_clicked(self, message: RowPane.Clicked) -> None:
-        """Perform a click; the first on a stage, candidate or layer selects it, and a second acts as Enter does."""
-        in_view = message.pane in self.state.in_view
-        if in_view and self.state.overlay is None:
-            go_to_pane(self, message.pane)
-        name, _, argument = message.do.partition(" ")
-        paged = message.pane == "text" and self.state.overlay is Overlay.PAGE
-        if paged or (in_view and pane_named(message.pane).picks):
-            self.state.picked = known_by(self.rows(message.pane), message.do) or self.state.picked
-            name = name if message.chain > 1 else ""
-        elif name == "select" and message.chain > 1:
-            name = "until"
-        if name:
-            perform(self, name, argument)
+        """Perform a click."""
+        clicked(self, message.pane, message.do, message.chain)
         self.follow()
 
     async def on_event(self, event: Event) -> None:
@@ -177,6 +167,8 @@ class LlmdbgApp(App[BaseException]):
     async def _take(self, event: Event) -> bool:
         """Offer a key or a paste to the input line. Returns whether the line handled it."""
         prompt = self.prompt
+        if isinstance(event, Key) and self.state.typing is Typing.PICK and moved(self, event.key):
+            return True
         if isinstance(event, Key) and event.key == "enter":
             if line := entered(self):
                 prompt.remember(line)
@@ -232,6 +224,8 @@ class LlmdbgApp(App[BaseException]):
         state.arrive(shown, message.title)
         if message.title == "resumed" or not self._resumes:
             self.kept_keys.release()
+        if arrived(self, message.title):
+            take_picked(self)
         if before is not None and not before.same_place(shown):
             self.scroll_home("explain")
         if message.title.split(" ")[0] == "tour" and not message.error:
@@ -268,7 +262,7 @@ class LlmdbgApp(App[BaseException]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette's entries: the registered actions."""
         for each in self.actions:
-            if each.name not in ("palette", "command") and not (each.takes and not each.keys):
+            if each.name not in ("palette", "command") and (each.keys or each.asks or not each.takes):
                 keys = f" ({each.shown_keys})" if each.keys else ""
                 yield SystemCommand(
                     each.name.replace("_", " "), each.help + keys, partial(self.action_perform, each.name)
@@ -305,6 +299,8 @@ class LlmdbgApp(App[BaseException]):
 
     def stop_typing(self) -> str:
         """Close the input line. Returns its text."""
+        if self.state.typing is Typing.PICK:
+            self.state.overlay = self.state.picker = None
         self.state.typing = None
         return self.prompt.close()
 

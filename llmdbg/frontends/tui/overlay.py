@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from llmdbg.formatting import counted
 from llmdbg.frontends.sanitize import in_ascii, piece_text, sanitize
 from llmdbg.frontends.tui.pages import page_named
 from llmdbg.frontends.tui.state.picking import with_pick
 from llmdbg.frontends.tui.state.screen_state import Overlay
 from llmdbg.frontends.tui.state.token_flow import surprise_mark
-from llmdbg.frontends.tui.widgets.rows import Row, row, wrapped
+from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, fitted, row, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmdbg.debugger.execution.stop import TokenRow
     from llmdbg.frontends.tui.input.actions import Action
+    from llmdbg.frontends.tui.state.picker import Picker
     from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 _WHAT_A_STAGE_IS = (
@@ -49,11 +52,15 @@ def overlay_title(state: ScreenState) -> str:
         return sanitize(state.output[0]).replace("[", "\\[")
     if state.overlay is Overlay.PAGE:
         return state.page
+    if state.overlay is Overlay.PICK and state.picker is not None:
+        return state.picker.title
     return state.overlay.value if state.overlay is not None else ""
 
 
 def overlay_rows(state: ScreenState, actions: Sequence[Action], width: int) -> Sequence[Row]:
     """Its lines."""
+    if state.overlay is Overlay.PICK and state.picker is not None:
+        return _picker_rows(state.picker, width)
     if state.overlay is Overlay.PAGE:
         return with_pick(page_named(state.page).draw(state, width), state.picked)
     if state.overlay is Overlay.HELP:
@@ -61,6 +68,24 @@ def overlay_rows(state: ScreenState, actions: Sequence[Action], width: int) -> S
     if state.overlay is Overlay.OUTPUT:
         return [row(part) for line in state.output[1] for part in wrapped(sanitize(line), max(1, width))]
     return answer_rows(state, width)
+
+
+def _picker_rows(picker: Picker, width: int) -> Sequence[Row]:
+    """What matches, as far as it is needed, the selected one marked."""
+    found, picked = picker.matching(), picker.picked()
+    if not found:
+        return [row(("running on to where the next token is chosen …" if picker.waits else "nothing matches", "dim"))]
+    at = min(picker.at, len(found) - 1)
+    room = min(max(cell_len(each.text) for each in found), max(1, width // 2))
+
+    def made(y: int) -> Row:
+        each = found[y]
+        mark = "▶ " if each is picked else "  "
+        text = fitted(each.text, room)
+        about = fitted(sanitize(each.about), max(0, width - room - 4)).rstrip()
+        return row(f"{mark}{text}", (f"  {about}", "dim"), fill="selected" if y == at else "", do=each.do)
+
+    return LazyRows(len(found), made)
 
 
 def answer_rows(state: ScreenState, width: int) -> list[Row]:

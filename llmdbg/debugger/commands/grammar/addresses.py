@@ -35,6 +35,10 @@ class Address(Grammar[str]):
         """The next part of an address; after the word `layer` only what starts with a number or `*`."""
         return complete_address_or_layer(typed, words)
 
+    def choices(self, words: Words) -> Sequence[str]:
+        """Every stage."""
+        return words.addresses
+
     def replaced(self, typed: str) -> str:
         """The address after the word `layer`."""
         return without_layer_word(typed)

@@ -40,6 +40,10 @@ class Grammar(ABC, Generic[T]):
         """
         return ()
 
+    def choices(self, words: Words) -> Sequence[str]:
+        """Every complete argument to pick from, where there is a list of them."""
+        return tuple(each for each in self.complete("", words) if not each.endswith((".", " ")))
+
     def details(self) -> tuple[str, ...]:
         """What `help` says about the arguments besides `usage`, a line each."""
         return ()

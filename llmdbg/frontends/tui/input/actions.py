@@ -12,13 +12,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from llmdbg.engine.debuggee import Capability
-from llmdbg.frontends.sanitize import quoted
-from llmdbg.frontends.tui.input import moving, on_rows, showing, sliding
+from llmdbg.frontends.tui.input import choosing, moving, on_rows, showing, sliding
 from llmdbg.frontends.tui.pages import all_pages
 from llmdbg.frontends.tui.panes import all_panes
-from llmdbg.frontends.tui.state.screen_state import Overlay, Typing
+from llmdbg.frontends.tui.state.screen_state import Overlay
 from llmdbg.frontends.tui.state.sentences import sentence
-from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
     from llmdbg.frontends.tui.input.screen import Screen
@@ -52,6 +50,9 @@ class Action:
 
     takes: str = ""
     """The argument it may take when it is clicked or typed, such as `ADDRESS`; empty for none."""
+
+    asks: bool = False
+    """Whether it offers a list to pick from if it gets no argument."""
 
     command: str = ""
     """The debugger command that it runs; empty if the screen acts by itself."""
@@ -176,15 +177,19 @@ def to_picked(name: str, otherwise: str, *, stays: bool = True) -> ActionHandler
     return act
 
 
-toggle = to_picked("toggle_selected", "nothing here is switched off and on: w, E and B open lists")
-"""Switch the picked row off, or on again."""
+def toggle(screen: Screen, _argument: str) -> None:
+    """Switch the picked row off, or on again; without one, offer the heads that can be."""
+    if on_rows.of_picked(screen, "toggle_selected"):
+        to_picked("toggle_selected", "")(screen, "")
+    elif Capability.EDIT in screen.state.snapshot.capabilities:
+        choosing.ablate(screen)
 
 
 def pause(screen: Screen, _argument: str) -> None:
     """Stop a run, or the user's own Python; on a page, switch the selected row on or off."""
     if screen.busy:
         screen.interrupt()
-    elif screen.state.overlay is Overlay.PAGE:
+    elif screen.state.overlay is Overlay.PAGE and on_rows.of_picked(screen, "toggle_selected"):
         toggle(screen, "")
 
 
@@ -204,43 +209,6 @@ def interrupt(screen: Screen, _argument: str) -> None:
 def set_breakpoint(screen: Screen, argument: str) -> None:
     """Set or delete a breakpoint at the named stage, else the selected one."""
     screen.submit(screen.state.breakpoint_command(argument or screen.state.selected))
-
-
-def go_to(screen: Screen, argument: str) -> None:
-    """Go to the stage named, or ask for one."""
-    if argument:
-        screen.submit(f"goto {argument}")
-    else:
-        screen.begin_typing(Typing.COMMAND, "goto ")
-
-
-def force(screen: Screen, argument: str) -> None:
-    """Take another token, or ask for one."""
-    stop = screen.state.snapshot.stop
-    if stop.stage.kind is not StageKind.SAMPLE:
-        screen.state.say("a token is chosen at `sample`: t goes to the next one, T to the one before", "warn")
-    elif stop.chosen is not None and argument == str(stop.chosen.id):
-        screen.state.say(f"{quoted(stop.chosen.text)} is the token that was chosen: another one can be taken", "warn")
-    elif argument:
-        screen.submit(f"force {argument}")
-    else:
-        screen.begin_typing(Typing.COMMAND, "force ")
-
-
-def explain(screen: Screen, argument: str) -> None:
-    """Explain what has happened, or a term. If the explanation is already in view, ask for a term."""
-    if argument and argument != "?":
-        screen.submit(f"explain {argument}")
-    elif argument or screen.state.view.pane in ("explain", "tour"):
-        screen.begin_typing(Typing.COMMAND, "explain ")
-        screen.state.say("a glossary term or a stage, e.g. explain residual stream · Tab completes")
-    else:
-        showing.go_to_pane(screen, "explain")
-
-
-def focus(screen: Screen, argument: str) -> None:
-    """Describe another position."""
-    screen.submit(f"focus {argument}")
 
 
 def _command(name: str, keys: tuple[str, ...], help: str, command: str, label: str = "", *, weight: int = 1) -> Action:
@@ -283,8 +251,8 @@ ACTIONS = (
         "break",
         takes="ADDRESS",
     ),
-    Action("goto", ("g",), "go to a stage that you name, at any token: `12.mlp@3`", go_to),
-    Action("force", ("v",), "at `sample`, take another token, on a new branch", force),
+    Action("goto", ("g",), "go to a stage that you name, at any token: `12.mlp@3`", choosing.go_to),
+    Action("force", ("v",), "take another token than the one that is chosen next, on a new branch", choosing.force),
     *(
         Action(page.name, (page.key,), page.about, on_rows.open_page(page.name), needs=page.needs)
         for page in all_pages()
@@ -292,7 +260,7 @@ ACTIONS = (
     Action(
         "toggle_selected",
         ("x",),
-        "in a list, switch the selected edit or breakpoint off, or on again",
+        "switch off an attention head, or in a list the selected edit or breakpoint; again, and it is on",
         toggle,
     ),
     Action(
@@ -307,12 +275,15 @@ ACTIONS = (
         "in a list, compare the selected branch with the current one; of edits, show what they change",
         to_picked("compare_selected", "nothing here can be compared: w lists the branches", stays=False),
     ),
+    Action(
+        "head", ("h",), "show what one attention head reads: its number, Enter", choosing.head, takes="ATTENTION HEAD"
+    ),
     Action("submit", (), "run a debugger command", on_rows.submit, takes="COMMAND"),
     Action("type", (), "type a debugger command, from this beginning on", on_rows.type_line, takes="COMMAND"),
     _command("restart", ("r",), "start again from the prompt, at the first stage; breakpoints stay", "start"),
     Action("answer", ("a",), "show the answer so far, or the panes again", showing.show_answer, "answer", weight=0),
     Action("tokens", ("i",), "tokens as text, with their ids, or as a table", showing.next_token_mode, "ids", weight=0),
-    Action("explain", ("e",), "explain in plain English what has just happened", explain, "explain", weight=0),
+    Action("explain", ("e",), "explain in plain English what has just happened", choosing.explain, "explain", weight=0),
     Action(
         "search",
         ("slash",),
@@ -341,7 +312,7 @@ ACTIONS = (
     Action("split", ("vertical_line",), "another tab side by side, then below, then one tab again", showing.split_tabs),
     Action("pin", ("o",), "keep this tab open while others come to the front, or no longer", showing.pin),
     Action("predictions", ("L",), "show or hide what each layer would say, beside the stages", showing.predictions),
-    Action("show", (), "go to a pane by its name", showing.show, takes="PANE"),
+    Action("show", (), "go to a pane by its name", choosing.show, takes="PANE", asks=True),
     Action("next_pane", ("tab",), "go to the next pane", showing.next_pane),
     Action("previous_pane", ("shift+tab",), "go to the previous pane", showing.previous_pane),
     Action("up", ("up",), "select the stage, candidate or layer above, or scroll", moving.up),
@@ -364,11 +335,11 @@ ACTIONS = (
     ),
     Action("select", (), "select a stage", moving.select, takes="ADDRESS"),
     Action("fold", (), "show or hide the parts of a stage", moving.fold, takes="ADDRESS"),
-    Action("focus", (), "describe another position", focus, takes="POSITION"),
+    Action("focus", (), "describe another position", choosing.focus, takes="POSITION", asks=True),
     Action("slide", (), "set what the sliders of the candidates stand at", sliding.set_sliders, takes="SETTING"),
     Action("copy", ("y",), "copy this pane to the clipboard (OSC 52) and to a file", showing.copy),
     Action("screenshot", ("P",), "save the screen as SVG and as text", showing.screenshot),
-    Action("theme", (), "change the theme: dark, light, terminal or mono", showing.theme, takes="THEME"),
+    Action("theme", (), "change the theme: dark, light, terminal or mono", choosing.theme, takes="THEME", asks=True),
     Action("palette", ("p",), "find an action or a command by name", showing.palette),
     Action(
         "command",

@@ -16,8 +16,8 @@ from llmdbg.frontends.tui.input.actions import ACTIONS, Action
 from llmdbg.frontends.tui.input.key_names import takes_keys, textual_key, typed_key
 from llmdbg.frontends.tui.input.last_layout import last_layout
 from llmdbg.frontends.tui.presets import PRESETS
+from llmdbg.frontends.tui.state.theme_names import THEMES
 
-THEMES = ("auto", "dark", "light", "terminal", "mono")
 COLORS = ("auto", "truecolor", "256", "16", "none")
 GLYPHS = ("auto", "unicode", "ascii")
 LAST = "last"

@@ -31,6 +31,9 @@ class Screen(Protocol):
     def begin_typing(self, typing: Typing, text: str = "") -> None:
         """Open the input line with this text."""
 
+    def follow(self) -> None:
+        """Arrange the panes, ask the questions of those in view, and paint."""
+
     def stop_typing(self) -> str:
         """Close the input line. Returns its text."""
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import LlmdbgError
+from llmdbg.frontends.tui.input import choosing
 from llmdbg.frontends.tui.input.actions import ACTIONS, perform
 from llmdbg.frontends.tui.input.moving import find, last_query, next_hit
-from llmdbg.frontends.tui.input.preferences import THEMES
-from llmdbg.frontends.tui.panes import all_panes
-from llmdbg.frontends.tui.presets import PRESETS
 from llmdbg.frontends.tui.state.screen_state import Typing
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.commands import Command
     from llmdbg.debugger.commands.words import Words
     from llmdbg.frontends.tui.input.screen import Screen
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
 
 PLACEHOLDERS = {
     Typing.COMMAND: "a command, e.g. until 12.mlp or info model · Tab completes",
+    Typing.PICK: "type to narrow the list · ↑↓ select · Enter takes · Esc closes",
     Typing.SEARCH: "text, #id of a token, or a stage's address · Enter goes to the next match",
 }
 """The hint of an empty line."""
@@ -26,31 +27,25 @@ PLACEHOLDERS = {
 
 def words(shown: Snapshot) -> Words:
     """The names that a command line may use at a stop, for completion."""
-    # The first frame does not need the command language, and should come soon.
-    from llmdbg.debugger.commands.words import Words
-
-    return Words.of(
-        shown.stages,
-        shown.breakpoints,
-        len(shown.tokens),
-        actions=((action.name, action.help) for action in ACTIONS if not action.command),
-        choices={"show": (pane.name for pane in all_panes()), "theme": THEMES, "layout": PRESETS},
-        branches=shown.branches,
-        branch=shown.branch,
-        candidates=() if shown.stop.candidates is None else (row.text for row in shown.stop.candidates.rows),
-    )
+    actions = tuple((action.name, action.help) for action in ACTIONS if not action.command)
+    return replace(choosing.words_at(shown), actions=actions)
 
 
 def typed(screen: Screen, text: str, hint: str) -> None:
     """After a key: hint at what could be typed next, or highlight the matches of the text so far."""
     if screen.state.typing is Typing.COMMAND:
         screen.state.say(hint)
+    elif screen.state.typing is Typing.PICK:
+        choosing.narrowed(screen, text)
     else:
         find(screen, text)
 
 
 def entered(screen: Screen) -> str:
     """After Enter: run the line, or go to the next match. Returns the line for the history, empty for none."""
+    if screen.state.typing is Typing.PICK:
+        take_picked(screen)
+        return ""
     typing, line = screen.state.typing, screen.stop_typing()
     if typing is Typing.SEARCH:
         find(screen, line or last_query(screen))
@@ -61,13 +56,28 @@ def entered(screen: Screen) -> str:
     return line
 
 
+def take_picked(screen: Screen) -> None:
+    """Take the selected row of the list to pick from, and close it; while it waits, as soon as there is a row."""
+    picker = screen.state.picker
+    if picker is not None and picker.waits:
+        screen.state.picker = replace(picker, taken=True)
+        return
+    picked = None if picker is None else picker.picked()
+    screen.stop_typing()
+    if picked is not None:
+        name, _, argument = picked.do.partition(" ")
+        perform(screen, name, argument)
+
+
 def _run(screen: Screen, line: str) -> None:
     """Run a line: a debugger command, or else a screen action, by its name or a prefix."""
     from llmdbg.debugger.commands import COMMANDS
 
     word, _, argument = line.partition(" ")
     try:
-        COMMANDS.find(word)
+        command = COMMANDS.find(word)
+        if not argument.strip() and _needs_more(command) and choosing.offer(screen, command.name):
+            return
     except LlmdbgError:
         fitting = [action for action in ACTIONS if action.name == word] or [
             action for action in ACTIONS if action.name.startswith(word)
@@ -76,3 +86,12 @@ def _run(screen: Screen, line: str) -> None:
             perform(screen, fitting[0].name, argument.strip())
             return
     screen.submit(line)
+
+
+def _needs_more(command: Command[Any]) -> bool:
+    """Whether a command says nothing without an argument."""
+    try:
+        command.parse("")
+    except LlmdbgError:
+        return True
+    return False

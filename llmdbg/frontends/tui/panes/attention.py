@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmdbg.engine.debuggee import Capability
 from llmdbg.formatting import percent
 from llmdbg.frontends.sanitize import quoted, sanitize
 from llmdbg.frontends.tui.panes.key_columns import KeyColumns
@@ -35,13 +36,13 @@ def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
         head = found.heads[found.head]
         rows.append(row((_numbers_in_words(head, found), "dim")))
         rows += _above(found, columns, width, _LABELS_OF_ONE)
-        rows.append(_map_row(head, found, columns))
+        rows.append(_map_row(state, head, found, columns))
         return [*rows, *(_read(read, width) for read in head.reads)]
     left = height - len(rows) - 1 - bool(columns.first) - len(found.heads)
     reads = max(_READS_WITH_MAP, min(left, len(found.mean)))
     rows += [_read(read, width) for read in found.mean[:reads]]
     rows += _above(found, columns, width, left - min(reads, len(found.mean)))
-    return [*rows, *(_map_row(head, found, columns) for head in found.heads)]
+    return [*rows, *(_map_row(state, head, found, columns) for head in found.heads)]
 
 
 def _heading(found: AttentionMap, width: int) -> Row:
@@ -67,11 +68,23 @@ def _above(found: AttentionMap, columns: KeyColumns, width: int, most: int) -> l
     ]
 
 
-def _map_row(head: HeadSummary, found: AttentionMap, columns: KeyColumns) -> Row:
-    """One head: a cell for each key that is shown, its entropy and its weight on the first token."""
+def _map_row(state: ScreenState, head: HeadSummary, found: AttentionMap, columns: KeyColumns) -> Row:
+    """One head, to be picked: a cell for each key that is shown, its entropy and its weight on the first token."""
     numbers = f"{head.entropy:5.2f} {percent(head.first, 0):>4}"
     cells = columns.weights(found.weights[head.head])
-    return row((f"{head.head:{_HEAD_WIDTH}} ", "dim"), (cells, "bar"), " ", (numbers, "dim"))
+    stop, address = state.snapshot, found.address
+    off = stop.ablated(address, head.head) is not None
+    also = (("toggle_selected", f"submit {stop.head_switch(address, head.head)}"),)
+    return row(
+        (f"{head.head:{_HEAD_WIDTH}}{'×' if off else ' '}", "warn" if off else "dim"),
+        (cells, "bar"),
+        " ",
+        (numbers, "dim"),
+        # Of one head that is shown alone, back to all.
+        do=f"head {address} {head.head}" if found.head is None else f"head {address}",
+        name=f"head {head.head}",
+        also=also if Capability.EDIT in stop.capabilities else (),
+    )
 
 
 def _numbers_in_words(head: HeadSummary, found: AttentionMap) -> str:
@@ -87,4 +100,13 @@ def _read(read: KeyWeight, width: int) -> Row:
     return row((place, "dim"), (f"{percent(read.weight, 0):>4} ", ""), (bar_of(read.weight, bar), "bar"), " ", text)
 
 
-PANE = Pane("attention", "6", PaneSlot.TAB, _draw, question="attention", about="which tokens each head reads from")
+PANE = Pane(
+    "attention",
+    "6",
+    PaneSlot.TAB,
+    _draw,
+    question="attention",
+    picks=True,
+    offers={"until": "head", "toggle_selected": "head off/on"},
+    about="which tokens each head reads from",
+)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from llmdbg.debugger.execution.stop import TokenRow
     from llmdbg.frontends.log import LogBook
+    from llmdbg.frontends.tui.state.picker import Picker
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.models.stages import Stage
     from llmdbg.probes.sampling_choice import SamplingChoice
@@ -43,12 +44,14 @@ class Overlay(Enum):
     HELP = "help"
     OUTPUT = "output"
     PAGE = "page"
+    PICK = "pick"
 
 
 class Typing(Enum):
     """What is being typed at the bottom of the screen."""
 
     COMMAND = ":"
+    PICK = ">"
     SEARCH = "/"
 
 
@@ -137,6 +140,9 @@ class ScreenState:
     page: str = ""
     """The name of the page that is open, or was last."""
 
+    picker: Picker | None = None
+    """The list to pick from; None while none is open."""
+
     staying: str = ""
     """How the command line begins whose arrival leaves the page open: it was given there, about one of its rows."""
 
@@ -222,7 +228,7 @@ class ScreenState:
             stands = before is not None and before.same_place(shown) and before.branch == shown.branch
             if not stands:
                 self.picked = ""
-            if not self._stays(command) and not (stands and self.overlay is Overlay.PAGE):
+            if not self._stays(command) and self.picker is None and not (stands and self.overlay is Overlay.PAGE):
                 self.overlay = Overlay.ANSWER if shown.end is not None else None
         self._refold()
 

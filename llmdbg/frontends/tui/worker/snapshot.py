@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.debugger.inspection.latest_attention import latest_attention
 from llmdbg.engine.debuggee import Capability
 from llmdbg.frontends.tui.worker.execution_order import prefixes
 
@@ -108,6 +109,12 @@ class Snapshot:
     goes_back: bool = True
     """Whether the run can be started again, or taken back to an earlier stop."""
 
+    attention: tuple[str, int] = ("", 0)
+    """The address of the attention of the current layer, else of the one that ran last, and how many heads it has."""
+
+    switched_on: tuple[tuple[int, str], ...] = ()
+    """Number and command line of each edit that is switched on."""
+
     capabilities: frozenset[Capability] = frozenset(Capability)
     """What the debuggee can do."""
 
@@ -138,10 +145,23 @@ class Snapshot:
         """Whether both are at the same stage of the same token."""
         return (self.stop.stage, self.stop.token) == (other.stop.stage, other.stop.token)
 
+    def ablated(self, attention: str, head: int) -> int | None:
+        """The number of the edit that switches one head off, and nothing else; None if none does."""
+        return next((number for number, text in self.switched_on if text == _ablation(attention, head)), None)
+
+    def head_switch(self, attention: str, head: int) -> str:
+        """The command that switches a head off, or on again."""
+        number = self.ablated(attention, head)
+        return _ablation(attention, head) if number is None else f"undo {number}"
+
     def breakpoint_at(self, address: str) -> Breakpoint | None:
         """The first breakpoint that marks a stage, an enabled one before a disabled one; None if there is none."""
         here = [each for each in self.breakpoints if address in each.target.addresses and each.marks_stages]
         return next((each for each in here if each.enabled), here[0] if here else None)
+
+
+def _ablation(attention: str, head: int) -> str:
+    return f"ablate {attention} heads={head}"
 
 
 def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | None = None) -> Snapshot:
@@ -173,6 +193,8 @@ def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | Non
         end=debugger.end,
         goes_back=Capability.GO_BACK in debuggee.capabilities,
         capabilities=frozenset(debuggee.capabilities),
+        attention=latest_attention(debugger.inspector),
+        switched_on=tuple((each.number, each.text) for each in debugger.run.edits.list() if each.enabled),
         probabilities=debugger.run.probabilities(),
         order=memory.order.pairs,
         ordered=frozenset(each for path in memory.order.sequence for each in prefixes(path)),

@@ -64,8 +64,6 @@ async def test_a_branch_is_begun_shown_and_left(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(120, 40)) as pilot:
         await loaded(pilot, app)
-        await pilot.press("v")
-        await until(pilot, lambda: "chosen at `sample`" in line(app, "status"))
         await pilot.press("t", "t")
         await settled(pilot, app, "token 2/")
         await pilot.press("v")
