@@ -132,6 +132,7 @@ def _add_debugging(group: argparse._ArgumentGroup) -> None:
         help="explain the way from a prompt to its second token; ROUTE is model (the default) or mistral",
     )
     group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")
+    group.add_argument("--web", type=int, metavar="PORT", help="show the screen as a web page, on this machine only")
     group.add_argument("--json", action="store_true", help="with --batch: one JSON object per line")
 
 
@@ -159,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return doctor(arguments[1:])
         options = parser().parse_args(arguments)
-        return _run(options)
+        return _run(options) if options.web is None else _serve(options, arguments)
     except LlmdbgError as error:
         return _report(error, json_lines=json_lines)
     except KeyboardInterrupt:
@@ -207,6 +208,20 @@ def _run(options: argparse.Namespace) -> int:
     return _launch(options, spec, settings, _prompt_text(options), chat=_is_chat(options), system=options.system)
 
 
+def _serve(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Serve a page whose visitors run the other arguments. What can be refused is refused now, on this terminal."""
+    if options.batch:
+        raise UsageError("--web shows the screen, and --batch has none: leave one out")
+    if options.resume is None:
+        check_left_pad(options.left_pad)
+        _settings(options)
+        if not options.tour:
+            _prompt_text(options)
+    from llmdbg.frontends.web import serve
+
+    return serve(arguments, options.web)
+
+
 def _settings(options: argparse.Namespace) -> GenerationSettings:
     """How tokens are chosen. Raises SettingsError, which names options where the settings have names."""
     from llmdbg.engine.settings import GenerationSettings
@@ -230,7 +245,7 @@ def _resume(options: argparse.Namespace) -> int:
     """Continue a saved session: the one named, or else the last one that was interrupted or quit."""
     from llmdbg.debugger.persistence.store import SessionStore
 
-    if not options.batch and not output.is_on_a_terminal():
+    if not options.batch and not output.has_a_screen():
         raise UsageError("the screen needs a terminal: add --batch to run without one")
     _refuse_what_is_saved(options)
     store = SessionStore()
@@ -285,8 +300,8 @@ def _launch(
             resumed=resumed,
             left_pad=left_pad,
         )
-    if not output.is_on_a_terminal():
-        raise UsageError("the screen needs a terminal: add --batch to run without one")
+    if not output.has_a_screen():
+        raise UsageError("the screen needs a terminal: add --batch to run without one, or --web PORT for a page")
     from llmdbg.frontends.tui.start import run
     from llmdbg.frontends.tui.worker.launch import LaunchRequest
 

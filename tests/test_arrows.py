@@ -35,6 +35,7 @@ HIDDEN = {
     "llmdbg/__init__.py": "the public API, which loads nothing before it is used",
     "llmdbg/debugger/commands/__init__.py": "the commands, of which a new file is found by itself",
     "llmdbg/frontends/tui/panes/__init__.py": "the panes, each of which is one file",
+    "llmdbg/frontends/tui/pages/__init__.py": "the pages, each of which is one file",
     "llmdbg/models/loading_bars.py": "a module of transformers",
 }
 """The imports by a name that no contract sees, and what they are for."""

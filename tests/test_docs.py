@@ -78,7 +78,7 @@ def test_every_line_of_the_security_page_names_a_test_that_is_there():
         named = re.findall(r"`([\w/]+\.py)::(\w+)`", line)
         assert named, line
         for path, name in named:
-            assert f"\ndef {name}(" in (ROOT / "tests" / path).read_text(), f"{path}::{name}"
+            assert re.search(rf"\n(async )?def {name}\(", (ROOT / "tests" / path).read_text()), f"{path}::{name}"
 
 
 def test_the_classifiers_name_the_versions_of_python_that_are_required():

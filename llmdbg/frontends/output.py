@@ -94,6 +94,16 @@ def is_on_a_terminal() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
+def has_a_screen() -> bool:
+    """Whether the screen can be shown: on a terminal, or by textual-serve in a page."""
+    return is_on_a_terminal() or is_in_a_page()
+
+
+def is_in_a_page() -> bool:
+    """Whether textual-serve has started this process, and carries its screen to a web page."""
+    return os.environ.get("TEXTUAL_DRIVER") == "textual.drivers.web_driver:WebDriver"
+
+
 def stdout_is_a_terminal() -> bool:
     """Whether stdout is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()

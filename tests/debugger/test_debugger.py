@@ -233,6 +233,8 @@ def test_every_command_is_documented_and_its_example_runs(tmp_path, monkeypatch)
             do(session, "until 1")
         if command.name == "compare":
             do(session, "branch other")
+        if command.name == "drop":
+            do(session, "branch b2", "switch main")
         if command.name == "undo":
             do(session, "zero 0")
         try:

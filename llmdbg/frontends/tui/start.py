@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.errors import LlmdbgError, LoadError
 from llmdbg.frontends.log import LogBook, LogFile, log_path, record, route_libraries
-from llmdbg.frontends.output import complain, flush
+from llmdbg.frontends.output import complain, flush, is_in_a_page
 from llmdbg.frontends.sanitize import spell_tokens_in_ascii
 from llmdbg.frontends.tui.input.actions import keyed_actions
 from llmdbg.frontends.tui.input.preferences import load_preferences
@@ -41,9 +41,11 @@ def run(request: LaunchRequest) -> int:
     capture, guard = Capture(book), Guard(log_path())
     line = TerminalLine(ask_for_background=may_ask_for_background(seen, preferences), guard=guard)
     with guard, capture, ending_with(capture.terminals, line.give_back):
-        app = LlmdbgApp(request, preferences, seen, book, line.driver_class)
+        # In a page Textual has a driver of its own, which is told the size.
+        in_page = is_in_a_page()
+        app = LlmdbgApp(request, preferences, seen, book, None if in_page else line.driver_class)
         app.on_running_at_last = capture.claim_prints
-        error = app.run(size=capture.size)
+        error = app.run(size=None if in_page else capture.size)
         closed = app.engine.leave(_SECONDS_TO_CLOSE)
     if app.engine.unsaved:
         complain(f"the session is not saved: {app.engine.unsaved}")

@@ -372,32 +372,3 @@ def test_a_comparison_has_every_token_of_both_branches_wherever_the_run_stands()
         assert all(pair.here and pair.there for pair in found.tokens), place
     lines = answer_lines(do(session, "compare b2 4").data)
     assert "candidates of token 4" in lines
-
-
-def test_a_branch_is_deleted_but_neither_the_current_one_nor_one_that_others_came_from():
-    session = started()
-    do(session, "token", "force 5", "continue", "switch main", "token", "force 6", "goto sample@0", "force 7")
-    names = lambda: [each.name for each in session.run.branches]  # noqa: E731
-    parents = {each.name: each.parent and each.parent.name for each in session.run.branches}
-    assert parents == {"main": None, "b2": "main", "b3": "main", "b4": "b3"}
-    for line, error in (
-        ("drop b4", "the run is on branch b4: `switch` to another one first"),
-        ("drop b3", "branch b4, which the run is on, parted from b3"),
-        ("drop main all", "branch b4, which the run is on, parted from main"),
-        ("drop b9", "there is no branch 'b9'"),
-        ("drop b2 now", "drop takes a branch, and `all`"),
-    ):
-        with pytest.raises(CommandError, match=error):
-            do(session, line)
-    do(session, "switch b2")
-    with pytest.raises(CommandError, match="b4 parted from b3: `drop b3 all` deletes both"):
-        do(session, "drop b3")
-    assert names() == ["main", "b2", "b3", "b4"]
-    place, ids = here(session), list(session.run.generated_ids())
-    assert do(session, "drop b3 all").data == "deleted branches b3 and b4"
-    assert names() == ["main", "b2"]
-    assert (here(session), list(session.run.generated_ids())) == (place, ids)
-    do(session, "switch main")
-    assert do(session, "drop 2").data == "deleted branch b2"
-    do(session, "continue")
-    assert list(session.end.ids) == by_generate(session, {})
