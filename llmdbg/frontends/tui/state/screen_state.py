@@ -255,7 +255,9 @@ class ScreenState:
             self._show_output(command, answer)
         else:
             self.say(self._news(before, answer))
-            self._show_whole(command, answer, width)
+            # What nobody asked for, such as a notice at the start, must not lie over the panes.
+            if command:
+                self._show_whole(command, answer, width)
 
     def _news(self, before: Snapshot | None, answer: Sequence[str]) -> str:
         shown = self.snapshot

@@ -1,0 +1,191 @@
+"""Sends only the cells that differ from what the terminal shows: Textual sends whole spans of every line it touches.
+
+What Textual writes is followed on a copy of the screen: where it would write, and in which colours. A cell that already
+shows the same is skipped, and a change of colour says only what changes. What is not understood is passed on as it is;
+where a character takes other than one cell, its whole run is sent, since terminals differ in what they do to the other half.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from rich.cells import cell_len
+
+_SEQUENCE = re.compile(
+    r"\x1b\[([\d;]*)([Hm])|(\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x1a\x1c-\x1f\x7f])"
+)
+_LONGEST_GAP = 4
+_BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
+"""A frame that the terminal shows all at once."""
+
+_HIDE_CURSOR = "\x1b[?25l"
+
+_FLAGS = {"1": "22", "2": "22", "3": "23", "4": "24", "5": "25", "7": "27", "8": "28", "9": "29"}
+"""The attributes, and what switches each off."""
+
+
+class Pen(NamedTuple):
+    """How cells are drawn: parameters of SGR."""
+
+    foreground: str = ""
+    background: str = ""
+    flags: frozenset[str] = frozenset()
+
+
+_DEFAULT = Pen()
+Cell = tuple[str, Pen]
+
+
+class FrameDiff:
+    """The copy of one terminal's screen. `less` makes what Textual writes shorter."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[int, int], Cell] = {}
+        self._at: tuple[int, int] = (1, 1)
+        self._pen = _DEFAULT
+        self._real_at: tuple[int, int] | None = None
+        self._real_pen: Pen | None = None
+        self._out: list[str] = []
+        self._begun = False
+
+    def forget(self) -> None:
+        """Take nothing for known any more: the next writes are sent in full."""
+        self._cells, self._real_at, self._real_pen = {}, None, None
+
+    def less(self, data: str) -> str:
+        """What to send instead of `data` (both terminal output), so that the terminal shows the same."""
+        self._out, end = [], 0
+        for found in _SEQUENCE.finditer(data):
+            if found.start() > end:
+                self._write(data[end : found.start()])
+            end = found.end()
+            parameters, final, other = found.groups()
+            if final == "H":
+                y, _, x = parameters.partition(";")
+                self._at = (int(y or 1), int(x or 1))
+            elif final == "m":
+                self._restyle(parameters)
+            else:
+                self._pass_on(other)
+        if end < len(data):
+            self._write(data[end:])
+        if self._begun and self._out:
+            self._begun = False
+            self._out.insert(0, _BEGIN)
+        return "".join(self._out)
+
+    def _pass_on(self, sequence: str) -> None:
+        y, x = self._at
+        if sequence == "\r":
+            self._at = (y, 1)
+        elif sequence == "\n":
+            # Textual moves to its next line itself; at the last one this would scroll.
+            self._at = (y + 1, x)
+        elif sequence == _BEGIN:
+            # It is sent with the first cell of the frame: a frame without any is not sent at all.
+            self._begun = True
+        elif sequence == _END:
+            if self._begun and self._out:
+                self._out.insert(0, _BEGIN)
+            if self._out or not self._begun:
+                self._out.append(_END)
+            self._begun = False
+        elif sequence == _HIDE_CURSOR:
+            self._out.append(sequence)
+        else:
+            self._go()
+            self._colour(self._pen)
+            self._out.append(sequence)
+            self.forget()
+            self._pen = _DEFAULT if sequence.endswith(("h", "l", "c")) else self._pen
+
+    def _restyle(self, parameters: str) -> None:
+        codes = iter(parameters.split(";"))
+        foreground, background, flags = self._pen
+        for code in codes:
+            if code in ("", "0"):
+                foreground, background, flags = "", "", frozenset()
+            elif code in _FLAGS:
+                flags |= {code}
+            elif code in ("38", "48"):
+                kind = next(codes, "")
+                color = ";".join((code, kind, *(next(codes, "") for _ in range(3 if kind == "2" else 1))))
+                foreground, background = (color, background) if code == "38" else (foreground, color)
+            elif code == "39":
+                foreground = ""
+            elif code == "49":
+                background = ""
+            elif code[0] in "39" and len(code) == 2:
+                foreground = code
+            elif code[0] == "4" or code.startswith("10"):
+                background = code
+            else:
+                flags = frozenset(each for each in flags if _FLAGS[each] != code)
+        self._pen = Pen(foreground, background, flags)
+
+    def _write(self, text: str) -> None:
+        y, x = self._at
+        width = cell_len(text)
+        places = [(y, at) for at in range(x, x + width)]
+        self._at = (y, x + width)
+        old = [self._cells.get(place) for place in places]
+        if width != len(text) or not text.isprintable() or any(each is not None and each[0] == "" for each in old):
+            self._send_whole(text, y, x, width)
+            return
+        for place, before, character in zip(places, old, text, strict=True):
+            cell = (character, self._pen)
+            if before != cell:
+                self._go(place)
+                self._colour(self._pen)
+                self._put(place, cell)
+
+    def _send_whole(self, text: str, y: int, x: int, width: int) -> None:
+        """Send a run with wide or combining characters, or over such; its cells count as unknown in their places."""
+        self._go((y, x))
+        self._colour(self._pen)
+        self._out.append(text)
+        wide = width != len(text) or not text.isprintable()
+        for index in range(width):
+            self._cells[y, x + index] = ("" if wide else text[index], self._pen)
+        self._real_at = None
+
+    def _put(self, place: tuple[int, int], cell: Cell) -> None:
+        self._out.append(cell[0])
+        self._cells[place] = cell
+        self._real_at = (place[0], place[1] + 1)
+
+    def _go(self, to: tuple[int, int] | None = None) -> None:
+        """Move the terminal's cursor, over a short gap by writing again what is there."""
+        y, x = to = self._at if to is None else to
+        if self._real_at == to:
+            return
+        if self._real_at is not None and self._real_at[0] == y and x - self._real_at[1] > 0:
+            gap = x - self._real_at[1]
+            between = [self._cells.get((y, at)) for at in range(self._real_at[1], x)]
+            if gap <= _LONGEST_GAP and all(
+                each is not None and each[0] and each[1] == self._real_pen for each in between
+            ):
+                self._out.append("".join(each[0] for each in between if each is not None))
+            else:
+                self._out.append(f"\x1b[{gap}C" if gap > 1 else "\x1b[C")
+        else:
+            self._out.append(f"\x1b[{y};{x}H" if x > 1 else f"\x1b[{y}H")
+        self._real_at = to
+
+    def _colour(self, pen: Pen) -> None:
+        before, self._real_pen = self._real_pen, pen
+        if before == pen:
+            return
+        whole = ";".join(each for each in ("0", *sorted(pen.flags), pen.foreground, pen.background) if each)
+        if before is None or pen == _DEFAULT:
+            self._out.append("\x1b[m" if pen == _DEFAULT else f"\x1b[{whole}m")
+            return
+        off = {_FLAGS[each] for each in before.flags - pen.flags}
+        on = {each for each in pen.flags if each not in before.flags or _FLAGS[each] in off}
+        codes = [*sorted(off), *sorted(on)]
+        if pen.foreground != before.foreground:
+            codes.append(pen.foreground or "39")
+        if pen.background != before.background:
+            codes.append(pen.background or "49")
+        self._out.append(min((f"\x1b[{';'.join(codes)}m", f"\x1b[{whole}m"), key=len))

@@ -1,0 +1,59 @@
+"""The shorter output shows the same on an emulated terminal as the output that it stands for."""
+
+import random
+
+import pyte
+import pytest
+
+from llmdbg.frontends.tui.terminal.frame_diff import FrameDiff
+
+WIDTH, HEIGHT = 30, 6
+PENS = ("", "1;38;5;252;48;5;235", "38;5;246;48;5;235", "38;2;1;2;3", "31;42", "4;7", "2", "1;3", "97;104", "9;39;49")
+TEXTS = ("abc", "a", "      ", "aaaa bbbb", "日本", "x日", "é", "e\u0301b", "▁▂▃", "‖12‖")
+
+
+def shown(screen):
+    return [[screen.buffer[y][x] for x in range(WIDTH)] for y in range(HEIGHT)]
+
+
+def frames(seed, wide=True):
+    drawn = random.Random(seed)
+    texts = TEXTS if wide else [each for each in TEXTS if each.isascii() or each[0] in "▁‖"]
+    for _ in range(30):
+        frame = ["\x1b[?2026h"]
+        for _ in range(drawn.randrange(1, 6)):
+            y, x = drawn.randrange(1, HEIGHT + 1), drawn.randrange(1, 8)
+            frame.append(f"\x1b[{y};{x}H")
+            frame += [f"\x1b[{drawn.choice(PENS)}m{drawn.choice(texts)}\x1b[0m" for _ in range(drawn.randrange(1, 3))]
+            frame.append("\r\n" if y < HEIGHT else "")
+        yield "".join((*frame, "\x1b[?2026l"))
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_the_terminal_shows_the_same(seed, wide):
+    whole, short = pyte.Screen(WIDTH, HEIGHT), pyte.Screen(WIDTH, HEIGHT)
+    streams, diff = (pyte.Stream(whole), pyte.Stream(short)), FrameDiff()
+    for count, frame in enumerate(frames(seed, wide)):
+        if count == 20:
+            diff.forget()
+        streams[0].feed(frame)
+        streams[1].feed(diff.less(frame))
+        assert shown(short) == shown(whole)
+
+
+def test_what_is_there_is_not_sent_again():
+    diff = FrameDiff()
+    frame = "\x1b[3;5H\x1b[1;38;5;252mhello\x1b[0m\x1b[38;5;246m there\x1b[0m\r\n"
+    diff.less(frame)
+    assert diff.less(frame) == ""
+    assert diff.less(frame.replace("there", "Where")) == "\x1b[3;11HW"
+    diff.forget()
+    assert "hello" in diff.less(frame)
+
+
+def test_what_is_not_understood_is_passed_on_where_the_cursor_should_be():
+    diff = FrameDiff()
+    diff.less("\x1b[3;5Habc")
+    assert diff.less("\x1b[2;2H\x1b[31m\x1b[K").endswith("\x1b[2;2H\x1b[31m\x1b[K")
+    assert diff.less("\x1b[3;5H\x1b[31mabc").endswith("abc"), "and nothing is known after it"
