@@ -7,12 +7,12 @@ may be at one stage.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from llmdbg.explain.facts import ModuleRole
 from llmdbg.explain.roles import role_of
 from llmdbg.explain.tour_routes import MISTRAL, MODEL
+from llmdbg.explain.tour_topics import Topic
 from llmdbg.models.attentions import attentions, is_inside
 from llmdbg.models.remembered import remembered
 from llmdbg.models.stages import StageKind
@@ -22,32 +22,6 @@ if TYPE_CHECKING:
 
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.models.stages import Stage
-
-
-class Topic(StrEnum):
-    """What a stop of the tour is about."""
-
-    PIECES = "pieces"
-    MARKS = "marks"
-    BEGINNING = "beginning"
-    SPELLING = "spelling"
-    CHAT = "chat"
-    LOADING = "loading"
-    DEVICE = "device"
-    EMBEDDING = "embedding"
-    PRODUCT = "product"
-    SHARED_KEYS = "shared keys"
-    ATTENTION = "attention"
-    WINDOW = "window"
-    STATE = "state"
-    MLP = "mlp"
-    STREAM = "stream"
-    GROWTH = "growth"
-    SCORES = "scores"
-    SETTINGS = "settings"
-    CHOICE = "choice"
-    ENDING = "ending"
-    CACHE = "cache"
 
 
 @dataclass(frozen=True, slots=True)

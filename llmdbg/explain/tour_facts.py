@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from llmdbg.explain.facts import ModelFacts, ModuleFacts
-from llmdbg.explain.tour import Topic
+from llmdbg.explain.tour_topics import Topic
 
 
 @dataclass(frozen=True, slots=True)

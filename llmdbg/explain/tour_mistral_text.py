@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.explain.tour import Topic
 from llmdbg.explain.tour_facts import SharingPicture, SpellingPicture, WeightsPicture, WindowPicture
+from llmdbg.explain.tour_topics import Topic
 from llmdbg.formatting import byte_count, counted, large_number, quote, quote_list, seconds
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from llmdbg.explain import tour_mistral_text as mistral
 from llmdbg.explain.facts import ModuleRole
 from llmdbg.explain.glossary import terms_in
-from llmdbg.explain.tour import Topic
 from llmdbg.explain.tour_chances_text import (
     about_cache,
     about_choice,
@@ -30,6 +29,7 @@ from llmdbg.explain.tour_facts import (
     TourPage,
 )
 from llmdbg.explain.tour_routes import MISTRAL
+from llmdbg.explain.tour_topics import Topic
 from llmdbg.formatting import counted, percent_in_prose, quote, quote_list, significant
 
 if TYPE_CHECKING:

@@ -65,7 +65,7 @@ def marked(text: str) -> str:
 
 
 def piece_text(piece: str, text: str) -> str:
-    """How the vocabulary spells a token that stands for `text`, but its whitespace as in `marked`: `·is` for `Ġis`."""
+    """How the vocabulary spells a token that stands for `text`, but its whitespace as in `marked`: `·is`."""
     for spelled, blank in _BLANKS_OF_PIECES.items():
         if piece.count(spelled) == text.count(blank) or spelled == "▁":
             piece = piece.replace(spelled, blank)

@@ -62,7 +62,7 @@ def test_the_same_as_json(home, capsys):
 
 
 def test_problems_of_the_configuration_are_told_and_fail(home, capsys):
-    config(home, 'theme = "lihgt"\nglyphs = "ascii"\n[keys]\nstep = "n"\nquit = "x"\n"\\u001b[31m" = "y"\n')
+    config(home, 'theme = "lihgt"\nglyphs = "ascii"\n[keys]\nstep = "n"\nquit = "j"\n"\\u001b[31m" = "y"\n')
     code, text = told(capsys)
     assert code == 1
     assert text.startswith('problems\n  - theme = "lihgt"')
@@ -70,18 +70,18 @@ def test_problems_of_the_configuration_are_told_and_fail(home, capsys):
     assert "did you mean light?" in text
     assert '"n" is now step: next still has f10' in text
     assert "\x1b" not in text
-    assert "  quit             x\n" in text
+    assert "  quit             j\n" in text
     report = json.loads(told(capsys, "--json")[1])
     assert len(report["problems"]) == 3
     assert report["terminal"]["unicode"] is False
 
 
 def test_a_key_chosen_twice_fails_and_nothing_is_left_without_one(home):
-    config(home, '[keys]\nstep = "x"\nquit = "x"\n')
+    config(home, '[keys]\nstep = "j"\nquit = "j"\n')
     done = subprocess.run([sys.executable, "-m", "llmdbg", "doctor"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stdout.startswith('problems\n  - "x" is chosen for step and for quit: step has it, quit still has q\n')
-    assert "  step             x\n" in done.stdout
+    assert done.stdout.startswith('problems\n  - "j" is chosen for step and for quit: step has it, quit still has q\n')
+    assert "  step             j\n" in done.stdout
     assert "  quit             q\n" in done.stdout
 
 

@@ -17,7 +17,6 @@ from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import LlmdbgError
 from llmdbg.explain.facts import ModuleRole
 from llmdbg.explain.roles import part_facts, role_of
-from llmdbg.explain.tour import Topic
 from llmdbg.explain.tour_facts import (
     GrowthPicture,
     LengthsPicture,
@@ -29,6 +28,7 @@ from llmdbg.explain.tour_facts import (
     TablePicture,
     WindowPicture,
 )
+from llmdbg.explain.tour_topics import Topic
 from llmdbg.models.attentions import is_inside
 from llmdbg.probes.change import input_like
 from llmdbg.probes.kv import layer_cache

@@ -8,9 +8,9 @@ from llmdbg.debugger.inspection import tour_chances, tour_numbers
 from llmdbg.debugger.inspection.explaining import model_facts, module_facts, split_words
 from llmdbg.debugger.inspection.touring import tour_place, tour_stops
 from llmdbg.errors import CommandError, LensError
-from llmdbg.explain.tour import Topic
 from llmdbg.explain.tour_facts import TourFacts
 from llmdbg.explain.tour_text import between_stops, page
+from llmdbg.explain.tour_topics import Topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

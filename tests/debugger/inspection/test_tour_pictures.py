@@ -11,7 +11,6 @@ from rich.cells import cell_len
 
 from llmdbg.debugger.inspection.tour_page import tour_page
 from llmdbg.debugger.inspection.touring import begin, go_back, go_on, tour_stops
-from llmdbg.explain.tour import Topic
 from llmdbg.explain.tour_facts import (
     CachePicture,
     ChoicePicture,
@@ -29,6 +28,7 @@ from llmdbg.explain.tour_facts import (
 )
 from llmdbg.explain.tour_routes import MISTRAL, MODEL
 from llmdbg.explain.tour_text import page
+from llmdbg.explain.tour_topics import Topic
 from llmdbg.frontends.tour_drawing import as_text, drawn
 from llmdbg.models.spec import LoadingFacts
 from tests.sessions import do, here, tiny_session, tokens_run_again

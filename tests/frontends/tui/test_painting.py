@@ -62,7 +62,7 @@ async def test_painting_asks_nothing_and_changes_nothing(tiny_folder, monkeypatc
         assert asked == []
         assert (app.focused, app.state.in_view, app.engine.layout) == (focused, in_view, layout)
         app.follow()
-        assert ("ask", ("attention", "layers")) in asked
+        assert ("ask", ("layers", "attention")) in asked
         assert app.focused is app.row_pane("attention")
         assert "attention" in app.state.in_view
         assert app.engine.layout["pane"] == "attention"

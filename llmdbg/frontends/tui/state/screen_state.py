@@ -255,8 +255,7 @@ class ScreenState:
             self._show_output(command, answer)
         else:
             self.say(self._news(before, answer))
-            # What nobody asked for, such as a notice at the start, must not lie over the panes.
-            if command:
+            if command:  # what nobody asked for, such as a notice at the start, must not lie over the panes
                 self._show_whole(command, answer, width)
 
     def _news(self, before: Snapshot | None, answer: Sequence[str]) -> str:

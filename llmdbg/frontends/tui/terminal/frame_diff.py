@@ -1,8 +1,8 @@
 """Sends only the cells that differ from what the terminal shows: Textual sends whole spans of every line it touches.
 
 What Textual writes is followed on a copy of the screen: where it would write, and in which colours. A cell that already
-shows the same is skipped, and a change of colour says only what changes. What is not understood is passed on as it is;
-where a character takes other than one cell, its whole run is sent, since terminals differ in what they do to the other half.
+shows the same is skipped, and a change of colour says only what changes. What is not understood is passed on as it is.
+Where a character takes other than one cell, its whole run is sent: terminals differ in what they do to the other half.
 """
 
 from __future__ import annotations

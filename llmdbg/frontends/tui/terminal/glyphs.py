@@ -9,6 +9,7 @@ from rich.cells import split_graphemes
 _GLYPHS = {
     # Where the run stands, breakpoints, folds, and what is cut.
     "▶": ">", "●": "*", "○": "o", "▸": ">", "▾": "v", "✂": "x", "✓": "v", "✗": "x", "◆": "*", "◇": "o", "▼": "v",
+    "◀": "<", "■": "#",
     # Bars: a cell counts as full from its half on.
     "█": "#", "▉": "#", "▊": "#", "▋": "#", "▌": "=", "▍": "-", "▎": "-", "▏": "-",
     "▔": "-", "🔎": "/ ", "▐": "=", "░": ".", "▒": ":", "▓": "%",
