@@ -1,6 +1,6 @@
 """A screen as the SVG that Textual exports, and whether two of them show the same.
 
-Machines round differently: a number may differ in its last digits. Words, colours and where things stand may not.
+Machines round differently: a number may differ in its last digits. A time of day is another each time. Words, colours and where things stand may not.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from textual.app import App
 
 _ID = re.compile(r"\bterminal-\d+-")
 _TEXT = re.compile(r'(<text [^>]*\bx="([\d.]+)" y="([\d.]+)" textLength=[^>]*>)([^<]*)')
+_TIME_OF_DAY = re.compile(r"\b\d\d:\d\d:\d\d\b")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _RELATIVE, _MAY_BE_ROUNDED, _CELL_WIDTH = 0.01, 100, 12.2
 
@@ -58,7 +59,7 @@ def _apart(svg: str) -> tuple[str, list[str]]:
     numbers: list[str] = []
 
     def blank(run: re.Match[str]) -> str:
-        shown = html.unescape(run[4])
+        shown = _TIME_OF_DAY.sub("hh:mm:ss", html.unescape(run[4]))
         numbers.extend(_NUMBER.findall(shown))
         return run[1] + _NUMBER.sub("#", shown)
 
