@@ -1,6 +1,7 @@
 """A screen as the SVG that Textual exports, and whether two of them show the same.
 
-Machines round differently: a number may differ in its last digits. A time of day is another each time. Words, colours and where things stand may not.
+Machines round differently: a number may differ in its last digits, and a time of day is another each time. Words,
+colours and where things stand may not differ.
 """
 
 from __future__ import annotations

@@ -57,3 +57,12 @@ def test_what_is_not_understood_is_passed_on_where_the_cursor_should_be():
     diff.less("\x1b[3;5Habc")
     assert diff.less("\x1b[2;2H\x1b[31m\x1b[K").endswith("\x1b[2;2H\x1b[31m\x1b[K")
     assert diff.less("\x1b[3;5H\x1b[31mabc").endswith("abc"), "and nothing is known after it"
+
+
+def test_a_frame_in_which_nothing_changes_is_not_sent_and_any_other_is_shown_at_once():
+    diff = FrameDiff()
+    begin, end = "\x1b[?2026h", "\x1b[?2026l"
+    assert [diff.less(each) for each in (begin, "\x1b[3;5Habc", end)] == ["", f"{begin}\x1b[3;5H\x1b[mabc", end]
+    assert [diff.less(each) for each in (begin, "\x1b[3;5Habc", end)] == ["", "", ""]
+    assert diff.less(f"{begin}\x1b[3;5Habx{end}") == f"{begin}\x1b[3;7Hx{end}"
+    assert diff.less(f"{begin}\x1b[3;5Habx{end}") == ""
