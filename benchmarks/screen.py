@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.harness import PROMPT, Figure, Setup, Spread, do, pairs, seconds
+from llmdbg.frontends.tui.presets import PRESETS
 from tests.sessions import write_tiny_folder
 from tests.terminal import Terminal
 
@@ -24,12 +25,18 @@ SIZES: tuple[Size, ...] = ((80, 24), (120, 40), (200, 50))
 MIDDLE: Size = (120, 40)
 KEYS = ("n", "s")
 PHASES = ("prefill", "decode")
+BIG_KEYS = ("t", "a", "?", "l", "z")
 TOKENS = 96
 
 
 def step_row(key: str, size: Size, phase: str) -> str:
     """The name of a step's row."""
     return f"`{key}` at {size[0]}×{size[1]}, {phase}"
+
+
+def most_row(size: Size) -> str:
+    """The name of the row of the keys that change much of the screen."""
+    return f"most of {' '.join(f'`{key}`' for key in BIG_KEYS)} at {size[0]}×{size[1]}, in a prefill"
 
 
 FRAME, FIRST_TOKENS, FIRST_STOP, REST, CONTINUE = (
@@ -50,11 +57,12 @@ ROWS = {
     FIRST_STOP: "",
     **{
         step_row(key, size, phase): "≤ 15 ms, p95 ≤ 40 ms"
-        + {(80, 24): ", ≤ 2.5 kB", (120, 40): "", (200, 50): ", ≤ 4 kB"}[size]
+        + {(80, 24): ", ≤ 2.5 kB", (120, 40): ", ≤ 4 kB", (200, 50): ", ≤ 4 kB"}[size]
         for size in SIZES
         for phase in PHASES
         for key in KEYS
     },
+    **{most_row(size): "≤ 16 kB" for size in SIZES},
     REST: "0",
     CONTINUE: "≤ 1.05 ×, ≤ 30 kB/s",
     LONG_STEP: "as after a short prompt",
@@ -95,6 +103,7 @@ def measure(setup: Setup) -> Iterator[tuple[str, Figure]]:
                 for key in KEYS:
                     count = setup.times(40)
                     yield step_row(key, size, phase), steps(program, bare[size], key, phase, count)
+            yield most_row(size), most(program)
         middle = programs[MIDDLE]
         yield REST, rest(middle, 1 if setup.quick else 5)
         yield CONTINUE, going_on(setup, middle)
@@ -229,6 +238,13 @@ def steps(program: Terminal, bare: Terminal, key: str, phase: str, count: int) -
         sizes.append(size)
         ratios.append(milliseconds / press(bare, "x", 0.03)[0])
     return Figure(Spread.of(times), "ms", {BARE: Spread.of(ratios), BYTES: Spread.of(sizes)})
+
+
+def most(program: Terminal) -> Figure:
+    """The most bytes that a key sends which changes much of the screen; each is pressed until all is as before."""
+    command(program, "goto embed@0")
+    pressed = [key for key in BIG_KEYS for _ in range({"t": 1, "l": len(PRESETS)}.get(key, 2))]
+    return Figure(None, "", {BYTES: Spread.of([max(press(program, key, 0.5)[1] for key in pressed)])})
 
 
 def rest(program: Terminal, seconds: float) -> Figure:

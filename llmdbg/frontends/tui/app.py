@@ -221,6 +221,7 @@ class LlmdbgApp(App[BaseException]):
     def _arrive(self, message: Arrived) -> None:
         """Show the session's new place, and say what has happened."""
         state, before, shown = self.state, self.state.shown, message.snapshot
+        shown = shown.remembering(before) if message.looked_again else shown
         state.arrive(shown, message.title)
         if message.title == "resumed" or not self._resumes:
             self.kept_keys.release()

@@ -13,6 +13,7 @@ from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.panes.pane import PaneSlot
 from llmdbg.frontends.tui.presets import PRESETS, STANDARD, Room, preset_after
 from llmdbg.frontends.tui.state.screen_state import View
+from llmdbg.frontends.tui.widgets.row_pane import RowPane
 from tests.frontends.tui.driving import line, loaded, press, request, typed
 
 SMALL, MIDDLE, LARGE = (80, 24), (120, 40), (200, 50)
@@ -203,3 +204,19 @@ async def test_tabs_split_and_pinned_by_keys_fill_the_same_room(tiny_folder, siz
         assert other.display
         assert app.row_pane("lens").display
         assert "5 lens" in app.row_pane("tabbar").text
+
+
+async def test_panes_that_come_back_into_view_show_at_once_what_they_showed(tiny_folder, monkeypatch):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=LARGE) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "n", "n", "5", "question_mark")
+        before = {name: app.row_pane(name).text for name in ("stages", "lens")}
+        drawn = []
+        show = RowPane.show
+        monkeypatch.setattr(RowPane, "show", lambda pane, rows: (drawn.append((pane.id, rows)), show(pane, rows))[1])
+        await press(pilot, app, "question_mark")
+        for name, text in before.items():
+            assert {"\n".join(row.text.rstrip() for row in rows) for id, rows in drawn if id == name} == {text}
+        await press(pilot, app, "n")
+        assert not app.state.snapshot.earlier, "another stop has answers of its own only"

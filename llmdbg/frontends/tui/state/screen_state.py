@@ -283,7 +283,7 @@ class ScreenState:
 
     def asked(self, question: str) -> Any:
         """The answer to a pane's question at this stop: None before there is one, `Unanswered` if it failed."""
-        return self.snapshot.asked.get(question)
+        return self.snapshot.answer_to(question)
 
     def pinned(self) -> bool:
         """Whether the lens is in view and follows tokens that the user named."""

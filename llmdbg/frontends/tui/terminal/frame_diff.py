@@ -34,6 +34,9 @@ class Pen(NamedTuple):
 
 
 _DEFAULT = Pen()
+_SEEN_ON_A_SPACE = frozenset("479")
+"""The attributes that show where nothing is written: underlined, reversed and struck through."""
+
 Cell = tuple[str, Pen]
 
 
@@ -133,12 +136,15 @@ class FrameDiff:
         if width != len(text) or not text.isprintable() or any(each is not None and each[0] == "" for each in old):
             self._send_whole(text, y, x, width)
             return
+        # Of a space only the background is seen, so that it is the same in any other colour, and sent in the last one.
+        blank = Pen("", self._pen.background) if not self._pen.flags & _SEEN_ON_A_SPACE else None
         for place, before, character in zip(places, old, text, strict=True):
-            cell = (character, self._pen)
-            if before != cell:
+            pen = self._pen if character != " " or blank is None else blank
+            if before != (character, pen):
                 self._go(place)
-                self._colour(self._pen)
-                self._put(place, cell)
+                if pen is not blank or not _draws_blank(self._real_pen, pen):
+                    self._colour(self._pen)
+                self._put(place, (character, pen))
 
     def _send_whole(self, text: str, y: int, x: int, width: int) -> None:
         """Send a run with wide or combining characters, or over such; its cells count as unknown in their places."""
@@ -163,15 +169,21 @@ class FrameDiff:
         if self._real_at is not None and self._real_at[0] == y and x - self._real_at[1] > 0:
             gap = x - self._real_at[1]
             between = [self._cells.get((y, at)) for at in range(self._real_at[1], x)]
-            if gap <= _LONGEST_GAP and all(
-                each is not None and each[0] and each[1] == self._real_pen for each in between
-            ):
+            if gap <= _LONGEST_GAP and all(self._would_draw(each) for each in between):
                 self._out.append("".join(each[0] for each in between if each is not None))
             else:
                 self._out.append(f"\x1b[{gap}C" if gap > 1 else "\x1b[C")
         else:
             self._out.append(f"\x1b[{y};{x}H" if x > 1 else f"\x1b[{y}H")
         self._real_at = to
+
+    def _would_draw(self, cell: Cell | None) -> bool:
+        """Whether writing a known cell's character again, as the terminal would draw it now, changes nothing."""
+        if cell is None or not cell[0]:
+            return False
+        return cell[1] == self._real_pen or (
+            cell[0] == " " and not cell[1].flags and not cell[1].foreground and _draws_blank(self._real_pen, cell[1])
+        )
 
     def _colour(self, pen: Pen) -> None:
         before, self._real_pen = self._real_pen, pen
@@ -189,3 +201,8 @@ class FrameDiff:
         if pen.background != before.background:
             codes.append(pen.background or "49")
         self._out.append(min((f"\x1b[{';'.join(codes)}m", f"\x1b[{whole}m"), key=len))
+
+
+def _draws_blank(real: Pen | None, blank: Pen) -> bool:
+    """Whether a space drawn with one pen looks as one drawn with another that has only a background."""
+    return real is not None and real.background == blank.background and not real.flags & _SEEN_ON_A_SPACE

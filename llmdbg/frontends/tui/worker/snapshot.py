@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.inspection.latest_attention import latest_attention
@@ -136,10 +136,26 @@ class Snapshot:
     asked: dict[str, Any] = field(default_factory=dict)
     """The answers to the questions of the panes in view, by the question's name: plain Python, or `Unanswered`."""
 
+    earlier: dict[str, Any] = field(default_factory=dict)
+    """The latest answers of earlier looks at the same stop, for panes that come back into view."""
+
     @property
     def focused(self) -> TokenRow:
         """The token at the focus position."""
         return self.tokens[min(self.focus, len(self.tokens) - 1)]
+
+    def answer_to(self, question: str) -> Any:
+        """The answer to a standing question: of this look, or the latest of an earlier look at the same stop."""
+        return self.asked.get(question, self.earlier.get(question))
+
+    def remembering(self, before: Snapshot | None) -> Snapshot:
+        """The snapshot with what `before`, an earlier look at the same stop and no command since, had answered.
+
+        A pane that comes back into view then shows what it showed until it is answered again, and not nothing.
+        """
+        if before is None or not self.same_place(before):
+            return self
+        return replace(self, earlier={**before.earlier, **before.asked})
 
     def same_place(self, other: Snapshot) -> bool:
         """Whether both are at the same stage of the same token."""

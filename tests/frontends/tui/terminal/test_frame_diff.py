@@ -13,7 +13,15 @@ TEXTS = ("abc", "a", "      ", "aaaa bbbb", "日本", "x日", "é", "e\u0301b", 
 
 
 def shown(screen):
-    return [[screen.buffer[y][x] for x in range(WIDTH)] for y in range(HEIGHT)]
+    """What can be seen in each cell: of a space only its background, unless something is drawn over it."""
+    cells = [[screen.buffer[y][x] for x in range(WIDTH)] for y in range(HEIGHT)]
+    return [[_seen(cell) for cell in line] for line in cells]
+
+
+def _seen(cell):
+    if cell.data != " " or cell.reverse or cell.underscore or cell.strikethrough:
+        return cell
+    return cell._replace(fg="default", bold=False, italics=False, blink=False)
 
 
 def frames(seed, wide=True):
@@ -66,3 +74,12 @@ def test_a_frame_in_which_nothing_changes_is_not_sent_and_any_other_is_shown_at_
     assert [diff.less(each) for each in (begin, "\x1b[3;5Habc", end)] == ["", "", ""]
     assert diff.less(f"{begin}\x1b[3;5Habx{end}") == f"{begin}\x1b[3;7Hx{end}"
     assert diff.less(f"{begin}\x1b[3;5Habx{end}") == ""
+
+
+def test_a_space_is_sent_in_whatever_colour_has_its_background():
+    diff = FrameDiff()
+    diff.less("\x1b[1;1H\x1b[38;5;9;48;5;1mab\x1b[0m")
+    assert diff.less("\x1b[1;1H\x1b[38;5;9;48;5;1ma\x1b[0m\x1b[1;38;5;7;48;5;1m \x1b[0m") == "\x1b[1;2H "
+    assert diff.less("\x1b[1;2H\x1b[2;38;5;3;48;5;1m \x1b[0m") == ""
+    assert diff.less("\x1b[1;2H\x1b[4;38;5;3;48;5;1m \x1b[0m").endswith("m ")
+    assert diff.less("\x1b[1;2H\x1b[38;5;3;48;5;2m \x1b[0m").endswith("m ")
