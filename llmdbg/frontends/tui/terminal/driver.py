@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.drivers.linux_driver import LinuxDriver
 
 from llmdbg.frontends.tui._compat import XTermParser
-from llmdbg.frontends.tui.terminal.frame_diff import FrameDiff
+from llmdbg.frontends.tui.terminal.frame_diff import FrameDiff, Resizes
 from llmdbg.frontends.tui.terminal.incoming import ASK_FOR_BACKGROUND, Incoming, is_light
 from llmdbg.frontends.tui.terminal.keeper import AS_IT_WAS
 from llmdbg.frontends.tui.terminal.messages import BackgroundReported
@@ -66,7 +66,7 @@ class TerminalDriver(LinuxDriver):
         # A signal handler may write in the middle of a write.
         self._writing = threading.RLock()
         self._is_open = False
-        self._frames, self._size_shown = FrameDiff(), os.terminal_size((0, 0))
+        self._frames, self._resizes = FrameDiff(), Resizes()
 
     def start_application_mode(self) -> None:
         """Take over the terminal, and ask for its background colour without waiting for the answer."""
@@ -104,19 +104,13 @@ class TerminalDriver(LinuxDriver):
         """Write, unless the terminal has been restored."""
         with self._writing:
             if self._owner is None:
-                self._forget_after_a_resize()
+                with suppress(OSError):
+                    if self._resizes.may_differ(os.get_terminal_size(self.fileno), time.monotonic()):
+                        self._frames.forget()
                 if less := self._frames.less(data):
                     super().write(less)
             elif self._owner == threading.get_ident():
                 super().write(data)
-
-    def _forget_after_a_resize(self) -> None:
-        """A terminal that changes its size moves and clears lines as it likes."""
-        with suppress(OSError):
-            size = os.get_terminal_size(self.fileno)
-            if size != self._size_shown:
-                self._frames.forget()
-                self._size_shown = size
 
     def run_input_thread(self) -> None:
         """Read the terminal's input until the app exits."""

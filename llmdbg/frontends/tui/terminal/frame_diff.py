@@ -16,6 +16,7 @@ _SEQUENCE = re.compile(
     r"\x1b\[([\d;]*)([Hm])|(\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x1a\x1c-\x1f\x7f])"
 )
 _LONGEST_GAP = 4
+_SECONDS_TO_LAY_OUT = 1.0
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 """A frame that the terminal shows all at once."""
 
@@ -38,6 +39,24 @@ _SEEN_ON_A_SPACE = frozenset("479")
 """The attributes that show where nothing is written: underlined, reversed and struck through."""
 
 Cell = tuple[str, Pen]
+
+
+class Resizes:
+    """When the terminal may not show what was sent to it: one that changes its size moves and clears lines as it likes.
+
+    A frame made for the old size may still come after the change, and is cut or wrapped where nobody can follow it. So
+    nothing counts as known until some time after.
+    """
+
+    def __init__(self) -> None:
+        self._size = (0, 0)
+        self._until = 0.0
+
+    def may_differ(self, size: tuple[int, int], now: float) -> bool:
+        """Whether a write at this time, in seconds, to a terminal of this size must be sent in full."""
+        if size != self._size:
+            self._size, self._until = size, now + _SECONDS_TO_LAY_OUT
+        return now < self._until
 
 
 class FrameDiff:

@@ -5,7 +5,7 @@ import random
 import pyte
 import pytest
 
-from llmdbg.frontends.tui.terminal.frame_diff import FrameDiff
+from llmdbg.frontends.tui.terminal.frame_diff import FrameDiff, Resizes
 
 WIDTH, HEIGHT = 30, 6
 PENS = ("", "1;38;5;252;48;5;235", "38;5;246;48;5;235", "38;2;1;2;3", "31;42", "4;7", "2", "1;3", "97;104", "9;39;49")
@@ -48,6 +48,15 @@ def test_the_terminal_shows_the_same(seed, wide):
         streams[0].feed(frame)
         streams[1].feed(diff.less(frame))
         assert shown(short) == shown(whole)
+
+
+def test_nothing_counts_as_known_until_the_frames_of_the_old_size_are_over():
+    resizes = Resizes()
+    assert resizes.may_differ((80, 24), 10.0)
+    assert not resizes.may_differ((80, 24), 12.0)
+    assert resizes.may_differ((60, 24), 12.1)
+    assert resizes.may_differ((60, 24), 12.2), "a frame made for 80 columns may be among the first after the change"
+    assert not resizes.may_differ((60, 24), 13.2)
 
 
 def test_what_is_there_is_not_sent_again():
