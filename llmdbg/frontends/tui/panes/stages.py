@@ -15,7 +15,7 @@ from llmdbg.formatting import counted, milliseconds, percent
 from llmdbg.frontends.sanitize import quoted
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.state.stage_progress import has_run
-from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, Span, column_of, fitted, row
+from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, Span, bar_of, column_of, fitted, row
 from llmdbg.frontends.tui.worker.execution_order import path_in_layer
 from llmdbg.models.stages import StageKind
 
@@ -183,7 +183,7 @@ def _norm(stage: Stage, seen: StageSummary, *, bars: bool) -> tuple[Span, ...]:
     # From a norm of 1 to one of 4096, each eighth of the cell is a factor of 2.8: the same scale for every stage, so
     # that a bar never changes because another stage was seen.
     bar = column_of(math.log2(max(seen.norm or 0, 1.0)) / 12) if known else " "
-    return (*((Span(f" {bar}", "bar"),) if bars else ()), Span(text.rjust(_NORM_WIDTH), ""))
+    return (*((Span(f" {bar}", "norm-bar"),) if bars else ()), Span(text.rjust(_NORM_WIDTH), ""))
 
 
 def _short(norm: float) -> str:
@@ -196,9 +196,9 @@ def _short(norm: float) -> str:
 def _time(seen: StageSummary, *, bars: bool) -> tuple[Span, ...]:
     ms = seen.ms
     text = "" if ms is None else milliseconds(ms)
-    # From 10 µs to 100 ms.
-    bar = " " if ms is None else column_of((math.log10(max(ms, 1e-3)) + 2) / 4)
-    return (*((Span(f" {bar}", "bar"),) if bars else ()), Span(text.rjust(_MS_WIDTH), "dim"))
+    # From 10 µs to 100 ms. It lies where the others stand, so that time is told apart without colours too.
+    bar = " " if ms is None else bar_of((math.log10(max(ms, 1e-3)) + 2) / 4, 1)
+    return (*((Span(f" {bar}", "time-bar"),) if bars else ()), Span(text.rjust(_MS_WIDTH), "dim"))
 
 
 def _line(state: ScreenState) -> int:

@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 STYLES = (
-    "dim", "strong", "accent", "good", "warn", "bad", "here", "selected", "bar", "cut", "key", "link",
+    "dim", "strong", "accent", "good", "warn", "bad", "here", "selected", "bar", "norm-bar", "time-bar", "cut",
+    "key", "link",
     "tab", "tab-on", "match", "surprise-1", "surprise-2", "surprise-3",
     "token-even", "token-odd", "token-new-even", "token-new-odd", "token-special", "token-focus",
 )  # fmt: skip

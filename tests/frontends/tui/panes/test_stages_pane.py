@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from llmdbg.frontends.tui.widgets.rows import column_of
+from llmdbg.frontends.tui.widgets.rows import EIGHTHS, HEIGHTS, column_of
 from tests.frontends.tui.states import addresses, drawn_pane, shown_after, stages_text, state_after
 
 
@@ -24,8 +24,11 @@ def test_stages_remember_what_was_seen_of_this_token_only():
 
 
 def test_a_bar_says_how_large_and_how_slow():
-    line = stages_text(state_after("until 1"), 80).splitlines()[3]
-    assert sum(character in "▁▂▃▄▅▆▇█" for character in line) == 3
+    line = drawn_pane("stages", state_after("until 1"), 80)[3]
+    shapes = {span.style: span.text.strip() for span in line.spans if span.style.endswith("bar")}
+    assert set(shapes) == {"bar", "norm-bar", "time-bar"}, "probability, norm and time, told apart by colour"
+    assert shapes["norm-bar"] in HEIGHTS
+    assert shapes["time-bar"] in EIGHTHS, "and by shape"
     assert column_of(0.5) == "▄"
     assert column_of(0) == column_of(float("nan")) == " "
 
