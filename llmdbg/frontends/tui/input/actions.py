@@ -144,6 +144,8 @@ def enter(screen: Screen, argument: str) -> None:
         _go_on_with_the_tour(screen)
     elif state.has_keys == "stages":
         screen.submit(f"until {state.selected}")
+    elif state.has_keys == "explain":
+        choosing.terms(screen)
     elif (picked := on_rows.picked_row(screen)) is not None:
         _do(screen, picked.do)
 

@@ -146,14 +146,26 @@ def theme(screen: Screen, argument: str) -> None:
 
 
 def explain(screen: Screen, argument: str) -> None:
-    """Explain what has happened, or a term. If the explanation is already in view, ask for a term."""
+    """Explain what has happened, or a term. If the explanation is already in view, offer its terms and all others."""
     if argument and argument != "?":
         screen.submit(f"explain {argument}")
     elif argument or screen.state.view.pane in ("explain", "tour"):
-        screen.begin_typing(Typing.COMMAND, "explain ")
-        screen.state.say("a glossary term or a stage, e.g. explain residual stream · Tab completes")
+        terms(screen)
     else:
         showing.go_to_pane(screen, "explain")
+
+
+def terms(screen: Screen) -> None:
+    """Offer what can be explained: the terms in the text that is shown, then the rest of the glossary, and stages."""
+    from llmdbg.debugger.commands import COMMANDS
+
+    shown = screen.state.asked("explain")
+    here = tuple(getattr(shown, "terms", ()))
+    options = COMMANDS.find("explain").takes.choices(words_at(screen.state.snapshot))
+    ordered = (*here, *(each for each in options if each not in here))
+    abouts = dict.fromkeys(here, "in this text")
+    choices = tuple(Choice(sanitize(each), f"explain {each}", abouts.get(each, "")) for each in ordered)
+    begin(screen, Picker("explain", choices, as_typed="explain"))
 
 
 def head(screen: Screen, argument: str) -> None:

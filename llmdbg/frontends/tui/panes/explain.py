@@ -33,7 +33,7 @@ def _paragraph(text: str, style: str, width: int) -> list[Row]:
 
 
 def _terms(terms: Sequence[str], width: int) -> Iterator[Row]:
-    """The glossary terms, each a link; `e` asks for one by name."""
+    """The glossary terms, each a link; Enter offers them."""
     spans: list[Span] = [Span(fitted(_WORDS, min(len(_WORDS), width)), "dim", "explain ?")]
     used = len(spans[0].text)
     for term in terms:
@@ -47,7 +47,7 @@ def _terms(terms: Sequence[str], width: int) -> Iterator[Row]:
         yield row(*spans)
 
 
-_WORDS = "words here, e looks one up:"
+_WORDS = "words here, Enter looks one up:"
 
 PANE = Pane(
     "explain",
