@@ -17,6 +17,8 @@ from fcntl import ioctl
 from pathlib import Path
 from typing import Any, Self
 
+import pyte
+
 from llmdbg.debugger.persistence.model import SavedSession
 from llmdbg.debugger.persistence.store import SessionStore
 
@@ -51,7 +53,7 @@ class Nursery:
 
 
 class Doomed:
-    """llmdbg on a terminal that outlives it. Bytes are kept, not drawn."""
+    """llmdbg on a terminal that outlives it. Bytes are kept, and drawn only where words are waited for."""
 
     def __init__(
         self, nursery: Nursery, home: Path, *arguments: str, environment: dict[str, str] | None = None
@@ -79,6 +81,9 @@ class Doomed:
         self._leader: int = started["leader"]
         self.status: int | None = None
         self.received = b""
+        self._drawn = 0
+        self._screen = pyte.Screen(100, 30)
+        self._stream = pyte.ByteStream(self._screen)
 
     def __enter__(self) -> Self:
         return self
@@ -111,9 +116,16 @@ class Doomed:
 
     def read_until(self, words: bytes, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
-        while words not in self.received:
+        # Only the cells that change are sent, so words may come in pieces: they are looked for on the screen as well.
+        while words not in self.received and words.decode() not in self._text():
             assert time.monotonic() < end, f"{words!r} did not come: …{self.received[-600:]!r}"
             self.read(0.01)
+
+    def _text(self) -> str:
+        """What the terminal shows, its first size kept."""
+        self._stream.feed(self.received[self._drawn :])
+        self._drawn = len(self.received)
+        return "\n".join(self._screen.display)
 
     def kill(self, number: int) -> None:
         os.kill(self.pid, number)

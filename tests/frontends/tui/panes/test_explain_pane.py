@@ -49,7 +49,9 @@ async def test_a_click_on_a_term_and_the_keys_lead_to_its_entry(tiny_folder, siz
         assert "Like a shared notebook" in " ".join(pane(app, "text").split())
         await press(pilot, app, "escape", "enter")
         here = app.state.shown.asked["explain"].terms
-        assert [line.split("in this")[0].strip("▶ ") for line in pane(app, "text").splitlines()][: len(here)] == list(here)
+        assert [line.split("in this")[0].strip("▶ ") for line in pane(app, "text").splitlines()][: len(here)] == list(
+            here
+        )
         await press(pilot, app, "enter")
         assert app.state.output[0] == f"explain {here[0]}", "the first term of this text"
         await press(pilot, app, "escape", "e", *"softm", "enter")
