@@ -79,9 +79,9 @@ def _paired(token: tuple[int, str] | None) -> str:
 def proof_lines(value: Proof) -> list[str]:
     """What `verify` found."""
     if value.differs is None:
-        found = (
-            f"verified: generate() gives the same {counted(value.tokens, 'token')}, and the logits are equal bit by bit"
-        )
+        but = ", but for what the notes say" if value.notes else ""
+        tokens = counted(value.tokens, "token")
+        found = f"verified{but}: generate() gives the same {tokens}, and the logits are equal bit by bit"
     else:
         found = f"NOT the same: at token {value.first} generate() gives different {value.differs}"
     return [found, *(f"note: {sanitize(note)}" for note in value.notes)]

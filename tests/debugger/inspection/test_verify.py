@@ -73,6 +73,7 @@ def test_the_proof_says_why_generate_may_differ():
     proof = do(session, "verify").data
     assert "3 beams" in proof.notes[0]
     assert "3 beams" in answer_lines(proof)[-1]
+    assert answer_lines(proof)[0].startswith("verified, but for what the notes say: ")
 
 
 def test_what_the_user_did_is_not_the_models_own():

@@ -5,7 +5,7 @@ import pytest
 from llmdbg.debugger.execution.stop import Stop
 from llmdbg.errors import CommandError
 from llmdbg.frontends.tui.app import LlmdbgApp
-from tests.frontends.tui.driving import here, line, loaded, pane, press, request
+from tests.frontends.tui.driving import here, line, loaded, pane, press, request, until
 from tests.sessions import do, tiny_session
 
 
@@ -142,3 +142,32 @@ def test_an_edit_that_holds_is_seen_where_it_was_made_and_after():
     do(session, "until 1")
     with session.replay.standing_at("0") as seen:
         assert seen.tensor.numbers.norm == 0
+
+
+async def test_a_module_outside_the_layers_is_looked_at_once_the_forward_is_over(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "n", "n")
+        app.state.select("lm_head")
+        await press(pilot, app, "up", "down")
+        assert app.state.selected == "lm_head" and app.state.looked is None
+        assert "when lm_head runs is not known: Enter goes there" in line(app, "status")
+        await press(pilot, app, "t")
+        app.state.select("lm_head")
+        await press(pilot, app, "up", "down")
+        await until(pilot, lambda: "lm_head as it was" in line(app, "status"))
+        assert pane(app, "tensor").splitlines()[0].strip().startswith("lm_head")
+
+
+async def test_while_a_look_is_on_its_way_no_other_stage_is_described(tiny_folder, monkeypatch):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "t", "up")
+        assert pane(app, "tensor").split()[0] == "logits"
+        monkeypatch.setattr(app.engine, "look", lambda _address: None)
+        app.state.select("0")
+        await press(pilot, app, "up", "down")
+        assert pane(app, "tensor").split()[0] == "sample", "those of the stop, until the answer comes"
+        assert "looking at 0 …" in line(app, "status")

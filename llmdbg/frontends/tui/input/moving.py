@@ -12,6 +12,7 @@ from llmdbg.frontends.tui.layout import tab_after
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.state.picking import line_after, picked_line
 from llmdbg.frontends.tui.state.screen_state import Overlay, Typing
+from llmdbg.frontends.tui.state.stage_progress import why_not_looked_at
 from llmdbg.frontends.tui.state.text_search import TextSearch
 
 if TYPE_CHECKING:
@@ -55,10 +56,20 @@ def _move(screen: Screen, by: int) -> None:
     state = screen.state
     if state.has_keys == "stages":
         state.move_selection(by)
+        _say_what_is_looked_at(state)
     elif picks(state):
         _pick(screen, by)
     else:
         screen.scroll(by)
+
+
+def _say_what_is_looked_at(state: ScreenState) -> None:
+    """The answer takes a moment, and some stages are not described."""
+    address, shown = state.to_look_at(), state.snapshot
+    if address is not None:
+        state.say(f"looking at {address} …")
+    elif said := why_not_looked_at(shown, state.tree, state.selected):
+        state.say(said)
 
 
 def picks(state: ScreenState) -> bool:

@@ -22,6 +22,7 @@ _NAME, _VALUE, _BAR, _CHANCE = 13, 5, 8, 6
 _SHORT_BAR, _WIDE = 4, 44
 _LEAST_TRACK = 8
 _ROOMY = 12  # lines
+_GREEDY = " greedy: not in force until one is set"
 
 
 def sampling_view(state: ScreenState) -> SamplingView | None:
@@ -36,7 +37,8 @@ def slider_rows(state: ScreenState, width: int, height: int) -> list[Row]:
     seen = sampling_view(state)
     if seen is None or (height < _ROOMY and state.has_keys != "candidates" and state.wanted is None):
         return []
-    return [_slider(name, seen.now, state.wanted or seen.now, width) for name in SLIDERS]
+    rows = [_slider(name, seen.now, state.wanted or seen.now, width) for name in SLIDERS]
+    return rows if seen.samples else [*rows, row((fitted(_GREEDY, width).rstrip(), "dim"))]
 
 
 def _slider(name: str, now: SamplingChoice, wanted: SamplingChoice, width: int) -> Row:

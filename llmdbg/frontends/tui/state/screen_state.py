@@ -18,7 +18,7 @@ from llmdbg.frontends.tui.presets import STANDARD, Room
 from llmdbg.frontends.tui.state.command_log import CommandLog
 from llmdbg.frontends.tui.state.search import Index, Matches
 from llmdbg.frontends.tui.state.sentences import sentence
-from llmdbg.frontends.tui.state.stage_progress import has_run, when_hit
+from llmdbg.frontends.tui.state.stage_progress import can_be_looked_at, when_hit
 from llmdbg.frontends.tui.state.stage_tree import StageTree
 from llmdbg.frontends.tui.state.text_search import TextSearch
 from llmdbg.frontends.tui.state.token_flow import TokenFlow, TokenMode, described
@@ -202,11 +202,11 @@ class ScreenState:
         shown = self.snapshot
         if self.running or self.selected == shown.stop.stage.address or not shown.goes_back:
             return None
-        return self.selected if has_run(shown, self.tree, self.selected) else None
+        return self.selected if can_be_looked_at(shown, self.tree, self.selected) else None
 
     def described(self) -> ScreenState:
         """The state for the panes that describe a stage: about the one that is looked at, if there is one."""
-        if self.looked is None or self.to_look_at() is None:
+        if self.looked is None or self.looked.stop.stage.address != self.to_look_at():
             return self
         about = copy.copy(self)
         about.shown = self.looked

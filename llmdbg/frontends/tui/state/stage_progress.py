@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.models.stages import Stage
 
+_AFTER_THE_FORWARD = (StageKind.LOGITS, StageKind.PROCESSOR, StageKind.SAMPLE)
+
 
 def has_run(shown: Snapshot, tree: StageTree, address: str) -> bool | None:
     """Whether a stage has run for the current token; None if the order in which it runs is not known yet."""
@@ -22,6 +24,21 @@ def has_run(shown: Snapshot, tree: StageTree, address: str) -> bool | None:
         return True
     known = _comes_first(shown, tree, address, here)
     return (True if address in shown.seen else None) if known is None else known
+
+
+def can_be_looked_at(shown: Snapshot, tree: StageTree, address: str) -> bool:
+    """Whether a stage has run for the current token, as far as is known.
+
+    Once there are scores the whole forward has run, modules outside the layers included.
+    """
+    ran = has_run(shown, tree, address)
+    return ran is True or (ran is None and shown.stop.stage.kind in _AFTER_THE_FORWARD)
+
+
+def why_not_looked_at(shown: Snapshot, tree: StageTree, address: str) -> str:
+    """Why a selected stage is not described, if that is not plain to see; else empty."""
+    unknown = has_run(shown, tree, address) is None and not can_be_looked_at(shown, tree, address)
+    return f"when {address} runs is not known: Enter goes there" if unknown else ""
 
 
 def _comes_first(shown: Snapshot, tree: StageTree, address: str, here: Stage) -> bool | None:
