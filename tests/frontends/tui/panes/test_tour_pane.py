@@ -114,8 +114,11 @@ async def test_while_something_is_typed_the_tour_steps_aside(tiny_folder) -> Non
     app = LlmdbgApp(tour_request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot, app)
-        await press(pilot, app, "e", *"logi")
+        await press(pilot, app, "colon", *"explain", "space", *"logi")
         assert "logit lens" in line(app, "status")
+        await press(pilot, app, "escape", "e", *"logi")
+        assert app.row_pane("text").display
+        assert "logit lens" in pane(app, "text")
         await press(pilot, app, "escape")
         assert tour_line(app.state).startswith("stop 1 of 13")
         perform(app, "explain", "softmax")
