@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -19,8 +19,12 @@ from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.tokens import encode_prompt
 from llmdbg.probes.attribution import Attribution
+from llmdbg.probes.lens import Lens
 from llmdbg.probes.lens_table import LensTable
 from tests.tiny import tiny_model
+
+if TYPE_CHECKING:
+    import pytest
 
 TEXT = "The quick brown fox jumps over the lazy dog while seven wizards drink black tea and write long letters home."
 TEMPLATE = (
@@ -51,6 +55,16 @@ def do(debugger: Debugger, *lines: str) -> Outcome:
 def here(debugger: Debugger) -> str:
     """Where a session stands: `1.mlp@3` after that stage of generated token 3."""
     return f"{debugger.stop.stage.address}@{debugger.stop.token}"
+
+
+def rows_through_the_head(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many vectors each product with the head takes from now on."""
+    sizes: list[int] = []
+    original = Lens.logits
+    monkeypatch.setattr(
+        Lens, "logits", lambda self, residual, **how: (sizes.append(len(residual)), original(self, residual, **how))[1]
+    )
+    return sizes
 
 
 def tokens_run_again(debugger: Debugger) -> list[int]:

@@ -41,12 +41,10 @@ def serve(arguments: Sequence[str], port: int) -> int:
 
     Raises UsageError if textual-serve is not installed, or the port cannot be had.
     """
-    try:
-        from aiohttp import web
-    except ImportError as error:
-        raise UsageError("--web needs textual-serve: pip install textual-serve") from error
     token = secrets.token_urlsafe(_SECRET_BYTES)
     app = page(_without_web(arguments), token)
+    from aiohttp import web
+
     listening = _listen(port)
     at = listening.getsockname()[1]
     narrate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.debugger.breakpoints.why_hit import value_word
 from llmdbg.explain.endings import why_ended
 from llmdbg.formatting import counted, milliseconds, percent
 from llmdbg.frontends.answers.tables import Block, Column, Table
@@ -60,11 +61,7 @@ def value_words(values: Iterable[tuple[str, QuantityValue]]) -> str:
 
 
 def _value_word(value: QuantityValue) -> str:
-    if value is None:
-        return "?"
-    if isinstance(value, str):
-        return quoted(value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return quoted(value) if isinstance(value, str) else value_word(value)
 
 
 def end_lines(end: End) -> list[str]:

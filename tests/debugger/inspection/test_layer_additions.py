@@ -10,8 +10,7 @@ import torch
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.additions_answer import LayerAdditions
 from llmdbg.debugger.inspection.standing_questions import STANDING_QUESTIONS
-from llmdbg.probes.lens import Lens
-from tests.sessions import do, tiny_session, tokens_run_again
+from tests.sessions import do, rows_through_the_head, tiny_session, tokens_run_again
 
 # The modules that write into the residual stream, by architecture: (attention, mlp), within a layer of `model`.
 WRITERS = {
@@ -91,11 +90,7 @@ def test_a_layer_that_takes_the_residual_along_is_told_apart_too() -> None:
 def test_a_step_reads_one_layer_in_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
     session = tiny_session()
     asked(session)
-    sizes: list[int] = []
-    original = Lens.logits
-    monkeypatch.setattr(
-        Lens, "logits", lambda self, residual, **how: (sizes.append(len(residual)), original(self, residual, **how))[1]
-    )
+    sizes = rows_through_the_head(monkeypatch)
     for _ in range(3):
         do(session, "next")
         asked(session)

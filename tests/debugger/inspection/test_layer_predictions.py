@@ -11,8 +11,7 @@ from llmdbg.engine.generation.generation import Generation
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.tokens import encode_prompt
-from llmdbg.probes.lens import Lens
-from tests.sessions import do, lens_of, tiny_session, tokens_run_again
+from tests.sessions import do, lens_of, rows_through_the_head, tiny_session, tokens_run_again
 from tests.tiny import tiny_model
 
 
@@ -50,11 +49,7 @@ def test_nothing_before_the_first_layer() -> None:
 def test_a_step_reads_one_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     session = tiny_session()
     asked(session)
-    sizes: list[int] = []
-    original = Lens.logits
-    monkeypatch.setattr(
-        Lens, "logits", lambda self, residual, **how: (sizes.append(len(residual)), original(self, residual, **how))[1]
-    )
+    sizes = rows_through_the_head(monkeypatch)
     for _ in range(3):
         do(session, "next")
         asked(session)
