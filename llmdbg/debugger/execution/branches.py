@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llmdbg.engine.debuggee import Timeline
+    from llmdbg.probes.candidates import Candidates
 
 
 @dataclass(slots=True)
@@ -46,11 +47,14 @@ class Branch:
     """Its edits."""
     fingerprints: dict[TimelinePosition, Tensor] = field(default_factory=dict)
     """A hash of the bits (int64, on the device) of the output of each stage where the run stopped."""
+    candidates: dict[int, Candidates] = field(default_factory=dict)
+    """What each token was chosen from, by generated token, where the run stopped at its choice."""
 
     def forget_from(self, token: int) -> None:
-        """Drop fingerprints and probabilities from `token` on, which may change."""
+        """Drop fingerprints, probabilities and candidates from `token` on, which may change."""
         self.fingerprints = {place: mark for place, mark in self.fingerprints.items() if place.token < token}
         self.probabilities = {at: prob for at, prob in self.probabilities.items() if at < token}
+        self.candidates = {at: found for at, found in self.candidates.items() if at < token}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -87,21 +91,25 @@ class BranchRow(Displayed):
 
 
 class Branches:
-    """All branches of a session, numbered from 1, and which one runs."""
+    """All branches of a session, numbered from 1, and which one runs. A number is never reused."""
 
     def __init__(self, timeline: Timeline) -> None:
         self.current = Branch(1, "main", None, 0, "", timeline)
         self._all = [self.current]
+        self._next_number = 2
+        self._names = {self.current.name}
 
     def __iter__(self) -> Iterator[Branch]:
         """Every branch, in the order they were made."""
         return iter(self._all)
 
     def fork(self, timeline: Timeline, token: int, why: str, name: str | None = None) -> Branch:
-        """Fork the current branch at `token` and make the new one current. Raises CommandError for a taken name."""
-        number = max(each.number for each in self._all) + 1
-        taken = {each.name for each in self._all}
-        name = name or next(free for n in itertools.count(number) if (free := f"b{n}") not in taken)
+        """Fork the current branch at `token` and make the new one current. Raises CommandError for a taken name.
+
+        Without a name it gets one that no branch has had before.
+        """
+        number = self._next_number
+        name = name or next(free for n in itertools.count(number) if (free := f"b{n}") not in self._names)
         self.refuse(name)
         here = self.current
         self.current = Branch(number, name, here, token, why, timeline)
@@ -110,12 +118,17 @@ class Branches:
         self.current.fingerprints = dict(here.fingerprints)
         self.current.forget_from(token)
         self.current.probabilities = {at: prob for at, prob in here.probabilities.items() if at < token}
+        self.current.candidates = {at: found for at, found in here.candidates.items() if at < token}
         self._all.append(self.current)
+        self._next_number = number + 1
+        self._names.add(name)
         return self.current
 
     def put_back(self, branches: Iterable[Branch], current: Branch) -> None:
         """Replace all branches by these."""
         self._all, self.current = list(branches), current
+        self._next_number = max(self._next_number, *(each.number + 1 for each in self._all))
+        self._names.update(each.name for each in self._all)
 
     def find(self, word: str) -> Branch:
         """Find a branch by name or number. Raises CommandError."""
@@ -133,9 +146,10 @@ class Branches:
             raise CommandError(f"there is a branch {name!r} already: `switch {name}` goes there")
 
     def drop(self, branch: Branch, back_to: Branch) -> None:
-        """Remove a branch whose run failed, and make `back_to` current."""
+        """Remove a branch whose run failed, and make `back_to` current. Nobody has seen it: its number is free."""
         self._all.remove(branch)
-        self.current = back_to
+        self.current, self._next_number = back_to, branch.number
+        self._names.discard(branch.name)
 
     def family(self, branch: Branch) -> tuple[Branch, ...]:
         """A branch, and those that parted from it or from one of them, in the order they were made."""

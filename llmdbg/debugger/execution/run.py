@@ -133,6 +133,8 @@ class Run:
         note_probability(self.branches, event)
         self._stood = (self.debuggee.timeline, event.token, event.chosen)
         self.stop = self._describer.describe(event, self.cause)
+        if self.stop.chosen is not None and self.stop.candidates is not None:
+            self.branches.current.candidates[event.token] = self.stop.candidates
         if self.differs_from_before():
             self.stop = replace(self.stop, differs=True)
         self.end = self._ended(event) if event.ended_by is not None else None

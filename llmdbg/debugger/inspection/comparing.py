@@ -51,6 +51,8 @@ class BranchComparison(Displayed):
     """The current branch's five likeliest for `compared`; empty if it has none."""
     candidates_there: tuple[LikelyToken, ...] = ()
     """The same for the other branch."""
+    reran: tuple[str, ...] = ()
+    """Names of the branches that had to run that token again for their candidates: no stop there had recorded them."""
 
 
 def compare(inspector: Inspector, name: str, token: int | None = None) -> BranchComparison | str:
@@ -63,6 +65,7 @@ def compare(inspector: Inspector, name: str, token: int | None = None) -> Branch
     theirs = tuple(there.timeline.ids)
     first = _first_difference(ours, theirs)
     asked = first if token is None else token
+    reran = list[str]()
     rows = range(first, min(first + _MOST_ROWS, max(len(ours), len(theirs)))) if first is not None else ()
     return BranchComparison(
         here.name,
@@ -70,8 +73,9 @@ def compare(inspector: Inspector, name: str, token: int | None = None) -> Branch
         first,
         tuple(TokenPair(at, _token(inspector, ours, at), _token(inspector, theirs, at)) for at in rows),
         asked,
-        _candidates(inspector, here, asked, len(ours)),
-        _candidates(inspector, there, asked, len(theirs)),
+        _candidates(inspector, here, asked, len(ours), reran),
+        _candidates(inspector, there, asked, len(theirs), reran),
+        tuple(reran),
     )
 
 
@@ -86,10 +90,19 @@ def _token(inspector: Inspector, ids: tuple[int, ...], at: int) -> tuple[int, st
     return (ids[at], inspector.vocabulary.text(ids[at])) if at < len(ids) else None
 
 
-def _candidates(inspector: Inspector, branch: Branch, token: int | None, reached: int) -> tuple[LikelyToken, ...]:
-    """The likeliest tokens after every logits processor and ban; empty if the branch has not reached this token."""
+def _candidates(
+    inspector: Inspector, branch: Branch, token: int | None, reached: int, reran: list[str]
+) -> tuple[LikelyToken, ...]:
+    """The likeliest tokens after every logits processor and ban; empty if the branch has not reached this token.
+
+    Notes the branch in `reran` if it had to run the token again.
+    """
     if token is None or not 0 <= token < reached:
         return ()
+    known = branch.candidates.get(token)
+    if known is not None and len(known.rows) >= min(_CANDIDATES, known.vocabulary):
+        return tuple(LikelyToken(each.id, each.text, each.prob) for each in known.rows[:_CANDIDATES])
+    reran.append(branch.name)
     found: list[LikelyToken] = []
 
     def look(event: StageEvent) -> bool:

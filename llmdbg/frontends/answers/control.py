@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.formatting import byte_count, counted, large_number, percent
+from llmdbg.formatting import byte_count, counted, large_number, listed, percent
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
@@ -69,6 +69,9 @@ def comparison_lines(value: BranchComparison) -> list[str]:
     for rank in range(longest):
         here, there = (_likely(side[rank : rank + 1]) for side in (value.candidates_here, value.candidates_there))
         lines.append(f"{rank + 1:5}  {here:24}  {there}".rstrip())
+    if value.reran:
+        where = listed([sanitize(each) for each in value.reran], "and")
+        lines.append(f"token {value.compared} ran again on {where} for its candidates: no stop had recorded them")
     return lines
 
 

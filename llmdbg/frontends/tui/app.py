@@ -28,6 +28,7 @@ from llmdbg.frontends.tui.input.history import History, history_path
 from llmdbg.frontends.tui.input.kept_keys import KeptKeys
 from llmdbg.frontends.tui.input.key_names import bound
 from llmdbg.frontends.tui.input.last_layout import keep_last_layout
+from llmdbg.frontends.tui.input.on_rows import stay_near
 from llmdbg.frontends.tui.input.preferences import Preferences
 from llmdbg.frontends.tui.input.prompt import CommandLine
 from llmdbg.frontends.tui.input.showing import take_the_tour
@@ -95,7 +96,7 @@ class LlmdbgApp(App[BaseException]):
         self.set_keymap({new.name: ",".join(new.keys) or "unbound" for new, old in changed if new.keys != old.keys})
         self.problems = (*preferences.problems, *problems)
         self.book = LogBook() if book is None else book
-        self.on_running_at_last: Callable[[], object] = _nothing
+        self.on_running_at_last: Callable[[], object] = lambda: None
         self.mailbox = Mailbox(lambda: self.post_message(MailCame()))
         self.engine = EngineThread(request, self.mailbox.put)
         self.kept_keys, self._resumes = KeptKeys(self.actions), request.resumed is not None
@@ -223,6 +224,7 @@ class LlmdbgApp(App[BaseException]):
         state, before, shown = self.state, self.state.shown, message.snapshot
         shown = shown.remembering(before) if message.looked_again else shown
         state.arrive(shown, message.title)
+        stay_near(self)
         if message.title == "resumed" or not self._resumes:
             self.kept_keys.release()
         if arrived(self, message.title):
@@ -393,7 +395,3 @@ class LlmdbgApp(App[BaseException]):
         if self.engine.running and not self.state.running:
             self.state.running = True
             self.paint()
-
-
-def _nothing() -> None:
-    return None

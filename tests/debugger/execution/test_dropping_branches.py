@@ -34,3 +34,13 @@ def test_a_branch_is_deleted_but_neither_the_current_one_nor_one_that_others_cam
     assert do(session, "drop 2").data == "deleted branch b2"
     do(session, "continue")
     assert list(session.end.ids) == by_generate(session, {})
+
+
+def test_a_branch_never_gets_the_number_or_the_name_of_one_that_is_gone():
+    session = started()
+    do(session, "token", "force 5", "branch b4", "switch main", "drop b2 all")
+    do(session, "force 6")
+    assert [(each.number, each.name) for each in session.run.branches] == [(1, "main"), (4, "b5")]
+    do(session, "switch main")
+    with pytest.raises(CommandError, match="there is no branch 'b2'"):
+        do(session, "drop b2")

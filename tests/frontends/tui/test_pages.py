@@ -69,6 +69,19 @@ async def test_branches_are_listed_compared_deleted_and_switched_to(tiny_folder,
         assert app.state.overlay is None
 
 
+async def test_after_a_deletion_the_row_that_has_taken_the_place_is_picked(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder, breakpoints=("0", "1", "norm", "logits")))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        await until(pilot, lambda: len(app.state.shown.breakpoints) == 4)
+        await press(pilot, app, "B", "down", "d")
+        assert picked(app).startswith("3 ")
+        await press(pilot, app, "down", "d")
+        assert picked(app).startswith("3 "), "the last one is gone: the one before it"
+        await press(pilot, app, "up", "d")
+        assert picked(app).startswith("3 ")
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_edits_are_switched_off_and_on_and_undone(tiny_folder, size):
     app = LlmdbgApp(request(tiny_folder))

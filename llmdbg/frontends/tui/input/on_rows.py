@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.tui.input.moving import picks
-from llmdbg.frontends.tui.state.picking import picked_line
+from llmdbg.frontends.tui.pages import page_named
+from llmdbg.frontends.tui.state.picking import near, picked_line
 from llmdbg.frontends.tui.state.screen_state import Overlay, Typing
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from llmdbg.frontends.tui.input.screen import Screen
     from llmdbg.frontends.tui.widgets.rows import Row
+
+_ANY_WIDTH = 80
+"""The width for which rows are made that are not shown, in cells."""
 
 
 def open_page(name: str) -> Callable[[Screen, str], None]:
@@ -36,6 +40,14 @@ def picked_row(screen: Screen) -> Row | None:
     rows = screen.rows(screen.state.has_keys)
     line = picked_line(rows, screen.state.picked)
     return None if line is None else rows[line]
+
+
+def stay_near(screen: Screen) -> None:
+    """After a command: if the picked row of a page is gone, pick the one that has taken its place."""
+    state = screen.state
+    if state.overlay is Overlay.PAGE:
+        after = page_named(state.page).draw(state, _ANY_WIDTH)
+        state.picked = near(screen.rows("text"), after, state.picked)
 
 
 def of_picked(screen: Screen, action: str) -> str:

@@ -30,6 +30,16 @@ def line_after(rows: Sequence[Row], known_by: str, by: int) -> int | None:
     return None if here is None else acting[max(0, min(len(acting) - 1, acting.index(here) + by))]
 
 
+def near(before: Sequence[Row], after: Sequence[Row], known_by: str) -> str:
+    """What to pick when some rows become others: the same row, else the one that has its place, or is the last."""
+    line, acting = picked_line(before, known_by), _acting(after)
+    if line is None or not acting:
+        return known_by
+    same, at = before[line].known_by, _acting(before).index(line)
+    there = [after[y].known_by for y in acting]
+    return same if same in there else there[min(at, len(there) - 1)]
+
+
 def with_pick(rows: Sequence[Row], known_by: str) -> Sequence[Row]:
     """The rows, the picked one highlighted."""
     line = picked_line(rows, known_by)
