@@ -81,7 +81,7 @@ class LogLine:
     """A line as it was written, unsafe to display."""
 
     when: float
-    """Seconds since the epoch."""
+    """Seconds since the epoch; the same for all lines that were written or logged together."""
     source: str
     """`stdout`, `stderr`, `warning` or a logger's name."""
     level: int
@@ -125,22 +125,23 @@ class LogBook(logging.Handler):
         """Add what a source wrote, in pieces of any size. A carriage return restarts its line."""
         if not text:
             return
+        now = time.time()
         with self._held():
             before = self._unfinished.pop(source, None)
             *whole, rest = ((before.text if before else "") + text).split("\n")
             for line in whole:
-                self._add(source, _last_state(line))
+                self._add(source, _last_state(line), now)
             if rest:
                 # A carriage return at the very end may be the first half of a line break.
                 kept = _last_state(rest)[: LONGEST_LINE + 1] + ("\r" if rest.endswith("\r") else "")
-                self._unfinished[source] = LogLine(time.time(), source, logging.INFO, kept)
+                self._unfinished[source] = LogLine(now, source, logging.INFO, kept)
             self._changes += 1
 
     def finish(self) -> None:
         """Turn everything unfinished into complete lines."""
         with self._held():
             for source, line in self._unfinished.items():
-                self._add(source, line.text.rstrip("\r"))
+                self._add(source, line.text.rstrip("\r"), line.when)
             self._unfinished.clear()
             self._changes += 1
 
@@ -151,8 +152,9 @@ class LogBook(logging.Handler):
             lines = self.format(record).rstrip("\n").split("\n")
         except Exception as error:
             lines = [f"a message that could not be formatted ({type(error).__name__})"]
+        now = time.time()
         for line in lines:
-            self._add(source, line, record.levelno)
+            self._add(source, line, now, record.levelno)
         self._changes += 1
 
     def close(self) -> None:
@@ -161,10 +163,10 @@ class LogBook(logging.Handler):
             self._file.close()
         super().close()
 
-    def _add(self, source: str, text: str, level: int = logging.INFO) -> None:
+    def _add(self, source: str, text: str, when: float, level: int = logging.INFO) -> None:
         if len(text) > LONGEST_LINE:
             text = text[:LONGEST_LINE] + "…"
-        line = LogLine(time.time(), source, level, text)
+        line = LogLine(when, source, level, text)
         self._lines.append(line)
         if self._file is None:
             return

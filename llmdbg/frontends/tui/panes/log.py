@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from llmdbg.formatting import counted
+from llmdbg.frontends.log import LogLine
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.state.command_log import Exchange
@@ -16,17 +17,19 @@ from llmdbg.frontends.tui.widgets.rows import Row, row, wrapped
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.frontends.log import LogLine
     from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 _MOST_SHOWN = 500
 _CACHED = 2_048
+_TRACEBACK, _LONGEST_TRACEBACK = "Traceback (most recent call last)", 200
 _NOTHING = "no command has been run, and nothing has been written or logged"
 
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     lines = () if state.book is None else (*state.book.lines()[-_MOST_SHOWN:], *state.book.unfinished())
-    entries: list[LogLine | Exchange] = sorted((*lines, *state.commands.exchanges()), key=lambda entry: entry.when)
+    entries = sorted(
+        (*_together(lines), *((each,) for each in state.commands.exchanges())), key=lambda each: each[0].when
+    )
     if not entries:
         return [row((line, "dim")) for line in wrapped(_NOTHING, width)]
     rows = [part for entry in reversed(entries) for part in _entry(entry, width)]
@@ -36,14 +39,40 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     return rows
 
 
+def _together(lines: Sequence[LogLine]) -> list[tuple[LogLine, ...]]:
+    """The lines in entries: what was written or logged at once, and a traceback that was printed line by line."""
+    entries: list[list[LogLine]] = []
+    for line in lines:
+        before = entries[-1] if entries else None
+        if (
+            before is not None
+            and before[-1].source == line.source
+            and (before[-1].when == line.when or (_is_open_traceback(before) and len(before) < _LONGEST_TRACEBACK))
+        ):
+            before.append(line)
+        else:
+            entries.append([line])
+    return list(map(tuple, entries))
+
+
+def _is_open_traceback(entry: Sequence[LogLine]) -> bool:
+    """Whether the line that names the exception, the first that is not indented, is still to come."""
+    begins = next((at for at, line in enumerate(entry) if line.text.startswith(_TRACEBACK)), None)
+    return begins is not None and all(line.text.startswith(" ") for line in entry[begins + 1 :])
+
+
 # While a run logs, every look at the log draws all of it again; only what is new is laid out.
 @lru_cache(_CACHED)
-def _entry(entry: LogLine | Exchange, width: int) -> tuple[Row, ...]:
-    at = time.strftime("%H:%M:%S", time.localtime(entry.when))
-    if isinstance(entry, Exchange):
-        return _exchange(entry, f"{at} ", width)
-    style = "bad" if entry.level >= logging.ERROR else "warn" if entry.level >= logging.WARNING else ""
-    return _indented(f"{at} {sanitize(entry.source)} ", entry.text, style, width)
+def _entry(entry: tuple[LogLine, ...] | tuple[Exchange], width: int) -> tuple[Row, ...]:
+    first = entry[0]
+    at = time.strftime("%H:%M:%S", time.localtime(first.when))
+    if isinstance(first, Exchange):
+        return _exchange(first, f"{at} ", width)
+    style = "bad" if first.level >= logging.ERROR else "warn" if first.level >= logging.WARNING else ""
+    head = f"{at} {sanitize(first.source)} "
+    heads = (head, *(" " * len(head) for _ in entry[1:]))
+    texts = (each.text for each in entry if isinstance(each, LogLine))
+    return tuple(part for each, text in zip(heads, texts, strict=True) for part in _indented(each, text, style, width))
 
 
 def _exchange(entry: Exchange, head: str, width: int) -> tuple[Row, ...]:

@@ -1,5 +1,7 @@
 """The log pane: the commands with their answers, and what libraries wrote."""
 
+import logging
+
 from llmdbg.frontends.log import MOST_LINES, LogBook
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.clipboard_export import kept_folder
@@ -28,6 +30,24 @@ def test_a_command_stands_above_its_answer_and_the_newest_is_first():
     ]
     rows = list(pane_named("log").draw(state, 60, 40))
     assert [rows[at].spans[-1].style for at in (1, 4)] == ["bad", ""]
+
+
+def test_what_was_logged_together_reads_from_top_to_bottom():
+    state = ScreenState("tiny", LogBook())
+    state.book.handle(logging.LogRecord("lib", logging.ERROR, "", 0, "first\nsecond", (), None))
+    printed = ("Traceback (most recent call last):", '  File "a.py", line 1', "    f()", "ValueError: no")
+    for each in printed:  # `traceback.print_exc` writes line by line
+        state.book.write("stderr", f"{each}\n")
+    state.book.write("stderr", "after\n")
+    state.book.write("stdout", "one\ntwo\n")
+    shown = [text[9:] for text in drawn(state)]
+    assert shown[:3] == ["stdout one", "       two", "stderr after"]
+    assert [each[7:] for each in shown[3:7]] == list(printed)
+    assert shown[7:] == ["lib first", "    second"]
+    assert [text[:9].strip() != "" for text in drawn(state)] == [each.split()[0] in _HEADS for each in shown]
+
+
+_HEADS = ("stdout", "stderr", "lib")
 
 
 def test_what_a_model_says_is_shown_and_not_obeyed():
