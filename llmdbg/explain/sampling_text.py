@@ -131,6 +131,8 @@ def _how_chosen(choice: ChoiceFacts, *, has_settings: bool) -> Iterator[str]:
             yield f"The scores gave it {percent_in_prose(choice.prob)}, which makes it {likeliest(choice.rank)}."
         if choice.raw is not None and has_settings:
             yield f"Without any settings the model gave it {percent_in_prose(choice.raw)}."
+        if not choice.greedy:
+            yield "A token was drawn as well but not used, so that the draws after it stay the same."
         return
     if choice.banned:
         yield f"You banned {quote_list(choice.banned)} here, so the choice was among the others."
@@ -210,7 +212,8 @@ def engineer_sampling(facts: StageFacts) -> Iterator[str]:
     if kind is StageKind.PROCESSOR and name in sources:
         yield f"transformers' processor: {sources[name]}"
     if kind is StageKind.SAMPLE and facts.choice is not None:
-        yield "argmax(scores)" if facts.choice.greedy else "multinomial(softmax(scores)), from the seeded random stream"
+        how = "argmax(scores)" if facts.choice.greedy else "multinomial(softmax(scores)), from the seeded random stream"
+        yield f"forced by you; not used: {how}" if facts.choice.forced else how
     if facts.guesses and kind in (StageKind.EMBED, StageKind.LAYER, StageKind.NORM):
         yield "logit lens (nostalgebraist 2020): softmax(head(norm(x))) of this vector, checked against the logits"
     elif facts.no_lens and kind in (StageKind.EMBED, StageKind.LAYER):

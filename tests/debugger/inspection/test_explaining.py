@@ -125,6 +125,17 @@ def test_what_the_user_made_of_a_choice() -> None:
     told = plain(session)
     assert f'You forced "{chosen.text}".' in told
     assert "took the highest score" not in told
+    assert "drawn" not in told
+    assert explain_here(session.inspector).engineer[-1] == "forced by you; not used: argmax(scores)"
+
+
+def test_a_forced_token_was_not_drawn() -> None:
+    session = tiny_session(temperature=1.5)
+    do(session, "token")
+    assert explain_here(session.inspector).engineer[-1].startswith("multinomial(")
+    do(session, f"force {(session.stop.chosen.id + 1) % 100}")
+    assert "A token was drawn as well but not used" in plain(session)
+    assert explain_here(session.inspector).engineer[-1].startswith("forced by you; not used: multinomial(")
 
 
 def test_a_forced_token_that_was_cut() -> None:
