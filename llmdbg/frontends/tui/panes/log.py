@@ -24,12 +24,14 @@ _CACHED = 2_048
 _TRACEBACK, _LONGEST_TRACEBACK = "Traceback (most recent call last)", 200
 _NOTHING = "no command has been run, and nothing has been written or logged"
 
+_Entry = tuple[LogLine, ...] | tuple[Exchange]
+"""Lines that belong together, or one command and its answer."""
+
 
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     lines = () if state.book is None else (*state.book.lines()[-_MOST_SHOWN:], *state.book.unfinished())
-    entries = sorted(
-        (*_together(lines), *((each,) for each in state.commands.exchanges())), key=lambda each: each[0].when
-    )
+    commands = [(each,) for each in state.commands.exchanges()]
+    entries: list[_Entry] = sorted((*_together(lines), *commands), key=lambda entry: entry[0].when)
     if not entries:
         return [row((line, "dim")) for line in wrapped(_NOTHING, width)]
     rows = [part for entry in reversed(entries) for part in _entry(entry, width)]
@@ -63,7 +65,7 @@ def _is_open_traceback(entry: Sequence[LogLine]) -> bool:
 
 # While a run logs, every look at the log draws all of it again; only what is new is laid out.
 @lru_cache(_CACHED)
-def _entry(entry: tuple[LogLine, ...] | tuple[Exchange], width: int) -> tuple[Row, ...]:
+def _entry(entry: _Entry, width: int) -> tuple[Row, ...]:
     first = entry[0]
     at = time.strftime("%H:%M:%S", time.localtime(first.when))
     if isinstance(first, Exchange):
