@@ -65,6 +65,37 @@ async def test_a_head_is_chosen_by_the_cursor_switched_off_and_on(tiny_folder):
         assert pane(app, "attention").startswith("1.self_attn head 2")
 
 
+async def test_the_attention_of_an_earlier_layer_stays_in_view_when_a_head_of_it_is_switched_off(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await at_layer_one(pilot, app)
+        await press(pilot, app, "up", "6")
+        await until(pilot, lambda: pane(app, "attention").startswith("0.self_attn mean of heads"))
+        await press(pilot, app, "down", "x")
+        assert app.state.shown.switched_on == ((1, "ablate 0.self_attn heads=1"),)
+        assert (app.state.selected, here(app)) == ("0", "1@1")
+        await until(pilot, lambda: pane(app, "attention").startswith("0.self_attn mean of heads"))
+        [picked] = [row.text for row in app.row_pane("attention").rows if row.fill == "selected"]
+        assert picked.lstrip().startswith("1×")
+
+
+async def test_a_named_layer_stays_in_the_attention_pane_until_escape(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await at_layer_one(pilot, app)
+        await press(pilot, app, "6")
+        app.submit("info attention 0")
+        await until(pilot, lambda: pane(app, "attention").startswith("0.self_attn mean of heads"))
+        await press(pilot, app, "enter")
+        assert pane(app, "attention").startswith("0.self_attn head 0")
+        await press(pilot, app, "enter")
+        assert pane(app, "attention").startswith("0.self_attn mean of heads"), "all heads of the layer that was named"
+        assert "Esc follows the run" in pane(app, "attention")
+        await press(pilot, app, "escape")
+        assert pane(app, "attention").startswith("1.self_attn mean of heads")
+        assert "Esc follows the run" not in pane(app, "attention")
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_the_same_with_another_token_forced(tiny_folder, size):
     app = LlmdbgApp(request(tiny_folder))

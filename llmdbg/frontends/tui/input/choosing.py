@@ -169,13 +169,19 @@ def terms(screen: Screen) -> None:
 
 
 def head(screen: Screen, argument: str) -> None:
-    """Show what one head reads, or offer those of the attention that has run last; `ATTENTION` alone shows all."""
+    """Show what one head reads, or offer those of the attention that has run last; `ATTENTION` alone shows all.
+
+    All heads of the attention that has run last: then the pane follows the run again.
+    """
     if argument:
         address, _, which = argument.partition(" ")
         showing.go_to_pane(screen, "attention")
         # The pane must be in view when the answer comes, or it would be shown over the panes.
         screen.follow()
-        screen.submit(f"info attention {address} head {which}" if which else "info attention")
+        newest = address == screen.state.snapshot.attention[0]
+        screen.submit(
+            f"info attention{'' if newest and not which else f' {address}'}{f' head {which}' if which else ''}"
+        )
     else:
         _offer_heads(screen, "head", "head {address} {head}")
 

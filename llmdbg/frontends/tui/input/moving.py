@@ -12,7 +12,7 @@ from llmdbg.frontends.tui.layout import tab_after
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.state.picking import line_after, picked_line
 from llmdbg.frontends.tui.state.screen_state import Overlay, Typing
-from llmdbg.frontends.tui.state.stage_progress import why_not_looked_at
+from llmdbg.frontends.tui.state.stage_progress import about_parts, why_not_looked_at
 from llmdbg.frontends.tui.state.text_search import TextSearch
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def fold(screen: Screen, argument: str) -> None:
 
 def _fold(screen: Screen, address: str, *, unfolded: bool | None = None) -> None:
     screen.state.fold(address, unfolded=unfolded)
-    if words := screen.state.unfolded_parts(address):
+    if words := about_parts(screen.state, address):
         screen.state.say(words)
 
 

@@ -151,13 +151,15 @@ def begin_command(screen: Screen, _argument: str) -> None:
 def close(screen: Screen, _argument: str) -> None:
     """Stop typing; otherwise close an overlay, end a zoom or the tour, clear a search, or unpin the lens.
 
-    Where the lens has the keys, unpinning it comes first.
+    Where the lens has the keys, unpinning it comes first; where attention has them, that it follows the run again.
     """
     state = screen.state
     if state.typing is not None:
         screen.stop_typing()
     elif state.has_keys == "lens" and state.pinned():
         screen.submit("info lens")
+    elif state.has_keys == "attention" and state.snapshot.attention_named:
+        screen.submit("info attention")
     elif state.overlay is not None:
         state.overlay, state.behind = state.behind if state.overlay is Overlay.OUTPUT else None, None
     elif state.wanted is not None:

@@ -14,6 +14,9 @@ from llmdbg.frontends.tui.widgets.rows import Row, bar_of, fitted, row, wrapped
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.probes.attention import AttentionMap, HeadSummary, KeyWeight
 
@@ -28,21 +31,27 @@ _HEAD, _NATS = "head", "nats"
 def _draw(state: ScreenState, width: int, height: int) -> Sequence[Row]:
     found: AttentionMap | str = state.asked("attention") or _WAITING
     if isinstance(found, str):
-        return [row((line, "dim")) for line in wrapped(sanitize(found), width)]
-    rows = [_heading(found, width)]
+        return [*(row((line, "dim")) for line in wrapped(sanitize(found), width)), *_kept(state, width)]
+    rows = [_heading(found, width), *_kept(state, width)]
     rows += [row((line, "warn")) for note in found.notes for line in wrapped(sanitize(note), width)]
     columns = KeyColumns.of(found, width - _HEAD_WIDTH - 1 - _NUMBERS_WIDTH - 1)
     if found.head is not None:
         head = found.heads[found.head]
         rows.append(row((_numbers_in_words(head, found), "dim")))
-        rows += _above(found, columns, width, _LABELS_OF_ONE)
+        rows += _above(found, columns, found.weights[found.head], width, _LABELS_OF_ONE)
         rows.append(_map_row(state, head, found, columns))
         return [*rows, *(_read(read, width) for read in head.reads)]
     left = height - len(rows) - 1 - bool(columns.first) - len(found.heads)
     reads = max(_READS_WITH_MAP, min(left, len(found.mean)))
     rows += [_read(read, width) for read in found.mean[:reads]]
-    rows += _above(found, columns, width, left - min(reads, len(found.mean)))
+    rows += _above(found, columns, found.weights.mean(axis=0), width, left - min(reads, len(found.mean)))
     return [*rows, *(_map_row(state, head, found, columns) for head in found.heads)]
+
+
+def _kept(state: ScreenState, width: int) -> list[Row]:
+    """That the pane stays at the layer that the user named, and how it follows the run again."""
+    said = "this layer stays here · Esc follows the run" if state.snapshot.attention_named else ""
+    return [row((line, "warn")) for line in wrapped(said, width)] if said else []
 
 
 def _heading(found: AttentionMap, width: int) -> Row:
@@ -54,16 +63,24 @@ def _heading(found: AttentionMap, width: int) -> Row:
     )
 
 
-def _above(found: AttentionMap, columns: KeyColumns, width: int, most: int) -> list[Row]:
-    """What is above the map: which keys have a column, their tokens in at most `most` lines, and their positions."""
+def _above(found: AttentionMap, columns: KeyColumns, weights: NDArray[np.float32], width: int, most: int) -> list[Row]:
+    """What is above the map: which keys have a column, their tokens in at most `most` lines, and their positions.
+
+    With fewer lines than all tokens need, one line has those of the keys that `weights` (keys,) read most.
+    """
     last = found.first_key + found.keys - 1
     left_out = f"keys {columns.position} to {last}, +{columns.first:,} earlier" if columns.first else ""
     margin = " " * (_HEAD_WIDTH + 1)
     ruler = fitted(columns.ruler(), columns.cell * len(columns.texts))
     numbers = f"{_NATS:>5} {f'on {found.first_position}':>4}"
+    labels = (
+        columns.labels(most)
+        if most >= columns.most_lines
+        else [columns.label_line(weights, max(1, width - len(margin)))]
+    )
     return [
         *(row((fitted(line, width).rstrip(), "warn")) for line in [left_out] if line),
-        *(row((margin + line, "")) for line in columns.labels(most)),
+        *(row((margin + line, "")) for line in labels),
         row((fitted(f"{_HEAD} {ruler} {numbers}", width).rstrip(), "dim")),
     ]
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _WIDEST, _WITH_NUMBERS, _LYING = 12, 7, 5
 _TALLEST = 10
+_LONGEST, _SHORTEST = 12, 4  # cells of a token in a line of its own
 _LEAST_DRAWN = 0.005
 
 
@@ -74,6 +75,31 @@ class KeyColumns:
             return []
         letters = [_letters(text.strip() or marked(text), lines, self.cell) for text in self.texts]
         return ["".join(each[line] for each in letters) for line in range(lines)]
+
+    @property
+    def most_lines(self) -> int:
+        """How many lines `labels` needs so that it cuts no more than it must."""
+        return 1 if self.cell >= _LYING else min(_TALLEST, max(map(len, self.texts), default=0))
+
+    def label_line(self, row: NDArray[np.float32], width: int) -> str:
+        """The tokens of the keys that weights (keys,) read most, each from its column on, in one line of `width` cells.
+
+        A token that is cut ends with an ellipsis; one without room is left out.
+        """
+        read = row[self.first :]
+        taken = dict[int, str]()
+        for index in sorted(range(len(read)), key=lambda at: -float(read[at])):
+            start = index * self.cell
+            before = max((at + cell_len(text) for at, text in taken.items() if at < start), default=-1)
+            room = min((at - 1 for at in taken if at > start), default=width) - start
+            text = self.texts[index].strip() or marked(self.texts[index])
+            wanted = min(cell_len(text), _LONGEST)
+            if read[index] >= _LEAST_DRAWN and text and start > before and room >= min(wanted, _SHORTEST):
+                taken[start] = fitted(text, min(wanted, room))
+        line = ""
+        for start, text in sorted(taken.items()):
+            line += " " * (start - cell_len(line)) + text
+        return line
 
     def ruler(self) -> str:
         """The positions of the keys, each at the beginning of its column, as many as fit."""

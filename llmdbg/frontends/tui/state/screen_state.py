@@ -22,7 +22,6 @@ from llmdbg.frontends.tui.state.stage_progress import can_be_looked_at, when_hit
 from llmdbg.frontends.tui.state.stage_tree import StageTree
 from llmdbg.frontends.tui.state.text_search import TextSearch
 from llmdbg.frontends.tui.state.token_flow import TokenFlow, TokenMode, described
-from llmdbg.frontends.tui.worker.execution_order import path_in_layer
 from llmdbg.frontends.tui.worker.loading_state import LoadingState
 from llmdbg.frontends.tui.worker.snapshot import RunProgress
 
@@ -224,7 +223,9 @@ class ScreenState:
         if self.tree.stages is not shown.stages:
             self.tree = StageTree(shown.stages)
         if before is None or before.stop != shown.stop:
-            self.selected, self.wanted = shown.stop.stage.address, None
+            # After a change of values at one place, the stage that is looked at stays in view.
+            self.selected = self.selected if before and before.same_place(shown) else shown.stop.stage.address
+            self.wanted = None
             stands = before is not None and before.same_place(shown) and before.branch == shown.branch
             if not stands:
                 self.picked = ""
@@ -379,13 +380,6 @@ class ScreenState:
             each for each in self.snapshot.breakpoints if each.number not in known and sanitize(each.line) == answer
         ]
         return when_hit(self.snapshot, self.tree, fresh[-1]) if fresh else ""
-
-    def unfolded_parts(self, address: str) -> str:
-        """A sentence about the parts of a stage that has just been unfolded; empty if there is nothing to say."""
-        parts = [each for each in self.tree.stages if self.tree.parent(each.address) == address]
-        if not self.is_unfolded(address) or all(path_in_layer(each) in self.snapshot.ordered for each in parts):
-            return ""
-        return f"parts of {address} as the model lists them · s steps through them as they run"
 
     def breakpoint_command(self, address: str) -> str:
         """The command that sets a breakpoint at a stage, or deletes the existing one."""

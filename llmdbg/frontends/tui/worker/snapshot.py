@@ -112,6 +112,9 @@ class Snapshot:
     attention: tuple[str, int] = ("", 0)
     """The address of the attention of the current layer, else of the one that ran last, and how many heads it has."""
 
+    attention_named: bool = False
+    """Whether the attention pane stays at a layer that the user named, rather than follow the run."""
+
     switched_on: tuple[tuple[int, str], ...] = ()
     """Number and command line of each edit that is switched on."""
 
@@ -210,6 +213,7 @@ def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | Non
         goes_back=Capability.GO_BACK in debuggee.capabilities,
         capabilities=frozenset(debuggee.capabilities),
         attention=latest_attention(debugger.inspector),
+        attention_named=debugger.inspector.asked.attention.address is not None,
         switched_on=tuple((each.number, each.text) for each in debugger.run.edits.list() if each.enabled),
         probabilities=debugger.run.probabilities(),
         order=memory.order.pairs,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.cells import cell_len
 
@@ -100,6 +102,31 @@ def test_a_token_wider_than_its_column_and_one_without_a_letter_keep_their_place
     assert columns.labels(3) == ["  a", "… b", "… …"]
     assert KeyColumns(0, ("日本", "", "abcdefgh"), 7, 6).labels(3) == ["日本        abcd… "]
     assert columns.labels(1) == columns.labels(0) == []
+
+
+def test_one_line_has_the_tokens_that_are_read_most_each_above_its_column() -> None:
+    columns = KeyColumns(1, ("there", " was", " house", " once", " wood"), 8, 2)
+    weights = np.array([9, 0.1, 0.001, 0.5, 0.01, 0.3], np.float32)
+    assert columns.label_line(weights, 40) == "    house", "nothing else has room"
+    assert replace(columns, cell=3).label_line(weights, 40) == "there house wood"
+    last = np.array([9, 0, 0, 0, 0, 1], np.float32)
+    assert replace(columns, texts=(*columns.texts[:4], " wooden")).label_line(last, 12) == "        woo…"
+    assert columns.label_line(last, 10) == ""
+    assert columns.label_line(np.zeros(6, np.float32), 40) == ""
+
+
+@pytest.mark.parametrize("width", [36, 71])
+def test_a_low_pane_still_has_the_tokens_above_the_map(width: int) -> None:
+    session = tiny_session("llama", text="Hello there, you all")
+    do(session, "goto logits@2")
+    rows = _drawn(session, "attention", width, 9)
+    found = answered("attention", session)
+    assert isinstance(found, AttentionMap)
+    at = next(y for y, line in enumerate(rows) if line.startswith("head "))
+    best = KeyColumns.of(found, width - 16)
+    shown = found.weights.mean(axis=0)[best.first :]
+    most = int(shown.argmax())
+    assert rows[at - 1][5 + most * best.cell :].startswith(best.texts[most].strip()[:3])
 
 
 def test_a_ruler_has_only_whole_numbers() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from llmdbg.frontends.tui.state.stage_progress import about_parts
 from llmdbg.frontends.tui.widgets.rows import EIGHTHS, HEIGHTS, column_of
 from tests.frontends.tui.states import addresses, drawn_pane, shown_after, stages_text, state_after
 
@@ -81,11 +82,11 @@ def test_parts_that_were_not_seen_to_run_stand_beside_a_dotted_line():
     state = state_after()
     state.fold("0")
     assert [stage_row(state, each).text[2] for each in addresses(state)[2:7]] == ["╭", "┊", "┊", "┊", "╰"]
-    assert "as the model lists them" in state.unfolded_parts("0")
+    assert "as the model lists them" in about_parts(state, "0")
     stepped = state_after("until 0.input_layernorm", *["s"] * 12)
     stepped.fold("1", unfolded=True)
     assert "┊" not in stages_text(stepped)
-    assert stepped.unfolded_parts("1") == ""
+    assert about_parts(stepped, "1") == ""
 
 
 def test_a_module_a_jump_led_to_does_not_claim_a_place():
