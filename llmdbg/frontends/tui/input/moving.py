@@ -12,8 +12,9 @@ from llmdbg.frontends.tui.layout import tab_after
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.state.picking import line_after, picked_line
 from llmdbg.frontends.tui.state.screen_state import Overlay, Typing
-from llmdbg.frontends.tui.state.stage_progress import about_parts, why_not_looked_at
+from llmdbg.frontends.tui.state.stage_progress import why_not_looked_at
 from llmdbg.frontends.tui.state.text_search import TextSearch
+from llmdbg.frontends.tui.worker.execution_order import path_in_layer
 
 if TYPE_CHECKING:
     from llmdbg.frontends.tui.input.screen import Screen
@@ -126,6 +127,15 @@ def _fold(screen: Screen, address: str, *, unfolded: bool | None = None) -> None
     screen.state.fold(address, unfolded=unfolded)
     if words := about_parts(screen.state, address):
         screen.state.say(words)
+
+
+def about_parts(state: ScreenState, address: str) -> str:
+    """A sentence about the parts of a stage that has just been unfolded; empty if there is nothing to say."""
+    parts = [each for each in state.tree.stages if state.tree.parent(each.address) == address]
+    seen = all(path_in_layer(each) in state.snapshot.ordered for each in parts)
+    if seen or not state.is_unfolded(address):
+        return ""
+    return f"parts of {address} as the model lists them · s steps through them as they run"
 
 
 def search(screen: Screen, argument: str) -> None:

@@ -10,7 +10,6 @@ from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
-    from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.frontends.tui.state.stage_tree import StageTree
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.models.stages import Stage
@@ -82,12 +81,3 @@ def _when_there(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:
             return f"it has passed and will not run again in this run{again}"
         return f"it has passed for this token, hit next at token {now + 2}"
     return "hit when it runs next"
-
-
-def about_parts(state: ScreenState, address: str) -> str:
-    """A sentence about the parts of a stage that has just been unfolded; empty if there is nothing to say."""
-    parts = [each for each in state.tree.stages if state.tree.parent(each.address) == address]
-    seen = all(path_in_layer(each) in state.snapshot.ordered for each in parts)
-    if seen or not state.is_unfolded(address):
-        return ""
-    return f"parts of {address} as the model lists them · s steps through them as they run"

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from llmdbg.frontends.tui.state.stage_progress import about_parts
+from llmdbg.frontends.tui.input.moving import about_parts
 from llmdbg.frontends.tui.widgets.rows import EIGHTHS, HEIGHTS, column_of
 from tests.frontends.tui.states import addresses, drawn_pane, shown_after, stages_text, state_after
 
