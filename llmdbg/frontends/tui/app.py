@@ -159,8 +159,8 @@ class LlmdbgApp(App[BaseException]):
             await self._handle(event)
 
     async def _handle(self, event: Event) -> None:
-        is_typed = isinstance(event, Key | Paste) and not event.is_forwarded and self._is_typing_a_line()
-        if is_typed and await self._take(event):
+        types = len(self.screen_stack) == 1 and self.state.typing is not None
+        if types and isinstance(event, Key | Paste) and not event.is_forwarded and await self._take(event):
             self.follow()
         else:
             await super().on_event(event)
@@ -282,8 +282,14 @@ class LlmdbgApp(App[BaseException]):
         """Whether a command is running or waiting."""
         return self.engine.busy
 
+    @property
+    def working(self) -> bool:
+        """Whether it is busy, or the session still begins: with its command line's commands."""
+        return self.engine.working
+
     def submit(self, line: str) -> None:
         """Let the engine thread run a command line."""
+        self.state.opened_meanwhile = False
         if self.engine.submit(line):
             self.set_timer(_SECONDS_BEFORE_RUNNING_SHOWS, self._show_running)
         else:
@@ -382,9 +388,6 @@ class LlmdbgApp(App[BaseException]):
         """Make the rows of everything in view."""
         if self._widgets:
             paint(self.state, self.actions, self._widgets)
-
-    def _is_typing_a_line(self) -> bool:
-        return len(self.screen_stack) == 1 and self.state.typing is not None
 
     def _look_at_the_log(self) -> None:
         if self._log_seen != self.book.changes and "log" in self.state.in_view:

@@ -82,3 +82,12 @@ async def test_a_model_whose_forward_leaves_the_program_does_not_end_the_engine(
             await until(pilot, lambda: "SystemExit: 3" in line(app, "status"))
         await press(pilot, app, "r", "c")
         assert app.state.shown.end is not None
+
+
+async def test_what_the_session_begins_with_is_stopped_as_well(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder, commands=(LINES[0],)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.engine.running)
+        await pilot.press("space")
+        await until(pilot, lambda: not app.engine.working)
+        assert "stopped" in line(app, "status")

@@ -1,9 +1,11 @@
 """What lies over the panes: help, answers, and what is too long for a line."""
 
+import pytest
+
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.input.actions import ACTIONS
 from llmdbg.frontends.tui.overlay import help_rows
-from tests.frontends.tui.driving import loaded, pane, press, request, typed, until
+from tests.frontends.tui.driving import here, loaded, pane, press, request, typed, until
 from tests.frontends.tui.states import text
 
 
@@ -37,3 +39,21 @@ async def test_what_is_too_long_for_a_line_is_shown_whole(tiny_folder):
         assert "changed settings or forced tokens" in shown and "verify that" in shown
         await pilot.press("escape")
         await until(pilot, lambda: not app.query_one("#text").display)
+
+
+@pytest.mark.parametrize(("key", "words"), [("w", "parted from"), ("question_mark", "A stage is"), ("B", "no")])
+async def test_what_is_opened_during_a_run_is_there_when_it_ends(tiny_folder, key, words):
+    slow = "print __import__('time').sleep(0.5)"
+    app = LlmdbgApp(request(tiny_folder, breakpoints=("1",), commands=(slow, "next")))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.engine.running)
+        await pilot.press(key)
+        await until(pilot, lambda: not app.engine.working and not app.engine.busy)
+        assert here(app) == "embed@0"
+        await until(pilot, lambda: words in pane(app, "text"))
+        app.submit(slow)
+        await press(pilot, app, "n")
+        assert app.state.overlay is None, "opened before this run: it makes room for what comes of it"
+        app.submit("continue")
+        await press(pilot, app, key)
+        await until(pilot, lambda: words in pane(app, "text"))

@@ -189,7 +189,7 @@ def toggle(screen: Screen, _argument: str) -> None:
 
 def pause(screen: Screen, _argument: str) -> None:
     """Stop a run, or the user's own Python; on a page, switch the selected row on or off."""
-    if screen.busy:
+    if screen.working:
         screen.interrupt()
     elif screen.state.overlay is Overlay.PAGE and on_rows.of_picked(screen, "toggle_selected"):
         toggle(screen, "")
@@ -200,7 +200,7 @@ def interrupt(screen: Screen, _argument: str) -> None:
     state = screen.state
     if state.shown is None:
         screen.leave()
-    elif screen.busy:
+    elif screen.working:
         screen.interrupt()
     elif state.typing is not None or state.overlay is not None:
         showing.close(screen, "")

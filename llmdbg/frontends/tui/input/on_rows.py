@@ -28,6 +28,7 @@ def open_page(name: str) -> Callable[[Screen, str], None]:
             state.overlay = None
             return
         state.overlay, state.page, state.picked = Overlay.PAGE, name, ""
+        state.opened_meanwhile = screen.working
         screen.scroll_home("text")
 
     return turn

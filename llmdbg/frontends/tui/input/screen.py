@@ -22,6 +22,10 @@ class Screen(Protocol):
     def busy(self) -> bool:
         """Whether a command is running or waiting."""
 
+    @property
+    def working(self) -> bool:
+        """Whether it is busy, or the session still begins: with its command line's commands."""
+
     def submit(self, line: str) -> None:
         """Let the engine thread run a command line, and show the result."""
 

@@ -32,8 +32,10 @@ def to_pane(name: str) -> Callable[[Screen, str], None]:
 
 
 def take_the_tour(screen: Screen) -> None:
-    """Show the tour's page, and let its keys go from stop to stop."""
+    """Show the tour's page, and let its keys go from stop to stop. What lay over the last stop would hide this one."""
     screen.state.touring = True
+    if screen.state.overlay is not Overlay.PICK and not screen.state.opened_meanwhile:
+        screen.state.overlay = None
     if screen.state.view.pane != "tour":
         go_to_pane(screen, "tour")
 
@@ -116,6 +118,7 @@ def layout(screen: Screen, argument: str) -> None:
 def _turn_over(screen: Screen, _argument: str, overlay: Overlay) -> None:
     state = screen.state
     state.overlay = None if state.overlay is overlay else overlay
+    state.opened_meanwhile = screen.working
     screen.scroll_home("text")
 
 

@@ -133,6 +133,9 @@ class ScreenState:
     overlay: Overlay | None = None
     """What overlays the lower panes; None for nothing."""
 
+    opened_meanwhile: bool = False
+    """Whether it was opened while something ran, whose end leaves it open."""
+
     output: tuple[str, tuple[str, ...]] = ("", ())
     """The title and lines of `Overlay.OUTPUT`: a command, and what it answered."""
 
@@ -229,7 +232,8 @@ class ScreenState:
             stands = before is not None and before.same_place(shown) and before.branch == shown.branch
             if not stands:
                 self.picked = ""
-            if not self._stays(command) and self.picker is None and not (stands and self.overlay is Overlay.PAGE):
+            stays = self._stays(command) or self.opened_meanwhile or (stands and self.overlay is Overlay.PAGE)
+            if not stays and self.picker is None:
                 self.overlay = Overlay.ANSWER if shown.end is not None else None
         self._refold()
 

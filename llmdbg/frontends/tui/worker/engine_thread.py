@@ -46,7 +46,7 @@ class EngineThread(threading.Thread):
         self._post = post
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._pending, self._counting = 0, threading.Lock()
-        self._running = False
+        self._running, self._beginning = False, True
         self._debugger: Debugger | None = None
         self._memory = SeenStages()
         self._fresh: list[TokenRow] = []
@@ -65,6 +65,11 @@ class EngineThread(threading.Thread):
     def busy(self) -> bool:
         """Whether a command is running or waiting."""
         return self._pending > 0
+
+    @property
+    def working(self) -> bool:
+        """Whether it is busy, or still at what the session begins with: restoring, and the command line's commands."""
+        return self._pending > 0 or self._beginning
 
     @property
     def running(self) -> bool:
@@ -145,6 +150,7 @@ class EngineThread(threading.Thread):
             return
         try:
             self._begin(debugger)
+            self._beginning = False
             while (line := self._lines.get()) is not None:
                 if line == _LOOK_AGAIN:
                     self._post(Arrived(self._snapshot(debugger), looked_again=True))

@@ -136,3 +136,14 @@ def test_between_two_stops_the_page_says_how_to_go_on() -> None:
     page = tour_page(session.inspector)
     assert "between two stops" in page.key
     assert 0 < page.number < len(tour_stops(session.inspector))
+
+
+async def test_the_help_does_not_lie_over_the_next_stop(tiny_folder) -> None:
+    app = LlmdbgApp(tour_request(tiny_folder))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot, app)
+        for _ in range(3):
+            await press(pilot, app, "question_mark")
+            assert app.state.overlay is Overlay.HELP
+            await press(pilot, app, "n")
+            assert app.state.overlay is None
