@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "r",
     takes=Nothing(),
     effect=Effect.MOVES,
-    summary="Start again from the prompt, up to the first breakpoint, or to the end.",
+    summary="Start again from the prompt, up to the first breakpoint, or to the end. The screen's key `r` is `start`.",
     example="run",
 )
 def _run(debugger: Debugger, _: None) -> Outcome:

@@ -2,8 +2,9 @@
 
 import pytest
 
+from llmdbg.debugger.commands import COMMANDS
 from llmdbg.frontends.tui.app import LlmdbgApp
-from llmdbg.frontends.tui.input.actions import ACTIONS
+from llmdbg.frontends.tui.input.actions import ACTIONS, action_named
 from llmdbg.frontends.tui.overlay import help_rows
 from tests.frontends.tui.driving import here, loaded, pane, press, request, typed, until
 from tests.frontends.tui.states import text
@@ -17,6 +18,12 @@ async def test_help_is_made_from_the_actions(tiny_folder):
         assert "into the modules" in pane(app, "text")
         await press(pilot, app, "escape")
         assert not app.query_one("#text").display
+
+
+def test_the_help_tells_the_key_r_from_the_command_r():
+    shown = " ".join(text(help_rows(ACTIONS, 200)).split())
+    assert "r start again and stop at the first stage (gdb's `start`); `:r` is `run`" in shown
+    assert (COMMANDS.find("r").name, action_named("restart").command) == ("run", "start")
 
 
 def test_help_names_every_action():

@@ -4,6 +4,7 @@ import pytest
 from rich.cells import cell_len
 
 from llmdbg.engine.debuggee import Capability
+from llmdbg.explain.glossary import GLOSSARY
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.pages import all_pages
 from llmdbg.frontends.tui.pages.page import Column, table
@@ -146,6 +147,28 @@ async def test_breakpoints_are_listed_changed_and_deleted(tiny_folder, size):
         await press(pilot, app, "down", "d")
         assert [each.number for each in app.state.shown.breakpoints] == [1]
         assert is_open(app, "breakpoints")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_term_of_the_glossary_is_opened_and_left_again(tiny_folder, size):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=size) as pilot:
+        await loaded(pilot, app)
+        await typed(pilot, "glossary")
+        assert is_open(app, "glossary")
+        assert "Enter explain" in line(app, "footer")
+        await press(pilot, app, "down", "down")
+        term = picked(app)
+        name = GLOSSARY[2].name
+        assert term.startswith(name)
+        await press(pilot, app, "enter")
+        assert app.state.overlay is Overlay.OUTPUT
+        assert " ".join(GLOSSARY[2].first_sentence.split()[:4]) in pane(app, "text")
+        await press(pilot, app, "escape")
+        assert is_open(app, "glossary")
+        assert picked(app) == term
+        await press(pilot, app, "escape", "G")
+        assert is_open(app, "glossary")
 
 
 async def test_the_first_click_on_a_page_selects_and_the_second_acts(tiny_folder):

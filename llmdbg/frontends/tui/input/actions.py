@@ -282,7 +282,12 @@ ACTIONS = (
     ),
     Action("submit", (), "run a debugger command", on_rows.submit, takes="COMMAND"),
     Action("type", (), "type a debugger command, from this beginning on", on_rows.type_line, takes="COMMAND"),
-    _command("restart", ("r",), "start again from the prompt, at the first stage; breakpoints stay", "start"),
+    _command(
+        "restart",
+        ("r",),
+        "start again and stop at the first stage (gdb's `start`); `:r` is `run`, on to a breakpoint or the end",
+        "start",
+    ),
     Action("answer", ("a",), "show the answer so far, or the panes again", showing.show_answer, "answer", weight=0),
     Action("tokens", ("i",), "tokens as text, with their ids, or as a table", showing.next_token_mode, "ids", weight=0),
     Action("explain", ("e",), "explain in plain English what has just happened", choosing.explain, "explain", weight=0),

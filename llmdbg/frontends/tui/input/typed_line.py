@@ -9,6 +9,8 @@ from llmdbg.errors import LlmdbgError
 from llmdbg.frontends.tui.input import choosing
 from llmdbg.frontends.tui.input.actions import ACTIONS, perform
 from llmdbg.frontends.tui.input.moving import find, last_query, next_hit
+from llmdbg.frontends.tui.input.on_rows import open_page
+from llmdbg.frontends.tui.pages import all_pages
 from llmdbg.frontends.tui.state.screen_state import Typing
 
 if TYPE_CHECKING:
@@ -77,6 +79,10 @@ def _run(screen: Screen, line: str) -> None:
     try:
         command = COMMANDS.find(word)
         if not argument.strip() and _needs_more(command) and choosing.offer(screen, command.name):
+            return
+        page = next((each for each in all_pages() if each.command == command.name), None)
+        if page is not None and not argument.strip():
+            open_page(page.name)(screen, "")
             return
     except LlmdbgError:
         fitting = [action for action in ACTIONS if action.name == word] or [

@@ -40,6 +40,9 @@ class Page:
     needs: Capability | None = None
     """What a debuggee must be able to do for the page to be offered; None for nothing."""
 
+    command: str = ""
+    """The debugger command that lists the same, and opens the page if it is typed here; empty for none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
