@@ -15,6 +15,7 @@ from llmdbg.frontends.export import export
 from llmdbg.frontends.log import LogFile, log_path, record
 from llmdbg.frontends.tui import clipboard_export
 from llmdbg.frontends.tui.input.history import History, history_path
+from llmdbg.frontends.tui.state.screen_state import ScreenState
 from tests.debugger.saving import gone
 from tests.debugger.saving import started as saved_session
 from tests.sessions import do, tiny_session
@@ -106,7 +107,7 @@ PANE: Any = FakePane()
 
 def test_everything_that_holds_a_prompt_is_for_its_owner_alone(monkeypatch):
     monkeypatch.setattr(clipboard_export, "screen_text", lambda _app: "a secret prompt")
-    clipboard_export.copied(APP, PANE)
+    clipboard_export.copied(APP, PANE, ScreenState("tiny"))
     clipboard_export.saved_screen(APP)
     History(history_path()).add("break 1")
     record(ValueError("a secret prompt"))
@@ -147,7 +148,7 @@ def test_a_copy_does_not_follow_a_link(tmp_path):
     (victim := tmp_path / "victim").write_text("mine")
     private_folder(clipboard_export.kept_folder())
     (clipboard_export.kept_folder() / "copied.txt").symlink_to(victim)
-    assert "could not be written to a file (it is a link" in clipboard_export.copied(APP, PANE)
+    assert "could not be written to a file (it is a link" in clipboard_export.copied(APP, PANE, ScreenState("tiny"))
     assert victim.read_text() == "mine"
 
 

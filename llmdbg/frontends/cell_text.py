@@ -24,20 +24,22 @@ def wrapped(text: str, width: int) -> list[str]:
             line = None
         # Spaces at the beginning of a text are its indentation.
         line = word if line is None else f"{line} {word}"
-        while cell_len(line) > width > 1:
-            head = _head(line, width)
-            lines.append(head)
-            line = line[len(head) :]
+        if cell_len(line) > width > 1:
+            *heads, line = _pieces(line, width)
+            lines += heads
     return [*lines, line or ""]
 
 
-def _head(text: str, width: int) -> str:
-    cells = 0
+def _pieces(text: str, width: int) -> list[str]:
+    """A text in pieces of at most `width` cells, each as long as fits; in one pass, since a text may be very long."""
+    pieces, start, cells = list[str](), 0, 0
     for index, character in enumerate(text):
-        cells += cell_len(character)
-        if cells > width:
-            return text[: max(1, index)]
-    return text
+        wide = cell_len(character)
+        if cells + wide > width and index > start:
+            pieces.append(text[start:index])
+            start, cells = index, 0
+        cells += wide
+    return [*pieces, text[start:]]
 
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"

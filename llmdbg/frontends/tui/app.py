@@ -336,7 +336,7 @@ class LlmdbgApp(App[BaseException]):
 
     def copy_pane(self, pane: str) -> str:
         """Copy a pane to the clipboard and to a file. Returns a sentence that says where it is."""
-        return copied(self, self.row_pane(pane))
+        return copied(self, self.row_pane(pane), self.state)
 
     def save_screen(self) -> str:
         """Save the screen to files. Returns a sentence that says where they are."""

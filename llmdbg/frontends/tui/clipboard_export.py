@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from llmdbg.files import private_folder, state_folder, write_private
 from llmdbg.formatting import counted
+from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui._compat import screen_lines
+from llmdbg.frontends.tui.state.screen_state import Overlay
 
 if TYPE_CHECKING:
     from textual.app import App
 
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.frontends.tui.widgets.row_pane import RowPane
 
 # xterm and tmux truncate or ignore a longer OSC 52 sequence.
@@ -24,9 +27,13 @@ def kept_folder() -> Path:
     return state_folder() / "kept"
 
 
-def copied(app: App[BaseException], pane: RowPane) -> str:
-    """Send a pane's text to the terminal's clipboard and into a file. Returns a sentence that says where it is."""
-    text = pane.text
+def copied(app: App[BaseException], pane: RowPane, state: ScreenState) -> str:
+    """Send a pane's text to the terminal's clipboard and into a file. Returns a sentence that says where it is.
+
+    Of a command's answer it is all, also what is not shown.
+    """
+    answers = pane.id == "text" and state.overlay is Overlay.OUTPUT
+    text = "\n".join(map(sanitize, state.output[1])) if answers else pane.text
     try:
         path = _write("copied.txt", text + "\n")
     except OSError as error:
@@ -34,7 +41,7 @@ def copied(app: App[BaseException], pane: RowPane) -> str:
         where = f"could not be written to a file ({error.strerror or error})"
     else:
         where = f"is in {path}"
-    count = counted(len(pane.rows), "line")
+    count = counted(text.count("\n") + 1, "line")
     if len(text) > _LONGEST_FOR_A_TERMINAL:
         return f"{pane.id}: {count}, too long for the clipboard; it {where}"
     app.copy_to_clipboard(text)

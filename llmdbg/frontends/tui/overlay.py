@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from llmdbg.formatting import counted
+from llmdbg.formatting import counted, listed
 from llmdbg.frontends.sanitize import in_ascii, piece_text, sanitize
 from llmdbg.frontends.tui.pages import page_named
 from llmdbg.frontends.tui.state.picking import with_pick
@@ -42,6 +43,8 @@ _HOW_ASCII_READS = (
     r"\<user> a special token."
 )
 _KEYS_WIDTH = 14
+_MOST_ROWS = 2_000
+_COPIES = "y copies all of it to a file"
 _MOST_PIECES = 8
 
 
@@ -66,8 +69,26 @@ def overlay_rows(state: ScreenState, actions: Sequence[Action], width: int) -> S
     if state.overlay is Overlay.HELP:
         return help_rows(actions, width)
     if state.overlay is Overlay.OUTPUT:
-        return [row(part) for line in state.output[1] for part in wrapped(sanitize(line), max(1, width))]
+        return _output_rows(state.output[1], max(1, width))
     return answer_rows(state, width)
+
+
+@lru_cache(1)
+def _output_rows(lines: tuple[str, ...], width: int) -> list[Row]:
+    """What a command answered, as far as a person reads on a screen: all that is typed meanwhile lays it out again."""
+    rows = list[Row]()
+    for at, line in enumerate(lines):
+        left = _MOST_ROWS - len(rows)
+        # A cell holds one character at least.
+        parts = wrapped(sanitize(line[: left * width]), width)
+        rows += map(row, parts[:left])
+        cut, later = len(parts) > left or len(line) > left * width, len(lines) - at - 1
+        if cut or (later and len(rows) == _MOST_ROWS):
+            what = listed(
+                [*(["the rest of this line"] if cut else []), *([counted(later, "more line")] if later else [])]
+            )
+            return [*rows, row(), *(row((part, "warn")) for part in wrapped(f"not shown: {what} · {_COPIES}", width))]
+    return rows
 
 
 def _picker_rows(picker: Picker, width: int) -> Sequence[Row]:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from llmdbg.models.stages import Stage
     from llmdbg.probes.sampling_choice import SamplingChoice
 
+_LONGEST_SENTENCE = 2_000  # characters: more than any status line has cells
+
 
 class Overlay(Enum):
     """What overlays the lower panes."""
@@ -297,7 +299,7 @@ class ScreenState:
 
     def say(self, text: str, style: str = "dim") -> None:
         """Put a sentence on the status line."""
-        self.status = (sanitize(text), style)
+        self.status = (sanitize(text[:_LONGEST_SENTENCE]), style)
 
     def tokens(self) -> tuple[TokenRow, ...]:
         """The whole sequence, including tokens chosen since the last stop."""
