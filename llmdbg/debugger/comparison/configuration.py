@@ -1,0 +1,42 @@
+"""How the modules of two models are set up: their class, and the numbers and words they keep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.formatting import listed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from llmdbg.models.anatomy import Anatomy
+
+_NOT_COMPARED = frozenset(("training", "layer_idx", "config", "dtype", "device", "attn_implementation"))
+_MOST = 3
+
+
+def configuration_differences(reference: Anatomy, candidate: Anatomy) -> dict[str, str]:
+    """For each stage whose module keeps other numbers or words than the reference's, which, in words."""
+    found = {}
+    for address, theirs in reference.modules.items():
+        ours = candidate.modules.get(address)
+        if ours is not None and (differing := _differing(theirs, ours)):
+            found[address] = listed(differing[:_MOST])
+    return found
+
+
+def _differing(theirs: nn.Module, ours: nn.Module) -> list[str]:
+    one, other = _constants(theirs), _constants(ours)
+    return [
+        f"{name} is {other[name]!r}, in the reference {value!r}"
+        for name, value in one.items()
+        if name in other and other[name] != value and type(other[name]) is type(value)
+    ]
+
+
+def _constants(module: nn.Module) -> dict[str, object]:
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and name not in _NOT_COMPARED and isinstance(value, (bool, int, float, str))
+    }

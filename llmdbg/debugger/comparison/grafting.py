@@ -1,0 +1,191 @@
+"""Feeding one run's stages with another run's values.
+
+In a grafted run every stage returns the reference's output, in the run's own dtype and layout. So what reaches a stage
+is what reached the reference's, and the difference that a stage shows is its own: a module's arithmetic and weights,
+or, for a module made of others, what it does between them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from llmdbg.debugger.comparison.fitting import fitted, pasted
+from llmdbg.debugger.comparison.stage_errors import ErrorTable
+from llmdbg.debugger.comparison.tensor_tree import is_plain, tensors_of, with_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from torch import Tensor, nn
+
+    from llmdbg.debugger.comparison.lockstep import StageValues
+    from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.models.anatomy import Anatomy
+
+
+class Following:
+    """Compares a run with the reference, stage by stage, on its own way there: accumulated errors.
+
+    `padding` is how many positions more than the reference the run has in front of its prompt. `repaired` are errors of
+    a stage by token and call, as `OwnErrors` keeps them, which are taken back as the stage runs.
+    """
+
+    def __init__(self, padding: int = 0, repaired: OwnErrors | None = None) -> None:
+        self.errors = ErrorTable()
+        self._padding = padding
+        self._repaired = repaired
+
+    def __call__(self, event: StageEvent, reference: StageValues | None) -> None:
+        """Note how far the event's values are from the reference's."""
+        if self._repaired is not None:
+            event.output = self._repaired.taken_back(event)
+        if reference is not None:
+            self.errors.add((event.token, event.stage.address), _pairs(event.output, reference.output, self._padding))
+
+
+class OwnErrors:
+    """What some stages add by themselves to the reference's values: by token, for each of their calls in order."""
+
+    def __init__(self, addresses: Collection[str]) -> None:
+        self.addresses = frozenset(addresses)
+        self._kept: dict[tuple[int, str], list[dict[str, Tensor]]] = {}
+        self._calls: dict[tuple[int, str], int] = {}
+
+    def keep(self, event: StageEvent, output: Any, reference: StageValues, padding: int) -> None:
+        """Keep the difference of a call's output from the reference's."""
+        theirs = tensors_of(reference.output)
+        differences = {}
+        for path, ours in tensors_of(output).items():
+            if path in theirs and ours.is_floating_point():
+                expected = pasted(ours, theirs[path], padding)
+                differences[path] = (ours - expected).nan_to_num(0.0, 0.0, 0.0)
+        self._kept.setdefault((event.token, event.stage.address), []).append(differences)
+
+    def taken_back(self, event: StageEvent) -> Any:
+        """The event's output without what its stage adds by itself; the output itself at any other stage."""
+        where = (event.token, event.stage.address)
+        calls = self._kept.get(where, [])
+        call = self._calls.get(where, 0)
+        self._calls[where] = call + 1
+        if call >= len(calls):
+            return event.output
+        kept = calls[call]
+
+        def less(path: str, tensor: Tensor) -> Tensor:
+            return tensor - kept[path] if path in kept and kept[path].shape == tensor.shape else tensor
+
+        return with_tensors(event.output, less)
+
+
+class Grafted:
+    """Compares a run with the reference, every stage on the reference's input: isolated errors.
+
+    `inputs` says how far what reached a stage was from what reached the reference's: the error of the code between the
+    stages before it and this one, which belongs to the module around them. `indices` are the stages that integers
+    reach which are not the reference's, such as positions, and `masks` those that another attention mask reaches; each
+    with what they got first. `own` keeps the errors of one stage in full: the stages inside it are not grafted, so
+    that what they add is its own.
+    """
+
+    def __init__(self, anatomy: Anatomy, padding: int = 0, own: OwnErrors | None = None) -> None:
+        self.errors = ErrorTable()
+        self.inputs = ErrorTable()
+        self.indices: dict[str, tuple[str, Tensor, Tensor]] = {}
+        self.masks: dict[str, tuple[str, Tensor, Tensor]] = {}
+        self._padding = padding
+        self._own = own
+        self._inside = frozenset(
+            stage.address
+            for stage in anatomy.stages
+            if own is not None and any(outer.address in own.addresses for outer in anatomy.enclosing(stage))
+        )
+        outer = {each.address for stage in anatomy.stages for each in anatomy.enclosing(stage)}
+        self._leaves: Mapping[str, nn.Module] = {
+            address: module for address, module in anatomy.modules.items() if address not in outer
+        }
+
+    def __call__(self, event: StageEvent, reference: StageValues | None) -> None:
+        """Note a stage's own error, and let it return what the reference's returned."""
+        if reference is None or event.stage.address in self._inside:
+            return
+        where = (event.token, event.stage.address)
+        given = tensors_of((event.args, {key: each for key, each in event.kwargs.items() if is_plain(each)}))
+        theirs = tensors_of((reference.args, reference.kwargs))
+        self._compare_inputs(where, given, theirs)
+        output = self._on_the_reference(event, reference, given, theirs)
+        self.errors.add(where, _pairs(output, reference.output, self._padding))
+        if self._own is not None and event.stage.address in self._own.addresses:
+            self._own.keep(event, output, reference, self._padding)
+        event.output = self._graft(event.output, reference.output)
+
+    def _compare_inputs(self, where: tuple[int, str], given: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+        pairs = []
+        for path, ours in given.items():
+            both = fitted(ours, theirs[path], self._padding) if path in theirs else None
+            if both is None:
+                continue
+            name = path.rpartition(".")[2]
+            if "mask" in name:
+                if not torch.equal(allowed(both[0]), allowed(both[1])):
+                    self.masks.setdefault(where[1], _kept(name, both))
+            elif not ours.is_floating_point():
+                if not ours.is_complex() and not torch.equal(both[0], both[1].to(both[0])):
+                    self.indices.setdefault(where[1], _kept(name, both))
+            else:
+                pairs.append(both)
+        self.inputs.add(where, pairs)
+
+    def _on_the_reference(
+        self, event: StageEvent, reference: StageValues, given: dict[str, Tensor], theirs: dict[str, Tensor]
+    ) -> Any:
+        """What the stage returns for the reference's input: what it has returned, if that is what it was given."""
+        module = self._leaves.get(event.stage.address)
+        if module is None or given.keys() != theirs.keys() or not is_plain(event.args):
+            return event.output
+        expected = {path: pasted(each, theirs[path], self._padding) for path, each in given.items()}
+        if all(torch.equal(each, expected[path]) for path, each in given.items()):
+            return event.output
+        args, kwargs = with_tensors((event.args, dict(event.kwargs)), lambda path, _: expected[path])
+        # Past its hooks, which would take it for another stage of the run.
+        return module.forward(*args, **kwargs)
+
+    def _graft(self, ours: Any, theirs: Any) -> Any:
+        """What a stage returned, with every tensor replaced by the reference's in our dtype, where the shapes fit."""
+        values = tensors_of(theirs)
+        return with_tensors(
+            ours, lambda path, tensor: pasted(tensor, values[path], self._padding) if path in values else tensor
+        )
+
+
+def outermost(addresses: Collection[str], anatomy: Anatomy) -> frozenset[str]:
+    """The stages among `addresses` that are inside none of the others."""
+    stages = {stage.address: stage for stage in anatomy.stages}
+    return frozenset(
+        each
+        for each in addresses
+        if each not in stages or not any(outer.address in addresses for outer in anatomy.enclosing(stages[each]))
+    )
+
+
+def _kept(name: str, both: tuple[Tensor, Tensor]) -> tuple[str, Tensor, Tensor]:
+    return name, both[0].detach().clone(), both[1].detach().clone()
+
+
+def allowed(mask: Tensor) -> Tensor:
+    """An attention mask as booleans: where reading is allowed."""
+    if mask.is_floating_point():
+        return mask > torch.finfo(mask.dtype).min / 2
+    return mask.to(torch.bool)
+
+
+def _pairs(ours: Any, theirs: Any, padding: int) -> list[tuple[Tensor, Tensor | None]]:
+    values = tensors_of(theirs)
+    pairs: list[tuple[Tensor, Tensor | None]] = []
+    for path, each in tensors_of(ours).items():
+        # Some kernels return more than others: eager attention its weights.
+        if path in values:
+            both = fitted(each, values[path], padding)
+            pairs.append((each, None) if both is None else both)
+    return pairs

@@ -1,0 +1,145 @@
+"""Runs several debuggees side by side, a layer at a time, so that each can be held against the first.
+
+The first is the reference. It runs one layer, leaves the values of every stage in a `StageShelf`, and is suspended
+there; then each follower runs the same layer against them. Only one layer's values are kept, however long the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.debugger.comparison.tensor_tree import is_plain, with_tensors
+from llmdbg.engine.stage_event import StageEvent
+from llmdbg.engine.token_overrides import TokenOverrides
+from llmdbg.errors import LlmdbgError
+from llmdbg.models.stages import SAMPLE, TOKENIZE
+
+if TYPE_CHECKING:
+    from llmdbg.engine.debuggee import Debuggee
+    from llmdbg.models.anatomy import Anatomy
+
+
+@dataclass(frozen=True, slots=True)
+class StageValues:
+    """Copies of what a stage took and returned."""
+
+    output: Any
+    """What it returned; its tensors are copies."""
+    args: tuple[Any, ...]
+    """Its positional arguments; their tensors are copies."""
+    kwargs: dict[str, Any]
+    """Its keyword arguments without caches; their tensors are copies."""
+
+
+@dataclass(slots=True)
+class StageShelf:
+    """The reference's values since the last layer, by token and address, one entry for each call in order."""
+
+    _values: dict[tuple[int, str], list[StageValues]] = field(default_factory=dict)
+
+    def put(self, event: StageEvent) -> None:
+        """Copy what a stage took and returned."""
+        values = StageValues(_copied(event.output), _copied(event.args), _copied(event.kwargs))
+        self._values.setdefault((event.token, event.stage.address), []).append(values)
+
+    def get(self, event: StageEvent, call: int) -> StageValues | None:
+        """The reference's values for the `call`-th call of a stage; None if it made no such call."""
+        calls = self._values.get((event.token, event.stage.address), ())
+        return calls[call] if call < len(calls) else None
+
+    def clear(self) -> None:
+        """Forget every value: all followers have passed it."""
+        self._values.clear()
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in value.items() if is_plain(each)}
+    # A later operation may write into the tensor.
+    return with_tensors(value, lambda _, tensor: tensor.detach().clone()) if is_plain(value) else value
+
+
+Watcher = Callable[[StageEvent, "StageValues | None"], None]
+"""Compares an event with the reference's values of the same stage; may replace the event's output."""
+
+
+class Follower:
+    """One run that follows the reference. `watch` sees each of its stages with the reference's values."""
+
+    def __init__(self, debuggee: Debuggee, watch: Watcher) -> None:
+        self.debuggee = debuggee
+        self.failure: LlmdbgError | None = None
+        """Why it could not follow to the end; None if it did."""
+        self.ended = False
+        self._watch = watch
+        self._calls: dict[str, int] = {}
+        self._token = -1
+        self._events: Generator[StageEvent, None, None] | None = None
+
+    def begin(self, shelf: StageShelf, ids: Sequence[int], pauses: frozenset[str]) -> Generator[StageEvent, None, None]:
+        """Stand at the prompt, with every stage watched and the tokens forced."""
+        self._events = _started(self.debuggee, ids, pauses, lambda event: self._seen(event, shelf))
+        return self._events
+
+    def follow(self, token: int, address: str) -> None:
+        """Run until the reference's pause. What fails is kept, and the run left behind."""
+        if self.failure is not None or self.ended:
+            return
+        assert self._events is not None
+        try:
+            for event in self._events:
+                self.ended = event.ended_by is not None
+                if event.token > token or (event.token == token and event.stage.address == address):
+                    return
+            self.ended = True
+        except LlmdbgError as error:
+            self.failure = error
+
+    def _seen(self, event: StageEvent, shelf: StageShelf) -> None:
+        if event.token != self._token:
+            self._token, self._calls = event.token, {}
+        address = event.stage.address
+        call = self._calls.get(address, 0)
+        self._calls[address] = call + 1
+        self._watch(event, shelf.get(event, call))
+
+
+def run_in_lockstep(reference: Debuggee, ids: Sequence[int], followers: Sequence[Follower]) -> None:
+    """Run the reference over `ids`, and every follower beside it, each with these tokens forced.
+
+    Raises LlmdbgError if the reference fails; a follower that fails keeps its `failure`.
+    """
+    shelf = StageShelf()
+    pauses = frozenset((*(stage.address for stage in reference.anatomy.layers()), SAMPLE.address))
+    with ExitStack() as stack:
+        events = stack.enter_context(closing(_started(reference, ids, pauses, shelf.put)))
+        for each in followers:
+            stack.enter_context(closing(each.begin(shelf, ids, pauses)))
+        for event in events:
+            token, address = event.token, event.stage.address
+            for each in followers:
+                each.follow(token, address)
+            shelf.clear()
+            if token + 1 >= len(ids) and address == SAMPLE.address:
+                return
+
+
+def watched_addresses(anatomy: Anatomy, processors: Sequence[str]) -> frozenset[str]:
+    """Every stage whose values can be held against another run's: all but tokenizing and the choice itself."""
+    return frozenset((*(stage.address for stage in anatomy.stages), *processors)) - {TOKENIZE.address, SAMPLE.address}
+
+
+def _started(
+    debuggee: Debuggee, ids: Sequence[int], pauses: frozenset[str], see: Callable[[StageEvent], None]
+) -> Generator[StageEvent, None, None]:
+    """A run of `debuggee` that chooses `ids`, pauses at `pauses`, and shows `see` every stage."""
+    debuggee.timeline.overrides = {token: TokenOverrides(force=id) for token, id in enumerate(ids)}
+    events = debuggee.events()
+    next(events)
+    processors = [stage.address for stage in debuggee.processors]
+    debuggee.stops.edit(watched_addresses(debuggee.anatomy, processors), see)
+    debuggee.stops.arm(pauses)
+    return events

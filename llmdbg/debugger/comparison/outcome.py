@@ -1,0 +1,184 @@
+"""What a comparison of two runs found, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from llmdbg.display import Displayed
+
+
+class Verdict(StrEnum):
+    """How two runs compare."""
+
+    SAME = "same"
+    """Every value is bitwise the same."""
+    WITHIN_ARITHMETIC = "same within the arithmetic"
+    """Values differ, but no stage differs by more than its own rounding."""
+    DIVERGED = "diverged"
+    """A stage, the input or a setting differs by more than rounding explains."""
+
+
+class FindingKind(StrEnum):
+    """What sort of difference a finding is, in the order in which they are looked for."""
+
+    INPUT = "input"
+    """Other token ids, or another text before tokenizing."""
+    SETTINGS = "settings"
+    """Other generation settings."""
+    POSITIONS = "positions"
+    """Other position ids reach a stage."""
+    MASK = "mask"
+    """Another attention mask reaches a stage."""
+    WEIGHTS = "weights"
+    """Weights that differ by more than their dtype's rounding."""
+    FUNCTION = "function"
+    """Another function: it differs with the same weights, in float64 too."""
+    ARITHMETIC = "arithmetic"
+    """The same function in float64, but further off in the candidate's dtype than its rounding explains."""
+    NONFINITE = "nonfinite"
+    """NaN or infinite where the reference is finite."""
+    FAILED = "failed"
+    """The candidate's forward fails where the reference's does not."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Finding(Displayed):
+    """One difference that rounding does not explain."""
+
+    kind: FindingKind
+    """What sort of difference it is."""
+    address: str
+    """The stage: `12.self_attn.k_proj`; `tokenize` for the input, `sample` for settings."""
+    sentence: str
+    """What differs there, in a sentence without a full stop."""
+    isolated: float | None = None
+    """The stage's isolated error, relative; None where nothing was measured."""
+    times_floor: float | None = None
+    """The isolated error over the stage's floor; None without one."""
+
+    def __repr__(self) -> str:
+        return f"<Finding {self.kind}: {self.address}: {self.sentence}>"
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedStage:
+    """One stage in both runs. Errors are L2 norms of differences over the reference's norm, over all tokens."""
+
+    address: str
+    """The stage."""
+    layer: int | None
+    """Its decoder layer; None outside the layers."""
+    depth: int
+    """1 for the outline, one more for each module around it."""
+    accumulated: float | None
+    """Candidate against reference, each on its own way there; None if not compared."""
+    isolated: float | None
+    """The candidate's stage on the reference's input; None if not measured."""
+    floor: float | None
+    """What rounding does to that stage in the dtypes of both runs; None if not measured."""
+    function: float | None
+    """As `isolated`, in float64 and with the reference's weights where the two differ by rounding alone."""
+    equal: bool
+    """Whether all bits were equal in the accumulated run."""
+    first_token: int | None
+    """The first generated token in which bits differ; None if none does."""
+
+    @property
+    def times_floor(self) -> float | None:
+        """The isolated error over the floor; None without either."""
+        if self.isolated is None or not self.floor:
+            return None
+        return self.isolated / self.floor
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """The token chosen by each run."""
+
+    reference: int | None
+    """The reference's id; None if it had ended."""
+    candidate: int | None
+    """The candidate's id; None if it had ended."""
+    reference_text: str
+    """The reference's token as text."""
+    candidate_text: str
+    """The candidate's token as text."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Parting(Displayed):
+    """Where two texts part."""
+
+    token: int
+    """The first generated token that differs, counted from 0."""
+    pair: TokenPair
+    """What each chose there."""
+    margin: float | None
+    """By how many nats the reference prefers its token over the candidate's, after all processors; None if unknown."""
+    near_tie: bool
+    """Whether that is less than the scores of the two runs differ by."""
+
+    def __repr__(self) -> str:
+        margin = "" if self.margin is None else f", margin {self.margin:.2g} nats"
+        return f"<Parting at token {self.token}: {self.pair.reference_text!r} or {self.pair.candidate_text!r}{margin}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How much of the difference of the final logits goes away when stages' own errors are taken back, 0 to 1."""
+
+    first: float
+    """Those of the first stage that differs by itself."""
+    together: float | None
+    """Those of all stages that do; None if not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class SideFacts:
+    """One of the two runs, for headers."""
+
+    name: str
+    """The model, or the recording."""
+    place: str
+    """Device and dtype: `cpu float32`."""
+    attn: str
+    """The attention implementation."""
+    prompt: tuple[int, ...]
+    """The prompt's ids."""
+    ids: tuple[int, ...]
+    """The generated ids."""
+    text: str
+    """The generated text."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Comparison(Displayed):
+    """What `diff` found."""
+
+    reference: SideFacts
+    """The run that is taken for right."""
+    candidate: SideFacts
+    """The run that is held against it."""
+    verdict: Verdict
+    """How they compare."""
+    sentence: str
+    """The verdict in a sentence."""
+    findings: tuple[Finding, ...]
+    """Every difference that rounding does not explain, in the order of a run; the first is the one to look at."""
+    stages: tuple[ComparedStage, ...]
+    """Every stage in the order in which the reference ran them."""
+    parting: Parting | None
+    """Where the texts part; None if they do not."""
+    shares: Shares | None
+    """How much of the final difference the stages' own errors are; None if not measured."""
+    notes: tuple[str, ...] = ()
+    """What could not be compared, and why, a sentence each."""
+
+    @property
+    def first(self) -> Finding | None:
+        """The first finding; None if there is none."""
+        return self.findings[0] if self.findings else None
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {self.sentence}>"

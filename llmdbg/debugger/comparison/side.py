@@ -1,0 +1,81 @@
+"""One side of a comparison: a model with its prompt and settings, and runs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from llmdbg.debugger.comparison.weights import named_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from llmdbg.debugger.comparison.weights import WeightName
+    from llmdbg.engine.debuggee import Debuggee
+    from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.models.anatomy import Anatomy
+    from llmdbg.models.spec import LoadedModel
+    from llmdbg.models.tokens import Prompt
+
+Opener = Callable[["LoadedModel", "Prompt", "GenerationSettings"], "Debuggee"]
+"""Prepares the generation after a prompt; nothing runs yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSide:
+    """A model in memory, what it reads and how it chooses. Nothing has run yet."""
+
+    loaded: LoadedModel
+    """The model. A comparison copies it, and leaves it as it is."""
+    prompt: Prompt
+    """What it reads."""
+    settings: GenerationSettings
+    """How it chooses tokens."""
+    opener: Opener
+    """Prepares a generation."""
+
+    def debuggee(self, model: PreTrainedModel | None = None, prompt: Prompt | None = None) -> Debuggee:
+        """A new run, of a copy of the model or after another prompt if given."""
+        loaded = self.loaded if model is None else replace(self.loaded, model=model)
+        return self.opener(loaded, self.prompt if prompt is None else prompt, self.settings)
+
+    def weights(self, anatomy: Anatomy) -> dict[WeightName, Tensor]:
+        """Every weight by stage and name."""
+        return named_weights(self.loaded.model, anatomy)
+
+
+@dataclass(slots=True)
+class FreeRun:
+    """A run as its user has it: the tokens it chose, and what it chose them from."""
+
+    debuggee: Debuggee
+    ids: list[int] = field(default_factory=list)
+    """The chosen ids."""
+    scores: list[Tensor] = field(default_factory=list)
+    """The scores (1, vocabulary) behind each choice, after every processor, on the CPU."""
+    ended_by: str | None = None
+    """Why it ended."""
+
+
+def run_freely(debuggee: Debuggee) -> FreeRun:
+    """Generate to the end, with no stage watched but the choice. Raises LlmdbgError."""
+    run = FreeRun(debuggee)
+
+    def chosen(event: StageEvent) -> bool:
+        assert event.chosen is not None
+        run.ids.append(event.chosen)
+        run.scores.append(event.trail[-1][1].detach().to("cpu", torch.float32, copy=True))
+        run.ended_by = event.ended_by
+        return False
+
+    events = debuggee.events()
+    next(events)
+    debuggee.stops.arm(["sample"], chosen)
+    for _ in events:
+        pass
+    return run

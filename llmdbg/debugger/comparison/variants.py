@@ -1,0 +1,100 @@
+"""Other copies of the models that are compared: in float64, in each other's dtypes, with each other's weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from llmdbg.debugger.comparison.weights import named_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from llmdbg.debugger.comparison.weights import WeightName
+    from llmdbg.models.anatomy import Anatomy
+
+
+def in_float64(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy of a model that computes in float64. Raises whatever torch does where a model cannot be copied."""
+    copied = _dynamic(copy.deepcopy(model))
+    _any_dtype_kernels(copied)
+    return copied.to(torch.float64)
+
+
+def in_dtypes_of(model: PreTrainedModel, anatomy: Anatomy, other: Mapping[WeightName, Tensor]) -> PreTrainedModel:
+    """A copy of a model with each weight in the dtype that the other model has it in, by stage and name."""
+    copied = _dynamic(copy.deepcopy(model))
+    main = next((each.dtype for each in other.values() if each.is_floating_point()), torch.float32)
+    buffers = {id(each) for each in copied.buffers()}
+    for name, tensor in named_weights(copied, _moved(anatomy, model, copied)).items():
+        if tensor.is_floating_point():
+            fallback = tensor.dtype if id(tensor) in buffers else main
+            tensor.data = tensor.data.to(other[name].dtype if name in other else fallback)
+    return copied
+
+
+def in_float32(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy of a model that computes in float32."""
+    return _dynamic(copy.deepcopy(model)).to(torch.float32)
+
+
+@contextmanager
+def made_float64(
+    model: PreTrainedModel, anatomy: Anatomy, double: Mapping[WeightName, Tensor], agreeing: frozenset[WeightName]
+) -> Iterator[None]:
+    """Let a model compute in float64 within the block, with the tensors of `double` for the weights in `agreeing`.
+
+    In place, and put back afterwards bit by bit: what is wrong with a model may be a function that is bound to it.
+    """
+    kept: list[tuple[Tensor, Tensor]] = []
+    cache, model.generation_config.cache_implementation = model.generation_config.cache_implementation, None
+    experts = model.get_experts_implementation()
+    _any_dtype_kernels(model)
+    try:
+        for name, tensor in named_weights(model, anatomy).items():
+            if any(tensor is other for other, _ in kept):
+                continue
+            kept.append((tensor, tensor.data))
+            if name in agreeing and name in double:
+                tensor.data = double[name].data.to(tensor.device)
+            elif tensor.is_floating_point():
+                tensor.data = tensor.data.to(torch.float64)
+        yield
+    finally:
+        for tensor, data in kept:
+            tensor.data = data
+        model.generation_config.cache_implementation = cache
+        if any(experts.values()):
+            model.set_experts_implementation(experts)
+
+
+def is_convertible(model: PreTrainedModel) -> bool:
+    """Whether a copy in another dtype means the same: not with quantised weights, nor on several devices."""
+    quantized = getattr(model, "hf_quantizer", None) is not None
+    devices = {each.device for each in model.parameters()}
+    return not quantized and len(devices) == 1 and next(iter(devices)).type != "meta"
+
+
+def _any_dtype_kernels(model: PreTrainedModel) -> None:
+    """Choose kernels that take float64: those of experts that multiply in groups do not."""
+    if any(each not in (None, "eager") for each in model.get_experts_implementation().values()):
+        model.set_experts_implementation("eager")
+
+
+def _dynamic(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model with a cache that takes the dtype of what is put into it."""
+    model.generation_config.cache_implementation = None
+    return model
+
+
+def _moved(anatomy: Anatomy, model: PreTrainedModel, copied: PreTrainedModel) -> Anatomy:
+    """The anatomy of a copy of a model."""
+    places = {id(module): path for path, module in model.named_modules()}
+    others = dict(copied.named_modules())
+    modules = {address: others[places[id(module)]] for address, module in anatomy.modules.items()}
+    return type(anatomy)(anatomy.stages, modules, anatomy.context_length)

@@ -1,0 +1,67 @@
+"""The verdict of a comparison in a sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.comparison.outcome import FindingKind, Verdict
+from llmdbg.formatting import counted, percent, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmdbg.debugger.comparison.outcome import Finding, Parting, Shares
+
+_BEFORE_STAGES = (FindingKind.INPUT, FindingKind.SETTINGS, FindingKind.FAILED)
+
+
+def sentence_of(verdict: Verdict, findings: Sequence[Finding], parting: Parting | None, shares: Shares | None) -> str:
+    """`first differs at 12.self_attn.k_proj (isolated error 40 × its floor), which is 97 % of the final difference`."""
+    parts = []
+    if verdict is Verdict.DIVERGED:
+        parts += _differing(findings, shares)
+    else:
+        parts.append("same: every value is bitwise equal" if verdict is Verdict.SAME else str(verdict))
+    parts.append(_parting(parting))
+    return "; ".join(each for each in parts if each)
+
+
+def _differing(findings: Sequence[Finding], shares: Shares | None) -> list[str]:
+    before = [each for each in findings if each.kind in _BEFORE_STAGES]
+    stages = [each for each in findings if each.kind not in _BEFORE_STAGES]
+    parts = [_named(each) for each in before]
+    if stages:
+        first = stages[0]
+        error = (
+            ""
+            if first.times_floor is None or first.times_floor < 1
+            else f" (isolated error {first.times_floor:.3g} × its floor)"
+        )
+        whole = "" if shares is None else f", which is {_share(shares.first)} of the final difference"
+        parts.append(f"first differs at {first.address}{error}{whole}: {first.sentence}")
+        if len(stages) > 1:
+            more = counted(len(stages) - 1, "more stage differs by itself", "more stages differ by themselves")
+            joint = "" if shares is None or shares.together is None else f" ({_share(shares.together)} together)"
+            parts.append(more + joint)
+    return parts
+
+
+def _share(share: float) -> str:
+    return "less than 1 %" if share < 0.01 else percent(share, 0)
+
+
+def _named(finding: Finding) -> str:
+    what = {FindingKind.INPUT: "the input differs", FindingKind.SETTINGS: "the settings differ"}
+    return f"{what[finding.kind]}: {finding.sentence}" if finding.kind in what else finding.sentence
+
+
+def _parting(parting: Parting | None) -> str:
+    if parting is None:
+        return "the texts are the same"
+    pair = parting.pair
+    if pair.reference is None or pair.candidate is None:
+        return f"the {'reference' if pair.reference is None else 'candidate'} ends at token {parting.token}"
+    margin = "" if parting.margin is None else f", where the margin was {parting.margin:.2g} nats"
+    near = ": a near-tie" if parting.near_tie else ""
+    words = f"{quote(pair.candidate_text)} for {quote(pair.reference_text)}"
+    return f"the texts part at token {parting.token} ({words}){margin}{near}"

@@ -1,0 +1,125 @@
+"""Comparing the weights of two models, stage by stage.
+
+Weights that agree after rounding to the coarser of their two dtypes are the same weights. What differs beyond that is
+looked at more closely: swapped with another stage's, transposed, its rows in another order, or changed in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from llmdbg.debugger.comparison.outcome import Finding, FindingKind
+from llmdbg.formatting import percent
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from llmdbg.models.anatomy import Anatomy
+
+WeightName = tuple[str, str]
+"""A stage's address, or a module's path where no stage runs it, and the parameter's or buffer's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightComparison:
+    """Which weights of a candidate are the reference's."""
+
+    agreeing: frozenset[WeightName]
+    """Those that are the reference's, but for rounding."""
+    findings: tuple[Finding, ...]
+    """What is wrong with the others."""
+
+
+def named_weights(model: nn.Module, anatomy: Anatomy) -> dict[WeightName, Tensor]:
+    """Every parameter and buffer, by the address of the stage that owns it; tied ones by each owner."""
+    owners: dict[int, str] = {id(module): address for address, module in reversed(list(anatomy.modules.items()))}
+    found: dict[WeightName, Tensor] = {}
+    for path, module in model.named_modules():
+        owner = owners.get(id(module), path)
+        for name, tensor in _own_tensors(module):
+            found[owner, name] = tensor
+    return found
+
+
+def compare_weights(reference: Mapping[WeightName, Tensor], candidate: Mapping[WeightName, Tensor]) -> WeightComparison:
+    """Compare weights by name. Names that only the candidate has, as an adapter's, are no difference by themselves."""
+    agreeing, findings = set[WeightName](), list[Finding]()
+    for name, theirs in reference.items():
+        address, of = name
+        ours = candidate.get(name)
+        if ours is None:
+            if any(each == address for each, _ in candidate):
+                findings.append(_finding(address, f"has no {of}, and the reference has one"))
+        elif agree(theirs, ours):
+            agreeing.add(name)
+        elif not _is_buffer_name(of):
+            findings.append(_finding(address, _how_they_differ(name, theirs, ours, reference)))
+    for address, of in candidate.keys() - reference.keys():
+        if of == "bias" and (address, "weight") in reference:
+            findings.append(_finding(address, "has a bias, and the reference has none"))
+    return WeightComparison(frozenset(agreeing), tuple(findings))
+
+
+def agree(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are the same but for rounding to the coarser of their dtypes. Waits for the device."""
+    if one.shape != other.shape or one.is_meta or other.is_meta:
+        return False
+    if not (one.is_floating_point() and other.is_floating_point()):
+        return one.dtype == other.dtype and torch.equal(one, other.to(one.device))
+    one, other = one.detach(), other.detach().to(one.device)
+    return _equal(one.to(other.dtype), other) or _equal(one, other.to(one.dtype))
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return bool(((one == other) | (one.isnan() & other.isnan())).all())
+
+
+def _own_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters(recurse=False)
+    yield from module.named_buffers(recurse=False)
+
+
+def _is_buffer_name(name: str) -> bool:
+    """Whether a tensor follows from the configuration, so that what computes with it is compared instead."""
+    return name.removeprefix("original_") in ("inv_freq", "position_ids", "masked_bias", "bias_mask")
+
+
+def _finding(address: str, sentence: str) -> Finding:
+    return Finding(FindingKind.WEIGHTS, address, sentence)
+
+
+def _how_they_differ(name: WeightName, theirs: Tensor, ours: Tensor, reference: Mapping[WeightName, Tensor]) -> str:
+    address, of = name
+    if ours.shape != theirs.shape:
+        return f"its {of} is {_shape(ours)}, and the reference's {_shape(theirs)}"
+    for (other, its), tensor in reference.items():
+        if its == of and other != address and tensor.dim() > 1 and tensor.shape == ours.shape and agree(tensor, ours):
+            return f"its {of} is that of {other} in the reference"
+    if ours.dim() == 2 and ours.shape[0] == ours.shape[1] and agree(theirs.T, ours):
+        return f"its {of} is the reference's, transposed"
+    if ours.dim() == 2 and _same_rows_in_another_order(theirs, ours):
+        return f"its {of} has the reference's rows in another order, as with permuted heads"
+    a, b = ours.detach().to(torch.float64), theirs.detach().to(ours.device, torch.float64)
+    changed = (a != b.to(ours.dtype).to(torch.float64)).sum()
+    relative = (a - b).norm() / b.norm()
+    ratio = (a * b).sum() / (b * b).sum()
+    if float((a - ratio * b).norm() / a.norm()) < 1e-2 and abs(float(ratio) - 1) > 1e-3:
+        return f"its {of} is {float(ratio):.4g} times the reference's"
+    count = f"{int(changed):,} of {ours.numel():,} values"
+    return f"its {of} differs in {count}, by {percent(float(relative))} of its norm"
+
+
+def _same_rows_in_another_order(theirs: Tensor, ours: Tensor) -> bool:
+    dtype = ours.dtype if ours.element_size() <= theirs.element_size() else theirs.dtype
+    one, other = (
+        each.detach().to(ours.device, dtype).to(torch.float32).sum(1).sort().values for each in (theirs, ours)
+    )
+    return bool(torch.allclose(one, other, rtol=1e-6, atol=1e-6))
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape))
