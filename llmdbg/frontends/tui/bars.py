@@ -12,6 +12,7 @@ from llmdbg.frontends.tui.input.actions import shown_key
 from llmdbg.frontends.tui.panes.tour import tour_line
 from llmdbg.frontends.tui.state.sentences import sentence
 from llmdbg.frontends.tui.widgets.rows import Row, Span, bar_of, fitted, row
+from llmdbg.frontends.tui.worker.seen_stages import settings_of
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _RUN_BAR_WIDTH = 24
 _WIDE = 100
+_CUT_MODEL, _LEAST_MODEL = 12, 4  # cells
 
 
 def header_row(state: ScreenState, width: int) -> Row:
@@ -37,10 +39,30 @@ def header_row(state: ScreenState, width: int) -> Row:
     brand = " llmdbg  " if width >= _WIDE else " "
     warned = _warned(shown, wide=width >= _WIDE)
     right = f"{where}{marked if points else ''}{_changed(shown, wide=width >= _WIDE)} "
-    about = f"{sanitize(shown.model)} · {shown.place} · {shown.sampling}"
-    about = fitted(about, max(0, width - len(brand) - cell_len(warned + right) - 2)).rstrip()
+    about = _about(shown, max(0, width - len(brand) - cell_len(warned + right) - 2))
     gap = max(2, width - len(brand) - cell_len(about) - cell_len(warned + right))
     return row((brand, "strong"), (about, "dim"), " " * gap, *([(warned, "warn")] if warned else []), (right, "accent"))
+
+
+def _about(shown: Snapshot, room: int) -> str:
+    """The model, where it is, and how tokens are chosen; in less room what was changed last, and how much is left out.
+
+    The model's name is cut before that.
+    """
+    settings = settings_of(shown.sampling)
+    changed = [each for each in settings if each in shown.changed_settings]
+    others = [each for each in (shown.place, *settings) if each and each not in changed]
+    model = sanitize(shown.model)
+    whole = " · ".join((model, *filter(None, (shown.place, *settings))))
+    if cell_len(whole) <= room:
+        return whole
+    for kept in range(len(others) - 1, -1, -1):
+        parts = [*changed, *others[:kept]]
+        rest = " · ".join(["", *parts]) + f" +{len(others) - kept}"
+        least = min(cell_len(model), _CUT_MODEL if kept else _LEAST_MODEL)
+        if least + cell_len(rest) <= room:
+            return fitted(model, min(cell_len(model), room - cell_len(rest))) + rest
+    return fitted(whole, room).rstrip()
 
 
 def _warned(shown: Snapshot, *, wide: bool) -> str:

@@ -58,8 +58,8 @@ def arrangement(panes: Sequence[Pane], state: ScreenState, width: int, height: i
         "prompt": typing,
         "footer": not typing,
     }
-    preset, both = PRESETS[state.view.layout], upper and bool(tabs)
-    beside = both and Room.of(width, height) in preset.beside
+    preset, both, room = PRESETS[state.view.layout], upper and bool(tabs), Room.of(width, height)
+    beside = both and room in preset.beside and (room is Room.HUGE or not seen & _in_slots(panes, PaneSlot.STAGES))
     classes = {
         "-zoomed": state.view.zoomed,
         "-beside": beside,

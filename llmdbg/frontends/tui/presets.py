@@ -64,7 +64,8 @@ class Preset:
     """The most room in which the stages are hidden, unless they have the keys."""
 
     beside: frozenset[Room] = frozenset()
-    """The rooms in which the upper panes are on the left of the tabs rather than above them."""
+    """The rooms in which the upper panes are on the left of the tabs rather than above them; below `HUGE` only where
+    the stages are hidden, which would leave too little for either."""
 
     low: bool = False
     """Whether the upper panes above the tabs get only a few lines."""
@@ -113,8 +114,8 @@ PRESETS = {
         ("candidates",),
         ("explain",),
         ("explain", "explain"),
-        alone=Room.NARROW,
-        beside=frozenset({Room.HUGE}),
+        alone=Room.WIDE,
+        beside=frozenset({Room.WIDE, Room.HUGE}),
         low=True,
     ),
 }

@@ -38,6 +38,28 @@ def test_header():
     assert "running · token 1/4" in header_row(state, 80).text
 
 
+def test_a_narrow_header_says_the_setting_that_was_changed_first_and_counts_what_it_leaves_out():
+    state = state_after("next", "next", "set temperature 0.5 top_p 0.9", "set top_k 3", temperature=0.8)
+    for width in (80, 90, 120, 200):
+        line = header_row(state, width).text
+        assert cell_len(line) == width
+        assert "top-k 3" in line
+        left_out = sum(each not in line for each in ("cpu float32", "temperature 0.5", "top-p 0.9"))
+        assert (f" +{left_out} " in line) == bool(left_out), line
+    assert state.snapshot.changed_settings == {"top-k 3"}
+    plain = state_after("next", "next", temperature=0.8)
+    assert plain.snapshot.changed_settings == frozenset()
+    long = replace(plain.snapshot, model="SmolLM2-135M-Instruct", sampling="temperature 0.8 · top-k 50")
+    plain.arrive(replace(long, changed_settings=frozenset(("top-k 50",))))
+    line = header_row(plain, 80).text
+    assert line.startswith(" SmolLM2-135M-Instruct · top-k 50 +2 ")
+    plain.arrive(
+        replace(long, changed_settings=frozenset(("repetition penalty 1.2",)), sampling="repetition penalty 1.2")
+    )
+    line = header_row(plain, 76).text
+    assert line.startswith(" Smol") and "… · repetition penalty 1.2 +1 " in line, "the model's name is cut before that"
+
+
 @pytest.mark.parametrize(
     ("width", "what", "words"),
     [

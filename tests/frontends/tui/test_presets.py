@@ -32,7 +32,7 @@ SHOWN = {
     ("numbers", MIDDLE): "tokens stages tensor values",
     ("numbers", LARGE): "tokens stages tensor values nan",
     ("learn", SMALL): "tokens explain",
-    ("learn", MIDDLE): "tokens stages candidates explain",
+    ("learn", MIDDLE): "tokens candidates explain",
     ("learn", LARGE): "tokens stages candidates explain",
 }
 
@@ -220,3 +220,19 @@ async def test_panes_that_come_back_into_view_show_at_once_what_they_showed(tiny
             assert {"\n".join(row.text.rstrip() for row in rows) for id, rows in drawn if id == name} == {text}
         await press(pilot, app, "n")
         assert not app.state.snapshot.earlier, "another stop has answers of its own only"
+
+
+@pytest.mark.parametrize("size", [SMALL, (110, 24), MIDDLE, LARGE])
+async def test_the_learn_layout_gives_the_explanation_the_room(tiny_folder, size):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=size) as pilot:
+        await loaded(pilot, app)
+        app.state.view = laid_out(app.state.view, "learn")
+        app.follow()
+        await press(pilot, app, "t")
+        text = app.row_pane("explain").size
+        assert text.width >= 50
+        assert text.height >= size[1] - 15
+        await press(pilot, app, "2")
+        assert app.row_pane("stages").display
+        assert app.row_pane("explain").size.width >= 50 or size == SMALL

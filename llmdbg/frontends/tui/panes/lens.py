@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.inspection.standing_questions import LensView
-from llmdbg.formatting import percent
+from llmdbg.formatting import counted, listed, percent
 from llmdbg.frontends.answers.lens import prediction_history
 from llmdbg.frontends.sanitize import quoted, sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
@@ -48,7 +48,10 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     rows += [columns.line(each, state.snapshot.stop.token) for each in reversed(table.rows)]
     if columns.added:
         rows.append(columns.embedding())
-    return [*rows, *(row((line, "dim")) for note in table.notes for line in wrapped(sanitize(note), width))]
+    count, names = columns.left_out
+    left_out = [f"+{count}: {listed(names)} have no room here; z zooms"] if count else []
+    notes = [*left_out, *map(sanitize, table.notes)]
+    return [*rows, *(row((line, "dim")) for note in notes for line in wrapped(note, width))]
 
 
 def _pinned(seen: LensView, width: int) -> list[str]:
@@ -74,6 +77,8 @@ class _Columns:
     """What each part of each layer adds to the logit, by layer and part; empty if there is no room."""
     parts: tuple[str, ...]
     """The parts with a column."""
+    left_out: tuple[int, tuple[str, ...]]
+    """How many columns there is no room for, and what they would show."""
 
     @classmethod
     def of(cls, table: LensTable, attribution: Attribution | None, width: int) -> _Columns:
@@ -83,19 +88,25 @@ class _Columns:
         parts = tuple(part for part in _PARTS if any(part in each for each in added.values()))
         left = width - name - 1 - _BAR - _RANK
         one = 1 + _PERCENT + 1
+        left_out, dropped = tuple[str, ...](), 0
         if left < one + _LEAST_TEXT + _ADDED * len(parts):
-            parts, added = (), {}
+            left_out, dropped, parts, added = tuple(map(_title, parts)), len(parts), (), {}
         left -= _ADDED * len(parts)
-        candidates = max(1, min(left // (one + _ENOUGH_TEXT), len(table.rows[0].top)))
+        most = len(table.rows[0].top)
+        candidates = max(1, min(left // (one + _ENOUGH_TEXT), most))
         text = left // candidates - one
-        return cls(table, name, max(3, min(_MOST_TEXT, text)), candidates, added, parts)
+        if candidates < most:
+            left_out = (counted(most - candidates, "more candidate"), *left_out)
+        hidden = (dropped + most - candidates, left_out)
+        return cls(table, name, max(3, min(_MOST_TEXT, text)), candidates, added, parts, hidden)
 
     def titles(self) -> Row:
         """The names of the columns."""
         prediction = self.table.prediction
         rank = "" if prediction is None else fitted(quoted(prediction.text), _RANK - 1).rstrip()
-        parts = "".join(f"{'attn' if part == 'attention' else part:>{_ADDED}}" for part in self.parts)
-        candidates = fitted("likeliest", _BAR + 1 + self.candidates * (_PERCENT + 1 + self.text + 1) - 1)
+        parts = "".join(f"{_title(part):>{_ADDED}}" for part in self.parts)
+        more = f" +{self.left_out[0]}" if self.left_out[0] else ""
+        candidates = fitted(f"likeliest{more}", _BAR + 1 + self.candidates * (_PERCENT + 1 + self.text + 1) - 1)
         return row((f"{'':{self.name}} {candidates}{rank:>{_RANK}}{parts}", "dim"))
 
     def line(self, each: LensRow, token: int) -> Row:
@@ -136,6 +147,10 @@ def _added(attribution: Attribution) -> dict[int | None, dict[str, float]]:
         of_layer = found.setdefault(term.layer, {})
         of_layer[what] = of_layer.get(what, 0.0) + term.value
     return found
+
+
+def _title(part: str) -> str:
+    return "attn" if part == "attention" else part
 
 
 def _part(value: float | None) -> tuple[str, str]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _NORM_WIDTH, _MS_WIDTH, _ROOMY, _VERY_ROOMY = 8, 8, 42, 70
 _PERCENT, _LEAST_NAME, _LEAST_SAID, _MOST_SAID = 5, 8, 17, 24
+_NARROW_NAME, _NARROW_NORM = 7, 7
+_TIMES_WIDER = "times: z"
 _SIGNS = 4 + _PERCENT
 _WITH_ADDITIONS, _SHARE, _PUSHED = 90, 6, 10
 _ADDITION = _SHARE + 1 + _PUSHED
@@ -65,7 +67,8 @@ def _stage_row(
         fold = "╰ " if state.is_unfolded(address) else "▸ "
     values = _values(shown, stage, says, adds, width)
     indent = _brackets(state, stage, above) + ("  " if stage.kind is StageKind.PROCESSOR else "")
-    name_width = max(4, width - 2 - len(indent) - 2 - sum(len(span.text) for span in values))
+    least = _NARROW_NAME - 4 if stage.kind is StageKind.LAYER and says is not None else 4
+    name_width = max(least, width - 2 - len(indent) - 2 - sum(len(span.text) for span in values))
     to_come = "" if has_run(shown, state.tree, address) else "dim"
     style = "here" if here else "match" if address in state.stage_matches() else to_come
     return row(
@@ -102,7 +105,9 @@ def _values(
     if stage.kind is StageKind.LAYER and says is not None:
         return _with_prediction(stage, seen, says, adds, width)
     if stage.kind is StageKind.TOKENIZE:
-        return (Span(counted(shown.prompt_length, "token").rjust(_NORM_WIDTH + _MS_WIDTH), "dim"),)
+        count = counted(shown.prompt_length, "token")
+        timed = says is None or len(_columns_beside(width)[1]) > 1
+        return (Span((count if timed else f"{count} · {_TIMES_WIDER}").rjust(_NORM_WIDTH + _MS_WIDTH), "dim"),)
     bars = width >= _ROOMY
     measured: tuple[Span, ...] = ()
     if seen is not None:
@@ -120,16 +125,25 @@ def _with_prediction(
 
     Between them, if they are known, stands what attention and MLP each added.
     """
-    bars = width >= _VERY_ROOMY
-    columns = [_NORM_WIDTH + 2 * bars, _MS_WIDTH + 2 * bars]
-    if width - _LEAST_NAME - sum(columns) < _LEAST_SAID:
-        columns.pop()
+    bars, (name, columns) = width >= _VERY_ROOMY, _columns_beside(width)
     measured: tuple[Span, ...] = (Span(" " * sum(columns), ""),)
     if seen is not None:
-        measured = (*_norm(stage, seen, bars=bars), *(_time(seen, bars=bars) if len(columns) > 1 else ()))
+        norm = _norm(stage, seen, bars=bars, width=columns[0] - 2 * bars)
+        measured = (*norm, *(_time(seen, bars=bars) if len(columns) > 1 else ()))
     added = () if adds is None else _additions(adds.layers.get(stage.address))
-    text = max(0, min(_MOST_SAID, width - _LEAST_NAME - sum(columns) - _SIGNS - len(added) * _ADDITION // 2))
+    text = max(0, min(_MOST_SAID, width - name - sum(columns) - _SIGNS - len(added) * _ADDITION // 2))
     return (*_prediction(stage, says, text), *added, *measured)
+
+
+def _columns_beside(width: int) -> tuple[int, list[int]]:
+    """How wide a layer's name, and its norm and time are beside what it would say; no time if there is no room."""
+    bars = width >= _VERY_ROOMY
+    columns = [_NORM_WIDTH + 2 * bars, _MS_WIDTH + 2 * bars]
+    if width - _LEAST_NAME - sum(columns) >= _LEAST_SAID:
+        return _LEAST_NAME, columns
+    if width - _NARROW_NAME - _NARROW_NORM - _MS_WIDTH >= _LEAST_SAID:
+        return _NARROW_NAME, [_NARROW_NORM, _MS_WIDTH]
+    return _LEAST_NAME, [_NORM_WIDTH]
 
 
 def _titles() -> tuple[Span, ...]:
@@ -175,15 +189,15 @@ def _sign(stage: Stage, says: LayerPredictions, *, same: bool) -> str:
     return "┏" if stage.address == says.stays else "◆" if stage.address == says.first else "┃"
 
 
-def _norm(stage: Stage, seen: StageSummary, *, bars: bool) -> tuple[Span, ...]:
+def _norm(stage: Stage, seen: StageSummary, *, bars: bool, width: int = _NORM_WIDTH) -> tuple[Span, ...]:
     if seen.not_finite and stage.kind not in _SCORES:
-        return (Span(f"{seen.not_finite} bad".rjust(_NORM_WIDTH + 2 * bars), "bad"),)
+        return (Span(f"{seen.not_finite} bad".rjust(width + 2 * bars), "bad"),)
     known = seen.norm is not None and stage.kind not in (*_SCORES, StageKind.SAMPLE)
     text = f"‖{_short(seen.norm or 0.0)}‖" if known else ""
     # From a norm of 1 to one of 4096, each eighth of the cell is a factor of 2.8: the same scale for every stage, so
     # that a bar never changes because another stage was seen.
     bar = column_of(math.log2(max(seen.norm or 0, 1.0)) / 12) if known else " "
-    return (*((Span(f" {bar}", "norm-bar"),) if bars else ()), Span(text.rjust(_NORM_WIDTH), ""))
+    return (*((Span(f" {bar}", "norm-bar"),) if bars else ()), Span(text.rjust(width), ""))
 
 
 def _short(norm: float) -> str:

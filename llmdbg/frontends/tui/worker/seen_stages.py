@@ -31,6 +31,11 @@ class StageSummary:
     """How many of the output's numbers are NaN or infinite, not counting the -inf of cut tokens."""
 
 
+def settings_of(sampling: str) -> list[str]:
+    """The parts of how tokens are chosen, in words: `temperature 0.8`, `top-k 50`."""
+    return sampling.split(" · ") if sampling else []
+
+
 class SeenStages:
     """Keeps what the stops of one token showed and, for the whole session, the order of modules."""
 
@@ -41,6 +46,7 @@ class SeenStages:
         self._latest: tuple[int, int | None, str] = (-1, None, "")
         self._sorted: tuple[tuple[Stage, ...], tuple[str, ...], tuple[Stage, ...]] | None = None
         self._answer: tuple[tuple[int, ...], str] = ((), "")
+        self._sampling, self._changed = "", frozenset[str]()
 
     def answer(self, debugger: Debugger) -> str:
         """The text generated so far. Decoding a long one takes milliseconds, so it is done once a token."""
@@ -48,6 +54,13 @@ class SeenStages:
         if ids != self._answer[0]:
             self._answer = (ids, debugger.debuggee.vocabulary.decode(ids))
         return self._answer[1]
+
+    def changed_settings(self, sampling: str) -> frozenset[str]:
+        """Which parts of how tokens are chosen, in words, are not as they were before the last change."""
+        before, self._sampling = self._sampling, sampling
+        if before and sampling != before:
+            self._changed = frozenset(settings_of(sampling)) - frozenset(settings_of(before))
+        return self._changed
 
     def note(self, stop: Stop, passed: Sequence[str] | None = None) -> dict[str, StageSummary]:
         """Add a stop. Returns everything seen during its token, by address.

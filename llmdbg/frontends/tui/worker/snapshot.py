@@ -55,6 +55,9 @@ class Snapshot:
     sampling: str
     """How tokens are chosen, in words; empty before the first run has begun."""
 
+    changed_settings: frozenset[str]
+    """Which parts of `sampling`, between its dots, have been changed last; empty if none has."""
+
     stages: tuple[Stage, ...]
     """Every stage there is, each layer's modules in the order in which they were seen to complete."""
 
@@ -186,13 +189,15 @@ def _ablation(attention: str, head: int) -> str:
 def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | None = None) -> Snapshot:
     """Describe the session's current state."""
     debuggee, sampling, stop = debugger.debuggee, debugger.debuggee.sampling, debugger.stop
+    chosen_by = "" if sampling is None else sampling.description
     model_notes = () if debuggee.loaded is None else debuggee.loaded.notes
     prompt_length = len(debuggee.prompt.ids)
     last = prompt_length + stop.token - 1
     return Snapshot(
         model=debuggee.name,
         place=debuggee.place,
-        sampling="" if sampling is None else sampling.description,
+        sampling=chosen_by,
+        changed_settings=memory.changed_settings(chosen_by),
         seen=memory.note(stop, debugger.run.trace.order(debugger.run.place)),
         stages=memory.in_order(debugger.run.stages.all()),
         layers=len(debuggee.anatomy.layers()),

@@ -74,8 +74,10 @@ def test_it_can_be_hidden_and_stays_hidden_in_a_saved_session():
 def test_where_there_is_room_the_norm_and_the_time_stay_beside_it():
     session = tiny_session()
     do(session, "until 1")
-    for width, shown in ((40, False), (45, True), (90, True)):
+    for width, shown in ((36, False), (39, True), (40, True), (45, True), (90, True)):
         text = stages_text(state_at(session, "layers"), width)
         [line] = [line for line in text.splitlines() if line.startswith("▶")]
         assert "‖" in line
         assert line.rstrip().endswith("ms") is shown
+        assert cell_len(line) <= width
+        assert ("times: z" in text) is not shown, "what is left out is said"

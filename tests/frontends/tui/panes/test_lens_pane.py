@@ -29,6 +29,23 @@ def test_it_fits_any_width(width: int) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("width", "count", "words"),
+    [
+        (36, 6, "4 more candidates, attn and mlp"),
+        (60, 4, "4 more candidates"),
+        (71, 3, "3 more candidates"),
+        (180, 0, ""),
+    ],
+)
+def test_columns_without_room_are_counted_and_named(width: int, count: int, words: str) -> None:
+    lines = pane_lines(PANE, at("goto logits@1"), width)
+    title = next(line for line in lines if "likeliest" in line)
+    assert (f"likeliest +{count}" in title) == bool(count)
+    said = f"+{count}: {words} have no room here; z zooms"
+    assert (said in " ".join(" ".join(lines).split())) == bool(count)
+
+
 def test_its_numbers_are_the_answers() -> None:
     session = at("goto logits@1")
     table, added = TOPICS["lens"].ask(session.inspector, ""), TOPICS["attribution"].ask(session.inspector, "")
