@@ -20,11 +20,13 @@ def about_scores(facts: TourFacts) -> tuple[str, ...]:
         first = picture.chances[0]
         best = f" The best is {quote(first.text)}."
     return (
-        f"The last vector is compared with {tokens} of the vocabulary, which gives each a score, its logit.{best}",
-        "The higher the score, the likelier the token comes next. Softmax turns the scores into probabilities: each is "
-        "made positive (e to the power of the score) and divided by the sum of all, so together they are 100%.",
+        f"The last position's vector is compared with {tokens} of the vocabulary, which gives each a score, its "
+        f"logit.{best}",
+        "A last matrix product does it, with a row of weights for each token: the higher the score, the likelier the "
+        "token comes next. Softmax turns scores into probabilities: each is made positive (e to the power of the "
+        "score) and divided by the sum of all, so that together they are 100%.",
         "Only the last position is asked, since the question is what comes after "
-        f"{quote(facts.last)}. This list is all that the model itself says: choosing one is up to the settings.",
+        f"{quote(facts.last)}. This list is all that the model itself says: choosing from it is up to the settings.",
     )
 
 
@@ -34,15 +36,15 @@ def about_settings(facts: TourFacts) -> tuple[str, ...]:
     key = f"Before a token is chosen, this run's settings change the probabilities: {facts.sampling}."
     if isinstance(picture, SettingsPicture) and picture.supposed:
         key = (
-            "Settings can change the probabilities before a token is chosen. This run has none, so here is what "
+            "Settings can change the probabilities before a token is chosen. This run uses none, so here is what "
             f"{picture.after} would do."
         )
     return (
         key,
-        "Temperature divides the scores: below 1 the likely tokens gain and the text gets more predictable, "
-        "above 1 the unlikely ones do. Top-k keeps only the k likeliest tokens. Top-p keeps the likeliest ones until "
-        "their probabilities add up to p. What is cut cannot be chosen.",
-        "Try it: --temperature 1.5, --top-k 5 or --top-p 0.9." if not facts.samples else "",
+        "Temperature divides the scores before softmax: below 1 the likely tokens gain and the text gets more "
+        "predictable, above 1 the unlikely ones gain. Top-k keeps only the k likeliest tokens, top-p the likeliest "
+        "until their probabilities add up to p. What is cut cannot be chosen, and what is left adds up to 100% again.",
+        "To try it, start with --temperature 1.5, --top-k 5 or --top-p 0.9." if not facts.samples else "",
     )
 
 
@@ -56,17 +58,19 @@ def about_choice(facts: TourFacts) -> tuple[str, ...]:
     if picture.greedy:
         key = f"The likeliest token is taken (greedy decoding): {chosen}, with {chance}. It is appended to the text."
         why = (
-            "Greedy decoding gives the same answer every time. With a temperature, the token is drawn at random "
-            "instead, each as often as its probability says: the same prompt can then give different answers, and one "
-            "different token changes all that follow."
+            "Greedy decoding gives the same answer every time. Sampling, the other way, draws the token at random, "
+            "each as often as its probability says: so the same prompt can give different answers, and one different "
+            "token changes all that follow. The random numbers follow from a seed (--seed): the same seed repeats the "
+            "run."
         )
     else:
         key = (
             f"One token is drawn at random, each as often as its probability says: {chosen} ({chance}). It is appended."
         )
         why = (
-            "That is why the same prompt can give different answers: another draw, another token, and all "
-            "that follow depend on it. --seed fixes the draws, and with --greedy the likeliest is always taken."
+            "So the same prompt can give different answers: another draw, another token, and all that follow depend "
+            "on it. The random numbers follow from a seed (--seed): the same seed repeats the run. With --greedy the "
+            "likeliest is always taken."
         )
     return (
         key,
@@ -97,7 +101,7 @@ def about_ending(facts: TourFacts) -> tuple[str, ...]:
         )
         if picture.ends
         else f"This model has no mark of the end that would stop it.{reached}",
-        "Nothing is planned: each token is chosen with only the text so far in view.",
+        "There is no draft: each token is chosen from what the text so far makes likely, and is never taken back.",
     )
 
 

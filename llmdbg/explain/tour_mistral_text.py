@@ -23,8 +23,8 @@ _FASTEST_READ = 1e10
 def about_beginning(facts: TourFacts) -> tuple[str, ...]:
     """The token that a text begins with."""
     what = (
-        "It is a special token: not text, but a mark that stood there in training too. A model that does not see it "
-        "is in a place it has never been, and writes worse.",
+        "It is a special token: not text, but a mark that texts began with in training too. Without it, a model reads "
+        "something unfamiliar, and writes worse.",
         "Other special tokens mark who speaks and where an answer ends: with the mark of the end, the model says that "
         "it has finished.",
     )
@@ -33,7 +33,7 @@ def about_beginning(facts: TourFacts) -> tuple[str, ...]:
             "A Mistral text begins with the token <s>, the mark of the beginning. This prompt begins without.",
             *what,
         )
-    return (f"The first token is none of your words: {quote(facts.begins_with)} marks the beginning.", *what)
+    return (f"The first token is not one of your words: {quote(facts.begins_with)} marks the beginning.", *what)
 
 
 def about_spelling(facts: TourFacts) -> tuple[str, ...]:
@@ -44,10 +44,10 @@ def about_spelling(facts: TourFacts) -> tuple[str, ...]:
     texts = quote_list([text for _, text in pieces])
     return (
         f"{quote(word)} has no place in the vocabulary, so it is spelled with several tokens: {texts}.",
-        "The vocabulary was made by counting: it began with single characters, and the pair that stood side by side "
-        "most often in a large amount of text became a new token, again and again, until the list was full. Frequent "
-        "words got a token of their own, rare ones did not; nothing is ever unknown, since single characters and "
-        "bytes remain.",
+        "The vocabulary was made by counting: it began with single characters, and the two tokens that stood side by "
+        "side most often in a large amount of text became a new one, again and again, until the list was full. "
+        "Frequent words got a token of their own, rare ones did not; nothing is ever unknown, since single characters "
+        "and bytes remain.",
         "So a model does not see letters: how many there are in a word is something it has to have learned.",
     )
 
@@ -128,7 +128,7 @@ def about_device(facts: TourFacts) -> tuple[str, ...]:
         f"This run has no GPU: the {byte_count(model.bytes)} of weights stay in main memory, and the CPU computes "
         "with them.",
         *why,
-        f"Here that would have moved {byte_count(model.bytes)}: about {seconds(model.bytes / _BUS)} at the 25 GB a "
+        f"To move {byte_count(model.bytes)} would take about {seconds(model.bytes / _BUS)} at the 25 GB a "
         "second that a usual connection (PCIe 4.0, 16 lanes) carries. This is arithmetic, not a measurement.",
     )
 

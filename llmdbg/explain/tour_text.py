@@ -67,7 +67,7 @@ def _pieces(facts: TourFacts) -> Words:
             "This model comes without a tokenizer, so each byte of the text is one token, and its id is the byte.",
         )
     return (
-        f"A model reads no letters, only numbers. A tokenizer cut your text into {became}.",
+        f"A model reads no letters, only numbers. A tokenizer cut the prompt into {became}.",
         f"A piece is called a token, its number an id: its place in {listed}, the vocabulary. The ids are all "
         "that the model gets, and every token it writes comes from the same list.",
         "There are more pieces than words, since only frequent words have a place of their own: the others are "
@@ -87,12 +87,12 @@ def _marks(facts: TourFacts) -> Words:
     are = "is" if len(facts.special) == 1 else "are"
     return (
         f"Some tokens are not text but marks: {quote_list(facts.special[:_MOST_NAMED])} {are} here "
-        f"to tell the model what is what.",
+        "to tell the model where the parts of the text begin and end.",
         "They are called special tokens. The model's training texts had them where a text begins, where another "
         "speaker begins and where an answer ends, so it has learned what comes after each. "
-        + ("The chat template put them around your words, perhaps with an instruction of its own. " * facts.chat)
-        + "Without them a model goes on with your text instead of answering it.",
-        "They work the other way round too: the mark of the end is how a model says that it has finished.",
+        + ("All that you did not write, marks and perhaps an instruction, comes from the chat template. " * facts.chat)
+        + "Without such marks a model goes on with your text instead of answering it.",
+        "The model writes them too: with the mark of the end it says that it has finished.",
     )
 
 
@@ -103,9 +103,9 @@ def _embedding(facts: TourFacts) -> Words:
     return (
         f"Each id is looked up in a table, the embedding. From here on, its row of {numbers} stands for the token.",
         "Nobody chose the numbers: they were learned in training, and tokens that are used alike have rows that are "
-        "alike. A row of numbers is called a vector, and there is one now for each position of the text.",
+        "alike. A row of numbers is called a vector; from now on, each position of the text has one.",
         "Above are the rows of the prompt's last tokens, a cell for each number: ░▒▓█ for positive and ,-=X for "
-        "negative ones, the darker the larger."
+        "negative ones, the fuller the larger."
         if isinstance(picture, TablePicture)
         else "",
     )
@@ -118,13 +118,13 @@ def _product(facts: TourFacts) -> Words:
             "Nearly all that a model does is multiply and add: numbers of a vector times learned weights, summed up.",
         )
     return (
-        f"Nearly all that a model does is multiply and add: {counted(picture.count, 'number')} of the vector times "
-        f"{picture.count:,} weights, summed, make one new number.",
-        f"`{facts.address}` is a table of learned weights with {counted(picture.rows, 'row')} of {picture.count:,}. "
-        "Each row makes one number of the result, all of them a new vector: a matrix product. Drawn above is row "
-        f"{picture.row}, which made the largest number for the last position. Most models first bring the vector to a "
-        "common size, with a norm.",
-        "The weights are what training found. They are the same for every prompt and never change while it runs.",
+        f"Nearly all that a model does is multiply and add: each of the vector's {counted(picture.count, 'number')} "
+        "times a weight, all summed, makes one new number.",
+        f"Weights were learned in training and never change while a model runs. Those of `{facts.address}`, in its "
+        f"first layer, have {counted(picture.rows, 'row')}: each makes one number, and all of them a new vector. "
+        f"This is a matrix product. Above is row {picture.row}, which made the largest number for the last position.",
+        "Most models first bring the vector to a common size, with a norm: so its numbers are not those of the "
+        "embedding.",
     )
 
 
@@ -144,11 +144,12 @@ def _attention(facts: TourFacts) -> Words:
     )
     return (
         f"Attention is how a position learns of the others: it reads from itself and those before it.{found}",
-        "Each position has a query (what it looks for), a key (what it offers) and a value (what it hands over). The "
+        "Matrix products give each position a query (what it looks for), a key (what it offers) and a value (what it "
+        "hands over). The "
         "better a query fits a key, the more of that value is read; the shares add up to 100%. "
         f"This happens {heads}.",
-        "It never reads from later positions: when the model writes, there are none yet. Much of the reading may go to "
-        "the very first token, where heads look when nothing fits.",
+        "It never reads from later positions: while the model writes, there are none yet. In later layers much of the "
+        "reading often goes to the very first token, where heads look when nothing fits.",
     )
 
 
@@ -173,8 +174,8 @@ def _mlp(facts: TourFacts) -> Words:
         )
         return (
             f"Then each position is processed by itself, by a few of several MLPs: a mixture of experts.{experts}",
-            "Attention has brought news from other positions; the MLPs work on it. A router decides which of them, so "
-            f"that a model can know more without computing more.{share}",
+            "Attention has brought in what other positions hold; the MLPs work on it. A router decides which of them, "
+            f"so that a model can know more without computing more.{share}",
         )
     sizes = ""
     if part is not None and part.widens is not None:
@@ -182,12 +183,12 @@ def _mlp(facts: TourFacts) -> Words:
         sizes = f": {narrow:,} numbers become {wide:,}, and those {narrow:,} again"
     inside = ""
     if isinstance(facts.picture, StripsPicture) and len(facts.picture.strips) > 2:
-        inside = " In the strip “inside”, only the dark cells have much to say about this token."
+        inside = " In the strip “inside” each cell is a pattern, and only the fullest matter much for this token."
     return (
         f"Then each position is processed by itself, in an MLP{sizes}.",
-        "Attention has brought news from other positions; the MLP works on it. It compares the vector with many "
-        "learned patterns, keeps what fits, and adds what usually follows from that: much of what a model knows is "
-        f"stored here.{share}{inside}",
+        "Attention has brought in what other positions hold; the MLP (multi-layer perceptron) works on it and looks at "
+        "no other position. It compares the vector with many learned patterns, keeps what fits, and adds what usually "
+        f"follows from that: much of what a model knows is stored here.{share}{inside}",
     )
 
 
@@ -200,11 +201,14 @@ def _stream(facts: TourFacts) -> Words:
     )
     if isinstance(picture, LengthsPicture) and picture.adds_up:
         explained += " They need not add up like numbers, since vectors may point in different directions."
+    attends = facts.model is None or facts.model.attends
+    layer = "A layer, attention and an MLP together," if attends else "A layer"
+    parts = ": attention adds what it read elsewhere, the MLP what it made of it" * attends
     return (
-        "A layer does not replace the vector: it adds to it. The vector that every layer reads and adds to is the "
+        f"{layer} does not replace the vector but adds to it. The vector that all layers read and add to is the "
         "residual stream.",
-        "It is like a notebook handed from layer to layer: attention adds what it read elsewhere, the MLP what it "
-        f"made of it. This model has {counted(layers or 0, 'layer')}, of the same build, each with weights of its own.",
+        f"It is like a notebook handed from layer to layer{parts}. "
+        f"This model has {counted(layers or 0, 'layer')}, of the same build, each with weights of its own.",
         explained if isinstance(picture, LengthsPicture) else "",
     )
 
@@ -232,8 +236,8 @@ def _growth(facts: TourFacts) -> Words:
     return (
         f"Every layer has added its part to the vector of the last position{grown}.",
         "The bars are the vector's length after each layer. The token beside them is what the model would say if it "
-        "stopped there: the logit lens compares the vector with every token early. The first layers have little idea "
-        f"of what comes next.{forms}"
+        "stopped there: the logit lens does early what the next stop does at the end. The first layers have little "
+        f"idea of what comes next.{forms}"
         if not (isinstance(picture, GrowthPicture) and picture.no_lens)
         else "The bars are the vector's length after each layer.",
     )

@@ -127,7 +127,7 @@ def _tour(debugger: Debugger, to: str) -> Outcome:
     if (stop := go_on(debugger.inspector)) is not None:
         return Moved(stop)
     if at.title:
-        return Answer("that was the last stop of the tour: the run is yours, and `help` lists what you can do")
+        return Answer("that was the last stop of the tour: `help` lists what else there is")
     back = Capability.GO_BACK in debugger.debuggee.capabilities
     hint = ": `goto tokenize` goes back to the first of them, and `tour` on from there" if back else ""
     return Answer(f"the run is past the stops of the tour{hint}")

@@ -91,7 +91,7 @@ def _ending(picture: EndingPicture, width: int, _height: int) -> list[Line]:
     bar = max(4, min(MOST_BAR, width - 42))
     lines: list[Line] = []
     for text, prob in picture.ends:
-        head = fitted(f"{token_text(text)} now", 26)
+        head = fitted(f"chance of {token_text(text)}", 26)
         lines.append(((head, "strong"), (f"{percent(prob, 2):>14} ", ""), (bar_of(prob, bar), "bar")))
     for name, (used, limit) in (("tokens written", picture.tokens), ("positions taken", picture.context)):
         number = f"{used:,}" if limit is None else f"{used:,} of {limit:,}"

@@ -79,7 +79,7 @@ def _table(picture: TablePicture, width: int, _height: int) -> list[Line]:
     chosen = next((numbers for id, _, numbers in picture.rows if id == picture.looked_up), ())
     first = "  ".join(f"{each:+.3f}" for each in chosen[:6])
     more = f"  … {picture.width:,} in all" if picture.width > 6 else ""
-    lines.append(((f"  as numbers: {first}{more}"[:width], ""),))
+    lines.append(((f"▶ as numbers: {first}{more}"[:width], ""),))
     return lines
 
 

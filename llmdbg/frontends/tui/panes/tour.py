@@ -24,7 +24,7 @@ def tour_line(state: ScreenState) -> str:
     page = state.asked("tour")
     place = f"stop {page.number} of {page.of}" if isinstance(page, TourPage) else "the tour"
     if isinstance(page, TourPage) and (page.number == page.of or state.snapshot.end is not None):
-        return f"{place}, the last · N goes back · Esc ends the tour, and all keys are yours · q quits"
+        return f"{place}, the last · N goes back · Esc ends the tour · q quits"
     return f"{place} · n/Enter goes on, N back · e looks up words · Esc leaves it"
 
 
