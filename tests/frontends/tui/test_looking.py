@@ -171,3 +171,23 @@ async def test_while_a_look_is_on_its_way_no_other_stage_is_described(tiny_folde
         await press(pilot, app, "up", "down")
         assert pane(app, "tensor").split()[0] == "sample", "those of the stop, until the answer comes"
         assert "looking at 0 …" in line(app, "status")
+
+
+async def test_enter_and_a_second_click_go_back_to_what_was_looked_at(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "t", "t", "up")
+        app.state.select("0")
+        await press(pilot, app, "enter")
+        assert here(app) == "0@1"
+        await press(pilot, app, "t")
+        app.state.select("tokenize")
+        await press(pilot, app, "enter")
+        assert here(app) == "tokenize@0"
+        await press(pilot, app, "t", "t")
+        at = next(y for y, each in enumerate(app.row_pane("stages").rows) if each.do == "select embed")
+        await pilot.click("#stages", offset=(9, at + 1), times=2)
+        await until(pilot, lambda: here(app) == "embed@1")
+        await press(pilot, app, "enter")
+        assert here(app) == "embed@2", "of the stage where it stands, on to the next token"

@@ -17,6 +17,7 @@ from llmdbg.frontends.tui.pages import all_pages
 from llmdbg.frontends.tui.panes import all_panes
 from llmdbg.frontends.tui.state.screen_state import Overlay
 from llmdbg.frontends.tui.state.sentences import sentence
+from llmdbg.frontends.tui.state.stage_progress import way_to
 
 if TYPE_CHECKING:
     from llmdbg.frontends.tui.input.screen import Screen
@@ -133,7 +134,7 @@ def go_back_over(screen: Screen, _argument: str) -> None:
 
 
 def enter(screen: Screen, argument: str) -> None:
-    """Act on the row of the pane that has the keys: run to the stage, take the candidate, go to the layer.
+    """Act on the row of the pane that has the keys: go to the stage, take the candidate, go to the layer.
 
     On the tour, go to its next stop. With an argument, run to the stage it names.
     """
@@ -143,7 +144,7 @@ def enter(screen: Screen, argument: str) -> None:
     elif state.touring:
         _go_on_with_the_tour(screen)
     elif state.has_keys == "stages":
-        screen.submit(f"until {state.selected}")
+        screen.submit(way_to(state.snapshot, state.tree, state.selected))
     elif state.has_keys == "explain":
         choosing.terms(screen)
     elif (picked := on_rows.picked_row(screen)) is not None:
@@ -239,7 +240,7 @@ ACTIONS = (
     Action(
         "until",
         ("enter",),
-        "run to the selected stage; in candidates, take the selected token; in lens, go to the selected layer",
+        "go to the selected stage; in candidates, take the selected token; in lens, go to the selected layer",
         enter,
         takes="ADDRESS",
     ),

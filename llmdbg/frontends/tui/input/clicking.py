@@ -9,6 +9,7 @@ from llmdbg.frontends.tui.input.showing import go_to_pane
 from llmdbg.frontends.tui.panes import pane_named
 from llmdbg.frontends.tui.state.picking import known_by
 from llmdbg.frontends.tui.state.screen_state import Overlay
+from llmdbg.frontends.tui.state.stage_progress import way_to
 
 if TYPE_CHECKING:
     from llmdbg.frontends.tui.input.screen import Screen
@@ -30,7 +31,8 @@ def clicked(screen: Screen, pane: str, do: str, chain: int) -> None:
     if paged or (in_view and pane_named(pane).picks):
         state.picked = known_by(screen.rows(pane), do) or state.picked
         name = name if chain > 1 else ""
-    elif name == "select" and chain > 1:
-        name = "until"
+    elif name == "select" and chain > 1 and state.shown is not None:
+        screen.submit(way_to(state.shown, state.tree, argument))
+        return
     if name:
         perform(screen, name, argument)

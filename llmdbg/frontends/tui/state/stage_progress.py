@@ -35,6 +35,16 @@ def can_be_looked_at(shown: Snapshot, tree: StageTree, address: str) -> bool:
     return ran is True or (ran is None and shown.stop.stage.kind in _AFTER_THE_FORWARD)
 
 
+def way_to(shown: Snapshot, tree: StageTree, address: str) -> str:
+    """The command that goes to a stage: back to one that has run for the current token, or else on to it."""
+    ran = address != shown.stop.stage.address and can_be_looked_at(shown, tree, address)
+    if not (ran and shown.goes_back):
+        return f"until {address}"
+    stage = tree.stage(address)
+    once = stage is not None and stage.kind is StageKind.TOKENIZE
+    return f"goto {address}@{0 if once else shown.stop.token}"
+
+
 def why_not_looked_at(shown: Snapshot, tree: StageTree, address: str) -> str:
     """Why a selected stage is not described, if that is not plain to see; else empty."""
     unknown = has_run(shown, tree, address) is None and not can_be_looked_at(shown, tree, address)
