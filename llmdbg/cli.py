@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.limits import MOST_COMMANDS_BYTES
-from llmdbg.errors import LlmdbgError, OutputError, PromptError, SettingsError, UsageError
-from llmdbg.files import read_regular
+from llmdbg.errors import LlmdbgError, OutputError, UsageError
 from llmdbg.frontends import output
+from llmdbg.frontends.arguments import add_run, generation_settings, is_chat, model_spec, prompt_text, read_text
 from llmdbg.frontends.opening import check_left_pad
-from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
 from llmdbg.models.tokenizer_calls import is_panic
-from llmdbg.models.tokens import MOST_TEXT_BYTES, check_text
 from llmdbg.version import __version__
 
 if TYPE_CHECKING:
     from llmdbg.debugger.persistence.model import SavedSession
     from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.models.spec import ModelSpec
 
 _EPILOG = """\
 examples:
@@ -33,6 +30,7 @@ examples:
   llmdbg --tour                                            from a prompt to its second token, explained step by step
   llmdbg FOLDER --tour mistral                             the same through a Mistral model, from its files on
   llmdbg --resume                                          continue an interrupted session where it was
+  llmdbg diff smollm2 "smollm2 --dtype bfloat16" -p Hi     find the first stage that differs between two runs
   llmdbg doctor                                            show what is installed, set and used here
 """
 
@@ -54,58 +52,11 @@ def parser() -> output.Parser:
         allow_abbrev=False,
     )
     options.add_argument(
-        "model", nargs="?", metavar="MODEL", help="a Hub name, a folder, a .gguf file, or smollm2 (the default)"
-    )
-    options.add_argument(
         "--version", action=output.Version, nargs=0, const=f"llmdbg {__version__}", help="show the version and exit"
     )
-    _add_prompt(options.add_argument_group("prompt"))
-    _add_generation(options.add_argument_group("generation", "the same settings and defaults as generate()"))
-    _add_loading(options.add_argument_group("loading"))
+    add_run(options)
     _add_debugging(options.add_argument_group("debugging"))
     return options
-
-
-def _add_prompt(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("-p", "--prompt", metavar="TEXT", help="what the model reads")
-    group.add_argument("--prompt-file", metavar="FILE", type=Path, help="read the prompt from a UTF-8 file")
-    group.add_argument("--chat", action="store_true", help="put the prompt through the model's chat template")
-    group.add_argument("--system", metavar="TEXT", help="a system message for the chat template (implies --chat)")
-    group.add_argument(
-        "--left-pad", type=int, metavar="N", default=0, help="put N masked pad tokens first, as in a batch (default 0)"
-    )
-
-
-def _add_generation(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("-n", "--max-new-tokens", type=int, metavar="N", help="generate at most N tokens")
-    group.add_argument("--greedy", action="store_true", help="always take the likeliest token")
-    group.add_argument("--temperature", type=float, metavar="X", help="divide the logits by X, and sample")
-    group.add_argument("--top-k", type=int, metavar="K", help="sample among the K likeliest tokens (0: all)")
-    group.add_argument("--top-p", type=float, metavar="P", help="sample among the likeliest that add up to P")
-    group.add_argument(
-        "--min-p", type=float, metavar="P", help="sample among those at least P times as likely as the best"
-    )
-    group.add_argument("--repetition-penalty", type=float, metavar="X", help="make earlier tokens less likely")
-    group.add_argument("--seed", type=int, metavar="N", default=0, help="seed for sampling (default 0)")
-
-
-def _add_loading(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--dtype", choices=DTYPES, default="auto", help="auto is the dtype of the stored weights")
-    group.add_argument(
-        "--device", default="auto", metavar="auto|cpu|cuda", help="auto is the first GPU, or the CPU without one"
-    )
-    group.add_argument("--attn", choices=ATTENTION, help="the attention implementation")
-    group.add_argument("--quantize", choices=QUANTIZATION, help="quantise the weights while loading")
-    group.add_argument(
-        "--random-weights", action="store_true", help="draw the weights at random; needs only the configuration"
-    )
-    group.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
-    group.add_argument(
-        "--allow-pickle", action="store_true", help="load pickled weights (.bin, .pt), which can run code"
-    )
-    group.add_argument(
-        "--allow-missing", action="store_true", help="load weights that are incomplete or do not fit, to look at them"
-    )
 
 
 def _add_debugging(group: argparse._ArgumentGroup) -> None:
@@ -145,7 +96,7 @@ class _Command(argparse.Action):
 class _CommandFile(argparse.Action):
     def __call__(self, _parser: object, namespace: argparse.Namespace, value: object, _option: object = None) -> None:
         """Read the file now, so that a wrong name is reported before anything is loaded."""
-        lines = _read(Path(str(value)), "command file", MOST_COMMANDS_BYTES).splitlines()
+        lines = read_text(Path(str(value)), "command file", MOST_COMMANDS_BYTES).splitlines()
         namespace.commands = [*namespace.commands, *lines]
 
 
@@ -155,10 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     json_lines = "--json" in arguments
     try:
         output.require_stdout()
-        if list(arguments[:1]) == ["doctor"] and not Path("doctor").exists():
-            from llmdbg.frontends.doctor import doctor
-
-            return doctor(arguments[1:])
+        if (subcommand := _subcommand(arguments)) is not None:
+            return subcommand(arguments[1:])
         options = parser().parse_args(arguments)
         return _run(options) if options.web is None else _serve(options, arguments)
     except LlmdbgError as error:
@@ -191,21 +140,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.resume is not None or _wants_the_interrupted_session(options):
         return _resume(options)
     check_left_pad(options.left_pad)
-    settings = _settings(options)
-    spec = ModelSpec(
-        name=options.model,
-        dtype=options.dtype,
-        device=options.device,
-        attn=options.attn,
-        quantize=options.quantize,
-        random_weights=options.random_weights,
-        trust_remote_code=options.trust_remote_code,
-        allow_pickle=options.allow_pickle,
-        allow_missing=options.allow_missing,
-    )
+    settings = generation_settings(options)
+    spec = model_spec(options)
     if options.tour and options.prompt is None and options.prompt_file is None:
         _give_tour_a_prompt(options)
-    return _launch(options, spec, settings, _prompt_text(options), chat=_is_chat(options), system=options.system)
+    return _launch(options, spec, settings, prompt_text(options), chat=is_chat(options), system=options.system)
 
 
 def _serve(options: argparse.Namespace, arguments: Sequence[str]) -> int:
@@ -214,24 +153,12 @@ def _serve(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         raise UsageError("--web shows the screen, and --batch has none: leave one out")
     if options.resume is None:
         check_left_pad(options.left_pad)
-        _settings(options)
+        generation_settings(options)
         if not options.tour:
-            _prompt_text(options)
+            prompt_text(options)
     from llmdbg.frontends.web import serve
 
     return serve(arguments, options.web)
-
-
-def _settings(options: argparse.Namespace) -> GenerationSettings:
-    """How tokens are chosen. Raises SettingsError, which names options where the settings have names."""
-    from llmdbg.engine.settings import GenerationSettings
-
-    names = [each.name for each in fields(GenerationSettings)]
-    try:
-        return GenerationSettings(**{name: getattr(options, name) for name in names})
-    except SettingsError as error:
-        named = re.sub(rf"\b({'|'.join(names)})\b", lambda name: f"--{name[0].replace('_', '-')}", str(error))
-        raise SettingsError(named) from error
 
 
 def _give_tour_a_prompt(options: argparse.Namespace) -> None:
@@ -336,34 +263,22 @@ def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
     return answer is not None and answer.strip().lower() in ("", "y", "yes")
 
 
-def _is_chat(options: argparse.Namespace) -> bool:
-    return bool(options.chat or options.system is not None)
+def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | None:
+    """What the first word asks for, unless a model folder has that name; None for a model."""
+    first = arguments[0] if arguments else ""
+    if first not in ("doctor", "diff") or Path(first).exists():
+        return None
+    if first == "doctor":
+        from llmdbg.frontends.doctor import doctor
 
+        return doctor
+    from llmdbg.frontends.diff import diff
 
-def _prompt_text(options: argparse.Namespace) -> str:
-    if options.prompt is not None and options.prompt_file is not None:
-        raise UsageError("give the prompt with -p or with --prompt-file, not both")
-    if options.prompt is None and options.prompt_file is None:
-        raise PromptError("there is no prompt: give one with -p TEXT or --prompt-file FILE")
-    text = _read(options.prompt_file, "prompt file", MOST_TEXT_BYTES) if options.prompt is None else str(options.prompt)
-    called = "the prompt" if options.prompt_file is None else f"the prompt ({options.prompt_file})"
-    check_text(text, called=called, remedy="give some text with -p TEXT or --prompt-file FILE")
-    return text
-
-
-def _read(path: Path, what: str, most: int) -> str:
-    try:
-        return read_regular(path, most).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise PromptError(
-            f"the {what} {path} is not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}): convert it"
-        ) from error
-    except OSError as error:
-        raise PromptError(f"cannot read the {what} {path}: {error.strerror or error}") from error
+    return diff
 
 
 def _refuse_planned_commands(model: str | None) -> None:
-    if model in ("record", "diff", "run") and not Path(model).exists():
+    if model in ("record", "replay", "run") and not Path(model).exists():
         raise UsageError(f"`llmdbg {model}` does not exist yet; for a folder of that name, write ./{model}")
 
 

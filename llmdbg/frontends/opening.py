@@ -106,20 +106,31 @@ def prepare_generation(
 
     `prompt` is the text's, if it has been cut already.
     """
-    from llmdbg.engine.generation.generation import Generation
+    if prompt is None:
+        prompt = cut_prompt(loaded, text, chat=chat, system=system, left_pad=left_pad)
+    return generation_of(loaded, prompt, settings)
+
+
+def cut_prompt(loaded: LoadedModel, text: str, *, chat: bool, system: str | None, left_pad: int = 0) -> Prompt:
+    """The text as the ids that a model is fed. Raises PromptError."""
     from llmdbg.models.anatomy import context_length
     from llmdbg.models.tokens import encode_prompt
 
-    if prompt is None:
-        prompt = encode_prompt(
-            loaded.tokenizer,
-            text,
-            chat=chat,
-            system=system,
-            vocabulary_size=_vocabulary_size(loaded),
-            context_length=context_length(loaded.model.config),
-            left_pad=left_pad,
-        )
+    return encode_prompt(
+        loaded.tokenizer,
+        text,
+        chat=chat,
+        system=system,
+        vocabulary_size=_vocabulary_size(loaded),
+        context_length=context_length(loaded.model.config),
+        left_pad=left_pad,
+    )
+
+
+def generation_of(loaded: LoadedModel, prompt: Prompt, settings: GenerationSettings) -> Debuggee:
+    """Prepare the generation after a prompt; nothing runs yet. Raises PromptError."""
+    from llmdbg.engine.generation.generation import Generation
+
     return Generation(loaded, prompt, settings)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from llmdbg import display
 from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
 from llmdbg.debugger.commands import Answer, Command, Moved, Quit
+from llmdbg.debugger.comparison.outcome import Comparison
 from llmdbg.debugger.editing.edits import Edit
 from llmdbg.debugger.execution.branches import BranchRow
 from llmdbg.debugger.execution.stop import End, Stop, TokenRow
@@ -26,6 +27,7 @@ from llmdbg.explain.glossary import Term
 from llmdbg.frontends.answers import control, json_fields, stops
 from llmdbg.frontends.answers.attention import attention_blocks, attention_tables
 from llmdbg.frontends.answers.attribution import attribution_blocks, attribution_tables
+from llmdbg.frontends.answers.comparison import comparison_blocks, comparison_tables
 from llmdbg.frontends.answers.cost import cost_blocks, cost_tables
 from llmdbg.frontends.answers.explanation import explanation_lines, term_lines
 from llmdbg.frontends.answers.html import as_html
@@ -99,6 +101,7 @@ blocks.register(Breakpoint, control.breakpoint_lines)
 blocks.register(CacheMap, cache_blocks)
 blocks.register(Candidates, stops.candidates_blocks)
 blocks.register(Command, control.command_lines)
+blocks.register(Comparison, comparison_blocks)
 blocks.register(Cost, cost_blocks)
 blocks.register(Edit, control.edit_lines)
 blocks.register(EditEffect, control.effect_lines)
@@ -140,6 +143,7 @@ def _(answer: Candidates | EditEffect | TokenTable) -> Sequence[Table]:
 tables.register(AttentionMap, attention_tables)
 tables.register(Attribution, attribution_tables)
 tables.register(CacheMap, cache_tables)
+tables.register(Comparison, comparison_tables)
 tables.register(Cost, cost_tables)
 tables.register(CacheLayerDetail, layer_tables)
 tables.register(LensTable, lens_tables)

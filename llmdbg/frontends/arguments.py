@@ -1,0 +1,134 @@
+"""The options that say what to run: model, prompt and generation. Every command line that runs one has them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmdbg.errors import PromptError, SettingsError, UsageError
+from llmdbg.files import read_regular
+from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
+from llmdbg.models.tokens import MOST_TEXT_BYTES, check_text
+
+if TYPE_CHECKING:
+    from llmdbg.engine.settings import GenerationSettings
+
+
+def add_run(options: argparse.ArgumentParser) -> None:
+    """Add MODEL, and the options of the prompt, the generation and the loading."""
+    options.add_argument(
+        "model", nargs="?", metavar="MODEL", help="a Hub name, a folder, a .gguf file, or smollm2 (the default)"
+    )
+    add_run_options(options)
+
+
+def add_run_options(options: argparse.ArgumentParser) -> None:
+    """Add the options of the prompt, the generation and the loading."""
+    _add_prompt(options.add_argument_group("prompt"))
+    _add_generation(options.add_argument_group("generation", "the same settings and defaults as generate()"))
+    _add_loading(options.add_argument_group("loading"))
+
+
+def _add_prompt(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("-p", "--prompt", metavar="TEXT", help="what the model reads")
+    group.add_argument("--prompt-file", metavar="FILE", type=Path, help="read the prompt from a UTF-8 file")
+    group.add_argument("--chat", action="store_true", help="put the prompt through the model's chat template")
+    group.add_argument("--system", metavar="TEXT", help="a system message for the chat template (implies --chat)")
+    group.add_argument(
+        "--left-pad", type=int, metavar="N", default=0, help="put N masked pad tokens first, as in a batch (default 0)"
+    )
+
+
+def _add_generation(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("-n", "--max-new-tokens", type=int, metavar="N", help="generate at most N tokens")
+    group.add_argument("--greedy", action="store_true", help="always take the likeliest token")
+    group.add_argument("--temperature", type=float, metavar="X", help="divide the logits by X, and sample")
+    group.add_argument("--top-k", type=int, metavar="K", help="sample among the K likeliest tokens (0: all)")
+    group.add_argument("--top-p", type=float, metavar="P", help="sample among the likeliest that add up to P")
+    group.add_argument(
+        "--min-p", type=float, metavar="P", help="sample among those at least P times as likely as the best"
+    )
+    group.add_argument("--repetition-penalty", type=float, metavar="X", help="make earlier tokens less likely")
+    group.add_argument("--seed", type=int, metavar="N", default=0, help="seed for sampling (default 0)")
+
+
+def _add_loading(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--dtype", choices=DTYPES, default="auto", help="auto is the dtype of the stored weights")
+    group.add_argument(
+        "--device", default="auto", metavar="auto|cpu|cuda", help="auto is the first GPU, or the CPU without one"
+    )
+    group.add_argument("--attn", choices=ATTENTION, help="the attention implementation")
+    group.add_argument("--quantize", choices=QUANTIZATION, help="quantise the weights while loading")
+    group.add_argument(
+        "--random-weights", action="store_true", help="draw the weights at random; needs only the configuration"
+    )
+    group.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
+    group.add_argument(
+        "--allow-pickle", action="store_true", help="load pickled weights (.bin, .pt), which can run code"
+    )
+    group.add_argument(
+        "--allow-missing", action="store_true", help="load weights that are incomplete or do not fit, to look at them"
+    )
+
+
+def model_spec(options: argparse.Namespace) -> ModelSpec:
+    """Which model was asked for, and how to load it."""
+    return ModelSpec(
+        name=options.model,
+        dtype=options.dtype,
+        device=options.device,
+        attn=options.attn,
+        quantize=options.quantize,
+        random_weights=options.random_weights,
+        trust_remote_code=options.trust_remote_code,
+        allow_pickle=options.allow_pickle,
+        allow_missing=options.allow_missing,
+    )
+
+
+def generation_settings(options: argparse.Namespace) -> GenerationSettings:
+    """How tokens are chosen. Raises SettingsError, which names options where the settings have names."""
+    from llmdbg.engine.settings import GenerationSettings
+
+    names = [each.name for each in fields(GenerationSettings)]
+    try:
+        return GenerationSettings(**{name: getattr(options, name) for name in names})
+    except SettingsError as error:
+        named = re.sub(rf"\b({'|'.join(names)})\b", lambda name: f"--{name[0].replace('_', '-')}", str(error))
+        raise SettingsError(named) from error
+
+
+def is_chat(options: argparse.Namespace) -> bool:
+    """Whether the prompt goes through the chat template."""
+    return bool(options.chat or options.system is not None)
+
+
+def prompt_text(options: argparse.Namespace) -> str:
+    """The prompt, from the command line or its file. Raises UsageError and PromptError."""
+    if options.prompt is not None and options.prompt_file is not None:
+        raise UsageError("give the prompt with -p or with --prompt-file, not both")
+    if options.prompt is None and options.prompt_file is None:
+        raise PromptError("there is no prompt: give one with -p TEXT or --prompt-file FILE")
+    text = (
+        read_text(options.prompt_file, "prompt file", MOST_TEXT_BYTES)
+        if options.prompt is None
+        else str(options.prompt)
+    )
+    called = "the prompt" if options.prompt_file is None else f"the prompt ({options.prompt_file})"
+    check_text(text, called=called, remedy="give some text with -p TEXT or --prompt-file FILE")
+    return text
+
+
+def read_text(path: Path, what: str, most: int) -> str:
+    """The text of a file of at most `most` bytes; `what` names it in errors. Raises PromptError."""
+    try:
+        return read_regular(path, most).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PromptError(
+            f"the {what} {path} is not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}): convert it"
+        ) from error
+    except OSError as error:
+        raise PromptError(f"cannot read the {what} {path}: {error.strerror or error}") from error
