@@ -136,12 +136,12 @@ def go_back_over(screen: Screen, _argument: str) -> None:
 def enter(screen: Screen, argument: str) -> None:
     """Act on the row of the pane that has the keys: go to the stage, take the candidate, go to the layer.
 
-    On the tour, go to its next stop. With an argument, run to the stage it names.
+    On the tour, go to its next stop, unless a slider has been moved. With an argument, run to the stage it names.
     """
     state = screen.state
     if argument:
         screen.submit(f"until {argument}")
-    elif state.touring:
+    elif state.touring and state.wanted is None:
         _go_on_with_the_tour(screen)
     elif state.has_keys == "stages":
         screen.submit(way_to(state.snapshot, state.tree, state.selected))

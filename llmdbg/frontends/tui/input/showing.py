@@ -12,6 +12,7 @@ from llmdbg.frontends.tui.panes.pane import PaneSlot
 from llmdbg.frontends.tui.presets import PRESETS, TALL, WIDE, preset_after
 from llmdbg.frontends.tui.state.screen_state import Overlay, Typing
 from llmdbg.frontends.tui.state.sentences import sentence
+from llmdbg.frontends.tui.state.sliders import SLIDE, SLIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +28,14 @@ def go_to_pane(screen: Screen, name: str) -> None:
 
 
 def to_pane(name: str) -> Callable[[Screen, str], None]:
-    """A function that goes to one pane."""
-    return lambda screen, _: go_to_pane(screen, name)
+    """A function that goes to one pane; on the tour, to the sliders of the candidates."""
+
+    def go(screen: Screen, _argument: str) -> None:
+        go_to_pane(screen, name)
+        if screen.state.touring and name == "candidates":
+            screen.state.picked = f"{SLIDE} {SLIDERS[0]}"
+
+    return go
 
 
 def take_the_tour(screen: Screen) -> None:
@@ -172,10 +179,11 @@ def close(screen: Screen, _argument: str) -> None:
     elif state.to_look_at() is not None:
         state.select(state.snapshot.stop.stage.address)
         state.say(sentence(state.snapshot))
+    elif state.touring and state.view.pane != "tour":
+        go_to_pane(screen, "tour")
     elif state.touring:
         state.touring = False
-        if state.view.pane == "tour":
-            go_to_pane(screen, "stages")
+        go_to_pane(screen, "stages")
         state.say("you have left the tour: n and Enter work as usual again, and :tour continues it")
     elif state.view.pane == "tour":
         go_to_pane(screen, "stages")

@@ -147,3 +147,26 @@ async def test_the_help_does_not_lie_over_the_next_stop(tiny_folder) -> None:
             assert app.state.overlay is Overlay.HELP
             await press(pilot, app, "n")
             assert app.state.overlay is None
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_the_page_of_the_choice_opens_the_sliders_and_comes_back(tiny_folder, size) -> None:
+    app = LlmdbgApp(tour_request(tiny_folder))
+    async with app.run_test(size=size) as pilot:
+        await loaded(pilot, app)
+        assert "sliders" not in pane(app, "tour")
+        while "4 opens sliders" not in pane(app, "tour") or here(app) != "sample@0":
+            await press(pilot, app, "n")
+        await press(pilot, app, "4")
+        [picked] = [row.text for row in app.row_pane("candidates").rows if row.fill == "selected"]
+        assert picked.split()[0] == "temperature"
+        assert "← → move a slider" in line(app, "status")
+        await press(pilot, app, "right")
+        assert app.state.wanted is not None
+        await press(pilot, app, "enter")
+        assert app.state.shown.branch == "b2", "the slider is set, and the tour waits"
+        assert app.state.touring and app.row_pane("candidates").display
+        await press(pilot, app, "escape")
+        assert app.row_pane("tour").display and app.state.touring
+        await press(pilot, app, "escape")
+        assert not app.state.touring
