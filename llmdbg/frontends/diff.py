@@ -73,12 +73,20 @@ def _parser() -> argparse.ArgumentParser:
         default=FailOn.DIVERGENCE.value,
         help="what makes the exit code 1 (default divergence, that is what rounding does not explain)",
     )
+    group.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="NAME=NAME+…",
+        help="what a module of the candidate is in the reference, if that is not found: qkv_proj=q_proj+k_proj+v_proj",
+    )
     group.add_argument("--json", action="store_true", help="one JSON object instead of text")
     return options
 
 
 def _compare(options: argparse.Namespace, arguments: Sequence[str]) -> Comparison:
     shared = _shared(options, arguments)
+    given = dict(map(_pair, options.map))
     sides = [_side_options(text, shared) for text in (options.reference, options.candidate)]
     from llmdbg.frontends.log import route_transformers
     from llmdbg.models.libraries import start_libraries
@@ -91,13 +99,23 @@ def _compare(options: argparse.Namespace, arguments: Sequence[str]) -> Compariso
     from llmdbg.debugger.comparison.comparing import compare
 
     reference, candidate = (_opened(each) for each in sides)
-    return compare(reference, candidate, report)
+    return compare(reference, candidate, report, given)
+
+
+def _pair(text: str) -> tuple[str, tuple[str, ...]]:
+    """A module's name and those it is made of in the reference. Raises UsageError."""
+    name, equals, parts = text.partition("=")
+    names = tuple(parts.split("+"))
+    if not (name and equals and all(names)):
+        raise UsageError(f"--map takes NAME=NAME+NAME…, such as qkv_proj=q_proj+k_proj+v_proj, not {quote(text)}")
+    return name, names
 
 
 def _shared(options: argparse.Namespace, arguments: Sequence[str]) -> list[str]:
     """The options outside the quotes, which are for both sides."""
     own = output.Parser(add_help=False, allow_abbrev=False)
     own.add_argument("--fail-on")
+    own.add_argument("--map")
     own.add_argument("--json", action="store_true")
     _, others = own.parse_known_args(list(arguments))
     for side in (options.reference, options.candidate):

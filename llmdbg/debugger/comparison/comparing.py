@@ -9,8 +9,9 @@ each stage on the float64 values of the reference:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,7 @@ from llmdbg.debugger.comparison.configuration import configuration_differences
 from llmdbg.debugger.comparison.grafting import Following, Grafted, OwnErrors, outermost
 from llmdbg.debugger.comparison.judge import MeasuredErrors, Measurements, in_order, judge
 from llmdbg.debugger.comparison.lockstep import Follower, run_in_lockstep
+from llmdbg.debugger.comparison.mapping import NAMESAKES, map_stages
 from llmdbg.debugger.comparison.outcome import (
     ComparedStage,
     Comparison,
@@ -37,6 +39,7 @@ from llmdbg.debugger.comparison.variants import in_dtypes_of, in_float32, in_flo
 from llmdbg.debugger.comparison.verdict import sentence_of
 from llmdbg.debugger.comparison.weights import compare_weights, named_weights
 from llmdbg.errors import LlmdbgError
+from llmdbg.formatting import listed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,20 +50,40 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 """Told what is being done, in a few words."""
 
+_MOST_NAMED = 4
 
-def compare(reference: LiveSide, candidate: LiveSide, report: Report = lambda _: None) -> Comparison:
-    """Compare two live runs. Raises LlmdbgError if the reference fails; a candidate that fails is a finding."""
-    return _Comparing(reference, candidate, report).compare()
+
+def compare(
+    reference: LiveSide,
+    candidate: LiveSide,
+    report: Report = lambda _: None,
+    given: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Comparison:
+    """Compare two live runs. Raises LlmdbgError if the reference fails; a candidate that fails is a finding.
+
+    `given` names the reference's modules for one of the candidate's, by the last parts of their addresses:
+    `{"qkv_proj": ("q_proj", "k_proj", "v_proj")}`. Modules that it does not name are matched by weights and shapes.
+    """
+    return _Comparing(reference, candidate, report, given).compare()
 
 
 class _Comparing:
-    def __init__(self, reference: LiveSide, candidate: LiveSide, report: Report) -> None:
+    def __init__(
+        self, reference: LiveSide, candidate: LiveSide, report: Report, given: Mapping[str, Sequence[str]]
+    ) -> None:
         self.reference = reference
         self.candidate = candidate
         self.report = report
         self.notes: list[str] = []
         self.anatomy = reference.debuggee().anatomy
         self.other_anatomy = candidate.debuggee().anatomy
+        self.weights = candidate.weights(self.other_anatomy)
+        theirs = reference.weights(self.anatomy)
+        self.stage_map = map_stages(self.anatomy, self.other_anatomy, theirs, self.weights, given)
+        self.their_weights = self.stage_map.weights(theirs, self.weights)
+        if unpaired := self.stage_map.unpaired:
+            names = listed([*unpaired[:_MOST_NAMED], *(["more"] if len(unpaired) > _MOST_NAMED else [])])
+            self.notes.append(f"no counterpart in the reference was found for {names}: name them with --map")
 
     def compare(self) -> Comparison:
         self.report("running the reference")
@@ -77,14 +100,10 @@ class _Comparing:
         if not findings and same_ids and all(each.equal for each in followed.errors.overall().values()):
             return self._outcome(Verdict.SAME, [], theirs, ours, followed.errors, None, None)
         self.report("comparing the weights")
-        their_weights, our_weights = (
-            self.reference.weights(self.anatomy),
-            self.candidate.weights(self.other_anatomy),
-        )
-        weights = compare_weights(their_weights, our_weights)
+        weights = compare_weights(self.their_weights, self.weights)
         self.report("comparing every stage on the same input")
         measured, watch = self._measure(theirs.ids, prompt, weights.agreeing)
-        stages = judge(measured, self.anatomy, configuration_differences(self.anatomy, self.other_anatomy))
+        stages = judge(measured, self.other_anatomy, configuration_differences(self.anatomy, self.other_anatomy))
         found = [*reached_findings(watch), *weights.findings, *stages]
         stages = in_order(found, watch.errors.addresses(), measured)
         findings += stages
@@ -122,7 +141,7 @@ class _Comparing:
 
     def _follow(self, ids: list[int], prompt: Prompt, repaired: OwnErrors | None = None) -> Following:
         watch = Following(self._padding(prompt), repaired)
-        follower = Follower(self.candidate.debuggee(prompt=prompt), watch)
+        follower = Follower(self.candidate.debuggee(prompt=prompt), watch, self.stage_map)
         run_in_lockstep(self.reference.debuggee(), ids, [follower])
         if follower.failure is not None:
             self.notes.append(f"the candidate failed on the reference's tokens: {follower.failure}")
@@ -136,7 +155,7 @@ class _Comparing:
         ours = self._follower(followers, self.candidate, candidate, prompt)
         own = alike = single = self._follower(followers, self.reference, reference, None)
         if not _same_dtypes(reference, candidate):
-            other = in_dtypes_of(reference, self.anatomy, self.candidate.weights(self.other_anatomy))
+            other = in_dtypes_of(reference, self.anatomy, self.weights)
             alike = self._follower(followers, self.reference, other, None)
         if not _is_float32(reference):
             single = self._follower(followers, self.reference, in_float32(reference), None)
@@ -151,6 +170,7 @@ class _Comparing:
             reference_like_candidate=_read(alike),
             reference_in_float32=_read(single),
             last_bit=max(_last_bit(reference), _last_bit(candidate)),
+            stage_map=self.stage_map,
         )
         return measured, ours
 
@@ -162,7 +182,8 @@ class _Comparing:
         if not is_convertible(candidate):
             self.notes.append("the candidate's weights cannot be converted, so it was not run in float64")
             return None
-        weights = named_weights(exact, self.reference.debuggee(exact).anatomy)
+        exact_weights = named_weights(exact, self.reference.debuggee(exact).anatomy)
+        weights = self.stage_map.weights(exact_weights, self.weights)
         followers: list[Follower] = []
         with made_float64(candidate, self.other_anatomy, weights, agreeing):
             watch = self._follower(followers, self.candidate, candidate, prompt)
@@ -177,7 +198,7 @@ class _Comparing:
     ) -> Grafted:
         debuggee = side.debuggee(model, prompt)
         watch = Grafted(debuggee.anatomy, self._padding(prompt) if prompt is not None else 0)
-        followers.append(Follower(debuggee, watch))
+        followers.append(Follower(debuggee, watch, self.stage_map if side is self.candidate else NAMESAKES))
         return watch
 
     def _shares(self, stages: list[Finding], ids: list[int], prompt: Prompt, before: ErrorTable) -> Shares | None:
@@ -192,7 +213,7 @@ class _Comparing:
     def _share(self, addresses: list[str], ids: list[int], prompt: Prompt, before: ErrorTable) -> float | None:
         own = OwnErrors(outermost(addresses, self.other_anatomy))
         watch = Grafted(self.other_anatomy, self._padding(prompt), own)
-        follower = Follower(self.candidate.debuggee(prompt=prompt), watch)
+        follower = Follower(self.candidate.debuggee(prompt=prompt), watch, self.stage_map)
         run_in_lockstep(self.reference.debuggee(), ids, [follower])
         after = self._follow(ids, prompt, own).errors.overall().get("logits")
         now = before.overall().get("logits")
@@ -225,7 +246,7 @@ class _Comparing:
 
     def _rows(self, followed: ErrorTable, measured: Measurements | None) -> list[ComparedStage]:
         overall = followed.overall()
-        stages = {stage.address: stage for stage in self.anatomy.stages}
+        stages = {stage.address: stage for stage in self.other_anatomy.stages}
         rows = []
         for address, error in overall.items():
             own = None if measured is None else measured.candidate.own.get(address)

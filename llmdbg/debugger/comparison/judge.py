@@ -14,10 +14,12 @@ from dataclasses import dataclass, field, replace
 from math import hypot
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.comparison.mapping import NAMESAKES
 from llmdbg.debugger.comparison.outcome import Finding, FindingKind
 from llmdbg.debugger.comparison.stage_errors import SAME
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.comparison.mapping import StageMap
     from llmdbg.debugger.comparison.stage_errors import StageError
     from llmdbg.models.anatomy import Anatomy
 
@@ -59,6 +61,8 @@ class Measurements:
     """The reference in float32."""
     last_bit: float
     """The relative rounding of the coarser of the two dtypes."""
+    stage_map: StageMap = NAMESAKES
+    """The reference's stages behind each of the candidate's."""
 
     def floor(self, address: str) -> float:
         """What rounding does to a stage's output in the dtypes of both runs."""
@@ -70,15 +74,15 @@ class Measurements:
 
     def function_floor(self, address: str, what: str = "own") -> float:
         """What float32 does to a stage: forwards compute norms and softmax in float32 whatever their dtype."""
-        return max(_error(self.reference_in_float32, what, address), _LAST_BIT_OF_FLOAT32)
+        return max(self._error(self.reference_in_float32, what, address), _LAST_BIT_OF_FLOAT32)
 
     def _root(self, address: str, what: str, *runs: MeasuredErrors) -> float:
-        return max(hypot(*(_error(each, what, address) for each in runs)), self.last_bit)
+        return max(hypot(*(self._error(each, what, address) for each in runs)), self.last_bit)
 
-
-def _error(run: MeasuredErrors, what: str, address: str) -> float:
-    errors = run.own if what == "own" else run.inputs
-    return errors.get(address, SAME).relative
+    def _error(self, run: MeasuredErrors, what: str, address: str) -> float:
+        """The error of the reference's stages behind one of the candidate's: of several, the largest."""
+        errors = run.own if what == "own" else run.inputs
+        return max(errors.get(name, SAME).relative for name in self.stage_map.names(address))
 
 
 def judge(measured: Measurements, anatomy: Anatomy, configured: Mapping[str, str]) -> list[Finding]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.debugger.comparison.mapping import NAMESAKES, StageMap
 from llmdbg.debugger.comparison.tensor_tree import is_plain, with_tensors
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.engine.token_overrides import TokenOverrides
@@ -45,9 +46,9 @@ class StageShelf:
         values = StageValues(_copied(event.output), _copied(event.args), _copied(event.kwargs))
         self._values.setdefault((event.token, event.stage.address), []).append(values)
 
-    def get(self, event: StageEvent, call: int) -> StageValues | None:
+    def get(self, token: int, address: str, call: int) -> StageValues | None:
         """The reference's values for the `call`-th call of a stage; None if it made no such call."""
-        calls = self._values.get((event.token, event.stage.address), ())
+        calls = self._values.get((token, address), ())
         return calls[call] if call < len(calls) else None
 
     def clear(self) -> None:
@@ -69,8 +70,10 @@ Watcher = Callable[[StageEvent, "StageValues | None"], None]
 class Follower:
     """One run that follows the reference. `watch` sees each of its stages with the reference's values."""
 
-    def __init__(self, debuggee: Debuggee, watch: Watcher) -> None:
+    def __init__(self, debuggee: Debuggee, watch: Watcher, stage_map: StageMap = NAMESAKES) -> None:
+        """`stage_map` says which of the reference's stages are the counterpart of one of this run's."""
         self.debuggee = debuggee
+        self._map = stage_map
         self.failure: LlmdbgError | None = None
         """Why it could not follow to the end; None if it did."""
         self.ended = False
@@ -104,7 +107,16 @@ class Follower:
         address = event.stage.address
         call = self._calls.get(address, 0)
         self._calls[address] = call + 1
-        self._watch(event, shelf.get(event, call))
+        self._watch(event, self._counterpart(event, call, shelf))
+
+    def _counterpart(self, event: StageEvent, call: int, shelf: StageShelf) -> StageValues | None:
+        """The reference's values of the stages that stand for this one; None if it has none."""
+        found = [shelf.get(event.token, name, call) for name in self._map.names(event.stage.address)]
+        values = [each for each in found if each is not None]
+        if not values or len(values) < len(found):
+            return None
+        output = self._map.output(event.stage.address, [each.output for each in values])
+        return None if output is None else replace(values[0], output=output)
 
 
 def run_in_lockstep(reference: Debuggee, ids: Sequence[int], followers: Sequence[Follower]) -> None:
@@ -113,7 +125,9 @@ def run_in_lockstep(reference: Debuggee, ids: Sequence[int], followers: Sequence
     Raises LlmdbgError if the reference fails; a follower that fails keeps its `failure`.
     """
     shelf = StageShelf()
-    pauses = frozenset((*(stage.address for stage in reference.anatomy.layers()), SAMPLE.address))
+    anatomies = (reference.anatomy, *(each.debuggee.anatomy for each in followers))
+    layers = (frozenset(stage.address for stage in anatomy.layers()) for anatomy in anatomies)
+    pauses = frozenset.intersection(*layers) | {SAMPLE.address}
     with ExitStack() as stack:
         events = stack.enter_context(closing(_started(reference, ids, pauses, shelf.put)))
         for each in followers:
