@@ -28,6 +28,7 @@ from llmdbg.frontends.tui.input.history import History, history_path
 from llmdbg.frontends.tui.input.kept_keys import KeptKeys
 from llmdbg.frontends.tui.input.key_names import bound
 from llmdbg.frontends.tui.input.last_layout import keep_last_layout
+from llmdbg.frontends.tui.input.moving import say_what_is_seen
 from llmdbg.frontends.tui.input.on_rows import stay_near
 from llmdbg.frontends.tui.input.preferences import Preferences
 from llmdbg.frontends.tui.input.prompt import CommandLine
@@ -38,7 +39,6 @@ from llmdbg.frontends.tui.painting import arrange, composed, paint, paint_progre
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.presets import HUGE, NARROW, TALL, WIDE, Room
 from llmdbg.frontends.tui.state.screen_state import ScreenState, Typing, View
-from llmdbg.frontends.tui.state.sentences import looking
 from llmdbg.frontends.tui.state.theme_names import THEMES as THEME_WORDS
 from llmdbg.frontends.tui.terminal.look import TerminalLook, theme_for
 from llmdbg.frontends.tui.terminal.themes import THEMES, VARIABLE_DEFAULTS, line_filters
@@ -251,7 +251,7 @@ class LlmdbgApp(App[BaseException]):
         elif seen.stop.stage.address == state.to_look_at():
             state.looked = seen
             state.view = for_stop(state.view, candidates=seen.stop.candidates is not None)
-            state.say(looking(seen, state.snapshot))
+            say_what_is_seen(state, seen)
 
     def on_background_reported(self, message: BackgroundReported) -> None:
         """Choose colours for the terminal's background, since the user has chosen none."""

@@ -77,6 +77,7 @@ async def test_the_attention_of_an_earlier_layer_stays_in_view_when_a_head_of_it
         await until(pilot, lambda: pane(app, "attention").startswith("0.self_attn mean of heads"))
         [picked] = [row.text for row in app.row_pane("attention").rows if row.fill == "selected"]
         assert picked.lstrip().startswith("1×")
+        assert "edit 1 ablate 0.self_attn heads=1" in line(app, "status"), "what the key did is still said"
 
 
 async def test_a_named_layer_stays_in_the_attention_pane_until_escape(tiny_folder):

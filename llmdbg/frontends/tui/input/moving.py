@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmdbg.formatting import counted
+from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.input.showing import go_to_pane
 from llmdbg.frontends.tui.input.sliding import slide_picked
 from llmdbg.frontends.tui.layout import tab_after
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.state.picking import line_after, picked_line
 from llmdbg.frontends.tui.state.screen_state import Overlay, Typing
+from llmdbg.frontends.tui.state.sentences import looking, sentence
 from llmdbg.frontends.tui.state.stage_progress import why_not_looked_at
 from llmdbg.frontends.tui.state.text_search import TextSearch
 from llmdbg.frontends.tui.worker.execution_order import path_in_layer
@@ -19,6 +21,7 @@ from llmdbg.frontends.tui.worker.execution_order import path_in_layer
 if TYPE_CHECKING:
     from llmdbg.frontends.tui.input.screen import Screen
     from llmdbg.frontends.tui.state.screen_state import ScreenState
+    from llmdbg.frontends.tui.worker.snapshot import Snapshot
 
 _EVERYTHING = 1 << 30  # lines: more than any pane has
 
@@ -68,9 +71,19 @@ def _say_what_is_looked_at(state: ScreenState) -> None:
     """The answer takes a moment, and some stages are not described."""
     address, shown = state.to_look_at(), state.snapshot
     if address is not None:
-        state.say(f"looking at {address} …")
+        state.say(_looking_at(address))
     elif said := why_not_looked_at(shown, state.tree, state.selected):
         state.say(said)
+
+
+def _looking_at(address: str) -> str:
+    return f"looking at {address} …"
+
+
+def say_what_is_seen(state: ScreenState, seen: Snapshot) -> None:
+    """Say that the panes describe an earlier stage, unless a command has just answered something."""
+    if state.status[0] in map(sanitize, (_looking_at(seen.stop.stage.address), sentence(state.snapshot))):
+        state.say(looking(seen, state.snapshot))
 
 
 def picks(state: ScreenState) -> bool:
