@@ -86,16 +86,18 @@ class Grafted:
     stages before it and this one, which belongs to the module around them. `indices` are the stages that integers
     reach which are not the reference's, such as positions, and `masks` those that another attention mask reaches; each
     with what they got first. `own` keeps the errors of one stage in full: the stages inside it are not grafted, so
-    that what they add is its own.
+    that what they add is its own. `noise` is a relative change of every value that a stage is given, drawn at random.
     """
 
-    def __init__(self, anatomy: Anatomy, padding: int = 0, own: OwnErrors | None = None) -> None:
+    def __init__(self, anatomy: Anatomy, padding: int = 0, own: OwnErrors | None = None, noise: float = 0.0) -> None:
         self.errors = ErrorTable()
         self.inputs = ErrorTable()
         self.indices: dict[str, tuple[str, Tensor, Tensor]] = {}
         self.masks: dict[str, tuple[str, Tensor, Tensor]] = {}
         self._padding = padding
         self._own = own
+        self._noise = noise
+        self._generators: dict[torch.device, torch.Generator] = {}
         self._inside = frozenset(
             stage.address
             for stage in anatomy.stages
@@ -144,7 +146,7 @@ class Grafted:
         module = self._leaves.get(event.stage.address)
         if module is None or given.keys() != theirs.keys() or not is_plain(event.args):
             return event.output
-        expected = {path: pasted(each, theirs[path], self._padding) for path, each in given.items()}
+        expected = {path: self._pasted(each, theirs[path]) for path, each in given.items()}
         if all(torch.equal(each, expected[path]) for path, each in given.items()):
             return event.output
         args, kwargs = with_tensors((event.args, dict(event.kwargs)), lambda path, _: expected[path])
@@ -154,9 +156,16 @@ class Grafted:
     def _graft(self, ours: Any, theirs: Any) -> Any:
         """What a stage returned, with every tensor replaced by the reference's in our dtype, where the shapes fit."""
         values = tensors_of(theirs)
-        return with_tensors(
-            ours, lambda path, tensor: pasted(tensor, values[path], self._padding) if path in values else tensor
-        )
+        return with_tensors(ours, lambda path, tensor: self._pasted(tensor, values[path]) if path in values else tensor)
+
+    def _pasted(self, ours: Tensor, theirs: Tensor) -> Tensor:
+        values = pasted(ours, theirs, self._padding)
+        if not self._noise or not values.is_floating_point():
+            return values
+        if (generator := self._generators.get(values.device)) is None:
+            generator = self._generators[values.device] = torch.Generator(values.device).manual_seed(0)
+        drawn = torch.rand(values.shape, generator=generator, device=values.device, dtype=torch.float32)
+        return (values.to(torch.float64) * (1 + self._noise * (2 * drawn - 1))).to(values.dtype)
 
 
 def outermost(addresses: Collection[str], anatomy: Anatomy) -> frozenset[str]:

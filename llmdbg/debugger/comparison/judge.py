@@ -27,7 +27,6 @@ TIMES_FUNCTION_FLOOR = 4.0
 """How many times what float32 does to a stage its float64 version must be off to be another function."""
 TIMES_ARITHMETIC_FLOOR = 8.0
 """How many times its floor a stage must be off in its own dtype: other kernels differ by two or three."""
-_LAST_BIT_OF_FLOAT32 = 2.0**-24
 _CONFIGURED = 1e-10
 
 Errors = Mapping[str, "StageError"]
@@ -61,6 +60,8 @@ class Measurements:
     """The reference in float32."""
     last_bit: float
     """The relative rounding of the coarser of the two dtypes."""
+    exact_last_bit: float = 2.0**-24
+    """The same of the exact run: forwards compute norms and softmax in float32 whatever their dtype."""
     stage_map: StageMap = NAMESAKES
     """The reference's stages behind each of the candidate's."""
 
@@ -74,7 +75,7 @@ class Measurements:
 
     def function_floor(self, address: str, what: str = "own") -> float:
         """What float32 does to a stage: forwards compute norms and softmax in float32 whatever their dtype."""
-        return max(self._error(self.reference_in_float32, what, address), _LAST_BIT_OF_FLOAT32)
+        return max(self._error(self.reference_in_float32, what, address), self.exact_last_bit)
 
     def _root(self, address: str, what: str, *runs: MeasuredErrors) -> float:
         return max(hypot(*(self._error(each, what, address) for each in runs)), self.last_bit)

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from llmdbg.models.anatomy import Anatomy
 
 
-def in_float64(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy of a model that computes in float64. Raises whatever torch does where a model cannot be copied."""
+def converted(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """A copy of a model that computes in float64 or float32. Raises what torch raises where there is no room."""
     copied = _dynamic(copy.deepcopy(model))
     _any_dtype_kernels(copied)
-    return copied.to(torch.float64)
+    return copied.to(dtype)
 
 
 def in_dtypes_of(model: PreTrainedModel, anatomy: Anatomy, other: Mapping[WeightName, Tensor]) -> PreTrainedModel:
@@ -38,16 +38,15 @@ def in_dtypes_of(model: PreTrainedModel, anatomy: Anatomy, other: Mapping[Weight
     return copied
 
 
-def in_float32(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy of a model that computes in float32."""
-    return _dynamic(copy.deepcopy(model)).to(torch.float32)
-
-
 @contextmanager
-def made_float64(
-    model: PreTrainedModel, anatomy: Anatomy, double: Mapping[WeightName, Tensor], agreeing: frozenset[WeightName]
+def exactly(
+    model: PreTrainedModel,
+    anatomy: Anatomy,
+    dtype: torch.dtype,
+    exact: Mapping[WeightName, Tensor],
+    agreeing: frozenset[WeightName],
 ) -> Iterator[None]:
-    """Let a model compute in float64 within the block, with the tensors of `double` for the weights in `agreeing`.
+    """Let a model compute in `dtype` within the block, with the tensors of `exact` for the weights in `agreeing`.
 
     In place, and put back afterwards bit by bit: what is wrong with a model may be a function that is bound to it.
     """
@@ -60,10 +59,10 @@ def made_float64(
             if any(tensor is other for other, _ in kept):
                 continue
             kept.append((tensor, tensor.data))
-            if name in agreeing and name in double:
-                tensor.data = double[name].data.to(tensor.device)
+            if name in agreeing and name in exact:
+                tensor.data = exact[name].data.to(tensor.device)
             elif tensor.is_floating_point():
-                tensor.data = tensor.data.to(torch.float64)
+                tensor.data = tensor.data.to(dtype)
         yield
     finally:
         for tensor, data in kept:

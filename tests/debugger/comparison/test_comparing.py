@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from llmdbg.debugger.comparison.comparing import compare
+from llmdbg.debugger.comparison.measuring import Precision
 from llmdbg.debugger.comparison.outcome import FindingKind, Verdict
 from llmdbg.engine.settings import GenerationSettings
 from tests.debugger.comparison.sides import PROMPT, faulty, planted, side
@@ -147,3 +148,27 @@ def test_where_the_texts_part_is_told() -> None:
     assert found.parting.token == 0
     assert found.parting.margin is not None
     assert found.parting.margin > 0
+
+
+@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.AS_IT_IS])
+def test_without_room_for_float64_faults_are_named_all_the_same(precision: Precision) -> None:
+    """Less exactly: what stands out of the noise is named, and noise is not."""
+    model = tiny_model("llama")
+    for fault, address in ((_scale, "1.self_attn"), (_rope, "model.rotary_emb"), (_double_an_mlp, "0.mlp")):
+        found = compare(side(model), side(faulty(model, fault)), precision=precision)
+        assert found.first is not None
+        assert found.first.address == address
+    for noise in (_nothing, lambda other: other.set_attn_implementation("eager")):
+        for dtype in (torch.float32, torch.bfloat16):
+            found = compare(side(model), side(faulty(model, noise, dtype)), precision=precision)
+            assert found.findings == ()
+
+
+def test_a_reference_without_float64_is_compared_less_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What memory does not allow is said in a note."""
+    model = tiny_model("llama", dtype=torch.bfloat16)
+    monkeypatch.setattr("llmdbg.debugger.comparison.measuring.available", lambda _: 1_000)
+    found = compare(side(model), side(faulty(model, _scale, torch.bfloat16)))
+    assert any("a copy of the reference in float64 needs" in note for note in found.notes)
+    assert found.first is not None
+    assert found.first.address == "1.self_attn"
