@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from llmdbg.engine.settings import GenerationSettings
+from llmdbg.explain.tour_routes import MODEL
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.input.preferences import load_preferences
 from llmdbg.frontends.tui.terminal.look import look
@@ -47,13 +48,17 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class PhotoSession:
-    """One run of the app. `size` is (columns, lines); `theme` one of those the configuration file knows."""
+    """One run of the app. `size` is (columns, lines); `theme` one of those the configuration file knows.
+
+    `tour` is the route of a tour that it begins with; empty for none.
+    """
 
     name: str
     size: tuple[int, int]
     settings: GenerationSettings
     takes: tuple[Take, ...]
     theme: str = "dark"
+    tour: str = ""
 
 
 def _typed(line: str) -> tuple[str, ...]:
@@ -101,7 +106,26 @@ def _of_layouts(size: tuple[int, int]) -> PhotoSession:
     return PhotoSession(f"layouts-{columns}x{lines}", size, _GREEDY, takes)
 
 
-SESSIONS = (*_OF_RUNS, *map(_of_layouts, (_NARROW, _WIDE, _HUGE)))
+def _of_tour(size: tuple[int, int]) -> PhotoSession:
+    """The stops of the tour with the fullest pages at one size, each with how many stops it is further on."""
+    columns, lines = size
+    stops = {
+        "pieces": 0,
+        "embedding": 2,
+        "product": 1,
+        "attention": 1,
+        "mlp": 1,
+        "growth": 2,
+        "settings": 2,
+        "cache": 3,
+    }
+    takes = tuple(Take(f"tour/{name}-{columns}x{lines}", ("n",) * further) for name, further in stops.items())
+    return PhotoSession(f"tour-{columns}x{lines}", size, _GREEDY, takes, tour=MODEL)
+
+
+_SIZES = (_NARROW, _WIDE, _HUGE)
+
+SESSIONS = (*_OF_RUNS, *map(_of_layouts, _SIZES), *map(_of_tour, _SIZES))
 
 
 def photograph(session: PhotoSession) -> dict[str, str]:
@@ -128,7 +152,8 @@ async def _photograph(session: PhotoSession) -> dict[str, str]:
 
 def _request(session: PhotoSession) -> LaunchRequest:
     # Device and dtype are said, so that a machine with a GPU draws the same.
-    return LaunchRequest(ModelSpec(DEMO_MODEL, device="cpu", dtype="float32"), PROMPT, session.settings, chat=True)
+    spec = ModelSpec(DEMO_MODEL, device="cpu", dtype="float32")
+    return LaunchRequest(spec, PROMPT, session.settings, chat=True, tour=session.tour)
 
 
 async def _at_rest(app: LlmdbgApp, pilot: Pilot[BaseException]) -> None:

@@ -6,10 +6,13 @@ import io
 import json
 
 import pytest
+from rich.cells import cell_len
 
 from llmdbg.cli import main
+from llmdbg.explain.tour_facts import GrowthPicture
 from llmdbg.explain.tour_routes import PROMPT, tour_prompt
 from llmdbg.frontends.tour import walk
+from llmdbg.frontends.tour_drawing.base import draw
 from tests.sessions import do, tiny_session
 
 
@@ -119,3 +122,28 @@ def test_past_the_tour_no_stop_is_called_its_last() -> None:
     assert places[:2] == ["tokenize", "embed"]
     do(session, "goto embed@1")
     assert do(session, "tour").data.startswith("that was the last stop of the tour")
+
+
+@pytest.mark.parametrize("settings", [[], ["--temperature", "0.8"]])
+def test_how_a_run_is_repeated_is_said_with_and_without_sampling(capsys, tiny_folder, settings) -> None:
+    assert main([str(tiny_folder), "--tour", "-p", "The quick fox", "--batch", "-n", "3", *settings]) == 0
+    out = capsys.readouterr().out
+    assert "the same seed repeats the run" in out
+    assert "at random" in out
+
+
+def test_a_model_without_attention_is_not_said_to_have_some() -> None:
+    out = io.StringIO()
+    walk(tiny_session("mamba"), out)
+    assert "A layer does not replace the vector but adds to it." in out.getvalue()
+    assert "attention adds" not in out.getvalue()
+
+
+def test_layers_that_the_growth_has_no_room_for_are_counted() -> None:
+    picture = GrowthPicture(tuple((str(at), 1.0 + at, None, None) for at in range(8)), "")
+    for width in (40, 76):
+        short, whole = draw(picture, width, 5), draw(picture, width, 8)
+        assert [len(short), len(whole)] == [5, 8]
+        assert max(sum(cell_len(text) for text, _ in line) for line in short) <= width
+    assert "(3 layers left out: no room)" in "".join(text for text, _ in short[0])
+    assert not any("left out" in text for line in whole for text, _ in line)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
+
 from llmdbg.explain.tour_facts import (
     GrowthPicture,
     LengthsPicture,
@@ -164,7 +166,9 @@ def _growth(picture: GrowthPicture, width: int, height: int) -> list[Line]:
     longest = max(length for _, length, _, _ in picture.rows) or 1.0
     bar = max(4, min(MOST_BAR, width - 50))
     lines: list[Line] = []
-    for address, length, text, prob in _spread(picture.rows, max(2, height)):
+    rows = _spread(picture.rows, max(2, height))
+    left = len(picture.rows) - len(rows)
+    for address, length, text, prob in rows:
         name = address if address == "embed" else f"layer {address}"
         says = "" if text is None else f" says {fitted(quoted(text), TEXT_WIDTH).rstrip()}"
         sure = "" if prob is None else f" {percent(prob)}"
@@ -174,6 +178,10 @@ def _growth(picture: GrowthPicture, width: int, height: int) -> list[Line]:
             (bar_of(length / longest, bar), "bar"),
         )
         lines.append((*spans, (says, "accent"), (sure, "dim")))
+    if left:
+        said = f" ({counted(left, 'layer')} left out: no room)"
+        taken = sum(cell_len(text) for text, _ in lines[0])
+        lines[0] = (*lines[0], (fitted(said, max(0, width - taken)).rstrip(), "dim"))
     return lines
 
 
