@@ -191,3 +191,20 @@ async def test_enter_and_a_second_click_go_back_to_what_was_looked_at(tiny_folde
         await until(pilot, lambda: here(app) == "embed@1")
         await press(pilot, app, "enter")
         assert here(app) == "embed@2", "of the stage where it stands, on to the next token"
+
+
+async def test_the_status_line_is_about_the_stage_that_the_panes_describe(tiny_folder):
+    app = LlmdbgApp(request(tiny_folder))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "t", "2", "up", "up")
+        said = line(app, "status")
+        assert f"{app.state.selected} as it was" in said
+        await press(pilot, app, "1", "2")
+        assert line(app, "status") == said, "other keys say nothing else"
+        at = next(y for y, each in enumerate(app.row_pane("stages").rows) if each.do == f"select {app.state.selected}")
+        await pilot.click("#stages", offset=(9, at + 1))
+        await pilot.pause(0.2)
+        assert line(app, "status") == said
+        await press(pilot, app, "escape")
+        assert "the next token is chosen" in line(app, "status")

@@ -16,12 +16,13 @@ from llmdbg.frontends.tui.input import choosing, moving, on_rows, showing, slidi
 from llmdbg.frontends.tui.pages import all_pages
 from llmdbg.frontends.tui.panes import all_panes
 from llmdbg.frontends.tui.state.screen_state import Overlay
-from llmdbg.frontends.tui.state.sentences import sentence
+from llmdbg.frontends.tui.state.sentences import at_rest
 from llmdbg.frontends.tui.state.stage_progress import way_to
 
 if TYPE_CHECKING:
     from llmdbg.frontends.tui.input.screen import Screen
     from llmdbg.frontends.tui.panes.pane import Pane
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 ActionHandler = Callable[["Screen", str], None]
 """An action's function: takes the screen, and the argument that was clicked or typed, empty for none."""
@@ -105,11 +106,20 @@ def shown_key(key: str) -> str:
 def perform(screen: Screen, name: str, argument: str = "") -> None:
     """Perform an action; before a session has started, only `quit`. Raises KeyError for an unknown name."""
     do = action_named(name).do
-    if screen.state.shown is not None:
-        screen.state.say(sentence(screen.state.shown))
+    state = screen.state
+    if state.shown is not None:
+        _say_what_is_described(state)
+        said = state.status
         do(screen, argument)
+        if state.status == said:
+            _say_what_is_described(state)
     elif do in (showing.leave, interrupt):
         do(screen, argument)
+
+
+def _say_what_is_described(state: ScreenState) -> None:
+    described = state.described()
+    state.say(at_rest(None if described is state else described.snapshot, state.snapshot))
 
 
 def runs(command: str) -> ActionHandler:

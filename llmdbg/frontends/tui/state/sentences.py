@@ -60,6 +60,11 @@ def looking(seen: Snapshot, shown: Snapshot) -> str:
     )
 
 
+def at_rest(seen: Snapshot | None, shown: Snapshot) -> str:
+    """What the status line says without anything else to say; `seen` is what the panes describe, if not the stop."""
+    return sentence(shown) if seen is None else looking(seen, shown)
+
+
 def about_statistics(shown: Snapshot) -> str:
     """Say which position's vector the numbers describe; empty if none."""
     tensor, kind = shown.stop.tensor, shown.stop.stage.kind
