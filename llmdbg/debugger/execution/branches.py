@@ -169,7 +169,9 @@ class Branches:
         if branch is self.current:
             raise CommandError(f"the run is on branch {branch.name}: `switch` to another one first")
         if self.current in family:
-            raise CommandError(f"branch {self.current.name}, which the run is on, parted from {branch.name}")
+            raise CommandError(
+                f"{branch.name} stays: branch {self.current.name}, which the run is on, parted from {branch.name}"
+            )
         if len(family) > 1 and not with_children:
             children = listed([each.name for each in family[1:]], "and")
             whole = "both" if len(family) == 2 else "all"

@@ -15,7 +15,7 @@ def test_a_branch_is_deleted_but_neither_the_current_one_nor_one_that_others_cam
     assert parents == {"main": None, "b2": "main", "b3": "main", "b4": "b3"}
     for line, error in (
         ("drop b4", "the run is on branch b4: `switch` to another one first"),
-        ("drop b3", "branch b4, which the run is on, parted from b3"),
+        ("drop b3", "b3 stays: branch b4, which the run is on, parted from b3"),
         ("drop main all", "branch b4, which the run is on, parted from main"),
         ("drop b9", "there is no branch 'b9'"),
         ("drop b2 now", "drop takes a branch, and `all`"),
