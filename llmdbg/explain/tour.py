@@ -62,7 +62,7 @@ def _stops(anatomy: Anatomy, processors: Sequence[Stage], route: str) -> Iterato
 _BEFORE_THE_MODEL = {
     MODEL: (
         ("your text becomes tokens", Topic.PIECES),
-        ("tokens that are no text", Topic.MARKS),
+        ("tokens that are not text", Topic.MARKS),
     ),
     MISTRAL: (
         ("the tokenizer cuts your text", Topic.PIECES),

@@ -90,7 +90,7 @@ def _marks(facts: TourFacts) -> Words:
         "to tell the model where the parts of the text begin and end.",
         "They are called special tokens. The model's training texts had them where a text begins, where another "
         "speaker begins and where an answer ends, so it has learned what comes after each. "
-        + ("All that you did not write, marks and perhaps an instruction, comes from the chat template. " * facts.chat)
+        + ("The chat template put them around your words, and may put an instruction before these. " * facts.chat)
         + "Without such marks a model goes on with your text instead of answering it.",
         "The model writes them too: with the mark of the end it says that it has finished.",
     )

@@ -24,7 +24,7 @@ def test_text_tells_every_stop(capsys, tiny_folder) -> None:
         for number, title in enumerate(
             [
                 "your text becomes tokens",
-                "tokens that are no text",
+                "tokens that are not text",
                 "tokens become vectors",
                 "numbers times weights, summed",
                 "a position reads from others",

@@ -217,7 +217,7 @@ def test_the_command_goes_on_back_and_to_another_route() -> None:
     do(session, "tour", "tour")
     assert here(session) == "embed@0"
     do(session, "tour back")
-    assert tour_page(session.inspector).title == "tokens that are no text"
+    assert tour_page(session.inspector).title == "tokens that are not text"
     do(session, "tour mistral")
     assert tour_page(session.inspector).title == "the tokenizer cuts your text"
 

@@ -55,8 +55,8 @@ def _ending(shown: Snapshot) -> str:
 def looking(seen: Snapshot, shown: Snapshot) -> str:
     """Say that the panes describe a stage at which the run does not stand."""
     return (
-        f"{seen.stop.stage.address} as it was · the run stands at {shown.stop.stage.address}: "
-        "Enter goes there, Esc looks at the stop again"
+        f"{seen.stop.stage.address} as it was · Enter goes back to it, "
+        f"Esc looks at the stop again: {shown.stop.stage.address}"
     )
 
 
