@@ -16,6 +16,7 @@
     │   ├── WeightsError        the weights are not those of the model that the configuration describes
     │   └── OutOfMemoryError    loading needs more memory than there is
     ├── GenerationError         the model's own forward failed while running
+    ├── TraceError              a recording that is damaged, or cannot be read or written
     ├── OutputError             stdout is closed or cannot be written
     └── SessionFileError        a saved session that is damaged, or cannot be read or written
         └── SessionRequestError one that is not there, is open elsewhere, or needs an option; a UsageError too
@@ -108,6 +109,10 @@ class OutOfMemoryError(LoadError):
 
 class GenerationError(LlmdbgError):
     """The model's own forward failed while running."""
+
+
+class TraceError(LlmdbgError):
+    """A recording that is damaged, or cannot be read or written. The message names the file."""
 
 
 class OutputError(LlmdbgError):

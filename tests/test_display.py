@@ -15,7 +15,8 @@ from llmdbg.debugger.execution.stop import End, TokenRow
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.display import Displayed, short, summary
 from llmdbg.frontends.answers.writers import blocks
-from llmdbg.probes.statistics import Statistics, ValueStatistics
+from llmdbg.probes.statistics import Statistics
+from llmdbg.probes.value_statistics import ValueStatistics
 from tests.html_fragments import read_fragment
 from tests.sessions import do, tiny_session
 

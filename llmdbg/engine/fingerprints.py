@@ -29,6 +29,28 @@ def fingerprint_of(tensor: Tensor) -> Tensor:
     return hashed if rest is None else hashed ^ _hashed(rest.flip(0)) * _REST
 
 
+def fingerprints_of_rows(matrix: Tensor) -> Tensor:
+    """`fingerprint_of` each row of a matrix (rows, width), one row or more: (rows,) int64. Does not wait."""
+    plain = matrix.detach().contiguous()
+    size, width = plain.element_size(), plain.shape[1]
+    each = max(1, _WORD // size)
+    if size > _WORD or width // each > _ROW:
+        return torch.stack([fingerprint_of(row) for row in plain])
+    if plain.storage_offset() % each:
+        plain = plain.clone()
+    rest = width % each
+    whole = width - rest
+    words = plain[:, :whole].reshape(-1).view(torch.int64).reshape(len(plain), whole // each)
+    at_once = max(1, _ROW * _ROWS_AT_ONCE // max(1, words.shape[1]))
+    factors = _factors(words.device)
+    parts = [(part * factors[: words.shape[1]]).sum(-1) for part in torch.split(words, at_once)]
+    hashed = parts[0] if len(parts) == 1 else torch.cat(parts)
+    if not rest:
+        return hashed
+    left = plain[:, whole:].contiguous().view(_INTEGERS[size]).to(torch.int64).flip(1)
+    return hashed ^ (left * factors[:rest]).sum(-1) * _REST
+
+
 def _hash_of_any_length(words: Tensor) -> Tensor:
     if len(words) <= _ROW:
         return _hashed(words)

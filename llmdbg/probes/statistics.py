@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmdbg.display import Displayed
+from llmdbg.probes.value_statistics import ValueStatistics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,33 +25,6 @@ if TYPE_CHECKING:
 
 _FLOATS = 5  # min, max, mean, std, norm
 _WIDTH = _FLOATS + 4  # two int64 counts, each in the room of two float32
-
-
-@dataclass(frozen=True, slots=True)
-class ValueStatistics:
-    """Statistics of some values, in float32. A NaN among the values makes min, max, mean, std and norm NaN."""
-
-    min: float
-    """The least value."""
-    max: float
-    """The greatest value."""
-    mean: float
-    """The mean."""
-    std: float
-    """The population standard deviation."""
-    norm: float
-    """The L2 norm."""
-    nan: int
-    """How many values are NaN."""
-    inf: int
-    """How many values are infinite."""
-
-    def line(self) -> str:
-        """`≈0.00 ±0.91 [≥-8.1, ≤12.0] ‖41.2‖ nan:0 inf:0`."""
-        return (
-            f"≈{self.mean:.3g} ±{self.std:.3g} [≥{self.min:.3g}, ≤{self.max:.3g}] ‖{self.norm:.4g}‖ "
-            f"nan:{self.nan} inf:{self.inf}"
-        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)

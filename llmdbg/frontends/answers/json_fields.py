@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from llmdbg.debugger.inspection.topics import TokenTable
     from llmdbg.models.stages import Stage
     from llmdbg.probes.candidates import Candidate, Candidates
-    from llmdbg.probes.statistics import Statistics, ValueStatistics
+    from llmdbg.probes.statistics import Statistics
+    from llmdbg.probes.value_statistics import ValueStatistics
 
 Fields = dict[str, Any]
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.probes.change import ResidualChange
     from llmdbg.probes.histogram import Histogram
-    from llmdbg.probes.statistics import Statistics, ValueStatistics
+    from llmdbg.probes.statistics import Statistics
+    from llmdbg.probes.value_statistics import ValueStatistics
 
 _NAMES = (("mean", "mean"), ("std", "std"), ("min", "min"), ("max", "max"), ("norm", "norm"))
 _LABEL = 9

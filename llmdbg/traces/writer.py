@@ -1,0 +1,295 @@
+"""Writes a recording while the run goes on, in bounded memory.
+
+What a stage returns is copied, and reduced to numbers at the end of the token, or earlier if the copies grow large:
+then many stages share each kernel. Everything is written before the token's line is; so whatever ends the process, the
+recording is valid up to its last token, and up to its last stage but for those of the last half second.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.engine.stage_event import main_tensor
+from llmdbg.errors import TraceError, UsageError
+from llmdbg.files import FILE_MODE, FOLDER_MODE, write_private
+from llmdbg.probes.statistics import device_name, dtype_name
+from llmdbg.traces.json_text import text_of
+from llmdbg.traces.records import FORMAT, RunHeader, StageEntry, StageRecord, TokenRecord
+from llmdbg.traces.reductions import can_be_reduced, reduce
+from llmdbg.traces.rows import Milliseconds, ReducedGroup, Row, positions_of, table_columns
+from llmdbg.traces.sketch import by_position, position_dimension
+from llmdbg.traces.tables import POSITIONS, STAGES, TableWriter
+from llmdbg.traces.tensor_files import Keep, TensorWriter, named_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.models.stages import Phase, Stage
+
+MOST_PENDING = 16 * 2**20
+"""Bytes of outputs that wait to be reduced together."""
+_LONGEST_WAIT = 0.5  # seconds
+HEADER, TOKENS, INDEX = "trace.json", "tokens.jsonl", "index.jsonl"
+
+
+@dataclass(slots=True)
+class _Group:
+    """Outputs of one form that wait to be reduced together."""
+
+    dimension: int | None
+    rows: list[int] = field(default_factory=list)
+    tensors: list[Tensor] = field(default_factory=list)
+
+
+class TraceWriter:
+    """Writes a recording into a new or empty folder. `keep` says which whole tensors are kept.
+
+    `stage` and `token` are called in the order in which things happen; `close` ends the recording. Raises UsageError
+    for a folder that is not empty, and TraceError, naming the file, where something cannot be written.
+    """
+
+    def __init__(self, folder: Path, header: RunHeader, keep: Keep | None = None) -> None:
+        self.folder = folder
+        self.header = header
+        self.tokens = 0
+        self._keep = keep or Keep()
+        _make_folder(folder)
+        self._stages = {entry.address: number for number, entry in enumerate(header.stages, start=1)}
+        self._forms: dict[Any, int] = {}
+        self._rows: list[Row] = []
+        self._groups: dict[Any, _Group] = {}
+        self._reduced: list[ReducedGroup] = []
+        self._pending, self._since = 0, 0.0
+        self._first_row = 0
+        self._closed = False
+        rows = header.rows_per_shard
+        self._table = TableWriter(folder, "stages", STAGES, rows)
+        self._positions = TableWriter(folder, "positions", POSITIONS, rows)
+        self._tensors = TensorWriter(folder)
+        self._lines: dict[str, int] = {}
+        self._guarded(self._begin)
+
+    def stage(
+        self,
+        stage: Stage,
+        output: Any,
+        *,
+        token: int,
+        phase: Phase,
+        length: int,
+        batch: int = 1,
+        ms: float | Milliseconds | None = None,
+        inputs: tuple[tuple[Any, ...], Mapping[str, Any]] = ((), {}),
+    ) -> None:
+        """Record what a stage has just returned, in a forward over `batch` sequences of `length` positions.
+
+        `ms` may be a function that waits for the device. `inputs` are the module's arguments. Copies what it needs, and
+        on a GPU does not wait. A stage that returns no tensor is left out.
+        """
+        tensor = main_tensor(output)
+        if tensor is None:
+            return
+        if tensor.requires_grad:
+            tensor = tensor.detach()
+        keep = self._keep
+        names = self._keep_tensors(stage.address, token, output, tensor, inputs, (length, batch)) if keep.any else ()
+        key = (tensor.shape, tensor.dtype, tensor.device, phase, length, batch, names)
+        known = self._forms.get(key)
+        number = self._number(stage)
+        if known is None:
+            known = self._new_form(key, tensor, phase, length, batch, names)
+        row = Row(number, token, known, ms)
+        if can_be_reduced(tensor):
+            group = self._groups.get(key)
+            if group is None:
+                group = self._groups[key] = _Group(position_dimension(tuple(tensor.shape), length, batch))
+            group.rows.append(len(self._rows))
+            # A later module may write into what this one returned, as residual additions do.
+            group.tensors.append(tensor.clone())
+            self._pending += tensor.nbytes
+        self._rows.append(row)
+        if self._pending > MOST_PENDING or self._tensors.pending > MOST_PENDING:
+            self._reduce()
+            if tensor.is_cpu or self._tensors.pending > MOST_PENDING:
+                self.flush()
+        elif tensor.is_cpu and perf_counter() - self._since > _LONGEST_WAIT:
+            self.flush()
+
+    def record(self, record: StageRecord, stage: Stage) -> None:
+        """Record a stage of which numbers are known and no tensor is, as from another program's dump."""
+        key = (
+            *(record.shape, record.dtype, record.device, record.phase, record.by_position, record.tensors),
+            *(record.statistics is None, record.hash is None, record.source is None),
+        )
+        form = self._forms.get(key)
+        if form is None:
+            form = self._forms[key] = len(self._forms) + 1
+            self._write_line(
+                INDEX,
+                {
+                    "form": form,
+                    "shape": record.shape,
+                    "dtype": record.dtype,
+                    "device": record.device,
+                    "phase": record.phase,
+                    "by_position": record.by_position,
+                    "statistics": record.statistics is not None,
+                    "hashes": record.hash is not None,
+                    "sketches": record.source is not None,
+                    "tensors": record.tensors,
+                },
+            )
+        self._rows.append(Row(self._number(stage), record.token, form, record.ms, record))
+        if len(self._rows) > self.header.rows_per_shard:
+            self.flush()
+
+    def keep_tensors(self, token: int, address: str, named: Mapping[str, Tensor]) -> None:
+        """Keep whole tensors of a stage, by names as `StageRecord.tensors` has them."""
+        self._tensors.add(token, address, named)
+        if self._tensors.pending > MOST_PENDING:
+            self._guarded(self._tensors.flush)
+
+    def token(self, record: TokenRecord) -> None:
+        """Record that a token is complete: everything that its forward has left, and then its line."""
+        self.flush()
+        rows = self._table.written - self._first_row
+        self._write_line(TOKENS, replace(record, first_row=self._first_row, rows=rows))
+        self._first_row = self._table.written
+        self.tokens += 1
+
+    def flush(self) -> None:
+        """Write down every stage so far. Waits for the device."""
+        self._reduce()
+        rows, self._rows = self._rows, []
+        reduced, self._reduced = self._reduced, []
+        if rows:
+            self._guarded(lambda: self._write_rows(rows, reduced))
+        self._guarded(self._tensors.flush)
+        self._since = perf_counter()
+
+    def close(self) -> None:
+        """End the recording. What is known of an unfinished token is kept."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.flush()
+        finally:
+            self._guarded(self._end)
+
+    def _begin(self) -> None:
+        write_private(self.folder / HEADER, text_of(self.header, format=FORMAT).encode() + b"\n")
+        for name in (INDEX, TOKENS):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._lines[name] = os.open(self.folder / name, flags, FILE_MODE)
+        self._since = perf_counter()
+
+    def _end(self) -> None:
+        for table in (self._positions, self._table):
+            table.close()
+        while self._lines:
+            os.close(self._lines.popitem()[1])
+
+    def _number(self, stage: Stage) -> int:
+        number = self._stages.get(stage.address)
+        if number is None:
+            entry = StageEntry(stage.kind, stage.address, stage.module, None, stage.layer, stage.depth)
+            number = self._add_stage(entry)
+        return number
+
+    def _add_stage(self, entry: StageEntry) -> int:
+        number = self._stages[entry.address] = len(self._stages) + 1
+        self._write_line(INDEX, {"stage": number, "entry": entry})
+        return number
+
+    def _new_form(self, key: Any, tensor: Tensor, phase: Phase, length: int, batch: int, names: tuple[str, ...]) -> int:
+        form = self._forms[key] = len(self._forms) + 1
+        shape, has = tuple(tensor.shape), can_be_reduced(tensor)
+        self._write_line(
+            INDEX,
+            {
+                "form": form,
+                "shape": shape,
+                "dtype": dtype_name(tensor.dtype),
+                "device": device_name(tensor.device),
+                "phase": phase,
+                "by_position": position_dimension(shape, length, batch) is not None,
+                "statistics": has,
+                "hashes": has,
+                "sketches": has,
+                "tensors": names,
+            },
+        )
+        return form
+
+    def _keep_tensors(
+        self,
+        address: str,
+        token: int,
+        output: Any,
+        tensor: Tensor,
+        inputs: tuple[tuple[Any, ...], Mapping[str, Any]],
+        size: tuple[int, int],
+    ) -> tuple[str, ...]:
+        """Keep what is to be kept of a stage. Returns the names."""
+        if not self._keep.wants(address):
+            return ()
+        if self._keep.last:
+            if not can_be_reduced(tensor):
+                return ()
+            dimension = position_dimension(tuple(tensor.shape), *size)
+            named = {"last": by_position(tensor.detach()[None], dimension)[0, -1].clone()}
+        else:
+            found = named_tensors("output", output)
+            if self._keep.inputs:
+                found |= named_tensors("input", inputs[0]) | named_tensors("input", dict(inputs[1]))
+            named = {name: each.detach().clone() for name, each in found.items()}
+        self._tensors.add(token, address, named)
+        return tuple(named)
+
+    def _reduce(self) -> None:
+        """Reduce the copies that wait, on their device."""
+        groups, self._groups = self._groups, {}
+        for group in groups.values():
+            buffer = reduce(group.tensors, group.dimension)
+            shape = tuple(group.tensors[0].shape)
+            positions = positions_of(shape, group.dimension, complex=group.tensors[0].is_complex())
+            self._reduced.append(ReducedGroup(buffer, group.rows, positions))
+        self._pending = 0
+
+    def _write_rows(self, rows: list[Row], reduced: list[ReducedGroup]) -> None:
+        columns, hashes, sketches = table_columns(rows, reduced, self._positions.written)
+        if len(hashes):
+            self._positions.append(len(hashes), {"hash": hashes, "sketch": sketches})
+        self._table.append(len(rows), columns)
+
+    def _write_line(self, name: str, value: Any) -> None:
+        data = memoryview(text_of(value).encode() + b"\n")
+
+        def write() -> None:
+            left = data
+            while left:
+                left = left[os.write(self._lines[name], left) :]
+
+        self._guarded(write)
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            raise TraceError(f"cannot write the recording {self.folder}: {error.strerror or error}") from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+            raise UsageError(f"{folder} is there already, and no empty folder: name a new one")
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        folder.chmod(FOLDER_MODE)
+    except OSError as error:
+        raise TraceError(f"cannot make the folder {folder}: {error.strerror or error}") from error
