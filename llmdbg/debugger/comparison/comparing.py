@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.comparison.choices import parting_of, settings_findings
 from llmdbg.debugger.comparison.configuration import configuration_differences
+from llmdbg.debugger.comparison.facts import compared_stages, side_facts
 from llmdbg.debugger.comparison.grafting import Following, Grafted, OwnErrors, outermost
 from llmdbg.debugger.comparison.judge import in_order, judge
 from llmdbg.debugger.comparison.lockstep import run_in_lockstep
 from llmdbg.debugger.comparison.measuring import Precision, measure
 from llmdbg.debugger.comparison.outcome import (
-    ComparedStage,
     Comparison,
     Finding,
     FindingKind,
     Shares,
-    SideFacts,
     Verdict,
 )
 from llmdbg.debugger.comparison.pair import Pair
@@ -29,10 +28,11 @@ from llmdbg.debugger.comparison.side import FreeRun, LiveSide, run_freely
 from llmdbg.debugger.comparison.stage_errors import ErrorTable
 from llmdbg.debugger.comparison.verdict import sentence_of
 from llmdbg.debugger.comparison.weights import compare_weights
-from llmdbg.errors import LlmdbgError
+from llmdbg.errors import GenerationError, LlmdbgError
 
 if TYPE_CHECKING:
     from llmdbg.debugger.comparison.judge import Measurements
+    from llmdbg.debugger.comparison.lockstep import Follower
 
 Report = Callable[[str], None]
 """Told what is being done, in a few words."""
@@ -62,14 +62,25 @@ class _Comparing:
 
     def compare(self) -> Comparison:
         self.report("running the reference")
-        theirs = run_freely(self.pair.reference.debuggee())
+        try:
+            theirs = run_freely(self.pair.reference.debuggee())
+        except GenerationError as error:
+            raise GenerationError(f"the reference fails: {error}") from error
         self.report("running the candidate")
         ours, failure = self._candidate_freely()
         findings = [*self._findings_before_running(theirs, ours)]
+        if lacking := self.pair.lacks((*self.pair.prompt.ids, *theirs.ids)):
+            return self._without_stages(findings, lacking, theirs, ours)
+        self.report("comparing every stage, each run from its own input")
+        followed, follower = self._follow(theirs.ids)
         if failure is not None:
-            findings.append(failure)
-        self.report("comparing every stage, each run on its own way")
-        followed = self._follow(theirs.ids)
+            # With every stage watched, the failure says after which of them.
+            self.pair.known_failure(follower.failure or failure)
+            where = follower.last_address if follower.failure else None
+            sentence = f"the candidate fails: {follower.failure or failure}"
+            findings.append(Finding(FindingKind.FAILED, where or "tokenize", sentence))
+        elif follower.failure is not None:
+            self.pair.note_failure("on the reference's tokens", follower.failure)
         same_ids = ours is not None and ours.ids == theirs.ids
         if not findings and same_ids and all(each.equal for each in followed.errors.overall().values()):
             return self._outcome(Verdict.SAME, [], theirs, ours, followed.errors, None, None)
@@ -86,11 +97,20 @@ class _Comparing:
         verdict = Verdict.DIVERGED if findings else Verdict.WITHIN_ARITHMETIC
         return self._outcome(verdict, findings, theirs, ours, followed.errors, errors, shares)
 
-    def _candidate_freely(self) -> tuple[FreeRun | None, Finding | None]:
+    def _candidate_freely(self) -> tuple[FreeRun | None, LlmdbgError | None]:
         try:
             return run_freely(self.pair.candidate.debuggee()), None
         except LlmdbgError as error:
-            return None, Finding(FindingKind.FAILED, "tokenize", f"the candidate fails: {error}")
+            return None, error
+
+    def _without_stages(
+        self, findings: list[Finding], lacking: list[int], theirs: FreeRun, ours: FreeRun | None
+    ) -> Comparison:
+        """What is known of a candidate that cannot read the reference's tokens."""
+        sentence = f"the candidate's vocabulary lacks ids of the reference's tokens, such as {lacking[-1]}"
+        findings = findings or [Finding(FindingKind.INPUT, "tokenize", sentence)]
+        self.pair.notes.append(f"{sentence}: no stage was compared")
+        return self._outcome(Verdict.DIVERGED, findings, theirs, ours, ErrorTable(), None, None)
 
     def _findings_before_running(self, theirs: FreeRun, ours: FreeRun | None) -> list[Finding]:
         if ours is None:
@@ -103,13 +123,11 @@ class _Comparing:
         )
         return [*prompts, *settings_findings(theirs.debuggee, ours.debuggee)]
 
-    def _follow(self, ids: list[int], repaired: OwnErrors | None = None) -> Following:
+    def _follow(self, ids: list[int], repaired: OwnErrors | None = None) -> tuple[Following, Follower]:
         watch = Following(self.pair.padding, repaired)
         follower = self.pair.following(watch)
         run_in_lockstep(self.pair.reference.debuggee(), ids, [follower])
-        if follower.failure is not None:
-            self.pair.notes.append(f"the candidate failed on the reference's tokens: {follower.failure}")
-        return watch
+        return watch, follower
 
     def _shares(self, stages: list[Finding], ids: list[int], before: ErrorTable) -> Shares | None:
         """How much of the final difference is the first stage's own, and all stages' together."""
@@ -124,7 +142,7 @@ class _Comparing:
         own = OwnErrors(outermost(addresses, self.pair.our_anatomy))
         follower = self.pair.following(Grafted(self.pair.our_anatomy, self.pair.padding, own))
         run_in_lockstep(self.pair.reference.debuggee(), ids, [follower])
-        after = self._follow(ids, own).errors.overall().get("logits")
+        after = self._follow(ids, own)[0].errors.overall().get("logits")
         now = before.overall().get("logits")
         if after is None or now is None or not now.relative or not isfinite(now.relative):
             return None
@@ -142,46 +160,13 @@ class _Comparing:
     ) -> Comparison:
         parting = None if ours is None else parting_of(theirs, ours)
         return Comparison(
-            _facts(self.pair.reference, theirs),
-            _facts(self.pair.candidate, ours),
+            side_facts(self.pair.reference, theirs),
+            side_facts(self.pair.candidate, ours),
             verdict,
             sentence_of(verdict, findings, parting, shares),
             tuple(findings),
-            tuple(self._rows(followed, measured)),
+            compared_stages(followed, measured, self.pair.our_anatomy),
             parting,
             shares,
             tuple(dict.fromkeys(self.pair.notes)),
         )
-
-    def _rows(self, followed: ErrorTable, measured: Measurements | None) -> list[ComparedStage]:
-        overall = followed.overall()
-        stages = {stage.address: stage for stage in self.pair.our_anatomy.stages}
-        rows = []
-        for address, error in overall.items():
-            own = None if measured is None else measured.candidate.own.get(address)
-            function = None if measured is None or measured.function is None else measured.function.own.get(address)
-            stage = stages.get(address)
-            rows.append(
-                ComparedStage(
-                    address,
-                    None if stage is None else stage.layer,
-                    1 if stage is None else stage.depth,
-                    error.relative,
-                    None if own is None else own.relative,
-                    None if measured is None or own is None else measured.floor(address),
-                    None if function is None else function.relative,
-                    error.equal,
-                    next(
-                        (token for token in followed.tokens() if (at := followed.at(token, address)) and not at.equal),
-                        None,
-                    ),
-                )
-            )
-        return rows
-
-
-def _facts(side: LiveSide, run: FreeRun | None) -> SideFacts:
-    loaded = side.loaded
-    ids = tuple(run.ids) if run is not None else ()
-    text = run.debuggee.vocabulary.decode(ids) if run is not None else ""
-    return SideFacts(loaded.name, f"{loaded.device} {loaded.dtype}", loaded.attn, side.prompt.ids, ids, text)

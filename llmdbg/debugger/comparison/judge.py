@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.comparison.mapping import NAMESAKES
 from llmdbg.debugger.comparison.outcome import Finding, FindingKind
 from llmdbg.debugger.comparison.stage_errors import SAME
+from llmdbg.formatting import counted
 
 if TYPE_CHECKING:
     from llmdbg.debugger.comparison.mapping import StageMap
@@ -113,19 +114,25 @@ def _of_stage(measured: Measurements, address: str, configured: str | None) -> F
         return Finding(kind, address, sentence + because, own.relative, times)
 
     if own.shape_differs:
-        return finding(FindingKind.FUNCTION, "returns another shape than the reference's")
+        return finding(FindingKind.FUNCTION, "returns a tensor of a different shape")
     if own.newly_nonfinite:
         return finding(
             FindingKind.NONFINITE,
-            f"returns {own.newly_nonfinite:,} values that are not finite where the reference's are",
+            f"returns {counted(own.newly_nonfinite, 'NaN or infinite value')} where the reference's are finite",
         )
     if measured.function is not None and address in measured.function.own:
         error = measured.function.own[address].relative
         allowed = TIMES_FUNCTION_FLOOR * measured.function_floor(address)
         if error > allowed or (configured and error > _CONFIGURED):
-            return finding(FindingKind.FUNCTION, "computes something else on the same input, in float64 too")
+            return finding(
+                FindingKind.FUNCTION,
+                "computes a different function: its output differs on the same input, even in float64",
+            )
     if own.relative > TIMES_ARITHMETIC_FLOOR * floor:
-        return finding(FindingKind.ARITHMETIC, f"is {own.relative / floor:.3g} times its floor off on the same input")
+        return finding(
+            FindingKind.ARITHMETIC,
+            f"on the same input its error is {own.relative / floor:.3g} times what rounding explains",
+        )
     return None
 
 
@@ -141,8 +148,8 @@ def _on_the_way(measured: Measurements, anatomy: Anatomy, address: str) -> list[
     owner = around[0].address if around else address
     kind = FindingKind.NONFINITE if error.newly_nonfinite else FindingKind.FUNCTION
     kind = kind if beyond or error.newly_nonfinite else FindingKind.ARITHMETIC
-    what = "hands other values" if around else "gets other values"
-    to = f" to {address} from the same input" if around else ", though every stage before it returned the reference's"
+    what = "passes different values" if around else "receives different values"
+    to = f" to {address}, though its own input is the same" if around else ", though every earlier stage is the same"
     return [Finding(kind, owner, f"{what}{to}", error.relative, error.relative / floor if floor else None)]
 
 

@@ -77,6 +77,8 @@ class Follower:
         self.failure: LlmdbgError | None = None
         """Why it could not follow to the end; None if it did."""
         self.ended = False
+        self.last_address: str | None = None
+        """The last stage that it has run; None before the first."""
         self._watch = watch
         self._calls: dict[str, int] = {}
         self._token = -1
@@ -104,7 +106,7 @@ class Follower:
     def _seen(self, event: StageEvent, shelf: StageShelf) -> None:
         if event.token != self._token:
             self._token, self._calls = event.token, {}
-        address = event.stage.address
+        address = self.last_address = event.stage.address
         call = self._calls.get(address, 0)
         self._calls[address] = call + 1
         self._watch(event, self._counterpart(event, call, shelf))

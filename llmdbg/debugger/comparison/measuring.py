@@ -113,7 +113,7 @@ def _measured(pair: Pair, ids: Sequence[int], agreeing: frozenset[WeightName], p
         followers.append(other)
     run_in_lockstep(pair.reference.debuggee(exact), ids, followers)
     if follower.failure is not None:
-        pair.notes.append(f"the candidate failed on the reference's values: {follower.failure}")
+        pair.note_failure("on the reference's values", follower.failure)
     function = _function(pair, exact, ids, agreeing, precision)
     errors = Measurements(
         candidate=_read(ours),
@@ -136,7 +136,7 @@ def _measured_as_it_is(pair: Pair, ids: Sequence[int]) -> Measured:
     second, alike = pair.reference_grafted(reference, noise=_last_bit(candidate))
     run_in_lockstep(pair.reference.debuggee(), ids, [follower, first, second])
     if follower.failure is not None:
-        pair.notes.append(f"the candidate failed on the reference's values: {follower.failure}")
+        pair.note_failure("on the reference's values", follower.failure)
     errors = Measurements(
         candidate=_read(ours),
         function=None,
@@ -165,7 +165,7 @@ def _function(
         follower, watch = pair.grafted()
         run_in_lockstep(pair.reference.debuggee(exact), ids, [follower])
     if follower.failure is not None:
-        pair.notes.append(f"the candidate could not be run in {precision.name.lower()}: {follower.failure}")
+        pair.note_failure(f"in {precision.name.lower()}", follower.failure)
         return None
     return watch
 

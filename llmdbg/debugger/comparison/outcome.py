@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from llmdbg.display import Displayed
@@ -83,6 +84,8 @@ class ComparedStage:
     """Whether all bits were equal in the accumulated run."""
     first_token: int | None
     """The first generated token in which bits differ; None if none does."""
+    by_token: tuple[float | None, ...] = ()
+    """The accumulated error at each generated token, of a stage at depth 1; empty at others."""
 
     @property
     def times_floor(self) -> float | None:
@@ -106,6 +109,20 @@ class TokenPair:
     """The candidate's token as text."""
 
 
+@dataclass(frozen=True, slots=True)
+class TokenChances:
+    """How likely a token was in each run, after all processors, 0 to 1."""
+
+    id: int
+    """Its id."""
+    text: str
+    """Its text, in the vocabulary of the run that has it among its likeliest."""
+    reference: float | None
+    """Its probability in the reference; None if its vocabulary has no such id."""
+    candidate: float | None
+    """Its probability in the candidate; None if its vocabulary has no such id."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Parting(Displayed):
     """Where two texts part."""
@@ -118,6 +135,8 @@ class Parting(Displayed):
     """By how many nats the reference prefers its token over the candidate's, after all processors; None if unknown."""
     near_tie: bool
     """Whether that is less than the scores of the two runs differ by."""
+    candidates: tuple[TokenChances, ...] = ()
+    """The likeliest tokens there, of both runs, the reference's likeliest first; empty if one of them had ended."""
 
     def __repr__(self) -> str:
         margin = "" if self.margin is None else f", margin {self.margin:.2g} nats"
@@ -150,6 +169,10 @@ class SideFacts:
     """The generated ids."""
     text: str
     """The generated text."""
+    tokens: tuple[str, ...] = ()
+    """Each generated token as text."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """The versions of the libraries that ran it, by name."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.comparison.configuration import model_differences
 from llmdbg.debugger.comparison.grafting import Grafted
 from llmdbg.debugger.comparison.lockstep import Follower
 from llmdbg.debugger.comparison.mapping import NAMESAKES, map_stages
 from llmdbg.formatting import listed
+from llmdbg.models.anatomy import vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from llmdbg.debugger.comparison.lockstep import Watcher
     from llmdbg.debugger.comparison.side import LiveSide
+    from llmdbg.errors import LlmdbgError
     from llmdbg.models.tokens import Prompt
 
 _MOST_NAMED = 4
@@ -39,11 +42,13 @@ class Pair:
         self.our_anatomy = candidate.debuggee().anatomy
         self.ours = candidate.weights(self.our_anatomy)
         theirs = reference.weights(self.anatomy)
+        self.notes += model_differences(reference, candidate, self.anatomy, self.our_anatomy)
+        self._failures: set[str] = set()
         self.stage_map = map_stages(self.anatomy, self.our_anatomy, theirs, self.ours, given)
         self.theirs = self.stage_map.weights(theirs, self.ours)
         if unpaired := self.stage_map.unpaired:
             names = listed([*unpaired[:_MOST_NAMED], *(["more"] if len(unpaired) > _MOST_NAMED else [])])
-            self.notes.append(f"no counterpart in the reference was found for {names}: name them with --map")
+            self.notes.append(f"the reference has no counterpart of {names}, or none was found: name it with --map")
         self.prompt = self._prompt()
         self.padding = self.prompt.padding - reference.prompt.padding
 
@@ -53,6 +58,21 @@ class Pair:
             return ours
         self.notes.append("the inputs differ, so the stages are compared on the reference's input")
         return theirs
+
+    def note_failure(self, how: str, failure: LlmdbgError) -> None:
+        """Note that the candidate failed, and how it was run: once for each reason."""
+        if str(failure) not in self._failures:
+            self._failures.add(str(failure))
+            self.notes.append(f"the candidate failed {how}: {failure}")
+
+    def known_failure(self, failure: LlmdbgError) -> None:
+        """Take a failure for one that is reported already."""
+        self._failures.add(str(failure))
+
+    def lacks(self, ids: Sequence[int]) -> list[int]:
+        """Those of `ids` that the candidate's vocabulary does not have, in order."""
+        size = vocabulary_size(self.candidate.loaded.model)
+        return [] if size is None else sorted({each for each in ids if each >= size})
 
     def following(self, watch: Watcher) -> Follower:
         """A run of the candidate that `watch` compares with the reference."""

@@ -33,11 +33,11 @@ def compare_prompts(
     for tag, at, until, here, to in edits[:2]:
         sentences.append(_edit(tag, at, one[at:until], other[here:to], theirs, ours, len(one)))
     if len(edits) > 2:
-        sentences.append(f"and {counted(len(edits) - 2, 'more difference', 'more differences')}")
+        sentences.append(f"and {counted(len(edits) - 2, 'more difference')}")
     if reference.text != candidate.text:
         sentences.append(_texts(reference.text, candidate.text))
     else:
-        sentences.append("the text before tokenizing is the same: another tokenizer, or other settings of it")
+        sentences.append("the text is the same before tokenization, so the tokenizers or their settings differ")
     return [Finding(FindingKind.INPUT, "tokenize", "; ".join(dict.fromkeys(sentences)))]
 
 
@@ -65,11 +65,11 @@ def _edit(
         else f"at position {at}"
     )
     if tag == "insert":
-        return f"{where} the candidate has {_named(extra, ours)}, which the reference has not"
+        return f"{where} the candidate has an additional {_named(extra, ours)}"
     if tag == "delete":
         hint = " (a missing generation prompt?)" if where == "at the end" and _any_special(missing, theirs) else ""
         return f"{where} the candidate lacks {_named(missing, theirs)}{hint}"
-    return f"{where} the candidate has {_named(extra, ours)} for {_named(missing, theirs)}"
+    return f"{where} the candidate has {_named(extra, ours)} instead of {_named(missing, theirs)}"
 
 
 def _any_special(ids: Sequence[int], vocabulary: Vocabulary) -> bool:
@@ -87,4 +87,5 @@ def _texts(one: str, other: str) -> str:
     at = next(
         (index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
     )
-    return f"the texts differ from character {at}: {quote(other[at : at + 24])} for {quote(one[at : at + 24])}"
+    ours, theirs = quote(other[at : at + 24]), quote(one[at : at + 24])
+    return f"the texts differ from character {at} on: {ours} instead of {theirs}"

@@ -22,9 +22,9 @@ def reached_findings(run: Grafted) -> Iterator[Finding]:
     for address, (name, ours, theirs) in run.indices.items():
         kind = FindingKind.POSITIONS if "position" in name or not name else FindingKind.FUNCTION
         what = "positions" if kind is FindingKind.POSITIONS else "indices"
-        yield Finding(kind, address, f"gets other {what} ({name}): {_begin(ours)} for {_begin(theirs)}")
+        yield Finding(kind, address, f"receives different {what} ({name}): {_begin(ours)} instead of {_begin(theirs)}")
     for address, (name, ours, theirs) in run.masks.items():
-        yield Finding(FindingKind.MASK, address, f"gets another {name}: {_masks(ours, theirs)}")
+        yield Finding(FindingKind.MASK, address, f"receives a different {name}: {_masks(ours, theirs)}")
 
 
 def _begin(values: Tensor) -> str:
@@ -39,15 +39,7 @@ def _masks(ours: Tensor, theirs: Tensor) -> str:
     one, other = allowed(ours), allowed(theirs)
     more, fewer = int((one & ~other).sum()), int((other & ~one).sum())
     first = (one != other).nonzero()[0].tolist()
-    parts = [f"it allows {counted(more, 'pair', 'pairs')} more"] * bool(more)
-    parts += [
-        f"forbids {counted(fewer, 'pair', 'pairs')} more"
-        if more
-        else f"it forbids {counted(fewer, 'pair', 'pairs')} more"
-    ] * bool(fewer)
-    where = (
-        f"; first for position {first[-2]} reading {first[-1]}"
-        if len(first) > 1
-        else f"; first at position {first[-1]}"
-    )
-    return " and ".join(parts) + where
+    parts = [f"allows {counted(more, 'more pair')}"] * bool(more)
+    parts += [f"forbids {counted(fewer, 'more pair')}"] * bool(fewer)
+    where = f"position {first[-2]} attending to {first[-1]}" if len(first) > 1 else f"position {first[-1]}"
+    return f"it {' and '.join(parts)}, the first at {where}"

@@ -16,13 +16,14 @@ _BEFORE_STAGES = (FindingKind.INPUT, FindingKind.SETTINGS, FindingKind.FAILED)
 
 
 def sentence_of(verdict: Verdict, findings: Sequence[Finding], parting: Parting | None, shares: Shares | None) -> str:
-    """`first differs at 12.self_attn.k_proj (isolated error 40 × its floor), which is 97 % of the final difference`."""
+    """`first differs at 12.self_attn.k_proj (isolated error 40 × its floor), which accounts for …`."""
     parts = []
     if verdict is Verdict.DIVERGED:
         parts += _differing(findings, shares)
     else:
         parts.append("same: every value is bitwise equal" if verdict is Verdict.SAME else str(verdict))
-    parts.append(_parting(parting))
+    if not any(each.kind is FindingKind.FAILED for each in findings):
+        parts.append(_parting(parting))
     return "; ".join(each for each in parts if each)
 
 
@@ -37,17 +38,17 @@ def _differing(findings: Sequence[Finding], shares: Shares | None) -> list[str]:
             if first.times_floor is None or first.times_floor < 1
             else f" (isolated error {first.times_floor:.3g} × its floor)"
         )
-        whole = "" if shares is None else f", which is {_share(shares.first)} of the final difference"
+        whole = "" if shares is None else f", which accounts for {_share(shares.first)} of the final difference"
         parts.append(f"first differs at {first.address}{error}{whole}: {first.sentence}")
         if len(stages) > 1:
-            more = counted(len(stages) - 1, "more stage differs by itself", "more stages differ by themselves")
-            joint = "" if shares is None or shares.together is None else f" ({_share(shares.together)} together)"
+            more = counted(len(stages) - 1, "more stage differs on its own", "more stages differ on their own")
+            joint = "" if shares is None or shares.together is None else f" (all together: {_share(shares.together)})"
             parts.append(more + joint)
     return parts
 
 
 def _share(share: float) -> str:
-    return "less than 1 %" if share < 0.01 else percent(share, 0)
+    return "less than 1%" if share < 0.01 else percent(share, 0)
 
 
 def _named(finding: Finding) -> str:
@@ -60,8 +61,11 @@ def _parting(parting: Parting | None) -> str:
         return "the texts are the same"
     pair = parting.pair
     if pair.reference is None or pair.candidate is None:
-        return f"the {'reference' if pair.reference is None else 'candidate'} ends at token {parting.token}"
+        ended, other, text = "reference", "candidate", pair.candidate_text
+        if pair.candidate is None:
+            ended, other, text = other, ended, pair.reference_text
+        return f"the {ended}'s text ends before token {parting.token}, where the {other} goes on with {quote(text)}"
     margin = "" if parting.margin is None else f", where the margin was {parting.margin:.2g} nats"
     near = ": a near-tie" if parting.near_tie else ""
-    words = f"{quote(pair.candidate_text)} for {quote(pair.reference_text)}"
+    words = f"{quote(pair.candidate_text)} instead of {quote(pair.reference_text)}"
     return f"the texts part at token {parting.token} ({words}){margin}{near}"

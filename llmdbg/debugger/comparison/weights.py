@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmdbg.debugger.comparison.outcome import Finding, FindingKind
-from llmdbg.formatting import percent
+from llmdbg.formatting import counted, percent
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,14 +53,14 @@ def compare_weights(reference: Mapping[WeightName, Tensor], candidate: Mapping[W
         ours = candidate.get(name)
         if ours is None:
             if any(each == address for each, _ in candidate):
-                findings.append(_finding(address, f"has no {of}, and the reference has one"))
+                findings.append(_finding(address, f"has no {of}, unlike the reference"))
         elif agree(theirs, ours):
             agreeing.add(name)
         elif not _is_buffer_name(of):
             findings.append(_finding(address, _how_they_differ(name, theirs, ours, reference)))
     for address, of in candidate.keys() - reference.keys():
         if of == "bias" and (address, "weight") in reference:
-            findings.append(_finding(address, "has a bias, and the reference has none"))
+            findings.append(_finding(address, "has a bias, unlike the reference"))
     return WeightComparison(frozenset(agreeing), tuple(findings))
 
 
@@ -95,14 +95,18 @@ def _finding(address: str, sentence: str) -> Finding:
 def _how_they_differ(name: WeightName, theirs: Tensor, ours: Tensor, reference: Mapping[WeightName, Tensor]) -> str:
     address, of = name
     if ours.shape != theirs.shape:
-        return f"its {of} is {_shape(ours)}, and the reference's {_shape(theirs)}"
+        return f"its {of} has the shape {_shape(ours)} instead of {_shape(theirs)}"
     for (other, its), tensor in reference.items():
         if its == of and other != address and tensor.dim() > 1 and tensor.shape == ours.shape and agree(tensor, ours):
-            return f"its {of} is that of {other} in the reference"
+            return f"its {of} is the reference's {of} of {other}"
     if ours.dim() == 2 and ours.shape[0] == ours.shape[1] and agree(theirs.T, ours):
         return f"its {of} is the reference's, transposed"
     if ours.dim() == 2 and _same_rows_in_another_order(theirs, ours):
-        return f"its {of} has the reference's rows in another order, as with permuted heads"
+        return f"its {of} has the reference's rows in a different order, as with permuted heads"
+    if (broken := int((~ours.isfinite()).sum())) and bool(theirs.isfinite().all()):
+        return f"its {of} has {counted(broken, 'NaN or infinite value')}"
+    if bool((~theirs.isfinite()).any()):
+        return f"its {of} differs, and the reference's has NaN or infinite values"
     a, b = ours.detach().to(torch.float64), theirs.detach().to(ours.device, torch.float64)
     changed = (a != b.to(ours.dtype).to(torch.float64)).sum()
     relative = (a - b).norm() / b.norm()

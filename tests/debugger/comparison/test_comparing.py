@@ -133,7 +133,7 @@ def test_other_settings_are_named() -> None:
     found = compare(side(model, settings=hot), side(faulty(model, _nothing), settings=cold))
     assert found.first is not None
     assert found.first.kind is FindingKind.SETTINGS
-    assert "temperature is 0.7, in the reference 0.5" in found.first.sentence
+    assert "temperature is 0.7 instead of 0.5" in found.first.sentence
 
 
 def test_where_the_texts_part_is_told() -> None:

@@ -1,0 +1,132 @@
+"""Models that have little in common, and models that fail: a verdict or one clear line, never a traceback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from llmdbg.debugger.comparison.comparing import compare
+from llmdbg.debugger.comparison.outcome import FindingKind, Verdict
+from llmdbg.engine.settings import GenerationSettings
+from llmdbg.errors import GenerationError
+from tests.debugger.comparison.sides import faulty, side
+from tests.tiny import ARCHITECTURES, tiny_model
+
+
+def _made(**changes: Any) -> PreTrainedModel:
+    config = ARCHITECTURES["llama"]()
+    for name, value in changes.items():
+        setattr(config, name, value)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = AutoModelForCausalLM.from_config(config)
+    model.generation_config.pad_token_id = 0
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate"),
+    [("llama", "gpt2"), ("gpt2", "llama"), ("mamba", "qwen3_moe"), ("opt", "rwkv"), ("gemma2", "mamba")],
+)
+def test_other_architectures_are_compared_and_said_to_be_others(reference: str, candidate: str) -> None:
+    """The verdict is a difference, and a note names both classes."""
+    found = compare(side(tiny_model(reference)), side(tiny_model(candidate)))
+    assert found.verdict is Verdict.DIVERGED
+    assert found.notes[0].startswith("the architectures differ: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"num_hidden_layers": 3}, "the candidate has 3 layers instead of 2"),
+        ({"num_hidden_layers": 0}, "the candidate has 0 layers instead of 2"),
+        ({"vocab_size": 160}, "the candidate's vocabulary has 160 tokens instead of 128"),
+        ({"hidden_size": 64}, None),
+    ],
+)
+def test_other_sizes_are_compared_and_named(changes: dict[str, int], note: str | None) -> None:
+    """What the two models have in common is compared, and what they have not is noted."""
+    found = compare(side(tiny_model("llama")), side(_made(**changes)))
+    assert found.verdict is Verdict.DIVERGED
+    assert note is None or note in found.notes
+
+
+def test_a_vocabulary_that_lacks_the_reference_s_tokens_is_the_verdict() -> None:
+    """The candidate cannot read the reference's tokens, so no stage is compared."""
+    reference = side(tiny_model("llama"), (5, 9, 2))
+    ids = compare(reference, reference).reference.ids
+    found = compare(reference, side(_made(vocab_size=max(ids)), (5, 9, 2)))
+    assert found.verdict is Verdict.DIVERGED
+    assert found.first is not None
+    assert f"lacks ids of the reference's tokens, such as {max(ids)}" in found.first.sentence
+    assert found.stages == ()
+
+
+def test_models_without_layers_and_a_single_token() -> None:
+    """Nothing needs a layer or a second token."""
+    model = _made(num_hidden_layers=0)
+    assert compare(side(model), side(model)).verdict is Verdict.SAME
+    one = GenerationSettings(max_new_tokens=1, greedy=True)
+    assert compare(side(tiny_model("llama"), settings=one), side(_made(), settings=one)).verdict is Verdict.DIVERGED
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("boom"), torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), KeyError("x")]
+)
+def test_a_candidate_that_fails_is_the_verdict(error: Exception) -> None:
+    """The sentence says once what failed and after which stage, and nothing about its text."""
+
+    def failing(*_arguments: object, **_named: object) -> None:
+        raise error
+
+    def plant(model: PreTrainedModel) -> None:
+        model.model.layers[1].mlp.forward = failing
+
+    model = tiny_model("llama")
+    found = compare(side(model), side(faulty(model, plant)))
+    assert found.verdict is Verdict.DIVERGED
+    assert found.first is not None
+    assert (found.first.kind, found.first.address) == (FindingKind.FAILED, "1.post_attention_layernorm")
+    assert type(error).__name__ in found.sentence
+    assert "text" not in found.sentence
+    assert found.notes == ()
+    with pytest.raises(GenerationError, match="the reference fails: "):
+        compare(side(faulty(model, plant)), side(model))
+
+
+def test_nan_in_a_weight_is_said_to_be_nan() -> None:
+    """Not that it differs `by NaN of its norm`."""
+
+    def plant(model: PreTrainedModel) -> None:
+        model.model.layers[1].mlp.down_proj.weight.data[3, 4] = float("nan")
+
+    model = tiny_model("llama")
+    found = compare(side(model), side(faulty(model, plant)))
+    assert "1.mlp.down_proj: its weight has 1 NaN or infinite value;" in found.sentence
+    found = compare(side(faulty(model, plant)), side(model))
+    assert "the reference's has NaN or infinite values" in found.sentence
+    assert "nan" not in found.sentence.lower().replace("nan or infinite", "")
+
+
+def test_the_parting_and_the_tokens_are_given_with_their_numbers() -> None:
+    """Both runs' likeliest tokens where the texts part, and the outline's errors token by token."""
+
+    def another_head(other: PreTrainedModel) -> None:
+        other.lm_head.weight.data = other.lm_head.weight.data.flip(0)
+
+    model = tiny_model("llama")
+    found = compare(side(model), side(faulty(model, another_head)))
+    assert found.parting is not None
+    rows = found.parting.candidates
+    assert rows[0].id == found.parting.pair.reference
+    assert found.parting.pair.candidate in [each.id for each in rows]
+    assert all(0 <= each.reference <= 1 for each in rows if each.reference is not None)
+    assert len(found.reference.tokens) == len(found.reference.ids)
+    by_address = {each.address: each for each in found.stages}
+    assert len(by_address["logits"].by_token) == len(found.reference.ids)
+    assert by_address["1.mlp"].by_token == ()
+    assert by_address["0"].by_token == (0.0,) * len(found.reference.ids)
+    assert all(each is not None and each > 0 for each in by_address["logits"].by_token)
