@@ -44,7 +44,7 @@ def about_settings(facts: TourFacts) -> tuple[str, ...]:
         "Temperature divides the scores before softmax: below 1 the likely tokens gain and the text gets more "
         "predictable, above 1 the unlikely ones gain. Top-k keeps only the k likeliest tokens, top-p the likeliest "
         "until their probabilities add up to p. What is cut cannot be chosen, and what is left adds up to 100% again.",
-        "To try it, start with --temperature 1.5, --top-k 5 or --top-p 0.9." if not facts.samples else "",
+        "In a new run: --temperature 1.5, --top-k 5 or --top-p 0.9." if not facts.samples else "",
     )
 
 
