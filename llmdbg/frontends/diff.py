@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -11,20 +10,20 @@ from typing import TYPE_CHECKING
 from llmdbg.errors import LlmdbgError, UsageError
 from llmdbg.formatting import quote
 from llmdbg.frontends import output
-from llmdbg.frontends.arguments import add_run, add_run_options, generation_settings, is_chat, model_spec, prompt_text
-from llmdbg.frontends.opening import check_left_pad
+from llmdbg.frontends.arguments import add_run_options
+from llmdbg.frontends.comparison_sides import compare_sides, open_sides, parse_side
 
 if TYPE_CHECKING:
     from llmdbg.debugger.comparison.outcome import Comparison
-    from llmdbg.debugger.comparison.side import LiveSide
 
-_TOKENS = 16
 _EPILOG = """\
-REFERENCE and CANDIDATE are each a model with its own options in quotes; options outside the quotes are for both.
+REFERENCE and CANDIDATE are each a model with its own options in quotes, or the folder of a recording. Options outside
+the quotes are for both. Against a recording, a model takes the recorded prompt and settings unless some are given.
 
 examples:
   llmdbg diff smollm2 "smollm2 --dtype bfloat16" -p "Once upon a time"
   llmdbg diff "FOLDER --attn eager" "FOLDER --attn sdpa" -p Hi --json
+  llmdbg diff RUN "smollm2 --dtype float16"                a recording (llmdbg record) against a model
   llmdbg diff FOLDER OTHER_FOLDER --chat -p Hi -n 32
 
 exit code: 0 the same (bitwise, or within the arithmetic), 1 diverged, 2 trouble
@@ -87,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 def _compare(options: argparse.Namespace, arguments: Sequence[str]) -> Comparison:
     shared = _shared(options, arguments)
     given = dict(map(_pair, options.map))
-    sides = [_side_options(text, shared) for text in (options.reference, options.candidate)]
+    sides = [parse_side(text, shared) for text in (options.reference, options.candidate)]
     from llmdbg.frontends.log import route_transformers
     from llmdbg.models.libraries import start_libraries
 
@@ -96,10 +95,7 @@ def _compare(options: argparse.Namespace, arguments: Sequence[str]) -> Compariso
 
     report("starting Python libraries")
     start_libraries(lambda _: None, before_models=route_transformers)
-    from llmdbg.debugger.comparison.comparing import compare
-
-    reference, candidate = (_opened(each) for each in sides)
-    return compare(reference, candidate, report, given)
+    return compare_sides(*open_sides(*sides), report, given)
 
 
 def _pair(text: str) -> tuple[str, tuple[str, ...]]:
@@ -121,31 +117,6 @@ def _shared(options: argparse.Namespace, arguments: Sequence[str]) -> list[str]:
     for side in (options.reference, options.candidate):
         others.remove(side)
     return others
-
-
-def _side_options(text: str, shared: Sequence[str]) -> argparse.Namespace:
-    """What one side asks for: its own options after those for both."""
-    parser = output.Parser(prog=f"llmdbg diff {quote(text)}", add_help=False, allow_abbrev=False)
-    add_run(parser)
-    parser.set_defaults(max_new_tokens=_TOKENS)
-    try:
-        own = shlex.split(text)
-    except ValueError as error:
-        raise UsageError(f"{quote(text)} cannot be split into words: {error}") from error
-    return parser.parse_args([*shared, *own])
-
-
-def _opened(options: argparse.Namespace) -> LiveSide:
-    """Load one side and cut its prompt into tokens."""
-    from llmdbg.debugger.comparison.side import LiveSide
-    from llmdbg.frontends.opening import cut_prompt, generation_of
-    from llmdbg.models.loading import load
-
-    check_left_pad(options.left_pad)
-    settings, text = generation_settings(options), prompt_text(options)
-    loaded = load(model_spec(options), lambda _: None, lambda *_: None)
-    prompt = cut_prompt(loaded, text, chat=is_chat(options), system=options.system, left_pad=options.left_pad)
-    return LiveSide(loaded, prompt, settings, generation_of)
 
 
 def _tell(found: Comparison, options: argparse.Namespace) -> None:

@@ -2,90 +2,118 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
-from math import isfinite
-from typing import TYPE_CHECKING
+from math import exp, isfinite
+from typing import TYPE_CHECKING, Protocol
 
 from llmdbg.debugger.comparison.outcome import Finding, FindingKind, Parting, TokenChances, TokenPair
 from llmdbg.formatting import listed
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from llmdbg.debugger.comparison.side import FreeRun
     from llmdbg.engine.debuggee import Debuggee, SamplingFacts
-
-
-def settings_findings(reference: Debuggee, candidate: Debuggee) -> list[Finding]:
-    """How the two choose tokens differently. Both must have begun a run."""
-    one, other = reference.sampling, candidate.sampling
-    if one is None or other is None:
-        return []
-    differing = list(_values(one, other))
-    theirs, ours = ([each.address for each in side.processors] for side in (reference, candidate))
-    if theirs != ours and not differing:
-        differing.append(f"the logits processors are {_names(ours)} instead of {_names(theirs)}")
-    if one.samples != other.samples:
-        differing.insert(0, f"the candidate {_takes(other)}, and the reference {_takes(one)}")
-    elif (
-        one.samples and reference.settings and candidate.settings and reference.settings.seed != candidate.settings.seed
-    ):
-        differing.append(f"seed is {candidate.settings.seed} instead of {reference.settings.seed}")
-    if one.limit != other.limit:
-        differing.append(f"max_new_tokens is {other.limit} instead of {one.limit}")
-    return [Finding(FindingKind.SETTINGS, "sample", "; ".join(differing))] if differing else []
-
-
-def parting_of(reference: FreeRun, candidate: FreeRun) -> Parting | None:
-    """Where the two texts part; None if they do not."""
-    pairs = enumerate(zip_longest(reference.ids, candidate.ids))
-    differing = next(((token, *pair) for token, pair in pairs if pair[0] != pair[1]), None)
-    if differing is None:
-        return None
-    token, theirs, ours = differing
-    margin, apart = None, 0.0
-    chances: tuple[TokenChances, ...] = ()
-    if theirs is not None and ours is not None:
-        scores = reference.scores[token].log_softmax(-1)[0]
-        others = candidate.scores[token].log_softmax(-1)[0]
-        chances = _chances(scores, others, reference.debuggee, candidate.debuggee)
-        # One vocabulary may lack the token that the other run chose, and scores may be NaN.
-        margin = _margin(scores, theirs, ours)
-        other = _margin(others, theirs, ours)
-        apart = 0.0 if margin is None or other is None else abs(margin - other)
-    near = margin is not None and 0 <= margin <= apart and margin < _LARGEST_TIE
-    pair = TokenPair(theirs, ours, _text(reference.debuggee, theirs), _text(candidate.debuggee, ours))
-    return Parting(token, pair, margin, near, chances)
-
 
 _LARGEST_TIE = 0.2
 """In nats: beyond that a run prefers one token clearly, whatever another run says."""
 _MOST_CHANCES = 5
 
 
-def _margin(scores: Tensor, one: int, other: int) -> float | None:
-    if max(one, other) >= len(scores):
+@dataclass(frozen=True, slots=True)
+class ChoiceFacts:
+    """How one run chooses tokens."""
+
+    sampling: SamplingFacts
+    """Its settings, as resolved."""
+    processors: tuple[str, ...]
+    """The stages of its logits processors, in order."""
+    seed: int | None
+    """Its seed; None if not known."""
+
+
+def choice_facts(debuggee: Debuggee) -> ChoiceFacts | None:
+    """How a debuggee chooses tokens; None if it does not say. It must have begun a run."""
+    if debuggee.sampling is None:
         return None
-    margin = float(scores[one] - scores[other])
-    return margin if isfinite(margin) else None
+    seed = None if debuggee.settings is None else debuggee.settings.seed
+    return ChoiceFacts(debuggee.sampling, tuple(each.address for each in debuggee.processors), seed)
 
 
-def _chances(theirs: Tensor, ours: Tensor, reference: Debuggee, candidate: Debuggee) -> tuple[TokenChances, ...]:
-    """The likeliest tokens of both runs, from their log-probabilities."""
-    names: dict[int, Debuggee] = {}
-    for scores, debuggee in ((theirs, reference), (ours, candidate)):
-        for id in scores.nan_to_num(float("-inf")).topk(min(_MOST_CHANCES, len(scores))).indices.tolist():
-            names.setdefault(id, debuggee)
-    rows = [TokenChances(id, _text(names[id], id), _chance(theirs, id), _chance(ours, id)) for id in names]
+def settings_findings(reference: ChoiceFacts | None, candidate: ChoiceFacts | None) -> list[Finding]:
+    """How the two choose tokens differently."""
+    if reference is None or candidate is None:
+        return []
+    one, other = reference.sampling, candidate.sampling
+    differing = list(_values(one, other))
+    if reference.processors != candidate.processors and not differing:
+        ours, theirs = _names(candidate.processors), _names(reference.processors)
+        differing.append(f"the logits processors are {ours} instead of {theirs}")
+    if one.samples != other.samples:
+        differing.insert(0, f"the candidate {_takes(other)}, and the reference {_takes(one)}")
+    elif one.samples and None not in (reference.seed, candidate.seed) and reference.seed != candidate.seed:
+        differing.append(f"seed is {candidate.seed} instead of {reference.seed}")
+    if one.limit != other.limit:
+        differing.append(f"max_new_tokens is {other.limit} instead of {one.limit}")
+    return [Finding(FindingKind.SETTINGS, "sample", "; ".join(differing))] if differing else []
+
+
+class ChosenTokens(Protocol):
+    """The tokens that a run chose."""
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """Their ids."""
+
+    def text(self, id: int) -> str:
+        """The text of an id."""
+
+    def log_prob(self, token: int, id: int) -> float | None:
+        """The logarithm of an id's probability where `token` was chosen; None if not known. It may be NaN."""
+
+    def likeliest(self, token: int, most: int) -> Sequence[int]:
+        """The likeliest ids where `token` was chosen, as far as they are known."""
+
+
+def parting_of(reference: ChosenTokens, candidate: ChosenTokens) -> Parting | None:
+    """Where the two texts part; None if they do not."""
+    pairs = enumerate(zip_longest(reference.ids, candidate.ids))
+    differing = next(((token, *pair) for token, pair in pairs if pair[0] != pair[1]), None)
+    if differing is None:
+        return None
+    token, theirs, ours = differing
+    margin, other = (_margin(run, token, theirs, ours) for run in (reference, candidate))
+    near = margin is not None and other is not None and 0 <= margin <= abs(margin - other) and margin < _LARGEST_TIE
+    texts = ["" if id is None else run.text(id) for run, id in ((reference, theirs), (candidate, ours))]
+    chances = () if None in (theirs, ours) else _chances(reference, candidate, token)
+    return Parting(token, TokenPair(theirs, ours, *texts), margin, near, chances)
+
+
+def _margin(run: ChosenTokens, token: int, theirs: int | None, ours: int | None) -> float | None:
+    """By how many nats a run prefers the reference's token; None if it does not say."""
+    if theirs is None or ours is None:
+        return None
+    # One vocabulary may lack the token that the other run chose, and scores may be NaN.
+    one, other = run.log_prob(token, theirs), run.log_prob(token, ours)
+    margin = None if one is None or other is None else one - other
+    return margin if margin is not None and isfinite(margin) else None
+
+
+def _chances(reference: ChosenTokens, candidate: ChosenTokens, token: int) -> tuple[TokenChances, ...]:
+    """The likeliest tokens of both runs."""
+    names: dict[int, ChosenTokens] = {}
+    for run in (reference, candidate):
+        for id in run.likeliest(token, _MOST_CHANCES):
+            names.setdefault(id, run)
+    rows = [
+        TokenChances(id, run.text(id), _chance(reference, token, id), _chance(candidate, token, id))
+        for id, run in names.items()
+    ]
     return tuple(sorted(rows, key=lambda each: (-(each.reference or 0.0), -(each.candidate or 0.0))))
 
 
-def _chance(scores: Tensor, id: int) -> float | None:
-    return float(scores[id].exp()) if id < len(scores) else None
-
-
-def _text(debuggee: Debuggee, id: int | None) -> str:
-    return "" if id is None else debuggee.vocabulary.text(id)
+def _chance(run: ChosenTokens, token: int, id: int) -> float | None:
+    found = run.log_prob(token, id)
+    return None if found is None else exp(found)
 
 
 def _values(one: SamplingFacts, other: SamplingFacts) -> list[str]:
@@ -101,7 +129,7 @@ def _said(value: float | None) -> str:
     return "not set" if value is None else f"{value:g}"
 
 
-def _names(addresses: list[str]) -> str:
+def _names(addresses: Sequence[str]) -> str:
     return listed(addresses) if addresses else "none"
 
 

@@ -7,7 +7,7 @@ from math import isfinite
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.comparison.choices import parting_of, settings_findings
+from llmdbg.debugger.comparison.choices import choice_facts, parting_of, settings_findings
 from llmdbg.debugger.comparison.configuration import configuration_differences
 from llmdbg.debugger.comparison.facts import compared_stages, side_facts
 from llmdbg.debugger.comparison.grafting import Following, Grafted, OwnErrors, outermost
@@ -121,7 +121,7 @@ class _Comparing:
             ours.debuggee.vocabulary,
             theirs=theirs.debuggee.vocabulary,
         )
-        return [*prompts, *settings_findings(theirs.debuggee, ours.debuggee)]
+        return [*prompts, *settings_findings(choice_facts(theirs.debuggee), choice_facts(ours.debuggee))]
 
     def _follow(self, ids: list[int], repaired: OwnErrors | None = None) -> tuple[Following, Follower]:
         watch = Following(self.pair.padding, repaired)

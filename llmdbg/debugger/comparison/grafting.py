@@ -42,7 +42,7 @@ class Following:
         if self._repaired is not None:
             event.output = self._repaired.taken_back(event)
         if reference is not None:
-            self.errors.add((event.token, event.stage.address), _pairs(event.output, reference.output, self._padding))
+            self.errors.add((event.token, event.stage.address), paired(event.output, reference.output, self._padding))
 
 
 class OwnErrors:
@@ -113,14 +113,18 @@ class Grafted:
         if reference is None or event.stage.address in self._inside:
             return
         where = (event.token, event.stage.address)
-        given = tensors_of((event.args, {key: each for key, each in event.kwargs.items() if is_plain(each)}))
-        theirs = tensors_of((reference.args, reference.kwargs))
-        self._compare_inputs(where, given, theirs)
-        output = self._on_the_reference(event, reference, given, theirs)
-        self.errors.add(where, _pairs(output, reference.output, self._padding))
+        output = self.isolated(event, reference)
+        self.errors.add(where, paired(output, reference.output, self._padding))
         if self._own is not None and event.stage.address in self._own.addresses:
             self._own.keep(event, output, reference, self._padding)
-        event.output = self._graft(event.output, reference.output)
+        event.output = self.graft(event.output, reference.output)
+
+    def isolated(self, event: StageEvent, reference: StageValues) -> Any:
+        """What the stage returns for the reference's input, after noting how far its own input is from that."""
+        given = tensors_of((event.args, {key: each for key, each in event.kwargs.items() if is_plain(each)}))
+        theirs = tensors_of((reference.args, reference.kwargs))
+        self._compare_inputs((event.token, event.stage.address), given, theirs)
+        return self._on_the_reference(event, given, theirs)
 
     def _compare_inputs(self, where: tuple[int, str], given: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         pairs = []
@@ -139,9 +143,7 @@ class Grafted:
                 pairs.append(both)
         self.inputs.add(where, pairs)
 
-    def _on_the_reference(
-        self, event: StageEvent, reference: StageValues, given: dict[str, Tensor], theirs: dict[str, Tensor]
-    ) -> Any:
+    def _on_the_reference(self, event: StageEvent, given: dict[str, Tensor], theirs: dict[str, Tensor]) -> Any:
         """What the stage returns for the reference's input: what it has returned, if that is what it was given."""
         module = self._leaves.get(event.stage.address)
         if module is None or given.keys() != theirs.keys() or not is_plain(event.args):
@@ -153,7 +155,7 @@ class Grafted:
         # Past its hooks, which would take it for another stage of the run.
         return module.forward(*args, **kwargs)
 
-    def _graft(self, ours: Any, theirs: Any) -> Any:
+    def graft(self, ours: Any, theirs: Any) -> Any:
         """What a stage returned, with every tensor replaced by the reference's in our dtype, where the shapes fit."""
         values = tensors_of(theirs)
         return with_tensors(ours, lambda path, tensor: self._pasted(tensor, values[path]) if path in values else tensor)
@@ -189,7 +191,7 @@ def allowed(mask: Tensor) -> Tensor:
     return mask.to(torch.bool)
 
 
-def _pairs(ours: Any, theirs: Any, padding: int) -> list[tuple[Tensor, Tensor | None]]:
+def paired(ours: Any, theirs: Any, padding: int) -> list[tuple[Tensor, Tensor | None]]:
     values = tensors_of(theirs)
     pairs: list[tuple[Tensor, Tensor | None]] = []
     for path, each in tensors_of(ours).items():

@@ -43,7 +43,11 @@ class StageShelf:
 
     def put(self, event: StageEvent) -> None:
         """Copy what a stage took and returned."""
-        values = StageValues(_copied(event.output), _copied(event.args), _copied(event.kwargs))
+        self.put_output(event, event.output)
+
+    def put_output(self, event: StageEvent, output: Any) -> None:
+        """Copy what a stage took, and another output than it returned."""
+        values = StageValues(_copied(output), _copied(event.args), _copied(event.kwargs))
         self._values.setdefault((event.token, event.stage.address), []).append(values)
 
     def get(self, token: int, address: str, call: int) -> StageValues | None:
@@ -121,17 +125,23 @@ class Follower:
         return None if output is None else replace(values[0], output=output)
 
 
-def run_in_lockstep(reference: Debuggee, ids: Sequence[int], followers: Sequence[Follower]) -> None:
+def run_in_lockstep(
+    reference: Debuggee,
+    ids: Sequence[int],
+    followers: Sequence[Follower],
+    see: Callable[[StageEvent, StageShelf], None] = lambda event, shelf: shelf.put(event),
+) -> None:
     """Run the reference over `ids`, and every follower beside it, each with these tokens forced.
 
-    Raises LlmdbgError if the reference fails; a follower that fails keeps its `failure`.
+    `see` puts the reference's values on the shelf. Raises LlmdbgError if the reference fails; a follower that fails
+    keeps its `failure`.
     """
     shelf = StageShelf()
     anatomies = (reference.anatomy, *(each.debuggee.anatomy for each in followers))
     layers = (frozenset(stage.address for stage in anatomy.layers()) for anatomy in anatomies)
     pauses = frozenset.intersection(*layers) | {SAMPLE.address}
     with ExitStack() as stack:
-        events = stack.enter_context(closing(_started(reference, ids, pauses, shelf.put)))
+        events = stack.enter_context(closing(_started(reference, ids, pauses, lambda event: see(event, shelf))))
         for each in followers:
             stack.enter_context(closing(each.begin(shelf, ids, pauses)))
         for event in events:

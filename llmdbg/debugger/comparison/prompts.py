@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from llmdbg.debugger.comparison.outcome import Finding, FindingKind
 from llmdbg.formatting import counted, listed, quote
 
 if TYPE_CHECKING:
-    from llmdbg.engine.debuggee import Vocabulary
-    from llmdbg.models.tokens import Prompt
+    from llmdbg.models.tokens import Prompt, Token
 
 _MOST_QUOTED = 6
 
 
+class Spelling(Protocol):
+    """What ids stand for."""
+
+    def token(self, id: int) -> Token:
+        """The token of an id."""
+
+
 def compare_prompts(
-    reference: Prompt, candidate: Prompt, ours: Vocabulary, *, theirs: Vocabulary | None = None
+    reference: Prompt, candidate: Prompt, ours: Spelling, *, theirs: Spelling | None = None
 ) -> list[Finding]:
     """What differs in the input, the telling differences first: special tokens, then the text, then the ids.
 
@@ -41,7 +47,7 @@ def compare_prompts(
     return [Finding(FindingKind.INPUT, "tokenize", "; ".join(dict.fromkeys(sentences)))]
 
 
-def _doubled_start(one: Sequence[int], other: Sequence[int], vocabulary: Vocabulary) -> list[str]:
+def _doubled_start(one: Sequence[int], other: Sequence[int], vocabulary: Spelling) -> list[str]:
     doubled = len(other) > 1 and other[0] == other[1] and vocabulary.token(other[0]).special
     if doubled and one[:2] != other[:2]:
         return [f"the prompt begins with {_named(other[:1], vocabulary)} twice (a double BOS)"]
@@ -53,8 +59,8 @@ def _edit(
     at: int,
     missing: Sequence[int],
     extra: Sequence[int],
-    theirs: Vocabulary,
-    ours: Vocabulary,
+    theirs: Spelling,
+    ours: Spelling,
     length: int,
 ) -> str:
     where = (
@@ -72,11 +78,11 @@ def _edit(
     return f"{where} the candidate has {_named(extra, ours)} instead of {_named(missing, theirs)}"
 
 
-def _any_special(ids: Sequence[int], vocabulary: Vocabulary) -> bool:
+def _any_special(ids: Sequence[int], vocabulary: Spelling) -> bool:
     return any(vocabulary.token(each).special for each in ids)
 
 
-def _named(ids: Sequence[int], vocabulary: Vocabulary) -> str:
+def _named(ids: Sequence[int], vocabulary: Spelling) -> str:
     names = [f"{quote(vocabulary.token(each).text or vocabulary.token(each).piece)} ({each})" for each in ids]
     if len(names) > _MOST_QUOTED:
         names = [*names[: _MOST_QUOTED - 1], f"{len(names) - _MOST_QUOTED + 1} more tokens"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,23 @@ class FreeRun:
     """The scores (1, vocabulary) behind each choice, after every processor, on the CPU."""
     ended_by: str | None = None
     """Why it ended."""
+
+    def text(self, id: int) -> str:
+        """The text of an id."""
+        return self.debuggee.vocabulary.text(id)
+
+    def log_prob(self, token: int, id: int) -> float | None:
+        """The logarithm of an id's probability where `token` was chosen; None if there is no such choice or id."""
+        if token >= len(self.scores) or id >= self.scores[token].shape[-1]:
+            return None
+        return float(self.scores[token].log_softmax(-1)[0, id])
+
+    def likeliest(self, token: int, most: int) -> Sequence[int]:
+        """The likeliest ids where `token` was chosen."""
+        if token >= len(self.scores):
+            return ()
+        scores = self.scores[token][0].nan_to_num(float("-inf"))
+        return [int(each) for each in scores.topk(min(most, len(scores))).indices]
 
 
 def run_freely(debuggee: Debuggee) -> FreeRun:

@@ -1,0 +1,284 @@
+"""Comparing a recording with a live model, or with another recording.
+
+With a live model and whole tensors in the recording, every stage is run on the recorded values: its isolated error.
+Without tensors the live model is recorded too, and the sketches of both are compared; what rounding does on the way is
+measured by further runs of the live model, exactly and in the recording's dtype. Of two recordings alone nothing can be
+run, so the floor is an estimate: how much the error grows from one stage to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from math import hypot
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import torch
+
+from llmdbg.debugger.comparison.against_recording import hold_against
+from llmdbg.debugger.comparison.choices import choice_facts, parting_of, settings_findings
+from llmdbg.debugger.comparison.facts import compared_stages, side_facts
+from llmdbg.debugger.comparison.judge import TIMES_ARITHMETIC_FLOOR, in_order, judge
+from llmdbg.debugger.comparison.outcome import ComparedStage, Comparison, Finding, FindingKind, Verdict
+from llmdbg.debugger.comparison.prompts import compare_prompts
+from llmdbg.debugger.comparison.reached import reached_findings
+from llmdbg.debugger.comparison.recorded_side import (
+    RecordedSide,
+    SketchErrors,
+    WeightFacts,
+    recorded_weights,
+    sketch_errors,
+    weight_findings,
+)
+from llmdbg.debugger.comparison.recorded_values import RecordedValues, map_recorded
+from llmdbg.debugger.comparison.side import LiveSide, run_freely
+from llmdbg.debugger.comparison.variants import converted, is_convertible
+from llmdbg.debugger.comparison.verdict import sentence_of
+from llmdbg.engine.fingerprints import fingerprint_of
+from llmdbg.engine.token_overrides import TokenOverrides
+from llmdbg.probes.statistics import dtype_name
+from llmdbg.traces.reader import Trace
+from llmdbg.traces.recording import RunRecording
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from llmdbg.debugger.comparison.choices import ChosenTokens
+    from llmdbg.debugger.comparison.mapping import StageMap
+    from llmdbg.debugger.comparison.outcome import Parting, SideFacts
+    from llmdbg.engine.debuggee import Debuggee
+    from llmdbg.models.anatomy import Anatomy
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """What was found out about the stages."""
+
+    rows: tuple[ComparedStage, ...]
+    findings: list[Finding]
+
+
+def compare_with_recording(
+    trace: Trace,
+    live: LiveSide,
+    report: Report,
+    given: Mapping[str, Sequence[str]],
+    *,
+    live_is_reference: bool,
+) -> Comparison:
+    """Compare a recording with a live model. Raises LlmdbgError if the live model fails or the recording is damaged."""
+    recorded, notes = RecordedSide(trace), list[str]()
+    report("running the model")
+    free = run_freely(live.debuggee())
+    ours = choice_facts(free.debuggee)
+    findings = _before_stages(recorded, live, free.debuggee, ours, live_is_reference=live_is_reference)
+    prompt = live.prompt if live.prompt.ids == recorded.prompt.ids else recorded.prompt
+    if prompt is not live.prompt:
+        notes.append("the inputs differ, so the stages are compared on the recorded input")
+    side = replace(live, prompt=prompt, settings=replace(live.settings, max_new_tokens=len(recorded.ids)))
+    weights = _weights(recorded, live, free.debuggee.anatomy)
+    weight_faults = weight_findings(*(weights if live_is_reference else reversed(weights)))
+    report("comparing every stage")
+    if recorded.has_tensors:
+        stages = _on_recorded_values(recorded, side, given, weight_faults, notes, live_is_reference=live_is_reference)
+    else:
+        notes.append("whole tensors were not recorded (--tensors inputs), so no stage could be run on its own")
+        stages = _by_sketches(recorded, side, weight_faults)
+    findings += stages.findings
+    one: tuple[ChosenTokens, SideFacts] = (free, side_facts(live, free))
+    two: tuple[ChosenTokens, SideFacts] = (recorded, recorded.facts())
+    (reference, theirs), (candidate, facts) = (one, two) if live_is_reference else (two, one)
+    return _outcome(theirs, facts, findings, stages.rows, parting_of(reference, candidate), notes)
+
+
+def compare_recordings(reference: Trace, candidate: Trace) -> Comparison:
+    """Compare two recordings. Raises TraceError for a damaged one."""
+    one, other = RecordedSide(reference), RecordedSide(candidate)
+    findings = [
+        *compare_prompts(one.prompt, other.prompt, other, theirs=one),
+        *settings_findings(one.choice_facts(), other.choice_facts()),
+    ]
+    faults = weight_findings(recorded_weights(reference), recorded_weights(candidate))
+    common = _common(one.ids, other.ids)
+    padding = other.prompt.padding - one.prompt.padding
+    sketches = sketch_errors(reference, candidate, common, padding)
+    notes = ["neither side is a live model, so what rounding does is an estimate: give one as a model to measure it"]
+    last_bit = max(_last_bit(one.header.dtype), _last_bit(other.header.dtype))
+    floors = _growing(sketches, last_bit)
+    stages = _first_beyond(sketches, floors, faults, {each.address: each.layer for each in candidate.entries})
+    return _outcome(
+        one.facts(), other.facts(), [*findings, *stages.findings], stages.rows, parting_of(one, other), notes
+    )
+
+
+def _before_stages(
+    recorded: RecordedSide, live: LiveSide, debuggee: Debuggee, ours: object, *, live_is_reference: bool
+) -> list[Finding]:
+    facts = (choice_facts(debuggee), recorded.choice_facts())
+    if live_is_reference:
+        prompts = compare_prompts(live.prompt, recorded.prompt, recorded, theirs=debuggee.vocabulary)
+        return [*prompts, *settings_findings(*facts)]
+    prompts = compare_prompts(recorded.prompt, live.prompt, debuggee.vocabulary, theirs=recorded)
+    return [*prompts, *settings_findings(*reversed(facts))]
+
+
+def _on_recorded_values(
+    recorded: RecordedSide,
+    side: LiveSide,
+    given: Mapping[str, Sequence[str]],
+    weights: list[Finding],
+    notes: list[str],
+    *,
+    live_is_reference: bool,
+) -> _Stages:
+    anatomy = side.debuggee().anatomy
+    widths = {address: weight.shape[0] for (address, of), weight in side.weights(anatomy).items() if of == "weight"}
+    stage_map = map_recorded(recorded.trace, anatomy, widths, given)
+    values = RecordedValues(recorded.trace, stage_map)
+    held = hold_against(side, values, recorded.ids, _torch_dtype(recorded.header.dtype), notes)
+    judged = judge(held.errors, anatomy, {})
+    found = in_order([*reached_findings(held.watch), *weights, *judged], held.watch.errors.addresses(), held.errors)
+    if live_is_reference:
+        found = [_renamed(each, stage_map) for each in found]
+    return _Stages(compared_stages(held.accumulated, held.errors, anatomy), found)
+
+
+def _renamed(finding: Finding, stage_map: StageMap) -> Finding:
+    """A finding under the candidate's own name of the stage."""
+    names = stage_map.names(finding.address)
+    return replace(finding, address=names[0]) if names[0] != finding.address else finding
+
+
+def _by_sketches(recorded: RecordedSide, side: LiveSide, weights: list[Finding]) -> _Stages:
+    """Compare sketches, against a floor of further runs of the live model."""
+    model = side.loaded.model
+    last_bit = max(_last_bit(recorded.header.dtype), _last_bit(side.loaded.dtype))
+    with TemporaryDirectory(prefix="llmdbg-") as folder:
+        tokens = len(recorded.ids)
+        own = _recorded(side, model, recorded.ids, Path(folder, "own"))
+        sketches = sketch_errors(recorded.trace, own, tokens)
+        floors = dict.fromkeys(sketches.errors, last_bit)
+        if is_convertible(model):
+            exact = _recorded(side, converted(model, torch.float64), recorded.ids, Path(folder, "exact"))
+            dtype = _torch_dtype(recorded.header.dtype)
+            alike = _recorded(side, converted(model, dtype), recorded.ids, Path(folder, "alike"))
+            rounding = [sketch_errors(exact, each, tokens).errors for each in (own, alike)]
+            floors = {
+                address: max(last_bit, hypot(*(each[address].relative for each in rounding if address in each)))
+                for address in sketches.errors
+            }
+        layers = {each.address: each.layer for each in own.entries}
+    return _first_beyond(sketches, floors, weights, layers)
+
+
+def _recorded(side: LiveSide, model: PreTrainedModel, ids: Sequence[int], folder: Path) -> Trace:
+    """A recording of a live run that chooses `ids`."""
+    debuggee = side.debuggee(model)
+    debuggee.timeline.overrides = {token: TokenOverrides(force=id) for token, id in enumerate(ids)}
+    with closing(debuggee.events()) as events:
+        first = next(events)
+        recording = RunRecording(debuggee, folder)
+        recording.passed(first)
+        debuggee.stops.arm(recording.addresses, recording.handler)
+        for _ in events:
+            pass
+        recording.close()
+    return Trace.open(folder)
+
+
+def _growing(sketches: SketchErrors, last_bit: float) -> dict[str, float]:
+    """An estimate of the floor of each stage: the largest error so far, which a stage may hand on."""
+    floors, largest = {}, last_bit
+    for address, error in sketches.errors.items():
+        floors[address] = largest
+        if error.relative < float("inf"):
+            largest = max(largest, error.relative)
+    return floors
+
+
+def _first_beyond(
+    sketches: SketchErrors, floors: Mapping[str, float], weights: list[Finding], layers: Mapping[str, int | None]
+) -> _Stages:
+    """The first stage whose accumulated error is beyond its floor: the later ones have it from there."""
+    place = {address: at for at, address in enumerate(sketches.errors)}
+    rows, first = [], None
+    for address, error in sketches.errors.items():
+        floor = floors[address]
+        layer = layers.get(address)
+        depth = 1 if layer is None or address == str(layer) else 2
+        since = sketches.first_token.get(address)
+        rows.append(ComparedStage(address, layer, depth, error.relative, None, floor, None, error.equal, since))
+        sentence = _beyond(error.newly_nonfinite, error.relative, floor, shape_differs=error.shape_differs)
+        if sentence and first is None:
+            kind = FindingKind.NONFINITE if error.newly_nonfinite else FindingKind.FUNCTION
+            first = Finding(kind, address, sentence, None, error.relative / floor if floor else None)
+    findings = [*weights]
+    # Weights that differ explain whatever differs from there on.
+    if first is not None and not any(place.get(each.address, len(place)) <= place[first.address] for each in weights):
+        findings.append(first)
+    findings.sort(key=lambda each: place.get(each.address, len(place)))
+    return _Stages(tuple(rows), findings)
+
+
+def _beyond(nonfinite: int, relative: float, floor: float, *, shape_differs: bool) -> str:
+    if shape_differs:
+        return "returns another shape than the reference's"
+    if nonfinite:
+        return f"returns {nonfinite:,} values that are not finite where the reference's are"
+    if relative > TIMES_ARITHMETIC_FLOOR * floor:
+        return f"is the first whose values are further off ({relative:.2g}) than rounding explains ({floor:.1g})"
+    return ""
+
+
+def _weights(
+    recorded: RecordedSide, live: LiveSide, anatomy: Anatomy
+) -> tuple[dict[str, WeightFacts], dict[str, WeightFacts]]:
+    """The live weights, each in the recording's dtype where that is no finer, and the recorded ones."""
+    theirs = recorded_weights(recorded.trace)
+    ours = {}
+    for (address, of), tensor in live.weights(anatomy).items():
+        place = f"{address}/{of}"
+        if (other := theirs.get(place)) is None or tensor.is_meta:
+            continue
+        dtype = _torch_dtype(other.dtype)
+        same = tensor.dtype == dtype or (dtype.itemsize < tensor.dtype.itemsize and tensor.is_floating_point())
+        hashed = int(fingerprint_of(tensor.to(dtype))) if same and other.hash is not None else None
+        ours[place] = WeightFacts(place, tuple(tensor.shape), other.dtype if same else dtype_name(tensor.dtype), hashed)
+    return ours, theirs
+
+
+def _outcome(
+    reference: SideFacts,
+    candidate: SideFacts,
+    findings: list[Finding],
+    rows: tuple[ComparedStage, ...],
+    parting: Parting | None,
+    notes: list[str],
+) -> Comparison:
+    same = not findings and parting is None and bool(rows) and all(each.equal for each in rows)
+    verdict = Verdict.DIVERGED if findings else Verdict.SAME if same else Verdict.WITHIN_ARITHMETIC
+    sentence = sentence_of(verdict, findings, parting, None)
+    return Comparison(
+        reference, candidate, verdict, sentence, tuple(findings), rows, parting, None, tuple(dict.fromkeys(notes))
+    )
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many forwards had the same input: those up to the first token that differs."""
+    equal = next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
+    return min(len(one), len(other)) if equal is None else equal + 1
+
+
+def _torch_dtype(name: str) -> torch.dtype:
+    found = getattr(torch, name, None)
+    return found if isinstance(found, torch.dtype) else torch.float32
+
+
+def _last_bit(dtype: str) -> float:
+    found = _torch_dtype(dtype)
+    return float(torch.finfo(found).eps) / 2 if found.is_floating_point else 2.0**-24

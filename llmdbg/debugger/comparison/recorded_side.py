@@ -1,0 +1,236 @@
+"""A recording as a side of a comparison: what was fed, chosen and loaded, and sketches of every stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import log
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmdbg.debugger.comparison.choices import ChoiceFacts
+from llmdbg.debugger.comparison.outcome import Finding, FindingKind, SideFacts
+from llmdbg.debugger.comparison.stage_errors import StageError
+from llmdbg.engine.debuggee import SamplingFacts
+from llmdbg.models.stages import StageKind
+from llmdbg.models.tokens import Prompt, Token
+
+if TYPE_CHECKING:
+    from llmdbg.traces.reader import Trace
+    from llmdbg.traces.records import StageRecord, TokenRecord
+
+
+class RecordedSide:
+    """A recording and what a comparison asks of it. Raises TraceError for what is damaged."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.header = trace.header
+
+    @cached_property
+    def tokens(self) -> tuple[TokenRecord, ...]:
+        """The tokens that were chosen, in order."""
+        return tuple(each for each in self.trace.tokens if each.id is not None)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Their ids."""
+        return tuple(each.id for each in self.tokens if each.id is not None)
+
+    @property
+    def prompt(self) -> Prompt:
+        """What the run was fed."""
+        record = self.header.prompt
+        return Prompt(record.ids, record.rendered or "", padding=record.left_pad)
+
+    @property
+    def has_tensors(self) -> bool:
+        """Whether whole outputs were kept of every stage."""
+        return self.header.tensors in ("all", "inputs")
+
+    def text(self, id: int) -> str:
+        """The text of an id; the id in angle brackets where the recording does not spell it."""
+        return self._texts.get(id, f"<{id}>")
+
+    def token(self, id: int) -> Token:
+        """The token of an id, as far as the recording knows it."""
+        return Token(id, self.text(id), self.text(id), id in self._special)
+
+    def log_prob(self, token: int, id: int) -> float | None:
+        """The logarithm of an id's probability where `token` was chosen, if it was among the recorded candidates."""
+        if token >= len(self.tokens) or not self.tokens[token].scores:
+            return None
+        found = next((each.prob for each in self.tokens[token].scores[-1].candidates if each.id == id), None)
+        return log(found) if found else None
+
+    def likeliest(self, token: int, most: int) -> Sequence[int]:
+        """The likeliest ids where `token` was chosen, of those that were recorded."""
+        if token >= len(self.tokens) or not self.tokens[token].scores:
+            return ()
+        return [each.id for each in self.tokens[token].scores[-1].candidates[:most]]
+
+    def choice_facts(self) -> ChoiceFacts | None:
+        """How it chose tokens; None if it does not say."""
+        sampling = self.header.sampling
+        if not sampling:
+            return None
+        values = sampling.get("values")
+        limit = sampling.get("limit")
+        facts = SamplingFacts(
+            str(sampling.get("description", "")),
+            bool(sampling.get("samples")),
+            limit if isinstance(limit, int) else None,
+            {str(name): float(each) for name, each in values.items() if isinstance(each, (int, float))}
+            if isinstance(values, Mapping)
+            else {},
+        )
+        processors = tuple(each.address for each in self.trace.entries if each.kind is StageKind.PROCESSOR)
+        seed = self.header.settings.get("seed")
+        return ChoiceFacts(facts, processors, seed if isinstance(seed, int) else None)
+
+    def facts(self) -> SideFacts:
+        """The recording, for headers."""
+        header = self.header
+        text = "".join(each.text or "" for each in self.tokens)
+        place = f"{header.device} {header.dtype}, recorded"
+        return SideFacts(
+            name=header.model or self.trace.folder.name,
+            place=place,
+            attn=header.attn,
+            prompt=header.prompt.ids,
+            ids=self.ids,
+            text=text,
+            tokens=tuple(each.text or "" for each in self.tokens),
+            versions=dict(header.versions),
+        )
+
+    @cached_property
+    def _texts(self) -> dict[int, str]:
+        prompt = self.header.prompt
+        chosen = {each.id: each.text for each in self.tokens if each.id is not None and each.text is not None}
+        candidates = {
+            each.id: each.text for record in self.tokens for score in record.scores for each in score.candidates
+        }
+        return candidates | dict(zip(prompt.ids, prompt.tokens, strict=False)) | chosen
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        prompt = self.header.prompt
+        return frozenset(id for id, special in zip(prompt.ids, prompt.special, strict=False) if special)
+
+
+@dataclass(slots=True)
+class _Sums:
+    difference: float = 0.0
+    reference: float = 0.0
+    equal: bool = True
+    nonfinite: int = 0
+    first: int | None = None
+    shape_differs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SketchErrors:
+    """How far two recordings are apart at each stage, estimated from their sketches."""
+
+    errors: Mapping[str, StageError]
+    """By address, over all tokens, in the order in which the stages ran."""
+    first_token: Mapping[str, int]
+    """By address, the first token in which bits differ."""
+
+
+Aligned = Callable[[int], Sequence[tuple[int, int]]]
+"""For a token, which rows of the reference's positions belong to which of the candidate's."""
+
+
+def sketch_errors(reference: Trace, candidate: Trace, tokens: int, padding: int = 0) -> SketchErrors:
+    """Compare the stages that two recordings share over their first tokens.
+
+    `padding` is how many positions more the candidate has in front of its prompt.
+    """
+    sums: dict[str, _Sums] = {}
+    for token in range(tokens):
+        theirs = {(each.address, each.call): each for each in reference.stages(token)}
+        for ours in candidate.stages(token):
+            other = theirs.get((ours.address, ours.call))
+            if other is not None:
+                _add(sums.setdefault(ours.address, _Sums()), other, ours, token, padding)
+    errors = {
+        address: StageError(_relative(each.difference, each.reference), each.equal, each.nonfinite, each.shape_differs)
+        for address, each in sums.items()
+    }
+    return SketchErrors(errors, {address: each.first for address, each in sums.items() if each.first is not None})
+
+
+def _add(sums: _Sums, reference: StageRecord, candidate: StageRecord, token: int, padding: int) -> None:
+    if reference.hash is not None and reference.hash == candidate.hash and reference.dtype == candidate.dtype:
+        if (sketch := reference.sketch) is not None:
+            sums.reference += float(np.square(sketch.astype(np.float64)).sum())
+        return
+    sums.equal = False
+    sums.first = token if sums.first is None else sums.first
+    one, other = reference.sketch, candidate.sketch
+    if one is None or other is None:
+        return
+    if padding and reference.by_position and len(other) - len(one) == padding:
+        one, other = (one, other[padding:]) if padding > 0 else (one[-padding:], other)
+    if one.shape != other.shape:
+        sums.shape_differs = True
+        return
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    sums.difference += float(np.square(b - a).sum())
+    sums.reference += float(np.square(a).sum())
+    if reference.statistics is not None and candidate.statistics is not None:
+        now, before = (each.nan + each.inf for each in (candidate.statistics, reference.statistics))
+        sums.nonfinite += max(0, now - before)
+
+
+def _relative(difference: float, reference: float) -> float:
+    return (difference / reference) ** 0.5 if reference else (float("inf") if difference else 0.0)
+
+
+def weight_findings(reference: Mapping[str, WeightFacts], candidate: Mapping[str, WeightFacts]) -> list[Finding]:
+    """Weights of one dtype whose bits differ, and those of another shape, by name."""
+    findings = []
+    for name, theirs in reference.items():
+        ours = candidate.get(name)
+        if ours is None:
+            continue
+        address, _, of = theirs.place.rpartition("/")
+        if ours.shape != theirs.shape:
+            sentence = f"its {of} is {_shape(ours.shape)}, and the reference's {_shape(theirs.shape)}"
+            findings.append(Finding(FindingKind.WEIGHTS, address, sentence))
+        elif None not in (ours.hash, theirs.hash) and ours.dtype == theirs.dtype and ours.hash != theirs.hash:
+            findings.append(Finding(FindingKind.WEIGHTS, address, f"its {of} is not the reference's"))
+    return findings
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFacts:
+    """One weight, without its values."""
+
+    place: str
+    """The stage's address and the weight's name in it, joined by a slash."""
+    shape: tuple[int, ...]
+    """Its shape."""
+    dtype: str
+    """Its dtype, without `torch.`."""
+    hash: int | None
+    """A hash of its bits; None if not known."""
+
+
+def recorded_weights(trace: Trace) -> dict[str, WeightFacts]:
+    """The weights that a recording names."""
+    stages = {each.module: each.address for each in trace.entries if each.module}
+    found = {}
+    for each in trace.header.weights:
+        module, _, name = each.name.rpartition(".")
+        place = f"{stages.get(module, module)}/{name}"
+        found[place] = WeightFacts(place, each.shape, each.dtype, each.hash)
+    return found
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
