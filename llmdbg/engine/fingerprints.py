@@ -43,7 +43,11 @@ def fingerprints_of_rows(matrix: Tensor) -> Tensor:
     words = plain[:, :whole].reshape(-1).view(torch.int64).reshape(len(plain), whole // each)
     at_once = max(1, _ROW * _ROWS_AT_ONCE // max(1, words.shape[1]))
     factors = _factors(words.device)
-    parts = [(part * factors[: words.shape[1]]).sum(-1) for part in torch.split(words, at_once)]
+    # The same numbers either way; on the CPU the products need not be written down first.
+    if words.is_cpu:
+        parts = [torch.mv(words, factors[: words.shape[1]])]
+    else:
+        parts = [(part * factors[: words.shape[1]]).sum(-1) for part in torch.split(words, at_once)]
     hashed = parts[0] if len(parts) == 1 else torch.cat(parts)
     if not rest:
         return hashed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,8 +22,7 @@ Milliseconds = Callable[[], "float | None"]
 _MOST_COUNT = 2**32 - 1
 
 
-@dataclass(slots=True)
-class Row:
+class Row(NamedTuple):
     """A stage that has run and is not written yet."""
 
     stage: int

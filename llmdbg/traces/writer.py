@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,10 @@ from llmdbg.errors import TraceError, UsageError
 from llmdbg.files import FILE_MODE, FOLDER_MODE, write_private
 from llmdbg.probes.statistics import device_name, dtype_name
 from llmdbg.traces.json_text import text_of
+from llmdbg.traces.pending import PendingOutputs, Slot
 from llmdbg.traces.records import FORMAT, RunHeader, StageEntry, StageRecord, TokenRecord
-from llmdbg.traces.reductions import can_be_reduced, reduce
-from llmdbg.traces.rows import Milliseconds, ReducedGroup, Row, positions_of, table_columns
+from llmdbg.traces.reductions import can_be_reduced
+from llmdbg.traces.rows import Milliseconds, ReducedGroup, Row, table_columns
 from llmdbg.traces.sketch import by_position, position_dimension
 from llmdbg.traces.tables import POSITIONS, STAGES, TableWriter
 from llmdbg.traces.tensor_files import Keep, TensorWriter, named_tensors
@@ -35,15 +36,6 @@ MOST_PENDING = 16 * 2**20
 """Bytes of outputs that wait to be reduced together."""
 _LONGEST_WAIT = 0.5  # seconds
 HEADER, TOKENS, INDEX = "trace.json", "tokens.jsonl", "index.jsonl"
-
-
-@dataclass(slots=True)
-class _Group:
-    """Outputs of one form that wait to be reduced together."""
-
-    dimension: int | None
-    rows: list[int] = field(default_factory=list)
-    tensors: list[Tensor] = field(default_factory=list)
 
 
 class TraceWriter:
@@ -62,9 +54,10 @@ class TraceWriter:
         self._stages = {entry.address: number for number, entry in enumerate(header.stages, start=1)}
         self._forms: dict[Any, int] = {}
         self._rows: list[Row] = []
-        self._groups: dict[Any, _Group] = {}
+        self._slots: dict[str, Slot] = {}
+        self._pending = PendingOutputs()
         self._reduced: list[ReducedGroup] = []
-        self._pending, self._since = 0, 0.0
+        self._since = 0.0
         self._first_row = 0
         self._closed = False
         rows = header.rows_per_shard
@@ -96,54 +89,34 @@ class TraceWriter:
             return
         if tensor.requires_grad:
             tensor = tensor.detach()
-        keep = self._keep
-        names = self._keep_tensors(stage.address, token, output, tensor, inputs, (length, batch)) if keep.any else ()
-        key = (tensor.shape, tensor.dtype, tensor.device, phase, length, batch, names)
-        known = self._forms.get(key)
-        number = self._number(stage)
-        if known is None:
-            known = self._new_form(key, tensor, phase, length, batch, names)
-        row = Row(number, token, known, ms)
-        if can_be_reduced(tensor):
-            group = self._groups.get(key)
-            if group is None:
-                group = self._groups[key] = _Group(position_dimension(tuple(tensor.shape), length, batch))
-            group.rows.append(len(self._rows))
-            # A later module may write into what this one returned, as residual additions do.
-            group.tensors.append(tensor.clone())
-            self._pending += tensor.nbytes
-        self._rows.append(row)
-        if self._pending > MOST_PENDING or self._tensors.pending > MOST_PENDING:
+        slot = self._slots.get(stage.address)
+        if slot is None or self._keep.any or not slot.fits(tensor, phase, length, batch):
+            slot = self._new_slot(stage, token, output, tensor, phase, (length, batch), inputs)
+        rows, pending = self._rows, self._pending
+        pending.add(slot, len(rows), tensor)
+        rows.append(Row(slot.number, token, slot.form, ms))
+        if pending.bytes > MOST_PENDING or self._tensors.pending > MOST_PENDING:
             self._reduce()
-            if tensor.is_cpu or self._tensors.pending > MOST_PENDING:
+            if slot.on_cpu or self._tensors.pending > MOST_PENDING:
                 self.flush()
-        elif tensor.is_cpu and perf_counter() - self._since > _LONGEST_WAIT:
+        elif slot.on_cpu and perf_counter() - self._since > _LONGEST_WAIT:
             self.flush()
 
     def record(self, record: StageRecord, stage: Stage) -> None:
         """Record a stage of which numbers are known and no tensor is, as from another program's dump."""
-        key = (
-            *(record.shape, record.dtype, record.device, record.phase, record.by_position, record.tensors),
-            *(record.statistics is None, record.hash is None, record.source is None),
+        form = self._form_of(
+            {
+                "shape": record.shape,
+                "dtype": record.dtype,
+                "device": record.device,
+                "phase": record.phase,
+                "by_position": record.by_position,
+                "statistics": record.statistics is not None,
+                "hashes": record.hash is not None,
+                "sketches": record.source is not None,
+                "tensors": record.tensors,
+            }
         )
-        form = self._forms.get(key)
-        if form is None:
-            form = self._forms[key] = len(self._forms) + 1
-            self._write_line(
-                INDEX,
-                {
-                    "form": form,
-                    "shape": record.shape,
-                    "dtype": record.dtype,
-                    "device": record.device,
-                    "phase": record.phase,
-                    "by_position": record.by_position,
-                    "statistics": record.statistics is not None,
-                    "hashes": record.hash is not None,
-                    "sketches": record.source is not None,
-                    "tensors": record.tensors,
-                },
-            )
         self._rows.append(Row(self._number(stage), record.token, form, record.ms, record))
         if len(self._rows) > self.header.rows_per_shard:
             self.flush()
@@ -207,25 +180,55 @@ class TraceWriter:
         self._write_line(INDEX, {"stage": number, "entry": entry})
         return number
 
-    def _new_form(self, key: Any, tensor: Tensor, phase: Phase, length: int, batch: int, names: tuple[str, ...]) -> int:
-        form = self._forms[key] = len(self._forms) + 1
-        shape, has = tuple(tensor.shape), can_be_reduced(tensor)
-        self._write_line(
-            INDEX,
-            {
-                "form": form,
-                "shape": shape,
-                "dtype": dtype_name(tensor.dtype),
-                "device": device_name(tensor.device),
-                "phase": phase,
-                "by_position": position_dimension(shape, length, batch) is not None,
-                "statistics": has,
-                "hashes": has,
-                "sketches": has,
-                "tensors": names,
-            },
-        )
+    def _new_slot(
+        self,
+        stage: Stage,
+        token: int,
+        output: Any,
+        tensor: Tensor,
+        phase: Phase,
+        size: tuple[int, int],
+        inputs: tuple[tuple[Any, ...], Mapping[str, Any]],
+    ) -> Slot:
+        """A slot for a stage, the form of whose output is another than before. Keeps the whole tensors."""
+        keep = self._keep
+        names = self._keep_tensors(stage.address, token, output, tensor, inputs, size) if keep.any else ()
+        form = self._form(tensor, phase, size, names, known=can_be_reduced(tensor))
+        slot = self._slots.get(stage.address)
+        if slot is None or slot.form != form or not slot.fits(tensor, phase, *size):
+            slot = self._pending.slot(self._number(stage), form, tensor, phase, *size)
+            self._slots[stage.address] = slot
+        return slot
+
+    def _form(self, tensor: Tensor, phase: Phase, size: tuple[int, int], names: tuple[str, ...], *, known: bool) -> int:
+        shape = tuple(tensor.shape)
+        by_position = position_dimension(shape, *size) is not None
+        fields = {
+            "shape": shape,
+            "dtype": dtype_name(tensor.dtype),
+            "device": device_name(tensor.device),
+            "phase": phase,
+            "by_position": by_position,
+            "statistics": known,
+            "hashes": known,
+            "sketches": known,
+            "tensors": names,
+        }
+        return self._form_of(fields)
+
+    def _form_of(self, fields: dict[str, Any]) -> int:
+        key = tuple(fields.values())
+        form = self._forms.get(key)
+        if form is None:
+            form = self._forms[key] = len(self._forms) + 1
+            self._write_line(INDEX, {"form": form} | fields)
         return form
+
+    def _without_numbers(self, form: int) -> int:
+        """The form of outputs like those of `form`, of which nothing else is known."""
+        names = ("shape", "dtype", "device", "phase", "by_position", "statistics", "hashes", "sketches", "tensors")
+        key = next(key for key, number in self._forms.items() if number == form)
+        return self._form_of(dict(zip(names, key, strict=True)) | dict.fromkeys(names[5:8], False))
 
     def _keep_tensors(
         self,
@@ -253,14 +256,11 @@ class TraceWriter:
         return tuple(named)
 
     def _reduce(self) -> None:
-        """Reduce the copies that wait, on their device."""
-        groups, self._groups = self._groups, {}
-        for group in groups.values():
-            buffer = reduce(group.tensors, group.dimension)
-            shape = tuple(group.tensors[0].shape)
-            positions = positions_of(shape, group.dimension, complex=group.tensors[0].is_complex())
-            self._reduced.append(ReducedGroup(buffer, group.rows, positions))
-        self._pending = 0
+        """Reduce the outputs that wait, on their device."""
+        reduced, lost = self._pending.reduce()
+        self._reduced += reduced
+        for at in lost:
+            self._rows[at] = self._rows[at]._replace(form=self._without_numbers(self._rows[at].form))
 
     def _write_rows(self, rows: list[Row], reduced: list[ReducedGroup]) -> None:
         columns, hashes, sketches = table_columns(rows, reduced, self._positions.written)
