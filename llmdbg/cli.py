@@ -31,6 +31,7 @@ examples:
   llmdbg FOLDER --tour mistral                             the same through a Mistral model, from its files on
   llmdbg --resume                                          continue an interrupted session where it was
   llmdbg diff smollm2 "smollm2 --dtype bfloat16" -p Hi     find the first stage that differs between two runs
+  llmdbg record smollm2 -p Hi -n 8 -o RUN                  what every stage returned, in a folder
   llmdbg doctor                                            show what is installed, set and used here
 """
 
@@ -266,19 +267,23 @@ def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
 def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | None:
     """What the first word asks for, unless a model folder has that name; None for a model."""
     first = arguments[0] if arguments else ""
-    if first not in ("doctor", "diff") or Path(first).exists():
+    if first not in ("doctor", "diff", "record") or Path(first).exists():
         return None
     if first == "doctor":
         from llmdbg.frontends.doctor import doctor
 
         return doctor
+    if first == "record":
+        from llmdbg.frontends.record import record
+
+        return record
     from llmdbg.frontends.diff import diff
 
     return diff
 
 
 def _refuse_planned_commands(model: str | None) -> None:
-    if model in ("record", "replay", "run") and not Path(model).exists():
+    if model in ("replay", "run") and not Path(model).exists():
         raise UsageError(f"`llmdbg {model}` does not exist yet; for a folder of that name, write ./{model}")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from llmdbg.errors import TraceError
-from llmdbg.files import FILE_MODE, write_private
+from llmdbg.files import private_replacement, write_private
 from llmdbg.traces.safetensors_files import FileHeader, header_bytes, open_regular, read_header
 
 
@@ -114,15 +114,16 @@ class TableWriter:
 
     def _open(self) -> None:
         header = header_bytes(_entries(self._columns.values(), self._rows))
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file = os.open(self._path(), flags, FILE_MODE)
         at = len(header)
         self._starts = {}
         for column in self._columns.values():
             self._starts[column.name] = at
             at += self._rows * column.bytes
-        _write_all(self._file, memoryview(header), 0)
-        os.ftruncate(self._file, at)
+        # It gets its name once it is whole.
+        with private_replacement(self._path()) as new:
+            self._file = os.open(new, os.O_RDWR | os.O_CLOEXEC)
+            _write_all(self._file, memoryview(header), 0)
+            os.ftruncate(self._file, at)
 
     def _close_file(self) -> None:
         if self._file is not None:

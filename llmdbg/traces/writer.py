@@ -135,6 +135,11 @@ class TraceWriter:
         self._first_row = self._table.written
         self.tokens += 1
 
+    @property
+    def rows(self) -> int:
+        """How many outputs of stages are written."""
+        return self._table.written
+
     def flush(self) -> None:
         """Write down every stage so far. Waits for the device."""
         self._reduce()
