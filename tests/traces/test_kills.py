@@ -55,6 +55,7 @@ def test_it_can_be_read_as_it_was_before_every_single_write(tmp_path: Path, monk
         spied(name)
     whole = record(tiny_generation(greedy=True, max_new_tokens=3), run, KEEPS["last"])
     monkeypatch.undo()
+    shutil.copytree(run, moments / "at the end")
     expected = [_values(whole, token) for token in range(3)]
     tokens, partial = set(), 0
     for moment in sorted(moments.iterdir()):
