@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,34 +28,97 @@ if TYPE_CHECKING:
 TOKENS = 16
 """How many tokens are generated if the user does not say."""
 _HEADER = "trace.json"
+_FOR_BOTH = ("--fail-on", "--map", "--json", "--html", "--quiet", "-q")
 
 
-def parse_side(text: str, shared: Sequence[str]) -> argparse.Namespace:
-    """What one side asks for: its own options after those for both. Raises UsageError.
+def parse_side(options: argparse.Namespace, which: str) -> argparse.Namespace:
+    """What the side `which` asks for: its own options over those for both. Raises UsageError.
 
     `recording` is the folder of a recording, or None for a model.
     """
-    parser = output.Parser(prog=f"llmdbg diff {quote(text)}", add_help=False, allow_abbrev=False)
-    add_run(parser)
+    text = getattr(options, which)
+    words = _words(text, which.upper())
+    if misplaced := [each for each in words if each.partition("=")[0] in _FOR_BOTH]:
+        raise UsageError(
+            f"{misplaced[0]} is about the comparison, not about one side: write it outside of {quote(text)}"
+        )
+    is_recording = Path(words[0], _HEADER).is_file()
+    if is_recording and len(words) > 1:
+        raise UsageError(f"{words[0]} is a recording, which takes no options: leave out {' '.join(words[1:])}")
+    both = copy.copy(options)
+    both.model = None
     try:
-        own = shlex.split(text)
+        own = _parser().parse_args(words)
+        # A side's own prompt replaces the one for both, in whichever way either is given.
+        if own.prompt is not None or own.prompt_file is not None:
+            both.prompt = both.prompt_file = None
+        found = _parser().parse_args(words, both)
+    except UsageError as error:
+        raise UsageError(f"in {quote(text)}: {error}") from error
+    found.recording = Path(words[0]) if is_recording else None
+    return found
+
+
+def check_sides(*sides: argparse.Namespace) -> None:
+    """Refuse what can be refused before anything is imported or loaded. Raises UsageError."""
+    recorded = any(each.recording is not None for each in sides)
+    for each in sides:
+        if each.recording is not None:
+            continue
+        check_left_pad(each.left_pad)
+        generation_settings(each)
+        if not (recorded and each.prompt is None and each.prompt_file is None):
+            prompt_text(each)
+
+
+def command_words(side: argparse.Namespace) -> list[str]:
+    """The command line that runs one side alone, with the options that are not the defaults; empty for a recording."""
+    if side.recording is not None:
+        return []
+    words = [] if side.model is None else [side.model]
+    for name, usual in vars(_parser().parse_args([])).items():
+        value = getattr(side, name)
+        if name == "model" or value == usual:
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        words += [] if value is True else [str(value)]
+    return words
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = output.Parser(prog="llmdbg diff", add_help=False, allow_abbrev=False)
+    add_run(parser)
+    return parser
+
+
+def _words(text: str, which: str) -> list[str]:
+    """A side as the words of a command line. A path that exists is one word, whatever is in it. Raises UsageError."""
+    if not text.strip():
+        raise UsageError(f"{which} is empty: give a model, such as smollm2 or a folder")
+    # A name may be too long for a path.
+    with suppress(OSError, ValueError):
+        if Path(text).exists():
+            return [text]
+    try:
+        return shlex.split(text)
     except ValueError as error:
         raise UsageError(f"{quote(text)} cannot be split into words: {error}") from error
-    is_recording = bool(own) and Path(own[0], _HEADER).is_file()
-    if is_recording and len(own) > 1:
-        raise UsageError(f"{own[0]} is a recording, which takes no options: leave out {' '.join(own[1:])}")
-    options = parser.parse_args([*shared, *own])
-    options.recording = Path(own[0]) if is_recording else None
-    return options
 
 
-def open_sides(reference: argparse.Namespace, candidate: argparse.Namespace) -> tuple[Side, Side]:
+def open_sides(
+    reference: argparse.Namespace, candidate: argparse.Namespace, report: Callable[[str], None]
+) -> tuple[Side, Side]:
     """Open the recordings and load the models. A model without a prompt takes that of the other side's recording."""
     from llmdbg.traces.reader import Trace
 
     recordings = [None if each.recording is None else Trace.open(each.recording) for each in (reference, candidate)]
-    one, other = recordings
-    return one or _load(reference, other), other or _load(candidate, one)
+    sides: list[Side] = []
+    for which, options, own, others in zip(
+        ("reference", "candidate"), (reference, candidate), recordings, reversed(recordings), strict=True
+    ):
+        report(f"{'loading' if own is None else 'reading'} the {which}")
+        sides.append(own or _load(options, others))
+    return sides[0], sides[1]
 
 
 def compare_sides(
@@ -80,7 +145,6 @@ def _load(options: argparse.Namespace, recorded: Trace | None) -> LiveSide:
     from llmdbg.models.loading import load
     from llmdbg.models.tokens import Prompt
 
-    check_left_pad(options.left_pad)
     takes_recorded = recorded is not None and options.prompt is None and options.prompt_file is None
     text = "" if takes_recorded else prompt_text(options)
     settings = _settings(options, recorded)

@@ -5,28 +5,41 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmdbg.errors import LlmdbgError, UsageError
+from llmdbg.errors import GenerationError, LlmdbgError, UsageError
 from llmdbg.formatting import quote
 from llmdbg.frontends import output
 from llmdbg.frontends.arguments import add_run_options
-from llmdbg.frontends.comparison_sides import compare_sides, open_sides, parse_side
+from llmdbg.frontends.comparison_sides import check_sides, command_words, compare_sides, open_sides, parse_side
+from llmdbg.frontends.diff_output import DiffProgress, hint, write_comparison
 
 if TYPE_CHECKING:
     from llmdbg.debugger.comparison.outcome import Comparison
 
 _EPILOG = """\
-REFERENCE and CANDIDATE are each a model with its own options in quotes, or the folder of a recording. Options outside
-the quotes are for both. Against a recording, a model takes the recorded prompt and settings unless some are given.
+REFERENCE and CANDIDATE are each a model, with options of its own in quotes, or
+the folder of a recording (llmdbg record). Options outside of the quotes are for
+both. Without -n, 16 tokens are generated; against a recording, a model takes the
+recorded prompt and settings unless some are given.
+
+The output begins with the verdict:
+  same                        every value is bitwise equal
+  same within the arithmetic  no stage differs by more than rounding explains
+  first differs at STAGE      that stage returns something else even on the
+                              reference's own input
 
 examples:
   llmdbg diff smollm2 "smollm2 --dtype bfloat16" -p "Once upon a time"
   llmdbg diff "FOLDER --attn eager" "FOLDER --attn sdpa" -p Hi --json
-  llmdbg diff RUN "smollm2 --dtype float16"                a recording (llmdbg record) against a model
-  llmdbg diff FOLDER OTHER_FOLDER --chat -p Hi -n 32
+  llmdbg diff RUN "smollm2 --dtype float16"
+  llmdbg diff FOLDER OTHER --chat -p Hi -n 32 --html report.html
 
-exit code: 0 the same (bitwise, or within the arithmetic), 1 diverged, 2 trouble
+exit code:
+  0  the same, bitwise or within the arithmetic
+  1  diverged; --fail-on says what counts as that
+  2  the comparison could not be made
 """
 
 
@@ -45,12 +58,18 @@ def diff(arguments: Sequence[str]) -> int:
     """Compare two runs. Returns 0 if they are the same, 1 if they diverge; raises LlmdbgError with exit code 2."""
     options = _parser().parse_args(arguments)
     try:
-        found = _compare(options, arguments)
+        sides = parse_side(options, "reference"), parse_side(options, "candidate")
+        check_sides(*sides)
+        if options.html is not None:
+            from llmdbg.frontends.reports.files import check_report_file
+
+            check_report_file(options.html)
+        found = _compare(options, sides)
+        _tell(found, options, sides[1])
     except LlmdbgError as error:
         # Trouble is 2 here, since 1 says that the runs diverge.
         error.exit_code = 2
         raise
-    _tell(found, options)
     return int(_fails(found, FailOn(options.fail_on)))
 
 
@@ -62,40 +81,49 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    options.add_argument("reference", metavar="REFERENCE", help="the run that is taken for right")
-    options.add_argument("candidate", metavar="CANDIDATE", help="the run that is held against it")
+    options.add_argument("reference", metavar="REFERENCE", help="the run that is taken to be right")
+    options.add_argument("candidate", metavar="CANDIDATE", help="the run that is compared with it")
     add_run_options(options)
     group = options.add_argument_group("comparing")
     group.add_argument(
         "--fail-on",
         choices=[str(each.value) for each in FailOn],
         default=FailOn.DIVERGENCE.value,
-        help="what makes the exit code 1 (default divergence, that is what rounding does not explain)",
+        help="what makes the exit code 1: divergence, what rounding does not explain (the default); text, texts that "
+        "part, even by rounding; difference, a single bit",
     )
     group.add_argument(
         "--map",
         action="append",
         default=[],
         metavar="NAME=NAME+…",
-        help="what a module of the candidate is in the reference, if that is not found: qkv_proj=q_proj+k_proj+v_proj",
+        help="which of the reference's modules one of the candidate's stands for, where that is not found: "
+        "qkv_proj=q_proj+k_proj+v_proj",
     )
+    group.add_argument("--html", metavar="FILE", type=Path, help="write a report as one HTML page too")
     group.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    group.add_argument("-q", "--quiet", action="store_true", help="no progress and no hints on stderr")
     return options
 
 
-def _compare(options: argparse.Namespace, arguments: Sequence[str]) -> Comparison:
-    shared = _shared(options, arguments)
+def _compare(options: argparse.Namespace, sides: tuple[argparse.Namespace, argparse.Namespace]) -> Comparison:
     given = dict(map(_pair, options.map))
-    sides = [parse_side(text, shared) for text in (options.reference, options.candidate)]
     from llmdbg.frontends.log import route_transformers
     from llmdbg.models.libraries import start_libraries
 
-    def report(doing: str) -> None:
-        output.narrate(f"llmdbg diff: {doing}")
+    with DiffProgress(quiet=options.quiet) as report:
+        report("starting Python libraries")
+        start_libraries(lambda _: None, before_models=route_transformers)
+        from llmdbg.models.loading_errors import is_out_of_memory
 
-    report("starting Python libraries")
-    start_libraries(lambda _: None, before_models=route_transformers)
-    return compare_sides(*open_sides(*sides), report, given)
+        try:
+            return compare_sides(*open_sides(*sides, report), report, given)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise GenerationError(
+                f"there is not enough memory for {report.doing}: compare fewer tokens (-n) or a shorter prompt"
+            ) from error
 
 
 def _pair(text: str) -> tuple[str, tuple[str, ...]]:
@@ -107,25 +135,23 @@ def _pair(text: str) -> tuple[str, tuple[str, ...]]:
     return name, names
 
 
-def _shared(options: argparse.Namespace, arguments: Sequence[str]) -> list[str]:
-    """The options outside the quotes, which are for both sides."""
-    own = output.Parser(add_help=False, allow_abbrev=False)
-    own.add_argument("--fail-on")
-    own.add_argument("--map")
-    own.add_argument("--json", action="store_true")
-    _, others = own.parse_known_args(list(arguments))
-    for side in (options.reference, options.candidate):
-        others.remove(side)
-    return others
-
-
-def _tell(found: Comparison, options: argparse.Namespace) -> None:
-    from llmdbg.frontends.answers.writers import json_value, lines
+def _tell(found: Comparison, options: argparse.Namespace, candidate: argparse.Namespace) -> None:
+    from llmdbg.frontends.answers.writers import json_value
 
     if options.json:
         output.write_json({"event": "diff", **json_value(found)})
     else:
-        output.write_lines(lines(found))
+        write_comparison(found)
+    if options.html is not None:
+        from llmdbg.frontends.reports.files import write_report
+
+        said = write_report(found, options.html)
+        if not options.quiet:
+            output.narrate(f"llmdbg diff: {said}")
+    if options.quiet or options.json:
+        return
+    if text := hint(found, command_words(candidate), html=options.html is not None):
+        output.narrate(f"llmdbg diff: {text}")
 
 
 def _fails(found: Comparison, fail_on: FailOn) -> bool:

@@ -36,9 +36,16 @@ def clear_errors(name: str, needed: int | None) -> Iterator[None]:
         raise _explained(name, needed, error) from error
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory, on a GPU or beside it."""
+    text = str(error)
+    says_so = "can't allocate memory" in text or "not enough memory" in text
+    return says_so or isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
 def _explained(name: str, needed: int | None, error: Exception) -> LlmdbgError:
     text = str(error)
-    if "can't allocate memory" in text or "not enough memory" in text:
+    if is_out_of_memory(error):
         return OutOfMemoryError(_too_large(name, needed))
     if "trust_remote_code" in text:
         return ModelRequestError(f"{name} comes with its own Python code: add --trust-remote-code if you trust it")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from safetensors.torch import load_file, save_file
 
 from llmdbg.cli import main
+from llmdbg.frontends import output
 
 
 @pytest.fixture
@@ -56,10 +59,85 @@ def test_another_prompt_is_named_first(tiny_folder: Path, capsys: pytest.Capture
         (["diff", "one"], "CANDIDATE"),
         (["diff", "no-such-folder", "no-such-folder", "-p", "Hi"], "no-such-folder"),
         (["diff", "'open", "'open", "-p", "Hi"], "cannot be split into words"),
-        (["diff", "one --bogus", "two", "-p", "Hi"], "--bogus"),
+        (["diff", "one --bogus", "two", "-p", "Hi"], 'in "one --bogus": unrecognized arguments: --bogus'),
+        (["diff", "one", "two three", "-p", "Hi"], 'in "two three": unrecognized arguments: three'),
+        (["diff", "", "two", "-p", "Hi"], "REFERENCE is empty"),
+        (["diff", "one", " ", "-p", "Hi"], "CANDIDATE is empty"),
+        (["diff", "one --json", "two", "-p", "Hi"], "--json is about the comparison, not about one side"),
+        (["diff", "one", "two --html=x.html", "-p", "Hi"], "--html=x.html is about the comparison"),
+        (["diff", "one", "two"], "there is no prompt"),
+        (["diff", "one", "two -n 0", "-p", "Hi"], "max-new-tokens"),
+        (["diff", "one", "two", "-p", "Hi", "--html", "x.txt"], "ends in .html"),
+        (["diff", "one", "two", "-p", "Hi", "--map", "qkv"], "--map takes NAME=NAME"),
     ],
 )
 def test_trouble_is_2(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What cannot be compared is no difference."""
     assert main(arguments) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_prompt_that_is_a_model_s_name_is_a_prompt(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Words are told apart by where they stand, not by what they say."""
+    name = str(tiny_folder)
+    assert main(["diff", "-p", name, name, name, "-n", "1", "--greedy"]) == 0
+    assert capsys.readouterr().out.startswith("same: ")
+
+
+def test_a_path_with_spaces_is_a_model(a_copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """What exists as a path is not cut into words."""
+    folder = a_copy("my model")
+    assert main(["diff", str(folder), f"'{folder}'", "-p", "Hello", "-n", "1", "--greedy", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_side_s_own_prompt_replaces_the_one_for_both(tiny_folder: Path, tmp_path: Path) -> None:
+    """In whichever way either is given."""
+    file = tmp_path / "prompt.txt"
+    file.write_text("Hello")
+    sides = [str(tiny_folder), f"{tiny_folder} --prompt-file {file}"]
+    assert main(["diff", *sides, "-p", "Hello", "-n", "1", "--greedy"]) == 0
+    assert main(["diff", *sides, "-p", "Hello Hello", "-n", "1", "--greedy"]) == 1
+
+
+def test_the_verdict_comes_first_and_what_to_do_next_last(
+    tiny_folder: Path, faulty_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command that stops at the stage can be pasted; a report is written beside the text."""
+    report = tmp_path / "report.html"
+    sides = [str(tiny_folder), str(faulty_folder)]
+    assert main(["diff", *sides, "-p", "Hello", "-n", "2", "--greedy", "--html", str(report)]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("first differs at 1.self_attn.k_proj (isolated error ")
+    assert err.splitlines()[-1] == (
+        f"llmdbg diff: next: `llmdbg {faulty_folder} --prompt Hello --max-new-tokens 2 --greedy "
+        "-b 1.self_attn.k_proj` stops there"
+    )
+    assert "1.self_attn.k_proj" in report.read_text()
+
+
+def test_on_a_terminal_nothing_is_wider_than_it(
+    tiny_folder: Path, faulty_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sentences are folded, and tables fit."""
+    monkeypatch.setattr(output, "stdout_is_a_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["diff", str(tiny_folder), str(faulty_folder), "-p", "Hello", "-n", "2", "--greedy"]) == 1
+    written = capsys.readouterr().out.splitlines()
+    assert max(map(cell_len, written)) < 80
+    assert any(line.startswith("    its weight differs in 1 of ") for line in written)
+    assert any(line.startswith("logits  ") for line in written)
+
+
+def test_both_continuations_are_shown_where_the_texts_part(
+    tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One below the other, with the likeliest tokens there."""
+    sides = [str(tiny_folder), f"{tiny_folder} -p Once"]
+    assert main(["diff", *sides, "-p", "Hello Hello", "-n", "8", "--greedy", "--fail-on", "text"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines if line.startswith(("both", "reference", "candidate"))][-2:] == [
+        "reference",
+        "candidate",
+    ]
+    assert any(line.startswith("likeliest there") for line in lines)

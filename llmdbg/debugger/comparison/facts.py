@@ -29,6 +29,7 @@ def side_facts(side: LiveSide, run: FreeRun | None) -> SideFacts:
         prompt=side.prompt.ids,
         ids=ids,
         text="" if vocabulary is None else vocabulary.decode(ids),
+        prompt_text=side.prompt.text,
         tokens=() if vocabulary is None else tuple(map(vocabulary.text, ids)),
         versions={"llmdbg": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
     )

@@ -169,6 +169,8 @@ class SideFacts:
     """The generated ids."""
     text: str
     """The generated text."""
+    prompt_text: str = ""
+    """What was cut into the prompt's tokens, after the chat template."""
     tokens: tuple[str, ...] = ()
     """Each generated token as text."""
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -1,66 +1,70 @@
-"""A comparison of two runs as lines of text and as tables."""
+"""A comparison of two runs as lines of text and as tables. The verdict comes first: many read no further."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from llmdbg.formatting import counted, quote, shortened
+from llmdbg.formatting import counted, percent, shortened
 from llmdbg.frontends.answers.tables import Block, Column, Table
-from llmdbg.frontends.sanitize import sanitize
+from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.comparison.outcome import ComparedStage, Comparison, Finding, SideFacts
+    from llmdbg.debugger.comparison.outcome import ComparedStage, Comparison, Finding, Parting, SideFacts
 
 _MOST_FINDINGS = 12
+_LONGEST_QUOTE = 60
 
 
 def comparison_blocks(value: Comparison) -> list[Block]:
-    """Both runs, the verdict, what differs by itself, and the errors along the layers."""
-    lines: list[Block] = [_side("reference", value.reference), _side("candidate", value.candidate)]
-    lines += [sanitize(value.sentence)]
-    lines += [f"note: {sanitize(note)}" for note in value.notes]
+    """The verdict, both runs, where their texts part, what differs by itself, and the errors along the layers."""
+    blocks: list[Block] = [sanitize(value.sentence), ""]
+    blocks += [_side("reference", value.reference), _side("candidate", value.candidate)]
+    blocks += _texts(value)
+    if value.notes:
+        blocks += ["", *(f"note: {sanitize(note)}" for note in value.notes)]
     if value.findings:
-        lines.append(_findings(value.findings[:_MOST_FINDINGS]))
-        if len(value.findings) > _MOST_FINDINGS:
-            lines.append(f"and {len(value.findings) - _MOST_FINDINGS} more; --json has them all")
+        blocks += ["", *_findings(value.findings)]
     differing = {each.address for each in value.findings}
     if not all(stage.equal for stage in value.stages):
-        lines.append(_stages(each for each in value.stages if each.depth == 1 or each.address in differing))
-    return lines
+        shown = [each for each in value.stages if each.depth == 1 or each.address in differing]
+        blocks += ["", _stages(shown)]
+    return blocks
 
 
 def comparison_tables(value: Comparison) -> Sequence[Table]:
     """The findings, and every stage."""
-    return [_findings(value.findings), _stages(value.stages)]
-
-
-def _side(which: str, side: SideFacts) -> str:
-    tokens = counted(len(side.ids), "token")
-    line = f"{which}  {side.name} · {side.place} · {side.attn}  {tokens}: {quote(shortened(side.text))}"
-    return sanitize(" ".join(line.splitlines()))
-
-
-def _findings(findings: Sequence[Finding]) -> Table:
-    columns = (
-        Column("differs at", left=True),
-        Column("in its", left=True),
-        Column("isolated", _error),
-        Column("× floor", _times),
-        Column("how", left=True),
+    columns = tuple(map(Column, ("address", "kind", "isolated", "times_floor", "sentence")))
+    findings = tuple(
+        (each.address, each.kind.value, each.isolated, each.times_floor, each.sentence) for each in value.findings
     )
-    rows = tuple((each.address, each.kind.value, each.isolated, each.times_floor, each.sentence) for each in findings)
-    return Table(columns, rows)
+    return [Table(columns, findings), stage_table(value.stages)]
 
 
-def _stages(stages: Iterable[ComparedStage]) -> Table:
+def side_line(side: SideFacts) -> str:
+    """`SmolLM2-135M-Instruct · cpu float32 · sdpa`, safe to show."""
+    return sanitize(" · ".join((side.name, side.place, side.attn)))
+
+
+def error_text(value: float | None) -> str:
+    """An error: `0`, `1.2e-03`; empty for None."""
+    return "" if value is None else "0" if not value else f"{value:.1e}"
+
+
+def times_text(value: float | None) -> str:
+    """How many times a floor: `0.54`, `12`, `2.4e+05`; empty for None."""
+    return "" if value is None else f"{value:.0f}" if 99.5 <= value < 10_000 else f"{value:.2g}"
+
+
+def stage_table(stages: Iterable[ComparedStage]) -> Table:
+    """Every number of every stage."""
     columns = (
         Column("stage", left=True),
-        Column("accumulated", _error),
-        Column("isolated", _error),
-        Column("floor", _error),
-        Column("× floor", _times),
-        Column("in float64", _error),
+        Column("accumulated", error_text),
+        Column("isolated", error_text),
+        Column("floor", error_text),
+        Column("× floor", times_text),
+        Column("in float64", error_text),
         Column("since token"),
     )
     rows = tuple(
@@ -78,9 +82,76 @@ def _stages(stages: Iterable[ComparedStage]) -> Table:
     return Table(columns, rows)
 
 
-def _error(value: float) -> str:
-    return "0" if not value else f"{value:.1e}"
+def chances_table(parting: Parting) -> Table:
+    """The likeliest tokens where the texts part, in both runs."""
+    columns = (Column("likeliest there", left=True), Column("reference", _chance), Column("candidate", _chance))
+    rows = tuple((quoted(each.text), each.reference, each.candidate) for each in parting.candidates)
+    return Table(columns, rows)
 
 
-def _times(value: float) -> str:
-    return f"{value:.3g}"
+def continuations(value: Comparison) -> tuple[str, str, str]:
+    """What both runs generated alike, and how the reference and the candidate go on; raw text, in full."""
+    at = len(value.reference.tokens) if value.parting is None else value.parting.token
+    one, other = value.reference.tokens, value.candidate.tokens
+    return "".join(one[:at]), "".join(one[at:]), "".join(other[at:])
+
+
+def _side(which: str, side: SideFacts) -> str:
+    return f"{which}  {side_line(side)} · {counted(len(side.ids), 'token')}"
+
+
+def _texts(value: Comparison) -> list[Block]:
+    if value.parting is None:
+        return [f"text       {quoted(shortened(value.reference.text))}"] if value.reference.text else []
+    same, theirs, ours = continuations(value)
+    lines: list[Block] = [f"both       {_end(same)}"] if same else []
+    lines += [f"reference  {_beginning(theirs)}", f"candidate  {_beginning(ours)}"]
+    if value.parting.candidates:
+        lines += ["", chances_table(value.parting)]
+    return lines
+
+
+def _end(text: str) -> str:
+    return quoted(text) if len(text) <= _LONGEST_QUOTE else f"… {quoted(text[-_LONGEST_QUOTE:])}"
+
+
+def _beginning(text: str) -> str:
+    if not text:
+        return "ends here"
+    return quoted(text) if len(text) <= _LONGEST_QUOTE else f"{quoted(text[:_LONGEST_QUOTE])} …"
+
+
+def _findings(findings: Sequence[Finding]) -> list[Block]:
+    """A line of numbers for each finding, and its sentence below it."""
+    shown = findings[:_MOST_FINDINGS]
+    width = max(len(each.address) for each in shown)
+    lines: list[Block] = []
+    for each in shown:
+        numbers = f"isolated error {error_text(each.isolated)}" if each.isolated is not None else ""
+        if each.times_floor is not None:
+            numbers += f" = {times_text(each.times_floor)} × its floor"
+        lines.append(f"{sanitize(each.address):<{width}}  {each.kind.value:<10}  {numbers}".rstrip())
+        lines.append(f"    {sanitize(each.sentence)}")
+    if len(findings) > _MOST_FINDINGS:
+        lines.append(f"and {counted(len(findings) - _MOST_FINDINGS, 'more finding')}: --json and --html have them all")
+    return lines
+
+
+def _stages(stages: Sequence[ComparedStage]) -> Table:
+    """The columns that fit into 80 cells."""
+    columns = (
+        Column("stage", left=True),
+        Column("accumulated", error_text),
+        Column("isolated", error_text),
+        Column("floor", error_text),
+        Column("× floor", times_text),
+        Column("float64", error_text),
+    )
+    rows = tuple(
+        (each.address, each.accumulated, each.isolated, each.floor, each.times_floor, each.function) for each in stages
+    )
+    return Table(columns, rows)
+
+
+def _chance(share: float | None) -> str:
+    return "" if share is None else percent(share)

@@ -1,0 +1,1 @@
+"""Reports: one HTML page each, which needs no network and no script."""
