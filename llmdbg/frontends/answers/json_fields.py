@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.frontends.answers.json_values import json_value
@@ -9,6 +10,7 @@ from llmdbg.frontends.answers.json_values import json_value
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
     from llmdbg.debugger.commands import Command
+    from llmdbg.debugger.comparison.outcome import ComparedStage
     from llmdbg.debugger.editing.edits import Edit
     from llmdbg.debugger.execution.branches import BranchRow
     from llmdbg.debugger.execution.stop import NamedTensor, Stop, TokenRow
@@ -188,3 +190,9 @@ def command_fields(value: Command[Any]) -> Fields:
 
 def _plain(fields: Fields) -> Fields:
     return {name: json_value(each) for name, each in fields.items()}
+
+
+def compared_stage_fields(value: ComparedStage) -> Fields:
+    """One stage in two runs, with how many times its floor its isolated error is."""
+    fields = {each.name: json_value(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    return {**fields, "times_floor": json_value(value.times_floor)}

@@ -9,7 +9,7 @@ from typing import Any
 from llmdbg import display
 from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
 from llmdbg.debugger.commands import Answer, Command, Moved, Quit
-from llmdbg.debugger.comparison.outcome import Comparison
+from llmdbg.debugger.comparison.outcome import ComparedStage, Comparison
 from llmdbg.debugger.editing.edits import Edit
 from llmdbg.debugger.execution.branches import BranchRow
 from llmdbg.debugger.execution.stop import End, Stop, TokenRow
@@ -156,6 +156,7 @@ json_value.register(BranchRow, json_fields.branch_fields)
 json_value.register(Breakpoint, json_fields.breakpoint_fields)
 json_value.register(Candidates, json_fields.candidates_fields)
 json_value.register(Command, json_fields.command_fields)
+json_value.register(ComparedStage, json_fields.compared_stage_fields)
 json_value.register(Edit, json_fields.edit_fields)
 json_value.register(Stage, json_fields.stage_fields)
 json_value.register(Statistics, json_fields.tensor_fields)
