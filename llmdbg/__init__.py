@@ -8,6 +8,7 @@
 
 - `open_session` loads a model, or takes one that is loaded with its tokenizer, and stands at the first stage.
 - `Session.do` takes every command of the program. What comes of it is a `Moved` to a `Stop`, an `Answer` or a `Quit`.
+- `Recorder` records the forwards of a model in a program of your own, into a folder that `llmdbg diff` compares.
 - `Session.end` is the `End`: how the generation ended, with its ids and text.
 - Whatever is raised on purpose is an `LlmdbgError`, in one line; its kinds are in `llmdbg.errors`.
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from llmdbg.errors import LlmdbgError as LlmdbgError
     from llmdbg.frontends.script.opening import open_session as open_session
     from llmdbg.frontends.script.session import Session as Session
+    from llmdbg.traces.recorder import Recorder as Recorder
 
 _WHERE = {
     "Answer": "llmdbg.debugger.commands",
@@ -39,6 +41,7 @@ _WHERE = {
     "Moved": "llmdbg.debugger.commands",
     "Outcome": "llmdbg.debugger.commands",
     "Quit": "llmdbg.debugger.commands",
+    "Recorder": "llmdbg.traces.recorder",
     "Session": "llmdbg.frontends.script.session",
     "Stop": "llmdbg.debugger.execution.stop",
     "open_session": "llmdbg.frontends.script.opening",
@@ -51,6 +54,7 @@ __all__ = [
     "Moved",
     "Outcome",
     "Quit",
+    "Recorder",
     "Session",
     "Stop",
     "__version__",

@@ -16,6 +16,7 @@ def test_the_exported_names():
         "Moved",
         "Outcome",
         "Quit",
+        "Recorder",
         "Session",
         "Stop",
         "__version__",

@@ -46,7 +46,7 @@ def header_of(debuggee: Debuggee, *, prompt: PromptRecord, tensors: str = "none"
         stages=entries_of([*_in_order(anatomy.stages, debuggee.processors)], anatomy.modules),
         **environment(),
         device="" if loaded is None else loaded.device,
-        gpus=_gpus(model),
+        gpus=gpus_of(model),
         dtype="" if loaded is None else loaded.dtype,
         attn="" if loaded is None else loaded.attn,
         model=debuggee.name,
@@ -167,7 +167,8 @@ def _versions() -> Iterable[tuple[str, str]]:
             continue
 
 
-def _gpus(model: nn.Module | None) -> tuple[str, ...]:
+def gpus_of(model: nn.Module | None) -> tuple[str, ...]:
+    """The names of the GPUs that a model is on."""
     if model is None or "torch" not in sys.modules:
         return ()
     indices = sorted({each.device.index or 0 for each in model.parameters() if each.device.type == "cuda"})

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llmdbg.models.stages import Phase
 
 _COPIED, _TRIED, _TRUSTED = range(3)
+_MOST_GROUPS = 4096
 
 
 @dataclass(slots=True)
@@ -76,6 +77,7 @@ class PendingOutputs:
     def __init__(self) -> None:
         self.bytes = 0
         self._groups: dict[object, Group] = {}
+        self._filled: list[Group] = []
 
     def slot(self, number: int, form: int, tensor: Tensor, phase: Phase, length: int, batch: int) -> Slot:
         """A slot for outputs like this one."""
@@ -84,6 +86,9 @@ class PendingOutputs:
             key = (tensor.shape, tensor.dtype, tensor.device, length, batch)
             group = self._groups.get(key)
             if group is None:
+                if len(self._groups) >= _MOST_GROUPS:
+                    # Forms that are met no more, as where a dimension grows with every token.
+                    self._groups.clear()
                 shape = tuple(tensor.shape)
                 dimension = position_dimension(shape, length, batch)
                 group = Group(dimension, positions_of(shape, dimension, complex=tensor.is_complex()))
@@ -107,6 +112,8 @@ class PendingOutputs:
             if slot.how == _TRIED:
                 group.originals.append((len(group.tensors), tensor, -1))
             tensor = tensor.clone()
+        if not group.tensors:
+            self._filled.append(group)
         group.rows.append(row)
         group.tensors.append(tensor)
         group.slots.append(slot)
@@ -115,11 +122,8 @@ class PendingOutputs:
     def reduce(self) -> tuple[list[ReducedGroup], list[int]]:
         """Reduce all that waits, on its device. Returns what came of it, and the rows that are lost."""
         reduced, lost = [], []
-        for key, group in [*self._groups.items()]:
-            if not group.tensors:
-                # A form that is met no more, as where a dimension grows with every token.
-                del self._groups[key]
-                continue
+        filled, self._filled = self._filled, []
+        for group in filled:
             lost += self._look_again(group)
             if group.tensors:
                 reduced.append(ReducedGroup(reduce(group.tensors, group.dimension), group.rows, group.positions))

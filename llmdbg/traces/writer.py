@@ -50,7 +50,7 @@ class TraceWriter:
         self.header = header
         self.tokens = 0
         self._keep = keep or Keep()
-        _make_folder(folder)
+        make_folder(folder)
         self._stages = {entry.address: number for number, entry in enumerate(header.stages, start=1)}
         self._forms: dict[Any, int] = {}
         self._rows: list[Row] = []
@@ -290,7 +290,8 @@ class TraceWriter:
             raise TraceError(f"cannot write the recording {self.folder}: {error.strerror or error}") from error
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder that only its owner can enter. Raises UsageError if it is there already, and not empty."""
     try:
         if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
             raise UsageError(f"{folder} is there already, and no empty folder: name a new one")
