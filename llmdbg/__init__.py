@@ -10,6 +10,7 @@
 - `Session.do` takes every command of the program. What comes of it is a `Moved` to a `Stop`, an `Answer` or a `Quit`.
 - `Recorder` records the forwards of a model in a program of your own, into a folder that `llmdbg diff` compares.
 - `Session.end` is the `End`: how the generation ended, with its ids and text.
+- `compare` holds two runs against each other, as `llmdbg diff` does; what comes of it is a `Comparison`.
 - Whatever is raised on purpose is an `LlmdbgError`, in one line; its kinds are in `llmdbg.errors`.
 
 All of these show themselves in a REPL and in a notebook.
@@ -27,15 +28,18 @@ if TYPE_CHECKING:
     from llmdbg.debugger.commands import Moved as Moved
     from llmdbg.debugger.commands import Outcome as Outcome
     from llmdbg.debugger.commands import Quit as Quit
+    from llmdbg.debugger.comparison.outcome import Comparison as Comparison
     from llmdbg.debugger.execution.stop import End as End
     from llmdbg.debugger.execution.stop import Stop as Stop
     from llmdbg.errors import LlmdbgError as LlmdbgError
+    from llmdbg.frontends.script.comparing import compare as compare
     from llmdbg.frontends.script.opening import open_session as open_session
     from llmdbg.frontends.script.session import Session as Session
     from llmdbg.traces.recorder import Recorder as Recorder
 
 _WHERE = {
     "Answer": "llmdbg.debugger.commands",
+    "Comparison": "llmdbg.debugger.comparison.outcome",
     "End": "llmdbg.debugger.execution.stop",
     "LlmdbgError": "llmdbg.errors",
     "Moved": "llmdbg.debugger.commands",
@@ -44,11 +48,13 @@ _WHERE = {
     "Recorder": "llmdbg.traces.recorder",
     "Session": "llmdbg.frontends.script.session",
     "Stop": "llmdbg.debugger.execution.stop",
+    "compare": "llmdbg.frontends.script.comparing",
     "open_session": "llmdbg.frontends.script.opening",
 }
 
 __all__ = [
     "Answer",
+    "Comparison",
     "End",
     "LlmdbgError",
     "Moved",
@@ -58,6 +64,7 @@ __all__ = [
     "Session",
     "Stop",
     "__version__",
+    "compare",
     "open_session",
 ]
 

@@ -11,6 +11,7 @@ import llmdbg
 def test_the_exported_names():
     assert sorted(llmdbg.__all__) == [
         "Answer",
+        "Comparison",
         "End",
         "LlmdbgError",
         "Moved",
@@ -20,6 +21,7 @@ def test_the_exported_names():
         "Session",
         "Stop",
         "__version__",
+        "compare",
         "open_session",
     ]
     for name in llmdbg.__all__:

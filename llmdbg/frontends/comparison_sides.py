@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.comparison.outcome import Comparison
     from llmdbg.debugger.comparison.side import LiveSide
     from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.models.spec import LoadedModel
     from llmdbg.traces.reader import Trace
 
     Side = LiveSide | Trace
@@ -29,6 +30,11 @@ TOKENS = 16
 """How many tokens are generated if the user does not say."""
 _HEADER = "trace.json"
 _FOR_BOTH = ("--fail-on", "--map", "--json", "--html", "--quiet", "-q")
+
+
+def options_for_both(**given: Any) -> argparse.Namespace:
+    """The options for both sides as a command line without any has them, but for those `given` by name."""
+    return argparse.Namespace(**{**vars(_parser().parse_args([])), **given})
 
 
 def parse_side(options: argparse.Namespace, which: str) -> argparse.Namespace:
@@ -117,7 +123,7 @@ def open_sides(
         ("reference", "candidate"), (reference, candidate), recordings, reversed(recordings), strict=True
     ):
         report(f"{'loading' if own is None else 'reading'} the {which}")
-        sides.append(own or _load(options, others))
+        sides.append(own or load_side(options, others))
     return sides[0], sides[1]
 
 
@@ -139,7 +145,11 @@ def compare_sides(
     return compare_recordings(reference, candidate)
 
 
-def _load(options: argparse.Namespace, recorded: Trace | None) -> LiveSide:
+def load_side(options: argparse.Namespace, recorded: Trace | None, loaded: LoadedModel | None = None) -> LiveSide:
+    """Load a model, unless one is given, and cut its prompt into tokens. Raises LlmdbgError.
+
+    `recorded` is the other side, if that is a recording: its prompt is taken where the options have none.
+    """
     from llmdbg.debugger.comparison.side import LiveSide
     from llmdbg.frontends.opening import cut_prompt, generation_of
     from llmdbg.models.loading import load
@@ -148,7 +158,7 @@ def _load(options: argparse.Namespace, recorded: Trace | None) -> LiveSide:
     takes_recorded = recorded is not None and options.prompt is None and options.prompt_file is None
     text = "" if takes_recorded else prompt_text(options)
     settings = _settings(options, recorded)
-    loaded = load(model_spec(options), lambda _: None, lambda *_: None)
+    loaded = loaded or load(model_spec(options), lambda _: None, lambda *_: None)
     if takes_recorded:
         assert recorded is not None
         record = recorded.header.prompt

@@ -97,7 +97,7 @@ def texts(name: str, value: object, wanted: str = "a list of strings") -> tuple[
     return found
 
 
-def model_or_name(value: Any) -> str | PreTrainedModel | None:
+def model_or_name(value: Any, name: str = "model") -> str | PreTrainedModel | None:
     """A loaded model, or where to find one: a name, a path, or None for the demo model."""
     if value is None or isinstance(value, str):
         return value
@@ -107,7 +107,7 @@ def model_or_name(value: Any) -> str | PreTrainedModel | None:
     from transformers import PreTrainedModel
 
     if not isinstance(value, PreTrainedModel):
-        raise refusal("model", "a name, a path, a loaded transformers model or None", value)
+        raise refusal(name, "a name, a path, a loaded transformers model or None", value)
     return value
 
 
