@@ -126,7 +126,7 @@ def _of_stage(measured: Measurements, address: str, configured: str | None) -> F
         if error > allowed or (configured and error > _CONFIGURED):
             return finding(
                 FindingKind.FUNCTION,
-                "computes a different function: its output differs on the same input, even in float64",
+                "computes something different on the same input, even in float64",
             )
     if own.relative > TIMES_ARITHMETIC_FLOOR * floor:
         return finding(

@@ -23,7 +23,7 @@ _MOST_STAGES = 2_000
 def comparison_page(value: Comparison) -> str:
     """The whole page: the verdict, both runs, what differs, the errors as pictures, and every stage."""
     outline = [each for each in value.stages if each.depth == 1]
-    first, mark = _first_of(value, outline)
+    first, mark = _first_of(value)
     return page(
         f"llmdbg diff: {value.reference.name} and {value.candidate.name}",
         (
@@ -97,40 +97,37 @@ def _share(value: float | None) -> str:
     return "" if value is None else percent(value)
 
 
-def _first_of(value: Comparison, outline: Sequence[ComparedStage]) -> tuple[int | None, str]:
-    """Which of the outline's stages contains the first finding of a stage, and that stage; None if there is none."""
-    places = {each.address: at for at, each in enumerate(outline)}
+def _groups(stages: Sequence[ComparedStage]) -> list[list[ComparedStage]]:
+    """The stages in the order in which they ran, cut behind each of the outline: that one last, after its parts."""
+    groups: list[list[ComparedStage]] = [[]]
+    for each in stages:
+        groups[-1].append(each)
+        if each.depth == 1:
+            groups.append([])
+    return [each for each in groups if each and each[-1].depth == 1]
+
+
+def _first_of(value: Comparison) -> tuple[int | None, str]:
+    """Which of the outline's stages has the first finding of a stage, and that stage; None if there is none."""
+    places = {each.address: at for at, group in enumerate(_groups(value.stages)) for each in group}
     for finding in value.findings:
-        around = finding.address
-        while around and around not in places:
-            around = around.rpartition(".")[0]
-        if around:
-            return places[around], finding.address
+        if finding.address in places:
+            return places[finding.address], finding.address
     return None, ""
 
 
 def _curve(value: Comparison, outline: Sequence[ComparedStage], first: int | None, mark: str) -> str:
-    worst = [_worst(each, value.stages) for each in outline]
+    worst = [max(each[::-1], key=lambda stage: stage.times_floor or 0.0) for each in _groups(value.stages)]
     names = [each.address for each in outline]
     of = [each.address for each in worst]
+    isolated = [each.isolated for each in worst]
     curves = (
-        Curve("accumulated, each run from its own input", "accumulated", [e.accumulated for e in outline], names),
-        Curve(
-            "isolated, on the reference's input: the worst stage of each layer",
-            "isolated",
-            [e.isolated for e in worst],
-            of,
-        ),
-        Curve("that stage's floor: what rounding explains", "floor", [each.floor for each in worst]),
-        Curve("that stage in float64", "float64", [each.function for each in worst]),
+        Curve("accumulated: each run from its own input", "accumulated", [e.accumulated for e in outline], names),
+        Curve("isolated: on the reference's input, a layer's worst stage", "isolated", isolated, of),
+        Curve("its floor: what rounding explains", "floor", [each.floor for each in worst]),
+        Curve("the same stage in float64", "float64", [each.function for each in worst]),
     )
     return curves_svg(names, curves, first, mark)
-
-
-def _worst(outer: ComparedStage, stages: Sequence[ComparedStage]) -> ComparedStage:
-    """Of a stage and those inside it, the one that is furthest beyond its floor."""
-    inside = [each for each in stages if each.address.startswith(f"{outer.address}.") and each.isolated is not None]
-    return max((outer, *inside), key=lambda each: each.times_floor or 0.0)
 
 
 def _heat(value: Comparison, outline: Sequence[ComparedStage], first: int | None) -> str:

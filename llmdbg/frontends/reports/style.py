@@ -49,6 +49,6 @@ circle.accumulated{fill:var(--accumulated)}circle.isolated{fill:var(--isolated)}
 @media (prefers-color-scheme:dark){.h7,.h8{color:#0d1117}}
 .heat tr.first th{color:var(--bad);font-weight:700}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;align-items:center}
-.legend span{white-space:nowrap}.legend svg{display:inline-block;min-width:0;width:26px;height:10px}
+.legend svg{display:inline-block;min-width:0;width:26px;height:10px}
 ul,ol{padding-left:1.2rem;margin:.3rem 0}li{overflow-wrap:anywhere}
 """

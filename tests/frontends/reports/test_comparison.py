@@ -185,3 +185,18 @@ def test_a_file_is_private_and_one_that_cannot_be_written_is_refused_beforehand(
     with pytest.raises(OutputError, match="cannot write"):
         write_report(_made(), tmp_path / "none" / "report.html")
     assert list(folder.iterdir()) == []
+
+
+def test_a_fault_between_layers_is_marked_and_drawn() -> None:
+    """What runs in no layer, such as a rotary embedding, belongs to the next stage of the outline."""
+
+    def turn(model: PreTrainedModel) -> None:
+        model.model.rotary_emb.inv_freq = model.model.rotary_emb.inv_freq * 0.7
+
+    found = planted(tiny_model("llama"), turn)
+    assert found.first is not None
+    assert found.first.address == "model.rotary_emb"
+    page = comparison_page(found)
+    assert ">model.rotary_emb</text>" in page
+    assert '<tr class="first"><th scope="row">0</th>' in page
+    assert "<title>model.rotary_emb: " in page
