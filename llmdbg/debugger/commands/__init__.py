@@ -31,6 +31,7 @@ _IN_HELP = (
     "inspecting",
     "examining",
     "saving",
+    "recording",
     "sourcing",
 )
 """The files whose commands help lists first, in this order; those of any other file come after them."""

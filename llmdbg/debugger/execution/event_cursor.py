@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class EventCursor:
     """Steps through the stage events of a debuggee, one run at a time.
 
-    `failed` says how a run ended that cannot go on, such as "the forward failed"; empty otherwise.
+    `failed` says how a run ended that cannot go on, such as "the forward failed"; empty otherwise. `runs` counts them.
     """
 
     event: StageEvent
@@ -27,11 +27,13 @@ class EventCursor:
         self._debuggee = debuggee
         self._events: Generator[StageEvent, None, None] | None = None
         self.failed = ""
+        self.runs = 0
 
     def begin(self, token: int = 0) -> None:
         """Close the active run, and prepare one from `token`'s forward. It starts at `advance`."""
         self.close()
         self.failed = ""
+        self.runs += 1
         self._events = self._debuggee.events(token)
 
     def advance(self) -> StageEvent:

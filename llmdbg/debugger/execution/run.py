@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.execution.recorder import ActivationRecorder
     from llmdbg.debugger.execution.resume_plans import ResumePlan
     from llmdbg.debugger.execution.stop_describer import StopDescriber
+    from llmdbg.debugger.execution.tape import Tape
     from llmdbg.engine.debuggee import Debuggee, Timeline
 
 _MOST_FINGERPRINTS = 100_000
@@ -70,6 +71,7 @@ class Run:
         self.on_token: OnToken | None = None
         self.on_layer: OnLayer | None = None
         self.on_trace: OnTrace | None = None
+        self.tape: Tape | None = None
         self.interrupted = False
         self._stood: tuple[Timeline, int, int | None] = (debuggee.timeline, 0, None)
         self.user_code = UserCode()
@@ -82,6 +84,8 @@ class Run:
         self.end, self.cause = None, STEPPED
         self.breakpoints.forget()
         self.recorder.forget()
+        if self.tape is not None:
+            self.tape.end("the run began again")
         self.cursor.begin()
         self.stop = self._describer.describe(self.cursor.advance(), self.cause)
         self._stood = (self.debuggee.timeline, 0, None)
@@ -113,15 +117,19 @@ class Run:
 
     def go(self, plan: ResumePlan) -> Stop:
         """Resume as `plan` says; return where the run stopped. Raises CommandError if the generation is over."""
-        if self.end is not None:
-            raise CommandError(f"the generation is over{self.cursor.ways_back()}")
-        self.cursor.refuse_if_failed()
+        self.refuse_if_over()
         self.cause = ENDED
         self._arm(plan)
         event = self.cursor.advance()
         if event.ended_by is None and self.cause is ENDED:
             self.cause = STEPPED  # interrupted
         return self.stand()
+
+    def refuse_if_over(self) -> None:
+        """Raise CommandError if the run cannot go on: the generation is over, or the forward has failed."""
+        if self.end is not None:
+            raise CommandError(f"the generation is over{self.cursor.ways_back()}")
+        self.cursor.refuse_if_failed()
 
     def stand(self) -> Stop:
         """Describe the current event as the new stop, and mark it if its bits differ from an earlier run."""
@@ -188,6 +196,8 @@ class Run:
         """End the run and remove every hook. Returns how the generation ended, or where it was abandoned."""
         ids = self.generated_ids()
         self.cursor.close()
+        if self.tape is not None:
+            self.tape.end("the session was closed")
         if self.end is None:
             self.end = self._end("quit", ids)
         return self.end
@@ -229,13 +239,17 @@ class Run:
         recorded = self.recorder.addresses(token)
         stops = self.debuggee.stops
         stops.capture_kernels(self.recorder.captured(token))
-        if not recorded and not layers:
+        tape = self.tape if self.tape is not None and not self.tape.ended else None
+        taped = frozenset() if tape is None else tape.addresses
+        if not recorded and not layers and not taped:
             stops.arm(armed, decide)
             return
         any_processor = ANY_PROCESSOR.address in armed
 
         def decide_here(event: StageEvent) -> bool:
             self.recorder.passed(event)
+            if tape is not None:
+                tape.passed(event)
             if event.chosen is not None:
                 self._arm_for_token(event.token + 1, armed, decide)
             elif event.stage.address in layers and self.on_layer is not None:
@@ -243,7 +257,7 @@ class Run:
             is_armed = event.stage.address in armed or (any_processor and event.stage.kind is StageKind.PROCESSOR)
             return is_armed and decide(event)
 
-        stops.arm(armed | layers | recorded | {SAMPLE.address}, decide_here)
+        stops.arm(armed | layers | recorded | taped | {SAMPLE.address}, decide_here)
 
     def _decider(self, plan: ResumePlan) -> Callable[[StageEvent], bool]:
         """The handler of each armed stage. It runs inside the forward."""

@@ -166,6 +166,11 @@ def _cost(inspector: Inspector, arguments: str) -> Any:
     return cost.ask(inspector, arguments)
 
 
+def _recording(inspector: Inspector) -> str:
+    tape = inspector.run.tape
+    return "nothing is being recorded: `record FOLDER` begins" if tape is None else tape.describe()
+
+
 TOPICS: dict[str, Topic] = {
     "tokens": Topic("the sequence so far", _simple(_tokens)),
     "stage": Topic("where the run stands", _simple(lambda inspector: inspector.stop)),
@@ -187,5 +192,6 @@ TOPICS: dict[str, Topic] = {
     "branches": Topic("the branches", _simple(lambda inspector: inspector.branching.rows())),
     "edits": Topic("the edits of this branch", _simple(lambda inspector: inspector.run.edits.list())),
     "effect": Topic("what the edits changed", _simple(_effect)),
+    "record": Topic("what is being recorded", _simple(_recording)),
     "model": Topic("the model that runs", _simple(model_info)),
 }
