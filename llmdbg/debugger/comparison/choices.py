@@ -82,6 +82,9 @@ def parting_of(reference: ChosenTokens, candidate: ChosenTokens) -> Parting | No
         return None
     token, theirs, ours = differing
     margin, other = (_margin(run, token, theirs, ours) for run in (reference, candidate))
+    if any(id is not None and not _same_word(reference, candidate, id) for id in (theirs, ours)):
+        # Their vocabularies differ, so one's margin between two ids says nothing about the other's words.
+        margin = None
     near = margin is not None and other is not None and 0 <= margin <= abs(margin - other) and margin < _LARGEST_TIE
     texts = ["" if id is None else run.text(id) for run, id in ((reference, theirs), (candidate, ours))]
     chances = () if None in (theirs, ours) else _chances(reference, candidate, token)
@@ -99,16 +102,23 @@ def _margin(run: ChosenTokens, token: int, theirs: int | None, ours: int | None)
 
 
 def _chances(reference: ChosenTokens, candidate: ChosenTokens, token: int) -> tuple[TokenChances, ...]:
-    """The likeliest tokens of both runs."""
-    names: dict[int, ChosenTokens] = {}
-    for run in (reference, candidate):
-        for id in run.likeliest(token, _MOST_CHANCES):
-            names.setdefault(id, run)
+    """The likeliest tokens of both runs. An id that is another word in the other vocabulary is not compared with it."""
+    words = {(id, run.text(id)): None for run in (reference, candidate) for id in run.likeliest(token, _MOST_CHANCES)}
     rows = [
-        TokenChances(id, run.text(id), _chance(reference, token, id), _chance(candidate, token, id))
-        for id, run in names.items()
+        TokenChances(
+            id,
+            text,
+            *(_chance(run, token, id) if run.text(id) in (text, "") else None for run in (reference, candidate)),
+        )
+        for id, text in words
     ]
     return tuple(sorted(rows, key=lambda each: (-(each.reference or 0.0), -(each.candidate or 0.0))))
+
+
+def _same_word(reference: ChosenTokens, candidate: ChosenTokens, id: int) -> bool:
+    """Whether an id is the same word in both vocabularies, as far as both name it."""
+    one, other = reference.text(id), candidate.text(id)
+    return one == other or not (one and other)
 
 
 def _chance(run: ChosenTokens, token: int, id: int) -> float | None:

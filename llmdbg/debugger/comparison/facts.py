@@ -43,6 +43,8 @@ def compared_stages(followed: ErrorTable, measured: Measurements | None, anatomy
     for address, error in followed.overall().items():
         own = None if measured is None else measured.candidate.own.get(address)
         function = None if measured is None or measured.function is None else measured.function.own.get(address)
+        # Nothing is known of tensors of different shapes but that they differ.
+        own = None if own is None or own.shape_differs else own
         stage = stages.get(address)
         depth = 1 if stage is None else stage.depth
         at = [followed.at(token, address) for token in tokens]
@@ -51,7 +53,7 @@ def compared_stages(followed: ErrorTable, measured: Measurements | None, anatomy
                 address=address,
                 layer=None if stage is None else stage.layer,
                 depth=depth,
-                accumulated=error.relative,
+                accumulated=None if error.shape_differs else error.relative,
                 isolated=None if own is None else own.relative,
                 floor=None if measured is None or own is None else measured.floor(address),
                 function=None if function is None else function.relative,
@@ -59,7 +61,9 @@ def compared_stages(followed: ErrorTable, measured: Measurements | None, anatomy
                 first_token=next(
                     (token for token, each in zip(tokens, at, strict=True) if each and not each.equal), None
                 ),
-                by_token=tuple(None if each is None else each.relative for each in at) if depth == 1 else (),
+                by_token=tuple(None if each is None or each.shape_differs else each.relative for each in at)
+                if depth == 1
+                else (),
             )
         )
     return tuple(rows)

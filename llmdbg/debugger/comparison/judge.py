@@ -114,7 +114,7 @@ def _of_stage(measured: Measurements, address: str, configured: str | None) -> F
         return Finding(kind, address, sentence + because, own.relative, times)
 
     if own.shape_differs:
-        return finding(FindingKind.FUNCTION, "returns a tensor of a different shape")
+        return Finding(FindingKind.FUNCTION, address, f"returns a tensor of a different shape{because}")
     if own.newly_nonfinite:
         return finding(
             FindingKind.NONFINITE,
@@ -167,7 +167,7 @@ def in_order(findings: Iterable[Finding], ran: Sequence[str], measured: Measurem
         if each.kind in _REACHED and any(other.kind is each.kind for other in kept):
             continue
         own = measured.candidate.own.get(each.address)
-        if each.isolated is None and own is not None:
+        if each.isolated is None and own is not None and not own.shape_differs:
             floor = measured.floor(each.address)
             times = own.relative / floor if floor else None
             kept.append(replace(each, isolated=own.relative, times_floor=times))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from llmdbg.debugger.comparison.choices import parting_of
 from llmdbg.debugger.comparison.comparing import compare
 from llmdbg.debugger.comparison.outcome import FindingKind, Verdict
 from llmdbg.engine.settings import GenerationSettings
@@ -130,3 +132,45 @@ def test_the_parting_and_the_tokens_are_given_with_their_numbers() -> None:
     assert by_address["1.mlp"].by_token == ()
     assert by_address["0"].by_token == (0.0,) * len(found.reference.ids)
     assert all(each is not None and each > 0 for each in by_address["logits"].by_token)
+
+
+def test_tensors_of_other_shapes_have_no_error() -> None:
+    """They differ, and a number would say by how much."""
+    found = compare(side(tiny_model("llama")), side(_made(hidden_size=64)))
+    assert found.first is not None
+    assert (found.first.address, found.first.isolated, found.first.times_floor) == ("embed", None, None)
+    embed = next(each for each in found.stages if each.address == "embed")
+    assert (embed.accumulated, embed.isolated, embed.equal) == (None, None, False)
+    assert set(embed.by_token) == {None}
+
+
+@dataclass
+class _Chosen:
+    """A run that chose one token, with the words of its own vocabulary."""
+
+    ids: tuple[int, ...]
+    words: dict[int, str]
+
+    def text(self, id: int) -> str:
+        return self.words[id]
+
+    def log_prob(self, token: int, id: int) -> float | None:
+        return -1.0 - id
+
+    def likeliest(self, token: int, most: int) -> tuple[int, ...]:
+        return (0, 1)
+
+
+def test_ids_of_other_words_are_not_compared() -> None:
+    """Two vocabularies: an id that both have may be another word in each."""
+    found = parting_of(_Chosen((0,), {0: "a", 1: "b"}), _Chosen((1,), {0: "a", 1: "c"}))
+    assert found is not None
+    assert (found.margin, found.near_tie) == (None, False)
+    assert {(each.id, each.text): (each.reference is None, each.candidate is None) for each in found.candidates} == {
+        (0, "a"): (False, False),
+        (1, "b"): (False, True),
+        (1, "c"): (True, False),
+    }
+    same = parting_of(_Chosen((0,), {0: "a", 1: "b"}), _Chosen((1,), {0: "a", 1: "b"}))
+    assert same is not None
+    assert same.margin == 1.0
