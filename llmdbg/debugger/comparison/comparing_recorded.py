@@ -39,6 +39,7 @@ from llmdbg.debugger.comparison.variants import converted, is_convertible
 from llmdbg.debugger.comparison.verdict import sentence_of
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.token_overrides import TokenOverrides
+from llmdbg.formatting import counted
 from llmdbg.probes.statistics import dtype_name
 from llmdbg.traces.reader import Trace
 from llmdbg.traces.recording import RunRecording
@@ -227,11 +228,11 @@ def _first_beyond(
 
 def _beyond(nonfinite: int, relative: float, floor: float, *, shape_differs: bool) -> str:
     if shape_differs:
-        return "returns another shape than the reference's"
+        return "returns a tensor of a different shape"
     if nonfinite:
-        return f"returns {nonfinite:,} values that are not finite where the reference's are"
+        return f"returns {counted(nonfinite, 'NaN or infinite value')} where the reference's are finite"
     if relative > TIMES_ARITHMETIC_FLOOR * floor:
-        return f"is the first whose values are further off ({relative:.2g}) than rounding explains ({floor:.1g})"
+        return f"is the first stage whose error ({relative:.2g}) is larger than rounding explains ({floor:.1g})"
     return ""
 
 

@@ -200,10 +200,10 @@ def weight_findings(reference: Mapping[str, WeightFacts], candidate: Mapping[str
             continue
         address, _, of = theirs.place.rpartition("/")
         if ours.shape != theirs.shape:
-            sentence = f"its {of} is {_shape(ours.shape)}, and the reference's {_shape(theirs.shape)}"
+            sentence = f"its {of} has the shape {_shape(ours.shape)} instead of {_shape(theirs.shape)}"
             findings.append(Finding(FindingKind.WEIGHTS, address, sentence))
         elif None not in (ours.hash, theirs.hash) and ours.dtype == theirs.dtype and ours.hash != theirs.hash:
-            findings.append(Finding(FindingKind.WEIGHTS, address, f"its {of} is not the reference's"))
+            findings.append(Finding(FindingKind.WEIGHTS, address, f"its {of} differs from the reference's"))
     return findings
 
 
