@@ -9,10 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.limits import MOST_COMMANDS_BYTES
 from llmdbg.errors import LlmdbgError, OutputError, UsageError
 from llmdbg.frontends import output
-from llmdbg.frontends.arguments import add_run, generation_settings, is_chat, model_spec, prompt_text, read_text
+from llmdbg.frontends.arguments import add_commands, add_run, generation_settings, is_chat, model_spec, prompt_text
 from llmdbg.frontends.opening import check_left_pad
 from llmdbg.models.tokenizer_calls import is_panic
 from llmdbg.version import __version__
@@ -32,6 +31,7 @@ examples:
   llmdbg --resume                                          continue an interrupted session where it was
   llmdbg diff smollm2 "smollm2 --dtype bfloat16" -p Hi     find the first stage that differs between two runs
   llmdbg record smollm2 -p Hi -n 8 -o RUN                  what every stage returned, in a folder
+  llmdbg replay RUN                                        step through a recording, without the model
   llmdbg doctor                                            show what is installed, set and used here
 """
 
@@ -61,18 +61,7 @@ def parser() -> output.Parser:
 
 
 def _add_debugging(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "-b", "--break", dest="breakpoints", action="append", default=[], metavar="ADDRESS", help="stop at a stage"
-    )
-    group.add_argument(
-        "-ex",
-        dest="commands",
-        action=_Command,
-        default=[],
-        metavar="COMMAND",
-        help="run a command at the start; may be repeated",
-    )
-    group.add_argument("-x", dest="commands", action=_CommandFile, metavar="FILE", help="run the commands in a file")
+    add_commands(group)
     group.add_argument(
         "--resume", nargs="?", const="", metavar="ID", help="continue a saved session; without ID, the last one"
     )
@@ -86,19 +75,6 @@ def _add_debugging(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")
     group.add_argument("--web", type=int, metavar="PORT", help="show the screen as a web page, on this machine only")
     group.add_argument("--json", action="store_true", help="with --batch: one JSON object per line")
-
-
-class _Command(argparse.Action):
-    def __call__(self, _parser: object, namespace: argparse.Namespace, value: object, _option: object = None) -> None:
-        """Keep -ex and -x in the order they were given."""
-        namespace.commands = [*namespace.commands, str(value)]
-
-
-class _CommandFile(argparse.Action):
-    def __call__(self, _parser: object, namespace: argparse.Namespace, value: object, _option: object = None) -> None:
-        """Read the file now, so that a wrong name is reported before anything is loaded."""
-        lines = read_text(Path(str(value)), "command file", MOST_COMMANDS_BYTES).splitlines()
-        namespace.commands = [*namespace.commands, *lines]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -267,7 +243,7 @@ def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
 def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | None:
     """What the first word asks for, unless a model folder has that name; None for a model."""
     first = arguments[0] if arguments else ""
-    if first not in ("doctor", "diff", "record") or Path(first).exists():
+    if first not in ("doctor", "diff", "record", "replay") or Path(first).exists():
         return None
     if first == "doctor":
         from llmdbg.frontends.doctor import doctor
@@ -277,13 +253,17 @@ def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | No
         from llmdbg.frontends.record import record
 
         return record
+    if first == "replay":
+        from llmdbg.frontends.replay import replay
+
+        return replay
     from llmdbg.frontends.diff import diff
 
     return diff
 
 
 def _refuse_planned_commands(model: str | None) -> None:
-    if model in ("replay", "run") and not Path(model).exists():
+    if model == "run" and not Path(model).exists():
         raise UsageError(f"`llmdbg {model}` does not exist yet; for a folder of that name, write ./{model}")
 
 

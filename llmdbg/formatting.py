@@ -82,8 +82,13 @@ def significant(value: float) -> str:
     return f"{value:.3g}"
 
 
-def likeliest(rank: int) -> str:
-    """Which of the likeliest a token is, by its rank from 1: `the likeliest`, `the 303rd likeliest`."""
+def likeliest(rank: int | None) -> str:
+    """Which of the likeliest a token is, by its rank from 1: `the likeliest`, `the 303rd likeliest`.
+
+    None, for a rank that is not known, is `not among the likeliest`.
+    """
+    if rank is None:
+        return "not among the likeliest"
     if rank == 1:
         return "the likeliest"
     ending = "th" if 10 <= rank % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")

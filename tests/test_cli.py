@@ -52,11 +52,11 @@ def complaint(capsys, *arguments, code=2):
         (["-p", "x", "--batch", "-ex", "set top_k -1"], "top_k must be"),
         (["-p", "x", "--batch", "-ex", "source /no/such/file"], "cannot read"),
         (["-p", "x", "--batch", "--device", "tpu"], "tpu"),
-        (["replay", "-p", "x"], "does not exist yet"),
+        (["run", "-p", "x"], "does not exist yet"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(capsys, tiny_folder, arguments, words):
-    model = [] if "replay" in arguments else [tiny_folder]
+    model = [] if "run" in arguments else [tiny_folder]
     assert words in complaint(capsys, *model, *arguments)
 
 

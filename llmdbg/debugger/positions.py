@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def positions(event: StageEvent, prompt_length: int) -> tuple[int, int]:
     """The first position that a stage's output covers, and how many it covers."""
     # Scores are of the last position alone, in the prefill too.
-    if event.phase is Phase.PREFILL and not event.trail:
+    if event.phase is Phase.PREFILL and not event.after_forward:
         return 0, prompt_length
     return prompt_length + event.token - 1, 1
 

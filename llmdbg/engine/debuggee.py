@@ -220,11 +220,20 @@ class Verifiable(Protocol):
         """
 
 
+@runtime_checkable
+class Limited(Protocol):
+    """A debuggee that says why it cannot do what it cannot."""
+
+    def why_not(self, capability: Capability) -> str:
+        """The reason, as what follows a colon."""
+
+
 def require(debuggee: Debuggee, *capabilities: Capability) -> None:
     """Raise CommandError, in one line, for the first capability that a debuggee lacks."""
     for each in capabilities:
         if each not in debuggee.capabilities:
-            raise CommandError(f"{printable(debuggee.name)} cannot {each.value}")
+            why = f": {debuggee.why_not(each)}" if isinstance(debuggee, Limited) else ""
+            raise CommandError(f"{printable(debuggee.name)} cannot {each.value}{why}")
 
 
 def live_model(debuggee: Debuggee) -> LoadedModel:

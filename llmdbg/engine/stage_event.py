@@ -44,6 +44,13 @@ class StageEvent:
     """The stop string that is complete, or the class of the stopping criterion that is met; None if not known."""
     kernel_calls: tuple[KernelCall, ...] = ()
     """The kernel calls of a captured attention; empty elsewhere."""
+    known: Any = None
+    """Of a recorded stage, the numbers that are known without its tensors (`traces/replay/known.py`); else None."""
+
+    @property
+    def after_forward(self) -> bool:
+        """Whether the stage comes after a forward and is about its last position alone: from the raw logits on."""
+        return bool(self.trail) or (self.known is not None and bool(self.known.has_scores))
 
     def release(self) -> None:
         """Drop every tensor, so that a kept event keeps none alive."""

@@ -183,8 +183,8 @@ class ChoiceFacts:
     """The token."""
     prob: float
     """Its probability in the distribution it was chosen from."""
-    rank: int
-    """Its rank there, 1 for the likeliest."""
+    rank: int | None
+    """Its rank there, 1 for the likeliest; None if that was not recorded."""
     raw: float | None
     """Its probability before any processor; None if it was not measured."""
     greedy: bool

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.limits import MOST_COMMANDS_BYTES
 from llmdbg.errors import PromptError, SettingsError, UsageError
 from llmdbg.files import read_regular
 from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
@@ -132,3 +133,32 @@ def read_text(path: Path, what: str, most: int) -> str:
         ) from error
     except OSError as error:
         raise PromptError(f"cannot read the {what} {path}: {error.strerror or error}") from error
+
+
+def add_commands(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say where to stop and what to run: `breakpoints` and `commands`, in their order."""
+    group.add_argument(
+        "-b", "--break", dest="breakpoints", action="append", default=[], metavar="ADDRESS", help="stop at a stage"
+    )
+    group.add_argument(
+        "-ex",
+        dest="commands",
+        action=_Command,
+        default=[],
+        metavar="COMMAND",
+        help="run a command at the start; may be repeated",
+    )
+    group.add_argument("-x", dest="commands", action=_CommandFile, metavar="FILE", help="run the commands in a file")
+
+
+class _Command(argparse.Action):
+    def __call__(self, _parser: object, namespace: argparse.Namespace, value: object, _option: object = None) -> None:
+        """Keep -ex and -x in the order they were given."""
+        namespace.commands = [*namespace.commands, str(value)]
+
+
+class _CommandFile(argparse.Action):
+    def __call__(self, _parser: object, namespace: argparse.Namespace, value: object, _option: object = None) -> None:
+        """Read the file now, so that a wrong name is reported before anything is loaded."""
+        lines = read_text(Path(str(value)), "command file", MOST_COMMANDS_BYTES).splitlines()
+        namespace.commands = [*namespace.commands, *lines]

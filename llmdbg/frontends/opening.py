@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.models.spec import LoadedModel, LoadProgress, ModelSpec
     from llmdbg.models.tokens import Prompt
+    from llmdbg.traces.reader import Trace
 
     PromptCallback = Callable[["tuple[TokenRow, ...]", int], None]
 
@@ -132,6 +133,13 @@ def generation_of(loaded: LoadedModel, prompt: Prompt, settings: GenerationSetti
     from llmdbg.engine.generation.generation import Generation
 
     return Generation(loaded, prompt, settings)
+
+
+def open_recording(trace: Trace) -> Debuggee:
+    """A recording as a debuggee. It needs no model, and transformers is not imported."""
+    from llmdbg.traces.replay.recorded_run import RecordedRun
+
+    return RecordedRun(trace)
 
 
 def prompt_rows(prompt: Prompt, tokenizer: PreTrainedTokenizerBase | None) -> tuple[TokenRow, ...]:

@@ -107,8 +107,8 @@ class ChosenToken:
     """Its text."""
     prob: float
     """Its probability in the distribution it was chosen from, from 0 to 1."""
-    rank: int
-    """Its rank there, 1 for the likeliest."""
+    rank: int | None
+    """Its rank there, 1 for the likeliest; None if a recording does not say."""
 
 
 @torch.no_grad()

@@ -120,10 +120,15 @@ def position_axis(tensor: Tensor, length: int) -> int | None:
 
     Experts work on (position, …), attention on (batch, head, position, …).
     """
-    if tensor.dim() >= 2 and tensor.numel() == tensor.shape[-1]:
+    return position_axis_of(tensor.shape, length)
+
+
+def position_axis_of(shape: Sequence[int], length: int) -> int | None:
+    """The same, for a shape."""
+    if len(shape) >= 2 and math.prod(shape) == shape[-1]:
         return 0 if length == 1 else None
     for axis in (1, 0, 2):
-        if axis < tensor.dim() - (axis > 0) and tensor.shape[axis] == length:
+        if axis < len(shape) - (axis > 0) and shape[axis] == length:
             return axis
     return None
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-import torch
-
 from llmdbg.debugger.breakpoints.known_place import known_place
 from llmdbg.debugger.breakpoints.triggers import CHOSEN_PROB
+from llmdbg.debugger.known_values import known_of, probability_of_chosen
 from llmdbg.debugger.positions import positions
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import LensError
@@ -55,10 +54,13 @@ class StageMetrics:
         if "ms" in names:
             values["ms"] = event.ms if event.ms is not None else self._clock.elapsed(event.stage.address)
         if CHOSEN_PROB in names and event.chosen is not None:
-            values[CHOSEN_PROB] = float(torch.softmax(event.trail[0][1][0], dim=-1)[event.chosen])
+            prob = probability_of_chosen(event)
+            values[CHOSEN_PROB] = None if prob is None else float(prob)
         output = main_tensor(event.output) if needs_output(names) else None
         scores = self.scores(event) if needs_scores(names) else None
         ids = {text: id for text in tokens if (id := self._id_of(text)) is not None}
+        if (known := known_of(event)) is not None:
+            values |= known.measure(names, ids)
         return values | measure(names, output, scores=scores, tokens=ids, text_of=self._vocabulary.text)
 
     def scores(self, event: StageEvent) -> Tensor | None:

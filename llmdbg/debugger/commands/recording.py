@@ -11,6 +11,7 @@ from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.commands.grammar.base import Described, Grammar, starting
 from llmdbg.debugger.commands.grammar.files import expanded, file_path
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Outcome
+from llmdbg.debugger.known_values import known_of
 from llmdbg.debugger.quoting import pieces
 from llmdbg.errors import CommandError
 
@@ -72,6 +73,8 @@ def _record(debugger: Debugger, asked: RecordingRequest) -> Outcome:
     from llmdbg.traces.keeping import parse_keep
 
     run = debugger.run
+    if known_of(run.event) is not None:
+        raise CommandError("this is a recording already: its folder can be copied")
     running = run.tape is not None and not run.tape.ended
     if asked.folder is None:
         if run.tape is None or not running:

@@ -90,7 +90,7 @@ class Stop(Displayed):
         place += "".join(f" {name}={short(value)}" for name, value in self.values)
         place += ", run again and not the same" if self.differs else ""
         if self.chosen is not None:
-            what = f": chose {self.chosen.text!r} {percent(self.chosen.prob)}, rank {self.chosen.rank}"
+            what = f": chose {self.chosen.text!r} {percent(self.chosen.prob)}, rank {self.chosen.rank or 'unknown'}"
         elif self.candidates is not None:
             what = f": {self.candidates.likeliest()}"
         else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.execution.first_nonfinite import first_nonfinite
 from llmdbg.debugger.execution.stop import NamedTensor, Stop
+from llmdbg.debugger.known_values import known_of
 from llmdbg.debugger.named_values import given, returned
 from llmdbg.debugger.positions import positions
 from llmdbg.engine.stage_event import main_tensor
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from llmdbg.debugger.execution.stop_cause import StopCause
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.stage_event import StageEvent
-    from llmdbg.probes.candidates import Candidates
+    from llmdbg.probes.candidates import Candidates, ChosenToken
+    from llmdbg.probes.statistics import Statistics
 
 
 BAN = "ban"
@@ -40,12 +43,7 @@ class StopDescriber:
 
     def describe(self, event: StageEvent, cause: StopCause, *, differs: bool = False) -> Stop:
         """The stop at an event. `differs` marks one that did not come out bitwise the same when it was run again."""
-        trail = self._trail(event)
-        chosen_ids = event.output if event.stage.kind is StageKind.SAMPLE else None
-        text_of = self._debuggee.vocabulary.text
-        found = candidates(trail, text_of, top=self._top, chosen=chosen_ids) if trail else (None, None)
-        tensor = main_tensor(event.output)
-        first, length = positions(event, len(self._debuggee.prompt.ids))
+        found = self._candidates(event)
         module = self._debuggee.anatomy.modules.get(event.stage.address)
         return Stop(
             reason=cause.reason,
@@ -53,15 +51,7 @@ class StopDescriber:
             token=event.token,
             phase=event.phase,
             stage=event.stage,
-            tensor=None
-            if tensor is None
-            else statistics(
-                tensor,
-                first=first,
-                length=length,
-                focus=self._focus.position,
-                cuts=event.stage.kind is StageKind.PROCESSOR,
-            ),
+            tensor=self._statistics(event),
             candidates=found[0],
             chosen=found[1],
             ms=event.ms,
@@ -74,6 +64,25 @@ class StopDescriber:
             differs=differs or bool(self._debuggee.timeline.differing()),
             not_finite_since=self._not_finite_since(event, found[0]),
         )
+
+    def _statistics(self, event: StageEvent) -> Statistics | None:
+        """The statistics of the output; those that were recorded where the tensor itself was not."""
+        tensor, known = main_tensor(event.output), known_of(event)
+        first, length = positions(event, len(self._debuggee.prompt.ids))
+        if tensor is None:
+            return None if known is None else known.statistics(first, length)
+        cuts = event.stage.kind is StageKind.PROCESSOR
+        found = statistics(tensor, first=first, length=length, focus=self._focus.position, cuts=cuts)
+        return found if known is None else replace(found, device=known.record.device)
+
+    def _candidates(self, event: StageEvent) -> tuple[Candidates | None, ChosenToken | None]:
+        """The likeliest tokens and the chosen one; those that were recorded where the scores were not."""
+        trail, text_of = self._trail(event), self._debuggee.vocabulary.text
+        if trail:
+            chosen = event.output if event.stage.kind is StageKind.SAMPLE else None
+            return candidates(trail, text_of, top=self._top, chosen=chosen)
+        known = known_of(event)
+        return (None, None) if known is None else known.candidates(text_of, self._top)
 
     def _why(self, event: StageEvent, cause: StopCause) -> str:
         """What the breakpoint found; of values that are not finite, the first."""

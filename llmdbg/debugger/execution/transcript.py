@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from llmdbg.debugger.execution.stop import TokenRow
+from llmdbg.debugger.known_values import probability_of_chosen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,9 +56,8 @@ class Transcript:
 
 def note_probability(branches: Branches, event: StageEvent) -> None:
     """Keep, on the device, the model's own probability of a token that has been chosen."""
-    if event.chosen is not None and event.trail:
-        _, logits = event.trail[0]
-        branches.current.probabilities[event.token] = torch.softmax(logits[0], dim=-1)[event.chosen]
+    if (found := probability_of_chosen(event)) is not None:
+        branches.current.probabilities[event.token] = found
 
 
 def probabilities_of(

@@ -12,6 +12,7 @@ from llmdbg.debugger.execution.recorder import RecordRequest
 from llmdbg.debugger.inspection.asked import AttentionQuestion
 from llmdbg.debugger.inspection.focus_row import focus_row
 from llmdbg.debugger.inspection.layer_question import split_head
+from llmdbg.debugger.known_values import known_of
 from llmdbg.engine.debuggee import Capability, require
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
@@ -56,6 +57,8 @@ def following(inspector: Inspector) -> AttentionMap | str:
 
 def _answer(inspector: Inspector, choice: AttentionQuestion, *, every: bool) -> AttentionMap | str:
     known = attentions(inspector.anatomy)
+    if known_of(inspector.event) is not None:
+        raise CommandError("attention is not in a recording: it happens inside a kernel, and only stages are recorded")
     if not known:
         return f"{type(inspector.model).__name__} has no attention module: no head reads from other tokens"
     if inspector.event.stage.kind is StageKind.TOKENIZE:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.inspection.sweep import Measured, PassedStage, Sweep, sweep
+from llmdbg.debugger.known_values import known_of
 from llmdbg.display import Displayed
+from llmdbg.errors import CommandError
 from llmdbg.models.stages import Phase, StageKind
 from llmdbg.probes.bad_weights import BadWeight, bad_weights
 from llmdbg.probes.finiteness import TensorExtent, can_be_measured, extents
@@ -134,6 +136,11 @@ class NonfiniteHunt(Displayed):
 
 def ask(inspector: Inspector, _arguments: str = "") -> NonfiniteHunt:
     """Answer `info nonfinite`. Raises CommandError if the forward has failed, so that the run has no position."""
+    if (recorded := known_of(inspector.event)) is not None and not recorded.keeps_outputs:
+        raise CommandError(
+            "values were not recorded, only how many are NaN or infinite: `break nonfinite` and `run` find the first "
+            "stage with any (`llmdbg record --tensors all` keeps values)"
+        )
     at_tokenize = inspector.event.stage.kind is StageKind.TOKENIZE
     asked_at, tokens = inspector.event.token, inspector.run.tokens()
     with inspector.replay.elsewhere():

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from llmdbg.debugger.editing.changes import own_copy
 from llmdbg.debugger.inspection.bounded_repr import bounded_repr
+from llmdbg.debugger.known_values import known_of, refuse_unrecorded
 from llmdbg.debugger.named_values import copies, given, returned
 from llmdbg.debugger.user_code import UserCodeError
+from llmdbg.engine.debuggee import Capability, require
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
 
@@ -28,6 +31,7 @@ def printed(inspector: Inspector, source: str) -> str:
     `model` (None if the debuggee has no live model).
     """
     event = inspector.event
+    _refuse_unrecorded(inspector, source)
     out, module = main_tensor(event.output), inspector.anatomy.modules.get(event.stage.address)
 
     def text() -> str:
@@ -46,3 +50,19 @@ def printed(inspector: Inspector, source: str) -> str:
             return str(inspector.run.user_code.run(text))
     except UserCodeError as error:
         raise CommandError(f"print {source[:_MOST_SOURCE]}: {error}") from error
+
+
+def _refuse_unrecorded(inspector: Inspector, source: str) -> None:
+    """Raise CommandError for an expression that uses what is missing in a recording."""
+    if known_of(inspector.event) is None:
+        return
+    try:
+        used = {each.id for each in ast.walk(ast.parse(source, mode="eval")) if isinstance(each, ast.Name)}
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return  # said where it is run
+    if not used.isdisjoint({"out", "returned"}):
+        refuse_unrecorded(inspector.event)
+    if not used.isdisjoint({"inputs", "given"}):
+        refuse_unrecorded(inspector.event, inputs=True)
+    if "model" in used:
+        require(inspector.debuggee, Capability.MODEL)

@@ -44,7 +44,7 @@ def source_of(module: nn.Module | None) -> SourceCode:
 
 def source(inspector: Inspector) -> SourceCode:
     """The source of the forward that has just run. Raises CommandError if the debuggee has no live model."""
-    stage = inspector.event.stage
+    model, stage = inspector.model, inspector.event.stage
     module = inspector.anatomy.modules.get(stage.address)
-    head = inspector.model.get_output_embeddings() if stage.kind is StageKind.LOGITS else None
+    head = model.get_output_embeddings() if stage.kind is StageKind.LOGITS else None
     return source_of(module if module is not None else head)

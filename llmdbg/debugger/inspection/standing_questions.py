@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.inspection.additions_answer import LayerAdditions
 from llmdbg.debugger.inspection.predictions_answer import LayerPredictions
+from llmdbg.debugger.known_values import refuse_unrecorded
 from llmdbg.errors import LlmdbgError
 from llmdbg.models.stages import StageKind
 
@@ -226,6 +227,7 @@ def _cost(inspector: Inspector) -> CostView:
 def _finiteness(inspector: Inspector) -> FinitenessView:
     from llmdbg.probes.finiteness import extents, tensors_in
 
+    refuse_unrecorded(inspector.event)
     named = list(tensors_in(inspector.event.output, "output"))
     found = extents([(tensor, None) for _, tensor in named])
     outputs = tuple((name, extent) for (name, _), extent in zip(named, found, strict=True))

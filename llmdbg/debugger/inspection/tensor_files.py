@@ -10,6 +10,7 @@ from torch import Tensor
 
 from llmdbg.debugger.execution.trace import BEGINNING
 from llmdbg.debugger.inspection.timed_runs import forward_of
+from llmdbg.debugger.known_values import refuse_unrecorded
 from llmdbg.errors import CommandError
 from llmdbg.files import private_replacement
 from llmdbg.formatting import with_article
@@ -74,6 +75,7 @@ def _found(inspector: Inspector, addresses: frozenset[str]) -> dict[str, dict[st
 @torch.no_grad()
 def _copies(event: StageEvent) -> dict[str, Tensor]:
     """A copy of every tensor a stage returned, in order. Does not wait for the device."""
+    refuse_unrecorded(event)
     named = list(tensors_in(event.output, event.stage.address, lambda value: isinstance(value, Tensor)))
     if len(named) == 1:
         named = [(event.stage.address, named[0][1])]

@@ -17,6 +17,7 @@ from llmdbg.debugger.inspection.parameters import ParameterFacts, stored
 from llmdbg.debugger.inspection.slices import read_slice, slice_text
 from llmdbg.debugger.inspection.values_answer import PANE_COUNT, Values, ValuesAsked
 from llmdbg.debugger.inspection.values_question import ValuesQuestion, read_question, split_part
+from llmdbg.debugger.known_values import unrecorded
 from llmdbg.debugger.named_values import given, returned, value_at
 from llmdbg.debugger.positions import focus_in
 from llmdbg.engine.stage_event import main_tensor
@@ -232,6 +233,8 @@ def _taken(inspector: Inspector, event: StageEvent, choice: ValuesQuestion) -> _
     address = event.stage.address
     _, part, path = split_part(choice.name)
     is_input = part == "input"
+    if path and (why := unrecorded(event, inputs=is_input)):
+        return CommandError(why)
     if path:
         value = _named(inspector, event, path, is_input=is_input)
         if isinstance(value, CommandError):
@@ -239,6 +242,8 @@ def _taken(inspector: Inspector, event: StageEvent, choice: ValuesQuestion) -> _
     else:
         value = (*event.args, *event.kwargs.values()) if is_input else event.output
     tensor = main_tensor(value)
+    if tensor is None and (why := unrecorded(event, inputs=is_input)):
+        return CommandError(why)
     if tensor is None:
         what = f"no numbers as {'.'.join(path)}: it is {type(value).__name__}" if path else "no numbers"
         return f"{address} {'takes' if is_input else 'returns'} {what}"

@@ -51,7 +51,9 @@ def stop_line(stop: Stop) -> str:
 
 
 def _chosen_words(chosen: ChosenToken) -> str:
-    chance = "without probabilities" if isnan(chosen.prob) else f"{percent(chosen.prob)} rank {chosen.rank}"
+    chance = (
+        "without probabilities" if isnan(chosen.prob) else f"{percent(chosen.prob)} rank {chosen.rank or 'unknown'}"
+    )
     return f"chose {chosen.id} {quoted(chosen.text)} {chance}"
 
 

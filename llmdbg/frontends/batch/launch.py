@@ -13,7 +13,9 @@ from llmdbg.frontends.export import export
 from llmdbg.frontends.opening import open_generation, opening_notes
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.commands import ParsedCommand
     from llmdbg.debugger.persistence.model import SavedSession
+    from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.models.spec import ModelSpec
 
@@ -35,6 +37,14 @@ def launch(
     parsed = parse_commands(commands)
     with LoadingBar() as bar:
         debuggee = open_generation(spec, text, settings, chat=chat, system=system, report=bar.update, left_pad=left_pad)
+    run_commands(debuggee, parsed, json=json, resumed=resumed)
+    return 0
+
+
+def run_commands(
+    debuggee: Debuggee, commands: Sequence[ParsedCommand], *, json: bool, resumed: SavedSession | None = None
+) -> None:
+    """Debug a debuggee with these commands; without any, trace it to the end. Raises LlmdbgError."""
     # Only now: they import torch, which is a step of the start.
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.persistence.restore import restore
@@ -45,8 +55,7 @@ def launch(
         notes = [*opening_notes(debuggee), *debuggee.notes]
         notes += restore(debugger, resumed) if resumed is not None else ()
         # Only now: a resumed session may stand where other settings have brought other logits processors.
-        check_addresses(parsed, debugger)
-        run_batch(debugger, parsed, JsonWriter() if json else TextWriter(), notes)
+        check_addresses(commands, debugger)
+        run_batch(debugger, commands, JsonWriter() if json else TextWriter(), notes)
     finally:
         debugger.close()
-    return 0

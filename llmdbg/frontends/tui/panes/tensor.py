@@ -127,7 +127,7 @@ def _chosen(shown: Snapshot) -> list[Row]:
         row(("chosen   ", "dim"), (quoted(chosen.text), "good")),
         row(("id       ", "dim"), str(chosen.id)),
         row(("chance   ", "dim"), percent(chosen.prob, 2)),
-        row(("rank     ", "dim"), str(chosen.rank)),
+        row(("rank     ", "dim"), "not recorded" if chosen.rank is None else str(chosen.rank)),
     ]
 
 

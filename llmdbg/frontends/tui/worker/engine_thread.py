@@ -234,17 +234,18 @@ class EngineThread(threading.Thread):
         from llmdbg.debugger.persistence.restore import restore
         from llmdbg.frontends.tui.worker.autosave import Autosave
 
-        autosave = Autosave(self._request)
-        notes = autosave.others()
+        autosave = Autosave(self._request) if self._request.saves else None
+        notes = () if autosave is None else autosave.others()
         # The tour starts with its first stop; other sessions can be mentioned another time.
         self._post(Arrived(self._snapshot(debugger), () if self._request.tour else notes[-1:]))
         if self._request.resumed is not None:
             notes = restore(debugger, self._request.resumed) or ("resumed where it was interrupted",)
             self._post(Arrived(self._snapshot(debugger), notes, title="resumed"))
         self._autosave = autosave
-        autosave.keep(debugger)
-        if trouble := autosave.news():
-            self._post(Arrived(self._snapshot(debugger), error=trouble))
+        if autosave is not None:
+            autosave.keep(debugger)
+            if trouble := autosave.news():
+                self._post(Arrived(self._snapshot(debugger), error=trouble))
         for line in (*(f"break {address}" for address in self._request.breakpoints), *self._request.commands):
             if COMMANDS.is_command(line):
                 self._run_line(debugger, line)

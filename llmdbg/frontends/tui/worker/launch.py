@@ -38,6 +38,8 @@ class LaunchRequest:
     """How many masked pad tokens to put before the prompt."""
     tour: str = ""
     """The route of the tour to begin; empty for no tour."""
+    saves: bool = True
+    """Whether the session is saved."""
 
     def open_debuggee(self, report: Callable[[LoadProgress], None], on_prompt: PromptCallback) -> Debuggee:
         """Load the model and prepare its generation. Raises LlmdbgError.

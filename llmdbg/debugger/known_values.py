@@ -1,0 +1,52 @@
+"""What an event says by numbers of its own, where its tensors may not be there: as in a recording."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.errors import CommandError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.traces.replay.known import KnownOutput
+
+
+def known_of(event: StageEvent) -> KnownOutput | None:
+    """What was recorded of the event's stage; None if it is live."""
+    found: KnownOutput | None = event.known
+    return found
+
+
+def refuse_unrecorded(event: StageEvent, *, inputs: bool = False) -> None:
+    """Raise CommandError, which says how to record them, if the event's values (or inputs) are not in a recording."""
+    if (reason := unrecorded(event, inputs=inputs)) is not None:
+        raise CommandError(reason)
+
+
+def unrecorded(event: StageEvent, *, inputs: bool = False) -> str | None:
+    """What is missing of a recorded event's output (or inputs), in a sentence; None if nothing is, or it is live."""
+    known = known_of(event)
+    if known is None or (event.args or event.kwargs if inputs else event.output is not None):
+        return None
+    # Recorded with its inputs, the stage took none that could be kept.
+    return None if inputs and known.kept == "inputs" else known.missing(inputs=inputs)
+
+
+def probability_of_chosen(event: StageEvent) -> Tensor | float | None:
+    """The model's own probability of the token that has been chosen, from the logits before any processor.
+
+    A scalar tensor on the device where it is computed here; None where nothing is chosen, or it is not known.
+    """
+    if event.chosen is None:
+        return None
+    known = known_of(event)
+    if known is not None and (recorded := known.raw_probability()) is not None:
+        return recorded
+    if not event.trail:
+        return None
+    # Imported here: the screen imports this before it needs torch.
+    import torch
+
+    return torch.softmax(event.trail[0][1][0], dim=-1)[event.chosen]

@@ -1,0 +1,1 @@
+"""A recording as a debuggee: its stages are events again, in their recorded order, without a model."""
