@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.comparison.choices import choice_facts, parting_of, settings_findings
 from llmdbg.debugger.comparison.configuration import configuration_differences
-from llmdbg.debugger.comparison.facts import compared_stages, side_facts
+from llmdbg.debugger.comparison.facts import compared_stages, failing_stage, side_facts
 from llmdbg.debugger.comparison.grafting import Following, Grafted, OwnErrors, outermost
 from llmdbg.debugger.comparison.judge import in_order, judge
 from llmdbg.debugger.comparison.lockstep import run_in_lockstep
@@ -68,21 +68,22 @@ class _Comparing:
             raise GenerationError(f"the reference fails: {error}") from error
         self.report("running the candidate")
         ours, failure = self._candidate_freely()
-        findings = [*self._findings_before_running(theirs, ours)]
+        findings, failures = [*self._findings_before_running(theirs, ours)], list[Finding]()
         if lacking := self.pair.lacks((*self.pair.prompt.ids, *theirs.ids)):
             return self._without_stages(findings, lacking, theirs, ours)
         self.report("comparing every stage, each run from its own input")
         followed, follower = self._follow(theirs.ids)
         if failure is not None:
             # With every stage watched, the failure says after which of them.
-            self.pair.known_failure(follower.failure or failure)
-            where = follower.last_address if follower.failure else None
-            sentence = f"the candidate fails: {follower.failure or failure}"
-            findings.append(Finding(FindingKind.FAILED, where or "tokenize", sentence))
+            failure = follower.failure or failure
+            self.pair.known_failure(failure)
+            where = failing_stage(failure, self.pair.our_anatomy)
+            sentence = f"the candidate fails: {failure}"
+            failures.append(Finding(FindingKind.FAILED, where or follower.last_address or "tokenize", sentence))
         elif follower.failure is not None:
             self.pair.note_failure("on the reference's tokens", follower.failure)
         same_ids = ours is not None and ours.ids == theirs.ids
-        if not findings and same_ids and all(each.equal for each in followed.errors.overall().values()):
+        if not (findings or failures) and same_ids and all(each.equal for each in followed.errors.overall().values()):
             return self._outcome(Verdict.SAME, [], theirs, ours, followed.errors, None, None)
         self.report("comparing the weights")
         weights = compare_weights(self.pair.theirs, self.pair.ours)
@@ -91,7 +92,8 @@ class _Comparing:
         errors, watch = measured.errors, measured.watch
         configured = configuration_differences(self.pair.anatomy, self.pair.our_anatomy)
         judged = judge(errors, self.pair.our_anatomy, configured)
-        stages = in_order([*reached_findings(watch), *weights.findings, *judged], watch.errors.addresses(), errors)
+        found = [*failures, *reached_findings(watch), *weights.findings, *judged]
+        stages = in_order(found, watch.errors.addresses(), errors, self.pair.our_anatomy)
         findings += stages
         shares = self._shares(stages, theirs.ids, followed.errors) if stages else None
         verdict = Verdict.DIVERGED if findings else Verdict.WITHIN_ARITHMETIC

@@ -143,7 +143,8 @@ def _on_recorded_values(
     values = RecordedValues(recorded.trace, stage_map)
     held = hold_against(side, values, recorded.ids, _torch_dtype(recorded.header.dtype), notes)
     judged = judge(held.errors, anatomy, {})
-    found = in_order([*reached_findings(held.watch), *weights, *judged], held.watch.errors.addresses(), held.errors)
+    found = [*reached_findings(held.watch), *weights, *judged]
+    found = in_order(found, held.watch.errors.addresses(), held.errors, anatomy)
     if live_is_reference:
         found = [_renamed(each, stage_map) for each in found]
     return _Stages(compared_stages(held.accumulated, held.errors, anatomy), found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.comparison.outcome import ComparedStage, SideFacts
@@ -67,3 +68,14 @@ def compared_stages(followed: ErrorTable, measured: Measurements | None, anatomy
             )
         )
     return tuple(rows)
+
+
+def failing_stage(failure: BaseException, anatomy: Anatomy) -> str | None:
+    """The innermost stage in whose forward something was raised; None if it was outside all of them."""
+    addresses = {id(module): address for address, module in anatomy.modules.items()}
+    found, error = None, failure.__cause__
+    while error is not None:
+        for frame, _ in walk_tb(error.__traceback__):
+            found = addresses.get(id(frame.f_locals.get("self")), found)
+        error = error.__cause__
+    return found

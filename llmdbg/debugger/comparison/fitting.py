@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch.nn import functional
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -29,6 +31,18 @@ def fitted(ours: Tensor, theirs: Tensor, padding: int) -> tuple[Tensor, Tensor] 
         else:
             theirs = theirs.narrow(axis, -padding, one)
     return ours, theirs
+
+
+def fitted_scores(ours: Tensor, theirs: Tensor, padding: int) -> tuple[Tensor, Tensor] | None:
+    """As `fitted`, for attention over (batch, heads, queries, keys), whose shorter one goes on with zeros.
+
+    A static cache has keys that nothing attends to yet.
+    """
+    if ours.dim() != 4 or theirs.dim() != 4:
+        return None
+    more = ours.shape[-1] - theirs.shape[-1] - padding
+    one, other = functional.pad(ours, (0, max(-more, 0))), functional.pad(theirs, (0, max(more, 0)))
+    return fitted(one, other, padding)
 
 
 def pasted(ours: Tensor, theirs: Tensor, padding: int) -> Tensor:

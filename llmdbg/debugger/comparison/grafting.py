@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from llmdbg.debugger.comparison.fitting import fitted, pasted
+from llmdbg.debugger.comparison.fitting import fitted, fitted_scores, pasted
 from llmdbg.debugger.comparison.stage_errors import ErrorTable
 from llmdbg.debugger.comparison.tensor_tree import is_plain, tensors_of, with_tensors
 
@@ -191,6 +191,9 @@ def allowed(mask: Tensor) -> Tensor:
     return mask.to(torch.bool)
 
 
+_MAIN_OUTPUT = ("", "0")
+
+
 def paired(ours: Any, theirs: Any, padding: int) -> list[tuple[Tensor, Tensor | None]]:
     values = tensors_of(theirs)
     pairs: list[tuple[Tensor, Tensor | None]] = []
@@ -198,5 +201,7 @@ def paired(ours: Any, theirs: Any, padding: int) -> list[tuple[Tensor, Tensor | 
         # Some kernels return more than others: eager attention its weights.
         if path in values:
             both = fitted(each, values[path], padding)
+            if both is None and path not in _MAIN_OUTPUT:
+                both = fitted_scores(each, values[path], padding)
             pairs.append((each, None) if both is None else both)
     return pairs

@@ -93,9 +93,13 @@ def judge(measured: Measurements, anatomy: Anatomy, configured: Mapping[str, str
     `configured` says for each stage whose configuration differs from the reference's how, in words.
     """
     findings: list[Finding] = []
-    for address in measured.candidate.own:
+    function = {} if measured.function is None else measured.function.own
+    for address in dict.fromkeys((*measured.candidate.own, *function)):
         # Other kernels may call a module in other pieces: in float64 the reference itself does not fit its own calls.
-        if measured.reference.own.get(address, SAME).shape_differs:
+        # There both run the same kernel, so that the function can still be compared.
+        if address not in measured.candidate.own or measured.reference.own.get(address, SAME).shape_differs:
+            if (other := _another_function(measured, address, configured.get(address))) is not None:
+                findings.append(other)
             continue
         findings += _on_the_way(measured, anatomy, address)
         finding = _of_stage(measured, address, configured.get(address))
@@ -115,25 +119,30 @@ def _of_stage(measured: Measurements, address: str, configured: str | None) -> F
 
     if own.shape_differs:
         return Finding(FindingKind.FUNCTION, address, f"returns a tensor of a different shape{because}")
-    if own.newly_nonfinite:
+    # Of a value of the reference that the dtype does not hold, the code is to blame that hands it to the stage.
+    if own.newly_nonfinite and not measured.candidate.inputs.get(address, SAME).newly_nonfinite:
         return finding(
             FindingKind.NONFINITE,
             f"returns {counted(own.newly_nonfinite, 'NaN or infinite value')} where the reference's are finite",
         )
-    if measured.function is not None and address in measured.function.own:
-        error = measured.function.own[address].relative
-        allowed = TIMES_FUNCTION_FLOOR * measured.function_floor(address)
-        if error > allowed or (configured and error > _CONFIGURED):
-            return finding(
-                FindingKind.FUNCTION,
-                "computes something different on the same input, even in float64",
-            )
+    if (other := _another_function(measured, address, configured)) is not None:
+        return replace(other, isolated=own.relative, times_floor=times)
     if own.relative > TIMES_ARITHMETIC_FLOOR * floor:
         return finding(
             FindingKind.ARITHMETIC,
             f"on the same input its error is {own.relative / floor:.3g} times what rounding explains",
         )
     return None
+
+
+def _another_function(measured: Measurements, address: str, configured: str | None) -> Finding | None:
+    own = SAME if measured.function is None else measured.function.own.get(address, SAME)
+    allowed = TIMES_FUNCTION_FLOOR * measured.function_floor(address)
+    if own.shape_differs or not (own.relative > allowed or (configured and own.relative > _CONFIGURED)):
+        return None
+    because = f" ({configured})" if configured else ""
+    sentence = f"computes something different on the same input, even in float64{because}"
+    return Finding(FindingKind.FUNCTION, address, sentence)
 
 
 def _on_the_way(measured: Measurements, anatomy: Anatomy, address: str) -> list[Finding]:
@@ -153,17 +162,22 @@ def _on_the_way(measured: Measurements, anatomy: Anatomy, address: str) -> list[
     return [Finding(kind, owner, f"{what}{to}", error.relative, error.relative / floor if floor else None)]
 
 
-def in_order(findings: Iterable[Finding], ran: Sequence[str], measured: Measurements) -> list[Finding]:
+def in_order(
+    findings: Iterable[Finding], ran: Sequence[str], measured: Measurements, anatomy: Anatomy
+) -> list[Finding]:
     """Findings in the order in which their stages ran, one for each stage, each with the stage's isolated error.
+
+    A module that nothing calls is used by the code around it, and comes before what that returns.
 
     Of wrong positions and masks only the first is kept: the same ones reach every layer.
     """
     place = {address: at for at, address in enumerate(ran)}
     first: dict[str, Finding] = {}
     for each in findings:
-        first.setdefault(each.address, each)
+        if (known := first.setdefault(each.address, each)) is not each and known.kind is FindingKind.FAILED:
+            first[each.address] = replace(known, sentence=f"{known.sentence}; {each.sentence}")
     kept: list[Finding] = []
-    for each in sorted(first.values(), key=lambda each: place.get(each.address, len(place))):
+    for each in sorted(first.values(), key=lambda each: _place(each.address, place, anatomy)):
         if each.kind in _REACHED and any(other.kind is each.kind for other in kept):
             continue
         own = measured.candidate.own.get(each.address)
@@ -174,3 +188,10 @@ def in_order(findings: Iterable[Finding], ran: Sequence[str], measured: Measurem
         else:
             kept.append(each)
     return kept
+
+
+def _place(address: str, ran: Mapping[str, int], anatomy: Anatomy) -> float:
+    if address in ran:
+        return ran[address]
+    around = anatomy.enclosing(anatomy.stage(address)) if address in anatomy.modules else ()
+    return next((ran[each.address] - 0.5 for each in around if each.address in ran), len(ran))

@@ -11,8 +11,11 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from llmdbg.debugger.comparison.fitting import fitted
 from llmdbg.debugger.comparison.mapping import NAMESAKES, StageMap
-from llmdbg.debugger.comparison.tensor_tree import is_plain, with_tensors
+from llmdbg.debugger.comparison.tensor_tree import is_plain, tensors_of, with_tensors
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.errors import LlmdbgError
@@ -50,14 +53,35 @@ class StageShelf:
         values = StageValues(_copied(output), _copied(event.args), _copied(event.kwargs))
         self._values.setdefault((event.token, event.stage.address), []).append(values)
 
-    def get(self, token: int, address: str, call: int) -> StageValues | None:
-        """The reference's values for the `call`-th call of a stage; None if it made no such call."""
-        calls = self._values.get((token, address), ())
-        return calls[call] if call < len(calls) else None
+    def get(self, event: StageEvent, address: str, call: int, padding: int = 0) -> StageValues | None:
+        """The reference's values of `address` for the `call`-th call of an event's stage; None if it made no such call.
+
+        Of several calls that which was given the same, if any was: experts without tokens are not called at all.
+        """
+        calls = self._values.get((event.token, address), ())
+        if call == 0 and len(calls) == 1:
+            return calls[0]
+        wanted = sorted(range(len(calls)), key=lambda at: at != call)
+        return next((calls[at] for at in wanted if _given_the_same(event, calls[at], padding)), None)
 
     def clear(self) -> None:
         """Forget every value: all followers have passed it."""
         self._values.clear()
+
+
+def _given_the_same(event: StageEvent, values: StageValues, padding: int) -> bool:
+    """Whether a stage was given what the reference's was, but for rounding. Waits for the device."""
+    ours, theirs = (next(iter(tensors_of(each).values()), None) for each in (event.args, values.args))
+    if ours is None or theirs is None:
+        return ours is theirs
+    both = fitted(ours, theirs, padding)
+    if both is None:
+        return False
+    one, other = (each.detach().to(ours.device, torch.float64) for each in both)
+    return bool((one - other).norm() <= _ROUNDED * other.norm())
+
+
+_ROUNDED = 0.1
 
 
 def _copied(value: Any) -> Any:
@@ -74,10 +98,14 @@ Watcher = Callable[[StageEvent, "StageValues | None"], None]
 class Follower:
     """One run that follows the reference. `watch` sees each of its stages with the reference's values."""
 
-    def __init__(self, debuggee: Debuggee, watch: Watcher, stage_map: StageMap = NAMESAKES) -> None:
-        """`stage_map` says which of the reference's stages are the counterpart of one of this run's."""
+    def __init__(self, debuggee: Debuggee, watch: Watcher, stage_map: StageMap = NAMESAKES, padding: int = 0) -> None:
+        """`stage_map` says which of the reference's stages are the counterpart of one of this run's.
+
+        `padding` is how many positions more than the reference it has in front.
+        """
         self.debuggee = debuggee
         self._map = stage_map
+        self._padding = padding
         self.failure: LlmdbgError | None = None
         """Why it could not follow to the end; None if it did."""
         self.ended = False
@@ -117,7 +145,8 @@ class Follower:
 
     def _counterpart(self, event: StageEvent, call: int, shelf: StageShelf) -> StageValues | None:
         """The reference's values of the stages that stand for this one; None if it has none."""
-        found = [shelf.get(event.token, name, call) for name in self._map.names(event.stage.address)]
+        names = self._map.names(event.stage.address)
+        found = [shelf.get(event, name, call, self._padding) for name in names]
         values = [each for each in found if each is not None]
         if not values or len(values) < len(found):
             return None

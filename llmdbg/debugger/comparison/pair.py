@@ -76,7 +76,7 @@ class Pair:
 
     def following(self, watch: Watcher) -> Follower:
         """A run of the candidate that `watch` compares with the reference."""
-        return Follower(self.candidate.debuggee(prompt=self.prompt), watch, self.stage_map)
+        return Follower(self.candidate.debuggee(prompt=self.prompt), watch, self.stage_map, self.padding)
 
     def grafted(self) -> tuple[Follower, Grafted]:
         """A run of the candidate on the reference's values."""

@@ -1,6 +1,6 @@
 """Comparing the weights of two models, stage by stage.
 
-Weights that agree after rounding to the coarser of their two dtypes are the same weights. What differs beyond that is
+Weights that may be roundings of the same numbers to their two dtypes are the same weights. What differs beyond that is
 looked at more closely: swapped with another stage's, transposed, its rows in another order, or changed in place.
 """
 
@@ -65,13 +65,29 @@ def compare_weights(reference: Mapping[WeightName, Tensor], candidate: Mapping[W
 
 
 def agree(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are the same but for rounding to the coarser of their dtypes. Waits for the device."""
+    """Whether two tensors may be roundings of the same numbers, each to its own dtype. Waits for the device."""
     if one.shape != other.shape or one.is_meta or other.is_meta:
         return False
     if not (one.is_floating_point() and other.is_floating_point()):
         return one.dtype == other.dtype and torch.equal(one, other.to(one.device))
     one, other = one.detach(), other.detach().to(one.device)
-    return _equal(one.to(other.dtype), other) or _equal(one, other.to(one.dtype))
+    if _equal(one.to(other.dtype), other) or _equal(one, other.to(one.dtype)):
+        return True
+    return one.dtype != other.dtype and _round_to_both(one, other)
+
+
+def _round_to_both(one: Tensor, other: Tensor) -> bool:
+    """Whether there are numbers that round to both: neither of float16 and bfloat16 holds what the other does."""
+    a, b = one.to(torch.float64), other.to(torch.float64)
+    apart = (a - b).abs() <= _half_step(a, one.dtype) + _half_step(b, other.dtype)
+    return bool((apart | (a == b) | (a.isnan() & b.isnan())).all())
+
+
+def _half_step(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """By how much rounding to a dtype may have changed each of these values at most."""
+    facts = torch.finfo(dtype)
+    binade = torch.frexp(values.abs().clamp(min=facts.smallest_normal)).exponent - 1
+    return torch.ldexp(torch.full_like(values, facts.eps / 2), binade)
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:

@@ -79,7 +79,7 @@ def test_models_without_layers_and_a_single_token() -> None:
     "error", [RuntimeError("boom"), torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), KeyError("x")]
 )
 def test_a_candidate_that_fails_is_the_verdict(error: Exception) -> None:
-    """The sentence says once what failed and after which stage, and nothing about its text."""
+    """The sentence says once what failed and in which stage, and nothing about its text."""
 
     def failing(*_arguments: object, **_named: object) -> None:
         raise error
@@ -91,7 +91,7 @@ def test_a_candidate_that_fails_is_the_verdict(error: Exception) -> None:
     found = compare(side(model), side(faulty(model, plant)))
     assert found.verdict is Verdict.DIVERGED
     assert found.first is not None
-    assert (found.first.kind, found.first.address) == (FindingKind.FAILED, "1.post_attention_layernorm")
+    assert (found.first.kind, found.first.address) == (FindingKind.FAILED, "1.mlp")
     assert type(error).__name__ in found.sentence
     assert "text" not in found.sentence
     assert found.notes == ()
