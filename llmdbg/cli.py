@@ -32,6 +32,7 @@ examples:
   llmdbg diff smollm2 "smollm2 --dtype bfloat16" -p Hi     find the first stage that differs between two runs
   llmdbg record smollm2 -p Hi -n 8 -o RUN                  what every stage returned, in a folder
   llmdbg replay RUN                                        step through a recording, without the model
+  llmdbg import DUMP -o RUN                                a dump of another tool as such a folder
   llmdbg doctor                                            show what is installed, set and used here
 """
 
@@ -243,7 +244,7 @@ def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
 def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | None:
     """What the first word asks for, unless a model folder has that name; None for a model."""
     first = arguments[0] if arguments else ""
-    if first not in ("doctor", "diff", "record", "replay") or Path(first).exists():
+    if first not in ("doctor", "diff", "record", "replay", "import") or Path(first).exists():
         return None
     if first == "doctor":
         from llmdbg.frontends.doctor import doctor
@@ -257,6 +258,10 @@ def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | No
         from llmdbg.frontends.replay import replay
 
         return replay
+    if first == "import":
+        from llmdbg.frontends.importing import import_dump
+
+        return import_dump
     from llmdbg.frontends.diff import diff
 
     return diff

@@ -16,6 +16,7 @@ from llmdbg.formatting import quote
 from llmdbg.frontends import output
 from llmdbg.frontends.arguments import add_run, generation_settings, is_chat, model_spec, prompt_text
 from llmdbg.frontends.opening import check_left_pad
+from llmdbg.traces.foreign.registry import is_readable
 
 if TYPE_CHECKING:
     from llmdbg.debugger.comparison.outcome import Comparison
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 TOKENS = 16
 """How many tokens are generated if the user does not say."""
-_HEADER = "trace.json"
 _FOR_BOTH = ("--fail-on", "--map", "--json", "--html", "--quiet", "-q")
 
 
@@ -48,7 +48,7 @@ def parse_side(options: argparse.Namespace, which: str) -> argparse.Namespace:
         raise UsageError(
             f"{misplaced[0]} is about the comparison, not about one side: write it outside of {quote(text)}"
         )
-    is_recording = Path(words[0], _HEADER).is_file()
+    is_recording = is_readable(Path(words[0]))
     if is_recording and len(words) > 1:
         raise UsageError(f"{words[0]} is a recording, which takes no options: leave out {' '.join(words[1:])}")
     both = copy.copy(options)
@@ -115,9 +115,9 @@ def open_sides(
     reference: argparse.Namespace, candidate: argparse.Namespace, report: Callable[[str], None]
 ) -> tuple[Side, Side]:
     """Open the recordings and load the models. A model without a prompt takes that of the other side's recording."""
-    from llmdbg.traces.reader import Trace
+    from llmdbg.traces.foreign.registry import open_trace
 
-    recordings = [None if each.recording is None else Trace.open(each.recording) for each in (reference, candidate)]
+    recordings = [None if each.recording is None else open_trace(each.recording) for each in (reference, candidate)]
     sides: list[Side] = []
     for which, options, own, others in zip(
         ("reference", "candidate"), (reference, candidate), recordings, reversed(recordings), strict=True
@@ -155,7 +155,9 @@ def load_side(options: argparse.Namespace, recorded: Trace | None, loaded: Loade
     from llmdbg.models.loading import load
     from llmdbg.models.tokens import Prompt
 
-    takes_recorded = recorded is not None and options.prompt is None and options.prompt_file is None
+    asked = options.prompt is not None or options.prompt_file is not None
+    # A dump of another tool may not say what was fed.
+    takes_recorded = recorded is not None and bool(recorded.header.prompt.ids) and not asked
     text = "" if takes_recorded else prompt_text(options)
     settings = _settings(options, recorded)
     loaded = loaded or load(model_spec(options), lambda _: None, lambda *_: None)

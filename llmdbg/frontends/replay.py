@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmdbg.errors import UsageError
 from llmdbg.frontends import output
 from llmdbg.frontends.arguments import add_commands
-from llmdbg.traces.reader import Trace
+from llmdbg.traces.foreign.registry import open_trace
+
+if TYPE_CHECKING:
+    from llmdbg.traces.reader import Trace
 
 _EPILOG = """\
 examples:
@@ -17,7 +21,8 @@ examples:
   llmdbg replay run --batch --json -b "12 if norm > 100" -ex continue
   llmdbg replay run --batch -ex "goto logits@3" -ex "info candidates"
 
-RUN is a folder that `llmdbg record` has written. Its stages can be gone to in any order; what was not recorded is said
+RUN is a folder that `llmdbg record` has written, or a dump of another tool
+(docs/foreign-dumps.md). Its stages can be gone to in any order; what was not recorded is said
 to be missing. A replay is not saved as a session: the recording is there already.
 """
 
@@ -29,7 +34,7 @@ def replay(arguments: Sequence[str]) -> int:
         raise UsageError("--json goes with --batch: add --batch")
     if not options.batch and not output.has_a_screen():
         raise UsageError("the screen needs a terminal: add --batch to run without one")
-    trace = Trace.open(Path(options.run))
+    trace = open_trace(Path(options.run))
     return _batch(options, trace) if options.batch else _screen(options, trace)
 
 
@@ -41,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    options.add_argument("run", metavar="RUN", help="the folder of a recording")
+    options.add_argument("run", metavar="RUN", help="the folder of a recording, or a foreign dump")
     group = options.add_argument_group("debugging")
     add_commands(group)
     group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")

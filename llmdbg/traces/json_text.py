@@ -17,10 +17,13 @@ _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _MOST_WORDS = 160  # characters of a reason
 
 
-def parsed(raw: bytes, path: Path, where: str = "", *, reals: frozenset[str] = frozenset()) -> Any:
+def parsed(
+    raw: bytes, path: Path, where: str = "", *, reals: frozenset[str] = frozenset(), finite_only: bool = True
+) -> Any:
     """Parse JSON. Raises TraceError, naming the file, for anything else, and for a key that is there twice.
 
-    `reals` are the keys whose numbers need not be finite.
+    `reals` are the keys whose numbers need not be finite. Without `finite_only`, Python's `NaN` and `Infinity` are
+    numbers too.
     """
 
     def damaged(reason: str) -> NoReturn:
@@ -40,7 +43,7 @@ def parsed(raw: bytes, path: Path, where: str = "", *, reals: frozenset[str] = f
 
     def finite(word: str) -> float:
         number = float(word)
-        if not math.isfinite(number):
+        if finite_only and not math.isfinite(number):
             damaged(f"{word[:20]} is not a finite number")
         return number
 

@@ -74,9 +74,9 @@ class ChosenTokens(Protocol):
         """The likeliest ids where `token` was chosen, as far as they are known."""
 
 
-def parting_of(reference: ChosenTokens, candidate: ChosenTokens) -> Parting | None:
-    """Where the two texts part; None if they do not."""
-    pairs = enumerate(zip_longest(reference.ids, candidate.ids))
+def parting_of(reference: ChosenTokens, candidate: ChosenTokens, tokens: int | None = None) -> Parting | None:
+    """Where the two texts part; None if they do not. `tokens` is how many can be compared, if not all of them."""
+    pairs = enumerate(zip_longest(reference.ids[:tokens], candidate.ids[:tokens]))
     differing = next(((token, *pair) for token, pair in pairs if pair[0] != pair[1]), None)
     if differing is None:
         return None

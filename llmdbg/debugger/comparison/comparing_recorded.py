@@ -78,10 +78,13 @@ def compare_with_recording(
     free = run_freely(live.debuggee())
     ours = choice_facts(free.debuggee)
     findings = _before_stages(recorded, live, free.debuggee, ours, live_is_reference=live_is_reference)
-    prompt = live.prompt if live.prompt.ids == recorded.prompt.ids else recorded.prompt
+    known = recorded.prompt.ids
+    prompt = live.prompt if not known or live.prompt.ids == known else recorded.prompt
+    if not known:
+        notes.append("the recording does not say what was fed: the prompt is taken to be the model's")
     if prompt is not live.prompt:
         notes.append("the inputs differ, so the stages are compared on the recorded input")
-    side = replace(live, prompt=prompt, settings=replace(live.settings, max_new_tokens=len(recorded.ids)))
+    side = replace(live, prompt=prompt, settings=replace(live.settings, max_new_tokens=len(recorded.forced)))
     weights = _weights(recorded, live, free.debuggee.anatomy)
     weight_faults = weight_findings(*(weights if live_is_reference else reversed(weights)))
     report("comparing every stage")
@@ -89,37 +92,42 @@ def compare_with_recording(
         stages = _on_recorded_values(recorded, side, given, weight_faults, notes, live_is_reference=live_is_reference)
     else:
         notes.append("whole tensors were not recorded (--tensors inputs), so no stage could be run on its own")
-        stages = _by_sketches(recorded, side, weight_faults)
+        stages = _by_sketches(recorded, side, weight_faults, notes)
     findings += stages.findings
     one: tuple[ChosenTokens, SideFacts] = (free, side_facts(live, free))
     two: tuple[ChosenTokens, SideFacts] = (recorded, recorded.facts())
     (reference, theirs), (candidate, facts) = (one, two) if live_is_reference else (two, one)
-    return _outcome(theirs, facts, findings, stages.rows, parting_of(reference, candidate), notes)
+    parting = parting_of(reference, candidate, None if recorded.is_complete else len(recorded.ids))
+    return _outcome(theirs, facts, findings, stages.rows, parting, notes)
 
 
 def compare_recordings(reference: Trace, candidate: Trace) -> Comparison:
     """Compare two recordings. Raises TraceError for a damaged one."""
     one, other = RecordedSide(reference), RecordedSide(candidate)
+    unknown = not (one.prompt.ids and other.prompt.ids)
     findings = [
-        *compare_prompts(one.prompt, other.prompt, other, theirs=one),
+        *([] if unknown else compare_prompts(one.prompt, other.prompt, other, theirs=one)),
         *settings_findings(one.choice_facts(), other.choice_facts()),
     ]
     faults = weight_findings(recorded_weights(reference), recorded_weights(candidate))
-    common = _common(one.ids, other.ids)
+    common = _common(one.forced, other.forced)
     padding = other.prompt.padding - one.prompt.padding
     sketches = sketch_errors(reference, candidate, common, padding)
     notes = ["neither side is a live model, so what rounding does is an estimate: give one as a model to measure it"]
     last_bit = max(_last_bit(one.header.dtype), _last_bit(other.header.dtype))
     floors = _growing(sketches, last_bit)
     stages = _first_beyond(sketches, floors, faults, {each.address: each.layer for each in candidate.entries})
-    return _outcome(
-        one.facts(), other.facts(), [*findings, *stages.findings], stages.rows, parting_of(one, other), notes
-    )
+    notes += _about_statistics(sketches)
+    complete = one.is_complete and other.is_complete
+    parting = parting_of(one, other, None if complete else min(len(one.ids), len(other.ids)))
+    return _outcome(one.facts(), other.facts(), [*findings, *stages.findings], stages.rows, parting, notes)
 
 
 def _before_stages(
     recorded: RecordedSide, live: LiveSide, debuggee: Debuggee, ours: object, *, live_is_reference: bool
 ) -> list[Finding]:
+    if not recorded.prompt.ids:
+        return []
     facts = (choice_facts(debuggee), recorded.choice_facts())
     if live_is_reference:
         prompts = compare_prompts(live.prompt, recorded.prompt, recorded, theirs=debuggee.vocabulary)
@@ -141,7 +149,7 @@ def _on_recorded_values(
     widths = {address: weight.shape[0] for (address, of), weight in side.weights(anatomy).items() if of == "weight"}
     stage_map = map_recorded(recorded.trace, anatomy, widths, given)
     values = RecordedValues(recorded.trace, stage_map)
-    held = hold_against(side, values, recorded.ids, _torch_dtype(recorded.header.dtype), notes)
+    held = hold_against(side, values, recorded.forced, _torch_dtype(recorded.header.dtype), notes)
     judged = judge(held.errors, anatomy, {})
     found = [*reached_findings(held.watch), *weights, *judged]
     found = in_order(found, held.watch.errors.addresses(), held.errors, anatomy)
@@ -156,26 +164,34 @@ def _renamed(finding: Finding, stage_map: StageMap) -> Finding:
     return replace(finding, address=names[0]) if names[0] != finding.address else finding
 
 
-def _by_sketches(recorded: RecordedSide, side: LiveSide, weights: list[Finding]) -> _Stages:
+def _by_sketches(recorded: RecordedSide, side: LiveSide, weights: list[Finding], notes: list[str]) -> _Stages:
     """Compare sketches, against a floor of further runs of the live model."""
     model = side.loaded.model
     last_bit = max(_last_bit(recorded.header.dtype), _last_bit(side.loaded.dtype))
     with TemporaryDirectory(prefix="llmdbg-") as folder:
-        tokens = len(recorded.ids)
-        own = _recorded(side, model, recorded.ids, Path(folder, "own"))
+        tokens = len(recorded.forced)
+        own = _recorded(side, model, recorded.forced, Path(folder, "own"))
         sketches = sketch_errors(recorded.trace, own, tokens)
         floors = dict.fromkeys(sketches.errors, last_bit)
         if is_convertible(model):
-            exact = _recorded(side, converted(model, torch.float64), recorded.ids, Path(folder, "exact"))
+            exact = _recorded(side, converted(model, torch.float64), recorded.forced, Path(folder, "exact"))
             dtype = _torch_dtype(recorded.header.dtype)
-            alike = _recorded(side, converted(model, dtype), recorded.ids, Path(folder, "alike"))
+            alike = _recorded(side, converted(model, dtype), recorded.forced, Path(folder, "alike"))
             rounding = [sketch_errors(exact, each, tokens).errors for each in (own, alike)]
             floors = {
                 address: max(last_bit, hypot(*(each[address].relative for each in rounding if address in each)))
                 for address in sketches.errors
             }
         layers = {each.address: each.layer for each in own.entries}
+    notes += _about_statistics(sketches)
     return _first_beyond(sketches, floors, weights, layers)
+
+
+def _about_statistics(sketches: SketchErrors) -> list[str]:
+    count = len(sketches.by_statistics)
+    if not count:
+        return []
+    return [f"of {counted(count, 'stage')} only statistics are known, so their errors are the least that these allow"]
 
 
 def _recorded(side: LiveSide, model: PreTrainedModel, ids: Sequence[int], folder: Path) -> Trace:
@@ -262,9 +278,11 @@ def _outcome(
     parting: Parting | None,
     notes: list[str],
 ) -> Comparison:
+    if not rows:
+        notes = [*notes, "no stage could be compared: none has a name and values on both sides"]
     same = not findings and parting is None and bool(rows) and all(each.equal for each in rows)
     verdict = Verdict.DIVERGED if findings else Verdict.SAME if same else Verdict.WITHIN_ARITHMETIC
-    sentence = sentence_of(verdict, findings, parting, None)
+    sentence = sentence_of(verdict, findings, parting, None, has_texts=bool(reference.ids and candidate.ids))
     return Comparison(
         reference, candidate, verdict, sentence, tuple(findings), rows, parting, None, tuple(dict.fromkeys(notes))
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import log
+from math import isfinite, log, prod, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,10 @@ from llmdbg.models.tokens import Prompt, Token
 if TYPE_CHECKING:
     from llmdbg.traces.reader import Trace
     from llmdbg.traces.records import StageRecord, TokenRecord
+
+
+STATED_DIGITS = 1e-4
+"""How exact the statistics of a foreign dump are, relative to the norm: it prints five digits, or adds in float32."""
 
 
 class RecordedSide:
@@ -38,6 +42,16 @@ class RecordedSide:
     def ids(self) -> tuple[int, ...]:
         """Their ids."""
         return tuple(each.id for each in self.tokens if each.id is not None)
+
+    @property
+    def forced(self) -> tuple[int, ...]:
+        """The ids that a run has to choose for the recorded forwards: of a last one without a choice, any."""
+        return self.ids if self.is_complete else (*self.ids, 0)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it says what the last forward led to. A foreign dump may end with a forward."""
+        return not len(self.trace.tokens) or self.trace.tokens[-1].id is not None
 
     @property
     def prompt(self) -> Prompt:
@@ -123,6 +137,8 @@ class RecordedSide:
 
 @dataclass(slots=True)
 class _Sums:
+    compared: bool = False
+    by_statistics: bool = False
     difference: float = 0.0
     reference: float = 0.0
     equal: bool = True
@@ -139,6 +155,8 @@ class SketchErrors:
     """By address, over all tokens, in the order in which the stages ran."""
     first_token: Mapping[str, int]
     """By address, the first token in which bits differ."""
+    by_statistics: frozenset[str] = frozenset()
+    """The stages of which only statistics are known: each error is the least that they allow."""
 
 
 Aligned = Callable[[int], Sequence[tuple[int, int]]]
@@ -160,12 +178,15 @@ def sketch_errors(reference: Trace, candidate: Trace, tokens: int, padding: int 
     errors = {
         address: StageError(_relative(each.difference, each.reference), each.equal, each.nonfinite, each.shape_differs)
         for address, each in sums.items()
+        if each.compared
     }
-    return SketchErrors(errors, {address: each.first for address, each in sums.items() if each.first is not None})
+    first = {address: each.first for address, each in sums.items() if each.first is not None}
+    return SketchErrors(errors, first, frozenset(address for address, each in sums.items() if each.by_statistics))
 
 
 def _add(sums: _Sums, reference: StageRecord, candidate: StageRecord, token: int, padding: int) -> None:
     if reference.hash is not None and reference.hash == candidate.hash and reference.dtype == candidate.dtype:
+        sums.compared = True
         if (sketch := reference.sketch) is not None:
             sums.reference += float(np.square(sketch.astype(np.float64)).sum())
         return
@@ -173,7 +194,9 @@ def _add(sums: _Sums, reference: StageRecord, candidate: StageRecord, token: int
     sums.first = token if sums.first is None else sums.first
     one, other = reference.sketch, candidate.sketch
     if one is None or other is None:
+        _add_statistics(sums, reference, candidate)
         return
+    sums.compared = True
     if padding and reference.by_position and len(other) - len(one) == padding:
         one, other = (one, other[padding:]) if padding > 0 else (one[-padding:], other)
     if one.shape != other.shape:
@@ -185,6 +208,27 @@ def _add(sums: _Sums, reference: StageRecord, candidate: StageRecord, token: int
     if reference.statistics is not None and candidate.statistics is not None:
         now, before = (each.nan + each.inf for each in (candidate.statistics, reference.statistics))
         sums.nonfinite += max(0, now - before)
+
+
+def _add_statistics(sums: _Sums, reference: StageRecord, candidate: StageRecord) -> None:
+    """Add the least difference that the statistics of two outputs allow, where values are not known."""
+    count = prod(candidate.shape)
+    one, other = reference.statistics, candidate.statistics
+    if one is None or other is None or prod(reference.shape) != count:
+        return
+    # By Cauchy-Schwarz the sum of the differences, and by the triangle inequality the others, are no larger than this.
+    least = (
+        sqrt(count) * abs(other.mean - one.mean),
+        abs(other.norm - one.norm),
+        abs(other.min - one.min),
+        abs(other.max - one.max),
+    )
+    known = [each for each in least if isfinite(each)]
+    size = one.norm if isfinite(one.norm) else other.norm
+    if known and isfinite(size):
+        sums.compared = sums.by_statistics = True
+        sums.difference += max(0.0, max(known) - STATED_DIGITS * size) ** 2
+        sums.reference += size**2
 
 
 def _relative(difference: float, reference: float) -> float:

@@ -15,14 +15,24 @@ if TYPE_CHECKING:
 _BEFORE_STAGES = (FindingKind.INPUT, FindingKind.SETTINGS, FindingKind.FAILED)
 
 
-def sentence_of(verdict: Verdict, findings: Sequence[Finding], parting: Parting | None, shares: Shares | None) -> str:
-    """`first differs at 12.self_attn.k_proj (isolated error 40 × its floor), which accounts for …`."""
+def sentence_of(
+    verdict: Verdict,
+    findings: Sequence[Finding],
+    parting: Parting | None,
+    shares: Shares | None,
+    *,
+    has_texts: bool = True,
+) -> str:
+    """`first differs at 12.self_attn.k_proj (isolated error 40 × its floor), which accounts for …`.
+
+    `has_texts` says whether both sides have texts: a foreign dump may have none.
+    """
     parts = []
     if verdict is Verdict.DIVERGED:
         parts += _differing(findings, shares)
     else:
         parts.append("same: every value is bitwise equal" if verdict is Verdict.SAME else str(verdict))
-    if not any(each.kind is FindingKind.FAILED for each in findings):
+    if has_texts and not any(each.kind is FindingKind.FAILED for each in findings):
         parts.append(_parting(parting))
     return "; ".join(each for each in parts if each)
 

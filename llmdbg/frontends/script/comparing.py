@@ -22,7 +22,7 @@ from llmdbg.frontends.script import arguments
 from llmdbg.frontends.script.loan import borrow, untouched_random_streams
 from llmdbg.frontends.script.session import one_line
 from llmdbg.models.loading import adopt
-from llmdbg.traces.reader import Trace
+from llmdbg.traces.foreign.registry import open_trace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.comparison.outcome import Comparison
     from llmdbg.debugger.comparison.side import LiveSide
     from llmdbg.models.spec import LoadedModel
+    from llmdbg.traces.reader import Trace
 
     Side: TypeAlias = str | os.PathLike[str] | PreTrainedModel | tuple[PreTrainedModel, PreTrainedTokenizerBase | None]
 
@@ -114,7 +115,7 @@ class _Asked:
 
     def recording(self) -> Trace | None:
         """The recording, opened; None for a model."""
-        return None if self.options.recording is None else Trace.open(self.options.recording)
+        return None if self.options.recording is None else open_trace(self.options.recording)
 
     def opened(self, other: Trace | None, undo: ExitStack) -> LiveSide:
         """The model, loaded or borrowed, after its prompt. `undo` gives it back."""

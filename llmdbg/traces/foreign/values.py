@@ -1,0 +1,135 @@
+"""Tensors in the files of a dump. Nothing is believed and nothing is unpickled but tensors and plain containers."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import zipfile
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from llmdbg.errors import TraceError
+from llmdbg.traces.foreign.dump import MOST_VALUES
+from llmdbg.traces.safetensors_files import open_regular, read_header
+from llmdbg.traces.tensor_files import read_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MOST_FILE_BYTES = 64 * 2**30
+_MOST_PICKLE_BYTES = 64 * 2**20
+_MOST_NPY_HEADER = 10_000
+_MOST_NAMES = 2**16
+
+
+def safetensors_in(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file. Raises TraceError."""
+    header = read_header(path)
+    return {name: bounded(read_tensor(path, header, entry), path) for name, entry in header.entries.items()}
+
+
+def pt_in(path: Path) -> Any:
+    """What a file of torch.save holds: tensors in plain containers, and nothing that runs code. Raises TraceError."""
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            return _loaded(file, path)
+    except OSError as error:
+        raise TraceError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def pt_of(data: bytes, path: Path) -> Any:
+    """As `pt_in`, of bytes that lie within `path`."""
+    return _loaded(io.BytesIO(data), path)
+
+
+def _loaded(file: Any, path: Path) -> Any:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    try:
+        with closing(zipfile.ZipFile(file)) as archive:
+            entries = archive.infolist()
+        # torch.save compresses nothing: what is compressed may unpack to any size.
+        stored = all(each.compress_type == zipfile.ZIP_STORED and each.file_size <= size for each in entries)
+        pickles = [each.file_size for each in entries if each.filename.endswith(".pkl")]
+        if not stored or sum(each.file_size for each in entries) > size or sum(pickles) > _MOST_PICKLE_BYTES:
+            raise TraceError(f"{path} is damaged: its parts are larger than the file")
+        if size > _MOST_FILE_BYTES or len(entries) > _MOST_NAMES:
+            raise TraceError(f"{path} is too large to be read")
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, UnicodeDecodeError) as error:
+        raise TraceError(f"{path} is damaged: it is no file of torch.save, which writes zip files") from error
+    file.seek(0)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    # The restricted unpickler raises whatever the bytes lead it to.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        at = reason.find("Unsupported")
+        raise TraceError(f"{path} holds more than tensors, or is damaged: {reason[max(at, 0) :][:160]}") from error
+
+
+def npy_in(path: Path) -> Tensor:
+    """The array of a file of numpy.save. Raises TraceError."""
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            return npy_of(file.read(_MOST_FILE_BYTES), path)
+    except OSError as error:
+        raise TraceError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def npy_of(data: bytes, path: Path, where: str = "") -> Tensor:
+    """The array that numpy.save wrote, checked against its size before any memory is taken. Raises TraceError."""
+    file = io.BytesIO(data)
+    try:
+        shape, by_column, dtype = _npy_header(file)
+        start = file.tell()
+        if dtype.hasobject or dtype.fields is not None or dtype.kind not in "biufc":
+            raise ValueError(f"its dtype {str(dtype)[:60]} is no number's")
+        if any(each < 0 for each in shape) or math.prod(shape) * dtype.itemsize != len(data) - start:
+            raise ValueError("its shape does not fit its size")
+        array = np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if by_column else "C")
+        return bounded(torch.from_numpy(np.array(array.astype(dtype.newbyteorder("="), copy=False), order="C")), path)
+    # Reading the header evaluates a literal, which raises many kinds of errors.
+    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, OverflowError, EOFError) as error:
+        raise TraceError(f"{path} is damaged{where}: {' '.join(str(error).split())[:160]}") from error
+
+
+def _npy_header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether in Fortran's order, and dtype. NumPy has no types for these functions."""
+    library: Any = np.lib.format
+    readers = {(1, 0): library.read_array_header_1_0, (2, 0): library.read_array_header_2_0}
+    shape, by_column, dtype = readers[library.read_magic(file)](file, max_header_size=_MOST_NPY_HEADER)
+    return tuple(map(int, shape)), bool(by_column), np.dtype(dtype)
+
+
+def bounded(value: Tensor, path: Path) -> Tensor:
+    """A tensor, unless it is too large to be looked at. Raises TraceError."""
+    odd = value.is_sparse or value.is_quantized or value.is_nested or value.is_meta
+    if odd:
+        raise TraceError(f"{path} holds a tensor without plain values")
+    # A stride of 0 makes any number of values out of one.
+    if value.numel() > MOST_VALUES or value.numel() * value.element_size() > max(value.untyped_storage().nbytes(), 1):
+        raise TraceError(f"{path} holds a tensor of {value.numel():,} values in fewer bytes, or too many to be read")
+    return value.detach()
+
+
+def inside(folder: Path, name: Any, path: Path) -> Path:
+    """The file that `path` names by `name`, which must lie in `folder` itself and be no link. Raises TraceError."""
+    text = str(name).removeprefix("./")
+    if not isinstance(name, str) or text in ("", ".", "..") or "/" in text or "\\" in text or "\0" in text:
+        raise TraceError(f"{path} names a file outside of its folder: {str(name)[:80]!r}")
+    return folder / text
+
+
+def ids_in(value: Any) -> tuple[int, ...]:
+    """The ids in a tensor of whole numbers, of its first sequence; empty for anything else."""
+    if not isinstance(value, torch.Tensor) or value.is_floating_point() or value.is_complex() or value.dim() == 0:
+        return ()
+    first = value.reshape(-1, value.shape[-1])[0] if value.numel() else value
+    return tuple(int(each) for each in first.tolist()) if first.numel() <= 2**22 else ()
