@@ -83,14 +83,16 @@ class PendingOutputs:
         """A slot for outputs like this one."""
         group = None
         if can_be_reduced(tensor):
-            key = (tensor.shape, tensor.dtype, tensor.device, length, batch)
+            shape = tuple(tensor.shape)
+            dimension = position_dimension(shape, length, batch)
+            # Where one position is all there is, only the size counts.
+            layout = tensor.numel() if dimension == -1 else shape
+            key = (layout, tensor.is_complex(), tensor.dtype, tensor.device, length, batch)
             group = self._groups.get(key)
             if group is None:
                 if len(self._groups) >= _MOST_GROUPS:
                     # Forms that are met no more, as where a dimension grows with every token.
                     self._groups.clear()
-                shape = tuple(tensor.shape)
-                dimension = position_dimension(shape, length, batch)
                 group = Group(dimension, positions_of(shape, dimension, complex=tensor.is_complex()))
                 self._groups[key] = group
         # In a prefill every output is a first one, and large.

@@ -14,6 +14,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import TraceError, UsageError
 from llmdbg.files import FILE_MODE, FOLDER_MODE, write_private
@@ -84,7 +86,7 @@ class TraceWriter:
         `ms` may be a function that waits for the device. `inputs` are the module's arguments. Copies what it needs, and
         on a GPU does not wait. A stage that returns no tensor is left out.
         """
-        tensor = main_tensor(output)
+        tensor = output if type(output) is torch.Tensor else main_tensor(output)
         if tensor is None:
             return
         if tensor.requires_grad:
