@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Sequence
 
-from benchmarks import generation, going_back, inspection, instructions, screen, stops, table
+from benchmarks import generation, going_back, inspection, instructions, recording, screen, stops, table
 from benchmarks.harness import Benchmark, Setup, figures, machine, say
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "screen": screen,
     "inspection": inspection,
     "going_back": going_back,
+    "recording": recording,
 }
 
 

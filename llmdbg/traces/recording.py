@@ -68,15 +68,11 @@ class RunRecording:
 
     def passed(self, event: StageEvent) -> None:
         """Record a stage that has just run. A token is complete with the event that has its id."""
-        stage, kind = event.stage, event.stage.kind
+        stage = event.stage
         if event.token != self._token:
             self._begin(event)
-        if kind is StageKind.EMBED:
-            self._note_size(event)
-        elif kind is StageKind.LAYER and stage.layer == 0 and self._positions is None:
-            self._note_positions(event)
-        elif kind is StageKind.LOGITS:
-            self._random = self._random_state()
+        if stage.kind is not StageKind.MODULE:
+            self._note(event)
         late = event.trail
         self.writer.stage(
             stage,
@@ -98,6 +94,16 @@ class RunRecording:
     def _begin(self, event: StageEvent) -> None:
         self._token, self._positions, self._random = event.token, None, None
         self._size = (1, self._prompt_length if event.phase is Phase.PREFILL else 1)
+
+    def _note(self, event: StageEvent) -> None:
+        """Note what the forward runs over, its positions, and the random state before the choice."""
+        kind = event.stage.kind
+        if kind is StageKind.EMBED:
+            self._note_size(event)
+        elif kind is StageKind.LAYER and event.stage.layer == 0 and self._positions is None:
+            self._note_positions(event)
+        elif kind is StageKind.LOGITS:
+            self._random = self._random_state()
 
     def _note_size(self, event: StageEvent) -> None:
         """What the forward runs over, by what the embedding was given: ids (batch, length)."""

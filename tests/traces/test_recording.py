@@ -10,12 +10,18 @@ import pytest
 import torch
 
 from llmdbg.engine.fingerprints import fingerprint_of
+from llmdbg.engine.generation.generation import Generation
+from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import UsageError
+from llmdbg.models.spec import LoadedModel
 from llmdbg.models.stages import Phase
+from llmdbg.models.tokens import encode_prompt
 from llmdbg.probes.statistics import measure, read
 from llmdbg.traces.reader import Trace
 from llmdbg.traces.records import RunHeader
+from llmdbg.traces.sketch import distance
+from llmdbg.traces.tables import POSITIONS, STAGES
 from llmdbg.traces.tensor_files import KEEPS, Keep
 from tests.recordings import record, tiny_generation
 from tests.tiny import REQUIRED
@@ -211,3 +217,45 @@ def test_what_is_not_there_is_none(tmp_path: Path) -> None:
     assert isinstance(trace, Trace)
     assert trace.stage(0, "nowhere") is None and trace.stages(17) == () and trace.stages(-1) == ()
     assert trace.tensor(0, "1.mlp") is None
+
+
+def test_opening_reads_the_header_and_where_the_lines_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    record(tiny_generation(greedy=True), tmp_path / "run", KEEPS["all"])
+    opened: list[str] = []
+    real = os.open
+    monkeypatch.setattr(
+        os, "open", lambda path, *rest, **more: (opened.append(str(path)), real(path, *rest, **more))[1]
+    )
+    trace = Trace.open(tmp_path / "run")
+    assert len(trace.tokens) == 4
+    assert sorted(Path(each).name for each in opened) == ["tokens.jsonl", "trace.json"]
+    opened.clear()
+    assert trace.stages(3)
+    assert not any(Path(each).name.startswith(("positions", "tensors")) for each in opened)
+
+
+@pytest.mark.slow
+def test_smollm2(smollm2: LoadedModel, tmp_path: Path) -> None:
+    """A real model: its bits, the size of a token, and the same run in bfloat16 against it."""
+    prompt = encode_prompt(smollm2.tokenizer, "What is a token?", chat=True)
+    settings = GenerationSettings(max_new_tokens=6, greedy=True)
+    generation = Generation(smollm2, prompt, settings)
+    trace = record(generation, tmp_path / "run")
+    ids, logits = generation.untouched(6)
+    assert [each.id for each in trace.tokens] == ids
+    assert [trace.stage(token, "logits").hash for token in range(6)] == logits
+    assert len(trace.stages(5)) >= 390
+    lines = (tmp_path / "run" / "tokens.jsonl").read_bytes().splitlines()
+    row = sum(each.bytes for each in (*STAGES, *POSITIONS))
+    assert len(trace.stages(5)) * row + len(lines[5]) <= 60_000
+    half = LoadedModel(smollm2.name, smollm2.model.to(torch.bfloat16), smollm2.tokenizer, smollm2.attn)
+    other = record(Generation(half, prompt, settings), tmp_path / "half")
+    for each in trace.stages(0):
+        theirs = other.stage(0, each.address)
+        assert each.sketch is not None and theirs is not None and theirs.sketch is not None
+        error = distance(each.sketch, theirs.sketch)
+        assert error < 0.1, (each.address, error)
+        if each.dtype == "float32" and theirs.dtype == "bfloat16":
+            assert each.hash != theirs.hash
