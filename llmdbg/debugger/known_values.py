@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.errors import CommandError
+from llmdbg.traces.replay.events import RecordedEvent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,8 @@ def unrecorded(event: StageEvent, *, inputs: bool = False) -> str | None:
     known = known_of(event)
     if known is None or (event.args or event.kwargs if inputs else event.output is not None):
         return None
+    if isinstance(event, RecordedEvent) and event.damage:
+        return event.damage
     # Recorded with its inputs, the stage took none that could be kept.
     return None if inputs and known.kept == "inputs" else known.missing(inputs=inputs)
 

@@ -16,6 +16,7 @@ def why_ended(ended_by: str, ended_with: str | None = None) -> str:
         "time": "the time limit (max_time) is reached",
         "context": "the model's context is full",
         "quit": "left",
+        "recording": "the recording goes no further",
     }.get(ended_by, ended_by)
 
 

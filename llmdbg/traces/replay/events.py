@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.stage_event import ScoresTrail, StageEvent
+from llmdbg.errors import TraceError
 from llmdbg.models.stages import StageKind
 from llmdbg.traces.replay.known import KnownOutput
 
@@ -23,13 +24,15 @@ _MOST_VALUES = 4096
 class RecordedEvent(StageEvent):
     """A stage of a recording. `output`, `args`, `kwargs` and `trail` are read from its files at the first look."""
 
-    __slots__ = ("_kept", "_read")
+    __slots__ = ("_kept", "_read", "damage")
 
     def __init__(self, known: KnownOutput, kept: KeptTensors, token: TokenRecord | None, *, ends: bool) -> None:
         """`ends` says that the token ends here."""
         record = known.record
         self._kept: KeptTensors | None = kept
         self._read: dict[str, Any] = {}
+        self.damage = ""
+        """Why tensors that were kept cannot be read, once they have been looked at; empty if they can."""
         self.stage, self.phase, self.token, self.ms = known.stage, record.phase, record.token, record.ms
         self.known, self.kernel_calls = known, ()
         self.chosen = known.chosen
@@ -42,7 +45,12 @@ class RecordedEvent(StageEvent):
 
     def _look(self, what: str, read: Callable[[KeptTensors], Any], nothing: Any) -> Any:
         if what not in self._read:
-            self._read[what] = nothing if self._kept is None else read(self._kept)
+            try:
+                self._read[what] = nothing if self._kept is None else read(self._kept)
+            except TraceError as error:
+                self._read[what], self.damage = nothing, str(error)
+                assert self._kept is not None
+                self._kept.damage = self._kept.damage or self.damage
         return self._read[what]
 
     @property
@@ -73,6 +81,8 @@ class KeptTensors:
         self._trace = trace
         self._prompt = prompt
         self._stage_of = stage_of
+        self.damage = ""
+        """Why the first tensor that could not be read cannot; empty if all could so far."""
 
     def output(self, known: KnownOutput) -> Any:
         """What a stage returned; ids, which are always known, too. None if it was not kept."""

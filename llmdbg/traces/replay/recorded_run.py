@@ -174,7 +174,8 @@ class RecordedRun:
     def notes(self) -> tuple[str, ...]:
         """What was noted when it was recorded, and where it is damaged."""
         damage = (f"{self._damage}: the replay ends before that",) if self._damage else ()
-        return (*self._header.notes, *damage)
+        values = (f"{self._kept.damage}: the values in it cannot be shown",) if self._kept.damage else ()
+        return (*self._header.notes, *damage, *values)
 
     @property
     def generated(self) -> tuple[int, ...]:
