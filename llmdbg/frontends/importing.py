@@ -8,12 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmdbg.formatting import byte_count, counted
+from llmdbg.errors import UsageError
+from llmdbg.formatting import byte_count, counted, quote
 from llmdbg.frontends import output
 
 _EPILOG = """\
 DUMP is a file or folder of one of these, which are told by their content; docs/foreign-dumps.md says how each is made:
   Hugging Face's model debugger   the folder, or CLASS_debug_tree_FULL_TENSORS.json
+  msprobe                         the folder of dump_path, of a step or of a rank, or dump.json
+  Polygraphy                      the JSON file, or folder, of --save-outputs
+  SGLang                          the folder of --debug-tensor-dump-output-folder, or of its dumper
+  vLLM's hidden states            the safetensors file of a request
 
 examples:
   llmdbg import dump_folder -o run
@@ -45,7 +50,7 @@ def import_dump(arguments: Sequence[str]) -> int:
     from llmdbg.traces.foreign import registry
 
     folder = Path(options.output)
-    trace = registry.import_dump(Path(options.dump), folder)
+    trace = registry.import_dump(Path(options.dump), folder, _layers(options.layers))
     found = Imported(
         folder=str(folder),
         tool=trace.header.written_by.partition(", imported by")[0],
@@ -68,8 +73,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     options.add_argument("dump", metavar="DUMP", help="the file or folder that the tool wrote")
     options.add_argument("-o", "--output", metavar="RUN", required=True, help="the folder to write, new or empty")
+    options.add_argument(
+        "--layers", metavar="N,N,…", help="the layers of vLLM's hidden states (eagle_aux_hidden_state_layer_ids)"
+    )
     options.add_argument("--json", action="store_true", help="print what was imported as one JSON object")
     return options
+
+
+def _layers(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    try:
+        found = tuple(map(int, text.split(",")))
+    except ValueError:
+        found = (-1,)
+    if not all(0 <= each < 100_000 for each in found):
+        raise UsageError(f"--layers takes numbers with commas between, such as 2,14,26, not {quote(text)}")
+    return found
 
 
 def _tell(found: Imported, *, as_json: bool) -> None:

@@ -19,8 +19,6 @@ MOST_OUTPUTS = 2**19
 """Outputs of stages in one forward."""
 MOST_FILES = 2**20
 """Files in a dump."""
-MOST_JSON_BYTES = 1 << 30
-"""A larger JSON file is not read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,8 +76,9 @@ class Dump:
 class Format(Protocol):
     """A tool's dumps."""
 
-    name: str
-    """The tool, for messages."""
+    @property
+    def name(self) -> str:
+        """The tool, for messages."""
 
     def recognises(self, path: Path) -> bool:
         """Whether a file or folder is one of its dumps, by a look at its content. Imports nothing heavy."""

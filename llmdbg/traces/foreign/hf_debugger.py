@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import TraceError
-from llmdbg.files import read_regular
-from llmdbg.traces.foreign.dump import MOST_JSON_BYTES, Dump, ForeignForward, ForeignOutput
+from llmdbg.traces.foreign.documents import document_in
+from llmdbg.traces.foreign.dump import Dump, ForeignForward, ForeignOutput
 from llmdbg.traces.foreign.looking import begins_with, files_ending
 from llmdbg.traces.foreign.names import is_head, stage_of_module
 from llmdbg.traces.foreign.statistics import stated
-from llmdbg.traces.json_text import parsed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,11 +44,7 @@ class HuggingFaceDebugger:
     def read(self, path: Path) -> Dump:
         """Open a tree; of a folder, the one with tensors. Raises TraceError."""
         file = path if not path.is_dir() else _only(path)
-        try:
-            tree = parsed(read_regular(file, MOST_JSON_BYTES, follow=False), file)
-        except OSError as error:
-            raise TraceError(f"cannot read {file}: {error.strerror or error}") from error
-        return _Tree(file, tree).dump()
+        return _Tree(file, document_in(file)).dump()
 
 
 def _only(folder: Path) -> Path:

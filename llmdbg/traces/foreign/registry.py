@@ -8,14 +8,25 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmdbg.errors import TraceError
+from llmdbg.errors import TraceError, UsageError
 from llmdbg.traces.foreign.hf_debugger import HuggingFaceDebugger
+from llmdbg.traces.foreign.msprobe import Msprobe
+from llmdbg.traces.foreign.polygraphy import Polygraphy
+from llmdbg.traces.foreign.sglang import SglangDumper, SglangPasses
+from llmdbg.traces.foreign.vllm_hidden_states import VllmHiddenStates
 
 if TYPE_CHECKING:
     from llmdbg.traces.foreign.dump import Format
     from llmdbg.traces.reader import Trace
 
-FORMATS: tuple[Format, ...] = (HuggingFaceDebugger(),)
+FORMATS: tuple[Format, ...] = (
+    HuggingFaceDebugger(),
+    Msprobe(),
+    Polygraphy(),
+    SglangPasses(),
+    SglangDumper(),
+    VllmHiddenStates(),
+)
 """Every tool whose dumps are read."""
 _HEADER = "trace.json"
 
@@ -38,15 +49,20 @@ def is_readable(path: Path) -> bool:
         return False
 
 
-def import_dump(path: Path, folder: Path) -> Trace:
+def import_dump(path: Path, folder: Path, layers: tuple[int, ...] = ()) -> Trace:
     """Convert a dump into a recording in a new or empty folder.
 
-    Raises TraceError for what no tool wrote, or is damaged, and UsageError for a folder that is not empty.
+    `layers` are those of vLLM's hidden states. Raises TraceError for what no tool wrote, or is damaged, and UsageError
+    for a folder that is not empty.
     """
     tool = recognise(path)
     if tool is None:
         names = ", ".join(each.name for each in FORMATS)
         raise TraceError(f"{path} is no dump that can be read; those of these tools can: {names}")
+    if layers:
+        if not isinstance(tool, VllmHiddenStates):
+            raise UsageError(f"--layers is for vLLM's hidden states, and {path} is of {tool.name}")
+        tool = VllmHiddenStates(layers)
     from llmdbg.traces.foreign.converting import convert
     from llmdbg.traces.reader import Trace
 

@@ -78,7 +78,10 @@ def npy_in(path: Path) -> Tensor:
     """The array of a file of numpy.save. Raises TraceError."""
     try:
         with os.fdopen(open_regular(path), "rb") as file:
-            return npy_of(file.read(_MOST_FILE_BYTES), path)
+            size = os.fstat(file.fileno()).st_size
+            if size > _MOST_FILE_BYTES:
+                raise TraceError(f"{path} is too large to be read")
+            return npy_of(file.read(size), path)
     except OSError as error:
         raise TraceError(f"cannot read {path}: {error.strerror or error}") from error
 
