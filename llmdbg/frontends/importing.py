@@ -15,6 +15,7 @@ from llmdbg.frontends import output
 _EPILOG = """\
 DUMP is a file or folder of one of these, which are told by their content; docs/foreign-dumps.md says how each is made:
   Hugging Face's model debugger   the folder, or CLASS_debug_tree_FULL_TENSORS.json
+  llama.cpp's eval callback       the text that llama-eval-callback prints
   msprobe                         the folder of dump_path, of a step or of a rank, or dump.json
   Polygraphy                      the JSON file, or folder, of --save-outputs
   SGLang                          the folder of --debug-tensor-dump-output-folder, or of its dumper

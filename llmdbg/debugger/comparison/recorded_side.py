@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite, log, prod, sqrt
+from math import inf, isfinite, log, prod, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -215,6 +215,10 @@ def _add_statistics(sums: _Sums, reference: StageRecord, candidate: StageRecord)
     count = prod(candidate.shape)
     one, other = reference.statistics, candidate.statistics
     if one is None or other is None or prod(reference.shape) != count:
+        return
+    if bool(one.nan or one.inf) != bool(other.nan or other.inf):
+        sums.compared = sums.by_statistics = True
+        sums.difference = inf
         return
     # By Cauchy-Schwarz the sum of the differences, and by the triangle inequality the others, are no larger than this.
     least = (

@@ -168,7 +168,14 @@ class _Tree:
         low, high, mean, std = (math.nan if each is None else each for each in found.values())
         count = math.prod(self._shape(value))
         # torch's default divides by one value less.
-        return stated(count, low=low, high=high, mean=mean, std=std * math.sqrt((count - 1) / count) if count else std)
+        return stated(
+            count,
+            low=low,
+            high=high,
+            mean=mean,
+            std=std * math.sqrt((count - 1) / count) if count else std,
+            is_nan=any(each is not None and math.isnan(each) for each in found.values()),
+        )
 
 
 def _number(text: Any) -> float | None:

@@ -206,7 +206,8 @@ def _statistics(value: Mapping[str, Any], shape: tuple[int, ...]) -> ValueStatis
     if not any(isinstance(each, (int, float)) for each in found.values()):
         return None
     low, high, mean, norm = (_real(each) for each in found.values())
-    return stated(math.prod(shape), low=low, high=high, mean=mean, norm=norm)
+    is_nan = any(isinstance(each, float) and math.isnan(each) for each in found.values())
+    return stated(math.prod(shape), low=low, high=high, mean=mean, norm=norm, is_nan=is_nan)
 
 
 def _real(value: Any) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.errors import TraceError, UsageError
 from llmdbg.traces.foreign.hf_debugger import HuggingFaceDebugger
+from llmdbg.traces.foreign.llama_cpp import LlamaCpp
 from llmdbg.traces.foreign.msprobe import Msprobe
 from llmdbg.traces.foreign.polygraphy import Polygraphy
 from llmdbg.traces.foreign.sglang import SglangDumper, SglangPasses
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 FORMATS: tuple[Format, ...] = (
     HuggingFaceDebugger(),
+    LlamaCpp(),
     Msprobe(),
     Polygraphy(),
     SglangPasses(),
