@@ -34,7 +34,7 @@ def unrecorded(event: StageEvent, *, inputs: bool = False) -> str | None:
     if isinstance(event, RecordedEvent) and event.damage:
         return event.damage
     # Recorded with its inputs, the stage took none that could be kept.
-    return None if inputs and known.kept == "inputs" else known.missing(inputs=inputs)
+    return None if inputs and known.header.tensors == "inputs" else known.missing(inputs=inputs)
 
 
 def probability_of_chosen(event: StageEvent) -> Tensor | float | None:

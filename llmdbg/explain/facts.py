@@ -46,9 +46,9 @@ class ModelFacts:
     layers: int
     """How many decoder layers it has."""
     parameters: int
-    """How many weights it has."""
+    """How many weights it has; 0 if that is not known."""
     bytes: int
-    """What the weights take in memory."""
+    """What the weights take in memory; 0 if that is not known."""
     dtype: str
     """The dtype of the weights, without `torch.`."""
     device: str
@@ -64,7 +64,7 @@ class ModelFacts:
     head: bool
     """Whether there is an output head at all."""
     splits_by: str | None
-    """The kind of tokenizer, such as `BPE`; None without a tokenizer."""
+    """The kind of tokenizer, such as `BPE`; empty if that was not recorded, None without a tokenizer."""
     attends: bool
     """Whether any module is an attention."""
     cached: bool
@@ -109,8 +109,8 @@ class ModuleFacts:
     """What it is for."""
     parts: tuple[str, ...]
     """The names of the modules directly inside it."""
-    weights: int
-    """How many weights it has, those of the modules inside included."""
+    weights: int | None
+    """How many weights it has, those of the modules inside included; None if that was not recorded."""
     sizes: tuple[int, int] | None = None
     """How many numbers a projection takes and gives; None for other modules."""
     heads: tuple[int, int] | None = None
@@ -125,6 +125,8 @@ class ModuleFacts:
     """A formula inferred only from its parts and their sizes; None if none can be."""
     widens: tuple[int, int] | None = None
     """How wide vectors are outside and inside an MLP; None if that is not known."""
+    tried: bool = True
+    """Whether its own forward could be tried out; not that of a recorded module."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,8 @@ def _about_prompt(facts: StageFacts) -> Iterator[str]:
 def _about_loading(facts: StageFacts) -> Iterator[str]:
     """How the weights got into memory, as far as it was measured."""
     model, loading = facts.model, facts.model.loading
+    if not model.parameters:
+        return
     weights = f"the model's {model.parameters:,} weights"
     if loading is None:
         yield f"Before that, {weights} were loaded into memory: {byte_count(model.bytes)}."
@@ -126,7 +128,7 @@ def engineer_input(facts: StageFacts) -> Iterator[str]:
     model = facts.model
     if facts.stage.kind is StageKind.TOKENIZE:
         yield f"{model.name}: {model.architecture}, {counted(model.layers, 'layer')}, {model.dtype} on {model.device}"
-        if model.splits_by is not None:
+        if model.splits_by:
             yield f"tokenizer: {model.splits_by}{_tokenizer_source(model.splits_by)}"
         if model.loading is not None:
             yield "loading time: from the first bytes of the weights until the last copy is done, without imports"

@@ -80,8 +80,8 @@ def about_module(facts: StageFacts) -> Iterator[str]:
             yield f"There are {several} experts, and each position uses {used} of them."
     else:
         yield (
-            f"{quote(part.name)} is a {quote(part.class_name)}, a kind of module that has no text of its own here. "
-            f"It has {counted(part.weights, 'weight')}."
+            f"{quote(part.name)} is a {quote(part.class_name)}, a kind of module that has no text of its own here."
+            + ("" if part.weights is None else f" It has {counted(part.weights, 'weight')}.")
         )
         if part.parts:
             yield f"It is made of {quote_list(part.parts)}; `step` goes into them."
@@ -159,7 +159,7 @@ def engineer_part(facts: StageFacts) -> Iterator[str]:
     if part is None:
         return
     module = f" ({facts.stage.module})" if facts.stage.module else ""
-    yield f"{part.class_name}{module}, {counted(part.weights, 'weight')}"
+    yield f"{part.class_name}{module}" + ("" if part.weights is None else f", {counted(part.weights, 'weight')}")
     if part.heads is not None and (part.formula is not None or facts.reads is not None):
         heads, shared = part.heads
         yield f"num_attention_heads {heads}, num_key_value_heads {shared}" + _sharing(heads, shared)
@@ -171,7 +171,7 @@ def engineer_part(facts: StageFacts) -> Iterator[str]:
     if part.checked is not None:
         source = next((source for name, source in _SOURCES if part.checked.startswith(name)), "")
         yield f"{part.checked}{f' ({source})' if source else ''}; checked against its own forward on trial input"
-    elif part.role in (ModuleRole.NORM, ModuleRole.ACTIVATION):
+    elif part.role in (ModuleRole.NORM, ModuleRole.ACTIVATION) and part.tried:
         yield "its forward matches none of the formulas known here; `info source` shows what it does"
     if part.formula is not None:
         yield f"{part.formula}; inferred from its parts and their sizes, `info source` shows the code"

@@ -166,7 +166,7 @@ def _state(_: TourFacts) -> Words:
 def _mlp(facts: TourFacts) -> Words:
     part, weights = facts.part, facts.layer_weights
     share = ""
-    if part is not None and weights:
+    if part is not None and part.weights is not None and weights:
         share = f" {percent_in_prose(part.weights / weights)} of this layer's weights are here."
     if part is not None and part.role is ModuleRole.MIXTURE:
         experts = (

@@ -85,3 +85,24 @@ def test_with_statistics_alone_every_stop_has_what_was_recorded(name: str, tmp_p
                 assert mine["prob"] == pytest.approx(theirs["prob"], rel=1e-6, abs=1e-9)
         assert one.get("chosen", {}).get("id") == other.get("chosen", {}).get("id")
         assert (one.get("ended_by"), one["reason"]) == (other.get("ended_by"), other["reason"])
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_moe", "mamba"])
+@pytest.mark.parametrize("keep", ["none", "inputs"])
+def test_a_stage_is_explained_in_the_same_sentences(name: str, keep: str, tmp_path: Path) -> None:
+    sessions = live(name, **_SAMPLED), replayed(name, tmp_path / "run", KEEPS[keep], **_SAMPLED)
+    do(sessions[0], "continue")
+    do(sessions[1], "goto sample@1", "reverse-step")
+    addresses = sessions[1].run.trace.order(sessions[1].run.place)
+    assert addresses is not None and len(addresses) > 20
+    for address in addresses:
+        said = []
+        for session in sessions:
+            do(session, f"goto {address}@1")
+            said.append(do(session, "explain").data)
+        expected, found = said
+        assert found.title == expected.title, address
+        # Whose row the embedding returned needs the weights; how much a vector was changed, the values.
+        shorter = ("was looked up", *(("has length",) if keep == "none" else ()))
+        new = [each for each in found.plain if each not in expected.plain]
+        assert not [each for each in new if not any(words in each for words in shorter)], address

@@ -24,7 +24,17 @@ from tests.recordings import record, tiny_generation
 from tests.sessions import do, here, tiny_session
 
 _PLACES = ("tokenize", "embed@0", "0@0", "1.mlp@1", "logits@1", "sample.top_k@2", "sample@3")
-_OTHERS = ("x", "x 1", "x 1.mlp[0]", "x 1.self_attn.input", "print out.mean()", "print inputs", "focus 3")
+_OTHERS = (
+    "x",
+    "x 1",
+    "x 1.mlp[0]",
+    "x 1.self_attn.input",
+    "print out.mean()",
+    "print inputs",
+    "explain",
+    "explain 1.mlp",
+    "focus 3",
+)
 
 
 @pytest.fixture(scope="module", params=["none", "last", "inputs"])

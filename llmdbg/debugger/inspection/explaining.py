@@ -12,6 +12,13 @@ import torch
 
 from llmdbg.debugger.inspection.choice_facts import choice_facts, processor_steps
 from llmdbg.debugger.inspection.present_tensor import residual_change
+from llmdbg.debugger.inspection.recorded_facts import (
+    recorded_choice,
+    recorded_model_facts,
+    recorded_module_facts,
+    recorded_steps,
+)
+from llmdbg.debugger.known_values import known_of
 from llmdbg.errors import CommandError, LensError
 from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.facts import (
@@ -78,7 +85,8 @@ def facts_here(inspector: Inspector, *, avoid_rerun: bool = False) -> StageFacts
     part = module_facts(inspector, stage)
     spared = avoid_rerun and inspector.is_long()
     table = None if spared else _lens_table(inspector)
-    steps = processor_steps(inspector)
+    known = known_of(inspector.event)
+    steps = processor_steps(inspector) if known is None else recorded_steps(inspector, known)
     focus = None if tensor is None else tensor.focus
     at = None if tensor is None or tensor.focus_position is None else tensor.focus_position
     moved = residual_change(inspector) if stage.kind in (StageKind.LAYER, StageKind.NORM) else None
@@ -110,13 +118,15 @@ def facts_here(inspector: Inspector, *, avoid_rerun: bool = False) -> StageFacts
         reads=None if spared else _reads(inspector, part is not None and part.role == ModuleRole.ATTENTION),
         processor=steps[-1] if steps and stage.kind is StageKind.PROCESSOR else None,
         steps=steps,
-        choice=choice_facts(inspector, table),
+        choice=choice_facts(inspector, table) if known is None else recorded_choice(inspector, known),
     )
 
 
 def _not_finite(inspector: Inspector) -> int:
     """How many values of the stage's output are NaN or infinite, not counting the -inf of cut tokens."""
     stop = inspector.stop
+    if stop.stage.kind is StageKind.SAMPLE and not inspector.event.trail:
+        return 0
     if stop.stage.kind is StageKind.SAMPLE:
         scores = inspector.event.trail[-1][1]
         return int(scores.isnan().sum())
@@ -126,7 +136,7 @@ def _not_finite(inspector: Inspector) -> int:
 
 def _looked_up(inspector: Inspector) -> bool | None:
     """Whether the embedding returned the focus token's row of its table unchanged; None if unknown."""
-    if inspector.stop.stage.kind is not StageKind.EMBED:
+    if inspector.stop.stage.kind is not StageKind.EMBED or known_of(inspector.event) is not None:
         return None
     vector, position = inspector.focus.vector(inspector.event), inspector.focus_position()
     weight = inspector.model.get_input_embeddings().weight
@@ -138,6 +148,8 @@ def _looked_up(inspector: Inspector) -> bool | None:
 
 def model_facts(inspector: Inspector) -> ModelFacts:
     """The facts that the model and its configuration state."""
+    if (known := known_of(inspector.event)) is not None:
+        return recorded_model_facts(inspector, known)
     loaded = inspector.loaded
     model, config = loaded.model, loaded.model.config.get_text_config(decoder=True)
     table, head = model.get_input_embeddings(), model.get_output_embeddings()
@@ -182,6 +194,8 @@ def module_facts(inspector: Inspector, stage: Stage) -> ModuleFacts | None:
     """What was found out about the module that runs a stage; None if no module does."""
     if stage.kind not in (StageKind.LAYER, StageKind.MODULE, StageKind.NORM):
         return None
+    if (known := known_of(inspector.event)) is not None:
+        return recorded_module_facts(stage, known)
     config = inspector.model.config.get_text_config(decoder=True)
     return part_facts(stage, inspector.anatomy, config)
 
@@ -202,7 +216,8 @@ def split_words(inspector: Inspector) -> tuple[tuple[str, tuple[str, ...]], ...]
 
 def _split_words(inspector: Inspector, rows: Sequence[TokenRow]) -> Iterator[SplitWord]:
     """Each word of several tokens, once, if no single token stands for it, with or without a leading space."""
-    if inspector.loaded.tokenizer is None:
+    # A recording does not know which words are tokens.
+    if known_of(inspector.event) is not None or inspector.loaded.tokenizer is None:
         return
     seen = set()
     for pieces in _pieces_of_words(rows):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from llmdbg.probes.candidates import Candidate, Candidates, ChosenToken
     from llmdbg.probes.statistics import Statistics
     from llmdbg.probes.value_statistics import ValueStatistics
-    from llmdbg.traces.records import CandidateRecord, ScoresRecord, StageRecord
+    from llmdbg.traces.records import CandidateRecord, RunHeader, ScoresRecord, StageRecord
 
 _FOLLOWED = 5  # as `probes/candidates.py` does
 
@@ -32,14 +32,16 @@ class KnownOutput:
     """The stage."""
     record: StageRecord
     """What was recorded of its output."""
+    header: RunHeader
+    """The recorded run's."""
     scores: tuple[ScoresRecord, ...] = ()
     """The scores from the raw logits to this stage; empty before the logits."""
     chosen: int | None = None
     """At `sample`, the token that was chosen."""
     prob: float | None = None
     """Its probability where it was chosen, from 0 to 1."""
-    kept: str = "none"
-    """Which whole tensors the recording keeps, as `RunHeader.tensors`."""
+    length: int | None = None
+    """Over how many positions the forward ran; None if that was not recorded."""
 
     @property
     def has_scores(self) -> bool:
@@ -49,7 +51,7 @@ class KnownOutput:
     @property
     def keeps_outputs(self) -> bool:
         """Whether whole outputs were kept of every stage."""
-        return self.kept in ("all", "inputs")
+        return self.header.tensors in ("all", "inputs")
 
     def missing(self, *, inputs: bool = False) -> str:
         """That the values of the output, or of what the stage takes, are not there, and how they are recorded."""
@@ -118,6 +120,10 @@ class KnownOutput:
         if self.scores and any(map(is_of_prediction, names)):
             found |= self._of_prediction(tokens)
         return {name: value for name, value in found.items() if name in names}
+
+    def prob_at(self, address: str, id: int) -> float | None:
+        """A token's probability after one of the stages so far; None if it was not recorded."""
+        return next((_prob(each, id) for each in self.scores if each.address == address), None)
 
     def raw_probability(self) -> float | None:
         """The probability that the raw logits gave to the chosen token; None if it is not among what was recorded."""

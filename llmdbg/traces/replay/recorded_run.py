@@ -241,7 +241,7 @@ class RecordedRun:
 
     def _event(self, record: StageRecord, token: TokenRecord | None, *, ends: bool) -> StageEvent:
         stage = self._stages[record.address]
-        known = KnownOutput(stage, record, kept=self._header.tensors)
+        known = KnownOutput(stage, record, self._header)
         if token is not None:
             at = next((i for i, step in enumerate(token.scores) if step.address == stage.address), None)
             chooses = stage.kind is StageKind.SAMPLE
@@ -251,6 +251,7 @@ class RecordedRun:
                 scores=token.scores[:until],
                 chosen=token.id if chooses else None,
                 prob=token.prob if chooses else None,
+                length=token.length,
             )
         return RecordedEvent(known, self._kept, token, ends=ends)
 
@@ -258,7 +259,7 @@ class RecordedRun:
         """The event that the prompt has been cut into tokens, recorded or not."""
         shape = (1, len(self.prompt.ids))
         record = StageRecord(0, TOKENIZE.address, Phase.PREFILL, shape, "int64")
-        known = KnownOutput(TOKENIZE, record, kept=self._header.tensors)
+        known = KnownOutput(TOKENIZE, record, self._header)
         return RecordedEvent(known, self._kept, None, ends=False)
 
 
