@@ -24,10 +24,11 @@ from llmdbg.version import __version__
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from llmdbg.models.stages import Stage
     from llmdbg.traces.foreign.dump import Dump, ForeignForward
 
 _KEEP = Keep(all=True, inputs=True)
-_DEEPEST = 6
+_DEEPEST, _LONGEST_NAME = 6, 600
 
 
 def convert(dump: Dump, folder: Path) -> None:
@@ -126,6 +127,7 @@ class _Conversion:
         )
 
     def _output(self, output: ForeignOutput, token: int, phase: Phase, length: int, batch: int) -> None:
+        output = replace(output, stage=self._sound(output.stage))
         returned = _tree("output", output.values)
         if returned is None:
             self._without_values += 1
@@ -144,6 +146,12 @@ class _Conversion:
         self._writer.stage(
             output.stage, returned, token=token, phase=phase, length=length, batch=batch, inputs=((), inputs)
         )
+
+    def _sound(self, stage: Stage) -> Stage:
+        """A stage whose name can be one: a slash would end it in the names of tensors. Raises TraceError."""
+        if not 0 < len(stage.address) <= _LONGEST_NAME:
+            raise TraceError(f"{self._dump.path} is damaged: it has a stage with no name, or one of any length")
+        return replace(stage, address=stage.address.replace("/", ".")) if "/" in stage.address else stage
 
 
 def _tree(which: str, values: Mapping[str, Tensor]) -> Any:
