@@ -62,7 +62,15 @@ def test_the_name_to_install_is_the_distributions():
 
 @pytest.mark.parametrize(
     "document",
-    ["CONTRIBUTING.md", "README.md", "SECURITY.md", "docs/architecture.md", "docs/ssh.md", "docs/trace-format.md"],
+    [
+        "CONTRIBUTING.md",
+        "README.md",
+        "SECURITY.md",
+        "docs/architecture.md",
+        "docs/ssh.md",
+        "docs/trace-format.md",
+        "docs/comparing.md",
+    ],
 )
 def test_a_source_file_that_is_named_is_there(document):
     """By the end of its path: `inspection/topics.py` is one file, wherever that folder stands."""

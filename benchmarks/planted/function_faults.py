@@ -31,7 +31,9 @@ def eps(ground: Ground) -> Fault | None:
 def activation(ground: Ground) -> Fault | None:
     """Another activation function."""
     address = ground.choose(is_activation)
-    assert address is not None
+    # Mamba's forward asks for its activation by name.
+    if address is None or ground.name == "mamba":
+        return None
     now = str(ground.modules[address])
     others = [
         each

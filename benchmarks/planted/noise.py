@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -91,7 +90,6 @@ class Accused:
 
     pair: NoisePair
     found: Comparison
-    seconds: float
 
 
 def run(pair: NoisePair) -> Accused:
@@ -102,9 +100,8 @@ def run(pair: NoisePair) -> Accused:
     other = side(candidate, place.ids, padding=pair.padding)
     if pair.threads > 1:
         other = _with_threads(other, pair.threads)
-    started = time.perf_counter()
     found = compare(side(reference, place.ids), other)
-    return Accused(pair, found, time.perf_counter() - started)
+    return Accused(pair, found)
 
 
 def _set_up(model: PreTrainedModel, pair: NoisePair) -> None:

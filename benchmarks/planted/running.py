@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from benchmarks.planted import context_faults, function_faults, weight_faults
 from benchmarks.planted.ground import DEMO, Fault, Ground, copied, ground, side
 from llmdbg.debugger.comparison.comparing import compare
-from llmdbg.debugger.comparison.outcome import Comparison
+from llmdbg.debugger.comparison.outcome import Comparison, Verdict
 
 KINDS: dict[str, Callable[[Ground], Fault | None]] = {
     **weight_faults.KINDS,
@@ -51,7 +51,8 @@ class Outcome:
     dtype: str
     fault: Fault
     found: Comparison
-    seconds: float
+    counts: bool
+    """Whether it is there at all: a change may round away, or change no bit of any stage."""
 
     @property
     def named(self) -> str:
@@ -89,13 +90,20 @@ def run(case: Case, dtype: str) -> Outcome:
     """Plant a fault and compare."""
     place, fault = case.fault()
     assert fault is not None
-    started = time.perf_counter()
     reference = copied(place.model, None, fault.before)
     candidate = copied(reference, fault.dtype or DTYPES[dtype], fault.plant)
     found = compare(
         side(reference, place.ids, fault.settings[0]), side(candidate, fault.ids or place.ids, fault.settings[1])
     )
-    return Outcome(case, dtype, fault, found, time.perf_counter() - started)
+    if case.kind in weight_faults.KINDS:
+        counts = not _same_weights(candidate, copied(reference, fault.dtype or DTYPES[dtype]))
+    else:
+        counts = found.verdict is not Verdict.SAME
+    return Outcome(case, dtype, fault, found, counts)
+
+
+def _same_weights(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(mine, its) for mine, its in zip(one.parameters(), other.parameters(), strict=False))
 
 
 def say(text: str) -> None:

@@ -210,7 +210,9 @@ def nan(ground: Ground) -> Fault | None:
 
 def embedding_row(ground: Ground) -> Fault | None:
     """The embedding of one token is another's, or the whole table is off by one row."""
-    get, token, shifted = ground.at("embed"), ground.rng.choice(ground.ids), ground.rng.random() < 0.4
+    get, shifted, read = ground.at("embed"), ground.rng.random() < 0.4, ground.rng.random() < 0.7
+    size = weight_of(ground.modules["embed"]).shape[0]
+    token = ground.rng.choice(ground.ids if read else sorted({*range(1, size)} - {*ground.ids}))
 
     def plant(model: nn.Module) -> None:
         weight = get(model).weight.data

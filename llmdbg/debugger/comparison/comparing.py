@@ -82,11 +82,15 @@ class _Comparing:
             failures.append(Finding(FindingKind.FAILED, where or follower.last_address or "tokenize", sentence))
         elif follower.failure is not None:
             self.pair.note_failure("on the reference's tokens", follower.failure)
-        same_ids = ours is not None and ours.ids == theirs.ids
-        if not (findings or failures) and same_ids and all(each.equal for each in followed.errors.overall().values()):
-            return self._outcome(Verdict.SAME, [], theirs, ours, followed.errors, None, None)
         self.report("comparing the weights")
         weights = compare_weights(self.pair.theirs, self.pair.ours)
+        same_ids = ours is not None and ours.ids == theirs.ids
+        if (
+            not (findings or failures or weights.findings)
+            and same_ids
+            and all(each.equal for each in followed.errors.overall().values())
+        ):
+            return self._outcome(Verdict.SAME, [], theirs, ours, followed.errors, None, None)
         self.report("comparing every stage on the same input")
         measured = measure(self.pair, theirs.ids, weights.agreeing, self.precision)
         errors, watch = measured.errors, measured.watch

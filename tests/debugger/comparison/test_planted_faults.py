@@ -8,7 +8,10 @@ import torch
 from benchmarks.planted import noise
 from benchmarks.planted.noise import NoisePair
 from benchmarks.planted.running import Case, run
+from llmdbg.debugger.comparison.outcome import FindingKind
 from llmdbg.debugger.comparison.weights import agree
+from tests.debugger.comparison.sides import planted
+from tests.tiny import tiny_model
 
 BOTH = pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 
@@ -45,6 +48,14 @@ def test_a_fault_is_named_at_its_own_stage(case: Case, dtype: str) -> None:
 def test_noise_accuses_nobody(pair: NoisePair) -> None:
     """Dtypes that round differently, experts that only padding reaches, keys of a static cache that are not there."""
     assert noise.run(pair).found.findings == ()
+
+
+def test_a_weight_that_no_token_needs_is_compared_too() -> None:
+    """All values of the run are equal, but not those of the next prompt."""
+    model = tiny_model("llama")
+    found = planted(model, lambda other: other.get_input_embeddings().weight.data[120].mul_(2))
+    assert found.first is not None
+    assert (found.first.kind, found.first.address) == (FindingKind.WEIGHTS, "embed")
 
 
 def test_weights_agree_if_some_numbers_round_to_both() -> None:
