@@ -94,7 +94,7 @@ def test_a_stage_is_explained_in_the_same_sentences(name: str, keep: str, tmp_pa
     do(sessions[0], "continue")
     do(sessions[1], "goto sample@1", "reverse-step")
     addresses = sessions[1].run.trace.order(sessions[1].run.place)
-    assert addresses is not None and len(addresses) > 20
+    assert addresses is not None and len(addresses) > 10
     for address in addresses:
         said = []
         for session in sessions:
