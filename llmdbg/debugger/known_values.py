@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmdbg.errors import CommandError
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.probes.statistics import Statistics
     from llmdbg.traces.replay.known import KnownOutput
 
 
@@ -35,6 +37,25 @@ def unrecorded(event: StageEvent, *, inputs: bool = False) -> str | None:
         return event.damage
     # Recorded with its inputs, the stage took none that could be kept.
     return None if inputs and known.header.tensors == "inputs" else known.missing(inputs=inputs)
+
+
+def recorded_statistics(event: StageEvent, first: int, length: int, focus: int | None) -> Statistics | None:
+    """The recorded statistics of an output that was not kept whole; None for a live event without a tensor.
+
+    The forward runs over `length` positions, from `first` on. Those of the focus, the last position if it is None, are
+    known where its vector was kept.
+    """
+    known = known_of(event)
+    if known is None:
+        return None
+    found, last = known.statistics(first, length), first + length - 1
+    vector = event.last if isinstance(event, RecordedEvent) and found.focus is None else None
+    if vector is None or focus not in (None, last):
+        return found
+    # Imported here: the screen imports this before it needs torch.
+    from llmdbg.probes.statistics import measure, read
+
+    return replace(found, focus=read([measure(vector)])[0], focus_position=last, missing="")
 
 
 def probability_of_chosen(event: StageEvent) -> Tensor | float | None:

@@ -47,6 +47,8 @@ class Statistics(Displayed):
     """At a logits processor: how many scores are -inf, which is how tokens are cut. None at any other stage."""
     in_play: ValueStatistics | None = None
     """At a logits processor: over the scores of the tokens that are not cut; None if all are, and at other stages."""
+    missing: str = ""
+    """Which of these a recording does not have, in a sentence; empty if none is missing."""
 
     def __repr__(self) -> str:
         return f"<Statistics {self.line()}>"

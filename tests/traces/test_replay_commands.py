@@ -108,6 +108,20 @@ def test_the_last_position_alone_is_all_there_is_of_a_token_after_the_first(tmp_
     assert "32 values" in " ".join(answer_lines(do(session, "x").data))
     do(session, "goto 1.mlp@0")
     assert "at all positions but the last" in refusal(session, "x")
+    live = tiny_session()
+    do(live, "until 1.mlp")
+    assert session.stop.tensor is not None and live.stop.tensor is not None
+    assert session.stop.tensor.focus == live.stop.tensor.focus
+    do(session, "focus 3")
+    assert session.stop.tensor is not None and session.stop.tensor.focus is None
+    assert "the numbers of single positions were not recorded" in answer_lines(do(session, "info stats").data)
+
+
+def test_of_scores_that_are_cut_the_statistics_of_the_others_are_said_to_be_missing(tmp_path: Path) -> None:
+    session = debugger(record(tiny_generation(temperature=0.8, top_k=20), tmp_path / "run"))
+    do(session, "goto sample.top_k@0")
+    assert session.stop.tensor is not None and session.stop.tensor.cut == 108
+    assert "tokens in play were not recorded" in " ".join(answer_lines(do(session, "info stats").data))
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ class End(Displayed):
     """A generation is over."""
 
     stopped_by: str
-    """`eos`, `stop_string`, `criterion`, `length` (the end of the context included), `time` or `quit`."""
+    """`eos`, `stop_string`, `criterion`, `length` (the end of the context included), `time`, `quit` or `recording`."""
     ids: tuple[int, ...]
     """The generated ids."""
     text: str

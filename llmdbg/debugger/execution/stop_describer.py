@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.execution.first_nonfinite import first_nonfinite
 from llmdbg.debugger.execution.stop import NamedTensor, Stop
-from llmdbg.debugger.known_values import known_of
+from llmdbg.debugger.known_values import known_of, recorded_statistics
 from llmdbg.debugger.named_values import given, returned
 from llmdbg.debugger.positions import positions
 from llmdbg.engine.stage_event import main_tensor
@@ -70,7 +70,7 @@ class StopDescriber:
         tensor, known = main_tensor(event.output), known_of(event)
         first, length = positions(event, len(self._debuggee.prompt.ids))
         if tensor is None:
-            return None if known is None else known.statistics(first, length)
+            return recorded_statistics(event, first, length, self._focus.position)
         cuts = event.stage.kind is StageKind.PROCESSOR
         found = statistics(tensor, first=first, length=length, focus=self._focus.position, cuts=cuts)
         return found if known is None else replace(found, device=known.record.device)

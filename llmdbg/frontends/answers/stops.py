@@ -164,6 +164,8 @@ def statistics_lines(value: Statistics) -> list[str]:
     lines = [f"{value.line()} {value.device}"]
     if value.focus is not None and value.means_something and not value.cut:
         lines.append(f"position {value.focus_position}: {value.focus.line()}")
+    if value.missing:
+        lines.append(value.missing)
     return lines
 
 

@@ -69,6 +69,12 @@ class RecordedEvent(StageEvent):
         return dict(self._look("inputs", lambda kept: kept.inputs(self.known), ((), {}))[1])
 
     @property
+    def last(self) -> Tensor | None:
+        """The vector (width,) of the last position, where that is what was kept."""
+        found: Tensor | None = self._look("last", lambda kept: kept.last(self.known), None)
+        return found
+
+    @property
     def trail(self) -> ScoresTrail:  # type: ignore[override]
         """The scores from the raw logits on, if those of every stage since were kept; else empty."""
         return tuple(self._look("trail", lambda kept: kept.trail(self.known), ()))

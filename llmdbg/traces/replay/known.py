@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmdbg.probes.value_statistics import ValueStatistics
     from llmdbg.traces.records import CandidateRecord, RunHeader, ScoresRecord, StageRecord
 
+_BY_POSITION = (StageKind.EMBED, StageKind.LAYER, StageKind.MODULE, StageKind.NORM)
 _FOLLOWED = 5  # as `probes/candidates.py` does
 
 
@@ -82,6 +83,13 @@ class KnownOutput:
         if self.stage.kind is StageKind.PROCESSOR and self.scores and self.scores[-1].left is not None:
             cut = math.prod(record.shape) - self.scores[-1].left
             in_play = None if cut else self.numbers
+        missing = ""
+        if self.numbers is None and 0 not in record.shape:
+            missing = "its statistics were not recorded"
+        elif cut:
+            missing = "the statistics of the tokens in play were not recorded"
+        elif self.numbers is not None and length > 1 and not self.has_scores and self.stage.kind in _BY_POSITION:
+            missing = "the numbers of single positions were not recorded"
         return Statistics(
             record.shape,
             record.dtype,
@@ -91,6 +99,7 @@ class KnownOutput:
             first if alone else None,
             cut,
             in_play,
+            missing,
         )
 
     def candidates(self, text_of: Callable[[int], str], top: int) -> tuple[Candidates | None, ChosenToken | None]:

@@ -62,11 +62,12 @@ def _returns(shown: Snapshot, width: int) -> list[Row]:
 
 
 def _numbers(tensor: Statistics, width: int) -> list[Row]:
+    missing = [row((line, "dim")) for line in wrapped(tensor.missing, width)] if tensor.missing else []
     if tensor.cut and tensor.in_play is None:
-        return [row(("every token is cut", "bad"))]
+        return [row(f"{tensor.cut:,} tokens are cut"), *missing] if missing else [row(("every token is cut", "bad"))]
     numbers = tensor.telling
     if numbers is None:
-        return [row(("an empty tensor", "dim"))]
+        return missing or [row(("an empty tensor", "dim"))]
     columns = [("in play" if tensor.cut else "all", numbers)]
     if tensor.focus is not None and not tensor.cut:
         columns.append((f"position {tensor.focus_position}", tensor.focus))
@@ -79,7 +80,7 @@ def _numbers(tensor: Statistics, width: int) -> list[Row]:
     rows.append(_counts("infinite", "inf", [n for _, n in columns], cells))
     if tensor.cut:
         rows.append(row(("cut".ljust(_LABEL), "dim"), f"{tensor.cut:{cells},}", ("  tokens", "dim")))
-    return rows
+    return rows + missing
 
 
 def _counts(label: str, attribute: str, columns: list[ValueStatistics], cells: int) -> Row:
