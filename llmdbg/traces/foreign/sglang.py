@@ -65,7 +65,8 @@ def _forwards_of_passes(files: list[Path]) -> Iterator[ForeignForward]:
     before: tuple[Path, dict[str, Any]] | None = None
     for file in files:
         values = _tensors_in(file)
-        own = {name: each for name, each in values.items() if before is None or name.startswith("model.")}
+        top = next((name.partition(_BATCH)[0] for name in values if _BATCH in name), "model")
+        own = {name: each for name, each in values.items() if before is None or name.startswith(f"{top}.")}
         if before is not None:
             yield _pass(*before, {name: each for name, each in values.items() if name not in own})
         before = file, own

@@ -1,4 +1,4 @@
-"""Dumps in SGLang's two layouts, written here as its hooks write them: it does not run without a GPU."""
+"""Dumps in SGLang's two layouts, written here as its hooks write them."""
 
 from __future__ import annotations
 
@@ -59,6 +59,18 @@ def test_passes_are_the_live_models(tmp_path: Path) -> None:
     assert {"embed", "0.self_attn.q_proj", "1.mlp.down_proj", "norm", "logits"} <= prefill
 
 
+def test_a_model_under_another_name(tmp_path: Path) -> None:
+    folder = passes(tmp_path / "dump")
+    for file in (folder / "TP0_PP0_Rank0_pid123").iterdir():
+        renamed = {
+            f"language_{name}" if name.startswith("model") else name: each for name, each in torch.load(file).items()
+        }
+        torch.save(renamed, file)
+    trace = open_trace(folder)
+    assert [each.id for each in trace.tokens] == [7, None]
+    assert trace.stage(0, "1.mlp.up_proj") is not None and trace.stage(1, "1.mlp.up_proj") is not None
+
+
 def test_a_fault_in_a_pass_is_named(tmp_path: Path) -> None:
     folder = passes(tmp_path / "dump", wrong_weight)
     (folder / "TP0_PP0_Rank0_pid123" / "Pass00001.pt").unlink()
@@ -91,6 +103,14 @@ def values(folder: Path, extra: Any = None) -> Path:
     if extra is not None:
         write("odd", extra)
     return folder
+
+
+def test_the_dumpers_values_are_the_live_models(tmp_path: Path) -> None:
+    """Its inputs are no inputs here, but modules that are given wrong ones would be accused."""
+    folder = values(tmp_path / "dump")
+    for file in (folder / "dump_20261126_101010_000").glob("*inputs*"):
+        file.unlink()
+    assert against_live(folder).findings == ()
 
 
 def test_the_dumpers_values_are_read(tmp_path: Path) -> None:
