@@ -161,3 +161,5 @@ def test_a_program_of_ones_own_is_replayed(tmp_path: Path, chooses: bool) -> Non
     else:
         with pytest.raises(CommandError, match="no choices of tokens were recorded"):
             do(session, "reverse-step")
+        do(session, "run", "reverse-step")
+        assert here(session).endswith("@0"), "the first forward can be gone back to"

@@ -64,6 +64,7 @@ class Replay:
         require(debuggee, Capability.GO_BACK)
         reached = len(debuggee.timeline.ids)
         if token > reached:
+            require(debuggee, Capability.TOKENS)
             raise CommandError(f"token {token} has not been reached: the newest is {reached}")
 
         arrived = False

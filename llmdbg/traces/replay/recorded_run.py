@@ -139,8 +139,9 @@ class RecordedRun:
         self._damage = choices.damage
         ids = [id for id in choices.ids if id is not None]
         counts = len(ids) == self._count
-        tokens = frozenset({Capability.TOKENS, Capability.GO_BACK})
-        self.capabilities: frozenset[Capability] = tokens if counts else frozenset()
+        # Without choices there are no tokens to go back to but the first forward, which is token 0.
+        can = {Capability.GO_BACK, *((Capability.TOKENS,) if counts else ())}
+        self.capabilities: frozenset[Capability] = frozenset(can)
         self.name = f"recording of {_name(header.model)}"
         self.place = " ".join(each for each in (header.device, header.dtype) if each)
         self.anatomy = Anatomy(_in_order(stages), {}, header.context_length)
