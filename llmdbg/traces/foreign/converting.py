@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +35,8 @@ _DEEPEST, _LONGEST_NAME = 6, 600
 def convert(dump: Dump, folder: Path) -> None:
     """Write a dump as a recording into a new or empty folder.
 
-    Raises TraceError, naming file and place, for a damaged dump, and UsageError for a folder that is not empty.
+    Raises TraceError, naming file and place, for a damaged dump, and UsageError for a folder that is not empty. Of a
+    damaged one nothing is left there.
     """
     writer = TraceWriter(folder, RunHeader(stages=()), _KEEP)
     conversion = _Conversion(dump, writer)
@@ -43,10 +45,15 @@ def convert(dump: Dump, folder: Path) -> None:
         writer.close()
         text = text_of(conversion.header(), format=FORMAT)
         write_private(folder / HEADER, text.encode() + b"\n")
-    except OSError as error:
-        raise TraceError(f"cannot write the recording {folder}: {error.strerror or error}") from error
-    finally:
-        writer.close()
+    except BaseException as error:
+        with suppress(TraceError):
+            writer.close()
+        # A part of a dump says nothing of what is missing. The folder was empty before.
+        for each in folder.iterdir():
+            each.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise TraceError(f"cannot write the recording {folder}: {error.strerror or error}") from error
+        raise
 
 
 class _Conversion:

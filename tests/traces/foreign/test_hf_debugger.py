@@ -101,6 +101,7 @@ def test_a_hostile_tree_is_refused(change: Callable[[dict[str, Any]], object], w
     with pytest.raises(TraceError) as caught:
         import_dump(folder, tmp_path / "run")
     assert words in str(caught.value) and "\n" not in str(caught.value)
+    assert not list((tmp_path / "run").glob("*"))
 
 
 def test_a_link_beside_the_tree_is_not_followed(tmp_path: Path) -> None:
