@@ -103,7 +103,8 @@ def run(case: Case, dtype: str) -> Outcome:
 
 
 def _same_weights(one: nn.Module, other: nn.Module) -> bool:
-    return all(torch.equal(mine, its) for mine, its in zip(one.parameters(), other.parameters(), strict=False))
+    ours, theirs = (dict(model.named_parameters(remove_duplicate=False)) for model in (one, other))
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def say(text: str) -> None:
