@@ -13,17 +13,13 @@ from llmdbg.frontends.log import route_transformers
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-    from llmdbg.debugger.execution.stop import TokenRow
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.frontends.prompts.cutting import Cutting
+    from llmdbg.frontends.prompts.early import PromptCallback
     from llmdbg.models.spec import LoadedModel, LoadProgress, ModelSpec
     from llmdbg.models.tokens import Prompt
     from llmdbg.traces.reader import Trace
-
-    PromptCallback = Callable[["tuple[TokenRow, ...]", int], None]
-
-MOST_EARLY_TOKENS = 1_000
-"""How many of the prompt's tokens are shown before there is a first stop."""
 
 
 def check_left_pad(left_pad: int) -> None:
@@ -45,45 +41,39 @@ def open_generation(
 ) -> Debuggee:
     """Load a model, tokenize the prompt, and prepare the generation; nothing runs yet. `report` gets loading progress.
 
-    `on_prompt` gets the prompt's first tokens, and how many there are, before the weights are read.
+    `on_prompt` gets the prompt's first tokens, and how many there are, before the weights are read; often also before
+    torch is imported, from a thread of its own (`prompts/early.py`).
     For a process of llmdbg's own, whose logging is routed. Raises LlmdbgError. torch and transformers are imported only
     when this is called.
     """
+    from llmdbg.frontends.prompts.early import EarlyPrompt
     from llmdbg.models.libraries import garbage_left_alone, start_libraries
     from llmdbg.models.load_steps import LoadStep
     from llmdbg.models.read_ahead import read_ahead
     from llmdbg.models.spec import LoadProgress
-    from llmdbg.models.tokens import encode_prompt
 
     prompt: Prompt | None = None
     expected: int | None = None
+    how: Cutting = {"chat": chat, "system": system, "left_pad": left_pad}
 
     def cut(tokenizer: PreTrainedTokenizerBase | None, config: PretrainedConfig) -> None:
-        from llmdbg.models.anatomy import context_length
+        from llmdbg.frontends.prompts.cutting import cut_before_weights, prompt_rows, vocabulary_size
 
         nonlocal prompt, expected
-        expected = getattr(config.get_text_config(decoder=True), "vocab_size", None)
-        if tokenizer is None and not expected:
-            return
-        prompt = encode_prompt(
-            tokenizer,
-            text,
-            chat=chat,
-            system=system,
-            vocabulary_size=expected or 0,
-            context_length=context_length(config),
-            left_pad=left_pad,
-        )
-        if on_prompt is not None:
+        expected = vocabulary_size(config)
+        prompt = cut_before_weights(tokenizer, config, text, how)
+        early.close()
+        if prompt is not None and on_prompt is not None:
             on_prompt(prompt_rows(prompt, tokenizer), len(prompt.ids))
 
     report(LoadProgress(LoadStep.LIBRARIES, 0, None))
-    read_ahead(spec)
-    with garbage_left_alone():
-        start_libraries(report, before_models=route_transformers)
-        from llmdbg.models.loading import load
+    with EarlyPrompt(spec, text, how, on_prompt) as early:
+        read_ahead(spec)
+        with garbage_left_alone():
+            start_libraries(report, before_models=route_transformers)
+            from llmdbg.models.loading import load
 
-    loaded = load(spec, report, cut)
+        loaded = load(spec, report, cut)
     report(LoadProgress(LoadStep.RUN, 0, None))
     if loaded.tokenizer is None and expected != _vocabulary_size(loaded):
         prompt = None
@@ -114,7 +104,7 @@ def prepare_generation(
 
 def cut_prompt(loaded: LoadedModel, text: str, *, chat: bool, system: str | None, left_pad: int = 0) -> Prompt:
     """The text as the ids that a model is fed. Raises PromptError."""
-    from llmdbg.models.anatomy import context_length
+    from llmdbg.models.configurations import context_length
     from llmdbg.models.tokens import encode_prompt
 
     return encode_prompt(
@@ -140,15 +130,6 @@ def open_recording(trace: Trace) -> Debuggee:
     from llmdbg.traces.replay.recorded_run import RecordedRun
 
     return RecordedRun(trace)
-
-
-def prompt_rows(prompt: Prompt, tokenizer: PreTrainedTokenizerBase | None) -> tuple[TokenRow, ...]:
-    """The first tokens of a prompt as every front end shows them, at most `MOST_EARLY_TOKENS`."""
-    from llmdbg.debugger.execution.stop import TokenRow
-    from llmdbg.models.tokens import TokenizerVocabulary
-
-    vocabulary = TokenizerVocabulary(tokenizer)
-    return tuple(TokenRow.of(at, vocabulary.token(id)) for at, id in enumerate(prompt.ids[:MOST_EARLY_TOKENS]))
 
 
 def _vocabulary_size(loaded: LoadedModel) -> int:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from llmdbg.models.configurations import context_length
 from llmdbg.models.stages import SAMPLE, TOKENIZE, Stage, StageKind
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 # Only their children are ever called.
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
-_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,13 +225,3 @@ def _is_norm(module: nn.Module, path: str, hidden: int | None) -> bool:
     weights = list(module.parameters(recurse=False))
     fits = all(weight.dim() <= 1 and (hidden is None or weight.numel() == hidden) for weight in weights)
     return fits and any(word in name for word in ("norm", "ln_", "ln ", "_ln", "layernorm"))
-
-
-def context_length(config: PretrainedConfig) -> int | None:
-    """How many positions a model can have by its configuration; None if that does not say."""
-    config = config.get_text_config(decoder=True)
-    for name in _CONTEXT_NAMES:
-        value = getattr(config, name, None)
-        if isinstance(value, int) and value > 0:
-            return value
-    return None

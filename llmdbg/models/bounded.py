@@ -101,7 +101,7 @@ def _be_child(work: Callable[[], str], writing: int, seconds: int, memory: int) 
         gc.disable()
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        _limit(seconds, memory)
+        limit(seconds, memory)
         try:
             written = _DONE + work().encode("utf-8", "surrogatepass")
         except MemoryError:
@@ -117,7 +117,8 @@ def _be_child(work: Callable[[], str], writing: int, seconds: int, memory: int) 
         os._exit(0)
 
 
-def _limit(seconds: int, memory: int) -> None:
+def limit(seconds: int, memory: int) -> None:
+    """Limit this process: its processor time, and the bytes that it allocates beyond what it has already."""
     _set(resource.RLIMIT_CORE, 0)
     _set(resource.RLIMIT_CPU, seconds)
     with suppress(OSError, ValueError):

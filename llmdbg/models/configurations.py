@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 
     from llmdbg.models.sources import ModelSource
 
+_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 _MOST_LAYERS = 10_000
 _BUILD_SECONDS, _BUILD_MEMORY, _MOST_OF_REASON = 8, 2 * 2**30, 2**16
 _SIZES = ("num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads", "num_key_value_heads")
 
 
-def load_config(source: ModelSource, *, trust_remote_code: bool) -> PretrainedConfig:
+def load_config(source: ModelSource, *, trust_remote_code: bool, with_model: bool = True) -> PretrainedConfig:
     """The model's configuration.
 
-    Raises ModelRequestError for remote code without `trust_remote_code`, for an architecture that transformers does not
-    know and for a model that does not generate token by token; LoadError or DamagedFileError for an unusable file.
+    Without `with_model` it is not asked which model it is of and whether that can be built: for a process that is
+    limited itself, and has no torch. Raises ModelRequestError for remote code without `trust_remote_code`, for an
+    architecture that transformers does not know and for a model that does not generate token by token; LoadError or
+    DamagedFileError for an unusable file.
     """
     import transformers
 
@@ -43,14 +46,15 @@ def load_config(source: ModelSource, *, trust_remote_code: bool) -> PretrainedCo
         return transformers.AutoConfig.from_pretrained(source.folder, trust_remote_code=trust_remote_code, **files)
 
     # Reading a GGUF file twice takes long, and its sizes are checked already.
-    if source.gguf is None and written.get("model_type") in transformers.CONFIG_MAPPING:
+    if with_model and source.gguf is None and written.get("model_type") in transformers.CONFIG_MAPPING:
         _require_bounded(source.name, read, written["model_type"])
     try:
         config = read()
     except Exception as error:  # a configuration can make its class fail in any way
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise LoadError(f"the configuration of {source.name} cannot be used: {reason}") from error
-    _check_decoder(source.name, config)
+    if with_model:
+        _check_decoder(source.name, config)
     return config
 
 
@@ -147,3 +151,13 @@ def _check_decoder(name: str, config: PretrainedConfig) -> None:
         raise ModelRequestError(
             f"{name} ({config.model_type}) is not a causal language model: llmdbg steps models that generate text"
         )
+
+
+def context_length(config: PretrainedConfig) -> int | None:
+    """How many positions a model can have by its configuration; None if that does not say."""
+    config = config.get_text_config(decoder=True)
+    for name in _CONTEXT_NAMES:
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None

@@ -5,22 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError
+from llmdbg.errors import ModelRequestError
 from llmdbg.formatting import with_article
 from llmdbg.models.adapters import find_adapter
-from llmdbg.models.checkpoints import has_tokenizer
 from llmdbg.models.configurations import load_config
 from llmdbg.models.devices import choose_device, require_attention, require_quantization
 from llmdbg.models.generation_files import check_generation_config
 from llmdbg.models.load_steps import LoadStep
 from llmdbg.models.sources import find_source
 from llmdbg.models.spec import LoadedModel, LoadingFacts, LoadProgress, ModelSpec, ProgressCallback, WeightDifferences
-from llmdbg.models.tokenizer_calls import is_panic
-from llmdbg.models.tokenizer_files import load_bounded
+from llmdbg.models.tokenizer_files import load_tokenizer
 from llmdbg.models.weights import load_weights, random_model
 
 if TYPE_CHECKING:
@@ -55,11 +53,12 @@ def load(
     adapter = None if apart else find_adapter(source.folder, allow_pickle=spec.allow_pickle)
     config = load_config(source, trust_remote_code=spec.trust_remote_code)
     report(LoadProgress(LoadStep.TOKENIZER, 0, None))
-    tokenizer, notes = _load_tokenizer(source, spec)
+    tokenizer = load_tokenizer(source, spec)
     if on_tokenizer is not None:
         on_tokenizer(tokenizer, config)
     report(LoadProgress(LoadStep.WEIGHTS, 0, None))
     watch = _LoadTimer(report)
+    notes: list[str] = []
     weights: WeightDifferences | None = None
     if spec.random_weights:
         model = random_model(source.name, spec, config, device, watch)
@@ -67,8 +66,7 @@ def load(
     else:
         if source.gguf is None:
             check_generation_config(source.folder)
-        model, weights, more = load_weights(source, spec, config, device, watch, adapter)
-        notes += more
+        model, weights, notes = load_weights(source, spec, config, device, watch, adapter)
     seconds = watch.seconds_until_all_of(model)
     model.eval()
     files = () if spec.random_weights else _weight_files(source)
@@ -123,49 +121,6 @@ def attention_of(model: PreTrainedModel) -> str:
     transformers has no public name for it; `tests/models/test_loading.py` fails when the private one is gone.
     """
     return str(getattr(model.config.get_text_config(decoder=True), "_attn_implementation", None) or "none")
-
-
-def _load_tokenizer(source: ModelSource, spec: ModelSpec) -> tuple[PreTrainedTokenizerBase | None, list[str]]:
-    from transformers import AutoTokenizer
-
-    if source.gguf is None and not has_tokenizer(source.folder):
-        if spec.random_weights:
-            return None, []
-        raise LoadError(
-            f"{source.folder} has no tokenizer (no tokenizer.json or tokenizer.model): download the tokenizer's files"
-        )
-
-    def read() -> PreTrainedTokenizerBase:
-        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            source.folder, trust_remote_code=spec.trust_remote_code, **files
-        )
-        return found
-
-    files: dict[str, Any] = {} if source.gguf is None else {"gguf_file": source.gguf.path.name}
-    try:
-        if source.gguf is not None:
-            return read(), []
-        return load_bounded(source.folder, source.name, read), []
-    except DamagedFileError:
-        raise
-    except BaseException as error:  # a tokenizer's files can make its class fail in any way
-        if not isinstance(error, Exception) and not is_panic(error):
-            raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        if "trust_remote_code" in reason:
-            raise ModelRequestError(
-                f"the tokenizer of {source.name} comes with Python code: add --trust-remote-code if you trust it"
-            ) from error
-        raise DamagedFileError(
-            f"the tokenizer of {source.name} cannot be read ({reason}): {_remedy(source)}"
-        ) from error
-
-
-def _remedy(source: ModelSource) -> str:
-    versioned = sorted(source.folder.glob("tokenizer.model.v*"))
-    if versioned and not (source.folder / "tokenizer.model").exists():
-        return f"transformers reads {versioned[-1].name} only under the name tokenizer.model, so copy it to that name"
-    return "download it again"
 
 
 class _LoadTimer:

@@ -37,13 +37,10 @@ def find_source(spec: ModelSpec, progress: ProgressCallback) -> ModelSource:
         name = DEMO_MODEL
     if not name.strip():
         raise ModelRequestError("the model's name is empty: MODEL is a Hub name, a folder or a .gguf file")
-    path = _looked_for(name)
-    if path.is_dir():
-        return ModelSource(path.resolve().name, path.resolve())
+    if (there := source_at_hand(name)) is not None:
+        return there
     if name == DEMO_MODEL:
         return ModelSource(demo.NAME, demo.demo_folder(progress))
-    if path.is_file():
-        return _file(path)
     if _is_path(name) or not hub.looks_like_a_hub_name(name):
         raise ModelRequestError(f"there is no folder or file {name}: MODEL is a Hub name, a folder or a .gguf file")
     folder = hub.download(
@@ -54,6 +51,21 @@ def find_source(spec: ModelSpec, progress: ProgressCallback) -> ModelSource:
         remote_code=spec.trust_remote_code,
     )
     return ModelSource(name, folder)
+
+
+def source_at_hand(name: str | None) -> ModelSource | None:
+    """Where a model is for which nothing has to be downloaded or converted; None for any other.
+
+    Raises ModelRequestError or DamagedFileError as `find_source` does.
+    """
+    name = DEMO_MODEL if name is None else name
+    path = _looked_for(name)
+    if path.is_dir():
+        return ModelSource(path.resolve().name, path.resolve())
+    if name == DEMO_MODEL:
+        folder = demo.converted_folder()
+        return None if folder is None else ModelSource(demo.NAME, folder)
+    return _file(path) if path.is_file() else None
 
 
 def _looked_for(name: str) -> Path:

@@ -6,13 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.errors import DamagedFileError
+from llmdbg.errors import DamagedFileError, LoadError, ModelRequestError
 from llmdbg.models.bounded import BoundExceededError, WorkFailedError, run_bounded
-from llmdbg.models.checkpoints import read_json
+from llmdbg.models.checkpoints import has_tokenizer, read_json
+from llmdbg.models.tokenizer_calls import is_panic
 from llmdbg.models.tokenizer_growth import check_growth
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from llmdbg.models.sources import ModelSource
+    from llmdbg.models.spec import ModelSpec
 
 _CONFIG = "tokenizer_config.json"
 _NAMING = (_CONFIG, "config.json")
@@ -22,7 +26,55 @@ _LIMIT = "model_max_length"
 """The one number that is often huge, and makes nothing."""
 
 
-def load_bounded(folder: Path, name: str, load: Callable[[], PreTrainedTokenizerBase]) -> PreTrainedTokenizerBase:
+def load_tokenizer(source: ModelSource, spec: ModelSpec) -> PreTrainedTokenizerBase | None:
+    """The model's tokenizer; None if it has none, which is good enough for random weights.
+
+    Raises LoadError for a folder without one, ModelRequestError for one that is Python code that may not run, and
+    DamagedFileError for files that make no tokenizer, or cost too much.
+    """
+    from transformers import AutoTokenizer
+
+    if source.gguf is None and not has_tokenizer(source.folder):
+        if spec.random_weights:
+            return None
+        raise LoadError(
+            f"{source.folder} has no tokenizer (no tokenizer.json or tokenizer.model): download the tokenizer's files"
+        )
+
+    def read() -> PreTrainedTokenizerBase:
+        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source.folder, trust_remote_code=spec.trust_remote_code, **files
+        )
+        return found
+
+    files: dict[str, Any] = {} if source.gguf is None else {"gguf_file": source.gguf.path.name}
+    try:
+        if source.gguf is not None:
+            return read()
+        return _load_bounded(source.folder, source.name, read)
+    except DamagedFileError:
+        raise
+    except BaseException as error:  # a tokenizer's files can make its class fail in any way
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if "trust_remote_code" in reason:
+            raise ModelRequestError(
+                f"the tokenizer of {source.name} comes with Python code: add --trust-remote-code if you trust it"
+            ) from error
+        raise DamagedFileError(
+            f"the tokenizer of {source.name} cannot be read ({reason}): {_remedy(source)}"
+        ) from error
+
+
+def _remedy(source: ModelSource) -> str:
+    versioned = sorted(source.folder.glob("tokenizer.model.v*"))
+    if versioned and not (source.folder / "tokenizer.model").exists():
+        return f"transformers reads {versioned[-1].name} only under the name tokenizer.model, so copy it to that name"
+    return "download it again"
+
+
+def _load_bounded(folder: Path, name: str, load: Callable[[], PreTrainedTokenizerBase]) -> PreTrainedTokenizerBase:
     """What `load()` returns. Raises DamagedFileError for files that name no tokenizer, or cost too much.
 
     Files in which anything may be large are tried in a process of their own first. `tokenizer.json` with ordinary

@@ -1,6 +1,7 @@
 """The loading screen: the steps, the prompt's tokens before the weights, and the keys that wait for the first stop."""
 
 import asyncio
+import json
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,11 +13,12 @@ from llmdbg.debugger.execution.stop import TokenRow
 from llmdbg.debugger.persistence.store import SessionStore
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import LoadError
+from llmdbg.frontends.prompts import early
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.loading import loading_rows
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.frontends.tui.worker.loading_state import LoadingState
-from llmdbg.models import loading, weights
+from llmdbg.models import libraries, loading, weights
 from llmdbg.models.load_steps import LoadStep, StepsTaken
 from llmdbg.models.spec import LoadProgress, ModelSpec
 from tests.frontends.tui.driving import here, line, pane, press, request, until
@@ -102,6 +104,30 @@ async def test_the_prompts_tokens_are_there_before_the_weights_and_are_those_of_
         await until(pilot, lambda: app.state.shown is not None)
         assert app.state.shown.tokens == early.tokens
         assert early.count == app.state.shown.prompt_length
+
+
+async def test_tokens_that_come_early_are_shown_before_the_libraries_and_give_way_to_the_real_ones(
+    monkeypatch, tmp_path, tiny_folder
+):
+    may_import, start_libraries = threading.Event(), libraries.start_libraries
+
+    def waits(*arguments, **more):
+        assert may_import.wait(60)
+        start_libraries(*arguments, **more)
+
+    wrong = [{"index": 0, "id": 999, "piece": "wrong", "text": "wrong", "special": False, "generated": None}]
+    program = tmp_path / "wrong.py"
+    program.write_text(f"import sys\nsys.stdin.readline()\nprint({json.dumps([wrong, 1])!r})")
+    monkeypatch.setattr(libraries, "start_libraries", waits)
+    monkeypatch.setattr(early, "_PROGRAM", program)
+    monkeypatch.setattr(early, "_is_worth_it", lambda _spec: True)
+    async with held(monkeypatch, request(tiny_folder)) as (pilot, app, _):
+        await until(pilot, lambda: "999" in pane(app, "loading"))
+        assert app.state.loading.steps.present is LoadStep.LIBRARIES
+        may_import.set()
+        await until(pilot, lambda: f"▶ {LoadStep.WEIGHTS}" in pane(app, "loading") and app.state.loading.count > 1)
+        await until(pilot, lambda: "wrong" not in pane(app, "loading"))
+        assert all(f"{each.id}" in pane(app, "loading") for each in app.state.loading.tokens)
 
 
 async def test_a_model_that_fails_has_shown_its_tokens_and_says_in_which_step(monkeypatch, tiny_folder):

@@ -60,6 +60,7 @@ class EngineThread(threading.Thread):
         self.layout: dict[str, object] = {}
         self._autosave: Autosave | None = None
         self._steps, self._loading = StepTimer(), LoadingState()
+        self._noting = threading.Lock()
 
     @property
     def busy(self) -> bool:
@@ -322,15 +323,17 @@ class EngineThread(threading.Thread):
 
     def _report(self, progress: LoadProgress) -> None:
         """Show how far loading has come: each new step, and its bytes at intervals."""
-        self._loading = replace(self._loading, steps=self._steps.note(progress))
+        with self._noting:
+            self._loading = replace(self._loading, steps=self._steps.note(progress))
         now = time.monotonic()
         if progress.done in (0, progress.total) or now - self._painted >= SECONDS_BETWEEN_PAINTS:
             self._painted = now
             self._post(Loading(self._loading))
 
     def _show_prompt(self, tokens: tuple[TokenRow, ...], count: int) -> None:
-        """Show the prompt's tokens while the weights are loaded."""
-        self._loading = replace(self._loading, tokens=tokens, count=count)
+        """Show the prompt's tokens while the model is loaded. Safe from any thread."""
+        with self._noting:
+            self._loading = replace(self._loading, tokens=tokens, count=count)
         self._post(Loading(self._loading))
 
 

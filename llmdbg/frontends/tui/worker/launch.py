@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.persistence.model import SavedSession
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.settings import GenerationSettings
-    from llmdbg.frontends.opening import PromptCallback
+    from llmdbg.frontends.prompts.early import PromptCallback
     from llmdbg.models.spec import LoadProgress, ModelSpec
 
 

@@ -12,7 +12,7 @@ from llmdbg.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from llmdbg.engine.debuggee import Debuggee
-    from llmdbg.frontends.opening import PromptCallback
+    from llmdbg.frontends.prompts.early import PromptCallback
     from llmdbg.models.spec import LoadProgress
     from llmdbg.traces.reader import Trace
 

@@ -1,0 +1,1 @@
+"""The prompt as tokens, before there is anything that runs."""
