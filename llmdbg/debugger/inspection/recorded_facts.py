@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.errors import CommandError
 from llmdbg.explain.facts import ChoiceFacts, ModelFacts, ModuleFacts, PredictedToken, ProcessorFacts
 from llmdbg.explain.recorded_roles import is_attention, recorded_part_facts
+from llmdbg.formatting import printable
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from llmdbg.models.stages import Stage
     from llmdbg.traces.records import RunHeader
     from llmdbg.traces.replay.known import KnownOutput
+
+_DEEPEST = 64
 
 
 def recorded_model_facts(inspector: Inspector, known: KnownOutput) -> ModelFacts:
@@ -26,12 +29,12 @@ def recorded_model_facts(inspector: Inspector, known: KnownOutput) -> ModelFacts
     width = _config(header).get("hidden_size")
     return ModelFacts(
         name=inspector.debuggee.name,
-        architecture=header.model_class,
+        architecture=printable(header.model_class),
         layers=len(anatomy.layers()),
         parameters=0,
         bytes=0,
-        dtype=header.dtype,
-        device=header.device,
+        dtype=printable(header.dtype),
+        device=printable(header.device),
         vocabulary=header.vocabulary_size,
         width=width if isinstance(width, int) else None,
         context=anatomy.context_length,
@@ -53,9 +56,15 @@ def recorded_module_facts(stage: Stage, known: KnownOutput) -> ModuleFacts | Non
     inside = f"{entry.module}."
     below = [each for each in header.stages if each.module is not None and each.module.startswith(inside)]
     paths = {str(each.module).removeprefix(inside): each.module_class or "" for each in below}
-    parts = {path: kind for path, kind in paths.items() if not any(path.startswith(f"{outer}.") for outer in paths)}
+    parts = {printable(path): kind for path, kind in paths.items() if not _is_deeper(path, paths)}
     shapes = {each.name.removeprefix(inside): each.shape for each in header.weights if each.name.startswith(inside)}
-    return recorded_part_facts(stage, entry.module_class, parts, shapes, _config(header))
+    return recorded_part_facts(stage, printable(entry.module_class), parts, shapes, _config(header))
+
+
+def _is_deeper(path: str, others: Mapping[str, str]) -> bool:
+    """Whether a module is inside another one of these."""
+    words = path.split(".", _DEEPEST)
+    return any(".".join(words[:count]) in others for count in range(1, len(words)))
 
 
 def recorded_steps(inspector: Inspector, known: KnownOutput) -> tuple[ProcessorFacts, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.stage_event import ScoresTrail, StageEvent
 from llmdbg.errors import TraceError
+from llmdbg.formatting import printable
 from llmdbg.models.stages import StageKind
 from llmdbg.traces.replay.known import KnownOutput
 
@@ -36,7 +37,8 @@ class RecordedEvent(StageEvent):
         self.stage, self.phase, self.token, self.ms = known.stage, record.phase, record.token, record.ms
         self.known, self.kernel_calls = known, ()
         self.chosen = known.chosen
-        self.ended_by = token.ended_by if token is not None and ends else None
+        ended_by = token.ended_by if token is not None and ends else None
+        self.ended_by = None if ended_by is None else printable(ended_by)
         self.ended_with = token.ended_with if token is not None and ends else None
 
     def release(self) -> None:

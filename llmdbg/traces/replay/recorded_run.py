@@ -133,8 +133,9 @@ class RecordedRun:
         self._trace = trace
         self._header = header = trace.header
         choices = read_choices(trace)
-        stages = [entry.stage for entry in trace.entries]
-        self._stages = {each.address: each for each in (*stages, TOKENIZE, SAMPLE)}
+        named = {entry.address: _harmless(entry.stage) for entry in trace.entries}
+        stages = [*named.values()]
+        self._stages = named | {each.address: each for each in (TOKENIZE, SAMPLE)}
         self._count = len(choices.ids)
         self._damage = choices.damage
         ids = [id for id in choices.ids if id is not None]
@@ -143,7 +144,7 @@ class RecordedRun:
         can = {Capability.GO_BACK, *((Capability.TOKENS,) if counts else ())}
         self.capabilities: frozenset[Capability] = frozenset(can)
         self.name = f"recording of {_name(header.model)}"
-        self.place = " ".join(each for each in (header.device, header.dtype) if each)
+        self.place = printable(" ".join(each for each in (header.device, header.dtype) if each))
         self.anatomy = Anatomy(_in_order(stages), {}, header.context_length)
         self.processors = tuple(each for each in stages if each.kind is StageKind.PROCESSOR)
         record = header.prompt
@@ -242,6 +243,8 @@ class RecordedRun:
 
     def _event(self, record: StageRecord, token: TokenRecord | None, *, ends: bool) -> StageEvent:
         stage = self._stages[record.address]
+        if not (record.dtype.isprintable() and record.device.isprintable()):
+            record = replace(record, dtype=printable(record.dtype), device=printable(record.device))
         known = KnownOutput(stage, record, self._header)
         if token is not None:
             at = next((i for i, step in enumerate(token.scores) if step.address == stage.address), None)
@@ -278,6 +281,14 @@ def _in_order(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 def _sampling(written: Mapping[str, Any]) -> SamplingFacts | None:
     """How tokens were chosen; None if the recording does not say, or says it in another form."""
     try:
-        return msgspec.convert(dict(written), SamplingFacts)
+        found = msgspec.convert(dict(written), SamplingFacts)
     except (msgspec.ValidationError, OverflowError, TypeError):
         return None
+    return replace(found, description=printable(found.description))
+
+
+def _harmless(stage: Stage) -> Stage:
+    """A stage whose names, which are the model's own in a live run, are shown as they are."""
+    return replace(
+        stage, address=printable(stage.address), module=None if stage.module is None else printable(stage.module)
+    )
