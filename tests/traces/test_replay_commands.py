@@ -102,6 +102,13 @@ def test_values_that_were_not_recorded_are_said_to_be_missing_and_how_to_record_
     assert "this is a recording already" in refusal(session, "record elsewhere")
 
 
+def test_the_model_that_ran_then_is_described(tmp_path: Path) -> None:
+    session = debugger(record(tiny_generation(), tmp_path / "run"))
+    said = " ".join(answer_lines(do(session, "info model").data))
+    assert "recording of tiny llama: LlamaForCausalLM, 2 layers float32 on cpu, attention sdpa" in said
+    assert "recorded: 20" in said and "torch" in said
+
+
 def test_the_last_position_alone_is_all_there_is_of_a_token_after_the_first(tmp_path: Path) -> None:
     session = debugger(record(tiny_generation(), tmp_path / "run", KEEPS["last"]))
     do(session, "goto 1.mlp@2")

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.debugger.inspection.layer_question import layer_names
 from llmdbg.debugger.inspection.source import source
 from llmdbg.debugger.inspection.values_question import tensor_names
+from llmdbg.debugger.known_values import known_of
 from llmdbg.display import Displayed
 from llmdbg.engine.debuggee import Capability, require
+from llmdbg.formatting import printable
 
 if TYPE_CHECKING:
     from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.models.spec import WeightDifferences
+    from llmdbg.traces.records import RunHeader
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -25,10 +28,10 @@ class ModelInfo(Displayed):
     """As headers and messages name it."""
     architecture: str
     """Its class."""
-    parameters: int
-    """How many parameters it has."""
-    bytes: int
-    """What they take in memory."""
+    parameters: int | None
+    """How many parameters it has; None of a recorded model."""
+    bytes: int | None
+    """What they take in memory; None of a recorded model."""
     layers: int
     """How many decoder layers it has."""
     dtype: str
@@ -39,8 +42,8 @@ class ModelInfo(Displayed):
     """The attention implementation: `sdpa`, `eager`."""
     context: int | None
     """The most positions it handles; None if there is no limit."""
-    vocabulary: int
-    """How many rows the input embedding has."""
+    vocabulary: int | None
+    """How many rows the input embedding has; None if that was not recorded."""
     sampling: str
     """How tokens are chosen, in a few words; empty if unknown."""
     notes: tuple[str, ...]
@@ -60,7 +63,9 @@ class TokenTable(Displayed):
 
 
 def model_info(inspector: Inspector) -> ModelInfo:
-    """Describe the model and how it samples."""
+    """Describe the model and how it samples; of a recording, the model that ran then."""
+    if (known := known_of(inspector.event)) is not None:
+        return _recorded_model(inspector, known.header)
     from llmdbg.probes.statistics import dtype_name
 
     model, sampling = inspector.model, inspector.debuggee.sampling
@@ -80,6 +85,28 @@ def model_info(inspector: Inspector) -> ModelInfo:
         sampling="" if sampling is None else sampling.description,
         notes=(*inspector.loaded.notes, *inspector.debuggee.notes),
         weights=inspector.loaded.weights,
+    )
+
+
+def _recorded_model(inspector: Inspector, header: RunHeader) -> ModelInfo:
+    sampling = inspector.debuggee.sampling
+    versions = [f"{name} {version}" for name, version in header.versions.items()]
+    about = (header.created, header.written_by, header.platform, *header.gpus, *versions)
+    made = f"recorded: {', '.join(each for each in about if each)}"
+    return ModelInfo(
+        name=inspector.debuggee.name,
+        architecture=printable(header.model_class) or "a class that was not recorded",
+        parameters=None,
+        bytes=None,
+        layers=len(inspector.anatomy.layers()),
+        dtype=printable(header.dtype) or "a dtype that was not recorded",
+        device=printable(header.device) or "a device that was not recorded",
+        attention=printable(header.attn) or "not recorded",
+        context=inspector.anatomy.context_length,
+        vocabulary=header.vocabulary_size,
+        sampling="" if sampling is None else sampling.description,
+        notes=(made, *inspector.debuggee.notes),
+        weights=None,
     )
 
 

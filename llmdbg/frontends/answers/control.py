@@ -97,13 +97,15 @@ def _likely(tokens: Iterable[LikelyToken]) -> str:
 def model_lines(value: ModelInfo) -> list[str]:
     """The model's name, sizes, dtype, device, context and sampling settings."""
     context = counted(value.context, "token") if value.context else "no limit"
-    weights = f"{large_number(value.parameters)} weights"
+    weights = "" if value.parameters is None else f", {large_number(value.parameters)} weights"
+    size = "" if value.bytes is None else f", {byte_count(value.bytes)}"
+    vocabulary = "not recorded" if value.vocabulary is None else f"{value.vocabulary:,}"
     rows = () if value.weights is None else value.weights.rows(_MOST_PATTERNS)
     told = " ".join(value.notes)
     return [
-        f"{sanitize(value.name)}: {value.architecture}, {counted(value.layers, 'layer')}, {weights}",
-        f"{value.dtype} on {value.device}, {byte_count(value.bytes)}, attention {value.attention}",
-        f"context {context}, vocabulary {value.vocabulary:,}, {value.sampling}",
+        f"{sanitize(value.name)}: {value.architecture}, {counted(value.layers, 'layer')}{weights}",
+        f"{value.dtype} on {value.device}{size}, attention {value.attention}",
+        f"context {context}, vocabulary {vocabulary}, {value.sampling}",
         *(f"note: {sanitize(note)}" for note in value.notes),
         # In finer patterns than the notes have room for.
         *(f"{kind}: {sanitize(which)}" for kind, which in rows if which not in told),
