@@ -35,8 +35,10 @@ class Adapter:
     """The rank of its matrices; None for a type that has none."""
 
 
-def find_adapter(folder: Path, *, allow_pickle: bool) -> Adapter | None:
+def find_adapter(folder: Path, *, allow_pickle: bool, whole: bool = True) -> Adapter | None:
     """The adapter in a model's folder, ready to be applied; None if there is none.
+
+    Unless the folder is `whole`, its weights may still be missing.
 
     Raises ModelRequestError for an adapter without its model, without PEFT, or with pickled weights that are not
     allowed, and DamagedFileError if its files are damaged or missing.
@@ -58,7 +60,7 @@ def find_adapter(folder: Path, *, allow_pickle: bool) -> Adapter | None:
             f"{folder} has an adapter ({_CONFIG}) that only PEFT can apply, and without it the base model would run: "
             f"run `pip install peft`, or move {_CONFIG} away to run the base model"
         )
-    if not (folder / _WEIGHTS).is_file():
+    if whole and not (folder / _WEIGHTS).is_file():
         if not (folder / _PICKLED).is_file():
             raise DamagedFileError(f"{folder} has {path.name} but no {_WEIGHTS}: download the adapter's weights")
         if not allow_pickle:

@@ -20,20 +20,36 @@ def looks_like_a_hub_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and len(name) <= 96 and "--" not in name and ".." not in name
 
 
-def download(name: str, progress: ProgressCallback, *, weights: bool, allow_pickle: bool, remote_code: bool) -> Path:
-    """The model's snapshot folder, after downloading what is not in the cache.
+def download_small_files(name: str, progress: ProgressCallback, *, remote_code: bool) -> Path:
+    """The folder of the model's newest snapshot, after downloading what is not in the cache, except for weights.
 
-    `weights`, `allow_pickle` and `remote_code` say whether to download safetensors, pickled weights and Python files.
-    Raises ModelRequestError for a model that does not exist, is private or is gated, and HubUnreachableError if the Hub
-    cannot be reached or refuses.
+    `remote_code` says whether to download Python files. Raises ModelRequestError for a model that does not exist, is
+    private or is gated, and HubUnreachableError if the Hub cannot be reached or refuses.
     """
+    return _download(name, None, [*_SMALL_FILES, *(["*.py"] if remote_code else [])], progress)
+
+
+def download_weights(name: str, folder: Path, progress: ProgressCallback, *, allow_pickle: bool) -> None:
+    """Download the weights of the same snapshot, pickled ones only with `allow_pickle`. Raises as above."""
+    # The folder is called what the commit is: what has been pushed since does not belong to it.
+    _download(name, folder.name, ["*.safetensors", *(PICKLE_PATTERNS if allow_pickle else ())], progress)
+
+
+def cached(name: str) -> Path | None:
+    """The folder of the snapshot that was the newest when the Hub was last asked; None without one. Asks nobody."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_SMALL_FILES, local_files_only=True))
+    except (OSError, ValueError):  # it is not there, or not all of it
+        return None
+
+
+def _download(name: str, revision: str | None, patterns: list[str], progress: ProgressCallback) -> Path:
     from huggingface_hub import errors, snapshot_download
 
-    patterns = [*_SMALL_FILES, *(["*.safetensors"] if weights else []), *(["*.py"] if remote_code else [])]
-    if weights and allow_pickle:
-        patterns += PICKLE_PATTERNS
     try:
-        folder = snapshot_download(name, allow_patterns=patterns, tqdm_class=_reporting(progress))
+        folder = snapshot_download(name, revision=revision, allow_patterns=patterns, tqdm_class=_reporting(progress))
     except errors.GatedRepoError as error:
         raise ModelRequestError(
             f"{name} is gated: accept its licence on https://huggingface.co/{name}, then run `hf auth login`"

@@ -16,7 +16,7 @@ from llmdbg.models.configurations import load_config
 from llmdbg.models.devices import choose_device, require_attention, require_quantization
 from llmdbg.models.generation_files import check_generation_config
 from llmdbg.models.load_steps import LoadStep
-from llmdbg.models.sources import find_source
+from llmdbg.models.sources import download_weights, find_source
 from llmdbg.models.spec import LoadedModel, LoadingFacts, LoadProgress, ModelSpec, ProgressCallback, WeightDifferences
 from llmdbg.models.tokenizer_files import load_tokenizer
 from llmdbg.models.weights import load_weights, random_model
@@ -37,8 +37,9 @@ def load(
     """Load a model with its tokenizer, in eval mode and on its device. `progress` gets each stage and its bytes.
 
     `on_tokenizer` is called as soon as the tokenizer is read, before the weights; what it raises ends the loading.
-    Everything that is bound to fail is reported before anything large is read. Raises ModelRequestError for a request
-    that cannot be met, and LoadError, HubUnreachableError, DamagedFileError or OutOfMemoryError for what went wrong.
+    Everything that is bound to fail is reported before anything large is read or downloaded. Raises ModelRequestError
+    for a request that cannot be met, and LoadError, HubUnreachableError, DamagedFileError or OutOfMemoryError for what
+    went wrong.
     """
     report = progress or _ignore
     report(LoadProgress(LoadStep.MODEL, 0, None))
@@ -50,13 +51,18 @@ def load(
     source = find_source(spec, report)
     # A GGUF file is named by itself, and so is not what else lies in its folder.
     apart = source.gguf is not None or spec.random_weights
-    adapter = None if apart else find_adapter(source.folder, allow_pickle=spec.allow_pickle)
+    adapter = None if apart else find_adapter(source.folder, allow_pickle=spec.allow_pickle, whole=not source.on_hub)
     config = load_config(source, trust_remote_code=spec.trust_remote_code)
     report(LoadProgress(LoadStep.TOKENIZER, 0, None))
     tokenizer = load_tokenizer(source, spec)
     if on_tokenizer is not None:
         on_tokenizer(tokenizer, config)
     report(LoadProgress(LoadStep.WEIGHTS, 0, None))
+    if not spec.random_weights and source.gguf is None:
+        check_generation_config(source.folder)
+    if not spec.random_weights and source.on_hub:
+        download_weights(source, spec, report)
+        adapter = find_adapter(source.folder, allow_pickle=spec.allow_pickle)
     watch = _LoadTimer(report)
     notes: list[str] = []
     weights: WeightDifferences | None = None
@@ -64,8 +70,6 @@ def load(
         model = random_model(source.name, spec, config, device, watch)
         notes.append("the weights are random, so what this model writes is meaningless")
     else:
-        if source.gguf is None:
-            check_generation_config(source.folder)
         model, weights, notes = load_weights(source, spec, config, device, watch, adapter)
     seconds = watch.seconds_until_all_of(model)
     model.eval()

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from llmdbg.models import demo
+from llmdbg.models import demo, hub
 from llmdbg.models.spec import DEMO_MODEL, ModelSpec
 
 _AT_ONCE = 16 * 2**20
@@ -17,10 +17,7 @@ _SHARE = 0.5
 
 
 def read_ahead(spec: ModelSpec) -> None:
-    """Start reading the weights ahead in a thread of its own. Nothing fails here: loading says what is wrong.
-
-    A model of the Hub is left alone, since only the Hub's client knows where its files are.
-    """
+    """Start reading the weights ahead in a thread of its own. Nothing fails here: loading says what is wrong."""
     if spec.random_weights or not hasattr(os, "posix_fadvise"):
         return
     files = weights_at_hand(spec.name or DEMO_MODEL)
@@ -29,14 +26,20 @@ def read_ahead(spec: ModelSpec) -> None:
 
 
 def weights_at_hand(name: str) -> list[Path]:
-    """The weight files that loading a model of this name will read, if it is a folder, a file or the converted demo."""
+    """The weight files that loading a model of this name will read, as far as they are here.
+
+    For a name on the Hub, the Hub's client is imported, to be asked for its cache.
+    """
     try:
         path = Path(name).expanduser()
         if name == DEMO_MODEL and not path.is_dir():
             path = demo.converted_folder() or path
+        is_file = path.suffix.lower() == ".gguf" and path.is_file()
+        if not path.is_dir() and not is_file and name != DEMO_MODEL and hub.looks_like_a_hub_name(name):
+            path = hub.cached(name) or path
         if path.is_dir():
             return sorted(path.glob("*.safetensors"))
-        return [path] if path.suffix.lower() == ".gguf" and path.is_file() else []
+        return [path] if is_file else []
     except (OSError, RuntimeError, ValueError):  # a name that no file can have, or a home that is not known
         return []
 

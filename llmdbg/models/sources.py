@@ -9,6 +9,7 @@ from pathlib import Path
 from llmdbg.display import short
 from llmdbg.errors import ModelRequestError
 from llmdbg.models import demo, hub
+from llmdbg.models.checkpoints import check_folder
 from llmdbg.models.gguf_files import GgufFile, inspect_gguf
 from llmdbg.models.spec import DEMO_MODEL, ModelSpec, ProgressCallback
 
@@ -23,10 +24,12 @@ class ModelSource:
     """The folder that transformers loads from."""
     gguf: GgufFile | None = None
     """The model's only file, in `folder`; None for a folder of safetensors."""
+    on_hub: bool = False
+    """Whether it is a snapshot of the Hub, whose weights may still be there alone."""
 
 
 def find_source(spec: ModelSpec, progress: ProgressCallback) -> ModelSource:
-    """Find the model, downloading or converting it if necessary.
+    """Find the model, downloading or converting it if necessary; the weights of a model of the Hub come later.
 
     Raises ModelRequestError, HubUnreachableError, DamagedFileError or LoadError.
     """
@@ -37,28 +40,37 @@ def find_source(spec: ModelSpec, progress: ProgressCallback) -> ModelSource:
         name = DEMO_MODEL
     if not name.strip():
         raise ModelRequestError("the model's name is empty: MODEL is a Hub name, a folder or a .gguf file")
-    if (there := source_at_hand(name)) is not None:
+    if (there := _on_this_machine(name)) is not None:
         return there
     if name == DEMO_MODEL:
         return ModelSource(demo.NAME, demo.demo_folder(progress))
     if _is_path(name) or not hub.looks_like_a_hub_name(name):
         raise ModelRequestError(f"there is no folder or file {name}: MODEL is a Hub name, a folder or a .gguf file")
-    folder = hub.download(
-        name,
-        progress,
-        weights=not spec.random_weights,
-        allow_pickle=spec.allow_pickle,
-        remote_code=spec.trust_remote_code,
-    )
-    return ModelSource(name, folder)
+    folder = hub.download_small_files(name, progress, remote_code=spec.trust_remote_code)
+    return ModelSource(name, folder, on_hub=True)
+
+
+def download_weights(source: ModelSource, spec: ModelSpec, progress: ProgressCallback) -> None:
+    """Download the weights that are still on the Hub alone. Raises what `find_source` raises."""
+    if source.on_hub:
+        hub.download_weights(source.name, source.folder, progress, allow_pickle=spec.allow_pickle)
+        check_folder(source.folder)
 
 
 def source_at_hand(name: str | None) -> ModelSource | None:
-    """Where a model is for which nothing has to be downloaded or converted; None for any other.
+    """Where a model's small files are if nothing has to be downloaded or converted for them; else None.
 
-    Raises ModelRequestError or DamagedFileError as `find_source` does.
+    Whether the Hub has newer ones is not asked. Raises ModelRequestError or DamagedFileError as `find_source` does.
     """
     name = DEMO_MODEL if name is None else name
+    there = _on_this_machine(name)
+    if there is not None or name == DEMO_MODEL or _is_path(name) or not hub.looks_like_a_hub_name(name):
+        return there
+    folder = hub.cached(name)
+    return None if folder is None else ModelSource(name, folder, on_hub=True)
+
+
+def _on_this_machine(name: str) -> ModelSource | None:
     path = _looked_for(name)
     if path.is_dir():
         return ModelSource(path.resolve().name, path.resolve())

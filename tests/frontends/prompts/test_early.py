@@ -19,6 +19,7 @@ from llmdbg.models.sources import source_at_hand
 from llmdbg.models.spec import ModelSpec
 from llmdbg.models.tokenizer_files import load_tokenizer
 from tests.frontends.prompts.groups import members
+from tests.hub_server import COMMIT, NAME
 from tests.models.refusals import change_config
 
 HOW: Cutting = {"chat": False, "system": None, "left_pad": 0}
@@ -132,6 +133,15 @@ def test_a_model_that_is_not_here_is_not_asked_for(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     for name in ("nobody/nothing", str(tmp_path / "none"), str(tmp_path)):
         assert found_early(ModelSpec(name)) is None
+
+
+def test_a_model_of_the_hub_that_is_in_its_cache(monkeypatch, tmp_path, tiny_folder):
+    kept = tmp_path / "models--somebody--tiny"
+    shutil.copytree(tiny_folder, kept / "snapshots" / COMMIT)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    assert found_early(ModelSpec(NAME)) == found_really(ModelSpec(str(tiny_folder)))
 
 
 def test_nothing_is_started_where_nothing_is_gained(monkeypatch, tiny_folder):
