@@ -41,7 +41,7 @@ def layer_predictions(inspector: Inspector) -> LayerPredictions:
         for address, vector in found.items()
         if address in layers and vector is not None and len(vector) == lens.width
     }
-    read = inspector.read_layers.of(lens, residuals, inspector.vocabulary.text, position=inspector.focus_position())
+    read = inspector.read_layers.of(lens, residuals, inspector.vocabulary.text)
     prediction = _prediction(inspector, read)
     first, stays = _where(read, prediction)
     return LayerPredictions(read, prediction, first, stays, verified=not metrics.unverified())

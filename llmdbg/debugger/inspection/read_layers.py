@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.inspection.predictions_answer import LayerPrediction
-from llmdbg.probes.lens_table import lens_table
+from llmdbg.probes.likeliest import likeliest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +24,7 @@ class ReadLayers:
         self._known: dict[str, tuple[Tensor, LayerPrediction]] = {}
 
     def of(
-        self, lens: Lens, residuals: Mapping[str, Tensor], text_of: Callable[[int], str], *, position: int
+        self, lens: Lens, residuals: Mapping[str, Tensor], text_of: Callable[[int], str]
     ) -> dict[str, LayerPrediction]:
         """The prediction after each layer, given its residual vector (width,) by address. Waits for the device once."""
         if lens is not self._lens:
@@ -32,12 +32,11 @@ class ReadLayers:
         known = {address: self._known[address] for address in residuals if address in self._known}
         self._known = {address: each for address, each in known.items() if each[0] is residuals[address]}
         fresh = {address: vector for address, vector in residuals.items() if address not in self._known}
-        if fresh:
-            for row in lens_table(lens, fresh, {}, text_of, position=position, top=_TOP).rows:
-                best, *others = row.top
-                more = tuple((each.id, each.text, each.prob) for each in others)
-                prediction = LayerPrediction(best.id, best.text, best.prob, more)
-                self._known[row.address] = fresh[row.address], prediction
+        for (address, vector), (best, *others) in zip(
+            fresh.items(), likeliest(lens, list(fresh.values()), top=_TOP), strict=True
+        ):
+            more = tuple((id, text_of(id), prob) for id, prob in others)
+            self._known[address] = vector, LayerPrediction(best[0], text_of(best[0]), best[1], more)
         return {address: self._known[address][1] for address in residuals}
 
     def known(self, address: str, residual: Tensor | None) -> LayerPrediction | None:
