@@ -51,9 +51,10 @@ class HubServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def environment(self, home: Path) -> dict[str, str]:
-        """What makes a program ask this Hub, and keep what it downloads in a folder of its own."""
-        return {"HF_ENDPOINT": self.address, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
+    def environment(self, home: Path) -> dict[str, str | None]:
+        """What makes a program ask this Hub, and keep what it downloads in a folder of its own; None: left out."""
+        ours = {"HF_ENDPOINT": self.address, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
+        return {**ours, "HF_HUB_OFFLINE": None, "HF_HUB_CACHE": None}
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """Answer a request."""

@@ -22,8 +22,10 @@ def server(a_copy, tmp_path, monkeypatch):
     with HubServer(a_copy("hub")) as served:
         home = tmp_path / "home"
         for name, value in served.environment(home).items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
         # The client read the environment when it was imported.
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", served.address)
