@@ -1,6 +1,5 @@
 """The process that cuts the prompt ends with llmdbg, however that ends, and so does what it has started."""
 
-import os
 import signal
 import sys
 import time
@@ -8,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from llmdbg.frontends.prompts.early import _cores
 from tests.frontends.prompts.groups import groups_running, members
 from tests.terminal import Terminal
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc, to see which processes there are"),
-    pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="on one core no such process is started"),
+    pytest.mark.skipif(_cores() < 2, reason="on one core no such process is started"),
 ]
 
 # Once it has seen to its end it stays, with a process of its own, as a tokenizer would that takes for ever.
