@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.breakpoints.breakpoints import Breakpoints
 from llmdbg.debugger.breakpoints.metrics import StageMetrics
+from llmdbg.debugger.comparison.beside import ReferenceRun
 from llmdbg.debugger.execution.branch_control import BranchControl
 from llmdbg.debugger.execution.edit_control import EditControl
 from llmdbg.debugger.execution.focus import Focus
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 Exporter = Callable[[Any, "Path"], str]
 """Writes an answer to a file, in the format of its extension, and returns a sentence that reports it."""
 
+OtherRuns = Callable[[str, "Debuggee"], "Debuggee"]
+"""Opens the run that a text names, such as `FOLDER --dtype float32`, with the prompt and settings of a debuggee."""
+
 
 class Debugger:
     """Debugs `debuggee`, starting at its first event. `top` is how many candidates a stop lists.
@@ -44,6 +48,7 @@ class Debugger:
     - `focus`: the position that panes and answers describe.
     - `inspector`: what questions may read.
     - `exporter`: writes answers to files; set by front ends, None until then.
+    - `other_runs`: opens another run from what the user typed; set by front ends, None until then.
     """
 
     def __init__(self, debuggee: Debuggee, *, top: int = 10) -> None:
@@ -65,12 +70,37 @@ class Debugger:
         self.edits = EditControl(self.replay, self.branching)
         self.inspector = Inspector(self.replay, self.branching, self.focus)
         self.exporter: Exporter | None = None
+        self.other_runs: OtherRuns | None = None
         self.run.restart()
 
     @property
     def stop(self) -> Stop:
         """The current stop."""
         return self.run.stop
+
+    def stand_beside(self, text: str) -> str:
+        """Let the run that `text` names stand beside this one. Returns a sentence. Raises LlmdbgError."""
+        if self.other_runs is None:
+            raise CommandError("this session cannot open another run: open it with open_session")
+        reference = self.other_runs(text, self.debuggee)
+        self.leave_reference()
+        self.run.reference = self.run.metrics.reference = ReferenceRun(reference, self.debuggee, text)
+        self.run.look()
+        return f"beside this run: {text} (`break diverged` stops where they part)"
+
+    @property
+    def reference_name(self) -> str:
+        """What the user called the run that stands beside this one; empty if none does."""
+        reference = self.run.reference
+        return reference.name if isinstance(reference, ReferenceRun) else ""
+
+    def leave_reference(self) -> bool:
+        """End the run that stands beside this one. Returns whether there was one."""
+        reference, self.run.reference, self.run.metrics.reference = self.run.reference, None, None
+        if reference is not None:
+            reference.close()
+            self.run.look()
+        return reference is not None
 
     @property
     def end(self) -> End | None:

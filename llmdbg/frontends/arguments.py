@@ -30,7 +30,7 @@ def add_run_options(options: argparse.ArgumentParser) -> None:
     """Add the options of the prompt, the generation and the loading."""
     _add_prompt(options.add_argument_group("prompt"))
     _add_generation(options.add_argument_group("generation", "the same settings and defaults as generate()"))
-    _add_loading(options.add_argument_group("loading"))
+    add_loading(options.add_argument_group("loading"))
 
 
 def _add_prompt(group: argparse._ArgumentGroup) -> None:
@@ -56,7 +56,8 @@ def _add_generation(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int, metavar="N", default=0, help="seed for sampling (default 0)")
 
 
-def _add_loading(group: argparse._ArgumentGroup) -> None:
+def add_loading(group: argparse._ActionsContainer) -> None:
+    """Add the options of the loading."""
     group.add_argument("--dtype", choices=DTYPES, default="auto", help="auto is the dtype of the stored weights")
     group.add_argument(
         "--device", default="auto", metavar="auto|cpu|cuda", help="auto is the first GPU, or the CPU without one"

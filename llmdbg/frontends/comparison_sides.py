@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TOKENS = 16
 """How many tokens are generated if the user does not say."""
-_FOR_BOTH = ("--fail-on", "--map", "--json", "--html", "--quiet", "-q")
+_FOR_BOTH = ("--fail-on", "--map", "--json", "--html", "--quiet", "-q", "--screen")
 
 
 def options_for_both(**given: Any) -> argparse.Namespace:

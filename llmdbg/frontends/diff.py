@@ -60,6 +60,10 @@ def diff(arguments: Sequence[str]) -> int:
     try:
         sides = parse_side(options, "reference"), parse_side(options, "candidate")
         check_sides(*sides)
+        if options.screen:
+            from llmdbg.frontends.side_by_side import show
+
+            return show(*sides)
         if options.html is not None:
             from llmdbg.frontends.reports.files import check_report_file
 
@@ -101,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
         "qkv_proj=q_proj+k_proj+v_proj",
     )
     group.add_argument("--html", metavar="FILE", type=Path, help="write a report as one HTML page too")
+    group.add_argument(
+        "--screen", action="store_true", help="step through the candidate on the screen, with the reference beside it"
+    )
     group.add_argument("--json", action="store_true", help="one JSON object instead of text")
     group.add_argument("-q", "--quiet", action="store_true", help="no progress and no hints on stderr")
     return options

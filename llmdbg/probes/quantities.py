@@ -39,13 +39,19 @@ OF_PLACE = {
 }
 """Quantities that are known without looking at a tensor."""
 
+APART = "apart"
+OF_REFERENCE = {
+    APART: "how far the stage's output is from the reference's, relative to its norm (see `reference`)",
+}
+"""Quantities of this run and the one that stands beside it."""
+
 OF_TOKEN = {
     "rank": "a token's rank among the next tokens, 1 for the likeliest",
     "prob": "its probability",
 }
 """Functions of a token's text, as in `rank(" Paris")`."""
 
-NAMES = {**OF_OUTPUT, **OF_PREDICTION, **OF_PLACE}
+NAMES = {**OF_OUTPUT, **OF_PREDICTION, **OF_PLACE, **OF_REFERENCE}
 """Every name that stands alone, with its meaning."""
 
 TEXTS = frozenset({"top1", "phase", "stage"})

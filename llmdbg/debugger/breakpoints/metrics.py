@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from llmdbg.debugger.breakpoints.known_place import known_place
-from llmdbg.debugger.breakpoints.triggers import CHOSEN_PROB
+from llmdbg.debugger.breakpoints.triggers import CHOSEN_PROB, DIVERGES
 from llmdbg.debugger.known_values import known_of, probability_of_chosen
 from llmdbg.debugger.positions import positions
 from llmdbg.engine.stage_event import main_tensor
@@ -14,6 +14,7 @@ from llmdbg.errors import LensError
 from llmdbg.models.stages import StageKind
 from llmdbg.probes.lens import UNVERIFIED, Lens, build_lens
 from llmdbg.probes.measures import measure, needs_output, needs_scores
+from llmdbg.probes.quantities import APART
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +26,22 @@ if TYPE_CHECKING:
     from llmdbg.probes.quantities import QuantityValue
 
 
+class ComparedReference(Protocol):
+    """A run that stands beside this one."""
+
+    def apart(self, event: StageEvent) -> float | None:
+        """How far an event's values are from the reference's, relative to their norm."""
+
+    def diverges(self, event: StageEvent) -> bool:
+        """Whether an event is further off than rounding and the stages before it explain."""
+
+
 class StageMetrics:
-    """Measures stage events of one debuggee. `no_lens` says why there is no lens before `logits`; empty if there is."""
+    """Measures stage events of one debuggee.
+
+    `reference` is the run that stands beside it, None if none does. `no_lens` says why there is no lens before
+    `logits`; empty if there is.
+    """
 
     def __init__(
         self,
@@ -47,6 +62,7 @@ class StageMetrics:
         self._built = False
         self._verified = False
         self._last: Tensor | None = None
+        self.reference: ComparedReference | None = None
 
     def measure(self, event: StageEvent, names: Collection[str], tokens: Collection[str]) -> dict[str, QuantityValue]:
         """Measure those of `names` that exist at an event. `tokens` are the texts in `rank("…")` and `prob("…")`."""
@@ -56,6 +72,11 @@ class StageMetrics:
         if CHOSEN_PROB in names and event.chosen is not None:
             prob = probability_of_chosen(event)
             values[CHOSEN_PROB] = None if prob is None else float(prob)
+        if self.reference is not None:
+            if APART in names:
+                values[APART] = self.reference.apart(event)
+            if DIVERGES in names:
+                values[DIVERGES] = self.reference.diverges(event)
         output = main_tensor(event.output) if needs_output(names) else None
         scores = self.scores(event) if needs_scores(names) else None
         ids = {text: id for text in tokens if (id := self._id_of(text)) is not None}

@@ -1,6 +1,6 @@
 """Parses breakpoints, tracepoints and watches, for commands, for checking a batch and for saved sessions.
 
-    break ADDRESS [if CONDITION]      ADDRESS or one of nonfinite, jump N, flip, surprise P
+    break ADDRESS [if CONDITION]      ADDRESS or one of nonfinite, jump N, flip, surprise P, diverged
     trace ADDRESS [EXPRESSION, …] [if CONDITION]
     watch EXPRESSION [at ADDRESS]
 

@@ -1,4 +1,4 @@
-"""Ready-made conditions: `break nonfinite`, `break jump 10`, `break flip`, `break surprise 0.01`."""
+"""Ready-made conditions: `break nonfinite`, `jump 10`, `flip`, `surprise 0.01`, `diverged`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from llmdbg.debugger.breakpoints.conditions import Memory, parse_condition
 from llmdbg.debugger.breakpoints.why_hit import value_word
 from llmdbg.errors import ConditionError
 from llmdbg.models.stages import SAMPLE
-from llmdbg.probes.quantities import QuantityValue
+from llmdbg.probes.quantities import APART, QuantityValue
 
 CHOSEN_PROB = "chosen_prob"
 """The chosen token's probability by the model's raw logits; known only at `sample`, to ready-made breakpoints alone."""
+
+
+DIVERGES = "diverges"
+"""Whether the stage is further off the reference than rounding and the stages before it explain."""
 
 
 class Trigger(Protocol):
@@ -149,6 +153,32 @@ class Surprise:
 
 
 @dataclass(frozen=True, slots=True)
+class Diverged:
+    """A stage is further off the reference than rounding, and than every stage before it."""
+
+    text: str = "diverged"
+    """The text that sets it."""
+    remembers: bool = False
+    """It needs no earlier value."""
+    names: frozenset[str] = frozenset({DIVERGES, APART})
+    """The quantities it reads."""
+    tokens: frozenset[str] = frozenset()
+    """The tokens whose rank it reads."""
+
+    def holds(self, values: Mapping[str, QuantityValue], _memory: Memory) -> bool:
+        """Whether the runs part here."""
+        return bool(values.get(DIVERGES))
+
+    def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
+        """Always True: it must see every stage."""
+        return True
+
+    def because(self, values: Mapping[str, QuantityValue], _memory: Memory) -> str:
+        """How far apart the runs are."""
+        return f"{self.text}: {value_word(values.get(APART))} off the reference"
+
+
+@dataclass(frozen=True, slots=True)
 class ReadyMade:
     """A ready-made breakpoint."""
 
@@ -159,10 +189,12 @@ class ReadyMade:
 
 
 def ready_made(text: str) -> ReadyMade | None:
-    """Parse `nonfinite`, `jump N`, `flip` or `surprise P`; None for anything else. Raises ConditionError."""
+    """Parse the text of a ready-made breakpoint; None for anything else. Raises ConditionError."""
     word, _, argument = text.partition(" ")
     if word == "nonfinite":
         return ReadyMade(StageGroup.EVERYTHING, _without(argument, word, Nonfinite()))
+    if word == "diverged":
+        return ReadyMade(StageGroup.EVERYTHING, _without(argument, word, Diverged()))
     if word == "flip":
         return ReadyMade(StageGroup.LAYERS, _without(argument, word, parse_condition("changed(top1)")))
     if word == "jump":
@@ -172,7 +204,7 @@ def ready_made(text: str) -> ReadyMade | None:
     return None
 
 
-READY_MADE = ("nonfinite", "jump", "flip", "surprise")
+READY_MADE = ("nonfinite", "jump", "flip", "surprise", "diverged")
 """The names of ready-made breakpoints."""
 
 

@@ -30,6 +30,7 @@ _IN_HELP = (
     "explaining",
     "inspecting",
     "examining",
+    "referring",
     "saving",
     "recording",
     "sourcing",

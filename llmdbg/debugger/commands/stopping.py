@@ -201,7 +201,7 @@ class NewCommands(_OfBreakpoint, Grammar[Commanded]):
     "br",
     takes=Break(),
     effect=Effect.CHANGES,
-    summary="Stop whenever a stage has run, or when one of nonfinite, jump N, flip, surprise P occurs.",
+    summary="Stop whenever a stage has run, or when one of nonfinite, jump N, flip, surprise P, diverged occurs.",
     example="break *.mlp if norm > 100 and layer >= 8",
 )
 def _break(debugger: Debugger, spec: BreakpointSpec) -> Outcome:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from llmdbg.debugger.execution.branches import Branches
 from llmdbg.debugger.execution.event_cursor import EventCursor
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.editing.edits import Edits
     from llmdbg.debugger.execution.recorder import ActivationRecorder
     from llmdbg.debugger.execution.resume_plans import ResumePlan
+    from llmdbg.debugger.execution.stop import BesideReference
     from llmdbg.debugger.execution.stop_describer import StopDescriber
     from llmdbg.debugger.execution.tape import Tape
     from llmdbg.engine.debuggee import Debuggee, Timeline
@@ -41,12 +42,23 @@ OnLayer = Callable[[int, int], None]
 OnTrace = Callable[[Stop], None]
 
 
+class Reference(Protocol):
+    """Another run that stands beside this one."""
+
+    def beside(self, event: StageEvent) -> BesideReference | None:
+        """How an event compares with the reference's at the same stage; None if it cannot be compared."""
+
+    def close(self) -> None:
+        """End the reference's run."""
+
+
 class Run:
     """Steps one debuggee. `restart` runs it to its first event.
 
     `stop` is the current stop and `cause` its cause; `end` is set once the last token has been chosen. Listeners are
     called inside the run: `on_token(generated, row)` with every token as it is chosen, `on_layer(done, layers)` with
-    the progress of a prefill, and `on_trace(stop)` with what tracepoints log.
+    the progress of a prefill, and `on_trace(stop)` with what tracepoints log. `reference` is the run that stands beside
+    this one, None if none does.
     """
 
     stop: Stop
@@ -72,6 +84,7 @@ class Run:
         self.on_layer: OnLayer | None = None
         self.on_trace: OnTrace | None = None
         self.tape: Tape | None = None
+        self.reference: Reference | None = None
         self.interrupted = False
         self._stood: tuple[Timeline, int, int | None] = (debuggee.timeline, 0, None)
         self.user_code = UserCode()
@@ -140,7 +153,7 @@ class Run:
             self.cause = replace(self.cause, reason=Reason.END)
         note_probability(self.branches, event)
         self._stood = (self.debuggee.timeline, event.token, event.chosen)
-        self.stop = self._describer.describe(event, self.cause)
+        self.stop = self._described()
         if self.stop.chosen is not None and self.stop.candidates is not None:
             self.branches.current.candidates[event.token] = self.stop.candidates
         if self.differs_from_before():
@@ -150,8 +163,14 @@ class Run:
 
     def look(self) -> Stop:
         """Describe the current stop again, after the focus has moved."""
-        self.stop = self._describer.describe(self.event, self.cause)
+        self.stop = self._described()
         return self.stop
+
+    def _described(self) -> Stop:
+        """The stop at the current event, beside that of the reference if there is one."""
+        stop = self._describer.describe(self.event, self.cause)
+        beside = None if self.reference is None else self.reference.beside(self.event)
+        return stop if beside is None else replace(stop, beside=beside)
 
     def keep_chosen(self) -> None:
         """Keep the token that the current stop shows as chosen, before leaving the stop other than by going on.
@@ -198,6 +217,8 @@ class Run:
         self.cursor.close()
         if self.tape is not None:
             self.tape.end("the session was closed")
+        if self.reference is not None:
+            self.reference.close()
         if self.end is None:
             self.end = self._end("quit", ids)
         return self.end

@@ -42,6 +42,20 @@ class NamedTensor:
     """Its device, as torch names it."""
 
 
+@dataclass(frozen=True, slots=True)
+class BesideReference:
+    """How a stop compares with the run that stands beside it."""
+
+    name: str
+    """What the user called the reference."""
+    apart: float
+    """The L2 norm of the difference of what the stage returned, over that of the reference's."""
+    by_itself: float | None
+    """The same with the stage run on the reference's input; None for a stage that cannot be run by itself."""
+    equal: bool
+    """Whether all bits are equal."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Stop(Displayed):
     """The run is suspended after a stage."""
@@ -82,6 +96,8 @@ class Stop(Displayed):
     """Every tensor that the stage returned, if there are several; `tensor` describes the first."""
     takes: tuple[NamedTensor, ...] = ()
     """Every tensor among its arguments, if there are several."""
+    beside: BesideReference | None = None
+    """How it compares with the reference; None if no run stands beside this one, or if the two cannot be compared."""
 
     def __repr__(self) -> str:
         number = "" if self.breakpoint is None else f" {self.breakpoint}"

@@ -36,3 +36,5 @@ class LayerPredictions:
     """Whether the lens has been checked against the model's own logits."""
     why_none: str = ""
     """Why there is no lens, in a sentence; empty if there is one."""
+    apart: Mapping[str, float] | None = None
+    """How far each compared stage is from the reference's, relative to its norm; None if no run stands beside this."""

@@ -7,7 +7,7 @@ need more than the current stop are imported when they are asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.inspection.additions_answer import LayerAdditions
@@ -133,12 +133,14 @@ def _is_lens(answer: Any) -> bool:
 
 
 def _layers(inspector: Inspector) -> LayerPredictions:
+    from llmdbg.debugger.inspection.beside_answer import apart_from_reference
     from llmdbg.debugger.inspection.layer_predictions import layer_predictions
 
+    apart = apart_from_reference(inspector)
     try:
-        return layer_predictions(inspector)
+        return replace(layer_predictions(inspector), apart=apart)
     except LlmdbgError as error:
-        return LayerPredictions({}, why_none=str(error))
+        return LayerPredictions({}, why_none=str(error), apart=apart)
 
 
 def _additions(inspector: Inspector) -> LayerAdditions:

@@ -55,6 +55,14 @@ def stop_fields(stop: Stop) -> Fields:
         fields["values"] = dict(stop.values)
     if stop.why:
         fields["why"] = stop.why
+    if stop.beside is not None:
+        beside = stop.beside
+        fields["beside"] = {
+            "reference": beside.name,
+            "apart": beside.apart,
+            "by_itself": beside.by_itself,
+            "equal": beside.equal,
+        }
     if stop.differs:
         fields["differs"] = True
     if stop.returns:

@@ -14,7 +14,7 @@ from llmdbg.frontends.sanitize import piece_text, quoted, sanitize
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from llmdbg.debugger.execution.stop import End, Stop, TokenRow
+    from llmdbg.debugger.execution.stop import BesideReference, End, Stop, TokenRow
     from llmdbg.debugger.inspection.topics import TokenTable
     from llmdbg.probes.candidates import Candidate, Candidates, ChosenToken
     from llmdbg.probes.quantities import QuantityValue
@@ -41,6 +41,8 @@ def stop_line(stop: Stop) -> str:
         parts.append(shown if stop.candidates.has_probabilities() else "no probabilities")
     if stop.ms is not None:
         parts.append(milliseconds(stop.ms, 2))
+    if stop.beside is not None:
+        parts.append(beside_words(stop.beside))
     if stop.values:
         parts.insert(1, value_words(stop.values))
     if stop.differs:
@@ -48,6 +50,14 @@ def stop_line(stop: Stop) -> str:
     if stop.not_finite_since is not None:
         parts.append(f"({not_finite(stop.not_finite_since)})")
     return "  ".join(parts).rstrip()
+
+
+def beside_words(beside: BesideReference) -> str:
+    """How far a stop is from the reference's: `0.0013 off the reference, 2e-4 by itself`."""
+    if beside.equal:
+        return "bitwise the reference's"
+    alone = "" if beside.by_itself is None else f", {beside.by_itself:.2g} by itself"
+    return f"{beside.apart:.2g} off the reference{alone}"
 
 
 def _chosen_words(chosen: ChosenToken) -> str:

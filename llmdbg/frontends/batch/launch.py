@@ -11,6 +11,7 @@ from llmdbg.frontends.batch.progress import LoadingBar
 from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
 from llmdbg.frontends.export import export
 from llmdbg.frontends.opening import open_generation, opening_notes
+from llmdbg.frontends.other_runs import open_other
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands import ParsedCommand
@@ -51,6 +52,7 @@ def run_commands(
 
     debugger = Debugger(debuggee)
     debugger.exporter = export
+    debugger.other_runs = open_other
     try:
         notes = [*opening_notes(debuggee), *debuggee.notes]
         notes += restore(debugger, resumed) if resumed is not None else ()

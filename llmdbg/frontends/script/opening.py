@@ -17,6 +17,7 @@ from llmdbg.formatting import listed
 from llmdbg.frontends.batch.checks import parse_commands
 from llmdbg.frontends.export import export
 from llmdbg.frontends.opening import check_left_pad, prepare_generation
+from llmdbg.frontends.other_runs import open_other
 from llmdbg.frontends.script import arguments
 from llmdbg.frontends.script.loan import borrow, untouched_random_streams
 from llmdbg.frontends.script.session import Session, one_line, run_commands
@@ -138,6 +139,7 @@ def open_session(
             debuggee = prepare_generation(loaded, prompt, settings, chat=chat, system=system, left_pad=left_pad)
             debugger = Debugger(debuggee)
             debugger.exporter = export
+            debugger.other_runs = open_other
             undo.callback(debugger.close)
             try:
                 run_commands(debugger, at_once)

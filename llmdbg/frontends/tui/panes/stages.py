@@ -7,7 +7,7 @@ the order in which it lists its modules: until they have been seen to run they a
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmdbg.debugger.inspection.additions_answer import LayerAdditions
 from llmdbg.debugger.inspection.predictions_answer import LayerPredictions
@@ -36,6 +36,7 @@ _SIGNS = 4 + _PERCENT
 _WITH_ADDITIONS, _SHARE, _PUSHED = 90, 6, 10
 _ADDITION = _SHARE + 1 + _PUSHED
 _ADDED_BY = {"attention": "attn adds", "mlp": "mlp adds"}
+_APART = 9
 _SCORES = (StageKind.LOGITS, StageKind.PROCESSOR)
 
 
@@ -45,14 +46,23 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     says = said if isinstance(said, LayerPredictions) and not said.why_none else None
     added = state.asked("additions") if says is not None and width >= _WITH_ADDITIONS else None
     adds = added if isinstance(added, LayerAdditions) and not added.why_none else None
-    return LazyRows(len(stages), lambda y: _stage_row(state, shown, says, adds, stages[max(0, y - 1) : y + 1], width))
+    apart = said.apart if isinstance(said, LayerPredictions) else None
+    shown_beside = _Beside(None if apart is not None else says, adds, apart)
+    return LazyRows(len(stages), lambda y: _stage_row(state, shown, shown_beside, stages[max(0, y - 1) : y + 1], width))
+
+
+class _Beside(NamedTuple):
+    """What stands beside the stages' names."""
+
+    says: LayerPredictions | None
+    adds: LayerAdditions | None
+    apart: Mapping[str, float] | None
 
 
 def _stage_row(
     state: ScreenState,
     shown: Snapshot,
-    says: LayerPredictions | None,
-    adds: LayerAdditions | None,
+    beside: _Beside,
     until_here: Sequence[Stage],
     width: int,
 ) -> Row:
@@ -65,7 +75,8 @@ def _stage_row(
     fold = ""
     if state.tree.has_parts(address):
         fold = "╰ " if state.is_unfolded(address) else "▸ "
-    values = _values(shown, stage, says, adds, width)
+    says = beside.says
+    values = (*_apart(beside.apart, stage), *_values(shown, stage, says, beside.adds, width))
     indent = _brackets(state, stage, above) + ("  " if stage.kind is StageKind.PROCESSOR else "")
     least = _NARROW_NAME - 4 if stage.kind is StageKind.LAYER and says is not None else 4
     name_width = max(least, width - 2 - len(indent) - 2 - sum(len(span.text) for span in values))
@@ -79,6 +90,21 @@ def _stage_row(
         *values,
         fill="selected" if address == state.selected else "",
         do=f"select {address}",
+    )
+
+
+def _apart(apart: Mapping[str, float] | None, stage: Stage) -> tuple[Span, ...]:
+    """How far a stage is from the reference's; the column is full for all of it, and empty for a ten-millionth."""
+    if apart is None:
+        return ()
+    error = apart.get(stage.address)
+    if error is None:
+        title = "off" if stage.kind is StageKind.TOKENIZE else ""
+        return (Span(title.rjust(_APART), "dim"),)
+    height = 0.0 if error <= 0 else min(1.0, max(0.0, (math.log10(error) + 7) / 7))
+    return (
+        Span(column_of(height) if error else " ", "bar"),
+        Span(f"{error:.1e}".rjust(_APART - 1) if error else "same".rjust(_APART - 1), ""),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.inspection.standing_questions import TensorView
 from llmdbg.formatting import counted, milliseconds, percent
+from llmdbg.frontends.answers.stops import beside_words
 from llmdbg.frontends.sanitize import quoted, sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.panes.tokens import token_table
@@ -43,6 +44,9 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     time = "" if shown.stop.ms is None else f"  {milliseconds(shown.stop.ms, 2)}"
     size = "×".join(map(str, tensor.shape)) or "one number"
     heading.append(row((size, "accent"), f" {tensor.dtype} {tensor.device}", (time, "dim")))
+    if shown.stop.beside is not None:
+        words = beside_words(shown.stop.beside)
+        heading.append(row((fitted(words, width), "" if shown.stop.beside.equal else "warn")))
     if stage.kind is StageKind.SAMPLE:
         return [*heading, row(), *_chosen(shown)]
     rows = [*heading, row(), *_numbers(tensor, width)]

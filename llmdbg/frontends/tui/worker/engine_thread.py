@@ -175,6 +175,7 @@ class EngineThread(threading.Thread):
         from llmdbg.debugger.debugger import Debugger
         from llmdbg.debugger.inspection.asked import TourProgress
         from llmdbg.frontends.export import export
+        from llmdbg.frontends.other_runs import open_other
 
         debugger = Debugger(debuggee, top=_CANDIDATES)
         if self._request.tour:
@@ -183,6 +184,7 @@ class EngineThread(threading.Thread):
         debugger.run.on_layer = self._note_layer
         debugger.run.on_trace = _note_trace
         debugger.exporter = export
+        debugger.other_runs = open_other
         return debugger
 
     def _snapshot(self, debugger: Debugger) -> Snapshot:
