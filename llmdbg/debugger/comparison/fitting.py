@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_WITH_A_BATCH = 3
+
+
 def fitted(ours: Tensor, theirs: Tensor, padding: int) -> tuple[Tensor, Tensor] | None:
     """Views of both tensors over the positions that both have; None if they do not fit.
 
@@ -23,6 +26,10 @@ def fitted(ours: Tensor, theirs: Tensor, padding: int) -> tuple[Tensor, Tensor] 
         return None
     for axis, (one, other) in enumerate(zip(ours.shape, theirs.shape, strict=True)):
         if one == other:
+            continue
+        if one - other != padding and axis == 1 and ours.dim() == _WITH_A_BATCH and 1 in (one, other):
+            # One computes its logits at every position, the other at the last alone.
+            ours, theirs = ours.narrow(axis, one - 1, 1), theirs.narrow(axis, other - 1, 1)
             continue
         if one - other != padding:
             return None

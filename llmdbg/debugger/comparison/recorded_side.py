@@ -274,6 +274,9 @@ def recorded_weights(trace: Trace) -> dict[str, WeightFacts]:
     stages = {each.module: each.address for each in trace.entries if each.module}
     found = {}
     for each in trace.header.weights:
+        # Some engines pack weights away and leave an empty tensor in their place.
+        if 0 in each.shape:
+            continue
         module, _, name = each.name.rpartition(".")
         place = f"{stages.get(module, module)}/{name}"
         found[place] = WeightFacts(place, each.shape, each.dtype, each.hash)

@@ -35,6 +35,8 @@ class RecordedValues:
         """The recorded values of an event's stage, in its layout; None if they were not kept or do not fit."""
         address = event.stage.address
         names = self._map.names(address)
+        if len(names) == 1 and self._is_another_function(event, names[0], call):
+            return None
         outputs = [self._output(event, name, call) for name in names]
         if any(each is None for each in outputs):
             return None
@@ -58,7 +60,11 @@ class RecordedValues:
             return None
         found = {path: _with_batch(tensor, ours) for path, tensor in found.items()}
         first, *others = found.values()
-        if len(tensors_of(event.output)) == 1 and others and others[0].shape == first.shape == ours.shape:
+        expected = tensors_of(event.output)
+        if found.keys().isdisjoint(expected):
+            # One returns its tensor alone, and the other in a tuple with nothing else that counts.
+            found = {next(iter(expected)): first}
+        if len(expected) == 1 and others and others[0].shape == first.shape == ours.shape:
             return first + others[0] if self._is_a_sum(event, first, others[0], ours) else first
         return found.get("", found)
 
@@ -72,21 +78,36 @@ class RecordedValues:
         return self._sums[address]
 
     def _inputs(self, event: StageEvent, name: str, call: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The recorded arguments in place of the event's; none if one of its tensors was not kept."""
-        kept = set(self._trace.tensor_names(event.token, name, call))
-        missing = False
+        """The recorded arguments in place of the event's; none where it took others, or their tensors were not kept.
 
-        def recorded(path: str, tensor: Tensor) -> Tensor:
-            nonlocal missing
-            found = self._trace.tensor(event.token, name, f"input.{path}", call) if f"input.{path}" in kept else None
-            if found is None:
-                missing = True
-                return tensor
-            return _with_batch(found, tensor)
+        A norm of vLLM takes what was added and the residual stream apart, and adds them up itself.
+        """
+        kept = self._kept_inputs(event, name, call)
+        expected = tensors_of((event.args, event.kwargs))
+        recorded = {}
+        for path, ours in expected.items():
+            _, _, inner = path.partition(".")
+            if inner in kept and (found := self._trace.tensor(event.token, name, f"input.{inner}", call)) is not None:
+                recorded[path] = _with_batch(found, ours)
+        if len(recorded) < len(expected) or len(kept) != len(expected):
+            return (), {}
+        args, kwargs = with_tensors((event.args, dict(event.kwargs)), lambda path, _: recorded[path])
+        return args, kwargs
 
-        args = with_tensors(event.args, recorded)
-        kwargs = with_tensors(dict(event.kwargs), recorded) if not missing else {}
-        return ((), {}) if missing else (args, kwargs)
+    def _is_another_function(self, event: StageEvent, name: str, call: int) -> bool:
+        """Whether what has this stage's name was given vectors of another width, as vLLM's activation functions are."""
+        kept, ours = self._kept_inputs(event, name, call), tensors_of((event.args, event.kwargs))
+        if len(kept) != 1 or len(ours) != 1:
+            return False
+        recorded = self._trace.tensor(event.token, name, f"input.{next(iter(kept))}", call)
+        tensor = next(iter(ours.values()))
+        if recorded is None or not (recorded.dim() and tensor.dim() and tensor.is_floating_point()):
+            return False
+        return recorded.shape[-1] != tensor.shape[-1]
+
+    def _kept_inputs(self, event: StageEvent, name: str, call: int) -> set[str]:
+        names = self._trace.tensor_names(event.token, name, call)
+        return {each.removeprefix("input.") for each in names if each.startswith("input.")}
 
 
 def _with_batch(recorded: Tensor, ours: Tensor) -> Tensor:
