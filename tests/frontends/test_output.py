@@ -30,6 +30,7 @@ STREAMS = {"stdout", "stderr", "stdin", "__stdout__", "__stderr__", "__stdin__"}
 WRITES = {"write", "writelines", "print_exc", "print_exception", "print_stack", "StreamHandler", "dup2", "showwarning"}
 DOORS = {
     "frontends/output.py": "this door",
+    "frontends/prompts/early_process.py": "a child without a terminal: its streams are pipes to its parent",
     "frontends/batch/foreign_output.py": "leads what libraries print to the log",
     "frontends/tui/terminal/capture.py": "leads what libraries print to the log, and the screen to the terminal",
     "frontends/tui/terminal/driver.py": "the screen's door: what is drawn has been through `line_filters`",
@@ -40,6 +41,9 @@ FILES = {
     "files.py": "a file of the user's",
     "frontends/spool.py": "the log",
     "models/bounded.py": "the pipe from a child to its parent",
+    "frontends/prompts/early.py": "the pipe to a child that cuts the prompt",
+    "traces/tensor_files.py": "a file of a recording",
+    "traces/writer.py": "a file of a recording",
     "frontends/tui/input/history.py": "the history",
     "frontends/tui/terminal/guard.py": "a pipe to its keeper",
     "frontends/tui/terminal/keeper.py": "the log, and a sentence of its own to a terminal whose program has died",
