@@ -10,8 +10,10 @@ import torch
 from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
 from llmdbg.debugger.execution.stop import Reason
 from llmdbg.errors import AddressError, CommandError
+from tests.debugger.comparison.sides import side
 from tests.engine.runs import hooks_on
 from tests.sessions import do, here, tiny_session
+from tests.tiny import tiny_model
 
 
 @pytest.mark.parametrize(
@@ -237,6 +239,8 @@ def test_every_command_is_documented_and_its_example_runs(tmp_path, monkeypatch)
             do(session, "branch b2", "switch main")
         if command.name == "undo":
             do(session, "zero 0")
+        if command.name == "reference":
+            session.other_runs = lambda _text, debuggee: side(tiny_model("llama"), debuggee.prompt.ids).debuggee()
         try:
             outcome = do(session, command.example)
         except AddressError:

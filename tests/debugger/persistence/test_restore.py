@@ -154,7 +154,7 @@ def test_only_an_effect_that_is_known_to_be_harmless_is_on():
         assert (Effect.READS | each).beyond_session() == each.beyond_session()
     assert Effect(0).beyond_session()
     beyond = {command.name for command in COMMANDS if command.effect.beyond_session()}
-    assert beyond == {"print", "edit", "edits", "commands", "source", "save"}
+    assert beyond == {"print", "edit", "edits", "commands", "source", "save", "record", "reference"}
 
 
 def written(change):
