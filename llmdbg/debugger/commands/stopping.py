@@ -22,11 +22,10 @@ from llmdbg.debugger.commands.registry import COMMANDS, Answer, Outcome
 from llmdbg.debugger.limits import MOST_LINE, MOST_LINES
 from llmdbg.debugger.quoting import pieces
 from llmdbg.errors import CommandError
-from llmdbg.probes.quantities import NAMES
+from llmdbg.probes.quantities import APART, NAMES
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.addresses import Target
-    from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
     from llmdbg.debugger.breakpoints.parse import Asked
     from llmdbg.debugger.commands.words import Words
     from llmdbg.debugger.debugger import Debugger
@@ -205,7 +204,7 @@ class NewCommands(_OfBreakpoint, Grammar[Commanded]):
     example="break *.mlp if norm > 100 and layer >= 8",
 )
 def _break(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
-    return Answer(_set(debugger, spec))
+    return _set(debugger, spec)
 
 
 @COMMANDS.add(
@@ -217,7 +216,7 @@ def _break(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
     example="tbreak 12@5",
 )
 def _tbreak(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
-    return Answer(_set(debugger, spec, temporary=True))
+    return _set(debugger, spec, temporary=True)
 
 
 @COMMANDS.add(
@@ -228,7 +227,7 @@ def _tbreak(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
     example="trace 0-1 norm, top1",
 )
 def _trace(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
-    return Answer(_set(debugger, spec))
+    return _set(debugger, spec)
 
 
 @COMMANDS.add(
@@ -239,7 +238,7 @@ def _trace(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
     example="watch top1 at 0-1",
 )
 def _watch(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
-    return Answer(_set(debugger, spec))
+    return _set(debugger, spec)
 
 
 @COMMANDS.add(
@@ -319,7 +318,7 @@ def _commands(debugger: Debugger, asked: Commanded) -> Outcome:
     return Answer(debugger.breakpoints.change(asked.number, off=frozenset()))
 
 
-def _set(debugger: Debugger, spec: BreakpointSpec, *, temporary: bool = False) -> Breakpoint:
+def _set(debugger: Debugger, spec: BreakpointSpec, *, temporary: bool = False) -> Answer:
     target = spec.target(debugger.run.stages.addresses)
     _check(debugger, target, spec.asked())
     point = debugger.breakpoints.add(
@@ -331,7 +330,8 @@ def _set(debugger: Debugger, spec: BreakpointSpec, *, temporary: bool = False) -
         expressions=spec.expressions,
     )
     debugger.run.prime(point)
-    return point
+    waits = not debugger.reference_name and any(APART in each.names for each in spec.asked())
+    return Answer(point, "not before `reference MODEL` lets a run stand beside this one:" if waits else "")
 
 
 def _check(debugger: Debugger, target: Target, asked: Iterable[Asked]) -> None:

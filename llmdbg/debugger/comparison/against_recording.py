@@ -8,7 +8,7 @@ the recording. What the recording is off beyond both is no rounding.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,10 +16,12 @@ from llmdbg.debugger.comparison.grafting import Grafted, paired
 from llmdbg.debugger.comparison.judge import MeasuredErrors, Measurements
 from llmdbg.debugger.comparison.lockstep import Follower, run_in_lockstep
 from llmdbg.debugger.comparison.stage_errors import ErrorTable
-from llmdbg.debugger.comparison.variants import converted, is_convertible
+from llmdbg.debugger.comparison.variants import converted, has_room, is_convertible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch import Tensor
 
     from llmdbg.debugger.comparison.lockstep import StageShelf, StageValues
     from llmdbg.debugger.comparison.recorded_values import RecordedValues
@@ -31,25 +33,28 @@ if TYPE_CHECKING:
 class FollowingRecording:
     """Compares a live run with the recorded values on its own way: accumulated errors."""
 
-    def __init__(self, values: RecordedValues) -> None:
+    def __init__(self, values: RecordedValues, *, live_is_reference: bool) -> None:
         self.errors = ErrorTable()
         self._values = values
+        self._live_is_reference = live_is_reference
         self._calls = _Calls()
 
     def __call__(self, event: StageEvent, _: StageValues | None = None) -> None:
         """Note how far the event's values are from the recorded ones."""
         recorded = self._values.get(event, self._calls.next(event))
         if recorded is not None:
-            self.errors.add((event.token, event.stage.address), paired(event.output, recorded.output, 0))
+            pairs = _sides(event.output, recorded.output, live_is_reference=self._live_is_reference)
+            self.errors.add((event.token, event.stage.address), pairs)
 
 
 class OnRecorded(Grafted):
     """Runs each stage on the recorded values. `rounding` is how far it is from the exact run on the same values."""
 
-    def __init__(self, anatomy: Anatomy, values: RecordedValues) -> None:
+    def __init__(self, anatomy: Anatomy, values: RecordedValues, *, live_is_reference: bool) -> None:
         super().__init__(anatomy)
         self.rounding = ErrorTable()
         self._values = values
+        self._live_is_reference = live_is_reference
         self._calls = _Calls()
 
     def exact(self, event: StageEvent, shelf: StageShelf) -> None:
@@ -58,7 +63,6 @@ class OnRecorded(Grafted):
             return
         output = self.isolated(event, recorded)
         shelf.put_output(event, output)
-        self.errors.add((event.token, event.stage.address), paired(output, recorded.output, 0))
         event.output = self.graft(event.output, recorded.output)
 
     def __call__(self, event: StageEvent, exact: StageValues | None) -> None:
@@ -67,10 +71,18 @@ class OnRecorded(Grafted):
             return
         where = (event.token, event.stage.address)
         output = self.isolated(event, recorded)
-        self.errors.add(where, paired(output, recorded.output, 0))
+        self.errors.add(where, _sides(output, recorded.output, live_is_reference=self._live_is_reference))
         if exact is not None:
             self.rounding.add(where, paired(output, exact.output, 0))
         event.output = self.graft(event.output, recorded.output)
+
+
+def _sides(live: Any, recorded: Any, *, live_is_reference: bool) -> list[tuple[Tensor, Tensor | None]]:
+    """The candidate's tensors, each with the reference's: it decides of which side values that are not finite count."""
+    pairs = paired(live, recorded, 0)
+    if not live_is_reference:
+        return pairs
+    return [(ours, None) if theirs is None else (theirs.to(ours.device), ours) for ours, theirs in pairs]
 
 
 class _Calls:
@@ -100,22 +112,29 @@ class Held:
 
 
 def hold_against(
-    side: LiveSide, values: RecordedValues, ids: Sequence[int], dtype: torch.dtype, notes: list[str]
+    side: LiveSide,
+    values: RecordedValues,
+    ids: Sequence[int],
+    dtype: torch.dtype,
+    notes: list[str],
+    *,
+    live_is_reference: bool,
 ) -> Held:
     """Measure a live model over the recorded tokens `ids` against recorded values of `dtype`.
 
     Raises LlmdbgError if the live model fails.
     """
     model = side.loaded.model
-    following = FollowingRecording(values)
-    exact = converted(model, torch.float64) if is_convertible(model) else model
+    following = FollowingRecording(values, live_is_reference=live_is_reference)
+    copies = is_convertible(model) and has_room(model, torch.float64, notes)
+    exact = converted(model, torch.float64) if copies else model
     if exact is model:
-        notes.append("the model cannot be converted to float64, so its own rounding is not measured")
+        notes.append("the model was not run in float64, so its own rounding is not measured")
     alone = side.debuggee()
     run_in_lockstep(alone, ids, [], lambda event, _: following(event))
-    alike = exact if dtype == torch.float64 else converted(model, dtype) if is_convertible(model) else model
+    alike = exact if dtype == torch.float64 else converted(model, dtype) if copies else model
     runs = [side.debuggee(each) for each in (exact, model, alike)]
-    watches = [OnRecorded(each.anatomy, values) for each in runs]
+    watches = [OnRecorded(each.anatomy, values, live_is_reference=live_is_reference) for each in runs]
     followers = [Follower(run, watch) for run, watch in zip(runs[1:], watches[1:], strict=True)]
     run_in_lockstep(runs[0], ids, followers, watches[0].exact)
     for each in followers:

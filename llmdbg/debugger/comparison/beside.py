@@ -6,6 +6,7 @@ tokens forced. It is behind or at the same place, never ahead; where this run go
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,21 +34,18 @@ if TYPE_CHECKING:
 class ReferenceRun:
     """A reference beside `debuggee`, which reads the same prompt. `name` is what the user called it.
 
-    It belongs to the debuggee's thread. `errors` is how far apart the two were at each stage of the current token that
-    has been compared, in the order in which the stages ran.
+    It belongs to the debuggee's thread.
     """
 
     def __init__(self, reference: Debuggee, debuggee: Debuggee, name: str) -> None:
         self.name = name
         self.reference = reference
-        self.errors: dict[str, float] = {}
         self._debuggee = debuggee
         self._events: Generator[StageEvent, None, None] | None = None
         self._here: StageEvent | None = None
         self._target: tuple[int, str] = (0, "")
         self._token, self._passed = 0, set[str]()
-        self._compared = (-1, "")
-        self._largest = self._before = 0.0
+        self._forget()
         self._floor = _last_bit(reference, debuggee)
         devices = [] if reference.loaded is None else [each.device for each in reference.loaded.model.parameters()]
         self._streams = RandomStreams(set(devices))
@@ -82,12 +80,11 @@ class ReferenceRun:
         return None if error is None else error.relative
 
     def diverges(self, event: StageEvent) -> bool:
-        """Whether an event is further off than rounding and every stage before it, since the runs were last apart."""
-        known = self._largest if self._compared != (event.token, event.stage.address) else self._before
+        """Whether an event is further off than rounding, and than any stage that was compared before it."""
         error = self._error(event)
         if error is None:
             return False
-        return error.newly_nonfinite > 0 or error.relative > TIMES_ARITHMETIC_FLOOR * max(self._floor, known)
+        return error.newly_nonfinite > 0 or error.relative > TIMES_ARITHMETIC_FLOOR * max(self._floor, self._largest)
 
     def beside(self, event: StageEvent) -> BesideReference | None:
         """How a stop compares with the reference. Runs the stage once more, on the reference's input, where it can."""
@@ -101,6 +98,10 @@ class ReferenceRun:
         if self._events is not None:
             self._events.close()
         self._events, self._here = None, None
+
+    def _forget(self) -> None:
+        """Hold the next stage against none before it: the run has gone back."""
+        self._compared, self._newest, self._largest = (-1, ""), 0.0, 0.0
 
     def _has(self, address: str) -> bool:
         return address in self._addresses()
@@ -128,6 +129,7 @@ class ReferenceRun:
         if self._events is not None and other is None and not is_past:
             return
         self.close()
+        self._forget()
         start = min(token, len(known)) if other is None else other
         if known:
             self.reference.timeline = self.reference.timeline.fork(start)
@@ -157,13 +159,8 @@ class ReferenceRun:
         if error is None:
             return None
         if self._compared != where:
-            if self._compared[0] != event.token:
-                self.errors = {}
-            self._before = self._largest
-            self._compared = where
-        self.errors[event.stage.address] = error.relative
-        if error.relative < float("inf"):
-            self._largest = max(self._before, error.relative)
+            self._compared, self._largest = where, max(self._largest, self._newest)
+        self._newest = error.relative if isfinite(error.relative) else 0.0
         return error
 
     def _isolated(self, event: StageEvent, theirs: StageEvent) -> float | None:

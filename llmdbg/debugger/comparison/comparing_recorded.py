@@ -8,7 +8,7 @@ run, so the floor is an estimate: how much the error grows from one stage to the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from math import hypot
@@ -48,12 +48,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from llmdbg.debugger.comparison.choices import ChosenTokens
+    from llmdbg.debugger.comparison.comparing import Report
     from llmdbg.debugger.comparison.mapping import StageMap
     from llmdbg.debugger.comparison.outcome import Parting, SideFacts
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.models.anatomy import Anatomy
-
-Report = Callable[[str], None]
+    from llmdbg.traces.records import StageEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,7 @@ def compare_with_recording(
     recorded, notes = RecordedSide(trace), list[str]()
     report("running the model")
     free = run_freely(live.debuggee())
-    ours = choice_facts(free.debuggee)
-    findings = _before_stages(recorded, live, free.debuggee, ours, live_is_reference=live_is_reference)
+    findings = _before_stages(recorded, live, free.debuggee, live_is_reference=live_is_reference)
     known = recorded.prompt.ids
     prompt = live.prompt if not known or live.prompt.ids == known else recorded.prompt
     if not known:
@@ -92,7 +91,7 @@ def compare_with_recording(
         stages = _on_recorded_values(recorded, side, given, weight_faults, notes, live_is_reference=live_is_reference)
     else:
         notes.append("whole tensors were not recorded (--tensors inputs), so no stage could be run on its own")
-        stages = _by_sketches(recorded, side, weight_faults, notes)
+        stages = _by_sketches(recorded, side, weight_faults, notes, live_is_reference=live_is_reference)
     findings += stages.findings
     one: tuple[ChosenTokens, SideFacts] = (free, side_facts(live, free))
     two: tuple[ChosenTokens, SideFacts] = (recorded, recorded.facts())
@@ -116,7 +115,7 @@ def compare_recordings(reference: Trace, candidate: Trace) -> Comparison:
     notes = ["neither side is a live model, so what rounding does is an estimate: give one as a model to measure it"]
     last_bit = max(_last_bit(one.header.dtype), _last_bit(other.header.dtype))
     floors = _growing(sketches, last_bit)
-    stages = _first_beyond(sketches, floors, faults, {each.address: each.layer for each in candidate.entries})
+    stages = _first_beyond(sketches, floors, faults, candidate.entries)
     notes += _about_statistics(sketches)
     complete = one.is_complete and other.is_complete
     parting = parting_of(one, other, None if complete else min(len(one.ids), len(other.ids)))
@@ -124,7 +123,7 @@ def compare_recordings(reference: Trace, candidate: Trace) -> Comparison:
 
 
 def _before_stages(
-    recorded: RecordedSide, live: LiveSide, debuggee: Debuggee, ours: object, *, live_is_reference: bool
+    recorded: RecordedSide, live: LiveSide, debuggee: Debuggee, *, live_is_reference: bool
 ) -> list[Finding]:
     if not recorded.prompt.ids:
         return []
@@ -149,7 +148,9 @@ def _on_recorded_values(
     widths = {address: weight.shape[0] for (address, of), weight in side.weights(anatomy).items() if of == "weight"}
     stage_map = map_recorded(recorded.trace, anatomy, widths, given)
     values = RecordedValues(recorded.trace, stage_map)
-    held = hold_against(side, values, recorded.forced, _torch_dtype(recorded.header.dtype), notes)
+    held = hold_against(
+        side, values, recorded.forced, _torch_dtype(recorded.header.dtype), notes, live_is_reference=live_is_reference
+    )
     judged = judge(held.errors, anatomy, {})
     found = [*reached_findings(held.watch), *weights, *judged]
     found = in_order(found, held.watch.errors.addresses(), held.errors, anatomy)
@@ -164,14 +165,17 @@ def _renamed(finding: Finding, stage_map: StageMap) -> Finding:
     return replace(finding, address=names[0]) if names[0] != finding.address else finding
 
 
-def _by_sketches(recorded: RecordedSide, side: LiveSide, weights: list[Finding], notes: list[str]) -> _Stages:
+def _by_sketches(
+    recorded: RecordedSide, side: LiveSide, weights: list[Finding], notes: list[str], *, live_is_reference: bool
+) -> _Stages:
     """Compare sketches, against a floor of further runs of the live model."""
     model = side.loaded.model
     last_bit = max(_last_bit(recorded.header.dtype), _last_bit(side.loaded.dtype))
     with TemporaryDirectory(prefix="llmdbg-") as folder:
         tokens = len(recorded.forced)
         own = _recorded(side, model, recorded.forced, Path(folder, "own"))
-        sketches = sketch_errors(recorded.trace, own, tokens)
+        sides = (own, recorded.trace) if live_is_reference else (recorded.trace, own)
+        sketches = sketch_errors(*sides, tokens)
         floors = dict.fromkeys(sketches.errors, last_bit)
         if is_convertible(model):
             exact = _recorded(side, converted(model, torch.float64), recorded.forced, Path(folder, "exact"))
@@ -182,9 +186,9 @@ def _by_sketches(recorded: RecordedSide, side: LiveSide, weights: list[Finding],
                 address: max(last_bit, hypot(*(each[address].relative for each in rounding if address in each)))
                 for address in sketches.errors
             }
-        layers = {each.address: each.layer for each in own.entries}
+        entries = own.entries
     notes += _about_statistics(sketches)
-    return _first_beyond(sketches, floors, weights, layers)
+    return _first_beyond(sketches, floors, weights, entries)
 
 
 def _about_statistics(sketches: SketchErrors) -> list[str]:
@@ -220,17 +224,18 @@ def _growing(sketches: SketchErrors, last_bit: float) -> dict[str, float]:
 
 
 def _first_beyond(
-    sketches: SketchErrors, floors: Mapping[str, float], weights: list[Finding], layers: Mapping[str, int | None]
+    sketches: SketchErrors, floors: Mapping[str, float], weights: list[Finding], entries: Sequence[StageEntry]
 ) -> _Stages:
     """The first stage whose accumulated error is beyond its floor: the later ones have it from there."""
     place = {address: at for at, address in enumerate(sketches.errors)}
+    known = {each.address: each for each in entries}
     rows, first = [], None
     for address, error in sketches.errors.items():
         floor = floors[address]
-        layer = layers.get(address)
-        depth = 1 if layer is None or address == str(layer) else 2
-        since = sketches.first_token.get(address)
-        rows.append(ComparedStage(address, layer, depth, error.relative, None, floor, None, error.equal, since))
+        entry, since = known[address], sketches.first_token.get(address)
+        rows.append(
+            ComparedStage(address, entry.layer, entry.depth, error.relative, None, floor, None, error.equal, since)
+        )
         sentence = _beyond(error.newly_nonfinite, error.relative, floor, shape_differs=error.shape_differs)
         if sentence and first is None:
             kind = FindingKind.NONFINITE if error.newly_nonfinite else FindingKind.FUNCTION

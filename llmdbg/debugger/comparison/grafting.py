@@ -195,6 +195,10 @@ _MAIN_OUTPUT = ("", "0")
 
 
 def paired(ours: Any, theirs: Any, padding: int) -> list[tuple[Tensor, Tensor | None]]:
+    """The tensors that two stages returned, by their place, over the positions that both have.
+
+    The second of a pair is None where it has another shape. `padding` is how many positions more are in front of ours.
+    """
     values = tensors_of(theirs)
     pairs: list[tuple[Tensor, Tensor | None]] = []
     for path, each in tensors_of(ours).items():

@@ -19,11 +19,9 @@ import torch
 
 from llmdbg.debugger.comparison.judge import MeasuredErrors, Measurements
 from llmdbg.debugger.comparison.lockstep import run_in_lockstep
-from llmdbg.debugger.comparison.variants import converted, exactly, in_dtypes_of, is_convertible
+from llmdbg.debugger.comparison.variants import converted, exactly, has_room, in_dtypes_of, is_convertible
 from llmdbg.debugger.comparison.weights import named_weights
 from llmdbg.errors import LlmdbgError
-from llmdbg.formatting import byte_count
-from llmdbg.models.memory import available
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +41,6 @@ class Precision(Enum):
     AS_IT_IS = None
 
 
-_HEADROOM = 1.2
 _EXACT_LAST_BIT = {Precision.FLOAT64: 2.0**-24, Precision.FLOAT32: 2.0**-21, Precision.AS_IT_IS: 2.0**-21}
 """What the most exact run still rounds: forwards compute norms and softmax in float32 whatever their dtype is."""
 
@@ -78,18 +75,10 @@ def _precisions(pair: Pair, wanted: Precision | None) -> Iterator[Precision]:
     """The precisions to try, the most exact first."""
     model = pair.reference.loaded.model
     if wanted is None and is_convertible(model):
-        free = available(next(model.parameters()).device)
-        numbers = sum(each.numel() for each in model.parameters())
-        for each, size in ((Precision.FLOAT64, 8), (Precision.FLOAT32, 4)):
-            if each is Precision.FLOAT32 and _is_float32(model):
-                continue
-            if (needed := int(numbers * (size + 4) * _HEADROOM)) <= free:
+        for each in (Precision.FLOAT64, Precision.FLOAT32):
+            is_another = each is Precision.FLOAT64 or not _is_float32(model)
+            if is_another and has_room(model, each.value, pair.notes):
                 yield each
-            else:
-                pair.notes.append(
-                    f"a copy of the reference in {each.name.lower()} needs {byte_count(needed)} and "
-                    f"{byte_count(free)} are free, so floors are less exact"
-                )
     elif wanted not in (None, Precision.AS_IT_IS):
         yield wanted
     yield Precision.AS_IT_IS

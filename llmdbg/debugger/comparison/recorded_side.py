@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isfinite, log, prod, sqrt
@@ -157,10 +157,6 @@ class SketchErrors:
     """By address, the first token in which bits differ."""
     by_statistics: frozenset[str] = frozenset()
     """The stages of which only statistics are known: each error is the least that they allow."""
-
-
-Aligned = Callable[[int], Sequence[tuple[int, int]]]
-"""For a token, which rows of the reference's positions belong to which of the candidate's."""
 
 
 def sketch_errors(reference: Trace, candidate: Trace, tokens: int, padding: int = 0) -> SketchErrors:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmdbg.debugger.comparison.weights import named_weights
+from llmdbg.formatting import byte_count
+from llmdbg.models.memory import available
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from llmdbg.debugger.comparison.weights import WeightName
     from llmdbg.models.anatomy import Anatomy
+
+_HEADROOM = 1.2
 
 
 def converted(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
@@ -77,6 +81,20 @@ def is_convertible(model: PreTrainedModel) -> bool:
     quantized = getattr(model, "hf_quantizer", None) is not None
     devices = {each.device for each in model.parameters()}
     return not quantized and len(devices) == 1 and next(iter(devices)).type != "meta"
+
+
+def has_room(model: PreTrainedModel, dtype: torch.dtype, notes: list[str]) -> bool:
+    """Whether a copy of a model in `dtype` and what else is copied of it fit into memory; if not, a note says so."""
+    numbers = sum(each.numel() for each in model.parameters())
+    needed = int(numbers * (dtype.itemsize + torch.float32.itemsize) * _HEADROOM)
+    free = available(next(model.parameters()).device)
+    if needed > free:
+        name = str(dtype).removeprefix("torch.")
+        notes.append(
+            f"a copy of the model in {name} needs {byte_count(needed)} and {byte_count(free)} are free, "
+            "so floors are less exact"
+        )
+    return needed <= free
 
 
 def _any_dtype_kernels(model: PreTrainedModel) -> None:

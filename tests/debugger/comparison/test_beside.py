@@ -83,6 +83,33 @@ def test_the_run_stops_where_the_two_part() -> None:
     debugger.close()
 
 
+def test_it_stops_there_again_when_it_is_run_again() -> None:
+    """A run that begins anew is held against none of what it found before."""
+    model = tiny_model("llama")
+    debugger = _beside(faulty(model, _scale), model)
+    do(debugger, "break diverged", "continue")
+    first = debugger.stop
+    for again in ("run", "reverse-step", "continue"):
+        do(debugger, again)
+    assert (debugger.stop.token, debugger.stop.stage) == (first.token, first.stage)
+    do(debugger, "run")
+    assert (debugger.stop.token, debugger.stop.stage) == (first.token, first.stage)
+    debugger.close()
+
+
+def test_a_breakpoint_says_that_it_waits_for_a_reference() -> None:
+    """It is set, and could not be hit before."""
+    model = tiny_model("llama")
+    debugger = Debugger(side(model).debuggee())
+    for line in ("break diverged", "break * if apart > 1", "watch apart"):
+        assert "`reference MODEL`" in str(do(debugger, line).done)
+    assert do(debugger, "break 1 if norm > 1").done == ""
+    debugger.other_runs = lambda _text, _debuggee: side(model).debuggee()
+    do(debugger, "reference other")
+    assert do(debugger, "break diverged").done == ""
+    debugger.close()
+
+
 def test_rounding_is_no_divergence() -> None:
     """A reference in bfloat16 is off everywhere, and the run goes on to its end."""
     model = tiny_model("llama")

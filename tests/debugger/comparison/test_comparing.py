@@ -167,8 +167,8 @@ def test_without_room_for_float64_faults_are_named_all_the_same(precision: Preci
 def test_a_reference_without_float64_is_compared_less_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     """What memory does not allow is said in a note."""
     model = tiny_model("llama", dtype=torch.bfloat16)
-    monkeypatch.setattr("llmdbg.debugger.comparison.measuring.available", lambda _: 1_000)
+    monkeypatch.setattr("llmdbg.debugger.comparison.variants.available", lambda _: 1_000)
     found = compare(side(model), side(faulty(model, _scale, torch.bfloat16)))
-    assert any("a copy of the reference in float64 needs" in note for note in found.notes)
+    assert any("a copy of the model in float64 needs" in note for note in found.notes)
     assert found.first is not None
     assert found.first.address == "1.self_attn"

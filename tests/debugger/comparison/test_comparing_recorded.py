@@ -80,6 +80,44 @@ def test_a_fault_in_a_recording_is_named(fault: object, address: str, dtype: tor
     assert found.first.times_floor > 8
 
 
+def _infinite(model: PreTrainedModel) -> None:
+    mlp = model.model.layers[1].mlp
+    forward = mlp.act_fn.forward
+
+    def overflowing(hidden: torch.Tensor) -> torch.Tensor:
+        out = forward(hidden).clone()
+        out[..., 0] = torch.inf
+        return out
+
+    mlp.act_fn.forward = overflowing
+
+
+@pytest.mark.parametrize("tensors", ["none", "inputs"])
+def test_values_that_are_not_finite_are_the_candidate_s_fault(tensors: str, tmp_path: Path) -> None:
+    """In the recording, or in the live model, whichever is the candidate."""
+    model = tiny_model("llama")
+    found = _held(recorded(side(faulty(model, _infinite)), tmp_path / "bad", tensors), side(model))
+    assert found.first is not None
+    assert (found.first.address, found.first.kind) == ("1.mlp.act_fn", FindingKind.NONFINITE)
+    trace = recorded(side(model), tmp_path / "good", tensors)
+    found = _held(trace, side(faulty(model, _infinite)), live_is_reference=False)
+    assert found.first is not None
+    assert (found.first.address, found.first.kind) == ("1.mlp.act_fn", FindingKind.NONFINITE)
+
+
+def test_without_room_for_float64_a_recording_is_held_against_the_model_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a note says so."""
+    model = tiny_model("llama")
+    trace = recorded(side(faulty(model, _scale)), tmp_path / "run", "inputs")
+    monkeypatch.setattr("llmdbg.debugger.comparison.variants.available", lambda _: 1_000)
+    found = _held(trace, side(model))
+    assert found.first is not None
+    assert found.first.address == "1.self_attn"
+    assert any("a copy of the model in float64 needs" in note for note in found.notes)
+
+
 def test_the_recording_may_be_the_reference(tmp_path: Path) -> None:
     """Then the live model is the one that is wrong."""
     model = tiny_model("llama")
