@@ -1,7 +1,8 @@
 """What the screen costs, in a real pty, in the layout that opens by default: latency and bytes of a step, and more.
 
-Latency is from the key to the last byte of what it changes. Beside it stands the same of `bare_textual.py`, whose keys
-take turns with the program's.
+Latency is from the key to the last byte of what it changes. Beside it stands what is left of it without the stage
+itself, whose time is that of the same step in a debugger without a screen, from one stage to the next; and the latency
+of `bare_textual.py`. Their steps and keys take turns with the program's.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 from benchmarks.harness import PROMPT, Figure, Setup, Spread, do, pairs, seconds
+from llmdbg.debugger.debugger import Debugger
+from llmdbg.engine.stage_event import StageEvent
 from llmdbg.frontends.tui.presets import PRESETS
 from tests.hub_server import NAME, HubServer
 from tests.sessions import write_tiny_folder
@@ -24,7 +28,7 @@ from tests.terminal import Terminal
 Size = tuple[int, int]
 SIZES: tuple[Size, ...] = ((80, 24), (120, 40), (200, 50))
 MIDDLE: Size = (120, 40)
-KEYS = ("n", "s")
+KEYS = {"n": "next", "s": "step"}
 PHASES = ("prefill", "decode")
 BIG_KEYS = ("t", "a", "?", "l", "z")
 TOKENS = 96
@@ -40,13 +44,14 @@ def most_row(size: Size) -> str:
     return f"most of {' '.join(f'`{key}`' for key in BIG_KEYS)} at {size[0]}×{size[1]}, in a prefill"
 
 
-FRAME, FIRST_TOKENS, HUB_TOKENS, FIRST_STOP, REST, CONTINUE = (
+FRAME, FIRST_TOKENS, HUB_TOKENS, FIRST_STOP, REST, CONTINUE, CONTINUE_OFF = (
     "first frame",
     "the prompt's tokens, from the start of the program",
     "the prompt's tokens of a tiny model of the Hub, before its weights",
     "first stop, from the start of the program",
     "bytes in 5 s at rest, a breakpoint hit",
     f"`continue` over {TOKENS} tokens",
+    "the same with what each layer would say switched off (`L`)",
 )
 LONG_STEP, LONG_SEARCH = (
     "`s` at 120×40, decode after 30,000 tokens, a tiny model",
@@ -59,7 +64,7 @@ ROWS = {
     HUB_TOKENS: "",
     FIRST_STOP: "",
     **{
-        step_row(key, size, phase): "≤ 15 ms, p95 ≤ 40 ms"
+        step_row(key, size, phase): "≤ 15 ms beyond the stage itself, p95 ≤ 40 ms"
         + {(80, 24): ", ≤ 2.5 kB", (120, 40): ", ≤ 4 kB", (200, 50): ", ≤ 4 kB"}[size]
         for size in SIZES
         for phase in PHASES
@@ -68,11 +73,12 @@ ROWS = {
     **{most_row(size): "≤ 16 kB" for size in SIZES},
     REST: "0",
     CONTINUE: "≤ 1.05 ×, ≤ 30 kB/s",
+    CONTINUE_OFF: "≤ 1.03 ×, ≤ 30 kB/s",
     LONG_STEP: "as after a short prompt",
     LONG_SEARCH: "",
 }
 
-BARE, BYTES = "× bare Textual", "bytes"
+BARE, BYTES, BEYOND = "× bare Textual", "bytes", "ms beyond the stage itself"
 IMPORTS = "× importing torch and transformers"
 HEADLESS, RATE = "× the same in a program", "bytes a second"
 SHORT = "× the same after a short prompt"
@@ -96,21 +102,27 @@ def measure(setup: Setup) -> Iterator[tuple[str, Figure]]:
         yield FIRST_TOKENS, first_tokens(setup, environment, TOKENS_THERE)
         yield HUB_TOKENS, hub_tokens(setup, environment)
         yield FIRST_STOP, first_tokens(setup, environment, STOP_THERE)
-        command = (*model_of(setup), "--chat", "-p", PROMPT, "-n", str(TOKENS))
+        arguments = (*model_of(setup), "--chat", "-p", PROMPT, "-n", str(TOKENS))
         # They load at the same time; at rest none of them does anything.
-        programs = {size: stack.enter_context(started(command, size, environment)) for size in SIZES}
+        programs = {size: stack.enter_context(started(arguments, size, environment)) for size in SIZES}
         bare = {size: stack.enter_context(started_bare(size, environment)) for size in SIZES}
         for program in programs.values():
             ready(program)
+        debugger = setup.debugger(TOKENS)
+        stack.callback(debugger.close)
         for size, program in programs.items():
             for phase in PHASES:
                 for key in KEYS:
                     count = setup.times(40)
-                    yield step_row(key, size, phase), steps(program, bare[size], key, phase, count)
+                    yield step_row(key, size, phase), steps(program, bare[size], debugger, key, phase, count)
             yield most_row(size), most(program)
         middle = programs[MIDDLE]
         yield REST, rest(middle, 1 if setup.quick else 5)
         yield CONTINUE, going_on(setup, middle)
+        # At the end of a run its text lies over the panes.
+        command(middle, "goto norm@0")
+        press(middle, "L", 0.5)
+        yield CONTINUE_OFF, going_on(setup, middle)
         yield from long_prompt(setup, environment)
 
 
@@ -250,17 +262,35 @@ def lines_before(step: int, phase: str) -> tuple[str, ...]:
     return ("goto embed@0",) if step % 20 == 0 else ()
 
 
-def steps(program: Terminal, bare: Terminal, key: str, phase: str, count: int) -> Figure:
-    """So many steps of a phase, between keys of the bare program."""
-    times, sizes, ratios = [], [], []
+def steps(program: Terminal, bare: Terminal, debugger: Debugger, key: str, phase: str, count: int) -> Figure:
+    """So many steps of a phase, between the same in a debugger without a screen and keys of the bare program."""
+    times, beyond, sizes, ratios = [], [], [], []
     for step in range(count):
         for line in lines_before(step, phase):
             command(program, line)
+            do(debugger, line)
         milliseconds, size = press(program, key)
         times.append(milliseconds)
         sizes.append(size)
+        beyond.append(milliseconds - stage_milliseconds(debugger, KEYS[key]))
         ratios.append(milliseconds / press(bare, "x", 0.03)[0])
-    return Figure(Spread.of(times), "ms", {BARE: Spread.of(ratios), BYTES: Spread.of(sizes)})
+    beside = {BEYOND: beyond, BARE: ratios, BYTES: sizes}
+    return Figure(Spread.of(times), "ms", {name: Spread.of(values) for name, values in beside.items()})
+
+
+def stage_milliseconds(debugger: Debugger, line: str) -> float:
+    """How long a command takes from one stage to the next, without describing where it has come to."""
+    cursor, spent = debugger.run.cursor, []
+
+    def timed(advance: Callable[[], StageEvent] = cursor.advance) -> StageEvent:
+        begun = time.perf_counter()
+        event = advance()
+        spent.append((time.perf_counter() - begun) * 1e3)
+        return event
+
+    with patch.object(cursor, "advance", timed):
+        do(debugger, line)
+    return sum(spent)
 
 
 def most(program: Terminal) -> Figure:
