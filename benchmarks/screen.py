@@ -274,8 +274,8 @@ def steps(program: Terminal, bare: Terminal, debugger: Debugger, key: str, phase
         sizes.append(size)
         beyond.append(milliseconds - stage_milliseconds(debugger, KEYS[key]))
         ratios.append(milliseconds / press(bare, "x", 0.03)[0])
-    beside = {BEYOND: beyond, BARE: ratios, BYTES: sizes}
-    return Figure(Spread.of(times), "ms", {name: Spread.of(values) for name, values in beside.items()})
+    beside = {BEYOND: Spread.of(beyond), BARE: Spread.of(ratios), BYTES: Spread.of(sizes)}
+    return Figure(Spread.of(times), "ms", beside)
 
 
 def stage_milliseconds(debugger: Debugger, line: str) -> float:
