@@ -45,9 +45,10 @@ def _measured(scores: Tensor, chosen: int, top: int) -> Tensor:
     values = scores if scores.dtype is torch.float32 else scores.to(torch.float32)
     probs = torch.softmax(values, dim=-1)
     logits, ids = values.topk(min(top, len(values)))
-    # The entropy as log-sum-exp minus the mean score: `entr` takes five times as long. A cut score adds nothing, and
-    # the sum is known from the likeliest.
-    entropy = logits[0] - probs[ids[0]].log() - torch.dot(probs, values.clamp_min(-1e30))
+    # The entropy as the mean distance to the likeliest score, less its log-probability: `entr` takes five times as
+    # long, and of two large scores the digits would cancel. A cut score adds nothing.
+    below = (values - logits[0]).clamp_min_(-1e30)
+    entropy = -probs[ids[0]].log() - torch.dot(probs, below)
     own = probs[chosen] if 0 <= chosen < len(values) else torch.full_like(entropy, math.nan)
     whole = torch.cat((ids, torch.count_nonzero(values != -math.inf).reshape(1)))
     return torch.cat((torch.stack((entropy, own)), logits, probs[ids], whole.view(torch.float32)))
