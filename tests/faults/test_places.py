@@ -85,12 +85,14 @@ def test_a_full_disk_costs_what_comes_after_it_and_no_more(nursery, tiny_folder,
         with Doomed(nursery, tmp_path, str(tiny_folder), *ARGUMENTS) as doomed:
             doomed.read_until(b"tokenize")
             do(doomed, "break 1", "done1")
+            doomed.read(1.0)  # an answer is on the screen before it is saved
             with (disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
                 while True:
                     filler.write(bytes(1024))
             doomed.send(":break 2\r")
             doomed.read_until(b"this session is not being saved")
             do(doomed, "info breakpoints", "done2")
+            doomed.read(1.0)
             assert [each.address for each in doomed.running().breakpoints] == ["1"]
             (disk / "filler").unlink()
             doomed.send(":break 0\r")

@@ -32,6 +32,7 @@ SECONDS_BETWEEN_PAINTS = 0.2
 _LOOK_AGAIN, _FETCH, _LOOK_AT = "", "\n", "\v"
 _CANDIDATES = 40
 _MOST_PENDING = 64
+_SECONDS_TO_PAINT = 0.03
 
 
 class EngineThread(threading.Thread):
@@ -59,6 +60,7 @@ class EngineThread(threading.Thread):
         self._looked: tuple[tuple[str, tuple[str, ...]], Snapshot] | None = None
         self.layout: dict[str, object] = {}
         self._autosave: Autosave | None = None
+        self._is_kept = True
         self._steps, self._loading = StepTimer(), LoadingState()
         self._noting = threading.Lock()
 
@@ -152,7 +154,7 @@ class EngineThread(threading.Thread):
         try:
             self._begin(debugger)
             self._beginning = False
-            while (line := self._lines.get()) is not None:
+            while (line := self._next_line(debugger)) is not None:
                 if line == _LOOK_AGAIN:
                     self._post(Arrived(self._snapshot(debugger), looked_again=True))
                     self._look(debugger)
@@ -288,12 +290,33 @@ class EngineThread(threading.Thread):
         # Before the end is reported: whoever receives the report must not find the command still running.
         self._running = False
         self._post(Arrived(shown, answer, error, line, whole=whole))
-        if self._autosave is not None:
-            self._autosave.layout = self.layout
-            self._autosave.keep(debugger)
-            if trouble := self._autosave.news():
-                self._latest = replace(shown, unsaved=self.unsaved, left_out=self.left_out)
-                self._post(Arrived(self._latest, error=trouble))
+        self._is_kept = self._autosave is None
+
+    def _next_line(self, debugger: Debugger) -> str | None:
+        """Wait for a line. What has changed is saved once the screen has had time to paint, or before the next line.
+
+        Writing a file takes the interpreter from the thread that paints, at the moment when the user waits for it.
+        """
+        if not self._is_kept:
+            try:
+                line: str | None = self._lines.get(timeout=_SECONDS_TO_PAINT)
+            except queue.Empty:
+                self._keep(debugger)
+            else:
+                self._keep(debugger)
+                return line
+        return self._lines.get()
+
+    def _keep(self, debugger: Debugger) -> None:
+        """Save the session, and say what has gone wrong with that."""
+        self._is_kept = True
+        assert self._autosave is not None
+        assert self._latest is not None
+        self._autosave.layout = self.layout
+        self._autosave.keep(debugger)
+        if trouble := self._autosave.news():
+            self._latest = replace(self._latest, unsaved=self.unsaved, left_out=self.left_out)
+            self._post(Arrived(self._latest, error=trouble))
 
     def _is_in_view(self, answer: Any) -> bool:
         """Whether a visible pane already shows a command's answer."""

@@ -8,6 +8,7 @@ import pytest
 
 from llmdbg.debugger.execution.replay import Replay
 from llmdbg.engine.settings import GenerationSettings
+from llmdbg.frontends.tui.worker.autosave import Autosave
 from llmdbg.frontends.tui.worker.engine_thread import EngineThread
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.frontends.tui.worker.messages import Arrived
@@ -96,3 +97,31 @@ def test_it_is_busy_until_everything_it_took_is_done_and_no_longer(watched):
         time.sleep(0.01)
     assert engine.submit("next")
     assert engine.busy
+
+
+def test_saving_waits_for_the_screen_but_not_for_the_next_command(watched, monkeypatch):
+    engine = watched[0]
+    while engine.working:
+        time.sleep(0.01)
+    events: queue.SimpleQueue[str] = queue.SimpleQueue()
+    keep, post, run = Autosave.keep, engine._post, engine._run_line
+    monkeypatch.setattr(Autosave, "keep", lambda *its: (events.put("saved"), keep(*its)))
+    monkeypatch.setattr(engine, "_post", lambda message: (events.put("shown"), post(message)))
+    monkeypatch.setattr(engine, "_run_line", lambda debugger, line: (events.put(line), run(debugger, line)))
+    waits: list[float | None] = []
+    lines = engine._lines
+
+    class Watched:
+        put = staticmethod(lines.put)
+
+        def get(self, timeout=None):
+            waits.append(timeout)
+            return lines.get(timeout=timeout)
+
+    engine._lines = Watched()
+    engine.submit("next")
+    assert [events.get(timeout=60) for _ in range(3)] == ["next", "shown", "saved"]
+    assert any(waits)
+    engine.submit("next")
+    engine.submit("next")
+    assert [events.get(timeout=60) for _ in range(6)] == ["next", "shown", "saved", "next", "shown", "saved"]
