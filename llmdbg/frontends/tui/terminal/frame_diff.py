@@ -39,6 +39,21 @@ _SEEN_ON_A_SPACE = frozenset("479")
 """The attributes that show where nothing is written: underlined, reversed and struck through."""
 
 Cell = tuple[str, Pen]
+_MOST_KNOWN = 4096
+
+
+class _Cells(dict[str, Cell]):
+    """The cells that one pen draws, by character: each is made once, so that a row is compared by identity first."""
+
+    def __init__(self, pen: Pen) -> None:
+        super().__init__()
+        # Of a space only the background is seen, so that it is the same in any other colour, and sent in the last one.
+        self.pen = pen
+        self.blank = None if pen.flags & _SEEN_ON_A_SPACE else Pen("", pen.background)
+
+    def __missing__(self, character: str) -> Cell:
+        cell = self[character] = (character, self.pen if character != " " or self.blank is None else self.blank)
+        return cell
 
 
 class Resizes:
@@ -63,7 +78,9 @@ class FrameDiff:
     """The copy of one terminal's screen. `less` makes what Textual writes shorter."""
 
     def __init__(self) -> None:
-        self._cells: dict[tuple[int, int], Cell] = {}
+        self._rows: dict[int, list[Cell | None]] = {}
+        self._drawn_by: dict[Pen, _Cells] = {}
+        self._restyled: dict[tuple[Pen, str], Pen] = {}
         self._at: tuple[int, int] = (1, 1)
         self._pen = _DEFAULT
         self._real_at: tuple[int, int] | None = None
@@ -73,7 +90,7 @@ class FrameDiff:
 
     def forget(self) -> None:
         """Take nothing for known any more: the next writes are sent in full."""
-        self._cells, self._real_at, self._real_pen = {}, None, None
+        self._rows, self._real_at, self._real_pen = {}, None, None
 
     def less(self, data: str) -> str:
         """What to send instead of `data` (both terminal output), so that the terminal shows the same."""
@@ -87,7 +104,7 @@ class FrameDiff:
                 y, _, x = parameters.partition(";")
                 self._at = (int(y or 1), int(x or 1))
             elif final == "m":
-                self._restyle(parameters)
+                self._pen = self._restyled.get((self._pen, parameters)) or self._restyle(parameters)
             else:
                 self._pass_on(other)
         if end < len(data):
@@ -122,7 +139,8 @@ class FrameDiff:
             self.forget()
             self._pen = _DEFAULT if sequence.endswith(("h", "l", "c")) else self._pen
 
-    def _restyle(self, parameters: str) -> None:
+    def _restyle(self, parameters: str) -> Pen:
+        """The pen after the parameters of an SGR; one that is equal to an earlier one is the same object."""
         codes = iter(parameters.split(";"))
         foreground, background, flags = self._pen
         for code in codes:
@@ -144,41 +162,58 @@ class FrameDiff:
                 background = code
             else:
                 flags = frozenset(each for each in flags if _FLAGS[each] != code)
-        self._pen = Pen(foreground, background, flags)
+        if len(self._restyled) >= _MOST_KNOWN:
+            self._restyled, self._drawn_by = {}, {}
+        pen = self._cells_of(Pen(foreground, background, flags)).pen
+        self._restyled[self._pen, parameters] = pen
+        return pen
+
+    def _cells_of(self, pen: Pen) -> _Cells:
+        cells = self._drawn_by.get(pen)
+        if cells is None:
+            cells = self._drawn_by[pen] = _Cells(pen)
+        return cells
+
+    def _row(self, y: int, width: int) -> list[Cell | None]:
+        """What is known of a row, whose first column is 1, at least so many columns of it."""
+        row = self._rows.setdefault(y, [])
+        if len(row) <= width:
+            row.extend([None] * (width + 1 - len(row)))
+        return row
 
     def _write(self, text: str) -> None:
-        y, x = self._at
-        width = cell_len(text)
-        places = [(y, at) for at in range(x, x + width)]
-        self._at = (y, x + width)
-        old = [self._cells.get(place) for place in places]
-        if width != len(text) or not text.isprintable() or any(each is not None and each[0] == "" for each in old):
-            self._send_whole(text, y, x, width)
+        (y, x), pen = self._at, self._pen
+        width = len(text) if text.isascii() else cell_len(text)
+        self._at = (y, end := x + width)
+        row = self._row(y, end)
+        old = row[x:end]
+        if width != len(text) or not text.isprintable():
+            self._send_whole(text, row, y, x, width)
             return
-        # Of a space only the background is seen, so that it is the same in any other colour, and sent in the last one.
-        blank = Pen("", self._pen.background) if not self._pen.flags & _SEEN_ON_A_SPACE else None
-        for place, before, character in zip(places, old, text, strict=True):
-            pen = self._pen if character != " " or blank is None else blank
-            if before != (character, pen):
-                self._go(place)
-                if pen is not blank or not _draws_blank(self._real_pen, pen):
-                    self._colour(self._pen)
-                self._put(place, (character, pen))
+        cells = self._cells_of(pen)
+        new = [cells[character] for character in text]
+        if old == new:
+            return
+        if any(each is not None and each[0] == "" for each in old):
+            self._send_whole(text, row, y, x, width)
+            return
+        for at, before, cell in zip(range(x, end), old, new, strict=True):
+            if before != cell:
+                self._go((y, at))
+                if cell[1] is not cells.blank or not _draws_blank(self._real_pen, cell[1]):
+                    self._colour(pen)
+                self._out.append(cell[0])
+                row[at] = cell
+                self._real_at = (y, at + 1)
 
-    def _send_whole(self, text: str, y: int, x: int, width: int) -> None:
+    def _send_whole(self, text: str, row: list[Cell | None], y: int, x: int, width: int) -> None:
         """Send a run with wide or combining characters, or over such; its cells count as unknown in their places."""
         self._go((y, x))
         self._colour(self._pen)
         self._out.append(text)
         wide = width != len(text) or not text.isprintable()
-        for index in range(width):
-            self._cells[y, x + index] = ("" if wide else text[index], self._pen)
+        row[x : x + width] = [("" if wide else text[index], self._pen) for index in range(width)]
         self._real_at = None
-
-    def _put(self, place: tuple[int, int], cell: Cell) -> None:
-        self._out.append(cell[0])
-        self._cells[place] = cell
-        self._real_at = (place[0], place[1] + 1)
 
     def _go(self, to: tuple[int, int] | None = None) -> None:
         """Move the terminal's cursor, over a short gap by writing again what is there."""
@@ -187,7 +222,7 @@ class FrameDiff:
             return
         if self._real_at is not None and self._real_at[0] == y and x - self._real_at[1] > 0:
             gap = x - self._real_at[1]
-            between = [self._cells.get((y, at)) for at in range(self._real_at[1], x)]
+            between = self._row(y, x)[self._real_at[1] : x]
             if gap <= _LONGEST_GAP and all(self._would_draw(each) for each in between):
                 self._out.append("".join(each[0] for each in between if each is not None))
             else:

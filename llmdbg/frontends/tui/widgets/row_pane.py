@@ -106,13 +106,17 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
             self.scroll_to(y=last, animate=False, immediate=True)
             top = round(self.scroll_offset.y)
         self._drawn = {y: drawn for y, drawn in self._drawn.items() if top <= y < top + height}
+        changed: list[Region] = []
         for y in range(top, top + height):
             before, after = self._drawn.get(y), _at(rows, y) or _EMPTY
             cells = (0, width) if before is None else changed_cells(before, after)
             # A change just past the edge changes the last cell too: it says that the row is cut.
             if cells is not None and cells[0] <= width:
                 first, end = max(0, min(cells[0], width - 1)), min(cells[1], width)
-                self.refresh(Region(first, y - top, max(1, end - first), 1))
+                changed.append(Region(first, y - top, max(1, end - first), 1))
+        if changed:
+            # Once for all: each time Textual forgets what it knows of the widget, and looks through its queue.
+            self.refresh(*changed)
 
     def _is_about_something_else(self, rows: Sequence[Row]) -> bool:
         before, now = self._about, rows.about if isinstance(rows, LazyRows) else None
