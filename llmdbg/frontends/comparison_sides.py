@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TOKENS = 16
 """How many tokens are generated if the user does not say."""
-_FOR_BOTH = ("--fail-on", "--map", "--json", "--html", "--quiet", "-q", "--screen")
+_FOR_BOTH = ("--bisect", "--fail-on", "--map", "--json", "--html", "--quiet", "-q", "--screen")
 
 
 def options_for_both(**given: Any) -> argparse.Namespace:
@@ -65,9 +65,11 @@ def parse_side(options: argparse.Namespace, which: str) -> argparse.Namespace:
     return found
 
 
-def check_sides(*sides: argparse.Namespace) -> None:
+def check_sides(*sides: argparse.Namespace, bisects: bool = False) -> None:
     """Refuse what can be refused before anything is imported or loaded. Raises UsageError."""
     recorded = any(each.recording is not None for each in sides)
+    if bisects and recorded:
+        raise UsageError("--bisect runs both sides, and a recording cannot be run: leave out --bisect")
     for each in sides:
         if each.recording is not None:
             continue
@@ -128,15 +130,20 @@ def open_sides(
 
 
 def compare_sides(
-    reference: Side, candidate: Side, report: Callable[[str], None], given: Mapping[str, Sequence[str]]
+    reference: Side,
+    candidate: Side,
+    report: Callable[[str], None],
+    given: Mapping[str, Sequence[str]],
+    *,
+    bisects: bool = False,
 ) -> Comparison:
-    """Compare two sides of whichever kinds. Raises LlmdbgError."""
+    """Compare two sides of whichever kinds; `bisects` is for two models alone. Raises LlmdbgError."""
     from llmdbg.debugger.comparison.comparing import compare
     from llmdbg.debugger.comparison.comparing_recorded import compare_recordings, compare_with_recording
     from llmdbg.debugger.comparison.side import LiveSide
 
     if isinstance(reference, LiveSide) and isinstance(candidate, LiveSide):
-        return compare(reference, candidate, report, given)
+        return compare(reference, candidate, report, given, bisects=bisects)
     if isinstance(reference, LiveSide):
         assert not isinstance(candidate, LiveSide)
         return compare_with_recording(candidate, reference, report, given, live_is_reference=True)

@@ -34,6 +34,7 @@ examples:
   llmdbg diff smollm2 "smollm2 --dtype bfloat16" -p "Once upon a time"
   llmdbg diff "FOLDER --attn eager" "FOLDER --attn sdpa" -p Hi --json
   llmdbg diff RUN "smollm2 --dtype float16"
+  llmdbg diff FOLDER OTHER -p Hi --bisect
   llmdbg diff FOLDER OTHER --chat -p Hi -n 32 --html report.html
 
 exit code:
@@ -59,7 +60,7 @@ def diff(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         sides = parse_side(options, "reference"), parse_side(options, "candidate")
-        check_sides(*sides)
+        check_sides(*sides, bisects=options.bisect)
         if options.screen:
             from llmdbg.frontends.side_by_side import show
 
@@ -104,6 +105,11 @@ def _parser() -> argparse.ArgumentParser:
         help="which of the reference's modules one of the candidate's stands for, where that is not found: "
         "qkv_proj=q_proj+k_proj+v_proj",
     )
+    group.add_argument(
+        "--bisect",
+        action="store_true",
+        help="look for the smallest set of stages that repairs the candidate's answer, which runs it many times more",
+    )
     group.add_argument("--html", metavar="FILE", type=Path, help="write a report as one HTML page too")
     group.add_argument(
         "--screen", action="store_true", help="step through the candidate on the screen, with the reference beside it"
@@ -124,7 +130,7 @@ def _compare(options: argparse.Namespace, sides: tuple[argparse.Namespace, argpa
         from llmdbg.models.loading_errors import is_out_of_memory
 
         try:
-            return compare_sides(*open_sides(*sides, report), report, given)
+            return compare_sides(*open_sides(*sides, report), report, given, bisects=options.bisect)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

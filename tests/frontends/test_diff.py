@@ -68,6 +68,7 @@ def test_another_prompt_is_named_first(tiny_folder: Path, capsys: pytest.Capture
         (["diff", "one", "two"], "there is no prompt"),
         (["diff", "one", "two -n 0", "-p", "Hi"], "max-new-tokens"),
         (["diff", "one", "two", "-p", "Hi", "--html", "x.txt"], "ends in .html"),
+        (["diff", "one", "two --bisect", "-p", "Hi"], "--bisect is about the comparison"),
         (["diff", "one", "two", "-p", "Hi", "--map", "qkv"], "--map takes NAME=NAME"),
     ],
 )
@@ -75,6 +76,19 @@ def test_trouble_is_2(arguments: list[str], says: str, capsys: pytest.CaptureFix
     """What cannot be compared is no difference."""
     assert main(arguments) == 2
     assert says in capsys.readouterr().err
+
+
+def test_the_stages_that_repair_the_answer_are_named(
+    tiny_folder: Path, faulty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the text, with the runs it took; each run is told of on the way."""
+    sides = [str(tiny_folder), str(faulty_folder)]
+    assert main(["diff", *sides, "-p", "Hello", "-n", "2", "--greedy", "--bisect"]) == 1
+    out, err = capsys.readouterr()
+    (line,) = (each for each in out.splitlines() if each.startswith("bisected   "))
+    assert "without what 1.self_attn.k_proj adds by itself" in line
+    assert line.endswith("runs)")
+    assert "llmdbg diff: bisecting: run 2, no stages repaired" in err
 
 
 def test_a_prompt_that_is_a_model_s_name_is_a_prompt(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,10 +13,11 @@ import pytest
 from transformers import PreTrainedModel
 
 from llmdbg.cli import main
+from llmdbg.debugger.comparison.comparing import compare
 from llmdbg.debugger.comparison.outcome import FindingKind, Verdict
 from llmdbg.frontends.answers import answer_json
 from llmdbg.frontends.sanitize import json_text
-from tests.debugger.comparison.sides import planted
+from tests.debugger.comparison.sides import faulty, planted, side
 from tests.tiny import tiny_model
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/diff.md").read_text()
@@ -50,6 +51,14 @@ def test_every_field_is_documented_and_every_documented_field_is_there(found: di
     assert found["shares"].keys() == {"first", "together"}
     assert found["parting"]["pair"].keys() == {"reference", "candidate", "reference_text", "candidate_text"}
     assert found["parting"]["candidates"][0].keys() == {"id", "text", "reference", "candidate"}
+
+
+def test_every_field_of_a_bisection_is_documented() -> None:
+    """It is null without `--bisect`."""
+    model = tiny_model("llama")
+    made = compare(side(model), side(faulty(model, _another_head)), bisects=True)
+    assert answer_json(made)["bisection"].keys() == _documented("Of the bisection:")
+    assert answer_json(replace(made, bisection=None))["bisection"] is None
 
 
 def test_the_words_that_fields_take_are_documented() -> None:

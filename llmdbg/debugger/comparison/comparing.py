@@ -7,6 +7,7 @@ from math import isfinite
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.comparison.bisecting import bisect, nothing_to_bisect
 from llmdbg.debugger.comparison.choices import choice_facts, parting_of, settings_findings
 from llmdbg.debugger.comparison.configuration import configuration_differences
 from llmdbg.debugger.comparison.facts import compared_stages, failing_stage, side_facts
@@ -33,6 +34,7 @@ from llmdbg.errors import GenerationError, LlmdbgError
 if TYPE_CHECKING:
     from llmdbg.debugger.comparison.judge import Measurements
     from llmdbg.debugger.comparison.lockstep import Follower
+    from llmdbg.debugger.comparison.outcome import Bisection, Parting
 
 Report = Callable[[str], None]
 """Told what is being done, in a few words."""
@@ -44,19 +46,24 @@ def compare(
     report: Report = lambda _: None,
     given: Mapping[str, Sequence[str]] = MappingProxyType({}),
     precision: Precision | None = None,
+    *,
+    bisects: bool = False,
 ) -> Comparison:
     """Compare two live runs. Raises LlmdbgError if the reference fails; a candidate that fails is a finding.
 
     `given` names the reference's modules for one of the candidate's, by the last parts of their addresses:
     `{"qkv_proj": ("q_proj", "k_proj", "v_proj")}`. Modules that it does not name are matched by weights and shapes.
-    `precision` is how exactly stages are measured; None for as exactly as memory allows.
+    `precision` is how exactly stages are measured; None for as exactly as memory allows. `bisects` says whether to look
+    for the smallest set of stages that repairs the candidate's answer, which runs it many times more.
     """
-    return _Comparing(Pair(reference, candidate, given), report, precision).compare()
+    found = _Comparing(Pair(reference, candidate, given), report, precision, bisects=bisects)
+    return found.compare()
 
 
 class _Comparing:
-    def __init__(self, pair: Pair, report: Report, precision: Precision | None) -> None:
+    def __init__(self, pair: Pair, report: Report, precision: Precision | None, *, bisects: bool) -> None:
         self.pair = pair
+        self.bisects = bisects
         self.report = report
         self.precision = precision
 
@@ -165,6 +172,7 @@ class _Comparing:
         shares: Shares | None,
     ) -> Comparison:
         parting = None if ours is None else parting_of(theirs, ours)
+        bisection = self._bisection(verdict, findings, theirs, ours, parting) if self.bisects else None
         return Comparison(
             side_facts(self.pair.reference, theirs),
             side_facts(self.pair.candidate, ours),
@@ -175,4 +183,21 @@ class _Comparing:
             parting,
             shares,
             tuple(dict.fromkeys(self.pair.notes)),
+            bisection,
         )
+
+    def _bisection(
+        self,
+        verdict: Verdict,
+        findings: list[Finding],
+        theirs: FreeRun,
+        ours: FreeRun | None,
+        parting: Parting | None,
+    ) -> Bisection:
+        if verdict is Verdict.SAME:
+            return nothing_to_bisect("there is no difference to repair")
+        if ours is None:
+            return nothing_to_bisect("nothing was repaired: the candidate fails, and gives no answer")
+        if self.pair.lacks((*self.pair.prompt.ids, *theirs.ids)):
+            return nothing_to_bisect("nothing was repaired: the candidate cannot read the reference's tokens")
+        return bisect(self.pair, theirs, parting, findings, self.report)

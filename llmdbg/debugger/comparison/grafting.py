@@ -7,6 +7,7 @@ or, for a module made of others, what it does between them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +17,7 @@ from llmdbg.debugger.comparison.stage_errors import ErrorTable
 from llmdbg.debugger.comparison.tensor_tree import is_plain, tensors_of, with_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from torch import Tensor, nn
 
@@ -45,38 +46,90 @@ class Following:
             self.errors.add((event.token, event.stage.address), paired(event.output, reference.output, self._padding))
 
 
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What one call of a stage adds to one tensor of the reference's."""
+
+    difference: Tensor | None
+    """What to take off; None if `instead` says it all."""
+    instead: Tensor | None
+    """The reference's values, which stand where `difference` is not finite; None if it is finite everywhere."""
+
+    def taken_back(self, tensor: Tensor) -> Tensor:
+        known = self.instead if self.difference is None else self.difference
+        if known is None or known.shape != tensor.shape:
+            return tensor
+        if self.difference is None or self.instead is None:
+            return known if self.difference is None else tensor - known
+        return torch.where(self.difference.isfinite(), tensor - self.difference, self.instead)
+
+
 class OwnErrors:
-    """What some stages add by themselves to the reference's values: by token, for each of their calls in order."""
+    """What some stages add by themselves to the reference's values: by token, for each of their calls in order.
+
+    What a module adds between its parts may show in what they return: a part's output then has an error of each.
+    """
 
     def __init__(self, addresses: Collection[str]) -> None:
         self.addresses = frozenset(addresses)
-        self._kept: dict[tuple[int, str], list[dict[str, Tensor]]] = {}
+        self._kept: dict[tuple[int, str], dict[str, list[dict[str, _Own]]]] = {}
         self._calls: dict[tuple[int, str], int] = {}
 
-    def keep(self, event: StageEvent, output: Any, reference: StageValues, padding: int) -> None:
-        """Keep the difference of a call's output from the reference's."""
-        theirs = tensors_of(reference.output)
-        differences = {}
+    def keep(self, event: StageEvent, output: Any, expected: Any, padding: int, owner: str | None = None) -> None:
+        """Keep the difference of a call's output from what is expected. Waits for the device.
+
+        `owner` is the stage that adds it; None for the event's own.
+        """
+        theirs = tensors_of(expected)
+        found = {}
         for path, ours in tensors_of(output).items():
-            if path in theirs and ours.is_floating_point():
-                expected = pasted(ours, theirs[path], padding)
-                differences[path] = (ours - expected).nan_to_num(0.0, 0.0, 0.0)
-        self._kept.setdefault((event.token, event.stage.address), []).append(differences)
+            if path in theirs:
+                values = pasted(ours, theirs[path], padding)
+                if (own := _own(ours, values)) is not None:
+                    found[path] = own
+        by_owner = self._kept.setdefault((event.token, event.stage.address), {})
+        by_owner.setdefault(event.stage.address if owner is None else owner, []).append(found)
+
+    def differing(self) -> frozenset[str]:
+        """The stages that add anything, a single bit, by themselves."""
+        return frozenset(owner for owners in self._kept.values() for owner, calls in owners.items() if any(calls))
+
+    def places(self) -> frozenset[str]:
+        """The stages whose outputs have something to take back."""
+        return frozenset(address for (_, address), owners in self._kept.items() if owners)
+
+    def only(self, addresses: Collection[str]) -> OwnErrors:
+        """Those of some of the stages, to be taken back in another run. Shares the tensors."""
+        other = OwnErrors(addresses)
+        for where, owners in self._kept.items():
+            other._kept[where] = {owner: calls for owner, calls in owners.items() if owner in other.addresses}
+        return other
 
     def taken_back(self, event: StageEvent) -> Any:
         """The event's output without what its stage adds by itself; the output itself at any other stage."""
         where = (event.token, event.stage.address)
-        calls = self._kept.get(where, [])
         call = self._calls.get(where, 0)
         self._calls[where] = call + 1
-        if call >= len(calls):
-            return event.output
-        kept = calls[call]
+        output = event.output
+        for calls in self._kept.get(where, {}).values():
+            if call < len(calls) and calls[call]:
+                output = _without(output, calls[call])
+        return output
 
-        def less(path: str, tensor: Tensor) -> Tensor:
-            return tensor - kept[path] if path in kept and kept[path].shape == tensor.shape else tensor
 
-        return with_tensors(event.output, less)
+def _without(output: Any, added: Mapping[str, _Own]) -> Any:
+    return with_tensors(output, lambda path, each: added[path].taken_back(each) if path in added else each)
+
+
+def _own(ours: Tensor, expected: Tensor) -> _Own | None:
+    """What `ours` has beyond `expected`, a tensor of the same shape and dtype; None if all bits are equal."""
+    if torch.equal(ours, expected):
+        return None
+    if not ours.is_floating_point():
+        # Numbers of experts and positions have no difference that could be taken off.
+        return _Own(None, expected.clone())
+    difference = ours - expected
+    return _Own(difference, None if bool(difference.isfinite().all()) else expected.clone())
 
 
 class Grafted:
@@ -116,7 +169,7 @@ class Grafted:
         output = self.isolated(event, reference)
         self.errors.add(where, paired(output, reference.output, self._padding))
         if self._own is not None and event.stage.address in self._own.addresses:
-            self._own.keep(event, output, reference, self._padding)
+            self._own.keep(event, output, reference.output, self._padding)
         event.output = self.graft(event.output, reference.output)
 
     def isolated(self, event: StageEvent, reference: StageValues) -> Any:
@@ -157,8 +210,7 @@ class Grafted:
 
     def graft(self, ours: Any, theirs: Any) -> Any:
         """What a stage returned, with every tensor replaced by the reference's in our dtype, where the shapes fit."""
-        values = tensors_of(theirs)
-        return with_tensors(ours, lambda path, tensor: self._pasted(tensor, values[path]) if path in values else tensor)
+        return grafted(ours, theirs, self._pasted)
 
     def _pasted(self, ours: Tensor, theirs: Tensor) -> Tensor:
         values = pasted(ours, theirs, self._padding)
@@ -168,6 +220,12 @@ class Grafted:
             generator = self._generators[values.device] = torch.Generator(values.device).manual_seed(0)
         drawn = torch.rand(values.shape, generator=generator, device=values.device, dtype=torch.float32)
         return (values.to(torch.float64) * (1 + self._noise * (2 * drawn - 1))).to(values.dtype)
+
+
+def grafted(ours: Any, theirs: Any, paste: Callable[[Tensor, Tensor], Tensor]) -> Any:
+    """What a stage returned, with every tensor `paste(ours, theirs)` that the reference's has too."""
+    values = tensors_of(theirs)
+    return with_tensors(ours, lambda path, tensor: paste(tensor, values[path]) if path in values else tensor)
 
 
 def outermost(addresses: Collection[str], anatomy: Anatomy) -> frozenset[str]:

@@ -118,7 +118,7 @@ class Follower:
 
     def begin(self, shelf: StageShelf, ids: Sequence[int], pauses: frozenset[str]) -> Generator[StageEvent, None, None]:
         """Stand at the prompt, with every stage watched and the tokens forced."""
-        self._events = _started(self.debuggee, ids, pauses, lambda event: self._seen(event, shelf))
+        self._events = forced_run(self.debuggee, ids, pauses, lambda event: self._seen(event, shelf))
         return self._events
 
     def follow(self, token: int, address: str) -> None:
@@ -170,7 +170,7 @@ def run_in_lockstep(
     layers = (frozenset(stage.address for stage in anatomy.layers()) for anatomy in anatomies)
     pauses = frozenset.intersection(*layers) | {SAMPLE.address}
     with ExitStack() as stack:
-        events = stack.enter_context(closing(_started(reference, ids, pauses, lambda event: see(event, shelf))))
+        events = stack.enter_context(closing(forced_run(reference, ids, pauses, lambda event: see(event, shelf))))
         for each in followers:
             stack.enter_context(closing(each.begin(shelf, ids, pauses)))
         for event in events:
@@ -187,14 +187,22 @@ def watched_addresses(anatomy: Anatomy, processors: Sequence[str]) -> frozenset[
     return frozenset((*(stage.address for stage in anatomy.stages), *processors)) - {TOKENIZE.address, SAMPLE.address}
 
 
-def _started(
-    debuggee: Debuggee, ids: Sequence[int], pauses: frozenset[str], see: Callable[[StageEvent], None]
+def forced_run(
+    debuggee: Debuggee,
+    ids: Sequence[int],
+    pauses: frozenset[str],
+    see: Callable[[StageEvent], None],
+    watched: frozenset[str] | None = None,
 ) -> Generator[StageEvent, None, None]:
-    """A run of `debuggee` that chooses `ids`, pauses at `pauses`, and shows `see` every stage."""
+    """A run of `debuggee` that chooses `ids` first, pauses at `pauses`, and shows `see` the stages `watched`.
+
+    None stands for every stage.
+    """
     debuggee.timeline.overrides = {token: TokenOverrides(force=id) for token, id in enumerate(ids)}
     events = debuggee.events()
     next(events)
-    processors = [stage.address for stage in debuggee.processors]
-    debuggee.stops.edit(watched_addresses(debuggee.anatomy, processors), see)
+    if watched is None:
+        watched = watched_addresses(debuggee.anatomy, [stage.address for stage in debuggee.processors])
+    debuggee.stops.edit(watched, see)
     debuggee.stops.arm(pauses)
     return events

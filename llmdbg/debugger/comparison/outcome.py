@@ -153,6 +153,37 @@ class Shares:
     """Those of all stages that do; None if not measured."""
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Bisection(Displayed):
+    """The smallest set of stages found without whose own errors the candidate answers as the reference does.
+
+    The answer is the token where the texts part; where they do not, it is repaired if the error of the logits falls to
+    a tenth or less. Errors of the logits are relative: at that token, or over all tokens.
+    """
+
+    stages: tuple[str, ...]
+    """In the order in which they run; empty if there is nothing to repair, or if no stages repair it."""
+    sentence: str
+    """What was found, in a sentence."""
+    runs: int
+    """How many times the candidate was run for it."""
+    complete: bool = True
+    """Whether none of the stages can be left out; False if the search was ended by the most runs allowed."""
+    token: int | None = None
+    """The generated token where the texts part; None if the error of the logits is what is repaired."""
+    before: str = ""
+    """The token that the candidate chooses there, as text."""
+    after: str = ""
+    """The token that it chooses with the stages repaired, as text."""
+    error_before: float | None = None
+    """The error of the logits as they are; None if it cannot be measured."""
+    error_after: float | None = None
+    """The error with the stages repaired; None if it cannot be measured, or if there are none."""
+
+    def __repr__(self) -> str:
+        return f"<Bisection: {self.sentence}>"
+
+
 @dataclass(frozen=True, slots=True)
 class SideFacts:
     """One of the two runs, for headers."""
@@ -199,6 +230,8 @@ class Comparison(Displayed):
     """How much of the final difference the stages' own errors are; None if not measured."""
     notes: tuple[str, ...] = ()
     """What could not be compared, and why, a sentence each."""
+    bisection: Bisection | None = None
+    """Which stages repair the answer; None if that was not asked for."""
 
     @property
     def first(self) -> Finding | None:

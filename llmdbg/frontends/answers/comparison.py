@@ -21,6 +21,8 @@ def comparison_blocks(value: Comparison) -> list[Block]:
     blocks: list[Block] = [sanitize(value.sentence), ""]
     blocks += [_side("reference", value.reference), _side("candidate", value.candidate)]
     blocks += _texts(value)
+    if value.bisection is not None:
+        blocks += ["", f"bisected   {sanitize(value.bisection.sentence)} ({counted(value.bisection.runs, 'run')})"]
     if value.notes:
         blocks += ["", *(f"note: {sanitize(note)}" for note in value.notes)]
     if value.findings:

@@ -50,6 +50,7 @@ def compare(
     min_p: float | None = None,
     repetition_penalty: float | None = None,
     seed: int = 0,
+    bisect: bool = False,
 ) -> Comparison:
     """Compare two runs as `llmdbg diff` does. The result shows itself when it is printed, and in a notebook.
 
@@ -68,6 +69,8 @@ def compare(
     - `max_new_tokens`: the most tokens to generate, 1 or more. None for 16, or as many as were recorded.
     - `greedy`, `temperature`, `top_k`, `top_p`, `min_p`, `repetition_penalty`, `seed`: how tokens are chosen, as in
       `open_session`.
+    - `bisect`: look for the smallest set of stages that repairs the candidate's answer: `Comparison.bisection`. Both
+      must be models, and the candidate is run many times more. Default False.
     """
     try:
         both = options_for_both(
@@ -84,11 +87,12 @@ def compare(
             seed=arguments.whole("seed", seed),
         )
         sides = [_Asked("reference", reference, both), _Asked("candidate", candidate, both)]
-        check_sides(*(each.options for each in sides))
+        bisects = arguments.flag("bisect", bisect)
+        check_sides(*(each.options for each in sides), bisects=bisects)
         with untouched_random_streams(), ExitStack() as undo:
             one, other = (each.recording() for each in sides)
             opened = one or sides[0].opened(other, undo), other or sides[1].opened(one, undo)
-            return compare_sides(*opened, lambda _: None, {})
+            return compare_sides(*opened, lambda _: None, {}, bisects=bisects)
     except LlmdbgError as error:
         error.args = (arguments.in_python(" ".join(str(error).split()), _PARAMETERS, _FLAGS),)
         raise

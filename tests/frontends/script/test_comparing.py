@@ -40,6 +40,17 @@ def test_loaded_models_are_compared_and_left_as_they_were(tiny_folder: Path) -> 
     assert found.verdict is Verdict.SAME
 
 
+def test_the_answer_is_bisected_where_that_is_asked_for() -> None:
+    """From Python by a flag."""
+    model = tiny_model("llama")
+    other = copy.deepcopy(model)
+    other.model.layers[1].self_attn.scaling *= 1.2
+    assert llmdbg.compare(model, other, "Hello", max_new_tokens=2).bisection is None
+    found = llmdbg.compare(model, other, "Hello", max_new_tokens=2, greedy=True, bisect=True).bisection
+    assert found is not None
+    assert found.stages == ("1.self_attn",)
+
+
 def test_a_model_without_a_tokenizer_reads_bytes() -> None:
     """As in `open_session`."""
     model = tiny_model("llama")
