@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.debugger.breakpoints.breakpoints import Breakpoints
 from llmdbg.debugger.breakpoints.metrics import StageMetrics
 from llmdbg.debugger.comparison.beside import ReferenceRun
+from llmdbg.debugger.comparison.runs_at_hand import OtherRuns, RunsAtHand
 from llmdbg.debugger.execution.branch_control import BranchControl
 from llmdbg.debugger.execution.edit_control import EditControl
 from llmdbg.debugger.execution.focus import Focus
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 Exporter = Callable[[Any, "Path"], str]
 """Writes an answer to a file, in the format of its extension, and returns a sentence that reports it."""
 
-OtherRuns = Callable[[str, "Debuggee"], "Debuggee"]
-"""Opens the run that a text names, such as `FOLDER --dtype float32`, with the prompt and settings of a debuggee."""
-
 
 class Debugger:
     """Debugs `debuggee`, starting at its first event. `top` is how many candidates a stop lists.
@@ -48,7 +46,6 @@ class Debugger:
     - `focus`: the position that panes and answers describe.
     - `inspector`: what questions may read.
     - `exporter`: writes answers to files; set by front ends, None until then.
-    - `other_runs`: opens another run from what the user typed; set by front ends, None until then.
     """
 
     def __init__(self, debuggee: Debuggee, *, top: int = 10) -> None:
@@ -70,7 +67,8 @@ class Debugger:
         self.edits = EditControl(self.replay, self.branching)
         self.inspector = Inspector(self.replay, self.branching, self.focus)
         self.exporter: Exporter | None = None
-        self.other_runs: OtherRuns | None = None
+        self._at_hand = RunsAtHand(self.run)
+        self.edits.open_other = self._at_hand.named
         self.run.restart()
 
     @property
@@ -78,13 +76,21 @@ class Debugger:
         """The current stop."""
         return self.run.stop
 
+    @property
+    def other_runs(self) -> OtherRuns | None:
+        """Opens another run from what the user typed; set by front ends, None until then."""
+        return self._at_hand.opener
+
+    @other_runs.setter
+    def other_runs(self, opener: OtherRuns | None) -> None:
+        self._at_hand.opener = opener
+
     def stand_beside(self, text: str) -> str:
         """Let the run that `text` names stand beside this one. Returns a sentence. Raises LlmdbgError."""
-        if self.other_runs is None:
-            raise CommandError("this session cannot open another run: open it with open_session")
-        reference = self.other_runs(text, self.debuggee)
+        # One that no edit takes values from is forgotten when it is left, and its memory with it.
+        reference = self._at_hand.known(text) or self._at_hand.opened(text)
         self.leave_reference()
-        self.run.reference = self.run.metrics.reference = ReferenceRun(reference, self.debuggee, text)
+        self.run.reference = self.run.metrics.reference = reference
         self.run.look()
         return f"beside this run: {text} (`break diverged` stops where they part)"
 
@@ -113,12 +119,15 @@ class Debugger:
 
     def close(self) -> End:
         """Restore the model as it was. Returns how the generation ended, or where it was abandoned."""
-        return self.run.close()
+        end = self.run.close()
+        self._at_hand.close()
+        return end
 
     def __del__(self) -> None:
         # The garbage collector cannot see what a suspended greenlet's frames hold: the model would never be freed.
         if "run" in self.__dict__:
             self.run.cursor.close()
+            self._at_hand.close()
 
     def export(self, value: Any, path: Path) -> str:
         """Write an answer to a file. Returns a sentence that reports it. Raises CommandError without an exporter."""

@@ -44,6 +44,8 @@ class StageEvent:
     """The stop string that is complete, or the class of the stopping criterion that is met; None if not known."""
     kernel_calls: tuple[KernelCall, ...] = ()
     """The kernel calls of a captured attention; empty elsewhere."""
+    call: int = 0
+    """How often the stage has run before in this forward. Counted where edits apply, 0 elsewhere."""
     known: Any = None
     """Of a recorded stage, the numbers that are known without its tensors (`traces/replay/known.py`); else None."""
 

@@ -15,6 +15,20 @@ from tests.tiny import tiny_model
 SETTINGS = GenerationSettings(max_new_tokens=6, greedy=True)
 
 
+class Elsewhere:
+    """Another run, whose values are at hand: `values(address, token)`."""
+
+    def __init__(self, values, name="b2"):
+        self.values, self.name = values, name
+
+    def missing(self, token, address):
+        found = self.values(address, token)
+        return f"branch {self.name} has no value of {address} at token {token}" if found is None else None
+
+    def value(self, token, address, call):
+        return self.values(address, token)
+
+
 class Bench:
     """A model, its prompt, and edits read for it."""
 

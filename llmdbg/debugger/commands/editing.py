@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.commands.effect import Effect
-from llmdbg.debugger.commands.grammar.base import Described, Grammar, required, whole
+from llmdbg.debugger.commands.grammar.addresses import complete_address_or_layer, without_layer_word
+from llmdbg.debugger.commands.grammar.base import Described, Grammar, required, starting, whole
 from llmdbg.debugger.commands.grammar.plain import Text
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome
 from llmdbg.debugger.editing.edit_syntax import USAGE, split_edit
 from llmdbg.errors import CommandError
+from llmdbg.models.stages import SAMPLE, TOKENIZE
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.commands.words import Words
     from llmdbg.debugger.debugger import Debugger
+
+_FROM = " from "
+_UNCHANGEABLE = (TOKENIZE.address, SAMPLE.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +45,62 @@ class NamedStages(Grammar[str]):
         split_edit(self._word, required(arguments, command, self.usage))
         return arguments
 
+    def complete(self, typed: str, words: Words) -> Sequence[str]:
+        """The next part of the address, of stages that return something to change; none if more must be typed."""
+        return self._stages(typed, words) if self._word == "zero" else ()
+
+    def _stages(self, typed: str, words: Words) -> Sequence[str]:
+        return tuple(each for each in complete_address_or_layer(typed, words) if each not in _UNCHANGEABLE)
+
+    def replaced(self, typed: str) -> str:
+        """The address after the word `layer`."""
+        return without_layer_word(typed)
+
     def addresses(self, parsed: str) -> tuple[str, ...]:
         """The address of the stages."""
         return (split_edit(self._word, parsed).address,)
+
+
+class StagesOfOther(NamedStages):
+    """What `patch` takes: stages, and the run whose values they return."""
+
+    def __init__(self) -> None:
+        super().__init__("patch")
+
+    def complete(self, typed: str, words: Words) -> Sequence[str]:
+        """The address, then `from`, then the other branches and runs, if there are any."""
+        others = (*(each for each in words.branches if each != words.branch), *words.others)
+        _, given, other = typed.partition(_FROM)
+        if given or not others:
+            return starting(other, others)
+        address, space, word = without_layer_word(typed).rpartition(" ")
+        if space and address:
+            return starting(word, (_FROM.lstrip(),))
+        return tuple(each if each.endswith((".", " ")) else f"{each} " for each in self._stages(typed, words))
+
+    def replaced(self, typed: str) -> str:
+        """What follows the last part that is complete."""
+        _, given, other = typed.partition(_FROM)
+        if given:
+            return other
+        rest = without_layer_word(typed)
+        return rest.rpartition(" ")[2]
+
+    def details(self) -> tuple[str, ...]:
+        """What OTHER may be."""
+        return (
+            "OTHER is a branch, whose value at this token is taken; or a run with this one's tokens, whose values are "
+            "taken from this token on:",
+            "  reference                   the run that stands beside this one",
+            '  "MODEL [OPTIONS]"           a model with options of its own: "smollm2 --dtype bfloat16"',
+            '  "FOLDER"                    a recording of this prompt (`llmdbg record --tensors all`)',
+            "Values are converted to this run's dtype; another shape is refused.",
+        )
+
+    def effect(self, parsed: str) -> Effect:
+        """Another run that is not in memory is read from files."""
+        is_quoted = split_edit("patch", parsed).value[:1] in ("'", '"')
+        return Effect.READS_FILE if is_quoted else Effect(0)
 
 
 class EditNumber(Grammar[int | None]):
@@ -103,9 +163,10 @@ def _ablate(debugger: Debugger, arguments: str) -> Outcome:
 
 @COMMANDS.add(
     "patch",
-    takes=NamedStages("patch"),
+    "graft",
+    takes=StagesOfOther(),
     effect=Effect.CHANGES,
-    summary="Replace a stage's output by its value in another branch at this token.",
+    summary="Replace a stage's output by its value in another branch, another model or a recording.",
     example="patch 12 from main",
 )
 def _patch(debugger: Debugger, arguments: str) -> Outcome:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmdbg.errors import AddressError, UsageError
 
 _MOST_COMMANDS = 10_000
+_LONGEST_SHORT = 2
 _ALIKE = 0.65
 """So that `hp` may mean `help`, and `nope` does not mean `ignore`."""
 
@@ -179,14 +180,20 @@ class Registry:
         if word in self._by_name:
             return self._by_name[word]
         matching = {name: command for name, command in self._commands.items() if name.startswith(word)}
+        # If none is a name, other names that are more than abbreviations.
+        matching = matching or {each.name: each for name, each in self._by_name.items() if self._begins(name, word)}
         if len(matching) == 1:
             return next(iter(matching.values()))
         if matching:
             raise CommandError(f"{word!r} could be any of: {', '.join(matching)}")
         # One letter is like everything.
-        near = near_matches(word, (name for name in self._by_name if len(name) > 2), alike=_ALIKE)
+        near = near_matches(word, (name for name in self._by_name if len(name) > _LONGEST_SHORT), alike=_ALIKE)
         hint = f"the nearest is {near[0]!r}, and " if near else ""
         raise CommandError(f"there is no command {word!r}: {hint}`help` lists all")
+
+    @staticmethod
+    def _begins(name: str, word: str) -> bool:
+        return len(name) > _LONGEST_SHORT and name.startswith(word)
 
     def names(self, beginning: str) -> Sequence[str]:
         """Names that start with `beginning`; if that is an alias, the name it means comes first."""

@@ -28,6 +28,8 @@ class Words:
     """The names of the branches."""
     branch: str = ""
     """The name of the current one."""
+    others: tuple[str, ...] = ()
+    """What `patch … from` may name besides branches: other runs that are at hand."""
     candidates: tuple[str, ...] = ()
     """The likeliest next tokens, in JSON's quotes."""
     actions: tuple[tuple[str, str], ...] = ()
@@ -46,6 +48,7 @@ class Words:
         branches: Iterable[str] = (),
         branch: str = "",
         candidates: Iterable[str] = (),
+        others: Iterable[str] = (),
     ) -> Words:
         """The words for the stages of a run, its breakpoints and the length of its sequence."""
         return cls(
@@ -55,6 +58,7 @@ class Words:
             tokens=tokens,
             branches=tuple(branches),
             branch=branch,
+            others=tuple(others),
             candidates=tuple(json.dumps(each, ensure_ascii=False) for each in candidates),
             actions=tuple(actions),
             choices={name: tuple(each) for name, each in (choices or {}).items()},

@@ -18,7 +18,9 @@ from llmdbg.debugger.comparison.stage_errors import ErrorTable
 from llmdbg.debugger.comparison.tensor_tree import is_plain, tensors_of, with_tensors
 from llmdbg.debugger.execution.stop import BesideReference
 from llmdbg.engine.random_streams import RandomStreams
+from llmdbg.engine.stage_event import main_tensor
 from llmdbg.engine.token_overrides import TokenOverrides
+from llmdbg.errors import EditError, LlmdbgError
 from llmdbg.models.stages import SAMPLE
 
 if TYPE_CHECKING:
@@ -43,8 +45,10 @@ class ReferenceRun:
         self._debuggee = debuggee
         self._events: Generator[StageEvent, None, None] | None = None
         self._here: StageEvent | None = None
-        self._target: tuple[int, str] = (0, "")
-        self._token, self._passed = 0, set[str]()
+        self._target: tuple[int, str, int] = (0, "", 0)
+        self._standing: tuple[int, str, int] | None = None
+        self._text: tuple[int, ...] = ()
+        self._token, self._passed = 0, dict[str, int]()
         self._forget()
         self._floor = _last_bit(reference, debuggee)
         devices = [] if reference.loaded is None else [each.device for each in reference.loaded.model.parameters()]
@@ -55,21 +59,23 @@ class ReferenceRun:
 
         Raises LlmdbgError if the reference fails on its way there.
         """
-        address = event.stage.address
-        # The reference's choice of a token is forced, and says nothing.
-        if address == SAMPLE.address or not self._has(address):
-            return None
-        self._target = (event.token, address)
-        if self._here is not None and (self._here.token, self._here.stage.address) == self._target:
-            return self._here
-        # What it draws must not be missing from this run's own random streams.
-        drawn = self._streams.states()
+        return self._there(event.token, event.stage.address)
+
+    def missing(self, token: int, address: str) -> str | None:
+        """Why it has no value of a stage, in a line; None if it may have one."""
+        return None if self._has(address) else f"{self.name} has no stage {address}"
+
+    def value(self, token: int, address: str, call: int) -> Tensor | None:
+        """The main tensor that the `call`-th call of a stage returns; None where it has no such stage or call.
+
+        Raises EditError if the reference fails on its way there.
+        """
         try:
-            self._run_there()
-        finally:
-            self._streams.restore(drawn)
-        here = self._here
-        return here if here is not None and (here.token, here.stage.address) == self._target else None
+            there = self._there(token, address, call)
+        except LlmdbgError as error:
+            self.close()
+            raise EditError(f"{self.name} fails before {address} of token {token}: {error}") from error
+        return None if there is None else main_tensor(there.output)
 
     def apart(self, event: StageEvent) -> float | None:
         """How far the event's values are from the reference's, relative to their norm; None if they cannot be compared.
@@ -103,6 +109,22 @@ class ReferenceRun:
         """Hold the next stage against none before it: the run has gone back."""
         self._compared, self._newest, self._largest = (-1, ""), 0.0, 0.0
 
+    def _there(self, token: int, address: str, call: int = 0) -> StageEvent | None:
+        # The reference's choice of a token is forced, and says nothing.
+        if address == SAMPLE.address or not self._has(address):
+            return None
+        self._target = (token, address, call)
+        # Both may have been here before, after another text.
+        is_here = self._standing == self._target and self._text == self._debuggee.generated[:token]
+        if self._here is None or not is_here:
+            # What it draws must not be missing from this run's own random streams.
+            drawn = self._streams.states()
+            try:
+                self._run_there()
+            finally:
+                self._streams.restore(drawn)
+        return self._here if self._standing == self._target else None
+
     def _has(self, address: str) -> bool:
         return address in self._addresses()
 
@@ -111,21 +133,24 @@ class ReferenceRun:
         return watched_addresses(self.reference.anatomy, processors) | {SAMPLE.address}
 
     def _run_there(self) -> None:
-        token, address = self._target
         ids = self._debuggee.generated
-        self._begin_at(token, address, ids)
+        self._begin_at(*self._target, ids)
         assert self._events is not None
         timeline = self.reference.timeline
         timeline.overrides = {at: TokenOverrides(force=id) for at, id in enumerate(ids)}
         self.reference.stops.arm(self._addresses(), self._is_there)
-        self._here = next(self._events, None)
+        self._here = here = next(self._events, None)
+        self._standing = None
+        if here is not None:
+            address = here.stage.address
+            self._standing, self._text = (here.token, address, self._passed.get(address, 1) - 1), ids[: here.token]
 
-    def _begin_at(self, token: int, address: str, ids: tuple[int, ...]) -> None:
+    def _begin_at(self, token: int, address: str, call: int, ids: tuple[int, ...]) -> None:
         """Start again where the reference is past the target, or has followed another text."""
         known = self.reference.timeline.ids
         upto = min(token, len(known))
         other = next((at for at in range(upto) if known[at] != ids[at]), None)
-        is_past = token < self._token or (token == self._token and address in self._passed)
+        is_past = token < self._token or (token == self._token and self._passed.get(address, 0) > call)
         if self._events is not None and other is None and not is_past:
             return
         self.close()
@@ -134,18 +159,18 @@ class ReferenceRun:
         if known:
             self.reference.timeline = self.reference.timeline.fork(start)
         self._events = self.reference.events(start)
-        self._token, self._passed = start, set()
+        self._token, self._passed = start, {}
         if start == 0:
             next(self._events)
 
     def _is_there(self, event: StageEvent) -> bool:
         if event.token != self._token:
-            self._token, self._passed = event.token, set()
-        self._passed.add(event.stage.address)
-        token, address = self._target
+            self._token, self._passed = event.token, {}
+        passed = self._passed[event.stage.address] = self._passed.get(event.stage.address, 0) + 1
+        token, address, call = self._target
         # A stage that this forward does not run is not waited for beyond its token.
         beyond = event.token == token and event.stage.address == SAMPLE.address
-        return (event.token, event.stage.address) == (token, address) or beyond
+        return (event.token, event.stage.address, passed - 1) == (token, address, call) or beyond
 
     def _error(self, event: StageEvent) -> StageError | None:
         theirs = self.at(event)

@@ -108,7 +108,7 @@ class _Bisecting:
             return self._outcome((), why)
         pool = self._differing(frontier)
         if not pool or not self._repairs(pool):
-            return self._outcome((), self._irreparable(bool(pool)))
+            return self._outcome((), self._irreparable(pool))
         complete = True
         try:
             self._search(frontier, pool)
@@ -224,14 +224,15 @@ class _Bisecting:
             return self._and_elsewhere("there is nothing to repair: the logits are the same")
         return None
 
-    def _irreparable(self, differs: bool) -> str:
-        if not differs:
-            return self._and_elsewhere(
-                "there is nothing to repair: given the reference's values, every stage returns them"
-            )
-        if self.parting is None:
-            return self._and_elsewhere("no stages repair the error of the logits")
-        return self._and_elsewhere(f"no stages repair the answer: with all of them repaired {self._still()}")
+    def _irreparable(self, pool: Sequence[str]) -> str:
+        if not pool:
+            why = "given the reference's values, every stage returns them"
+            return self._and_elsewhere(f"there is nothing to repair: {why}")
+        if self.parting is not None:
+            return self._and_elsewhere(f"no stages repair the answer: with all of them repaired {self._still()}")
+        before, left = self.before.error, self.answers[frozenset(pool)].error
+        errors = "" if before is None or left is None else f": with all of them, {left:.2g} of {before:.2g} remains"
+        return self._and_elsewhere(f"no stages repair 90% of the error of the logits{errors}")
 
     def _and_elsewhere(self, sentence: str) -> str:
         """A sentence, and what differs outside of the stages."""

@@ -18,18 +18,29 @@ from torch import Tensor
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import EditError
 from llmdbg.models.stages import Phase
-from llmdbg.probes.statistics import position_axis
+from llmdbg.probes.statistics import dtype_name, position_axis
 
 if TYPE_CHECKING:
     from llmdbg.engine.stage_event import StageEvent
 
 NO_TENSOR = "there is no tensor to change here"
 
-StageValues = Callable[[str, int], Tensor | None]
-"""Looks up the main tensor of a stage by address and generated token; None if there is none.
 
-Called inside a forward, so the values must be at hand: it cannot run anything.
-"""
+class OtherRun(Protocol):
+    """Another run, whose values can stand in the place of this one's: a branch, a live model or a recording."""
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+
+    def missing(self, token: int, address: str) -> str | None:
+        """Why it has no value of a stage at a generated token, in a line; None if it may have one."""
+
+    def value(self, token: int, address: str, call: int) -> Tensor | None:
+        """The main tensor that the `call`-th call of a stage returned, on any device; None if there is none.
+
+        It is valid until the next question. Called inside a forward. Raises EditError if the other run fails.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +130,10 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """Replaces the output by the stage's value in another branch; leaves it where that branch has no value."""
+    """Replaces the output by the stage's value in another run; leaves it where that run has no value."""
 
-    branch: str
-    """The other branch's name."""
-    values: StageValues
-    """Its values."""
+    run: OtherRun
+    """The other run."""
     positions: Positions = EVERYWHERE
     """Where in the sequence."""
     on_input: ClassVar[bool] = False
@@ -132,15 +141,23 @@ class Patch:
 
     def describe(self) -> str:
         """`from b2 at 3`."""
-        return f"from {self.branch}{at(self.positions)}"
+        return f"from {self.run.name}{at(self.positions)}"
 
     def apply(self, event: StageEvent, prompt_length: int) -> Any:
-        """The output with the other branch's values at the chosen positions."""
-        value = self.values(event.stage.address, event.token)
-        if value is None:
+        """The output with the other run's values at the chosen positions, in its own dtype.
+
+        Raises EditError for a value of another shape.
+        """
+        value, tensor = self.run.value(event.token, event.stage.address, event.call), main_tensor(event.output)
+        if value is None or tensor is None:
             return event.output
-        # A copy: what the model writes into its output must not reach the other branch.
-        return changed_at(self.positions, event, prompt_length, lambda tensor: value.to(tensor.device, copy=True))
+        if value.shape != tensor.shape:
+            theirs, address = f"{described(value)} in {self.run.name}", event.stage.address
+            raise EditError(f"{address} is {theirs} and {described(tensor)} here: only the same shape can stand here")
+        # A copy: what the model writes into its output must not reach the other run.
+        return changed_at(
+            self.positions, event, prompt_length, lambda ours: value.to(ours.device, ours.dtype, copy=True)
+        )
 
 
 def changed_at(positions: Positions, event: StageEvent, prompt_length: int, make: Callable[[Tensor], Tensor]) -> Any:
@@ -214,6 +231,11 @@ def with_main_tensor(output: Any, tensor: Tensor) -> Any:
     # A named tuple's constructor takes its items one by one; `_make` takes an iterable.
     make = getattr(output, "_make", type(output))
     return make(items)
+
+
+def described(tensor: Tensor) -> str:
+    """`bfloat16[1, 12, 64]`."""
+    return f"{dtype_name(tensor.dtype)}{list(tensor.shape)}"
 
 
 def own_copy(value: Any) -> Any:

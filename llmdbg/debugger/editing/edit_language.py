@@ -3,8 +3,11 @@
 zero ADDRESS [at POSITIONS]               set the output to 0
 scale ADDRESS FACTOR [at POSITIONS]       multiply the output by a number
 ablate ADDRESS heads=3,5 [at POSITIONS]   zero the contribution of some attention heads
-patch ADDRESS from BRANCH [at POSITIONS]  take the stage's value from another branch
+patch ADDRESS from OTHER [at POSITIONS]   take the stage's value from another run
 edit [@TOKEN] EXPR                        the user's own Python at the current stop, as in pdb
+
+OTHER is a branch, `reference` for the run that stands beside this one, or in quotes a model with its options or the
+folder of a recording.
 
 POSITIONS are indices of the sequence: `3`, `3,5-7`, `last` or `-1` (the newest position fed), `all`.
 
@@ -29,10 +32,10 @@ from torch.nn import Parameter
 from llmdbg.debugger.editing.changes import (
     EVERYWHERE,
     NO_TENSOR,
+    OtherRun,
     Patch,
     Positions,
     Scale,
-    StageValues,
     ValueChange,
     Zero,
     own_copy,
@@ -85,8 +88,8 @@ class EditContext:
     """In tokens."""
     event: StageEvent | None = None
     """The current stop; None if no edit is to be tried."""
-    branch_values: Callable[[str], StageValues] | None = None
-    """Looks up the values of a branch by its name. Raises CommandError for an unknown branch."""
+    other_run: Callable[[str], OtherRun] | None = None
+    """Opens another run as it was typed. Raises LlmdbgError for one that does not exist."""
     user_code: UserCode = field(default_factory=UserCode)
     """Runs what `edit` is given."""
 
@@ -153,7 +156,7 @@ class Python:
 def read_edit(line: str, context: EditContext) -> Draft:
     """Parse a whole command line, and try the edit if the current stop is one of its stages.
 
-    Raises AddressError, EditError, or what `branch_values` raises, each saying what to type instead; nothing changes.
+    Raises AddressError, EditError, or what `other_run` raises, each saying what to type instead; nothing changes.
     """
     word, _, rest = line.strip().partition(" ")
     if word not in WORDS:
@@ -202,15 +205,17 @@ def _ablate(named: NamedEdit, positions: Positions, context: EditContext) -> tup
 
 
 def _patch(named: NamedEdit, positions: Positions, context: EditContext) -> tuple[Target, ValueChange]:
-    branch = named.value
     target = context.addresses.resolve(named.address)
-    if context.branch_values is None:
-        raise EditError("patch needs another branch, and there is none here")
-    token = context.token if target.token is None else target.token
-    values = context.branch_values(branch)
-    if all(values(each, token) is None for each in _changeable(target)):
-        raise EditError(f"branch {branch} has no value of {target.text} at token {token}")
-    return target, Patch(branch, values, positions)
+    if context.other_run is None:
+        raise EditError("patch needs another run, and there is none here")
+    token = _token(target.token, target.text, context)
+    run = context.other_run(named.value)
+    stages = sorted(_changeable(target))
+    missing = [run.missing(context.token if token is None else token, each) for each in stages]
+    if all(missing):
+        raise EditError(str(missing[0]))
+    at_hand = frozenset(each for each, why in zip(stages, missing, strict=True) if why is None)
+    return replace(target, addresses=at_hand), Patch(run, positions)
 
 
 def _read_python(line: str, rest: str, context: EditContext) -> Draft:

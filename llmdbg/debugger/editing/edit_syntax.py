@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from llmdbg.debugger.quoting import pieces
 from llmdbg.errors import EditError
 
 USAGE = {
     "zero": "zero ADDRESS [at POSITIONS]",
     "scale": "scale ADDRESS FACTOR [at POSITIONS]",
     "ablate": "ablate ADDRESS heads=3,5 [at POSITIONS]",
-    "patch": "patch ADDRESS from BRANCH [at POSITIONS]",
+    "patch": "patch ADDRESS from OTHER [at POSITIONS]",
     "edit": "edit EXPR",
 }
 """How each command that makes an edit is written."""
+
+BESIDE = "reference"
+"""What `patch … from` calls the run that stands beside this one."""
 
 WORDS = tuple(USAGE)
 """The commands that make an edit."""
@@ -23,7 +27,7 @@ _NEEDS = {
     "zero": "an address",
     "scale": "an address and a number",
     "ablate": "an address and heads=…",
-    "patch": "an address and a branch",
+    "patch": "an address and another run",
     "edit": "Python that makes another `out`, as in `edit out * 2`",
 }
 _HEADS = re.compile(r"(?P<address>.*?)\s*\bheads\s*=\s*(?P<value>.*)", re.DOTALL)
@@ -36,14 +40,15 @@ class NamedEdit:
     address: str
     """The stages, as typed."""
     value: str = ""
-    """The factor, the heads or the branch; empty for `zero`."""
+    """The factor, the heads or the other run, in its quotes; empty for `zero`."""
     positions: str | None = None
     """What follows `at`, without spaces; None without `at`."""
 
 
 def split_edit(word: str, rest: str) -> NamedEdit:
     """Split what follows `zero`, `scale`, `ablate` or `patch`. Raises EditError where a part is missing."""
-    words = rest.split()
+    # Another run is named in quotes, with options that may hold any word.
+    words = [each for each in pieces(rest, " ") if each.strip()] if word == "patch" else rest.split()
     where = words.index("at") if "at" in words else len(words)
     what = " ".join(words[:where])
     positions = "".join(words[where + 1 :]) if where < len(words) else None

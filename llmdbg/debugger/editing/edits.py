@@ -5,7 +5,7 @@
 - An edit must keep shape, dtype and device; one that does not is refused before the model sees its result.
 
 An edit can be made again from `Edit.text` and `Edit.since` by `edit_language.read_edit`, except `patch`, which needs
-the other branch, and `edit`, which is the user's own Python and never runs on loading a file.
+the other run, and `edit`, which is the user's own Python and never runs on loading a file.
 """
 
 from __future__ import annotations
@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from llmdbg.debugger.editing.changes import NO_TENSOR
+from llmdbg.debugger.editing.changes import NO_TENSOR, described
 from llmdbg.display import Displayed
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError, EditError
 from llmdbg.formatting import counted
-from llmdbg.probes.statistics import dtype_name
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from llmdbg.debugger.editing.change_tally import ChangedValues, ChangeTally
     from llmdbg.debugger.editing.changes import ValueChange
     from llmdbg.engine.debuggee import Editor
@@ -197,14 +194,22 @@ class Edits:
         enabled = sorted((each for each in self._by_number.values() if each.enabled), key=_inputs_first)
         by_stage = {address: [each for each in enabled if address in each.stages] for address in self.addresses()}
 
+        token, calls = -1, dict[str, int]()
+
         def edit(event: StageEvent) -> None:
-            for each in by_stage.get(event.stage.address, ()):
+            nonlocal token, calls
+            if event.token != token:
+                token, calls = event.token, {}
+            address = event.stage.address
+            event.call = calls.get(address, 0)
+            calls[address] = event.call + 1
+            for each in by_stage.get(address, ()):
                 if each.applies(event):
                     before = main_tensor(event.output)
                     _apply(each, event, prompt_length)
                     after = main_tensor(event.output)
                     if self.tally is not None and before is not None and after is not None:
-                        self.tally.note(each.number, event.stage.address, before, after)
+                        self.tally.note(each.number, address, before, after)
 
         return edit
 
@@ -256,11 +261,6 @@ def checked(change: ValueChange, event: StageEvent, prompt_length: int) -> Any:
         raise EditError(NO_TENSOR)
     if (before.shape, before.dtype, before.device) != (after.shape, after.dtype, after.device):
         devices = (f" on {after.device}", f" on {before.device}") if before.device != after.device else ("", "")
-        made, original = f"{_kind(after)}{devices[0]}", f"{_kind(before)}{devices[1]}"
+        made, original = f"{described(after)}{devices[0]}", f"{described(before)}{devices[1]}"
         raise EditError(f"the edit turns {original} into {made}: shape, dtype and device must stay the same")
     return output
-
-
-def _kind(tensor: Tensor) -> str:
-    """`bfloat16[1, 12, 64]`."""
-    return f"{dtype_name(tensor.dtype)}{list(tensor.shape)}"

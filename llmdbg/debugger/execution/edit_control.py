@@ -6,23 +6,29 @@ the edit, so the edit goes into a new branch; otherwise into the current one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.editing.change_tally import ChangeTally
 from llmdbg.debugger.editing.edit_language import EditContext, read_edit
-from llmdbg.debugger.editing.edit_syntax import split_edit
+from llmdbg.debugger.editing.edit_syntax import BESIDE, split_edit
 from llmdbg.debugger.editing.edits import DormantEdit, what_changed
 from llmdbg.debugger.limits import MOST_LINE, MOST_LINES
 from llmdbg.engine.debuggee import Capability, require
 from llmdbg.errors import CommandError, EditError
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.editing.changes import StageValues
+    from torch import Tensor
+
+    from llmdbg.debugger.editing.changes import OtherRun
     from llmdbg.debugger.editing.edits import Edit
     from llmdbg.debugger.execution.branch_control import BranchControl
     from llmdbg.debugger.execution.replay import Replay
     from llmdbg.debugger.execution.stop import Stop
+
+
+_QUOTES = ("'", '"')
 
 
 class EditControl:
@@ -33,6 +39,9 @@ class EditControl:
         self._branching = branching
         self._run = replay.run
         self._debuggee = replay.run.debuggee
+        self.open_other: Callable[[str], OtherRun] | None = None
+        """Opens another model with its options or a recording, as typed; an empty text stands for the run beside this
+        one. Raises LlmdbgError."""
         self.done = ""
         """What the newest edit changed when it was made, in a sentence; empty before the first."""
 
@@ -47,7 +56,7 @@ class EditControl:
             token,
             len(self._debuggee.prompt.ids),
             self._run.event,
-            lambda branch: self._values_in(branch, line, token),
+            lambda other: self._other_run(other, line, token),
             self._run.user_code,
         )
         if len(self._run.edits.list()) >= MOST_LINES or len(line) > MOST_LINE:
@@ -74,7 +83,9 @@ class EditControl:
     def _wake(self, edits: list[Edit]) -> Stop:
         """Make a dormant edit where it was first made, as if the user typed its line there."""
         if len(edits) > 1:
-            raise CommandError("some of these run your own Python: switch them on one by one, with `edits on N`")
+            raise CommandError(
+                "some of these run Python or need another run: switch them on one by one, with `edits on N`"
+            )
         [edit] = edits
         here = self._run.place
         stop = self._replay.return_to_any(edit.since, edit.stages)
@@ -140,14 +151,44 @@ class EditControl:
         edits.keep(tally, stop.token)
         return stop
 
-    def _values_in(self, name: str, line: str, token: int) -> StageValues:
-        """The values of a `patch` line's stages in another branch at `token`."""
-        branch = self._run.branches.find(name)
+    def _other_run(self, text: str, line: str, token: int) -> OtherRun:
+        """The run that a `patch` line names: a branch, or in quotes a model or a recording. Raises LlmdbgError."""
+        if text[:1] in _QUOTES and text[-1:] == text[:1] and len(text) > 1:
+            return self._at_hand(text[1:-1])
+        if text == BESIDE and not any(each.name == BESIDE for each in self._run.branches):
+            return self._at_hand("")
+        try:
+            branch = self._run.branches.find(text)
+        except CommandError as error:
+            raise CommandError(f"{error}; another model or a recording goes in quotes") from error
         if branch is self._run.branches.current:
             raise CommandError("patch takes a value from another branch: `branch` lists them")
         if token > len(branch.timeline.ids):
-            raise CommandError(f"branch {name} has not reached token {token}")
+            raise CommandError(f"branch {text} has not reached token {token}")
         address = split_edit("patch", line.strip().partition(" ")[2]).address
         stages = self._run.stages.addresses.resolve(address).addresses
-        values = self._branching.values_in(branch, token, stages)
-        return lambda address, at: values.get(address) if at == token else None
+        return _BranchRun(text, token, self._branching.values_in(branch, token, stages))
+
+    def _at_hand(self, text: str) -> OtherRun:
+        if self.open_other is None:
+            raise CommandError("this session cannot open another run: open it with open_session")
+        return self.open_other(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _BranchRun:
+    """What a branch's stages returned at one generated token."""
+
+    name: str
+    token: int
+    values: Mapping[str, Tensor]
+
+    def missing(self, token: int, address: str) -> str | None:
+        """Why there is no value; None if there is one."""
+        if self.value(token, address, 0) is not None:
+            return None
+        return f"branch {self.name} has no value of {address} at token {token}"
+
+    def value(self, token: int, address: str, call: int) -> Tensor | None:
+        """A stage's main tensor, of its last call."""
+        return self.values.get(address) if token == self.token else None

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -108,6 +109,10 @@ def filled(line, words):
         ("break .", ()),
         ("break 1 ", ()),
         ("break nothing", ()),
+        ("zero 1.ml", ("1.mlp",)),
+        ("zero tok", ()),
+        ("gra", ("patch",)),
+        ("graft 1.ml", ()),
     ],
 )
 def test_what_is_offered(line, offered, words):
@@ -175,6 +180,22 @@ def test_the_command_an_alias_means_comes_first(monkeypatch, words):
     monkeypatch.setattr(completion, "COMMANDS", registry)
     assert options("t", words) == ("token", "trace", "theme")
     assert options("cache", words) == ("kv",)
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("graft 1.ml", ("1.mlp ",)),
+        ("graft 1.mlp ", ("from ",)),
+        ("patch layer 1.mlp fr", ("from ",)),
+        ("gra 1.mlp from ", ("b2", "reference", '"other --dtype float32"')),
+        ('graft 1.mlp from "o', ('"other --dtype float32"',)),
+    ],
+)
+def test_runs_to_take_a_value_from_are_offered(line, offered, words):
+    """Other branches, and what is at hand."""
+    others = ("reference", '"other --dtype float32"')
+    assert options(line, replace(words, branches=("main", "b2"), others=others)) == offered
 
 
 def test_what_options_share():

@@ -12,7 +12,7 @@ from llmdbg.debugger.editing.changes import EVERYWHERE, Patch, Positions, Scale,
 from llmdbg.debugger.editing.edits import checked
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import EditError
-from tests.debugger.edited import Bench, visit_of
+from tests.debugger.edited import Bench, Elsewhere, visit_of
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_stage_without_a_tensor_is_refused():
     with pytest.raises(EditError, match="no tensor"):
         checked(Zero(), visit_of((None, "x")), 12)
     with pytest.raises(EditError, match="no tensor"):
-        checked(Patch("b2", lambda *_: None), visit_of(None), 12)
+        checked(Patch(Elsewhere(lambda *_: None)), visit_of(None), 12)
 
 
 def test_everywhere_is_among_any():
@@ -142,7 +142,7 @@ def test_everywhere_is_among_any():
 
 def test_what_the_model_writes_does_not_reach_the_other_branch():
     value = torch.ones(1, 12, 4)
-    made = checked(Patch("b2", lambda *_: value), visit_of(torch.zeros(1, 12, 4)), 12)
+    made = checked(Patch(Elsewhere(lambda *_: value)), visit_of(torch.zeros(1, 12, 4)), 12)
     made.zero_()
     assert value.all()
 

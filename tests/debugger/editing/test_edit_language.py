@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from llmdbg.debugger.editing.changes import EVERYWHERE, Positions
 from llmdbg.debugger.editing.edit_language import MADE_AGAIN, read_edit, read_positions
 from llmdbg.errors import AddressError, CommandError, EditError
-from tests.debugger.edited import Bench, different, same, visit_of
+from tests.debugger.edited import Bench, Elsewhere, different, same, visit_of
 from tests.engine.runs import PROMPT
 
 
@@ -114,9 +114,9 @@ def test_positions_as_a_person_types_them(text, positions):
         ("ablate 0 heads=2-4", "there is no head 4: those of 0.self_attn are 0 to 3"),
         ("ablate 0 heads=0-999999999", "there is no head 999999999"),
         ("ablate 0.mlp heads=1", "no attention in 0.mlp: name a layer or its attention, as in 0.self_attn"),
-        ("patch 0", "patch needs an address and a branch"),
-        ("patch 0 from", "patch needs an address and a branch"),
-        ("patch 0 from b2", "patch needs another branch"),
+        ("patch 0", "patch needs an address and another run"),
+        ("patch 0 from", "patch needs an address and another run"),
+        ("patch 0 from b2", "patch needs another run"),
         ("edit", "edit needs Python"),
         ("edit out * 2", "there is none here"),
     ],
@@ -133,7 +133,7 @@ def test_an_address_that_names_nothing_is_refused(line):
 
 
 def test_a_branch_that_never_came_there_is_refused():
-    bench = Bench(branch_values=lambda _: lambda _address, token: torch.ones(1) if token > 4 else None)
+    bench = Bench(other_run=lambda _: Elsewhere(lambda _address, token: torch.ones(1) if token > 4 else None))
     with pytest.raises(EditError, match="branch b2 has no value of 0 at token 3"):
         bench.read("patch 0 from b2", token=3)
     bench.read("patch 0@5 from b2", token=3)
@@ -249,7 +249,7 @@ def test_no_text_raises_anything_but_what_says_what_is_wrong(words, noise, stand
     if not GROUNDS:
         bench = Bench()
         event, GROUNDS["kept"] = bench.at("1")
-        GROUNDS[True] = bench.ground(event=event, branch_values=lambda _: lambda *_: torch.ones(1, 12, 32))
+        GROUNDS[True] = bench.ground(event=event, other_run=lambda _: Elsewhere(lambda *_: torch.ones(1, 12, 32)))
         GROUNDS[False] = bench.ground()
     for line in (" ".join(words), " ".join([*words, noise]), noise):
         try:

@@ -7,7 +7,7 @@ from llmdbg.debugger.editing.changes import Scale, Zero
 from llmdbg.debugger.editing.edits import Draft, Edits
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError, EditError
-from tests.debugger.edited import Bench, different, same, visit_of
+from tests.debugger.edited import Bench, Elsewhere, different, same, visit_of
 from tests.engine.runs import PROMPT, hooks_on
 
 LAYERS = {
@@ -129,10 +129,10 @@ def test_patch_takes_the_value_of_another_branch():
         pass
     before = {key: value.clone() for key, value in kept.items()}
     values = lambda address, token: kept.get((address, token)) if token < 3 else None  # noqa: E731
-    bench = Bench(branch_values={"b2": values}.__getitem__).add("patch 1 from b2")
+    bench = Bench(other_run={"b2": Elsewhere(values)}.__getitem__).add("patch 1 from b2")
     same(bench.run(), bench.hooked("model.layers.1", lambda x, token: kept["1", token] if token < 3 else x))
     different(bench.run(), Bench().run())
-    some = Bench(branch_values={"b2": values}.__getitem__).add("patch 1@0 from b2 at 3-5")
+    some = Bench(other_run={"b2": Elsewhere(values)}.__getitem__).add("patch 1@0 from b2 at 3-5")
     rows = lambda x, t: x if t else torch.cat([x[:, :3], kept["1", 0][:, 3:6], x[:, 6:]], 1)  # noqa: E731
     same(some.run(), some.hooked("model.layers.1", rows))
     assert all(torch.equal(kept[key], before[key]) for key in kept)

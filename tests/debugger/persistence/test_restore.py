@@ -112,6 +112,31 @@ def test_the_users_own_python_sleeps_until_it_is_switched_on(tmp_path):
     assert after.stop.tensor.numbers == before.stop.tensor.numbers
 
 
+def test_a_graft_sleeps_until_it_is_switched_on_and_then_needs_the_other_run():
+    """Nothing is loaded by opening a session; where the other run cannot be had, a line says so."""
+    before = fresh()
+    before.other_runs = lambda _text, _debuggee: fresh().debuggee
+    run(before, "until 0@2", 'graft 0.mlp from "other --dtype float32"')
+    after, notes = through_a_file(before)
+    assert "is off: read it, then `edits on 1`" in notes[0] and len(notes) == 1
+    line = 'patch 0.mlp from "other --dtype float32"'
+    assert [(each.text, each.enabled) for each in after.run.edits.list()] == [(line, False)]
+    with pytest.raises(CommandError, match="cannot open another run"):
+        run(after, "edits on 1")
+    assert [(each.text, each.enabled) for each in after.run.edits.list()] == [(line, False)]
+
+    def gone(_text, _debuggee):
+        raise CommandError("there is no model called other")
+
+    after.other_runs = gone
+    with pytest.raises(CommandError, match="no model called other"):
+        run(after, "edits on 1")
+    after.other_runs = before.other_runs
+    run(after, "edits on 1")
+    assert [each.text for each in after.run.edits.list()] == [line]
+    assert after.run.edits.list()[0].enabled
+
+
 def test_commands_that_run_python_are_off_until_the_user_switches_them_on(tmp_path):
     trap = tmp_path / "trap"
     line = f"print __import__('pathlib').Path({str(trap)!r}).touch()"

@@ -81,7 +81,7 @@ def test_the_first_address_that_names_no_stage_is_refused(line):
 def test_every_command_whose_usage_has_an_address_says_which():
     """Each is given an address that is nowhere; `commands`, `print` and `edit` take no address of their own."""
     written = {each.name: each.usage for each in COMMANDS if "ADDRESS" in each.usage or "TERM" in each.usage}
-    fillers = {"FACTOR": "2", "heads=H": "heads=1", "heads=3,5": "heads=1", "BRANCH": "main", "FILE": "f.safetensors"}
+    fillers = {"FACTOR": "2", "heads=H": "heads=1", "heads=3,5": "heads=1", "OTHER": "main", "FILE": "f.safetensors"}
     for name, usage in written.items():
         plain = usage.replace("[last | all | inputs | ADDRESS,…] | stop", "ADDRESS")
         line = re.sub(r"\[(?!ADDRESS|TERM|at ADDRESS)[^]]*\]|[][]", "", plain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.editing.edit_syntax import BESIDE
 from llmdbg.formatting import percent
 from llmdbg.frontends.sanitize import quoted, sanitize
 from llmdbg.frontends.tui.input import showing
@@ -37,6 +38,7 @@ def words_at(shown: Snapshot) -> Words:
         choices={"show": (pane.name for pane in all_panes()), "theme": THEMES, "layout": PRESETS},
         branches=shown.branches,
         branch=shown.branch,
+        others=() if shown.stop.beside is None else (BESIDE,),
         candidates=() if shown.stop.candidates is None else (row.text for row in shown.stop.candidates.rows),
     )
 
