@@ -221,6 +221,14 @@ class Verifiable(Protocol):
 
 
 @runtime_checkable
+class Reopenable(Protocol):
+    """A debuggee that can be opened once more, to run beside itself or with another model in its place."""
+
+    def reopened(self, loaded: LoadedModel, prompt: Prompt, settings: GenerationSettings) -> Debuggee:
+        """Another debuggee of the same kind; nothing runs yet. Raises PromptError."""
+
+
+@runtime_checkable
 class Limited(Protocol):
     """A debuggee that says why it cannot do what it cannot."""
 

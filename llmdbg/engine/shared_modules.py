@@ -107,7 +107,8 @@ class SharedModules:
             if place in self._enter:
                 self._enter[place](module, args)
 
-        def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        # Of a hook that is removed meanwhile torch forgets that it takes keyword arguments: then it is none of ours.
+        def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any = None) -> Any:
             if not self._is_ours():
                 return None
             place = self._end(module)

@@ -177,7 +177,9 @@ class Stops:
         """Make the leave hook of an armed module: one flat function, since it runs at every armed stage."""
         address = stage.address
 
-        def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        # torch calls a hook that was removed while another run of the model was suspended in this module without the
+        # keyword arguments, and so without the fourth.
+        def leave(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any = None) -> Any:
             if self.run is None or self._aside or not self.run.is_running_here():
                 return None
             self.last_stage = stage

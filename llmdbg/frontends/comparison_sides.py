@@ -7,15 +7,23 @@ import copy
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import SettingsError, UsageError
 from llmdbg.formatting import quote
 from llmdbg.frontends import output
-from llmdbg.frontends.arguments import add_run, generation_settings, is_chat, model_spec, prompt_text
+from llmdbg.frontends.arguments import add_run, generation_settings, is_chat, prompt_text
 from llmdbg.frontends.opening import check_left_pad
+from llmdbg.frontends.session_sides import (
+    add_session,
+    read_session,
+    session_side,
+    session_spec,
+    take_session,
+    tokens_of,
+)
 from llmdbg.traces.foreign.registry import is_readable
 
 if TYPE_CHECKING:
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.comparison.side import LiveSide
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.models.spec import LoadedModel
+    from llmdbg.models.tokens import Prompt
     from llmdbg.traces.reader import Trace
 
     Side = LiveSide | Trace
@@ -30,6 +39,20 @@ if TYPE_CHECKING:
 TOKENS = 16
 """How many tokens are generated if the user does not say."""
 _FOR_BOTH = ("--bisect", "--fail-on", "--map", "--json", "--html", "--quiet", "-q", "--screen")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """What a recording or a session says of a run, for the other side to read and choose likewise."""
+
+    prompt: Prompt
+    """The prompt; no ids where a dump of another tool does not say what was fed."""
+    settings: Mapping[str, Any]
+    """How it chose tokens, by the names of `GenerationSettings`; untrusted."""
+    tokens: int
+    """How many it generated."""
+    where: str
+    """What says so, for messages."""
 
 
 def options_for_both(**given: Any) -> argparse.Namespace:
@@ -62,12 +85,31 @@ def parse_side(options: argparse.Namespace, which: str) -> argparse.Namespace:
     except UsageError as error:
         raise UsageError(f"in {quote(text)}: {error}") from error
     found.recording = Path(words[0]) if is_recording else None
+    if is_recording and (found.session is not None or found.branch is not None):
+        found.session = found.branch = None
+    found.saved = None if is_recording else read_session(found, _usual())
     return found
 
 
-def check_sides(*sides: argparse.Namespace, bisects: bool = False) -> None:
-    """Refuse what can be refused before anything is imported or loaded. Raises UsageError."""
+def _usual() -> argparse.Namespace:
+    """The options of a command line without any."""
+    return _parser().parse_args([])
+
+
+def check_sides(*sides: argparse.Namespace, bisects: bool = False, has_prompt: bool = False) -> None:
+    """Refuse what can be refused before anything is imported or loaded. Raises UsageError.
+
+    `has_prompt` says whether a side that is not among these has a prompt for them. A side without a prompt and settings
+    takes those of the saved session that another side names.
+    """
+    if (saved := next((each.saved for each in sides if each.saved is not None), None)) is not None:
+        tokens = max(map(tokens_of, sides)) or TOKENS
+        for each in sides:
+            if each.recording is None:
+                take_session(each, each.saved or saved, _usual())
+                each.max_new_tokens = each.max_new_tokens or tokens
     recorded = any(each.recording is not None for each in sides)
+    has_prompt = has_prompt or recorded
     if bisects and recorded:
         raise UsageError("--bisect runs both sides, and a recording cannot be run: leave out --bisect")
     for each in sides:
@@ -75,13 +117,13 @@ def check_sides(*sides: argparse.Namespace, bisects: bool = False) -> None:
             continue
         check_left_pad(each.left_pad)
         generation_settings(each)
-        if not (recorded and each.prompt is None and each.prompt_file is None):
+        if not (has_prompt and each.prompt is None and each.prompt_file is None):
             prompt_text(each)
 
 
 def command_words(side: argparse.Namespace) -> list[str]:
     """The command line that runs one side alone, with the options that are not the defaults; empty for a recording."""
-    if side.recording is not None:
+    if side.recording is not None or side.saved is not None:
         return []
     words = [] if side.model is None else [side.model]
     for name, usual in vars(_parser().parse_args([])).items():
@@ -96,6 +138,7 @@ def command_words(side: argparse.Namespace) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = output.Parser(prog="llmdbg diff", add_help=False, allow_abbrev=False)
     add_run(parser)
+    add_session(parser)
     return parser
 
 
@@ -125,8 +168,17 @@ def open_sides(
         ("reference", "candidate"), (reference, candidate), recordings, reversed(recordings), strict=True
     ):
         report(f"{'loading' if own is None else 'reading'} the {which}")
-        sides.append(own or load_side(options, others))
+        sides.append(own or load_side(options, None if others is None else recorded_run(others)))
     return sides[0], sides[1]
+
+
+def recorded_run(trace: Trace) -> KnownRun:
+    """What a recording says of its run."""
+    from llmdbg.models.tokens import Prompt
+
+    record = trace.header.prompt
+    prompt = Prompt(record.ids, record.rendered or "", padding=record.left_pad)
+    return KnownRun(prompt, trace.header.settings, len(trace.tokens), str(trace.folder))
 
 
 def compare_sides(
@@ -152,47 +204,37 @@ def compare_sides(
     return compare_recordings(reference, candidate)
 
 
-def load_side(options: argparse.Namespace, recorded: Trace | None, loaded: LoadedModel | None = None) -> LiveSide:
+def load_side(options: argparse.Namespace, known: KnownRun | None, loaded: LoadedModel | None = None) -> LiveSide:
     """Load a model, unless one is given, and cut its prompt into tokens. Raises LlmdbgError.
 
-    `recorded` is the other side, if that is a recording: its prompt is taken where the options have none.
+    `known` is the run of the other side: its prompt and settings are taken where the options have none.
     """
     from llmdbg.debugger.comparison.side import LiveSide
     from llmdbg.frontends.opening import cut_prompt, generation_of
     from llmdbg.models.loading import load
-    from llmdbg.models.tokens import Prompt
 
     asked = options.prompt is not None or options.prompt_file is not None
-    # A dump of another tool may not say what was fed.
-    takes_recorded = recorded is not None and bool(recorded.header.prompt.ids) and not asked
-    text = "" if takes_recorded else prompt_text(options)
-    settings = _settings(options, recorded)
-    loaded = loaded or load(model_spec(options), lambda _: None, lambda *_: None)
-    if takes_recorded:
-        assert recorded is not None
-        record = recorded.header.prompt
-        prompt = Prompt(record.ids, record.rendered or "", padding=record.left_pad)
-    else:
-        prompt = cut_prompt(loaded, text, chat=is_chat(options), system=options.system, left_pad=options.left_pad)
-    return LiveSide(loaded, prompt, settings, generation_of)
+    taken = known.prompt if known is not None and known.prompt.ids and not asked else None
+    text = "" if taken is not None else prompt_text(options)
+    settings = _settings(options, known)
+    loaded = loaded or load(session_spec(options, _usual()), lambda _: None, lambda *_: None)
+    prompt = taken or cut_prompt(loaded, text, chat=is_chat(options), system=options.system, left_pad=options.left_pad)
+    side = LiveSide(loaded, prompt, settings, generation_of)
+    return side if options.saved is None else session_side(options, side)
 
 
-def _settings(options: argparse.Namespace, recorded: Trace | None) -> GenerationSettings:
-    """The settings that were given; without any, those of the other side's recording."""
+def _settings(options: argparse.Namespace, known: KnownRun | None) -> GenerationSettings:
+    """The settings that were given; without any, those of the other side's run."""
     from llmdbg.engine.settings import GenerationSettings
 
     names = [each.name for each in fields(GenerationSettings)]
     default = GenerationSettings()
     given = any(getattr(options, name) != getattr(default, name) for name in names)
-    if recorded is None or given:
+    if known is None or given:
         options.max_new_tokens = options.max_new_tokens or TOKENS
         return generation_settings(options)
-    known = {name: value for name, value in recorded.header.settings.items() if name in names}
+    present = {name: value for name, value in known.settings.items() if name in names and value is not None}
     try:
-        return GenerationSettings(**{"max_new_tokens": len(recorded.tokens) or TOKENS, **_present(known)})
+        return GenerationSettings(**{"max_new_tokens": known.tokens or TOKENS, **present})
     except (SettingsError, TypeError) as error:
-        raise UsageError(f"{recorded.folder} has settings that cannot be: {error}") from error
-
-
-def _present(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+        raise UsageError(f"{known.where} has settings that cannot be: {error}") from error

@@ -14,6 +14,7 @@ from llmdbg.frontends import output
 from llmdbg.frontends.arguments import add_run_options
 from llmdbg.frontends.comparison_sides import check_sides, command_words, compare_sides, open_sides, parse_side
 from llmdbg.frontends.diff_output import DiffProgress, hint, write_comparison
+from llmdbg.frontends.session_sides import add_session
 
 if TYPE_CHECKING:
     from llmdbg.debugger.comparison.outcome import Comparison
@@ -22,7 +23,8 @@ _EPILOG = """\
 REFERENCE and CANDIDATE are each a model, with options of its own in quotes, or
 the folder of a recording (llmdbg record). Options outside of the quotes are for
 both. Without -n, 16 tokens are generated; against a recording, a model takes the
-recorded prompt and settings unless some are given.
+recorded prompt and settings unless some are given. A branch of a saved session is
+a side too ("--session ID --branch NAME"), with its edits and forced tokens.
 
 The output begins with the verdict:
   same                        every value is bitwise equal
@@ -35,6 +37,7 @@ examples:
   llmdbg diff "FOLDER --attn eager" "FOLDER --attn sdpa" -p Hi --json
   llmdbg diff RUN "smollm2 --dtype float16"
   llmdbg diff FOLDER OTHER -p Hi --bisect
+  llmdbg diff "--branch main" "--branch b2" --session last
   llmdbg diff FOLDER OTHER --chat -p Hi -n 32 --html report.html
 
 exit code:
@@ -89,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument("reference", metavar="REFERENCE", help="the run that is taken to be right")
     options.add_argument("candidate", metavar="CANDIDATE", help="the run that is compared with it")
     add_run_options(options)
+    add_session(options.add_argument_group("saved sessions"))
     group = options.add_argument_group("comparing")
     group.add_argument(
         "--fail-on",

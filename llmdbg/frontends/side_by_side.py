@@ -25,6 +25,8 @@ def show(reference: argparse.Namespace, candidate: argparse.Namespace) -> int:
         raise UsageError("the screen needs a terminal: leave out --screen")
     if any(each.recording is not None for each in (reference, candidate)):
         raise UsageError("--screen runs both sides, and a recording cannot be run: leave out --screen")
+    if any(each.saved is not None for each in (reference, candidate)):
+        raise UsageError("--screen shows no branches: `llmdbg --resume ID` opens the session, and `diff` compares them")
     theirs, ours = reference, candidate
     from llmdbg.frontends.tui.start import run
     from llmdbg.frontends.tui.worker.launch import LaunchRequest

@@ -26,6 +26,7 @@ _IN_HELP = (
     "going_back",
     "stopping",
     "branching",
+    "differing",
     "editing",
     "explaining",
     "inspecting",

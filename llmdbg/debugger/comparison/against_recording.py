@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from llmdbg.debugger.comparison.branch_edits import BoundEdits
     from llmdbg.debugger.comparison.lockstep import StageShelf, StageValues
     from llmdbg.debugger.comparison.recorded_values import RecordedValues
     from llmdbg.debugger.comparison.side import LiveSide
@@ -50,8 +51,10 @@ class FollowingRecording:
 class OnRecorded(Grafted):
     """Runs each stage on the recorded values. `rounding` is how far it is from the exact run on the same values."""
 
-    def __init__(self, anatomy: Anatomy, values: RecordedValues, *, live_is_reference: bool) -> None:
-        super().__init__(anatomy)
+    def __init__(
+        self, anatomy: Anatomy, values: RecordedValues, edits: BoundEdits | None, *, live_is_reference: bool
+    ) -> None:
+        super().__init__(anatomy, edits=edits)
         self.rounding = ErrorTable()
         self._values = values
         self._live_is_reference = live_is_reference
@@ -133,8 +136,12 @@ def hold_against(
     alone = side.debuggee()
     run_in_lockstep(alone, ids, [], lambda event, _: following(event))
     alike = exact if dtype == torch.float64 else converted(model, dtype) if copies else model
-    runs = [side.debuggee(each) for each in (exact, model, alike)]
-    watches = [OnRecorded(each.anatomy, values, live_is_reference=live_is_reference) for each in runs]
+    copied = (exact, model, alike)
+    runs = [side.debuggee(each) for each in copied]
+    watches = [
+        OnRecorded(run.anatomy, values, side.edits(run.anatomy, each, side.prompt), live_is_reference=live_is_reference)
+        for run, each in zip(runs, copied, strict=True)
+    ]
     followers = [Follower(run, watch) for run, watch in zip(runs[1:], watches[1:], strict=True)]
     run_in_lockstep(runs[0], ids, followers, watches[0].exact)
     for each in followers:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.comparison.fitting import pasted
-from llmdbg.debugger.comparison.grafting import Grafted, OwnErrors, grafted, paired
+from llmdbg.debugger.comparison.grafting import OwnErrors, grafted, paired
 from llmdbg.debugger.comparison.lockstep import forced_run, run_in_lockstep, watched_addresses
 from llmdbg.debugger.comparison.minimizing import smallest
 from llmdbg.debugger.comparison.outcome import Bisection, FindingKind
@@ -144,7 +144,7 @@ class _Bisecting:
         """Measure what each of `frontier` adds by itself, in a run where each is then given the reference's value."""
         self.report(f"bisecting: measuring what {counted(len(frontier), 'stage')} add by themselves")
         own, padding = OwnErrors(frontier), self.pair.padding
-        anatomy, alone = self.pair.our_anatomy, Grafted(self.pair.our_anatomy, padding)
+        anatomy, alone = self.pair.our_anatomy, self.pair.watch_grafted()
         logits: list[StageValues] = []
 
         def watch(event: StageEvent, reference: StageValues | None) -> None:

@@ -39,10 +39,16 @@ def choice_facts(debuggee: Debuggee) -> ChoiceFacts | None:
     return ChoiceFacts(debuggee.sampling, tuple(each.address for each in debuggee.processors), seed)
 
 
-def settings_findings(reference: ChoiceFacts | None, candidate: ChoiceFacts | None) -> list[Finding]:
-    """How the two choose tokens differently."""
-    if reference is None or candidate is None:
-        return []
+def settings_findings(
+    reference: ChoiceFacts | None, candidate: ChoiceFacts | None, steered: Sequence[str] = ()
+) -> list[Finding]:
+    """How the two choose tokens differently. `steered` says what of that is done at single tokens, in words."""
+    differing = [] if reference is None or candidate is None else _differing_facts(reference, candidate)
+    differing += steered
+    return [Finding(FindingKind.SETTINGS, "sample", "; ".join(differing))] if differing else []
+
+
+def _differing_facts(reference: ChoiceFacts, candidate: ChoiceFacts) -> list[str]:
     one, other = reference.sampling, candidate.sampling
     differing = list(_values(one, other))
     if reference.processors != candidate.processors and not differing:
@@ -54,7 +60,7 @@ def settings_findings(reference: ChoiceFacts | None, candidate: ChoiceFacts | No
         differing.append(f"seed is {candidate.seed} instead of {reference.seed}")
     if one.limit != other.limit:
         differing.append(f"max_new_tokens is {other.limit} instead of {one.limit}")
-    return [Finding(FindingKind.SETTINGS, "sample", "; ".join(differing))] if differing else []
+    return differing
 
 
 class ChosenTokens(Protocol):

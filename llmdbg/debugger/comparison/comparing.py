@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.comparison.bisecting import bisect, nothing_to_bisect
+from llmdbg.debugger.comparison.branches import changes_settings, renamed, steering_differences
 from llmdbg.debugger.comparison.choices import choice_facts, parting_of, settings_findings
 from llmdbg.debugger.comparison.configuration import configuration_differences
 from llmdbg.debugger.comparison.facts import compared_stages, failing_stage, side_facts
-from llmdbg.debugger.comparison.grafting import Following, Grafted, OwnErrors, outermost
+from llmdbg.debugger.comparison.grafting import Following, OwnErrors, outermost
 from llmdbg.debugger.comparison.judge import in_order, judge
 from llmdbg.debugger.comparison.lockstep import run_in_lockstep
 from llmdbg.debugger.comparison.measuring import Precision, measure
@@ -102,8 +103,8 @@ class _Comparing:
         measured = measure(self.pair, theirs.ids, weights.agreeing, self.precision)
         errors, watch = measured.errors, measured.watch
         configured = configuration_differences(self.pair.anatomy, self.pair.our_anatomy)
-        judged = judge(errors, self.pair.our_anatomy, configured)
-        found = [*failures, *reached_findings(watch), *weights.findings, *judged]
+        judged = judge(errors, self.pair.our_anatomy, configured | self.pair.edited)
+        found = [*failures, *reached_findings(watch), *weights.findings, *renamed(judged, self.pair.edited)]
         stages = in_order(found, watch.errors.addresses(), errors, self.pair.our_anatomy)
         findings += stages
         shares = self._shares(stages, theirs.ids, followed.errors) if stages else None
@@ -134,7 +135,12 @@ class _Comparing:
             ours.debuggee.vocabulary,
             theirs=theirs.debuggee.vocabulary,
         )
-        return [*prompts, *settings_findings(choice_facts(theirs.debuggee), choice_facts(ours.debuggee))]
+        sides = self.pair.reference, self.pair.candidate
+        steered = steering_differences(*sides, ours.debuggee.vocabulary.text)
+        # What a run says of its choices once it is over holds for its last token.
+        changing = changes_settings(*sides)
+        one, other = (None if changing else choice_facts(each.debuggee) for each in (theirs, ours))
+        return [*prompts, *settings_findings(one, other, steered)]
 
     def _follow(self, ids: list[int], repaired: OwnErrors | None = None) -> tuple[Following, Follower]:
         watch = Following(self.pair.padding, repaired)
@@ -153,7 +159,7 @@ class _Comparing:
 
     def _share(self, addresses: list[str], ids: list[int], before: ErrorTable) -> float | None:
         own = OwnErrors(outermost(addresses, self.pair.our_anatomy))
-        follower = self.pair.following(Grafted(self.pair.our_anatomy, self.pair.padding, own))
+        follower = self.pair.following(self.pair.watch_grafted(own))
         run_in_lockstep(self.pair.reference.debuggee(), ids, [follower])
         after = self._follow(ids, own)[0].errors.overall().get("logits")
         now = before.overall().get("logits")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmdbg.debugger.comparison.against_recording import hold_against
+from llmdbg.debugger.comparison.branches import edited_stages, renamed, steering_differences
 from llmdbg.debugger.comparison.choices import choice_facts, parting_of, settings_findings
 from llmdbg.debugger.comparison.facts import compared_stages, side_facts
 from llmdbg.debugger.comparison.judge import TIMES_ARITHMETIC_FLOOR, in_order, judge
@@ -77,6 +78,7 @@ def compare_with_recording(
     report("running the model")
     free = run_freely(live.debuggee())
     findings = _before_stages(recorded, live, free.debuggee, live_is_reference=live_is_reference)
+    notes += () if live.branch is None else live.branch.notes
     known = recorded.prompt.ids
     prompt = live.prompt if not known or live.prompt.ids == known else recorded.prompt
     if not known:
@@ -127,12 +129,19 @@ def _before_stages(
 ) -> list[Finding]:
     if not recorded.prompt.ids:
         return []
-    facts = (choice_facts(debuggee), recorded.choice_facts())
+    facts, known = choice_facts(debuggee), recorded.choice_facts()
+    steered = steering_differences(*_with_plain(live, live_is_reference=live_is_reference), debuggee.vocabulary.text)
     if live_is_reference:
         prompts = compare_prompts(live.prompt, recorded.prompt, recorded, theirs=debuggee.vocabulary)
-        return [*prompts, *settings_findings(*facts)]
+        return [*prompts, *settings_findings(facts, known, steered)]
     prompts = compare_prompts(recorded.prompt, live.prompt, debuggee.vocabulary, theirs=recorded)
-    return [*prompts, *settings_findings(*reversed(facts))]
+    return [*prompts, *settings_findings(known, facts, steered)]
+
+
+def _with_plain(live: LiveSide, *, live_is_reference: bool) -> tuple[LiveSide, LiveSide]:
+    """A live side in its place, and in that of a recording the same side without a branch's changes."""
+    plain = replace(live, branch=None)
+    return (live, plain) if live_is_reference else (plain, live)
 
 
 def _on_recorded_values(
@@ -151,7 +160,8 @@ def _on_recorded_values(
     held = hold_against(
         side, values, recorded.forced, _torch_dtype(recorded.header.dtype), notes, live_is_reference=live_is_reference
     )
-    judged = judge(held.errors, anatomy, {})
+    edited = edited_stages(*_with_plain(side, live_is_reference=live_is_reference))
+    judged = renamed(judge(held.errors, anatomy, edited), edited)
     found = [*reached_findings(held.watch), *weights, *judged]
     found = in_order(found, held.watch.errors.addresses(), held.errors, anatomy)
     if live_is_reference:

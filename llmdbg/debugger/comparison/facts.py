@@ -24,7 +24,7 @@ def side_facts(side: LiveSide, run: FreeRun | None) -> SideFacts:
     ids = tuple(run.ids) if run is not None else ()
     vocabulary = run.debuggee.vocabulary if run is not None else None
     return SideFacts(
-        name=loaded.name,
+        name=side.name,
         place=f"{loaded.device} {loaded.dtype}",
         attn=loaded.attn,
         prompt=side.prompt.ids,

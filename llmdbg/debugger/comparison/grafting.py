@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from llmdbg.debugger.comparison.branch_edits import BoundEdits
     from llmdbg.debugger.comparison.lockstep import StageValues
     from llmdbg.engine.stage_event import StageEvent
     from llmdbg.models.anatomy import Anatomy
@@ -142,7 +143,14 @@ class Grafted:
     that what they add is its own. `noise` is a relative change of every value that a stage is given, drawn at random.
     """
 
-    def __init__(self, anatomy: Anatomy, padding: int = 0, own: OwnErrors | None = None, noise: float = 0.0) -> None:
+    def __init__(
+        self,
+        anatomy: Anatomy,
+        padding: int = 0,
+        own: OwnErrors | None = None,
+        noise: float = 0.0,
+        edits: BoundEdits | None = None,
+    ) -> None:
         self.errors = ErrorTable()
         self.inputs = ErrorTable()
         self.indices: dict[str, tuple[str, Tensor, Tensor]] = {}
@@ -150,6 +158,7 @@ class Grafted:
         self._padding = padding
         self._own = own
         self._noise = noise
+        self._edits = edits
         self._generators: dict[torch.device, torch.Generator] = {}
         self._inside = frozenset(
             stage.address
@@ -206,7 +215,8 @@ class Grafted:
             return event.output
         args, kwargs = with_tensors((event.args, dict(event.kwargs)), lambda path, _: expected[path])
         # Past its hooks, which would take it for another stage of the run.
-        return module.forward(*args, **kwargs)
+        output = module.forward(*args, **kwargs)
+        return output if self._edits is None else self._edits.applied(event, args, kwargs, output)
 
     def graft(self, ours: Any, theirs: Any) -> Any:
         """What a stage returned, with every tensor replaced by the reference's in our dtype, where the shapes fit."""

@@ -31,6 +31,8 @@ class FindingKind(StrEnum):
     """Other position ids reach a stage."""
     MASK = "mask"
     """Another attention mask reaches a stage."""
+    EDIT = "edit"
+    """An edit of a branch changes what a stage returns."""
     WEIGHTS = "weights"
     """Weights that differ by more than their dtype's rounding."""
     FUNCTION = "function"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.comparison.branches import edited_stages
 from llmdbg.debugger.comparison.configuration import model_differences
 from llmdbg.debugger.comparison.grafting import Grafted
 from llmdbg.debugger.comparison.lockstep import Follower
@@ -15,6 +16,7 @@ from llmdbg.models.anatomy import vocabulary_size
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from llmdbg.debugger.comparison.grafting import OwnErrors
     from llmdbg.debugger.comparison.lockstep import Watcher
     from llmdbg.debugger.comparison.side import LiveSide
     from llmdbg.errors import LlmdbgError
@@ -31,6 +33,7 @@ class Pair:
     - `theirs`, `ours`: the weights of both under the candidate's names.
     - `prompt`: what the candidate reads while stages are compared: the reference's ids, behind its own padding.
     - `padding`: how many positions more than the reference it has in front.
+    - `edited`: how the stages are edited that only one of two branches edits, in words.
     - `notes`: what could not be compared, a sentence each.
     """
 
@@ -51,6 +54,8 @@ class Pair:
             self.notes.append(f"the reference has no counterpart of {names}, or none was found: name it with --map")
         self.prompt = self._prompt()
         self.padding = self.prompt.padding - reference.prompt.padding
+        self.edited = edited_stages(reference, candidate)
+        self.notes += [note for each in (reference, candidate) if each.branch is not None for note in each.branch.notes]
 
     def _prompt(self) -> Prompt:
         ours, theirs = self.candidate.prompt, self.reference.prompt
@@ -78,13 +83,19 @@ class Pair:
         """A run of the candidate that `watch` compares with the reference."""
         return Follower(self.candidate.debuggee(prompt=self.prompt), watch, self.stage_map, self.padding)
 
+    def watch_grafted(self, own: OwnErrors | None = None) -> Grafted:
+        """What compares a run of the candidate on the reference's values."""
+        edits = self.candidate.edits(self.our_anatomy, None, self.prompt)
+        return Grafted(self.our_anatomy, self.padding, own, edits=edits)
+
     def grafted(self) -> tuple[Follower, Grafted]:
         """A run of the candidate on the reference's values."""
-        watch = Grafted(self.our_anatomy, self.padding)
+        watch = self.watch_grafted()
         return self.following(watch), watch
 
     def reference_grafted(self, model: PreTrainedModel, noise: float = 0.0) -> tuple[Follower, Grafted]:
         """A run of the reference or a copy of it, on its own values; with noise in their last bits if given."""
         debuggee = self.reference.debuggee(model)
-        watch = Grafted(debuggee.anatomy, noise=noise)
+        edits = self.reference.edits(debuggee.anatomy, model, self.reference.prompt)
+        watch = Grafted(debuggee.anatomy, noise=noise, edits=edits)
         return Follower(debuggee, watch, NAMESAKES), watch

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from llmdbg.debugger.comparison.branch_edits import BoundEdits, BranchChanges
     from llmdbg.debugger.comparison.weights import WeightName
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.settings import GenerationSettings
@@ -38,11 +39,27 @@ class LiveSide:
     """How it chooses tokens."""
     opener: Opener
     """Prepares a generation."""
+    branch: BranchChanges | None = None
+    """What the branch that it is does otherwise; None for a plain run."""
+
+    @property
+    def name(self) -> str:
+        """The model, and the branch if it is one."""
+        return self.loaded.name if self.branch is None else f"{self.loaded.name}, branch {self.branch.name}"
 
     def debuggee(self, model: PreTrainedModel | None = None, prompt: Prompt | None = None) -> Debuggee:
         """A new run, of a copy of the model or after another prompt if given."""
         loaded = self.loaded if model is None else replace(self.loaded, model=model)
-        return self.opener(loaded, self.prompt if prompt is None else prompt, self.settings)
+        debuggee = self.opener(loaded, self.prompt if prompt is None else prompt, self.settings)
+        if self.branch is not None:
+            self.branch.change(debuggee, self.settings)
+        return debuggee
+
+    def edits(self, anatomy: Anatomy, model: PreTrainedModel | None, prompt: Prompt) -> BoundEdits | None:
+        """The edits of its branch, for a copy of the model; None if it has none."""
+        if self.branch is None or not self.branch.edits:
+            return None
+        return self.branch.bound(anatomy, self.loaded.model if model is None else model, len(prompt.ids))
 
     def weights(self, anatomy: Anatomy) -> dict[WeightName, Tensor]:
         """Every weight by stage and name."""

@@ -185,13 +185,17 @@ class Edits:
             for each in self._by_number.values()
         )
 
+    def enabled(self) -> tuple[Edit, ...]:
+        """Those that are applied, in the order in which they are."""
+        return tuple(sorted((each for each in self._by_number.values() if each.enabled), key=_inputs_first))
+
     def addresses(self) -> frozenset[str]:
         """Every stage that an enabled edit changes."""
         return frozenset[str]().union(*(each.stages for each in self._by_number.values() if each.enabled))
 
     def editor(self, prompt_length: int) -> Editor:
         """The editor to arm at `addresses()`. It applies the edits as they are now, not as they may become later."""
-        enabled = sorted((each for each in self._by_number.values() if each.enabled), key=_inputs_first)
+        enabled = self.enabled()
         by_stage = {address: [each for each in enabled if address in each.stages] for address in self.addresses()}
 
         token, calls = -1, dict[str, int]()
@@ -206,7 +210,7 @@ class Edits:
             for each in by_stage.get(address, ()):
                 if each.applies(event):
                     before = main_tensor(event.output)
-                    _apply(each, event, prompt_length)
+                    apply_edit(each, event, prompt_length)
                     after = main_tensor(event.output)
                     if self.tally is not None and before is not None and after is not None:
                         self.tally.note(each.number, address, before, after)
@@ -240,7 +244,8 @@ def _inputs_first(edit: Edit) -> bool:
     return not edit.change.on_input
 
 
-def _apply(edit: Edit, event: StageEvent, prompt_length: int) -> None:
+def apply_edit(edit: Edit, event: StageEvent, prompt_length: int) -> None:
+    """Replace the output of an event that an edit applies to. Raises EditError, which names the edit."""
     try:
         output = checked(edit.change, event, prompt_length)
     except EditError as error:

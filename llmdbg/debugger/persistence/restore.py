@@ -46,7 +46,8 @@ def restore(debugger: Debugger, saved: SavedSession) -> tuple[str, ...]:
     Returns a sentence for everything that is not as it was. The replay never goes beyond the token where it stood, and
     `debugger.interrupt()` stops it.
     """
-    notes = _branches_again(debugger, saved)
+    lost, off = restore_branches(debugger, saved)
+    notes = [*lost, *off]
     # Before the replay, which stops at none of them but updates the memory of those that compare.
     notes += _set_again(debugger, saved.breakpoints)
     notes += _replay(debugger, saved)
@@ -100,11 +101,15 @@ def _tokens_that_differ(debugger: Debugger, saved: SavedSession) -> list[str]:
     return []
 
 
-def _branches_again(debugger: Debugger, saved: SavedSession) -> list[str]:
-    """Restore every branch. Only their tokens are known: switching to one reruns them."""
+def restore_branches(debugger: Debugger, saved: SavedSession) -> tuple[list[str], list[str]]:
+    """Restore every branch, and stand at the beginning of the current one.
+
+    Only their tokens are known: switching to one reruns them. Returns a sentence for everything that is left out, and
+    one for every edit that is off until it is made again.
+    """
     if not saved.branches:
-        return []
-    size, notes = debugger.debuggee.vocabulary.size, list[str]()
+        return [], []
+    size, notes, off = debugger.debuggee.vocabulary.size, list[str](), list[str]()
     samples = Capability.SAMPLING in debugger.debuggee.capabilities
     by_number: dict[int, Branch] = {}
     for each in saved.branches:
@@ -121,14 +126,15 @@ def _branches_again(debugger: Debugger, saved: SavedSession) -> list[str]:
         parent = None if each.parent is None else by_number.get(each.parent)
         by_number[each.number] = _branch_again(debugger, each, parent)
     if not by_number:
-        return notes
+        return notes, off
     current = by_number.get(saved.branch) or next(iter(by_number.values()))
     debugger.branching.adopt(tuple(by_number.values()), current)
     for each in saved.branches:
         if each.number in by_number:
-            notes += _edits_again(debugger, by_number[each.number], each.edits)
+            lost, dormant = _edits_again(debugger, by_number[each.number], each.edits)
+            notes, off = [*notes, *lost], [*off, *dormant]
     debugger.replay.begin_again()
-    return notes
+    return notes, off
 
 
 def _branch_again(debugger: Debugger, saved: SavedBranch, parent: Branch | None) -> Branch:
@@ -139,7 +145,7 @@ def _branch_again(debugger: Debugger, saved: SavedBranch, parent: Branch | None)
     return Branch(saved.number, saved.name, parent, saved.fork, saved.why, timeline, place)
 
 
-def _edits_again(debugger: Debugger, branch: Branch, edits: tuple[SavedEdit, ...]) -> list[str]:
+def _edits_again(debugger: Debugger, branch: Branch, edits: tuple[SavedEdit, ...]) -> tuple[list[str], list[str]]:
     lost, off = list[str](), list[str]()
     for saved in edits:
         if len(lost) == _MOST_LOST:
@@ -156,7 +162,7 @@ def _edits_again(debugger: Debugger, branch: Branch, edits: tuple[SavedEdit, ...
                 f"edit {saved.number} of branch {branch.name} (`{line}`) is off: read it, then `edits on "
                 f"{saved.number}` makes it again"
             )
-    return [*lost, *_first(off, f"edits of branch {branch.name} that are off: `edits` lists them")]
+    return lost, _first(off, f"edits of branch {branch.name} that are off: `edits` lists them")
 
 
 def _first(notes: list[str], more: str) -> list[str]:

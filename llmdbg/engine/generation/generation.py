@@ -208,6 +208,10 @@ class Generation:
 
         return blamed(self._model, prepare, failed)
 
+    def reopened(self, loaded: LoadedModel, prompt: Prompt, settings: GenerationSettings) -> Generation:
+        """Another generation; nothing runs yet. Raises PromptError."""
+        return Generation(loaded, prompt, settings)
+
     def untouched(self, tokens: int) -> tuple[list[int], list[int]]:
         """Run the unmodified `generate()` for `tokens` tokens, with no loop or hook of ours. No run may be active.
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
     from llmdbg.debugger.commands import Outcome, ParsedCommand
     from llmdbg.debugger.debugger import Debugger
-    from llmdbg.debugger.execution.branches import BranchRow
+    from llmdbg.debugger.execution.branches import Branch, BranchRow
     from llmdbg.debugger.execution.stop import End, Stop, TokenRow
     from llmdbg.models.spec import WeightDifferences
 
@@ -95,6 +95,12 @@ class Session:
         """All branches, each after the one it forked from."""
         self._check()
         return self.debugger.branching.rows()
+
+    def branch(self, name: str | None = None) -> Branch:
+        """A branch by its name or number; None for the one that the run is on. Raises CommandError."""
+        self._check()
+        branches = self.debugger.run.branches
+        return branches.current if name is None else branches.find(name)
 
     @property
     def notes(self) -> tuple[str, ...]:
