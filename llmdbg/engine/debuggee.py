@@ -21,6 +21,8 @@ from llmdbg.errors import CommandError
 from llmdbg.formatting import printable
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.engine.token_overrides import TokenOverrides
     from llmdbg.models.anatomy import Anatomy
@@ -226,6 +228,14 @@ class Reopenable(Protocol):
 
     def reopened(self, loaded: LoadedModel, prompt: Prompt, settings: GenerationSettings) -> Debuggee:
         """Another debuggee of the same kind; nothing runs yet. Raises PromptError."""
+
+
+@runtime_checkable
+class HasFrames(Protocol):
+    """A debuggee whose Python frames can be read while it is suspended."""
+
+    def frames(self) -> Sequence[FrameType]:
+        """The Python frames of the suspended run, innermost first; none if nothing is suspended."""
 
 
 @runtime_checkable

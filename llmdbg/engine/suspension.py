@@ -13,6 +13,7 @@ import contextvars
 import sys
 from collections.abc import Callable
 from threading import get_ident
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -128,6 +129,16 @@ class Suspension(Generic[Value]):
             if outer_stacks is not None:
                 put_mode_stacks(outer_stacks)
         return None if function.dead else value
+
+    def frames(self) -> tuple[FrameType, ...]:
+        """The Python frames of a suspended function, innermost first; none while it runs and once it has ended."""
+        found: list[FrameType] = []
+        frame: FrameType | None = self._greenlet.gr_frame
+        # What lies below the first frame is its resumer's.
+        while frame is not None and frame.f_code is not _far_from_the_base.__code__:
+            found.append(frame)
+            frame = frame.f_back
+        return tuple(found)
 
     def close(self) -> None:
         """End a suspended function by raising GreenletExit inside it, so that its `finally` blocks run.

@@ -93,7 +93,7 @@ def _about_attention(facts: StageFacts, part: ModuleFacts) -> Iterator[str]:
     if part.formula is None and facts.reads is None:
         yield (
             f"{quote(part.class_name)} is an attention by its name, but its parts are not those known here. "
-            "`info source` shows how it reads from other positions."
+            f"`info source {facts.stage.address}` shows how it reads from other positions."
         )
         return
     yield (
@@ -172,15 +172,19 @@ def engineer_part(facts: StageFacts) -> Iterator[str]:
         source = next((source for name, source in _SOURCES if part.checked.startswith(name)), "")
         yield f"{part.checked}{f' ({source})' if source else ''}; checked against its own forward on trial input"
     elif part.role in (ModuleRole.NORM, ModuleRole.ACTIVATION) and part.tried:
-        yield "its forward matches none of the formulas known here; `info source` shows what it does"
+        yield f"its forward matches none of the formulas known here; {_code_of(facts)} shows what it does"
     if part.formula is not None:
-        yield f"{part.formula}; inferred from its parts and their sizes, `info source` shows the code"
+        yield f"{part.formula}; inferred from its parts and their sizes, {_code_of(facts)} shows the code"
     if part.formula is not None and "gate_proj" in part.formula:
         yield "a gated MLP (Shazeer 2020), called SwiGLU if act is SiLU"
     if part.role == ModuleRole.ROTARY:
         yield "RoPE: Su et al. 2021"
     if part.role == ModuleRole.STATE_SPACE:
         yield "it has an A_log parameter, as in Mamba (Gu & Dao 2023)"
+
+
+def _code_of(facts: StageFacts) -> str:
+    return f"`info source {facts.stage.address}`"
 
 
 def _sharing(heads: int, shared: int) -> str:

@@ -88,7 +88,7 @@ def test_a_file_name_may_have_spaces_and_a_text_may_have_the_sign(tmp_path: Path
         ("info stats > ", "name one file"),
         ("info stats > stats", "says how it is written"),
         ("info stats > /nowhere/at/all.txt", "cannot write"),
-        ("info source nonsense > stats.csv", "takes no arguments"),
+        ("info frames nonsense > stats.csv", "takes no arguments"),
         ("info stats > a.txt > b.txt", "name one file"),
         ("info stats everything", "takes no arguments"),
         ("info stats > stats.svg", "no picture"),

@@ -31,6 +31,7 @@ _IN_HELP = (
     "explaining",
     "inspecting",
     "examining",
+    "framing",
     "referring",
     "saving",
     "recording",

@@ -127,7 +127,7 @@ def _focus(debugger: Debugger, position: int | None) -> Outcome:
     "p",
     takes=Text("PYTHON", "as in `print out.max()`"),
     effect=Effect.RUNS_PYTHON,
-    summary="Evaluate your own Python here, with out, inputs, returned, given, torch and model.",
+    summary="Evaluate your own Python here, with out, inputs, returned, given, torch, model and the frame's locals.",
     example="print out.shape",
 )
 def _print(debugger: Debugger, python: str) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.inspection.asked import Asked
+from llmdbg.debugger.inspection.frame_selection import FrameSelection
 from llmdbg.debugger.inspection.read_additions import ReadAdditions
 from llmdbg.debugger.inspection.read_layers import ReadLayers
 from llmdbg.debugger.limits import MOST_RERUN_UNASKED
@@ -38,6 +39,7 @@ class Inspector:
         self.focus = focus
         self.debuggee = replay.run.debuggee
         self.asked = Asked()
+        self.selected_frame = FrameSelection()
         self.read_layers = ReadLayers()
         self.read_additions = ReadAdditions()
 

@@ -9,6 +9,7 @@ import torch
 
 from llmdbg.debugger.editing.changes import own_copy
 from llmdbg.debugger.inspection.bounded_repr import bounded_repr
+from llmdbg.debugger.inspection.local_values import copied_locals
 from llmdbg.debugger.known_values import known_of, refuse_unrecorded
 from llmdbg.debugger.named_values import copies, given, returned
 from llmdbg.debugger.user_code import UserCodeError
@@ -28,14 +29,18 @@ def printed(inspector: Inspector, source: str) -> str:
 
     The expression sees `torch`, `out` (a copy of the stop's main tensor, None without one), `inputs` (copies of the
     stage's positional arguments), `returned` and `given` (copies of all tensors that it returned and took, by name) and
-    `model` (None if the debuggee has no live model).
+    `model` (None if the debuggee has no live model); of the selected frame, every local that has another name, tensors
+    copied.
     """
     event = inspector.event
     _refuse_unrecorded(inspector, source)
     out, module = main_tensor(event.output), inspector.anatomy.modules.get(event.stage.address)
 
+    frames_own = copied_locals(inspector, _names_in(source))
+
     def text() -> str:
         names: dict[str, Any] = {
+            **frames_own,
             "out": None if out is None else out.clone(),
             "inputs": tuple(map(own_copy, event.args)),
             "returned": copies(returned(event, module)),
@@ -56,13 +61,18 @@ def _refuse_unrecorded(inspector: Inspector, source: str) -> None:
     """Raise CommandError for an expression that uses what is missing in a recording."""
     if known_of(inspector.event) is None:
         return
-    try:
-        used = {each.id for each in ast.walk(ast.parse(source, mode="eval")) if isinstance(each, ast.Name)}
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return  # said where it is run
+    used = _names_in(source)
     if not used.isdisjoint({"out", "returned"}):
         refuse_unrecorded(inspector.event)
     if not used.isdisjoint({"inputs", "given"}):
         refuse_unrecorded(inspector.event, inputs=True)
     if "model" in used:
         require(inspector.debuggee, Capability.MODEL)
+
+
+def _names_in(source: str) -> set[str]:
+    """The names that an expression uses; none if it is not one, which is reported where it is run."""
+    try:
+        return {each.id for each in ast.walk(ast.parse(source, mode="eval")) if isinstance(each, ast.Name)}
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.execution.branches import BranchRow
     from llmdbg.debugger.inspection.cost import Cost
     from llmdbg.debugger.inspection.inspector import Inspector
+    from llmdbg.debugger.inspection.local_values import Locals
     from llmdbg.debugger.inspection.memory import MemoryRow
     from llmdbg.debugger.inspection.nonfinite import NonfiniteHunt
     from llmdbg.debugger.inspection.sampling_answer import SamplingView
@@ -206,6 +207,26 @@ def _source(inspector: Inspector) -> SourceCode:
     return source(inspector)
 
 
+def _is_frame(answer: Any) -> bool:
+    from llmdbg.debugger.inspection.frames import FrameRow
+
+    return isinstance(answer, FrameRow)
+
+
+def _locals(inspector: Inspector) -> Locals:
+    from llmdbg.debugger.inspection.local_values import Locals, ask
+
+    found = ask(inspector)
+    assert isinstance(found, Locals)
+    return found
+
+
+def _is_locals(answer: Any) -> bool:
+    from llmdbg.debugger.inspection.local_values import Locals
+
+    return isinstance(answer, Locals)
+
+
 def _explain(inspector: Inspector) -> Explanation:
     from llmdbg.debugger.inspection.explaining import explain_here
 
@@ -258,7 +279,8 @@ STANDING_QUESTIONS: Mapping[str, StandingQuestion] = {
     "attention": StandingQuestion(_attention, shows=_is_attention),
     "kv": StandingQuestion(_kv),
     "values": StandingQuestion(_values, _more_values, _is_values),
-    "source": StandingQuestion(_source),
+    "source": StandingQuestion(_source, shows=_is_frame),
+    "locals": StandingQuestion(_locals, shows=_is_locals),
     "branches": StandingQuestion(_branches),
     "edits": StandingQuestion(_edits),
     "explain": StandingQuestion(_explain),

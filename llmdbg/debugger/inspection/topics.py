@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.inspection.layer_question import layer_names
-from llmdbg.debugger.inspection.source import source
 from llmdbg.debugger.inspection.values_question import tensor_names
 from llmdbg.debugger.known_values import known_of
 from llmdbg.display import Displayed
@@ -193,6 +192,34 @@ def _cost(inspector: Inspector, arguments: str) -> Any:
     return cost.ask(inspector, arguments)
 
 
+def _ops(inspector: Inspector, arguments: str) -> Any:
+    from llmdbg.debugger.inspection import operations
+
+    return operations.ask(inspector, arguments)
+
+
+def _frames(inspector: Inspector) -> Any:
+    from llmdbg.debugger.inspection import frames
+
+    return frames.frames(inspector)
+
+
+def _locals(inspector: Inspector, arguments: str) -> Any:
+    from llmdbg.debugger.inspection import local_values
+
+    return local_values.ask(inspector, arguments)
+
+
+def _source(inspector: Inspector, arguments: str) -> Any:
+    from llmdbg.debugger.inspection import source
+
+    return source.source(inspector, arguments)
+
+
+def _named_stage(arguments: str) -> tuple[str, ...]:
+    return (arguments,) if arguments else ()
+
+
 def _recording(inspector: Inspector) -> str:
     tape = inspector.run.tape
     return "nothing is being recorded: `record FOLDER` begins" if tape is None else tape.describe()
@@ -212,7 +239,10 @@ TOPICS: dict[str, Topic] = {
     ),
     "nonfinite": Topic("where NaN or infinity comes from", _nonfinite),
     "cost": Topic("where the time and the memory go", _cost),
-    "source": Topic("the source of the forward that has just run", _simple(source)),
+    "ops": Topic("a stage's operations: shapes, time, bytes, FLOPs", _ops, "[ADDRESS]", _named_stage),
+    "source": Topic("the source of the selected frame, or of a stage's forward", _source, "[ADDRESS]", _named_stage),
+    "frames": Topic("the Python frames of the suspended forward", _simple(_frames)),
+    "locals": Topic("the selected frame's variables, or one in full", _locals, "[NAME]"),
     "breakpoints": Topic(
         "breakpoints, tracepoints and watches", _simple(lambda inspector: inspector.run.breakpoints.list())
     ),

@@ -38,6 +38,8 @@ from llmdbg.models.anatomy import dissect, vocabulary_size
 from llmdbg.models.tokens import TokenizerVocabulary
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.models.spec import LoadedModel
     from llmdbg.models.stages import Stage
@@ -153,6 +155,10 @@ class Generation:
     def cache(self) -> Any:
         """The KV cache of the current run as it is now; None if there is none (yet)."""
         return self._timeline.cache
+
+    def frames(self) -> tuple[FrameType, ...]:
+        """The Python frames of the suspended run, innermost first; none if nothing is suspended."""
+        return () if self._stops.run is None else self._stops.run.frames()
 
     def events(self, token: int = 0) -> Generator[StageEvent, None, None]:
         """Yield an event at every suspension; each is valid until the next one.

@@ -1,4 +1,4 @@
-"""The source of a module's forward as lines."""
+"""The source of a function as lines."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ if TYPE_CHECKING:
 
 
 def source_lines(value: SourceCode) -> list[str]:
-    """The file and line where it is defined, and each line with its number."""
+    """The file and line where it is defined, and each line with its number; the current one is marked."""
     if not value.name:
-        return ["no module runs this stage"]
+        return ["nothing runs this stage"]
+    note = [sanitize(value.note)] if value.note else []
     if not value.lines:
-        return [f"{sanitize(value.name)} has no Python source"]
-    numbered = enumerate(value.lines, value.first_line)
+        return [*note, f"{sanitize(value.name)} has no Python source"]
+    address = f"  {sanitize(value.address)}" if value.address else ""
     return [
-        f"{sanitize(value.name)}  {sanitize(value.file)}:{value.first_line}",
-        *(f"{number:5} {sanitize(line.expandtabs(4))}".rstrip() for number, line in numbered),
+        *note,
+        f"{sanitize(value.name)}{address}  {sanitize(value.file)}:{value.current or value.first_line}",
+        *(
+            f"{'>' if number == value.current else ' '}{number:5} {sanitize(line.expandtabs(4))}".rstrip()
+            for number, line in enumerate(value.lines, value.first_line)
+        ),
     ]

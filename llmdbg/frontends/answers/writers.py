@@ -16,7 +16,10 @@ from llmdbg.debugger.execution.stop import End, Stop, TokenRow
 from llmdbg.debugger.inspection.comparing import BranchComparison
 from llmdbg.debugger.inspection.cost import Cost
 from llmdbg.debugger.inspection.edit_effect import EditEffect
+from llmdbg.debugger.inspection.frames import FrameList, FrameRow
+from llmdbg.debugger.inspection.local_values import Locals
 from llmdbg.debugger.inspection.nonfinite import NonfiniteHunt
+from llmdbg.debugger.inspection.operations import Operations
 from llmdbg.debugger.inspection.source import SourceCode
 from llmdbg.debugger.inspection.topics import ModelInfo, TokenTable
 from llmdbg.debugger.inspection.values_answer import Values
@@ -30,11 +33,13 @@ from llmdbg.frontends.answers.attribution import attribution_blocks, attribution
 from llmdbg.frontends.answers.comparison import comparison_blocks, comparison_tables
 from llmdbg.frontends.answers.cost import cost_blocks, cost_tables
 from llmdbg.frontends.answers.explanation import explanation_lines, term_lines
+from llmdbg.frontends.answers.frames import frame_line, frames_blocks, frames_tables, locals_blocks
 from llmdbg.frontends.answers.html import as_html
 from llmdbg.frontends.answers.json_values import json_value
 from llmdbg.frontends.answers.kv import cache_blocks, cache_tables, layer_blocks, layer_tables
 from llmdbg.frontends.answers.lens import lens_blocks, lens_tables
 from llmdbg.frontends.answers.nonfinite import nonfinite_hunt_blocks, nonfinite_hunt_tables
+from llmdbg.frontends.answers.operations import operations_blocks, operations_tables
 from llmdbg.frontends.answers.source import source_lines
 from llmdbg.frontends.answers.tables import Block, Table, as_lines, record_table
 from llmdbg.frontends.answers.values import values_lines, values_tables
@@ -107,10 +112,14 @@ blocks.register(Edit, control.edit_lines)
 blocks.register(EditEffect, control.effect_lines)
 blocks.register(End, stops.end_lines)
 blocks.register(Explanation, explanation_lines)
+blocks.register(FrameList, frames_blocks)
+blocks.register(FrameRow, frame_line)
+blocks.register(Locals, locals_blocks)
 blocks.register(CacheLayerDetail, layer_blocks)
 blocks.register(LensTable, lens_blocks)
 blocks.register(ModelInfo, control.model_lines)
 blocks.register(NonfiniteHunt, nonfinite_hunt_blocks)
+blocks.register(Operations, operations_blocks)
 blocks.register(Proof, control.proof_lines)
 blocks.register(SourceCode, source_lines)
 blocks.register(Statistics, stops.statistics_lines)
@@ -146,8 +155,10 @@ tables.register(CacheMap, cache_tables)
 tables.register(Comparison, comparison_tables)
 tables.register(Cost, cost_tables)
 tables.register(CacheLayerDetail, layer_tables)
+tables.register(FrameList, frames_tables)
 tables.register(LensTable, lens_tables)
 tables.register(NonfiniteHunt, nonfinite_hunt_tables)
+tables.register(Operations, operations_tables)
 tables.register(Values, values_tables)
 
 

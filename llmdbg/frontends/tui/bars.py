@@ -150,9 +150,11 @@ def _entry_width(action: Action) -> int:
 
 
 def tab_row(tabs: Sequence[Pane], opened: Collection[str], width: int) -> Row:
-    """The tabs with their keys: all names, spaced or close together, or only those of the open ones."""
-    for named, label, between in ((True, " {} ", "│"), (True, "{}", " "), (False, " {} ", "│"), (False, "{}", " ")):
-        spans = [_tab(pane, pane.name in opened, label, named=named) for pane in tabs]
+    """The tabs with their keys: all names, spaced or close together, the first that fit, or the open ones."""
+    every = len(tabs)
+    close = [(named, "{}", " ") for named in range(every, every // 2, -1)]
+    for named, label, between in ((every, " {} ", "│"), *close, (0, " {} ", "│"), (0, "{}", " ")):
+        spans = [_tab(pane, pane.name in opened, label, named=at < named) for at, pane in enumerate(tabs)]
         joined = [each for span in spans for each in (span, Span(between, "dim"))][:-1]
         if sum(cell_len(span.text) for span in joined) <= width:
             break

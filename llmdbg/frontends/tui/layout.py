@@ -102,7 +102,7 @@ def open_tabs(tabs: Collection[str], view: View, room: Room) -> tuple[str, ...]:
     chosen = [view.pane] if view.pane in tabs else []
     opened = PRESETS[view.layout].tabs
     most = min(room.most_tabs, len(opened)) if view.pinned is None else room.most_tabs
-    if view.pinned is None and room < Room.HUGE:
+    if view.pinned is None and room < PRESETS[view.layout].together:
         most = 1
     others = opened if view.pinned is None else view.pinned
     return tuple(dict.fromkeys((*chosen, view.tab, *others)))[:most]

@@ -55,7 +55,7 @@ class Preset:
     """The panes above the tabs, of those that are not tabs."""
 
     tabs: tuple[str, ...]
-    """The front tab, and those that are open too if the room is `HUGE`."""
+    """The front tab, and those that are open too from the room `together` on."""
 
     side: tuple[str, str]
     """If one pane fits: the one before a stop has candidates, and the one for a stop that has some."""
@@ -69,6 +69,9 @@ class Preset:
 
     low: bool = False
     """Whether the upper panes above the tabs get only a few lines."""
+
+    together: Room = Room.HUGE
+    """The least room in which all its tabs are open, as many as fit."""
 
     across: bool = False
     """Whether several tabs are side by side rather than one above the other."""
@@ -107,6 +110,16 @@ PRESETS = {
         ("values", "values"),
         alone=Room.NARROW,
         beside=frozenset({Room.NARROW, Room.HUGE}),
+    ),
+    "source": Preset(
+        "the source of the selected frame, and its locals",
+        "source",
+        (),
+        ("source", "locals"),
+        ("source", "source"),
+        alone=Room.WIDE,
+        together=Room.WIDE,
+        across=True,
     ),
     "learn": Preset(
         "the explanation, large, with the candidates",

@@ -54,7 +54,7 @@ def filled(line, words):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("b", ("break", "ban", "branch")),
+        ("b", ("break", "ban", "branch", "backtrace")),
         ("  br", ("break", "branch")),
         ("t", ("token", "tbreak", "trace", "tour", "theme")),
         ("z", ("zero", "zoom")),
@@ -75,7 +75,7 @@ def filled(line, words):
         ("info stats ", ()),
         ("info nothing 1", ()),
         ("help tb", ("tbreak",)),
-        ("h b", ("break", "ban", "branch")),
+        ("h b", ("break", "ban", "branch", "backtrace")),
         ("help zo", ()),
         ("delete ", ("1", "2", "3")),
         ("enable 2", ("2",)),

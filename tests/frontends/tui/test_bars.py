@@ -19,7 +19,10 @@ def test_tabs_are_named_as_far_as_there_is_room():
     assert [pane.key for pane in tabs[:6]] == ["5", "6", "7", "8", "9", "0"]
     wide = tab_row(tabs, ["attention"], 200)
     assert all(f"{pane.name}" in wide.text for pane in tabs)
-    assert all(pane.name in tab_row(tabs, ["lens"], 71).text for pane in tabs)
+    assert all(pane.name in tab_row(tabs, ["lens"], 80).text for pane in tabs)
+    tight = tab_row(tabs, ["lens"], 71)
+    assert tight.text.startswith("5 lens 6 attention 7 values 8 source 9 explain 0 log $ cost ! nan k")
+    assert tight.text.endswith(" %"), "names are left out from the end"
     for width in (80, 48, 36):
         narrow = tab_row(tabs, ["attention"], width)
         assert cell_len(narrow.text) <= width

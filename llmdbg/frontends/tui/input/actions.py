@@ -77,6 +77,7 @@ _SHOWN = {
     "question_mark": "?",
     "exclamation_mark": "!",
     "dollar_sign": "$",
+    "percent_sign": "%",
     "colon": ":",
     "equals_sign": "=",
     "slash": "/",
@@ -247,6 +248,8 @@ ACTIONS = (
     Action("reverse_next", ("N",), "go back to the previous stage, over modules", go_back_over, command="reverse-next"),
     _command("reverse_token", ("T",), "go back to where the previous token was chosen", "reverse-token"),
     _command("reverse_continue", ("C",), "go back to the previous breakpoint, or to the start", "reverse-continue"),
+    _command("frame_up", ("U",), "select the caller's frame: the source and the locals follow", "up"),
+    _command("frame_down", ("D",), "select the frame that was called", "down"),
     Action(
         "until",
         ("enter",),
@@ -321,7 +324,7 @@ ACTIONS = (
     Action(
         "layout",
         ("l",),
-        "the next ready-made layout: standard, watch, attention, numbers, learn",
+        "the next ready-made layout: standard, watch, attention, numbers, source, learn",
         showing.layout,
         "layout",
         weight=0,

@@ -100,11 +100,14 @@ def test_values_source_and_explain():
     assert values.startswith("0.mlp[0, 10] float32[1, 11, 32]\n32 values, min ")
     assert len(values.splitlines()) == 2 + 6
     source = text(drawn_pane("source", state, 100))
-    assert source.startswith("LlamaMLP  modeling_llama.py:")
-    assert "def forward(self, x)" in source
+    assert source.startswith("#0  LlamaDecoderLayer.forward  0  modeling_llama.py:")
+    assert [line for line in source.splitlines() if line.startswith("▶")] == [
+        "▶  311         hidden_states = self.mlp(hidden_states)"
+    ]
+    assert "residual" in text(drawn_pane("locals", state, 100))
     assert "part of layer 0" in text(drawn_pane("explain", state, 100))
     assert "no numbers" not in text(drawn_pane("values", state_after(), 100)), "ids are numbers too"
-    assert "no module" in text(drawn_pane("source", state_after(), 100))
+    assert "generate" in text(drawn_pane("source", state_after(), 100)), "no module has run, and its caller waits"
 
 
 @pytest.mark.parametrize("place", ["focus 0", "until 0.mlp", "until logits", "continue"])
