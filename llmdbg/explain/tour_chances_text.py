@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.explain.tour_facts import CachePicture, ChoicePicture, EndingPicture, ScoresPicture, SettingsPicture
-from llmdbg.formatting import byte_count, counted, listed, percent_in_prose, quote
+from llmdbg.formatting import byte_count, counted, listed, percent_in_prose, quote, quote_list
 
 if TYPE_CHECKING:
     from llmdbg.explain.tour_facts import TourFacts
@@ -53,9 +53,20 @@ def about_choice(facts: TourFacts) -> tuple[str, ...]:
     picture = facts.picture
     if not isinstance(picture, ChoicePicture):
         return ("Here the next token is chosen, and appended to the text.",)
-    chance = percent_in_prose(next(each.after for each in picture.chances if each.chosen))
-    chosen = quote(picture.chosen)
-    if picture.greedy:
+    chosen, given = quote(picture.chosen), next(each.after for each in picture.chances if each.chosen)
+    chance = percent_in_prose(given)
+    if picture.forced:
+        key = (
+            f"This token was forced by you: {chosen}, "
+            + (f"to which the scores gave {chance}." if given else "which the settings had cut.")
+            + " It is appended to the text."
+        )
+        why = (
+            f"Left to itself, this run {'takes the likeliest token' if picture.greedy else 'draws one at random'}. "
+            "The model does not know the difference: it reads this token like any other, and all that follow depend "
+            "on it."
+        )
+    elif picture.greedy:
         key = f"The likeliest token is taken (greedy decoding): {chosen}, with {chance}. It is appended to the text."
         why = (
             "Greedy decoding gives the same answer every time. Sampling, the other way, draws the token at random, "
@@ -72,8 +83,12 @@ def about_choice(facts: TourFacts) -> tuple[str, ...]:
             "on it. The random numbers follow from a seed (--seed): the same seed repeats the run. With --greedy the "
             "likeliest is always taken."
         )
+    banned = ""
+    if picture.banned and not picture.forced:
+        banned = f"You banned {quote_list(picture.banned)} here, so the choice was among the others."
     return (
         key,
+        banned,
         why,
         "The model has now said one token. For the next one, it runs again with this one at the end of its text.",
     )

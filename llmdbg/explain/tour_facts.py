@@ -237,6 +237,10 @@ class ChoicePicture:
     """The token."""
     greedy: bool
     """Whether the likeliest is always taken."""
+    forced: bool = False
+    """Whether the user forced the token."""
+    banned: tuple[str, ...] = ()
+    """The tokens that the user banned from this choice."""
 
 
 @dataclass(frozen=True, slots=True)

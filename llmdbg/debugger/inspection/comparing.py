@@ -13,6 +13,8 @@ from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.models.stages import SAMPLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from llmdbg.debugger.execution.branches import Branch
     from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.engine.stage_event import StageEvent
@@ -53,6 +55,10 @@ class BranchComparison(Displayed):
     """The same for the other branch."""
     reran: tuple[str, ...] = ()
     """Names of the branches that had to run that token again for their candidates: no stop there had recorded them."""
+    forced_here: tuple[int, ...] = ()
+    """Which of `tokens`, by number, the user forced in the current branch."""
+    forced_there: tuple[int, ...] = ()
+    """The same for the other branch."""
 
 
 def compare(inspector: Inspector, name: str, token: int | None = None) -> BranchComparison | str:
@@ -76,6 +82,8 @@ def compare(inspector: Inspector, name: str, token: int | None = None) -> Branch
         _candidates(inspector, here, asked, len(ours), reran),
         _candidates(inspector, there, asked, len(theirs), reran),
         tuple(reran),
+        _forced(here, rows),
+        _forced(there, rows),
     )
 
 
@@ -88,6 +96,11 @@ def _first_difference(ours: tuple[int, ...], theirs: tuple[int, ...]) -> int | N
 
 def _token(inspector: Inspector, ids: tuple[int, ...], at: int) -> tuple[int, str] | None:
     return (ids[at], inspector.vocabulary.text(ids[at])) if at < len(ids) else None
+
+
+def _forced(branch: Branch, tokens: Iterable[int]) -> tuple[int, ...]:
+    overrides = branch.timeline.overrides
+    return tuple(at for at in tokens if at in overrides and overrides[at].force is not None)
 
 
 def _candidates(

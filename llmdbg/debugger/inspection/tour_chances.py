@@ -8,6 +8,7 @@ import torch
 
 from llmdbg.debugger.inspection.memory import cache_size
 from llmdbg.debugger.inspection.tour_numbers import MOST_PIECES, weight_kinds
+from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.explain.tour_facts import (
     CachePicture,
     Chance,
@@ -127,7 +128,8 @@ def choice(inspector: Inspector) -> ChoicePicture | str:
     stop, event, sampling = inspector.stop, inspector.event, inspector.debuggee.sampling
     if stop.chosen is None or not event.trail:
         return "no token has been chosen here"
-    raw, last = event.trail[0][1][0].float(), event.trail[-1][1][0].float()
+    overrides = inspector.debuggee.timeline.overrides.get(event.token, TokenOverrides())
+    raw, last = event.trail[0][1][0].float(), overrides.allowed(event.trail[-1][1])[0].float()
     before, after = torch.softmax(raw, dim=-1), torch.softmax(last, dim=-1)
     if not bool(torch.isfinite(after).all()):
         return "the scores give no probabilities: some are NaN or infinite"
@@ -138,7 +140,9 @@ def choice(inspector: Inspector) -> ChoicePicture | str:
     tokens = inspector.run.tokens()[: len(inspector.prompt.ids) + stop.token][-_TOKENS_BEFORE:]
     texts = tuple(row.piece if row.special else row.text for row in tokens)
     greedy = sampling is None or not sampling.samples
-    return ChoicePicture(rows, _rest(rows, "after"), texts, stop.chosen.text, greedy)
+    banned = tuple(inspector.vocabulary.text(id) for id in sorted(overrides.ban))
+    forced = overrides.force is not None
+    return ChoicePicture(rows, _rest(rows, "after"), texts, stop.chosen.text, greedy, forced, banned)
 
 
 @torch.no_grad()

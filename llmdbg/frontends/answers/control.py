@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.formatting import byte_count, counted, large_number, listed, percent
@@ -63,20 +64,28 @@ def comparison_lines(value: BranchComparison) -> list[str]:
         return [f"{sanitize(value.here)} and {sanitize(value.there)} are the same, token by token"]
     lines = [f"token  {sanitize(value.here):24}  {sanitize(value.there)}"]
     for pair in value.tokens:
-        lines.append(f"{pair.token:5}  {_paired(pair.here):24}  {_paired(pair.there)}".rstrip())
-    lines.append(f"candidates of token {value.compared}")
-    longest = max(len(value.candidates_here), len(value.candidates_there))
-    for rank in range(longest):
-        here, there = (_likely(side[rank : rank + 1]) for side in (value.candidates_here, value.candidates_there))
-        lines.append(f"{rank + 1:5}  {here:24}  {there}".rstrip())
+        here = _paired(pair.here, forced=pair.token in value.forced_here)
+        there = _paired(pair.there, forced=pair.token in value.forced_there)
+        lines.append(f"{pair.token:5}  {here:24}  {there}".rstrip())
+    lines += _compared_candidates(value)
     if value.reran:
         where = listed([sanitize(each) for each in value.reran], "and")
         lines.append(f"token {value.compared} ran again on {where} for its candidates: no stop had recorded them")
     return lines
 
 
-def _paired(token: tuple[int, str] | None) -> str:
-    return "" if token is None else f"{quoted(token[1])} {token[0]}"
+def _compared_candidates(value: BranchComparison) -> list[str]:
+    """The candidates of both branches side by side; once where they are the same, as they are before a forced token."""
+    here, there = ([_likely([each]) for each in side] for side in (value.candidates_here, value.candidates_there))
+    title = f"candidates of token {value.compared}"
+    if here and here == there:
+        return [f"{title}, the same in both", *(f"{rank:5}  {text}" for rank, text in enumerate(here, 1))]
+    rows = enumerate(zip_longest(here, there, fillvalue=""), 1)
+    return [title, *(f"{rank:5}  {one:24}  {other}".rstrip() for rank, (one, other) in rows)]
+
+
+def _paired(token: tuple[int, str] | None, *, forced: bool) -> str:
+    return "" if token is None else f"{quoted(token[1])} {token[0]}{', forced' if forced else ''}"
 
 
 def proof_lines(value: Proof) -> list[str]:

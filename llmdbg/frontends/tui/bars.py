@@ -128,7 +128,7 @@ def _progress(state: ScreenState, shown: Snapshot) -> tuple[str, float, str] | N
         return "prefill", run.layer / run.layers, f"layer {run.layer} of {run.layers}"
     done = _chosen(state, shown)
     if shown.limit and done is not None:
-        return "running", done / shown.limit, f"token {done} of at most {shown.limit}"
+        return "running", done / shown.limit, f"{counted(done, 'token')} of at most {shown.limit}"
     return None
 
 

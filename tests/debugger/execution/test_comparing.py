@@ -44,6 +44,22 @@ def test_candidates_that_a_stop_has_shown_are_compared_without_a_run(monkeypatch
         assert abs(one.prob - other.prob) < 1e-6
 
 
+def test_branches_that_differ_by_a_forced_token_alone_show_their_candidates_once():
+    session = started()
+    do(session, "token", "force 5", "token")
+    found = do(session, "compare main").data
+    assert (found.first, found.forced_here, found.forced_there) == (0, (0,), ())
+    said = answer_lines(found)
+    assert " 5, forced" in said[1], said
+    assert "forced" not in "".join(said[2:])
+    at = said.index("candidates of token 0, the same in both")
+    assert [len(each.split()) for each in said[at + 1 :]] == [len(said[at + 1].split())] * 5, "one column"
+    do(session, "switch main")
+    other = do(session, "compare b2").data
+    assert (other.forced_here, other.forced_there) == ((), (0,))
+    assert "candidates of token 1" in answer_lines(do(session, "compare b2 1").data), "two, since they differ"
+
+
 def test_what_no_stop_has_recorded_is_run_again_and_the_answer_says_so():
     session = started()
     do(session, "token", "force 5", "continue", "switch main", "continue")

@@ -258,3 +258,25 @@ def test_quantised_weights_are_said_not_to_be_drawn() -> None:
         layer.weight = whole
     assert facts is not None
     assert "another form" in facts.not_drawn
+
+
+def test_the_page_of_a_choice_knows_what_the_user_did_to_it():
+    session = tiny_session("llama", "The quick fox", max_new_tokens=3)
+    do(session, "token")
+    likeliest = [row.id for row in session.stop.candidates.rows]
+
+    def told(line: str) -> tuple[ChoicePicture, str]:
+        do(session, line)
+        now = tour_page(session.inspector)
+        return picture({Topic.CHOICE: now}, Topic.CHOICE), " ".join((now.key, *now.plain))
+
+    shown, text = told(f"ban {likeliest[0]}")
+    assert shown.chances[0].chosen
+    assert not shown.forced
+    assert shown.banned[0] not in [each.text for each in shown.chances], "its chance is nothing"
+    assert "The likeliest token is taken" in text
+    assert f'You banned "{shown.banned[0]}" here' in text
+    shown, text = told(f"force {likeliest[3]}")
+    assert shown.forced
+    assert "This token was forced by you" in text
+    assert "likeliest token is taken" not in text

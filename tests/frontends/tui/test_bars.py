@@ -87,10 +87,10 @@ def test_a_run_from_an_end_counts_its_own_tokens_and_not_the_old_ones():
     old = state.snapshot.tokens[-4:]
     state.running = True
     assert "running · token" not in header_row(state, 80).text
-    assert "token 4" not in status_row(state, 80).text
+    assert "4 tokens" not in status_row(state, 80).text
     state.run = RunProgress(tokens=old[:1])
     assert "running · token 2/4" in header_row(state, 80).text
-    assert "token 1 of at most 4" in status_row(state, 80).text
+    assert "1 token of at most 4 ·" in status_row(state, 80).text
 
 
 def test_a_run_shows_how_far_it_is():
@@ -101,7 +101,7 @@ def test_a_run_shows_how_far_it_is():
     assert "layer 1 of 2" in line
     assert "█" * 12 in line
     state.run = RunProgress((TokenRow(11, 5, "x", "x", False, 0),), (0.5,))
-    assert "token 1 of at most 4" in status_row(state, 80).text
+    assert "1 token of at most 4 ·" in status_row(state, 80).text
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 120])

@@ -24,12 +24,12 @@ async def test_what_one_head_reads(tiny_folder, size):
     async with app.run_test(size=size) as pilot:
         await at_layer_one(pilot, app)
         await keys(pilot, app, "h", "3", "enter")
-        assert pane(app, "attention").startswith("1.self_attn head 3")
+        assert pane(app, "attention").startswith("1.self_attn, head 3")
         assert "nats" in pane(app, "attention")
         assert app.state.overlay is None
         assert here(app) == "1@1"
         await press(pilot, app, "enter")
-        assert pane(app, "attention").startswith("1.self_attn mean of heads"), "back to all of them"
+        assert pane(app, "attention").startswith("1.self_attn, mean of 4 heads"), "back to all of them"
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -62,7 +62,7 @@ async def test_a_head_is_chosen_by_the_cursor_switched_off_and_on(tiny_folder):
         await press(pilot, app, "x")
         assert app.state.shown.stop.tensor == before
         await press(pilot, app, "enter")
-        assert pane(app, "attention").startswith("1.self_attn head 2")
+        assert pane(app, "attention").startswith("1.self_attn, head 2")
 
 
 async def test_the_attention_of_an_earlier_layer_stays_in_view_when_a_head_of_it_is_switched_off(tiny_folder):
@@ -70,11 +70,11 @@ async def test_the_attention_of_an_earlier_layer_stays_in_view_when_a_head_of_it
     async with app.run_test(size=(120, 40)) as pilot:
         await at_layer_one(pilot, app)
         await press(pilot, app, "up", "6")
-        await until(pilot, lambda: pane(app, "attention").startswith("0.self_attn mean of heads"))
+        await until(pilot, lambda: pane(app, "attention").startswith("0.self_attn, mean of 4 heads"))
         await press(pilot, app, "down", "x")
         assert app.state.shown.switched_on == ((1, "ablate 0.self_attn heads=1"),)
         assert (app.state.selected, here(app)) == ("0", "1@1")
-        await until(pilot, lambda: pane(app, "attention").startswith("0.self_attn mean of heads"))
+        await until(pilot, lambda: pane(app, "attention").startswith("0.self_attn, mean of 4 heads"))
         [picked] = [row.text for row in app.row_pane("attention").rows if row.fill == "selected"]
         assert picked.lstrip().startswith("1×")
         assert "edit 1 ablate 0.self_attn heads=1" in line(app, "status"), "what the key did is still said"
@@ -86,14 +86,16 @@ async def test_a_named_layer_stays_in_the_attention_pane_until_escape(tiny_folde
         await at_layer_one(pilot, app)
         await press(pilot, app, "6")
         app.submit("info attention 0")
-        await until(pilot, lambda: pane(app, "attention").startswith("0.self_attn mean of heads"))
+        await until(pilot, lambda: pane(app, "attention").startswith("0.self_attn, mean of 4 heads"))
         await press(pilot, app, "enter")
-        assert pane(app, "attention").startswith("0.self_attn head 0")
+        assert pane(app, "attention").startswith("0.self_attn, head 0")
         await press(pilot, app, "enter")
-        assert pane(app, "attention").startswith("0.self_attn mean of heads"), "all heads of the layer that was named"
+        assert pane(app, "attention").startswith("0.self_attn, mean of 4 heads"), (
+            "all heads of the layer that was named"
+        )
         assert "Esc follows the run" in pane(app, "attention")
         await press(pilot, app, "escape")
-        assert pane(app, "attention").startswith("1.self_attn mean of heads")
+        assert pane(app, "attention").startswith("1.self_attn, mean of 4 heads")
         assert "Esc follows the run" not in pane(app, "attention")
 
 

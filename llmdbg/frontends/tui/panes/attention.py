@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.engine.debuggee import Capability
-from llmdbg.formatting import percent
+from llmdbg.formatting import counted, percent
 from llmdbg.frontends.sanitize import quoted, sanitize
 from llmdbg.frontends.tui.panes.key_columns import KeyColumns
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
@@ -55,9 +55,9 @@ def _kept(state: ScreenState, width: int) -> list[Row]:
 
 
 def _heading(found: AttentionMap, width: int) -> Row:
-    which = "mean of heads" if found.head is None else f"head {found.head}"
-    where = f" {found.position} {quoted(found.text)} · {found.kernel}"
-    named = f"{found.address} {which}"
+    heads = "its only head" if len(found.heads) == 1 else f"mean of {counted(len(found.heads), 'head')}"
+    named = f"{found.address}, {heads if found.head is None else f'head {found.head}'}"
+    where = f": what {quoted(found.text)} at {found.position} reads · {found.kernel}"
     return row(
         (fitted(named, min(len(named), width)), "accent"), (fitted(where, max(0, width - len(named))).rstrip(), "dim")
     )

@@ -22,7 +22,7 @@ _NAME, _VALUE, _BAR, _CHANCE = 13, 5, 8, 6
 _SHORT_BAR, _WIDE = 4, 44
 _LEAST_TRACK = 8
 _ROOMY = 12  # lines
-_GREEDY = " greedy: not in force yet"
+_GREEDY = " greedy: these count once set"
 
 
 def sampling_view(state: ScreenState) -> SamplingView | None:

@@ -50,7 +50,7 @@ async def test_a_slider_redraws_the_candidates_and_enter_sets_it(tiny_folder):
         assert "top-p" not in pane(app, "candidates"), "there is no distribution yet"
         await press(pilot, app, "t")
         await until(pilot, lambda: "top-p" in pane(app, "candidates"))
-        assert "greedy: not in force" in pane(app, "candidates")
+        assert "greedy: these count once set" in pane(app, "candidates")
         picked = [each.text for each in app.row_pane("candidates").rows if each.fill == "selected"]
         assert picked[0].startswith("▶ 1"), "Enter takes a candidate, as ever"
         await press(pilot, app, "up", "up", "left", "left")

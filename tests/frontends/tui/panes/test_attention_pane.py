@@ -35,7 +35,7 @@ def test_every_head_has_a_row_of_its_weights(name: str, width: int) -> None:
     rows = _drawn(session, "attention", width)
     found = answered("attention", session)
     assert isinstance(found, AttentionMap)
-    assert rows[0].startswith("1.self_attn mean of")
+    assert rows[0].startswith("1.self_attn, mean")
     if width < 36:
         return
     heads = rows[-len(found.heads) :]
@@ -53,7 +53,7 @@ def test_a_chosen_head_is_told_with_the_tokens_it_reads() -> None:
     rows = _drawn(session, "attention")
     found = answered("attention", session)
     assert isinstance(found, AttentionMap)
-    assert rows[0].startswith("0.self_attn head 2")
+    assert rows[0].startswith("0.self_attn, head 2: what")
     read = found.heads[2].reads[0]
     line = next(line for line in rows if line.split()[0] == str(read.position) and "%" in line)
     assert f"{100 * read.weight:.0f}%" in line
