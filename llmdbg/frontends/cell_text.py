@@ -18,15 +18,18 @@ def wrapped(text: str, width: int) -> list[str]:
     """`text` in lines of at most `width` cells, broken at spaces if possible. Empty text is one empty line."""
     lines: list[str] = []
     line: str | None = None
+    cells, cells_of = 0, len if text.isascii() else cell_len
     for word in text.split(" "):
-        if line is not None and line.strip() and cell_len(line) + 1 + cell_len(word) > width:
+        more = cells_of(word)
+        if line is not None and cells + 1 + more > width and line.strip():
             lines.append(line)
             line = None
         # Spaces at the beginning of a text are its indentation.
-        line = word if line is None else f"{line} {word}"
-        if cell_len(line) > width > 1:
+        line, cells = (word, more) if line is None else (f"{line} {word}", cells + 1 + more)
+        if cells > width > 1:
             *heads, line = _pieces(line, width)
             lines += heads
+            cells = cells_of(line)
     return [*lines, line or ""]
 
 

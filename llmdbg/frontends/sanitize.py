@@ -16,6 +16,8 @@ _NAMES = {"\n": "⏎", "\t": "⇥", "\r": "␍", "\x1b": "␛", "\x00": "␀"}
 _ASCII_NAMES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 # Controls, formats (bidi marks, zero-width joiners), surrogates, private use, unassigned, line separators.
 _UNSAFE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+"""All of them are unprintable to `str.isprintable`, which asks for a whole text at once."""
+
 _SPACE, _ASCII_SPACE = "·", "\\_"
 # How byte-level and SentencePiece vocabularies spell whitespace.
 _BLANKS_OF_PIECES = {"\u0120": " ", "▁": " ", "\u010a": "\n", "\u0109": "\t"}
@@ -40,14 +42,14 @@ def in_ascii() -> bool:
 
 def sanitize(text: str) -> str:
     """Replace every character that a terminal would not simply draw by a symbol or its code point: `⏎`, `‹U+202E›`."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return text
     return "".join(map(_drawn, text))
 
 
 def harmless(text: str) -> str:
     """`text` in as many cells, without what a terminal would not simply draw: a net under text that is sanitized."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return text
     from rich.cells import cell_len
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
-from textual.containers import Container, Horizontal, Vertical
+from textual.containers import Vertical
 
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.bars import footer_row, header_row, status_row, tab_row
@@ -22,6 +22,7 @@ from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.panes.pane import PaneSlot
 from llmdbg.frontends.tui.state.picking import with_pick
 from llmdbg.frontends.tui.state.screen_state import Overlay
+from llmdbg.frontends.tui.widgets.containers import Beside, Open, Stacked
 from llmdbg.frontends.tui.widgets.row_pane import Header, LineBar, RowPane
 from llmdbg.frontends.tui.widgets.rows import row, wrapped
 from llmdbg.frontends.tui.worker.snapshot import Unanswered
@@ -50,14 +51,14 @@ def composed(history: History) -> ComposeResult:
     yield Header(id="header")
     yield RowPane(id="loading")
     yield from map(_framed, at[PaneSlot.TOKENS])
-    with Horizontal(id="lower"):
+    with Beside(id="lower"):
         yield from map(_framed, at[PaneSlot.STAGES])
-        with Vertical(id="right"):
-            with Horizontal(id="upper"):
+        with Stacked(id="right"):
+            with Beside(id="upper"):
                 yield from map(_framed, (*at[PaneSlot.MIDDLE], *at[PaneSlot.RIGHT]))
             with Vertical(id="tabs"):
                 yield LineBar(id="tabbar")
-                with Container(id="open"):
+                with Open(id="open"):
                     yield from map(_framed, at[PaneSlot.TAB])
     yield from map(_framed, at[PaneSlot.TOUR])
     yield RowPane(id="text")
@@ -68,14 +69,13 @@ def composed(history: History) -> ComposeResult:
 
 def _framed(pane: Pane) -> RowPane:
     widget = RowPane(id=pane.name)
-    widget.border_title = f"{shown_key(pane.key)} {pane.name}"
+    widget.entitle(f"{shown_key(pane.key)} {pane.name}")
     return widget
 
 
 def _say_whether_pinned(pane: Pane, state: ScreenState, widget: Widget) -> None:
-    title = f"{shown_key(pane.key)} {pane.name}{' · pinned' if pane.name in (state.view.pinned or ()) else ''}"
-    if widget.border_title != title:
-        widget.border_title = title
+    pinned = " · pinned" if pane.name in (state.view.pinned or ()) else ""
+    _row_pane(widget).entitle(f"{shown_key(pane.key)} {pane.name}{pinned}")
 
 
 def arrange(arranged: Arrangement, widgets: Mapping[str, Widget], screen: Screen[object]) -> None:

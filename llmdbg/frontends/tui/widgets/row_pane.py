@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from rich.segment import Segment
 from rich.style import Style
@@ -45,11 +45,13 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
 
     def __init__(self, *, id: str) -> None:
         self._styles: dict[tuple[str, str], Style] = {}
+        self._rendered: tuple[Region, list[Strip]] | None = None
         super().__init__(id=id)
         self._rows: Sequence[Row] = ()
         self._drawn: dict[int, Row] = {}
         self._thumb = (0, 0)
         self._about: object = None
+        self._title = ""
 
     def on_mount(self) -> None:
         """Draw the scrollbar by the true length."""
@@ -69,6 +71,11 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         line = None if at is None else _at(self._rows, at.y + round(self.scroll_offset.y))
         assert self.id is not None
         self.post_message(self.Clicked(self.id, "" if line is None or at is None else line.clicked(at.x), event.chain))
+
+    def entitle(self, title: str) -> None:
+        """Write a title on the frame."""
+        if title != self._title:
+            self._title = self.border_title = title
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -139,6 +146,20 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
         if wanted != top:
             self.scroll_to(y=wanted, animate=False, immediate=True)
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Render the lines of a part of the widget; as they were, unless something has asked for a refresh since.
+
+        Whenever anything changes between the top and the bottom of the screen, Textual asks every widget there.
+        """
+        if self._rendered is None or self._rendered[0] != crop:
+            self._rendered = crop, super().render_lines(crop)
+        return self._rendered[1]
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """Ask to be painted again."""
+        self._rendered = None
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+
     def render_line(self, y: int) -> Strip:
         """Paint one line, with an ellipsis in its last cell if it is wider than the pane."""
         at = y + round(self.scroll_offset.y)
@@ -153,6 +174,7 @@ class RowPane(ScrollView, can_focus=True, inherit_bindings=False):
     def notify_style_update(self) -> None:
         """Drop the cached styles. They are cached because looking them up takes longer than drawing."""
         self._styles.clear()
+        self._rendered = None
         super().notify_style_update()
 
     def _style(self, fill: str, name: str) -> Style:

@@ -87,13 +87,14 @@ def row(
 
 
 class LazyRows(Sequence[Row]):
-    """Rows that are made only when needed: a pane may have as many as the prompt has tokens.
+    """Rows that are made only when needed, each once: a pane may have as many as the prompt has tokens.
 
     If `about` differs from that of the rows shown before, the pane scrolls to the first row.
     """
 
     def __init__(self, count: int, make: Callable[[int], Row], about: object = None) -> None:
         self._count, self._make, self.about = count, make, about
+        self._made: dict[int, Row] = {}
 
     def __len__(self) -> int:
         """How many there are."""
@@ -106,10 +107,13 @@ class LazyRows(Sequence[Row]):
     def __getitem__(self, y: int | slice) -> Row | list[Row]:
         """Make one, or several."""
         if isinstance(y, slice):
-            return [self._make(each) for each in range(*y.indices(self._count))]
+            return [self[each] for each in range(*y.indices(self._count))]
         if not 0 <= y < self._count:
             raise IndexError(y)
-        return self._make(y)
+        made = self._made.get(y)
+        if made is None:
+            made = self._made[y] = self._make(y)
+        return made
 
 
 def changed_cells(before: Row, after: Row) -> tuple[int, int] | None:

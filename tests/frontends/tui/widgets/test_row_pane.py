@@ -79,6 +79,48 @@ async def test_a_line_more_does_not_paint_the_pane_again():
         assert [region.area for regions in painted for region in regions] == [1]
 
 
+async def test_a_pane_asks_to_be_painted_once_for_all_its_rows_and_not_at_all_where_none_has_changed():
+    app = Drawn()
+    async with app.run_test(size=(40, 17)) as pilot:
+        app.pane.show(rows_of(16))
+        await pilot.pause()
+        asked: list[tuple[Region, ...]] = []
+        real = app.pane.refresh
+        app.pane.refresh = lambda *regions, **how: asked.append(regions) or real(*regions, **how)
+        changed = rows_of(16)
+        changed[2], changed[7] = row("another"), row("line seven")
+        app.pane.show(changed)
+        await pilot.pause()
+        assert [sorted(region.y for region in regions) for regions in asked] == [[2, 7]]
+        app.pane.show(list(changed))
+        assert len(asked) == 1
+
+
+async def test_what_nobody_asked_to_be_painted_again_is_not_rendered_again():
+    app = Drawn()
+    async with app.run_test(size=(40, 17)) as pilot:
+
+        def rendered():
+            return app.pane.render_lines(Region(0, 0, *app.pane.region.size))
+
+        changes = {
+            "a row": lambda: app.pane.show([row("another"), *rows_of(40)[1:]]),
+            "the line at the top": lambda: app.pane.scroll_to(y=3, animate=False, immediate=True),
+            "the colours": lambda: setattr(app, "theme", "textual-light"),
+            "the title": lambda: app.pane.entitle("3 rows"),
+        }
+        app.pane.show(rows_of(40))
+        for what, change in changes.items():
+            await pilot.pause()
+            before = rendered()
+            app.pane.show(list(app.pane.rows))
+            assert rendered() is before
+            change()
+            await pilot.pause()
+            assert rendered() is not before, what
+        assert rendered()[0].text.startswith("line 3")
+
+
 async def test_a_selected_row_is_one_bar_where_it_is_reversed():
     app = Drawn()
     for theme in THEMES:
