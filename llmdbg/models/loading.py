@@ -51,7 +51,9 @@ def load(
     source = find_source(spec, report)
     # A GGUF file is named by itself, and so is not what else lies in its folder.
     apart = source.gguf is not None or spec.random_weights
-    adapter = None if apart else find_adapter(source.folder, allow_pickle=spec.allow_pickle, whole=not source.on_hub)
+    adapters = (source.adapter or source).folder
+    whole = not (source.adapter or source).on_hub
+    adapter = None if apart else find_adapter(adapters, allow_pickle=spec.allow_pickle, whole=whole)
     config = load_config(source, trust_remote_code=spec.trust_remote_code)
     report(LoadProgress(LoadStep.TOKENIZER, 0, None))
     tokenizer = load_tokenizer(source, spec)
@@ -60,9 +62,9 @@ def load(
     report(LoadProgress(LoadStep.WEIGHTS, 0, None))
     if not spec.random_weights and source.gguf is None:
         check_generation_config(source.folder)
-    if not spec.random_weights and source.on_hub:
+    if not spec.random_weights and (source.on_hub or not whole):
         download_weights(source, spec, report)
-        adapter = find_adapter(source.folder, allow_pickle=spec.allow_pickle)
+        adapter = find_adapter(adapters, allow_pickle=spec.allow_pickle)
     watch = _LoadTimer(report)
     notes: list[str] = []
     weights: WeightDifferences | None = None

@@ -34,16 +34,17 @@ def load_tokenizer(source: ModelSource, spec: ModelSpec) -> PreTrainedTokenizerB
     """
     from transformers import AutoTokenizer
 
-    if source.gguf is None and not has_tokenizer(source.folder):
+    if source.gguf is None and not has_tokenizer(source.tokenizer_folder):
         if spec.random_weights:
             return None
         raise LoadError(
-            f"{source.folder} has no tokenizer (no tokenizer.json or tokenizer.model): download the tokenizer's files"
+            f"{source.tokenizer_folder} has no tokenizer (no tokenizer.json or tokenizer.model): download the "
+            "tokenizer's files"
         )
 
     def read() -> PreTrainedTokenizerBase:
         found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            source.folder, trust_remote_code=spec.trust_remote_code, **files
+            source.tokenizer_folder, trust_remote_code=spec.trust_remote_code, **files
         )
         return found
 
@@ -51,7 +52,7 @@ def load_tokenizer(source: ModelSource, spec: ModelSpec) -> PreTrainedTokenizerB
     try:
         if source.gguf is not None:
             return read()
-        return _load_bounded(source.folder, source.name, read)
+        return _load_bounded(source.tokenizer_folder, source.name, read)
     except DamagedFileError:
         raise
     except BaseException as error:  # a tokenizer's files can make its class fail in any way
@@ -68,8 +69,8 @@ def load_tokenizer(source: ModelSource, spec: ModelSpec) -> PreTrainedTokenizerB
 
 
 def _remedy(source: ModelSource) -> str:
-    versioned = sorted(source.folder.glob("tokenizer.model.v*"))
-    if versioned and not (source.folder / "tokenizer.model").exists():
+    versioned = sorted(source.tokenizer_folder.glob("tokenizer.model.v*"))
+    if versioned and not (source.tokenizer_folder / "tokenizer.model").exists():
         return f"transformers reads {versioned[-1].name} only under the name tokenizer.model, so copy it to that name"
     return "download it again"
 

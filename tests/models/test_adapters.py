@@ -41,12 +41,6 @@ def test_without_peft_the_base_model_is_not_run_unsaid(a_copy, monkeypatch):
     assert load(spec(folder)).notes == ()
 
 
-def test_an_adapter_alone_is_no_model(tmp_path):
-    message = refusal(with_adapter(tmp_path, base_model_name_or_path="some/base"), ModelRequestError)
-    assert "is an adapter for some/base, not a model" in message
-    assert "merge_and_unload" in message
-
-
 @pytest.mark.usefixtures("peft_installed")
 def test_an_adapter_without_its_weights(a_copy):
     folder = with_adapter(a_copy())

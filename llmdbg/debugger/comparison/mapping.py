@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llmdbg.debugger.comparison.tensor_tree import tensors_of
+from llmdbg.models.adapters import base_layer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,7 +97,9 @@ def map_stages(
     given: Mapping[str, Sequence[str]] | None = None,
 ) -> StageMap:
     """Find the counterparts of stages that have no namesake. `given` names them by the last part of their addresses."""
-    lonely = [each for each in candidate.modules if each not in reference.modules]
+    # What an adapter is made of has no counterpart: the module that it wraps has, and its weight with it.
+    wrapped = tuple(f"{address}." for address, module in candidate.modules.items() if base_layer(module) is not None)
+    lonely = [each for each in candidate.modules if each not in reference.modules and not each.startswith(wrapped)]
     if not lonely:
         return StageMap()
     free = [each for each in reference.modules if each not in candidate.modules]

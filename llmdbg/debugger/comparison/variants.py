@@ -59,11 +59,15 @@ def exactly(
     experts = model.get_experts_implementation()
     _any_dtype_kernels(model)
     try:
-        for name, tensor in named_weights(model, anatomy).items():
+        weights = named_weights(model, anatomy)
+        merged = _merged(weights, exact, agreeing)
+        for name, tensor in weights.items():
             if any(tensor is other for other, _ in kept):
                 continue
             kept.append((tensor, tensor.data))
-            if name in agreeing and name in exact:
+            if name in merged:
+                tensor.data = merged[name].to(tensor.device)
+            elif name in agreeing and name in exact:
                 tensor.data = exact[name].data.to(tensor.device)
             elif tensor.is_floating_point():
                 tensor.data = tensor.data.to(dtype)
@@ -74,6 +78,22 @@ def exactly(
         model.generation_config.cache_implementation = cache
         if any(experts.values()):
             model.set_experts_implementation(experts)
+
+
+def _merged(
+    weights: Mapping[WeightName, Tensor], exact: Mapping[WeightName, Tensor], agreeing: frozenset[WeightName]
+) -> dict[WeightName, Tensor]:
+    """What lets an adapted module compute with a merged weight: the base has it, and the adapter adds nothing."""
+    found: dict[WeightName, Tensor] = {}
+    for address, of in weights:
+        base, whole = (f"{address}.base_layer", of), exact.get((address, of))
+        if whole is None or base not in weights or (address, of) not in agreeing:
+            continue
+        found[base] = whole.data
+        for name, tensor in weights.items():
+            if name[0].startswith(f"{address}.lora_B."):
+                found[name] = torch.zeros_like(tensor, dtype=whole.dtype)
+    return found
 
 
 def is_convertible(model: PreTrainedModel) -> bool:

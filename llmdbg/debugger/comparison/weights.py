@@ -14,6 +14,7 @@ import torch
 
 from llmdbg.debugger.comparison.outcome import Finding, FindingKind
 from llmdbg.formatting import counted, percent
+from llmdbg.models.adapters import adapted_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,13 +36,18 @@ class WeightComparison:
 
 
 def named_weights(model: nn.Module, anatomy: Anatomy) -> dict[WeightName, Tensor]:
-    """Every parameter and buffer, by the address of the stage that owns it; tied ones by each owner."""
+    """Every parameter and buffer, by the address of the stage that owns it; tied ones by each owner.
+
+    A module that an adapter wraps owns, besides, its weight as it would be with the adapter merged into it.
+    """
     owners: dict[int, str] = {id(module): address for address, module in reversed(list(anatomy.modules.items()))}
     found: dict[WeightName, Tensor] = {}
     for path, module in model.named_modules():
         owner = owners.get(id(module), path)
         for name, tensor in _own_tensors(module):
             found[owner, name] = tensor
+        if (adapted := adapted_weights(module)) is not None:
+            found |= {(owner, name): tensor for name, tensor in adapted.merged.items()}
     return found
 
 
@@ -57,7 +63,9 @@ def compare_weights(reference: Mapping[WeightName, Tensor], candidate: Mapping[W
         elif agree(theirs, ours):
             agreeing.add(name)
         elif not _is_buffer_name(of):
-            findings.append(_finding(address, _how_they_differ(name, theirs, ours, reference)))
+            base = next((each[base] for each in (reference, candidate) if (base := _below(name)) in each), None)
+            how = None if base is None else _how_adapters_differ(of, theirs, ours, base)
+            findings.append(_finding(address, how or _how_they_differ(name, theirs, ours, reference)))
     for address, of in candidate.keys() - reference.keys():
         if of == "bias" and (address, "weight") in reference:
             findings.append(_finding(address, "has a bias, unlike the reference"))
@@ -131,6 +139,30 @@ def _how_they_differ(name: WeightName, theirs: Tensor, ours: Tensor, reference: 
         return f"its {of} is {float(ratio):.4g} times the reference's"
     count = f"{int(changed):,} of {ours.numel():,} values"
     return f"its {of} differs in {count}, by {percent(float(relative))} of its norm"
+
+
+def _below(name: WeightName) -> WeightName:
+    """The weight that an adapter leaves as it is, of the module that it wraps."""
+    return f"{name[0]}.base_layer", name[1]
+
+
+def _how_adapters_differ(of: str, theirs: Tensor, ours: Tensor, base: Tensor) -> str | None:
+    """How what was added to a base's weight differs, if that explains all of it; else None."""
+    if not theirs.shape == ours.shape == base.shape:
+        return None
+    plain = base.detach().to(ours.device, torch.float64)
+    added, wanted = (each.detach().to(plain) - plain for each in (ours, theirs))
+    # A weight that was merged is rounded, and so is what was added to it.
+    dtype = max((ours.dtype, theirs.dtype), key=lambda each: torch.finfo(each).eps)
+    rounding = float(_half_step(plain, dtype).norm()) * 2
+    if float(added.norm()) <= rounding:
+        return f"its {of} is the base's: the adapter is missing"
+    if float(wanted.norm()) <= rounding:
+        return f"its {of} has an adapter added to it, unlike the reference's"
+    ratio = float((added * wanted).sum() / (wanted * wanted).sum())
+    if float((added - ratio * wanted).norm()) > 1e-2 * float(added.norm()) + rounding:
+        return None
+    return f"what the adapter adds to its {of} is {ratio:.4g} times what it adds to the reference's: another scale"
 
 
 def _same_rows_in_another_order(theirs: Tensor, ours: Tensor) -> bool:

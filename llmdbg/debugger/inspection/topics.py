@@ -198,6 +198,12 @@ def _ops(inspector: Inspector, arguments: str) -> Any:
     return operations.ask(inspector, arguments)
 
 
+def _adapter(inspector: Inspector, arguments: str) -> Any:
+    from llmdbg.debugger.inspection import adapter
+
+    return adapter.ask(inspector, arguments)
+
+
 def _frames(inspector: Inspector) -> Any:
     from llmdbg.debugger.inspection import frames
 
@@ -240,6 +246,7 @@ TOPICS: dict[str, Topic] = {
     "nonfinite": Topic("where NaN or infinity comes from", _nonfinite),
     "cost": Topic("where the time and the memory go", _cost),
     "ops": Topic("a stage's operations: shapes, time, bytes, FLOPs", _ops, "[ADDRESS]", _named_stage),
+    "adapter": Topic("what an adapter adds to each module", _adapter, "[ADDRESS]", _named_stage),
     "source": Topic("the source of the selected frame, or of a stage's forward", _source, "[ADDRESS]", _named_stage),
     "frames": Topic("the Python frames of the suspended forward", _simple(_frames)),
     "locals": Topic("the selected frame's variables, or one in full", _locals, "[NAME]"),

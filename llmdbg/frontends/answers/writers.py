@@ -13,6 +13,7 @@ from llmdbg.debugger.comparison.outcome import ComparedStage, Comparison
 from llmdbg.debugger.editing.edits import Edit
 from llmdbg.debugger.execution.branches import BranchRow
 from llmdbg.debugger.execution.stop import End, Stop, TokenRow
+from llmdbg.debugger.inspection.adapter_answer import AdapterShares
 from llmdbg.debugger.inspection.comparing import BranchComparison
 from llmdbg.debugger.inspection.cost import Cost
 from llmdbg.debugger.inspection.edit_effect import EditEffect
@@ -28,6 +29,7 @@ from llmdbg.display import Displayed
 from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.glossary import Term
 from llmdbg.frontends.answers import control, json_fields, stops
+from llmdbg.frontends.answers.adapter import adapter_blocks, adapter_tables
 from llmdbg.frontends.answers.attention import attention_blocks, attention_tables
 from llmdbg.frontends.answers.attribution import attribution_blocks, attribution_tables
 from llmdbg.frontends.answers.comparison import comparison_blocks, comparison_tables
@@ -98,6 +100,7 @@ def _(_answer: Quit) -> Sequence[Block]:
     return ["left"]
 
 
+blocks.register(AdapterShares, adapter_blocks)
 blocks.register(AttentionMap, attention_blocks)
 blocks.register(Attribution, attribution_blocks)
 blocks.register(BranchComparison, control.comparison_lines)
@@ -149,6 +152,7 @@ def _(answer: Candidates | EditEffect | TokenTable) -> Sequence[Table]:
     return [record_table(answer.rows)]
 
 
+tables.register(AdapterShares, adapter_tables)
 tables.register(AttentionMap, attention_tables)
 tables.register(Attribution, attribution_tables)
 tables.register(CacheMap, cache_tables)

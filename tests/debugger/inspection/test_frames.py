@@ -224,3 +224,15 @@ def refusal(session: Debugger, line: str) -> str:
     with pytest.raises(CommandError) as caught:
         do(session, line)
     return str(caught.value)
+
+
+def test_of_a_long_function_the_lines_around_the_current_one_are_shown() -> None:
+    session, _ = frames_at("1")
+    do(session, "up 99")
+    found = source_of(session)
+    lines = answer_lines(found)
+    assert len(found.lines) > 100 > len(lines)
+    assert lines[1].startswith("   … ") and lines[1].endswith(" lines")
+    assert lines[-1].endswith(found.lines[-1]), "the loop is called near the end"
+    (marked,) = (each for each in lines if each.startswith(">"))
+    assert marked.split()[1] == str(found.current)
