@@ -60,6 +60,8 @@ def _arguments(event: StageEvent, module: nn.Module | None) -> dict[str, Any]:
     names: tuple[str, ...] = argument_names(module) if module is not None else ()
     if event.stage.kind is StageKind.PROCESSOR:
         names = _OF_A_PROCESSOR
+    elif event.code is not None:
+        names = event.code.parameters
     names = (*names[: len(event.args)], *map(str, range(len(names), len(event.args))))
     return {**dict(zip(names, event.args, strict=True)), **event.kwargs}
 

@@ -22,7 +22,13 @@ TORCH_NAMES = (
     "_len_torch_function_stack",
     "_pop_torch_function_stack",
     "_push_on_torch_function_stack",
+    "_dispatch_tls_local_include_set",
+    "_dispatch_tls_local_exclude_set",
+    "_ForceDispatchKeyGuard",
 )
+
+MODULE_CALL = torch.nn.Module._call_impl.__code__
+"""The code that calls a module's forward: wherever it runs, a module is running."""
 
 
 set_grad_enabled: Callable[[bool], None] = torch._C._set_grad_enabled
@@ -52,3 +58,26 @@ def put_mode_stacks(stacks: tuple[list[Any], list[Any]]) -> None:
         torch._C._push_on_torch_dispatch_stack(mode)
     for mode in reversed(function):
         torch._C._push_on_torch_function_stack(mode)
+
+
+def push_dispatch_mode(mode: Any) -> None:
+    """Make a dispatch mode the innermost of this thread. Unlike its `__enter__`, this sets nothing that outlives it."""
+    torch._C._push_on_torch_dispatch_stack(mode)
+
+
+def drop_dispatch_mode(mode: Any) -> None:
+    """Take a dispatch mode off this thread's stack, wherever it is in it."""
+    modes = [torch._C._pop_torch_dispatch_stack(None) for _ in range(dispatch_modes())]
+    for each in reversed(modes):
+        if each is not mode:
+            torch._C._push_on_torch_dispatch_stack(each)
+
+
+def dispatch_keys() -> tuple[Any, Any]:
+    """The dispatch keys that this thread includes and excludes: an op's kernel runs with some of them excluded."""
+    return torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+
+
+def with_dispatch_keys(keys: tuple[Any, Any]) -> Any:
+    """A context manager in which this thread has these dispatch keys."""
+    return torch._C._ForceDispatchKeyGuard(*keys)

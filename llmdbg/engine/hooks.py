@@ -2,7 +2,7 @@
 
 A module that starts without any forward hook takes torch's fast path and does not check for hooks when it ends. To let
 a stop deep inside a layer be followed by one at the layer's end, the modules that enclose an armed one carry hooks too,
-which only note the time while they are not armed.
+which only note the time while they are not armed. So do those with an armed line or op.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.shared_modules import LeaveHook, PreHook, SharedModules
-from llmdbg.models.stages import Stage
+from llmdbg.models.stages import Stage, fine_among, line_parts, op_parts
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +46,7 @@ class Hooks:
         self._around: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
 
     def arm(self, addresses: frozenset[str]) -> None:
-        """Hook exactly the modules of `addresses` and those enclosing them; unhook all others."""
+        """Hook exactly the modules of `addresses`, those enclosing them and their lines and ops; unhook all others."""
         if addresses == self._hooked_now:
             return
         self._hooked_now = addresses
@@ -56,6 +56,9 @@ class Hooks:
             for address in wanted
             for outer in self._anatomy.enclosing(self._anatomy.stage(address))
             if outer.address not in wanted and outer.address not in self._shared
+        }
+        around |= {
+            each for each in self._with_lines_or_ops(addresses) if each not in self._shared and each not in wanted
         }
         shared = {address for address in wanted if address in self._shared}
         self._shared.arm(shared)
@@ -71,6 +74,14 @@ class Hooks:
                 handle.remove()
         self._armed |= added
         self._around |= added_around
+
+    def _with_lines_or_ops(self, addresses: frozenset[str]) -> set[str]:
+        """The modules around the lines and ops among `addresses`."""
+        inside = {parts[0] for each in fine_among(addresses) if (parts := line_parts(each) or op_parts(each))}
+        if "*" in inside:
+            return set(self._anatomy.modules)
+        within = [self._anatomy.stage(each) for each in inside if each in self._anatomy.modules]
+        return {outer.address for each in within for outer in (each, *self._anatomy.enclosing(each))}
 
     def begin(self) -> None:
         """Prepare for a run, during which the armed stages may change."""

@@ -10,7 +10,28 @@ from llmdbg.models.attentions import KernelCall
 from llmdbg.models.stages import Phase, Stage
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class CodePlace:
+    """Where the code of a line or an op is."""
+
+    file: str
+    """The path of the source file, as its code object has it."""
+    line: int
+    """The line of the file, from 1."""
+    function: str
+    """The qualified name of the function: `LlamaAttention.forward`."""
+    frame: FrameType | None = field(default=None, repr=False, compare=False)
+    """The live frame, with its locals and its callers; valid as long as the event is."""
+    operation: str = ""
+    """The op with its overload, `aten._softmax.default`; empty for a line."""
+    parameters: tuple[str, ...] = ()
+    """The names of the op's positional parameters; empty for a line."""
+
 
 ScoresTrail = tuple[tuple[Stage, "Tensor"], ...]
 """Scores (1, vocabulary) float32 after the raw logits and after each processor that has run, in order."""
@@ -27,11 +48,11 @@ class StageEvent:
     token: int
     """The generated token being produced, counted from 0."""
     output: Any
-    """What the module returned, exactly; an editor may replace it."""
+    """What the module or the op returned, exactly; an editor may replace it."""
     args: tuple[Any, ...] = ()
-    """The module's positional arguments, exactly."""
+    """Its positional arguments, exactly; what an op writes into is a copy, as it was before."""
     kwargs: dict[str, Any] = field(default_factory=dict)
-    """The module's keyword arguments, exactly."""
+    """Its keyword arguments, likewise."""
     trail: ScoresTrail = ()
     """From `logits` on, the scores after the raw logits and each processor so far; empty before."""
     ms: float | None = None
@@ -46,6 +67,8 @@ class StageEvent:
     """The kernel calls of a captured attention; empty elsewhere."""
     call: int = 0
     """How often the stage has run before in this forward. Counted where edits apply, 0 elsewhere."""
+    code: CodePlace | None = None
+    """Of a line or an op, where its code is; None elsewhere. A line has no output, and is about to run."""
     known: Any = None
     """Of a recorded stage, the numbers that are known without its tensors (`traces/replay/known.py`); else None."""
 
@@ -59,6 +82,7 @@ class StageEvent:
         self.output = None
         self.args, self.kwargs, self.trail = (), {}, ()
         self.kernel_calls = ()
+        self.code = None
 
 
 EventHandler = Callable[[StageEvent], bool]

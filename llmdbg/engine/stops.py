@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.engine.attention_capture import AttentionCapture
 from llmdbg.engine.clock import StageClock
 from llmdbg.engine.debuggee import Editor
+from llmdbg.engine.fine_stops import FineStops
 from llmdbg.engine.hooks import Hooks
 from llmdbg.engine.stage_event import EventHandler, StageEvent, always_suspend
 from llmdbg.models.stages import ANY_PROCESSOR, TOKENIZE, Phase, Stage, StageKind
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from llmdbg.engine.shared_modules import LeaveHook
-    from llmdbg.engine.stage_event import ScoresTrail
+    from llmdbg.engine.stage_event import CodePlace, ScoresTrail
     from llmdbg.engine.suspension import Suspension
     from llmdbg.models.anatomy import Anatomy
 
@@ -47,6 +48,7 @@ class Stops:
         self.clock = StageClock(devices)
         self._capture = AttentionCapture(anatomy, self._is_ours)
         self._hooks = Hooks(model, anatomy, self._is_ours, self.clock.pre_hook, self._leaving)
+        self._fine = FineStops(model, anatomy, self._is_watched, self.clock.enter, self._reached)
 
     def arm(self, addresses: Collection[str], handler: EventHandler = always_suspend) -> None:
         """Call `handler` at exactly these stages from now on, and suspend where it returns True."""
@@ -72,6 +74,7 @@ class Stops:
         """End a `hold`: the replay has caught up."""
         self._held = False
         self._hook()
+        self._fine.rest()
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -87,6 +90,7 @@ class Stops:
         self._only_watching = not self._edited and not self._held
         self._capture.capture(frozenset() if self._held else self._captured & self.armed)
         self._hooks.arm(self._edited if self._held else self.armed | self._edited)
+        self._fine.arm(self.armed)
 
     def begin(self, run: Suspension[StageEvent]) -> None:
         """Suspend `run` from now on."""
@@ -98,6 +102,7 @@ class Stops:
         """Remove every hook. Disarm everything too, unless another run continues where this one ends."""
         self.run = None
         self._capture.forget()
+        self._fine.end()
         self._hooks.clear()
         if not for_good:
             return
@@ -115,6 +120,7 @@ class Stops:
 
     def enter(self, stage: Stage) -> None:
         """Note that a stage of the token loop starts."""
+        self._fine.rest()
         self.clock.enter(stage.address)
 
     def leave(
@@ -153,6 +159,7 @@ class Stops:
             self.suspend(event)
         output = event.output
         event.release()
+        self._fine.rest()
         return output
 
     def watches(self, stage: Stage) -> bool:
@@ -167,7 +174,24 @@ class Stops:
         self.interrupted = False
         event.ms = self.clock.suspend(event.stage.address)
         self.run.suspend(event)
+        self._fine.sync()
         self.clock.resume()
+
+    def _is_watched(self) -> bool:
+        """Whether a line or an op of the calling forward is to be stopped at."""
+        return not self._held and self._is_ours()
+
+    def _reached(
+        self, stage: Stage, output: Any, args: tuple[Any, ...], kwargs: dict[str, Any], code: CodePlace
+    ) -> Any:
+        """Handle a line or an op."""
+        self.last_stage = stage
+        event = StageEvent(stage, self.phase, self.token, output, args, kwargs, code=code)
+        if self._handler(event) or self.interrupted:
+            self.suspend(event)
+        output = event.output
+        event.release()
+        return output
 
     def _is_ours(self) -> bool:
         """Whether the calling forward is this run's: others may use the model while it is suspended."""

@@ -2,7 +2,8 @@
 
 It runs in a greenlet of the thread that resumes it. Grad mode, inference mode, autocast, torch's mode stacks and
 context variables belong to a thread. Without care, a suspended forward (which runs without grad) would leak its modes
-into its caller, and the caller's would leak into it. So each side's modes are restored at every switch.
+into its caller, and the caller's would leak into it. So each side's modes are restored at every switch. The caller has
+its trace function (`sys.settrace`) back too; a function that has one of its own sets it again when it is resumed.
 
 These switches are most of the cost of a stop, so a mode that is already right is not set again.
 """
@@ -22,11 +23,13 @@ from torch import is_grad_enabled, is_inference_mode_enabled
 
 from llmdbg.engine._compat import (
     any_autocast,
+    dispatch_keys,
     dispatch_modes,
     function_modes,
     put_mode_stacks,
     set_grad_enabled,
     take_mode_stacks,
+    with_dispatch_keys,
 )
 from llmdbg.engine.random_streams import RandomStreams
 
@@ -102,6 +105,7 @@ class Suspension(Generic[Value]):
         function = self._greenlet
         outer_grad = is_grad_enabled()
         outer = (is_inference_mode_enabled(), _autocast() if any_autocast() else None)
+        outer_trace = sys.gettrace()
         outer_stacks = take_mode_stacks() if dispatch_modes() or function_modes() else None
         if self._inner is None:
             # A function that has not started yet inherits its caller's modes.
@@ -118,6 +122,9 @@ class Suspension(Generic[Value]):
         try:
             value = function.throw() if self._closing else function.switch()
         finally:
+            # An exception that leaves a trace function, as closing does, unsets it for the whole thread.
+            if sys.gettrace() is not outer_trace:
+                sys.settrace(outer_trace)
             self._inner_grad = is_grad_enabled()
             self._inner = (is_inference_mode_enabled(), _autocast() if any_autocast() else None)
             self._inner_stacks = take_mode_stacks() if dispatch_modes() or function_modes() else None
@@ -150,7 +157,9 @@ class Suspension(Generic[Value]):
         alive = self._greenlet and not self._greenlet.dead and not sys.is_finalizing()
         if alive and self._thread == get_ident():
             self._closing = True
-            self.resume()
+            # One that is suspended inside an op restores the dispatch keys of its own thread state as it unwinds.
+            with with_dispatch_keys(dispatch_keys()):
+                self.resume()
 
     def _enter(self, inner: _Modes) -> Any:
         """Set the thread to the function's modes. Returns a guard that `_leave` must close, or None."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.explain.facts import ModuleRole
 from llmdbg.formatting import counted, listed, percent_in_prose, quote, quote_list
+from llmdbg.models.stages import line_parts, op_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +60,21 @@ def about_layer(facts: StageFacts) -> Iterator[str]:
         yield f"Its parts are {quote_list(parts)}."
     if facts.reads is not None:
         yield from _about_reads(facts)
+
+
+def about_line(facts: StageFacts) -> Iterator[str]:
+    """A line of a forward's source."""
+    parts = line_parts(facts.stage.address) or (facts.stage.address, "")
+    yield f"Line {parts[1]} of the source file of {parts[0]} runs next. The lines before have computed what it needs."
+
+
+def about_op(facts: StageFacts) -> Iterator[str]:
+    """A single aten call."""
+    parts = op_parts(facts.stage.address) or (facts.stage.address, "", None)
+    yield (
+        f"{parts[1]} is a single operation of PyTorch, the smallest step of a forward that can be stopped at. It ran "
+        f"as part of {parts[0]}."
+    )
 
 
 def about_module(facts: StageFacts) -> Iterator[str]:

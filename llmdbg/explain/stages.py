@@ -9,7 +9,7 @@ from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.facts import ModuleRole
 from llmdbg.explain.glossary import terms_in
 from llmdbg.formatting import counted, likeliest, milliseconds, percent, quote
-from llmdbg.models.stages import Stage, StageKind
+from llmdbg.models.stages import WHOLE_MODEL, Stage, StageKind, line_parts, op_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +26,8 @@ _ABOUT: dict[StageKind, Callable[[StageFacts], Iterator[str]]] = {
     StageKind.LOGITS: sampling_text.about_logits,
     StageKind.PROCESSOR: sampling_text.about_processor,
     StageKind.SAMPLE: sampling_text.about_choice,
+    StageKind.LINE: layer_text.about_line,
+    StageKind.OP: layer_text.about_op,
 }
 
 
@@ -98,8 +100,20 @@ def happened(
         StageKind.NORM: "the vectors are scaled to a common size before the scores are computed",
         StageKind.LOGITS: "the last position's vector is compared with every token, which gives the scores",
         StageKind.PROCESSOR: _processed(stage, found),
+        StageKind.LINE: f"this line of {_module(stage)} runs next",
+        StageKind.OP: f"{_operation(stage)} has run, a single operation of {_module(stage)}",
     }
     return sentences.get(stage.kind, "")
+
+
+def _module(stage: Stage) -> str:
+    parts = line_parts(stage.address) or op_parts(stage.address)
+    return "the model" if parts is None or parts[0] == WHOLE_MODEL else parts[0]
+
+
+def _operation(stage: Stage) -> str:
+    parts = op_parts(stage.address)
+    return stage.address if parts is None else parts[1]
 
 
 def _processed(stage: Stage, found: Candidates | None) -> str:

@@ -24,7 +24,7 @@ def never_hit(breakpoints: Iterable[Breakpoint]) -> Iterator[str]:
 def unhit_breakpoints(command: str, moved: Moved) -> str:
     """A sentence for a command that reached the end of the run instead of its target; empty for any other."""
     stop, sought = moved.stop, moved.sought
-    if sought is None or stop.ended_by is None or (stop.stage.address in sought.addresses and sought.at(stop.token)):
+    if sought is None or stop.ended_by is None or (sought.names(stop.stage) and sought.at(stop.token)):
         return ""
     return f"`{command}` stopped at the end: {_why(sought)}"
 

@@ -5,8 +5,11 @@ Everything that names a stage (anatomy, engine, breakpoints, front ends) uses th
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
+from functools import lru_cache
 
 
 class StageKind(StrEnum):
@@ -20,9 +23,10 @@ class StageKind(StrEnum):
     LOGITS = "logits"
     PROCESSOR = "processor"
     SAMPLE = "sample"
-    # A line of a forward's source and a single aten call. Nothing stops there yet.
     LINE = "line"
+    """A line of a forward's source that is about to run."""
     OP = "op"
+    """A single aten call."""
 
 
 class Phase(StrEnum):
@@ -39,17 +43,91 @@ class Stage:
     kind: StageKind
     """What sort of place it is."""
     address: str
-    """How a person names it: `embed`, `12`, `12.self_attn.q_proj`, `sample.top_p`."""
+    """How a person names it: `embed`, `12`, `12.self_attn.q_proj`, `sample.top_p`, `12.self_attn:174`,
+    `12.self_attn/_softmax.0`."""
     module: str | None = None
-    """The dotted path in the module tree; None for a stage that no module runs."""
+    """The dotted path in the module tree; None for a stage that no module runs. Of a line or an op, the innermost
+    module that was running."""
     layer: int | None = None
     """The number of the decoder layer it belongs to, from 0; None outside the layers."""
     depth: int = 1
     """1 for the stages of the outline (tokenize, embed, layers, norm, logits, processors, sample), one more for each
     module around it."""
 
+    @property
+    def is_fine(self) -> bool:
+        """Whether it is finer than a module: a line or an op."""
+        return self.kind in FINE
+
 
 TOKENIZE = Stage(StageKind.TOKENIZE, "tokenize")
 SAMPLE = Stage(StageKind.SAMPLE, "sample")
 ANY_PROCESSOR = Stage(StageKind.PROCESSOR, "sample.*")
 """Stands for every logits processor: which ones there are depends on the sampling settings."""
+
+
+FINE = (StageKind.LINE, StageKind.OP)
+"""The stages that are finer than modules. Which there are is only known by running them."""
+
+WHOLE_MODEL = "forward"
+"""Stands for the module of the whole model, whose path is empty, in the addresses of its lines and ops."""
+
+ANY_LINE = Stage(StageKind.LINE, "*:*")
+ANY_OP = Stage(StageKind.OP, "*/*")
+"""Stand for every line and every op: which ones there are depends on the code that runs."""
+
+_LINE = re.compile(r"(?P<module>[^:/]+):(?P<line>\d{1,9}|\*)")
+_OP = re.compile(r"(?P<module>[^:/]+)/(?P<name>[^:/.]+)(\.(?P<number>\d{1,9}))?")
+
+
+def line_address(module: str, line: int | str) -> str:
+    """The address of a line of a module's source file, or of all if `line` is `*`: `12.self_attn:174`."""
+    return f"{module}:{line}"
+
+
+def op_address(module: str, name: str, number: int | None = None) -> str:
+    """The address of the `number`-th such op of one call of a module, from 0; of all of them if None.
+
+    `12.self_attn/_softmax.0`, `12.self_attn/_softmax`.
+    """
+    return f"{module}/{name}" if number is None else f"{module}/{name}.{number}"
+
+
+def line_parts(address: str) -> tuple[str, str] | None:
+    """The module and the line (`*` for every) of a line's address; None for any other."""
+    found = _LINE.fullmatch(address)
+    return None if found is None else (found["module"], found["line"])
+
+
+def op_parts(address: str) -> tuple[str, str, str | None] | None:
+    """The module, the name and the number (None for every) of an op's address; None for any other."""
+    found = _OP.fullmatch(address)
+    return None if found is None else (found["module"], found["name"], found["number"])
+
+
+def fine_among(addresses: frozenset[str]) -> frozenset[str]:
+    """Those that name lines or ops."""
+    return frozenset(
+        each for each in addresses if (":" in each and line_parts(each)) or ("/" in each and op_parts(each))
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def reaches(addresses: frozenset[str], address: str) -> bool:
+    """Whether one of `addresses` is a stage's or, of a line or an op, names it among others.
+
+    `*` stands for every module, every line, and any part of an op's name, whose leading underscores need not be typed.
+    """
+    if address in addresses:
+        return True
+    if line := line_parts(address):
+        return not addresses.isdisjoint((line_address(line[0], "*"), ANY_LINE.address))
+    if op := op_parts(address):
+        return any(_names_op(wanted, op) for each in addresses if "/" in each and (wanted := op_parts(each)))
+    return False
+
+
+def _names_op(wanted: tuple[str, str, str | None], op: tuple[str, str, str | None]) -> bool:
+    module, pattern, number = wanted
+    in_module = module in ("*", op[0]) and number in (None, op[2])
+    return in_module and (fnmatchcase(op[1], pattern) or fnmatchcase(op[1].lstrip("_"), pattern))

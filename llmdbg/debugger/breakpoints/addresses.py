@@ -5,6 +5,8 @@
 8-15   8-15.mlp  a range of layers, or of their modules
 ADDRESS@5        only while producing generated token 5
 ADDRESS@prefill  only in the prefill, which produces token 0; @decode in every later forward
+
+Lines and ops (`12.self_attn:174`, `modeling_llama.py:174`, `12.self_attn/softmax`, `op softmax*`): `fine_addresses.py`.
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.limits import MOST_ADDRESS
 from llmdbg.errors import AddressError
 from llmdbg.formatting import listed, near_matches
-from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase
+from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase, StageKind, line_parts, op_parts, reaches
 
 if TYPE_CHECKING:
+    from llmdbg.debugger.breakpoints.fine_addresses import FineAddresses
     from llmdbg.models.anatomy import Anatomy
-    from llmdbg.models.stages import Stage, StageKind
+    from llmdbg.models.stages import Stage
 
 _AT_TOKEN = re.compile(r"(?P<place>.*)@\s*(?P<token>\d{1,9})")
 _AT_PHASE = re.compile(rf"(?P<place>.*)@\s*(?P<phase>{'|'.join(Phase)})")
@@ -60,21 +63,39 @@ class Target:
         in_phase = self.phase is None or (self.phase is Phase.PREFILL) == (token == 0)
         return in_phase and self.token in (None, token)
 
+    def names(self, stage: Stage) -> bool:
+        """Whether it names a stage, alone or among others."""
+        return stage.address in self.addresses or (stage.is_fine and reaches(self.addresses, stage.address))
+
 
 class AddressBook:
     """Looks up the stages of a run by address, module path, pattern or range."""
 
-    def __init__(self, anatomy: Anatomy, processors: Sequence[Stage] = (), *, counts_tokens: bool = True) -> None:
-        """`counts_tokens` is False if nothing says which token is being produced: then `@5` is refused."""
+    def __init__(
+        self,
+        anatomy: Anatomy,
+        processors: Sequence[Stage] = (),
+        *,
+        counts_tokens: bool = True,
+        finer: FineAddresses | None = None,
+    ) -> None:
+        """`counts_tokens` is False if nothing says which token is being produced: then `@5` is refused.
+
+        `finer` looks up lines and ops; None if there are none.
+        """
         self._counts_tokens = counts_tokens
+        self._finer = finer
         self._stages = [*anatomy.stages, *processors]
         self._by_address = {stage.address: stage for stage in self._stages}
         self._by_module = {stage.module: stage for stage in self._stages if stage.module}
         self._layers = frozenset(stage.address for stage in anatomy.layers())
         self._layer_count = len(self._layers)
 
-    def resolve(self, text: str) -> Target:
-        """Return the stages that `text` names. Raises AddressError, with the nearest name if any is near, for none."""
+    def resolve(self, text: str, *, fine: bool = False) -> Target:
+        """Return the stages that `text` names. Raises AddressError, with the nearest name if any is near, for none.
+
+        Lines and ops are refused unless `fine`.
+        """
         if len(text.strip()) > MOST_ADDRESS:
             raise AddressError(f"an address has at most {MOST_ADDRESS} characters, and this one {len(text.strip())}")
         place, token, phase = text.strip(), None, None
@@ -88,6 +109,14 @@ class AddressBook:
             raise AddressError(f"{text.strip()} cannot name a token: nothing here says which one is being produced")
         place = _LAYER_WORD.sub("", place)
         found = self._find(place)
+        if not found and self._finer is not None:
+            finer = self._finer.find(place, lambda name: [stage.address for stage in self._find(name)])
+            if finer is not None and not fine:
+                raise AddressError(
+                    f"{text.strip()} is finer than a module: `break`, `trace`, `until` and `goto` take it"
+                )
+            if finer is not None:
+                return Target(text.strip(), finer, token, phase)
         if not found:
             raise AddressError(self._nothing_named(place or text))
         return Target(text.strip(), frozenset(stage.address for stage in found), token, phase)
@@ -109,7 +138,13 @@ class AddressBook:
 
     def kinds(self, target: Target) -> tuple[StageKind, ...]:
         """The distinct kinds of a target's stages, in stage order. Stages that this run does not have are left out."""
-        return tuple(dict.fromkeys(stage.kind for stage in self._stages if stage.address in target.addresses))
+        whole = (stage.kind for stage in self._stages if stage.address in target.addresses)
+        finer = (
+            StageKind.LINE if line_parts(each) else StageKind.OP if op_parts(each) else None
+            for each in target.addresses
+        )
+        fine = (kind for kind in (StageKind.LINE, StageKind.OP) if kind in set(finer))
+        return tuple(dict.fromkeys((*whole, *fine)))
 
     def _find(self, place: str) -> list[Stage]:
         if exact := self._by_address.get(place):

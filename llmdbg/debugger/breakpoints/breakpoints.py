@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.debugger.breakpoints.addresses import StageGroup
 from llmdbg.debugger.breakpoints.conditions import evaluate, has_changed
 from llmdbg.debugger.breakpoints.known_place import known_place
+from llmdbg.debugger.breakpoints.triggers import Nonfinite
 from llmdbg.debugger.limits import MOST_BREAKPOINTS
 from llmdbg.display import Displayed
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.errors import CommandError
 from llmdbg.formatting import counted
+from llmdbg.models.stages import ANY_OP, StageKind
 from llmdbg.probes.quantities import QuantityValue
 
 if TYPE_CHECKING:
@@ -94,6 +96,11 @@ class Breakpoint(Displayed):
         return not group or len(self.target.addresses) == 1
 
     @property
+    def finds_ops(self) -> bool:
+        """Whether it waits at every op too, where these are stopped at."""
+        return isinstance(self.trigger, Nonfinite)
+
+    @property
     def active_commands(self) -> tuple[str, ...]:
         """The commands that run when it stops."""
         return tuple(line for line in self.commands if line not in self.off)
@@ -110,7 +117,8 @@ class Breakpoint(Displayed):
 
     def covers(self, event: StageEvent) -> bool:
         """Whether it waits at an event's stage and token."""
-        return event.stage.address in self.target.addresses and self.target.at(event.token)
+        here = self.target.names(event.stage) or (self.finds_ops and event.stage.kind is StageKind.OP)
+        return here and self.target.at(event.token)
 
     def asks(self) -> tuple[Trigger | Expression, ...]:
         """The trigger, the condition and the expressions, which need measured values."""
@@ -284,9 +292,11 @@ class Breakpoints:
             self._by_number[each] = replace(self._by_number[each], enabled=enabled)
         return self.list() if number is None else (self._by_number[number],)
 
-    def addresses(self) -> frozenset[str]:
-        """Every stage where an enabled one waits."""
-        return frozenset[str]().union(*(each.target.addresses for each in self._by_number.values() if each.enabled))
+    def addresses(self, *, ops: bool = False) -> frozenset[str]:
+        """Every stage where an enabled one waits; with `ops`, every op too if one waits for values not finite."""
+        enabled = [each for each in self._by_number.values() if each.enabled]
+        found = frozenset[str]().union(*(each.target.addresses for each in enabled))
+        return found | {ANY_OP.address} if ops and any(each.finds_ops for each in enabled) else found
 
     def hit(self, event: StageEvent) -> builtins.list[Hit]:
         """Evaluate and count an event. Returns its hits, those that stop first, without ignored ones.

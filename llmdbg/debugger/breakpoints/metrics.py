@@ -6,7 +6,8 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol
 
 from llmdbg.debugger.breakpoints.known_place import known_place
-from llmdbg.debugger.breakpoints.triggers import CHOSEN_PROB, DIVERGES
+from llmdbg.debugger.breakpoints.origins import begins_here
+from llmdbg.debugger.breakpoints.triggers import BEGINS_HERE, CHOSEN_PROB, DIVERGES
 from llmdbg.debugger.known_values import known_of, probability_of_chosen
 from llmdbg.debugger.positions import positions
 from llmdbg.engine.stage_event import main_tensor
@@ -82,7 +83,11 @@ class StageMetrics:
         ids = {text: id for text in tokens if (id := self._id_of(text)) is not None}
         if (known := known_of(event)) is not None:
             values |= known.measure(names, ids)
-        return values | measure(names, output, scores=scores, tokens=ids, text_of=self._vocabulary.text)
+        values |= measure(names, output, scores=scores, tokens=ids, text_of=self._vocabulary.text)
+        if BEGINS_HERE in names and event.stage.kind is StageKind.OP:
+            # Operands are looked at only where they matter.
+            values[BEGINS_HERE] = bool(values.get("nan") or values.get("inf")) and begins_here(event)
+        return values
 
     def scores(self, event: StageEvent) -> Tensor | None:
         """The next token's scores (1, vocabulary): the event's own from `logits` on, before that the lens's, if any."""

@@ -1,6 +1,6 @@
 """Parses breakpoints, tracepoints and watches, for commands, for checking a batch and for saved sessions.
 
-    break ADDRESS [if CONDITION]      ADDRESS or one of nonfinite, jump N, flip, surprise P, diverged
+    break ADDRESS [if CONDITION]      ADDRESS, `op NAME` or one of nonfinite, jump N, flip, surprise P, diverged
     trace ADDRESS [EXPRESSION, …] [if CONDITION]
     watch EXPRESSION [at ADDRESS]
 
@@ -61,7 +61,7 @@ class BreakpointSpec:
                     raise
                 example = f"`watch {self.expressions[0].text} at {book.one_stage()}`"
                 raise AddressError(f"{error}; name a stage, as in {example}") from error
-        return book.resolve(self.address)
+        return book.resolve(self.address, fine=True)
 
     def asked(self) -> tuple[Asked, ...]:
         """What is evaluated at each of its stages: its trigger and its condition, if any, and its expressions."""
@@ -135,9 +135,9 @@ def check_answerable(
 
 
 def _split_expressions(text: str) -> tuple[str, str]:
-    """Split `ADDRESS EXPRESSION, …` at the first space that does not follow the word `layer`."""
+    """Split `ADDRESS EXPRESSION, …` at the first space that does not follow the word `layer` or `op`."""
     first, *rest = text.split(None, 1) or [""]
-    if first in ("layer", "layers") and rest:
+    if first in ("layer", "layers", "op") and rest:
         number, *rest = rest[0].split(None, 1)
         first = f"{first} {number}"
     return first, rest[0] if rest else ""

@@ -22,6 +22,10 @@ DIVERGES = "diverges"
 """Whether the stage is further off the reference than rounding and the stages before it explain."""
 
 
+BEGINS_HERE = "begins_here"
+"""Whether values that are not finite begin at this op, whose operands do not explain them; known only at ops."""
+
+
 class Trigger(Protocol):
     """Decides whether a breakpoint is hit: the user's condition, or a ready-made one."""
 
@@ -53,13 +57,16 @@ class Trigger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Nonfinite:
-    """A value is NaN or infinite. The -inf of a token that a logits processor cut is no such value."""
+    """A value is NaN or infinite. The -inf of a token that a logits processor cut is no such value.
+
+    At an op, only if it begins there: `breakpoints/origins.py`.
+    """
 
     text: str = "nonfinite"
     """The text that sets it."""
     remembers: bool = False
     """It needs no earlier value."""
-    names: frozenset[str] = frozenset({"nan", "inf", "max", "stage"})
+    names: frozenset[str] = frozenset({"nan", "inf", "max", "stage", BEGINS_HERE})
     """The quantities it reads."""
     tokens: frozenset[str] = frozenset()
     """The tokens whose rank it reads."""
@@ -67,6 +74,8 @@ class Nonfinite:
     def holds(self, values: Mapping[str, QuantityValue], memory: Memory) -> bool:
         """Whether any value is NaN or infinite; at a processor, also if every token is cut."""
         stage, highest = values.get("stage"), values.get("max")
+        if values.get(BEGINS_HERE) is False:
+            return False
         if values.get("nan"):
             return True
         if isinstance(stage, str) and stage.startswith(f"{SAMPLE.address}."):

@@ -10,6 +10,7 @@ from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.commands.grammar.base import Described, Grammar, is_number, required, starting
 from llmdbg.debugger.commands.grammar.plain import Text
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome
+from llmdbg.debugger.execution.depth import Depth
 from llmdbg.debugger.inspection.token_names import quoted_token, token_id
 from llmdbg.engine.debuggee import Capability, require
 from llmdbg.engine.settings import SAMPLING_NAMES, GenerationSettings
@@ -26,6 +27,13 @@ SETTINGS = tuple(each.name for each in fields(GenerationSettings) if each.name !
 """What `set` can change."""
 
 _WHOLE = ("max_new_tokens", "top_k")
+_DEPTH = "depth"
+_DEPTHS = {
+    Depth.MODULE: "`step` goes from module to module",
+    Depth.LINE: "`step` goes from line to line of the forwards' source, `next` over calls, `finish` out of a function",
+    Depth.OP: "`step` goes from op to op, `next` over deeper modules, `finish` out of one; `break nonfinite` finds ops",
+}
+_NEEDED = {Depth.LINE: Capability.LINES, Depth.OP: Capability.OPS}
 
 
 class TokenText(Text):
@@ -51,20 +59,25 @@ class Setting:
     """The value; None for the model's own."""
 
 
-class NamesAndValues(Grammar[tuple[Setting, ...]]):
+class NamesAndValues(Grammar[tuple[Setting, ...] | Depth]):
     """What `set` takes."""
 
     usage = "NAME VALUE …"
 
-    def parse(self, arguments: str, command: Described) -> tuple[Setting, ...]:
-        """Parse settings' names, with _ or -, each with its value. Raises SettingsError for a value out of range."""
+    def parse(self, arguments: str, command: Described) -> tuple[Setting, ...] | Depth:
+        """Parse settings' names, with _ or -, each with its value. Raises SettingsError for a value out of range.
+
+        `depth` stands alone: it is how the user steps, and changes no token.
+        """
         words = required(arguments, command, "NAME VALUE").split()
+        if words[0] == _DEPTH:
+            return _depth(words[1:])
         pairs = zip(words[::2], [*words[1::2], ""], strict=False)
         return tuple(self._setting(name.replace("-", "_"), text) for name, text in pairs)
 
     def _setting(self, name: str, text: str) -> Setting:
         if name not in SETTINGS:
-            raise CommandError(f"set knows {', '.join(SETTINGS)}, not {name!r}")
+            raise CommandError(f"set knows {', '.join((*SETTINGS, _DEPTH))}, not {name!r}")
         if name != "greedy":
             setting = Setting(name, text, None if text == "default" else _number(name, text))
             _changed(GenerationSettings(), setting)
@@ -75,7 +88,12 @@ class NamesAndValues(Grammar[tuple[Setting, ...]]):
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
         """The names, each followed by a space for the value."""
-        return starting(typed, (f"{name} " for name in SETTINGS))
+        depths = starting(typed, (f"{_DEPTH} {each}" for each in Depth)) if typed else ()
+        return (*starting(typed, (f"{name} " for name in SETTINGS)), *depths)
+
+    def details(self) -> tuple[str, ...]:
+        """The one setting that changes no token."""
+        return (f"set {_DEPTH} {'|'.join(Depth)}: what `step`, `next` and `reverse-step` go to",)
 
 
 class NewBranch(Grammar[str | None]):
@@ -207,7 +225,12 @@ def _ban(debugger: Debugger, word: str) -> Outcome:
     # Other settings bring other logits processors.
     changes_stages=True,
 )
-def _set(debugger: Debugger, settings: tuple[Setting, ...]) -> Outcome:
+def _set(debugger: Debugger, settings: tuple[Setting, ...] | Depth) -> Outcome:
+    if isinstance(settings, Depth):
+        if settings in _NEEDED:
+            require(debugger.debuggee, _NEEDED[settings])
+        debugger.run.depth = settings
+        return Answer(_DEPTHS[settings])
     require(debugger.debuggee, Capability.SAMPLING)
     before = after = debugger.debuggee.timeline.settings_at(debugger.run.place.token)
     for setting in settings:
@@ -267,6 +290,14 @@ def _compare(debugger: Debugger, asked: Compared) -> Outcome:
     from llmdbg.debugger.inspection.comparing import compare
 
     return Answer(compare(debugger.inspector, asked.branch, asked.token))
+
+
+def _depth(words: Sequence[str]) -> Depth:
+    try:
+        [word] = words
+        return Depth(word)
+    except ValueError:
+        raise CommandError(f"set {_DEPTH} takes {listed(list(Depth), 'or')}, not {' '.join(words)!r}") from None
 
 
 def _number(name: str, text: str) -> int | float:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     example="goto 12.mlp@3",
 )
 def _goto(debugger: Debugger, address: str) -> Outcome:
-    target = debugger.run.stages.addresses.resolve(address)
+    target = debugger.run.stages.addresses.resolve(address, fine=True)
     return Moved(reverse.goto(debugger.replay, target), target)
 
 

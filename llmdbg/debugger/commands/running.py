@@ -8,16 +8,19 @@ from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.commands.grammar.addresses import Address
 from llmdbg.debugger.commands.grammar.plain import Count, Nothing
 from llmdbg.debugger.commands.registry import COMMANDS, Moved, Outcome
-from llmdbg.debugger.execution import resume_plans
+from llmdbg.debugger.execution import fine_plans, resume_plans
+from llmdbg.debugger.execution.depth import Depth
 from llmdbg.debugger.execution.stop import Reason
 from llmdbg.engine.debuggee import Capability, require
+from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.resume_plans import ResumePlan
-    from llmdbg.models.stages import Stage
+    from llmdbg.debugger.execution.run import Run
+    from llmdbg.debugger.execution.stop import Stop
 
 
 @COMMANDS.add(
@@ -49,11 +52,11 @@ def _start(debugger: Debugger, _: None) -> Outcome:
     "s",
     takes=Count(),
     effect=Effect.MOVES,
-    summary="Go to the next stage, into modules.",
+    summary="Go to the next stage, into modules; `set depth line` or `op`: to the next line or op.",
     example="step 3",
 )
 def _step(debugger: Debugger, count: int) -> Outcome:
-    return _repeated(debugger, resume_plans.into, count)
+    return _repeated(debugger, fine_plans.into, count)
 
 
 @COMMANDS.add(
@@ -61,11 +64,11 @@ def _step(debugger: Debugger, count: int) -> Outcome:
     "n",
     takes=Count(),
     effect=Effect.MOVES,
-    summary="Go to the next stage, over its modules.",
+    summary="Go to the next stage, over its modules; of lines, over calls.",
     example="next 4",
 )
 def _next(debugger: Debugger, count: int) -> Outcome:
-    return _repeated(debugger, resume_plans.over, count)
+    return _repeated(debugger, fine_plans.over, count)
 
 
 @COMMANDS.add(
@@ -73,11 +76,13 @@ def _next(debugger: Debugger, count: int) -> Outcome:
     "f",
     takes=Nothing(),
     effect=Effect.MOVES,
-    summary="Go out: to the end of the module, layer or forward.",
+    summary="Go out: to the end of the function, module, layer or forward.",
     example="finish",
 )
 def _finish(debugger: Debugger, _: None) -> Outcome:
-    return Moved(debugger.run.go(resume_plans.out(debugger.run.stages.all(), debugger.stop.stage)))
+    stage = debugger.stop.stage
+    depth = Depth.LINE if stage.kind is StageKind.LINE else Depth.MODULE
+    return Moved(_go(debugger, lambda: fine_plans.out(debugger.run, depth), fine_plans.finest(depth)))
 
 
 @COMMANDS.add(
@@ -90,7 +95,7 @@ def _finish(debugger: Debugger, _: None) -> Outcome:
     example="continue",
 )
 def _continue(debugger: Debugger, count: int) -> Outcome:
-    return Moved(debugger.run.go(resume_plans.onwards(count)))
+    return Moved(_go(debugger, lambda: resume_plans.onwards(count)))
 
 
 @COMMANDS.add(
@@ -102,8 +107,8 @@ def _continue(debugger: Debugger, count: int) -> Outcome:
     example="until 12.mlp@3",
 )
 def _until(debugger: Debugger, address: str) -> Outcome:
-    target = debugger.run.stages.addresses.resolve(address)
-    return Moved(debugger.run.go(resume_plans.until(target)), target)
+    target = debugger.run.stages.addresses.resolve(address, fine=True)
+    return Moved(_go(debugger, lambda: resume_plans.until(target), target.addresses), target)
 
 
 @COMMANDS.add(
@@ -116,14 +121,36 @@ def _until(debugger: Debugger, address: str) -> Outcome:
 )
 def _token(debugger: Debugger, count: int) -> Outcome:
     require(debugger.debuggee, Capability.TOKENS)
-    return Moved(debugger.run.go(resume_plans.token(count)))
+    return Moved(_go(debugger, lambda: resume_plans.token(count)))
 
 
-def _repeated(debugger: Debugger, plan: Callable[[Sequence[Stage], Stage], ResumePlan], count: int) -> Moved:
+@COMMANDS.add(
+    "stepi",
+    "si",
+    takes=Count(),
+    effect=Effect.MOVES,
+    summary="Go to the next single operation (aten call), at whatever depth `step` goes.",
+    example="stepi 3",
+)
+def _stepi(debugger: Debugger, count: int) -> Outcome:
+    require(debugger.debuggee, Capability.OPS)
+    return _repeated(debugger, fine_plans.into, count, Depth.OP)
+
+
+def _repeated(
+    debugger: Debugger, plan: Callable[[Run, Depth], ResumePlan], count: int, depth: Depth | None = None
+) -> Moved:
     """Step `count` times, ending early at a breakpoint or the end of the generation."""
-    stop = debugger.run.go(plan(debugger.run.stages.all(), debugger.stop.stage))
-    for _ in range(count - 1):
+    run, depth = debugger.run, debugger.run.depth if depth is None else depth
+    for _ in range(count):
+        stop = _go(debugger, lambda: plan(run, depth), fine_plans.finest(depth))
         if debugger.end is not None or stop.reason is Reason.BREAKPOINT:
             break
-        stop = debugger.run.go(plan(debugger.run.stages.all(), stop.stage))
     return Moved(stop)
+
+
+def _go(debugger: Debugger, plan: Callable[[], ResumePlan], finer: frozenset[str] = frozenset()) -> Stop:
+    """Resume as a plan says, which is made once the lines and ops that it needs are counted."""
+    debugger.run.refuse_if_over()
+    debugger.replay.count(finer | debugger.run.waits_at())
+    return debugger.run.go(plan())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.named_values import returned
+from llmdbg.debugger.named_values import given, returned
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.probes.bad_weights import bad_weights
 from llmdbg.probes.finiteness import can_be_measured, extents
+from llmdbg.probes.measures import measure
+from llmdbg.probes.statistics import dtype_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,6 +33,21 @@ def first_nonfinite(event: StageEvent, module: nn.Module | None) -> str:
         if extent.first is not None and extent.value is not None:
             return _value(name, extent.first, extent.value)
     return ""
+
+
+def operands_in_words(event: StageEvent) -> str:
+    """What an op took, with shapes and ranges: `of self float16[12,64] -3.1…6e+04, scale inf`. Waits for the device."""
+    found = []
+    for name, tensor in given(event, None):
+        words = f"{name} {dtype_name(tensor.dtype)}[{','.join(map(str, tensor.shape))}]"
+        if can_be_measured(tensor) and tensor.numel() and not tensor.is_complex():
+            measured = measure(("min", "max", "nan"), tensor)
+            words += f" {measured['min']:.3g}…{measured['max']:.3g}"
+            words += f" with {measured['nan']} NaN" if measured["nan"] else ""
+        found.append(words)
+    scalars = zip(event.code.parameters if event.code is not None else (), event.args, strict=False)
+    found += [f"{name} {value:.3g}" for name, value in (*scalars, *event.kwargs.items()) if type(value) is float]
+    return f"of {', '.join(found)}" if found else ""
 
 
 def _value(name: str, index: tuple[int, ...], value: float) -> str:

@@ -14,7 +14,7 @@ from llmdbg.debugger.execution.stop_cause import STEPPED, caused_by
 from llmdbg.debugger.execution.trace import BEGINNING, TimelinePosition
 from llmdbg.engine.debuggee import Capability, require
 from llmdbg.errors import CommandError
-from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, StageKind
+from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, StageKind, fine_among, reaches
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.breakpoints import Hit
@@ -36,15 +36,22 @@ class Replay:
 
     def return_to(self, place: TimelinePosition, hit: Hit | None = None) -> Stop:
         """Go to a place of the timeline by rerunning its token; `hit` is the breakpoint hit to report as the cause."""
-        return self._return(place.token, lambda event: self.run.place_of(event) == place, hit)
+        finer = fine_among(frozenset((place.address,)))
+        return self._return(place.token, self._is_at(place), hit, finer=finer)
 
-    def come_back_to(self, place: TimelinePosition) -> Stop:
-        """Go to where the run stood before a question, even if it is interrupted on the way: it stands nowhere else."""
-        return self._return(place.token, lambda event: self.run.place_of(event) == place, interruptible=False)
+    def come_back_to(self, place: TimelinePosition, counted: frozenset[str] = frozenset()) -> Stop:
+        """Go to where the run stood before a question, even if it is interrupted on the way: it stands nowhere else.
+
+        `counted` are the lines and ops that had been counted then.
+        """
+        finer = fine_among(frozenset((place.address, *counted)))
+        is_there = self._is_at(place)
+        return self._return(place.token, is_there, interruptible=False, finer=finer)
 
     def return_to_any(self, token: int, addresses: Collection[str]) -> Stop:
         """Go to the first of these stages that runs while `token` is produced, or else to the token's `sample`."""
-        return self._return(token, lambda event: event.stage.address in addresses)
+        wanted = frozenset(addresses)
+        return self._return(token, lambda event: reaches(wanted, event.stage.address), finer=fine_among(wanted))
 
     def run_token(
         self,
@@ -53,11 +60,13 @@ class Replay:
         watched: Collection[str] | None = None,
         *,
         interruptible: bool = False,
+        finer: Collection[str] = (),
     ) -> StageEvent:
         """Rerun `token` from its first stage, calling `look` at every stage until it returns True, or to `sample`.
 
         The run stays there. No breakpoint stops it and no listener is called. With `watched`, `look` is only sure to be
-        called at those stages. Interrupted, the run stays where that happens if it is `interruptible`; else it goes on.
+        called at those stages; lines and ops have to be among them or in `finer`. Interrupted, the run stays where that
+        happens if it is `interruptible`; else it goes on.
         Raises CommandError for a token that has not been reached yet.
         """
         run, debuggee = self.run, self.run.debuggee
@@ -87,7 +96,7 @@ class Replay:
             return run.event
         run.recorder.restart(token)
         debuggee.stops.capture_kernels(run.recorder.captured(token))
-        self._arm_to_look(token, decide, watched)
+        self._arm_to_look(token, decide, watched, finer)
         event = run.cursor.advance()
         while not (arrived or interruptible):
             event = run.cursor.advance()
@@ -114,11 +123,25 @@ class Replay:
         place, end = run.place, run.end
         if place == BEGINNING:
             return
-        watched = {*run.breakpoints.compared(), place.address}
+        watched = {*run.breakpoints.compared(), place.address, *run.counted}
         self.run_token(place.token, lambda event: run.trace.place(event) == place, watched)
         run.end = end
         if run.differs_from_before():
             run.stop = replace(run.stop, differs=True)
+
+    def count(self, addresses: frozenset[str]) -> None:
+        """See these lines and ops from the token's first stage on, so that what is counted of them is right.
+
+        Reruns the token up to the current stop unless they have been seen, or the debuggee cannot go back.
+        """
+        run = self.run
+        fine = fine_among(addresses)
+        seen = all(reaches(run.counted, each) for each in fine)
+        if seen or not run.in_forward or run.cursor.failed or Capability.GO_BACK not in run.debuggee.capabilities:
+            return
+        place = run.place
+        watched = {*run.breakpoints.compared(), place.address, *fine}
+        self.run_token(place.token, self._is_at(place), watched)
 
     def look_through(self, look: Callable[[StageEvent], None], watched: Collection[str] | None = None) -> None:
         """Run the whole current token, calling `look` at every stage or those of `watched`, and return to this stop.
@@ -160,12 +183,12 @@ class Replay:
         run = self.run
         require(run.debuggee, Capability.GO_BACK)
         run.cursor.refuse_if_failed()
-        place, end, stop, cause = run.place, run.end, run.stop, run.cause
+        place, end, stop, cause, counted = run.place, run.end, run.stop, run.cause, run.counted
         run.cursor.close()
         try:
             yield
         finally:
-            self.come_back_to(place)
+            self.come_back_to(place, counted)
             run.cause = cause
             run.stop, run.end = replace(stop, differs=run.stop.differs or stop.differs), end
 
@@ -176,16 +199,28 @@ class Replay:
         hit: Hit | None = None,
         *,
         interruptible: bool = True,
+        finer: Collection[str] = (),
     ) -> Stop:
         self.run.keep_chosen()
-        self.run_token(token, is_there, interruptible=interruptible)
+        self.run_token(token, is_there, interruptible=interruptible, finer=finer)
         self.run.cause = STEPPED if hit is None else caused_by(hit)
         return self.run.stand()
 
-    def _arm_to_look(self, token: int, decide: Callable[[StageEvent], bool], watched: Collection[str] | None) -> None:
-        """Arm every stage, or if `watched` is given those, the recorded ones and the token's `sample`."""
+    def _is_at(self, place: TimelinePosition) -> Callable[[StageEvent], bool]:
+        return lambda event: self.run.place_of(event) == place
+
+    def _arm_to_look(
+        self,
+        token: int,
+        decide: Callable[[StageEvent], bool],
+        watched: Collection[str] | None,
+        finer: Collection[str],
+    ) -> None:
+        """Arm every stage, or if `watched` is given those, the recorded ones and the token's `sample`; and `finer`."""
         run = self.run
         every = frozenset(stage.address for stage in (*run.debuggee.anatomy.stages, ANY_PROCESSOR))
         some = frozenset((*(watched or ()), *run.recorder.addresses(token), SAMPLE.address))
         run.trace.arm(everything=watched is None)
-        run.debuggee.stops.arm(every if watched is None else some, decide)
+        armed = (every if watched is None else some) | frozenset(finer)
+        run.counted = fine_among(armed)
+        run.debuggee.stops.arm(armed, decide)

@@ -1,7 +1,7 @@
 """Ways to resume: each says at which stages a run may stop next.
 
 A stage is reached when it has run. So `into` goes to the next module that completes, at any depth; `over` to the next
-one no deeper than this; `out` to the end of what encloses this stage.
+one no deeper than this; `out` to the end of what encloses this stage. `fine_plans.py` has those of lines and ops.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, StageKind
+from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, StageKind, reaches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import FrameType
 
     from llmdbg.debugger.breakpoints.addresses import Target
     from llmdbg.engine.stage_event import StageEvent
@@ -36,12 +37,23 @@ class ResumePlan:
     """Whether to pass all breakpoints."""
     phase: Phase | None = None
     """The phase to stop in; None for any."""
+    frames: frozenset[FrameType] | None = None
+    """The calls of functions whose lines to stop at; None for any."""
+    deepest: int | None = None
+    """The depth of the deepest ops to stop at; None for any."""
 
     def reaches(self, event: StageEvent) -> bool:
         """Whether an event is one of the stages."""
         any_processor = event.stage.kind is StageKind.PROCESSOR and ANY_PROCESSOR.address in self.stages
         here = event.stage.address in self.stages or any_processor
+        if event.stage.is_fine:
+            here = self._fits(event) and reaches(self.stages, event.stage.address)
         return here and self.token in (None, event.token) and self.phase in (None, event.phase)
+
+    def _fits(self, event: StageEvent) -> bool:
+        if event.stage.kind is StageKind.OP:
+            return self.deepest is None or event.stage.depth <= self.deepest
+        return self.frames is None or (event.code is not None and event.code.frame in self.frames)
 
 
 def into(stages: Iterable[Stage], _here: Stage) -> ResumePlan:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.execution import resume_plans
+from llmdbg.debugger.execution import fine_reverse, resume_plans
+from llmdbg.debugger.execution.depth import Depth
 from llmdbg.debugger.execution.trace import BEGINNING, TimelinePosition, last_of, places
 from llmdbg.errors import CommandError
-from llmdbg.models.stages import SAMPLE, Phase, Stage, StageKind
+from llmdbg.models.stages import SAMPLE, Phase, Stage, StageKind, fine_among
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.addresses import Target
@@ -26,12 +27,16 @@ _IN_VAIN = "?"
 
 
 def reverse_step(replay: Replay, count: int = 1) -> Stop:
-    """Back to the previous stage, at any depth."""
+    """Back to the previous stage, at any depth; line by line or op by op at that depth."""
+    if _by_lines_or_ops(replay):
+        return fine_reverse.back(replay, _where_from(replay), count, lambda _: True)
     return _back(replay, count, lambda _: True)
 
 
 def reverse_next(replay: Replay, count: int = 1) -> Stop:
-    """Back to the previous stage that is no deeper than this one."""
+    """Back to the previous stage that is no deeper than this one; the previous line of this function or of a caller."""
+    if _by_lines_or_ops(replay):
+        return fine_reverse.back(replay, _where_from(replay), count, fine_reverse.no_deeper(replay.run.event))
     depth = replay.run.stop.stage.depth
     return _back(replay, count, lambda stage: stage.depth <= depth)
 
@@ -67,11 +72,17 @@ def goto(replay: Replay, target: Target) -> Stop:
     if token > len(replay.run.debuggee.timeline.ids):
         return replay.run.go(resume_plans.until_regardless(target))
     stop = replay.return_to_any(token, target.addresses)
-    if stop.stage.address not in target.addresses:
+    if not target.names(stop.stage):
         if stop.ended_by is None and SAMPLE.address not in target.addresses:
             replay.return_to(here)
         raise CommandError(f"{target.text} did not run while token {token} was produced")
     return stop
+
+
+def _by_lines_or_ops(replay: Replay) -> bool:
+    """Whether the way back leads over lines or ops; what a failed forward has run is not known that closely."""
+    fine = replay.run.depth is not Depth.MODULE or replay.run.stop.stage.is_fine
+    return fine and _where_from(replay).address != _IN_VAIN
 
 
 def _token_of(target: Target, here: int) -> int:
@@ -127,7 +138,8 @@ def _hits(replay: Replay, token: int, before: TimelinePosition) -> list[tuple[Ti
             found.append((place, hit))
         return event.stage.kind is StageKind.SAMPLE
 
-    event = replay.run_token(token, look, interruptible=True)
+    finer = fine_among(frozenset((*replay.run.waits_at(), before.address)))
+    event = replay.run_token(token, look, interruptible=True, finer=finer)
     at_tokenize = event.stage.kind is StageKind.TOKENIZE
     if not at_tokenize and event.stage.kind is not StageKind.SAMPLE and replay.run.trace.place(event) != before:
         replay.run.look()

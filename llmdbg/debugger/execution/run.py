@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from llmdbg.debugger.execution.branches import Branches
+from llmdbg.debugger.execution.depth import Depth
 from llmdbg.debugger.execution.event_cursor import EventCursor
 from llmdbg.debugger.execution.stage_list import StageList
 from llmdbg.debugger.execution.stop import End, Reason, Stop, TokenRow
@@ -20,7 +21,7 @@ from llmdbg.debugger.user_code import UserCode
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.stage_event import StageEvent, main_tensor
 from llmdbg.errors import CommandError
-from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, StageKind
+from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, StageKind, fine_among, reaches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +59,7 @@ class Run:
     `stop` is the current stop and `cause` its cause; `end` is set once the last token has been chosen. Listeners are
     called inside the run: `on_token(generated, row)` with every token as it is chosen, `on_layer(done, layers)` with
     the progress of a prefill, and `on_trace(stop)` with what tracepoints log. `reference` is the run that stands beside
-    this one, None if none does.
+    this one, None if none does. `depth` is what a step goes to.
     """
 
     stop: Stop
@@ -86,6 +87,9 @@ class Run:
         self.tape: Tape | None = None
         self.reference: Reference | None = None
         self.interrupted = False
+        self.depth = Depth.MODULE
+        self.counted: frozenset[str] = frozenset()
+        """The lines and ops that have been stopped at or passed since the first stage of the current token."""
         self._stood: tuple[Timeline, int, int | None] = (debuggee.timeline, 0, None)
         self.user_code = UserCode()
         self._describer = describer
@@ -132,11 +136,22 @@ class Run:
         """Resume as `plan` says; return where the run stopped. Raises CommandError if the generation is over."""
         self.refuse_if_over()
         self.cause = ENDED
-        self._arm(plan)
+        token, in_forward = self.event.token, self.in_forward
+        fine = fine_among(self._arm(plan))
         event = self.cursor.advance()
+        self.counted = self.counted & fine if in_forward and event.token == token else fine
         if event.ended_by is None and self.cause is ENDED:
             self.cause = STEPPED  # interrupted
         return self.stand()
+
+    @property
+    def in_forward(self) -> bool:
+        """Whether the current event is inside a forward: not at the beginning, and not where a token is chosen."""
+        return self.event.stage.kind is not StageKind.TOKENIZE and not self.event.after_forward
+
+    def waits_at(self) -> frozenset[str]:
+        """The stages, the lines and the ops where breakpoints wait."""
+        return self.breakpoints.addresses(ops=self.depth is Depth.OP)
 
     def refuse_if_over(self) -> None:
         """Raise CommandError if the run cannot go on: the generation is over, or the forward has failed."""
@@ -242,13 +257,14 @@ class Run:
         """The same for some of the generated tokens, counted from 0; the one being chosen may be among them."""
         return probabilities_of(self.branches.current.probabilities, tokens)
 
-    def _arm(self, plan: ResumePlan) -> None:
-        """Arm what the plan, the breakpoints and the listeners need."""
-        armed = plan.stages | self.breakpoints.addresses() | self.metrics.unverified()
+    def _arm(self, plan: ResumePlan) -> frozenset[str]:
+        """Arm what the plan, the breakpoints and the listeners need. Returns what that is."""
+        armed = plan.stages | self.waits_at() | self.metrics.unverified()
         self.trace.arm(everything=plan.stages.issuperset(stage.address for stage in self.stages.all()))
         if self.on_token is not None:
             armed |= {SAMPLE.address}
         self._arm_for_token(self.event.token, armed, self._decider(plan))
+        return armed
 
     def _arm_for_token(self, token: int, armed: frozenset[str], decide: Callable[[StageEvent], bool]) -> None:
         """Arm what is needed while `token` is produced, with recorded stages and the layers a prefill reports.
@@ -269,13 +285,14 @@ class Run:
 
         def decide_here(event: StageEvent) -> bool:
             self.recorder.passed(event)
-            if tape is not None:
+            if tape is not None and not event.stage.is_fine:
                 tape.passed(event)
             if event.chosen is not None:
                 self._arm_for_token(event.token + 1, armed, decide)
             elif event.stage.address in layers and self.on_layer is not None:
                 self.on_layer(int(event.stage.address) + 1, len(layers))
             is_armed = event.stage.address in armed or (any_processor and event.stage.kind is StageKind.PROCESSOR)
+            is_armed = is_armed or (event.stage.is_fine and reaches(armed, event.stage.address))
             return is_armed and decide(event)
 
         stops.arm(armed | layers | recorded | taped | {SAMPLE.address}, decide_here)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.breakpoints.addresses import AddressBook
+from llmdbg.debugger.breakpoints.fine_addresses import FineAddresses
 from llmdbg.engine.debuggee import Capability
+from llmdbg.formatting import printable
 from llmdbg.models.stages import SAMPLE, Stage, StageKind
 
 if TYPE_CHECKING:
@@ -25,8 +27,19 @@ class StageList:
         processors = self._debuggee.processors
         if self._book is None or self._book[0] != processors:
             counts = Capability.TOKENS in self._debuggee.capabilities
-            self._book = (processors, AddressBook(self._debuggee.anatomy, processors, counts_tokens=counts))
+            anatomy = self._debuggee.anatomy
+            self._book = (processors, AddressBook(anatomy, processors, counts_tokens=counts, finer=self._finer()))
         return self._book[1]
+
+    def _finer(self) -> FineAddresses:
+        debuggee = self._debuggee
+        return FineAddresses(
+            debuggee.anatomy,
+            None if debuggee.loaded is None else debuggee.loaded.model,
+            name=printable(debuggee.name),
+            lines=Capability.LINES in debuggee.capabilities,
+            ops=Capability.OPS in debuggee.capabilities,
+        )
 
     def all(self) -> tuple[Stage, ...]:
         """Every stage in order, with the logits processors before `sample`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from llmdbg.display import Displayed, short
@@ -40,6 +41,27 @@ class NamedTensor:
     """Its dtype, without `torch.`."""
     device: str
     """Its device, as torch names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeLine:
+    """The source line of a stop at a line or at an op."""
+
+    file: str
+    """The path of the source file; empty if no Python source called the op."""
+    line: int
+    """The line, from 1."""
+    function: str
+    """The qualified name of the function: `LlamaAttention.forward`."""
+    text: str
+    """The line's text without the white space around it; empty if the file cannot be read."""
+    operation: str = ""
+    """The op with its overload, `aten._softmax.default`; empty for a line."""
+
+    @property
+    def where(self) -> str:
+        """The file's name and the line: `modeling_llama.py:174`; empty if there is no file."""
+        return f"{PurePath(self.file).name}:{self.line}" if self.file else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +117,9 @@ class Stop(Displayed):
     returns: tuple[NamedTensor, ...] = ()
     """Every tensor that the stage returned, if there are several; `tensor` describes the first."""
     takes: tuple[NamedTensor, ...] = ()
-    """Every tensor among its arguments, if there are several."""
+    """Every tensor among its arguments, if there are several, or if the stage is an op."""
+    code: CodeLine | None = None
+    """Of a line or an op, the source line; None elsewhere."""
     beside: BesideReference | None = None
     """How it compares with the reference; None if no run stands beside this one, or if the two cannot be compared."""
 
@@ -111,6 +135,8 @@ class Stop(Displayed):
             what = f": {self.candidates.likeliest()}"
         else:
             what = "" if self.tensor is None else f": {self.tensor.line()}"
+        if self.code is not None and self.code.where:
+            what += f" at {self.code.where}"
         return f"<Stop {place}{what}>"
 
 

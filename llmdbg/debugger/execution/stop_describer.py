@@ -6,12 +6,13 @@ from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.execution.first_nonfinite import first_nonfinite
-from llmdbg.debugger.execution.stop import NamedTensor, Stop
+from llmdbg.debugger.execution.first_nonfinite import first_nonfinite, operands_in_words
+from llmdbg.debugger.execution.stop import CodeLine, NamedTensor, Stop
 from llmdbg.debugger.known_values import known_of, recorded_statistics
 from llmdbg.debugger.named_values import given, returned
 from llmdbg.debugger.positions import positions
 from llmdbg.engine.stage_event import main_tensor
+from llmdbg.models.source_files import source_line
 from llmdbg.models.stages import StageKind
 from llmdbg.probes.candidates import candidates
 from llmdbg.probes.statistics import device_name, dtype_name, statistics
@@ -58,7 +59,8 @@ class StopDescriber:
             ended_by=event.ended_by,
             ended_with=event.ended_with,
             returns=_described(returned(event, module)),
-            takes=_described(given(event, module)),
+            takes=_described(given(event, module), even_one=event.code is not None),
+            code=_code(event),
             values=cause.values,
             why=self._why(event, cause),
             differs=differs or bool(self._debuggee.timeline.differing()),
@@ -89,7 +91,8 @@ class StopDescriber:
         if not cause.not_finite:
             return cause.why
         first = first_nonfinite(event, self._debuggee.anatomy.modules.get(event.stage.address))
-        return f"{cause.why}, {first}" if first else cause.why
+        why = f"{cause.why}, {first}" if first else cause.why
+        return f"{why}, {operands_in_words(event)}" if event.stage.kind is StageKind.OP else why
 
     def _trail(self, event: StageEvent) -> list[tuple[str, Tensor]]:
         """Scores after each stage so far, and at `sample` without the tokens that the user banned: the choice's own."""
@@ -107,9 +110,16 @@ class StopDescriber:
         return None if all(isfinite(step.prob) for step in found.rows[0].path) else event.token
 
 
-def _described(tensors: Sequence[tuple[str, Tensor]]) -> tuple[NamedTensor, ...]:
-    """Describe several tensors; a single one is described by the stop's statistics."""
-    if len(tensors) < 2:
+def _code(event: StageEvent) -> CodeLine | None:
+    code = event.code
+    if code is None:
+        return None
+    return CodeLine(code.file, code.line, code.function, source_line(code.file, code.line), code.operation)
+
+
+def _described(tensors: Sequence[tuple[str, Tensor]], *, even_one: bool = False) -> tuple[NamedTensor, ...]:
+    """Describe several tensors; a single output is described by the stop's statistics."""
+    if len(tensors) < 2 and not even_one:
         return ()
     return tuple(
         NamedTensor(name, tuple(each.shape), dtype_name(each.dtype), device_name(each.device)) for name, each in tensors

@@ -64,7 +64,8 @@ class ExecutionTrace:
             self._here, self._seen = [], {}
         address = event.stage.address
         self._seen[address] = self._seen.get(address, -1) + 1
-        if self._whole:
+        # Lines and ops come and go with what is armed.
+        if self._whole and not event.stage.is_fine:
             self._here.append(address)
 
     def stopped(self) -> None:

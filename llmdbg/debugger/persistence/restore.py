@@ -67,7 +67,9 @@ def _replay(debugger: Debugger, saved: SavedSession) -> list[str]:
     try:
         processor = place.address.startswith("sample.")
         stages = (
-            frozenset((place.address,)) if processor else debugger.run.stages.addresses.resolve(place.address).addresses
+            frozenset((place.address,))
+            if processor
+            else debugger.run.stages.addresses.resolve(place.address, fine=True).addresses
         )
     except AddressError as error:
         # The previous token is the last that is surely not beyond the place.

@@ -67,6 +67,8 @@ class Generation:
             Capability.GO_BACK,
             Capability.FORK,
             Capability.MODEL,
+            Capability.LINES,
+            Capability.OPS,
         )
     )
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.comparison.outcome import ComparedStage
     from llmdbg.debugger.editing.edits import Edit
     from llmdbg.debugger.execution.branches import BranchRow
-    from llmdbg.debugger.execution.stop import NamedTensor, Stop, TokenRow
+    from llmdbg.debugger.execution.stop import CodeLine, NamedTensor, Stop, TokenRow
     from llmdbg.debugger.inspection.topics import TokenTable
     from llmdbg.models.stages import Stage
     from llmdbg.probes.candidates import Candidate, Candidates
@@ -55,6 +55,10 @@ def stop_fields(stop: Stop) -> Fields:
         fields["values"] = dict(stop.values)
     if stop.why:
         fields["why"] = stop.why
+    if stop.code is not None:
+        fields["source"] = _source(stop.code)
+    if stop.stage.is_fine and stop.takes:
+        fields["takes"] = [_named_tensor(each) for each in stop.takes]
     if stop.beside is not None:
         beside = stop.beside
         fields["beside"] = {
@@ -72,6 +76,11 @@ def stop_fields(stop: Stop) -> Fields:
     if stop.not_finite_since is not None:
         fields["not_finite_since"] = stop.not_finite_since
     return _plain(fields)
+
+
+def _source(value: CodeLine) -> Fields:
+    shown: Fields = {"file": value.file, "line": value.line, "function": value.function, "text": value.text}
+    return {**shown, "operation": value.operation} if value.operation else shown
 
 
 def whole_stop_fields(stop: Stop) -> Fields:

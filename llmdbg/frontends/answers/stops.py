@@ -14,7 +14,7 @@ from llmdbg.frontends.sanitize import piece_text, quoted, sanitize
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from llmdbg.debugger.execution.stop import BesideReference, End, Stop, TokenRow
+    from llmdbg.debugger.execution.stop import BesideReference, CodeLine, End, Stop, TokenRow
     from llmdbg.debugger.inspection.topics import TokenTable
     from llmdbg.probes.candidates import Candidate, Candidates, ChosenToken
     from llmdbg.probes.quantities import QuantityValue
@@ -39,6 +39,8 @@ def stop_line(stop: Stop) -> str:
         likeliest = [row for row in stop.candidates.rows if not row.cut_by][:_CANDIDATES_IN_A_LINE]
         shown = " ".join(f"{quoted(row.text)} {percent(row.prob)}" for row in likeliest)
         parts.append(shown if stop.candidates.has_probabilities() else "no probabilities")
+    if stop.code is not None:
+        parts.append(code_words(stop.code))
     if stop.ms is not None:
         parts.append(milliseconds(stop.ms, 2))
     if stop.beside is not None:
@@ -50,6 +52,11 @@ def stop_line(stop: Stop) -> str:
     if stop.not_finite_since is not None:
         parts.append(f"({not_finite(stop.not_finite_since)})")
     return "  ".join(parts).rstrip()
+
+
+def code_words(code: CodeLine) -> str:
+    """The source line of a line or an op: `modeling_llama.py:174  query_states = self.q_proj(hidden_states)`."""
+    return f"{sanitize(code.where)}  {sanitize(code.text)}".strip()
 
 
 def beside_words(beside: BesideReference) -> str:
@@ -185,6 +192,9 @@ def stop_lines(stop: Stop) -> list[str]:
     module = f" ({stage.module})" if stage.module else ""
     name = stage.address if stage.address == stage.kind else f"{stage.kind} {stage.address}"
     lines = [f"{name}{module}: token {stop.token}, {stop.phase}"]
+    if stop.code is not None:
+        what = f"{sanitize(stop.code.operation)} called in " if stop.code.operation else "about to run in "
+        lines += [f"{what}{sanitize(stop.code.function)}", code_words(stop.code)]
     if stop.ended_by is not None:
         lines.append(f"the generation ends here: {sanitize(why_ended(stop.ended_by, stop.ended_with))}")
     lines += statistics_lines(stop.tensor) if stop.tensor else []

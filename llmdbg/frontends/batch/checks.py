@@ -39,7 +39,7 @@ def check_addresses(commands: Iterable[ParsedCommand], debugger: Debugger) -> No
             return
         try:
             for address in each.addresses:
-                debugger.run.stages.addresses.resolve(address)
+                debugger.run.stages.addresses.resolve(address, fine=True)
         except AddressError as error:
             raise each.misnamed(error) from error
         for name in each.tensors:

@@ -1,0 +1,76 @@
+"""Ways to resume by the depth that the user steps at: from module to module, line to line, or op to op.
+
+Between two forwards all of them stop where a token is chosen: at the logits, the processors and `sample`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.debugger.execution import resume_plans
+from llmdbg.debugger.execution.depth import Depth
+from llmdbg.debugger.execution.resume_plans import ResumePlan
+from llmdbg.models.stages import ANY_LINE, ANY_OP, ANY_PROCESSOR, SAMPLE, StageKind, line_parts, op_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from llmdbg.debugger.execution.run import Run
+    from llmdbg.engine.stage_event import StageEvent
+
+
+_FINEST = {Depth.LINE: ANY_LINE.address, Depth.OP: ANY_OP.address}
+
+
+def steps(run: Run, depth: Depth) -> frozenset[str]:
+    """Where `step` may stop at a depth that is finer than modules."""
+    choosing = (stage.address for stage in run.stages.choosing())
+    return frozenset((*choosing, ANY_PROCESSOR.address, SAMPLE.address, _FINEST[depth]))
+
+
+def finest(depth: Depth) -> frozenset[str]:
+    """The lines or the ops that stepping at a depth needs to see; none for modules."""
+    return frozenset() if depth is Depth.MODULE else frozenset((_FINEST[depth],))
+
+
+def into(run: Run, depth: Depth) -> ResumePlan:
+    """To the next stage at this depth."""
+    if depth is Depth.MODULE:
+        return resume_plans.into(run.stages.all(), run.stop.stage)
+    return ResumePlan(steps(run, depth))
+
+
+def over(run: Run, depth: Depth) -> ResumePlan:
+    """Over what is inside: to the next line of this function or a caller; to the next op no deeper in the modules."""
+    if depth is Depth.MODULE:
+        return resume_plans.over(run.stages.all(), run.stop.stage)
+    frames = frozenset(calls(run.event))
+    return ResumePlan(steps(run, depth), frames=frames or None, deepest=run.stop.stage.depth)
+
+
+def out(run: Run, depth: Depth) -> ResumePlan:
+    """Out: of the function that a line is in, of the module that an op is in; elsewhere as `resume_plans.out`."""
+    stage = run.stop.stage
+    if not stage.is_fine:
+        return resume_plans.out(run.stages.all(), stage)
+    module = module_of(stage.address)
+    ends = {module} if run.stages.has(module) else set[str]()
+    if stage.kind is StageKind.OP:
+        return ResumePlan(steps(run, Depth.OP) - {ANY_OP.address} | ends)
+    outer = list(calls(run.event))[1:]
+    return ResumePlan(steps(run, Depth.LINE) | ends, frames=frozenset(outer))
+
+
+def module_of(address: str) -> str:
+    """The module in the address of a line or an op."""
+    parts = line_parts(address) or op_parts(address)
+    return address if parts is None else parts[0]
+
+
+def calls(event: StageEvent) -> Iterator[FrameType]:
+    """The call of the function that a line or an op is in, its caller, and so on outwards."""
+    frame = None if event.code is None else event.code.frame
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
