@@ -7,6 +7,7 @@ probabilities: the token whose score rises most is usually one that the model wo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import torch
 
 from llmdbg.debugger.inspection.additions_answer import Addition, LayerAdditions
 from llmdbg.debugger.inspection.attribution import layer_residuals, parts_request
+from llmdbg.debugger.inspection.read_layers import TOP
 from llmdbg.models.stages import StageKind
 from llmdbg.probes.attribution import parts_of
 
@@ -58,7 +60,7 @@ def layer_additions(inspector: Inspector) -> LayerAdditions:
 def _additions(
     inspector: Inspector, lens: Lens, layers: Sequence[LayerResidual], outputs: Mapping[str, Tensor]
 ) -> list[Mapping[str, Addition]]:
-    """What each of some layers added, by its parts. One product with the head, and one wait for the device."""
+    """What each of some layers added, by its parts, with one product with the head."""
     parts = [_parts(layer, outputs[layer.address]) for layer in layers]
     rows: list[Tensor] = []
     for layer, vectors in zip(layers, parts, strict=True):
@@ -69,11 +71,13 @@ def _additions(
         return [{} for _ in layers]
     chances = lens.logits(torch.stack(rows)).softmax(-1)
     pushed: list[Tensor] = []
-    at = 0
-    for vectors in parts:
+    whole, at = dict[str, int](), 0
+    for layer, vectors in zip(layers, parts, strict=True):
         if vectors:
+            whole[layer.address] = at
             pushed.append(chances[at] - chances[at + 1 : at + 1 + len(vectors)])
             at += 1 + len(vectors)
+    _hand_on(inspector, chances, whole, outputs)
     raised = torch.cat(pushed)
     best, finite = raised.nan_to_num(nan=-torch.inf).argmax(-1), raised.isfinite().all(-1)
     texts = [
@@ -85,6 +89,17 @@ def _additions(
         {what: Addition(_share(vector, layer), next(named)) for what, vector in vectors.items()}
         for layer, vectors in zip(layers, parts, strict=True)
     ]
+
+
+def _hand_on(inspector: Inspector, chances: Tensor, whole: Mapping[str, int], outputs: Mapping[str, Tensor]) -> None:
+    """Leave to the question of what each layer would say the rows of `chances` (n, vocabulary) that answer it."""
+    found = chances[list(whole.values())].topk(min(TOP, chances.shape[-1]))
+    # Ids are exact in float64, so that one copy brings both.
+    ids, probs = torch.stack((found.indices.double(), found.values.double())).tolist()
+    for address, numbers, shares in zip(whole, ids, probs, strict=True):
+        if all(map(math.isfinite, shares)):
+            likeliest = [(int(id), prob) for id, prob in zip(numbers, shares, strict=True)]
+            inspector.read_layers.offer(address, outputs[address], likeliest, inspector.vocabulary.text)
 
 
 def _parts(layer: LayerResidual, output: Tensor) -> dict[str, np.ndarray]:

@@ -101,6 +101,26 @@ def test_a_step_reads_one_layer_in_one_product(monkeypatch: pytest.MonkeyPatch) 
     assert list(asked(session).layers) == ["0"]
 
 
+def test_what_each_layer_would_say_needs_no_product_of_its_own_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    both, alone = tiny_session(), tiny_session()
+    asked(both)
+    sizes = rows_through_the_head(monkeypatch)
+    for _ in range(4):
+        do(both, "next")
+        asked(both)
+        predictions = STANDING_QUESTIONS["layers"].ask(both.inspector)
+    assert both.stop.stage.address == "norm"
+    assert sizes == [3, 3]
+    do(alone, "goto norm")
+    expected = STANDING_QUESTIONS["layers"].ask(alone.inspector)
+    assert list(predictions.layers) == list(expected.layers) == ["0", "1"]
+    for address, found in predictions.layers.items():
+        told = expected.layers[address]
+        assert (found.id, found.text) == (told.id, told.text)
+        assert [each[:2] for each in found.others] == [each[:2] for each in told.others]
+        assert found.prob == pytest.approx(told.prob, rel=1e-4)
+
+
 def test_it_is_recorded_in_passing_and_runs_nothing_again() -> None:
     session = tiny_session(max_new_tokens=12)
     asked(session)

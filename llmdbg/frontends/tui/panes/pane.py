@@ -65,6 +65,6 @@ class Pane:
     """What it shows, for the help."""
 
     def questions(self, width: int) -> list[str]:
-        """What it asks at every stop where it is so many cells wide."""
+        """What it asks at every stop where it is so many cells wide, the one that takes most work first."""
         least, wide = self.wide_question
-        return [each for each in (self.question, wide if width >= least else "") if each]
+        return [each for each in (wide if width >= least else "", self.question) if each]

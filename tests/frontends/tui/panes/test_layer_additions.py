@@ -42,7 +42,7 @@ def test_a_layer_whose_modules_do_not_add_up_has_a_dash():
 
 def test_the_question_depends_on_the_width():
     stages = pane_named("stages")
-    assert stages.questions(93) == ["layers", "additions"]
+    assert stages.questions(93) == ["additions", "layers"]
     assert stages.questions(45) == ["layers"]
     assert pane_named("log").questions(200) == []
 
