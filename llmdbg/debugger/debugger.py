@@ -89,22 +89,26 @@ class Debugger:
         """Let the run that `text` names stand beside this one. Returns a sentence. Raises LlmdbgError."""
         # One that no edit takes values from is forgotten when it is left, and its memory with it.
         reference = self._at_hand.known(text) or self._at_hand.opened(text)
+        if (why := reference.unfit()) is not None:
+            raise CommandError(why)
         self.leave_reference()
         self.run.reference = self.run.metrics.reference = reference
         self.run.look()
-        return f"beside this run: {text} (`break diverged` stops where they part)"
+        return f"beside this run: {reference.called}; `break diverged` stops where they part"
 
     @property
     def reference_name(self) -> str:
-        """What the user called the run that stands beside this one; empty if none does."""
+        """What the user called the run that stands beside this one, and what it is; empty if none does."""
         reference = self.run.reference
-        return reference.name if isinstance(reference, ReferenceRun) else ""
+        return reference.called if isinstance(reference, ReferenceRun) else ""
 
     def leave_reference(self) -> bool:
         """End the run that stands beside this one. Returns whether there was one."""
         reference, self.run.reference, self.run.metrics.reference = self.run.reference, None, None
         if reference is not None:
-            reference.close()
+            # An edit may still take values from it.
+            if not self._at_hand.keeps(reference):
+                reference.close()
             self.run.look()
         return reference is not None
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+
+_CODE = frozenset({"--python", "--trust-remote-code", "--allow-pickle"})
+
 
 def pieces(text: str, separator: str) -> list[str]:
     """Split `text` at each `separator` outside quotes. An unclosed quote is an ordinary character."""
@@ -16,6 +20,14 @@ def pieces(text: str, separator: str) -> list[str]:
         else:
             at += 1
     return [*found, text[start:]]
+
+
+def runs_code(text: str) -> bool:
+    """Whether a model with its options, as typed, has somebody's code run: another Python, or the model's own."""
+    try:
+        return any(word.partition("=")[0] in _CODE for word in shlex.split(text))
+    except ValueError:
+        return True
 
 
 def _closing(text: str, at: int) -> int | None:

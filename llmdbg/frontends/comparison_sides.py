@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.errors import SettingsError, UsageError
 from llmdbg.formatting import quote
 from llmdbg.frontends import output
-from llmdbg.frontends.arguments import add_run, generation_settings, is_chat, prompt_text
-from llmdbg.frontends.opening import check_left_pad
+from llmdbg.frontends.arguments import add_run, generation_settings, is_chat, model_spec, prompt_text
+from llmdbg.frontends.opening import check_left_pad, found_python
 from llmdbg.frontends.session_sides import (
     add_session,
     read_session,
@@ -112,33 +112,53 @@ def check_sides(*sides: argparse.Namespace, bisects: bool = False, has_prompt: b
     has_prompt = has_prompt or recorded
     if bisects and recorded:
         raise UsageError("--bisect runs both sides, and a recording cannot be run: leave out --bisect")
+    if bisects and any(each.python is not None for each in sides):
+        raise UsageError("--bisect runs both sides in this process: leave out --bisect, or --python")
     for each in sides:
         if each.recording is not None:
             continue
         check_left_pad(each.left_pad)
         generation_settings(each)
-        if not (has_prompt and each.prompt is None and each.prompt_file is None):
+        if each.python is not None:
+            if each.saved is not None:
+                raise UsageError("a branch of a saved session runs in this process: leave out --python")
+            found_python(each.python)
+        # What another process runs is told its own command line alone.
+        takes_other = has_prompt and each.prompt is None and each.prompt_file is None and each.python is None
+        if not takes_other:
             prompt_text(each)
 
 
 def command_words(side: argparse.Namespace) -> list[str]:
-    """The command line that runs one side alone, with the options that are not the defaults; empty for a recording."""
-    if side.recording is not None or side.saved is not None:
-        return []
+    """The command line that runs one side here, with the options that are not the defaults; empty if none does."""
+    is_elsewhere = side.recording is not None or side.saved is not None or side.python is not None
+    return [] if is_elsewhere else _words_of(side)
+
+
+def _words_of(side: argparse.Namespace) -> list[str]:
     words = [] if side.model is None else [side.model]
     for name, usual in vars(_parser().parse_args([])).items():
         value = getattr(side, name)
-        if name == "model" or value == usual:
+        if name in ("model", "python") or value == usual:
             continue
-        words.append(f"--{name.replace('_', '-')}")
-        words += [] if value is True else [str(value)]
+        option, text = f"--{name.replace('_', '-')}", str(value)
+        # argparse takes what begins with a dash for another option.
+        words += [option] if value is True else [f"{option}={text}"] if text.startswith("-") else [option, text]
     return words
+
+
+def parse_words(words: Sequence[str]) -> argparse.Namespace:
+    """One side alone, from the words of its command line. Raises UsageError."""
+    found = _parser().parse_args([*words])
+    found.recording = found.saved = None
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = output.Parser(prog="llmdbg diff", add_help=False, allow_abbrev=False)
     add_run(parser)
     add_session(parser)
+    parser.add_argument("--python")
     return parser
 
 
@@ -167,6 +187,10 @@ def open_sides(
     for which, options, own, others in zip(
         ("reference", "candidate"), (reference, candidate), recordings, reversed(recordings), strict=True
     ):
+        if options.python is not None:
+            report(f"recording the {which} in another process")
+            sides.append(recorded_elsewhere(options))
+            continue
         report(f"{'loading' if own is None else 'reading'} the {which}")
         sides.append(own or load_side(options, None if others is None else recorded_run(others)))
     return sides[0], sides[1]
@@ -179,6 +203,16 @@ def recorded_run(trace: Trace) -> KnownRun:
     record = trace.header.prompt
     prompt = Prompt(record.ids, record.rendered or "", padding=record.left_pad)
     return KnownRun(prompt, trace.header.settings, len(trace.tokens), str(trace.folder))
+
+
+def recorded_elsewhere(options: argparse.Namespace) -> Trace:
+    """A recording, with every tensor, of a side that another Python runs. It lives as long as the result."""
+    from llmdbg.debugger.comparison.references.recording import record_elsewhere
+    from llmdbg.frontends.opening import elsewhere
+
+    ours = copy.copy(options)
+    ours.max_new_tokens = ours.max_new_tokens or TOKENS
+    return record_elsewhere(elsewhere(options.python, model_spec(options)), _words_of(ours))
 
 
 def compare_sides(

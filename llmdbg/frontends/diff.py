@@ -24,7 +24,9 @@ REFERENCE and CANDIDATE are each a model, with options of its own in quotes, or
 the folder of a recording (llmdbg record). Options outside of the quotes are for
 both. Without -n, 16 tokens are generated; against a recording, a model takes the
 recorded prompt and settings unless some are given. A branch of a saved session is
-a side too ("--session ID --branch NAME"), with its edits and forced tokens.
+a side too ("--session ID --branch NAME"), with its edits and forced tokens, and
+--python PATH within the quotes runs a side in another process, under the Python
+of another environment.
 
 The output begins with the verdict:
   same                        every value is bitwise equal

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.limits import MOST_LEFT_PAD
 from llmdbg.errors import UsageError
+from llmdbg.formatting import printable
 from llmdbg.frontends.log import route_transformers
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+    from llmdbg.debugger.comparison.references.process import Elsewhere
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.frontends.prompts.cutting import Cutting
@@ -123,6 +127,28 @@ def generation_of(loaded: LoadedModel, prompt: Prompt, settings: GenerationSetti
     from llmdbg.engine.generation.generation import Generation
 
     return Generation(loaded, prompt, settings)
+
+
+def elsewhere(python: str, model: ModelSpec) -> Elsewhere:
+    """A model to be run by the Python that the user means. Raises UsageError if there is none."""
+    from llmdbg.debugger.comparison.references.process import Elsewhere
+
+    return Elsewhere(found_python(python), Path(__file__).with_name("other_process.py"), model)
+
+
+def found_python(text: str) -> str:
+    """The interpreter that the user means: a path, a name on the PATH, or the folder of a virtual environment.
+
+    Raises UsageError.
+    """
+    path = Path(text).expanduser()
+    if path.is_dir():
+        path = path / "bin" / "python"
+    # A link to another interpreter is not followed: it is the environment that counts.
+    found = shutil.which(str(path)) if text else None
+    if found is None:
+        raise UsageError(f"--python takes the path of an interpreter or of its environment, not {printable(text)}")
+    return str(Path(found).absolute())
 
 
 def open_recording(trace: Trace) -> Debuggee:

@@ -23,8 +23,10 @@ def show(reference: argparse.Namespace, candidate: argparse.Namespace) -> int:
     """
     if not output.has_a_screen():
         raise UsageError("the screen needs a terminal: leave out --screen")
-    if any(each.recording is not None for each in (reference, candidate)):
-        raise UsageError("--screen runs both sides, and a recording cannot be run: leave out --screen")
+    if candidate.recording is not None:
+        raise UsageError("--screen steps through the candidate, and a recording cannot be run: leave out --screen")
+    if candidate.python is not None:
+        raise UsageError("--screen steps through the candidate in this process: --python is for the reference")
     if any(each.saved is not None for each in (reference, candidate)):
         raise UsageError("--screen shows no branches: `llmdbg --resume ID` opens the session, and `diff` compares them")
     theirs, ours = reference, candidate
@@ -39,12 +41,19 @@ def show(reference: argparse.Namespace, candidate: argparse.Namespace) -> int:
             is_chat(ours),
             ours.system,
             (),
-            (f"reference {words_of(model_spec(theirs))}", "break diverged"),
+            (f"reference {_words_of_reference(theirs)}", "break diverged"),
             None,
             ours.left_pad,
             "",
         )
     )
+
+
+def _words_of_reference(reference: argparse.Namespace) -> str:
+    if reference.recording is not None:
+        return shlex.quote(str(reference.recording))
+    words = words_of(model_spec(reference))
+    return words if reference.python is None else f"{words} {shlex.join(['--python', reference.python])}"
 
 
 def words_of(spec: ModelSpec) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,9 +56,36 @@ def test_another_prompt_is_named_first(tiny_folder: Path, capsys: pytest.Capture
     assert "the input differs: at the end the candidate has" in capsys.readouterr().out
 
 
+def test_a_side_is_run_by_another_python(
+    tiny_folder: Path,
+    faulty_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is recorded there, and the other side is run on what it recorded; nothing of it is left."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    words = ["-p", "Hello", "-n", "2", "--greedy"]
+    python = f"--python {sys.executable}"
+    assert main(["diff", f"{tiny_folder} {python}", str(faulty_folder), *words, "--json", "-q"]) == 1
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert (found["verdict"], said.err) == ("diverged", "")
+    assert found["findings"][0]["address"] == "1.self_attn.k_proj"
+    assert main(["diff", str(tiny_folder), f"{tiny_folder} --python /bin/false", *words]) == 2
+    assert "/bin/false ended by itself (exit code 1)" in capsys.readouterr().err
+    gc.collect()
+    assert not list(folder.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["diff", "one --python p", "two", "-p", "Hi", "--bisect"], "--bisect runs both sides in this process"),
+        (["diff", "one", "two --python p"], "there is no prompt"),
+        (["diff", "one", "two --python no-such", "-p", "Hi"], "--python takes the path of an interpreter"),
         (["diff", "one"], "CANDIDATE"),
         (["diff", "no-such-folder", "no-such-folder", "-p", "Hi"], "no-such-folder"),
         (["diff", "'open", "'open", "-p", "Hi"], "cannot be split into words"),

@@ -12,6 +12,7 @@ from llmdbg.debugger.commands.grammar.base import Described, Grammar, required, 
 from llmdbg.debugger.commands.grammar.plain import Text
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Moved, Outcome
 from llmdbg.debugger.editing.edit_syntax import USAGE, split_edit
+from llmdbg.debugger.quoting import runs_code
 from llmdbg.errors import CommandError
 from llmdbg.models.stages import SAMPLE, TOKENIZE
 
@@ -99,8 +100,10 @@ class StagesOfOther(NamedStages):
 
     def effect(self, parsed: str) -> Effect:
         """Another run that is not in memory is read from files."""
-        is_quoted = split_edit("patch", parsed).value[:1] in ("'", '"')
-        return Effect.READS_FILE if is_quoted else Effect(0)
+        other = split_edit("patch", parsed).value
+        if other[:1] not in ("'", '"'):
+            return Effect(0)
+        return Effect.READS_FILE | (Effect.RUNS_PYTHON if runs_code(other[1:-1]) else Effect(0))
 
 
 class EditNumber(Grammar[int | None]):

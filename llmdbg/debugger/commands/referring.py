@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.commands.grammar.base import Described, Grammar, starting
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Outcome
+from llmdbg.debugger.quoting import runs_code
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands.words import Words
@@ -17,9 +18,9 @@ _OFF = "off"
 
 
 class OtherRun(Grammar[str]):
-    """What `reference` takes: a model with its options, `off`, or nothing."""
+    """What `reference` takes: a model with its options, a recording, `off`, or nothing."""
 
-    usage = "[MODEL [OPTIONS] | off]"
+    usage = "[MODEL … | RUN | off]"
 
     def parse(self, arguments: str, command: Described) -> str:
         """Return it unchanged: whether there is such a model is found out when it is opened."""
@@ -29,13 +30,25 @@ class OtherRun(Grammar[str]):
         """The word that ends it."""
         return starting(typed, (_OFF,))
 
+    def details(self) -> tuple[str, ...]:
+        """What may stand beside a run."""
+        return (
+            "MODEL   a model with loading options of its own; with --python PATH it runs in another process, under the",
+            "        Python of another environment (its folder or interpreter): for other packages, or more memory",
+            "RUN     a recording of this prompt: its tensors, or its fingerprints, which give estimates",
+        )
+
+    def effect(self, parsed: str) -> Effect:
+        """Another Python is a program, and a model may come with code."""
+        return Effect.RUNS_PYTHON if runs_code(parsed) else Effect(0)
+
 
 @COMMANDS.add(
     "reference",
     takes=OtherRun(),
     effect=Effect.CHANGES | Effect.READS_FILE,
-    summary="Let another model, or this one with other options, stand beside this run: every stop says how far apart "
-    "they are. `off` ends it; alone it says which one stands there.",
+    summary="Let another model, this one with other options, or a recording stand beside this run: every stop says how "
+    "far apart they are. `off` ends it; alone it says which one stands there.",
     example="reference smollm2 --dtype bfloat16",
 )
 def _reference(debugger: Debugger, text: str) -> Outcome:

@@ -171,13 +171,22 @@ def sketch_errors(reference: Trace, candidate: Trace, tokens: int, padding: int 
             other = theirs.get((ours.address, ours.call))
             if other is not None:
                 _add(sums.setdefault(ours.address, _Sums()), other, ours, token, padding)
-    errors = {
-        address: StageError(_relative(each.difference, each.reference), each.equal, each.nonfinite, each.shape_differs)
-        for address, each in sums.items()
-        if each.compared
-    }
+    errors = {address: _error_of(each) for address, each in sums.items() if each.compared}
     first = {address: each.first for address, each in sums.items() if each.first is not None}
     return SketchErrors(errors, first, frozenset(address for address, each in sums.items() if each.by_statistics))
+
+
+def record_error(reference: StageRecord, candidate: StageRecord) -> tuple[StageError, bool] | None:
+    """How far two recorded outputs are apart, and whether only statistics tell; None if nothing does."""
+    sums = _Sums()
+    _add(sums, reference, candidate, 0, 0)
+    if not sums.compared:
+        return None
+    return _error_of(sums), sums.by_statistics
+
+
+def _error_of(sums: _Sums) -> StageError:
+    return StageError(_relative(sums.difference, sums.reference), sums.equal, sums.nonfinite, sums.shape_differs)
 
 
 def _add(sums: _Sums, reference: StageRecord, candidate: StageRecord, token: int, padding: int) -> None:

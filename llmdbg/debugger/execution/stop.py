@@ -43,6 +43,17 @@ class NamedTensor:
     """Its device, as torch names it."""
 
 
+class ComparedBy(StrEnum):
+    """What of a reference a stop was compared with."""
+
+    VALUES = "values"
+    """Its values themselves."""
+    FINGERPRINT = "fingerprint"
+    """What a recording keeps of each position: the distance is an estimate."""
+    STATISTICS = "statistics"
+    """What a recording keeps of the whole: the distance is the least that these allow."""
+
+
 @dataclass(frozen=True, slots=True)
 class CodeLine:
     """The source line of a stop at a line or at an op."""
@@ -70,12 +81,16 @@ class BesideReference:
 
     name: str
     """What the user called the reference."""
-    apart: float
-    """The L2 norm of the difference of what the stage returned, over that of the reference's."""
+    apart: float | None
+    """The L2 norm of the difference of what the stage returned, over that of the reference's; None if it is lost."""
     by_itself: float | None
     """The same with the stage run on the reference's input; None for a stage that cannot be run by itself."""
     equal: bool
     """Whether all bits are equal."""
+    by: ComparedBy = ComparedBy.VALUES
+    """What of the reference it was compared with."""
+    lost: str = ""
+    """Why nothing can be compared with the reference any more, in a line; empty if it can."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -25,4 +25,5 @@ def apart_from_reference(inspector: Inspector) -> Mapping[str, float] | None:
     found = inspector.run.recorder.found(request, inspector.event.token)
     known = {address: each for address, each in found.items() if each is not None}
     stop = inspector.stop
-    return known | ({} if stop.beside is None else {stop.stage.address: stop.beside.apart})
+    here = None if stop.beside is None else stop.beside.apart
+    return known if here is None else known | {stop.stage.address: here}

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import cache_utils
-from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from llmdbg.engine.generation.snapshots import CannotCopyError, copied, stamp, tensor_bytes
 
@@ -186,7 +186,7 @@ class CacheBank:
         return [
             index
             for index, shell in enumerate(self._shells)
-            if index not in self._positions and type(shell) is not DummyLayer
+            if index not in self._positions and vars(shell) != _WITHOUT_CACHE
         ]
 
     def _note(self, token: int, layers: Sequence[Any]) -> None:
@@ -228,6 +228,10 @@ class CacheBank:
             kept.update(span)
             limit, spacing = limit - _KEPT_DENSE * spacing, spacing * 2
         self._noted = {token: state for token, state in self._noted.items() if token in kept or token == 1}
+
+
+_WITHOUT_CACHE = {"is_initialized": True, "keys": None, "values": None}
+"""What a layer holds that never has keys and values, such as transformers' `DummyLayer` (from 5.20 on)."""
 
 
 def _grows_by_concatenation(layer: Any) -> bool:

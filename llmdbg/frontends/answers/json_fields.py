@@ -66,7 +66,10 @@ def stop_fields(stop: Stop) -> Fields:
             "apart": beside.apart,
             "by_itself": beside.by_itself,
             "equal": beside.equal,
+            "by": str(beside.by),
         }
+        if beside.lost:
+            fields["beside"]["lost"] = beside.lost
     if stop.differs:
         fields["differs"] = True
     if stop.returns:

@@ -6,6 +6,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.breakpoints.why_hit import value_word
+from llmdbg.debugger.execution.stop import ComparedBy
 from llmdbg.explain.endings import why_ended
 from llmdbg.formatting import counted, milliseconds, percent
 from llmdbg.frontends.answers.tables import Block, Column, Table
@@ -61,10 +62,15 @@ def code_words(code: CodeLine) -> str:
 
 def beside_words(beside: BesideReference) -> str:
     """How far a stop is from the reference's: `0.0013 off the reference, 2e-4 by itself`."""
+    if beside.apart is None:
+        return f"the reference is lost: {sanitize(beside.lost)}"
     if beside.equal:
         return "bitwise the reference's"
     alone = "" if beside.by_itself is None else f", {beside.by_itself:.2g} by itself"
-    return f"{beside.apart:.2g} off the reference{alone}"
+    return f"{_ROUGHLY[beside.by]}{beside.apart:.2g} off the reference{alone}"
+
+
+_ROUGHLY = {ComparedBy.VALUES: "", ComparedBy.FINGERPRINT: "about ", ComparedBy.STATISTICS: "at least "}
 
 
 def _chosen_words(chosen: ChosenToken) -> str:

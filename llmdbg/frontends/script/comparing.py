@@ -22,6 +22,7 @@ from llmdbg.frontends.comparison_sides import (
     load_side,
     options_for_both,
     parse_side,
+    recorded_elsewhere,
     recorded_run,
 )
 from llmdbg.frontends.script import arguments
@@ -180,7 +181,9 @@ class _Asked:
         self._model, self._tokenizer = checked, arguments.optional_tokenizer(second)
 
     def recording(self) -> Trace | None:
-        """The recording, opened; None for a model."""
+        """The recording, opened; that of a run of another Python; None for a model that runs here."""
+        if self.options.python is not None:
+            return recorded_elsewhere(self.options)
         return None if self.options.recording is None else open_trace(self.options.recording)
 
     def opened(self, known: KnownRun | None, tokens: int, undo: ExitStack) -> LiveSide:

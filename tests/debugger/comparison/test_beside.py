@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from llmdbg.debugger.comparison.beside import ReferenceRun
+from llmdbg.debugger.comparison.references.following import FollowingRun
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import CommandError
@@ -47,7 +48,8 @@ def test_a_copy_is_bitwise_the_same_at_every_stage() -> None:
             assert stop.beside.equal, stop
             reference = debugger.run.reference
             assert isinstance(reference, ReferenceRun)
-            here = reference.at(debugger.run.event)
+            assert isinstance(reference.source, FollowingRun)
+            here = reference.source.at(stop.token, stop.stage.address)
             assert here is not None
             assert (here.token, here.stage.address) == (stop.token, stop.stage.address)
     assert seen > 30
@@ -77,6 +79,7 @@ def test_the_run_stops_where_the_two_part() -> None:
     assert (stop.token, stop.stage.address) == (0, "1.self_attn.o_proj")
     assert stop.why.startswith("diverged: ")
     assert stop.beside is not None
+    assert stop.beside.apart is not None
     assert stop.beside.apart > 1e-3
     assert stop.beside.by_itself is not None
     assert stop.beside.by_itself < 1e-6
