@@ -16,6 +16,7 @@ from llmdbg.debugger.comparison.grafting import Following, OwnErrors, outermost
 from llmdbg.debugger.comparison.judge import in_order, judge
 from llmdbg.debugger.comparison.lockstep import run_in_lockstep
 from llmdbg.debugger.comparison.measuring import Precision, measure
+from llmdbg.debugger.comparison.other_models import is_another_model, only_the_models
 from llmdbg.debugger.comparison.outcome import (
     Comparison,
     Finding,
@@ -35,6 +36,7 @@ from llmdbg.errors import GenerationError, LlmdbgError
 if TYPE_CHECKING:
     from llmdbg.debugger.comparison.judge import Measurements
     from llmdbg.debugger.comparison.lockstep import Follower
+    from llmdbg.debugger.comparison.other_models import WeightCensus
     from llmdbg.debugger.comparison.outcome import Bisection, Parting
 
 Report = Callable[[str], None]
@@ -92,6 +94,10 @@ class _Comparing:
             self.pair.note_failure("on the reference's tokens", follower.failure)
         self.report("comparing the weights")
         weights = compare_weights(self.pair.theirs, self.pair.ours)
+        if (other := self._other_model(weights.census)) is not None:
+            findings += [*failures, *only_the_models(weights.findings, other)]
+            return self._outcome(Verdict.DIVERGED, findings, theirs, ours, followed.errors, None, None)
+        self.pair.notes += [] if (note := weights.census.note()) is None else [note]
         same_ids = ours is not None and ours.ids == theirs.ids
         if (
             not (findings or failures or weights.findings)
@@ -111,6 +117,11 @@ class _Comparing:
         verdict = Verdict.DIVERGED if findings else Verdict.WITHIN_ARITHMETIC
         return self._outcome(verdict, findings, theirs, ours, followed.errors, errors, shares)
 
+    def _other_model(self, census: WeightCensus) -> str | None:
+        """That the candidate is another model altogether, in a sentence; None if it is the same one."""
+        one, other = (each.loaded.model for each in (self.pair.reference, self.pair.candidate))
+        return census.sentence((type(one).__name__, type(other).__name__)) if census.are_other_models else None
+
     def _candidate_freely(self) -> tuple[FreeRun | None, LlmdbgError | None]:
         try:
             return run_freely(self.pair.candidate.debuggee()), None
@@ -123,6 +134,9 @@ class _Comparing:
         """What is known of a candidate that cannot read the reference's tokens."""
         sentence = f"the candidate's vocabulary lacks ids of the reference's tokens, such as {lacking[-1]}"
         findings = findings or [Finding(FindingKind.INPUT, "tokenize", sentence)]
+        weights = compare_weights(self.pair.theirs, self.pair.ours)
+        if (other := self._other_model(weights.census)) is not None:
+            findings = [*findings, *only_the_models(weights.findings, other)]
         self.pair.notes.append(f"{sentence}: no stage was compared")
         return self._outcome(Verdict.DIVERGED, findings, theirs, ours, ErrorTable(), None, None)
 
@@ -204,6 +218,8 @@ class _Comparing:
             return nothing_to_bisect("there is no difference to repair")
         if ours is None:
             return nothing_to_bisect("nothing was repaired: the candidate fails, and gives no answer")
+        if is_another_model(findings):
+            return nothing_to_bisect("nothing was repaired: these are different models")
         if self.pair.lacks((*self.pair.prompt.ids, *theirs.ids)):
             return nothing_to_bisect("nothing was repaired: the candidate cannot read the reference's tokens")
         return bisect(self.pair, theirs, parting, findings, self.report)

@@ -23,6 +23,7 @@ from llmdbg.debugger.comparison.branches import edited_stages, renamed, steering
 from llmdbg.debugger.comparison.choices import choice_facts, parting_of, settings_findings
 from llmdbg.debugger.comparison.facts import compared_stages, side_facts
 from llmdbg.debugger.comparison.judge import TIMES_ARITHMETIC_FLOOR, in_order, judge
+from llmdbg.debugger.comparison.other_models import is_another_model
 from llmdbg.debugger.comparison.outcome import ComparedStage, Comparison, Finding, FindingKind, Verdict
 from llmdbg.debugger.comparison.prompts import compare_prompts
 from llmdbg.debugger.comparison.reached import reached_findings
@@ -162,8 +163,9 @@ def _on_recorded_values(
     )
     edited = edited_stages(*_with_plain(side, live_is_reference=live_is_reference))
     judged = renamed(judge(held.errors, anatomy, edited), edited)
-    found = [*reached_findings(held.watch), *weights, *judged]
-    found = in_order(found, held.watch.errors.addresses(), held.errors, anatomy)
+    # Of another model every stage differs, which says no more.
+    judged = [] if is_another_model(weights) else [*reached_findings(held.watch), *judged]
+    found = in_order([*weights, *judged], held.watch.errors.addresses(), held.errors, anatomy)
     if live_is_reference:
         found = [_renamed(each, stage_map) for each in found]
     return _Stages(compared_stages(held.accumulated, held.errors, anatomy), found)
@@ -252,7 +254,10 @@ def _first_beyond(
             first = Finding(kind, address, sentence, None, error.relative / floor if floor else None)
     findings = [*weights]
     # Weights that differ explain whatever differs from there on.
-    if first is not None and not any(place.get(each.address, len(place)) <= place[first.address] for each in weights):
+    explained = is_another_model(weights) or (
+        first is not None and any(place.get(each.address, len(place)) <= place[first.address] for each in weights)
+    )
+    if first is not None and not explained:
         findings.append(first)
     findings.sort(key=lambda each: place.get(each.address, len(place)))
     return _Stages(tuple(rows), findings)

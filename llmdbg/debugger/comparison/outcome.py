@@ -27,6 +27,8 @@ class FindingKind(StrEnum):
     """Other token ids, or another text before tokenizing."""
     SETTINGS = "settings"
     """Other generation settings."""
+    MODEL = "model"
+    """Another model altogether: most of its weights are others."""
     POSITIONS = "positions"
     """Other position ids reach a stage."""
     MASK = "mask"

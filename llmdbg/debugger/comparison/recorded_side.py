@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmdbg.debugger.comparison.choices import ChoiceFacts
+from llmdbg.debugger.comparison.other_models import other_models
 from llmdbg.debugger.comparison.outcome import Finding, FindingKind, SideFacts
 from llmdbg.debugger.comparison.stage_errors import StageError
 from llmdbg.engine.debuggee import SamplingFacts
@@ -245,19 +246,23 @@ def _relative(difference: float, reference: float) -> float:
 
 
 def weight_findings(reference: Mapping[str, WeightFacts], candidate: Mapping[str, WeightFacts]) -> list[Finding]:
-    """Weights of one dtype whose bits differ, and those of another shape, by name."""
-    findings = []
+    """Weights of one dtype whose bits differ, and those of another shape, by name; one finding if most of them do."""
+    findings, compared, others = list[Finding](), 0, 0
+    known = {each.hash for each in reference.values() if each.hash is not None}
     for name, theirs in reference.items():
         ours = candidate.get(name)
         if ours is None:
             continue
         address, _, of = theirs.place.rpartition("/")
+        compared += ours.shape != theirs.shape or (None not in (ours.hash, theirs.hash) and ours.dtype == theirs.dtype)
         if ours.shape != theirs.shape:
             sentence = f"its {of} has the shape {_shape(ours.shape)} instead of {_shape(theirs.shape)}"
             findings.append(Finding(FindingKind.WEIGHTS, address, sentence))
+            others += 1
         elif None not in (ours.hash, theirs.hash) and ours.dtype == theirs.dtype and ours.hash != theirs.hash:
             findings.append(Finding(FindingKind.WEIGHTS, address, f"its {of} differs from the reference's"))
-    return findings
+            others += ours.hash not in known
+    return other_models(findings, compared, others)
 
 
 @dataclass(frozen=True, slots=True)

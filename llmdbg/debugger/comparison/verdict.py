@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from llmdbg.debugger.comparison.outcome import Finding, Parting, Shares
 
-_BEFORE_STAGES = (FindingKind.INPUT, FindingKind.SETTINGS, FindingKind.FAILED)
+_BEFORE_STAGES = (FindingKind.INPUT, FindingKind.SETTINGS, FindingKind.FAILED, FindingKind.MODEL)
 
 
 def sentence_of(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from llmdbg.debugger.comparison.other_models import WeightCensus, is_unrelated
 from llmdbg.debugger.comparison.outcome import Finding, FindingKind
 from llmdbg.formatting import counted, percent
 from llmdbg.models.adapters import adapted_weights
@@ -33,6 +34,8 @@ class WeightComparison:
     """Those that are the reference's, but for rounding."""
     findings: tuple[Finding, ...]
     """What is wrong with the others."""
+    census: WeightCensus
+    """How many differ, and how."""
 
 
 def named_weights(model: nn.Module, anatomy: Anatomy) -> dict[WeightName, Tensor]:
@@ -53,7 +56,7 @@ def named_weights(model: nn.Module, anatomy: Anatomy) -> dict[WeightName, Tensor
 
 def compare_weights(reference: Mapping[WeightName, Tensor], candidate: Mapping[WeightName, Tensor]) -> WeightComparison:
     """Compare weights by name. Names that only the candidate has, as an adapter's, are no difference by themselves."""
-    agreeing, findings = set[WeightName](), list[Finding]()
+    agreeing, findings, census = set[WeightName](), list[Finding](), WeightCensus()
     for name, theirs in reference.items():
         address, of = name
         ours = candidate.get(name)
@@ -62,14 +65,40 @@ def compare_weights(reference: Mapping[WeightName, Tensor], candidate: Mapping[W
                 findings.append(_finding(address, f"has no {of}, unlike the reference"))
         elif agree(theirs, ours):
             agreeing.add(name)
+            _count(census, theirs, None)
         elif not _is_buffer_name(of):
             base = next((each[base] for each in (reference, candidate) if (base := _below(name)) in each), None)
             how = None if base is None else _how_adapters_differ(of, theirs, ours, base)
-            findings.append(_finding(address, how or _how_they_differ(name, theirs, ours, reference)))
+            differing = _Difference(how) if how else _how_they_differ(name, theirs, ours, reference)
+            findings.append(_finding(address, differing.sentence))
+            if ours.is_floating_point():
+                _count(census, theirs, differing)
     for address, of in candidate.keys() - reference.keys():
         if of == "bias" and (address, "weight") in reference:
             findings.append(_finding(address, "has a bias, unlike the reference"))
-    return WeightComparison(frozenset(agreeing), tuple(findings))
+    return WeightComparison(frozenset(agreeing), tuple(findings), census)
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """How a weight differs."""
+
+    sentence: str
+    reshaped: bool = False
+    unrelated: bool = False
+    change: float | None = None
+
+
+def _count(census: WeightCensus, weight: Tensor, difference: _Difference | None) -> None:
+    is_matrix = weight.dim() > 1
+    census.compared += 1
+    census.matrices += is_matrix
+    if difference is not None:
+        census.differing += 1
+        census.reshaped += is_matrix and difference.reshaped
+        census.unrelated += is_matrix and difference.unrelated
+        if difference.change is not None:
+            census.changes = (*census.changes, difference.change)
 
 
 def agree(one: Tensor, other: Tensor) -> bool:
@@ -116,29 +145,34 @@ def _finding(address: str, sentence: str) -> Finding:
     return Finding(FindingKind.WEIGHTS, address, sentence)
 
 
-def _how_they_differ(name: WeightName, theirs: Tensor, ours: Tensor, reference: Mapping[WeightName, Tensor]) -> str:
+def _how_they_differ(
+    name: WeightName, theirs: Tensor, ours: Tensor, reference: Mapping[WeightName, Tensor]
+) -> _Difference:
     address, of = name
     if ours.shape != theirs.shape:
-        return f"its {of} has the shape {_shape(ours)} instead of {_shape(theirs)}"
+        return _Difference(f"its {of} has the shape {_shape(ours)} instead of {_shape(theirs)}", reshaped=True)
     for (other, its), tensor in reference.items():
-        if its == of and other != address and tensor.dim() > 1 and tensor.shape == ours.shape and agree(tensor, ours):
-            return f"its {of} is the reference's {of} of {other}"
+        may_be = its == of and other != address and tensor.dim() > 1 and tensor.shape == ours.shape
+        # A row tells most apart, and costs little.
+        if may_be and agree(tensor[:1], ours[:1]) and agree(tensor, ours):
+            return _Difference(f"its {of} is the reference's {of} of {other}")
     if ours.dim() == 2 and ours.shape[0] == ours.shape[1] and agree(theirs.T, ours):
-        return f"its {of} is the reference's, transposed"
+        return _Difference(f"its {of} is the reference's, transposed")
     if ours.dim() == 2 and _same_rows_in_another_order(theirs, ours):
-        return f"its {of} has the reference's rows in a different order, as with permuted heads"
+        return _Difference(f"its {of} has the reference's rows in a different order, as with permuted heads")
     if (broken := int((~ours.isfinite()).sum())) and bool(theirs.isfinite().all()):
-        return f"its {of} has {counted(broken, 'NaN or infinite value')}"
+        return _Difference(f"its {of} has {counted(broken, 'NaN or infinite value')}")
     if bool((~theirs.isfinite()).any()):
-        return f"its {of} differs, and the reference's has NaN or infinite values"
+        return _Difference(f"its {of} differs, and the reference's has NaN or infinite values")
     a, b = ours.detach().to(torch.float64), theirs.detach().to(ours.device, torch.float64)
     changed = (a != b.to(ours.dtype).to(torch.float64)).sum()
     relative = (a - b).norm() / b.norm()
     ratio = (a * b).sum() / (b * b).sum()
     if float((a - ratio * b).norm() / a.norm()) < 1e-2 and abs(float(ratio) - 1) > 1e-3:
-        return f"its {of} is {float(ratio):.4g} times the reference's"
+        return _Difference(f"its {of} is {float(ratio):.4g} times the reference's", change=float(relative))
     count = f"{int(changed):,} of {ours.numel():,} values"
-    return f"its {of} differs in {count}, by {percent(float(relative))} of its norm"
+    sentence = f"its {of} differs in {count}, by {percent(float(relative))} of its norm"
+    return _Difference(sentence, unrelated=is_unrelated(a, b), change=float(relative))
 
 
 def _below(name: WeightName) -> WeightName:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from llmdbg.debugger.comparison.choices import parting_of
 from llmdbg.debugger.comparison.comparing import compare
+from llmdbg.debugger.comparison.comparing_recorded import compare_recordings, compare_with_recording
 from llmdbg.debugger.comparison.outcome import FindingKind, Verdict
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import GenerationError
+from tests.debugger.comparison.recordings import recorded
 from tests.debugger.comparison.sides import faulty, side
 from tests.tiny import ARCHITECTURES, tiny_model
 
@@ -174,3 +177,53 @@ def test_ids_of_other_words_are_not_compared() -> None:
     same = parting_of(_Chosen((0,), {0: "a", 1: "b"}), _Chosen((1,), {0: "a", 1: "b"}))
     assert same is not None
     assert same.margin == 1.0
+
+
+@pytest.mark.parametrize("changes", [{}, {"hidden_size": 64}, {"vocab_size": 160}, {"intermediate_size": 96}])
+def test_other_weights_are_said_to_be_another_model(changes: dict[str, int]) -> None:
+    """In one sentence with numbers, instead of every stage by name."""
+    found = compare(side(tiny_model("llama")), side(_made(**changes)))
+    models = [each for each in found.findings if each.kind is not FindingKind.SETTINGS]
+    assert [each.kind for each in models] == [FindingKind.MODEL]
+    assert "these are different models: of 16 weight matrices " in found.sentence
+    assert ("have another shape" in found.sentence) == bool(changes)
+    assert compare(side(tiny_model("llama")), side(_made()), bisects=True).bisection is not None
+
+
+def test_a_fine_tune_is_the_same_model() -> None:
+    """Every weight differs a little: how much is a note, and the stages are compared as ever."""
+
+    def plant(model: PreTrainedModel) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for weight in model.parameters():
+                weight.data += 0.01 * weight.data.std() * torch.randn_like(weight)
+
+    found = compare(side(tiny_model("llama")), side(faulty(tiny_model("llama"), plant)))
+    assert found.first is not None
+    assert (found.first.address, found.first.kind) == ("embed", FindingKind.WEIGHTS)
+    assert found.notes == ("16 of 23 weights differ, by 1.0% of their norm at the median",)
+
+
+def test_layers_in_another_order_are_no_other_model() -> None:
+    """Each of their weights is the reference's of another layer."""
+
+    def plant(model: PreTrainedModel) -> None:
+        model.model.layers = torch.nn.ModuleList(reversed(model.model.layers))
+
+    found = compare(side(tiny_model("llama")), side(faulty(tiny_model("llama"), plant)))
+    assert {each.kind for each in found.findings} == {FindingKind.WEIGHTS}
+
+
+@pytest.mark.parametrize("tensors", ["none", "inputs"])
+def test_a_recording_of_another_model_is_said_to_be_one(tmp_path: Path, tensors: str) -> None:
+    """Of a recording only hashes of the weights are known: that most of them differ."""
+    one, other = side(tiny_model("llama")), side(_made())
+    traces = recorded(one, tmp_path / "one", tensors), recorded(other, tmp_path / "other", tensors)
+    for found in (
+        compare_recordings(*traces),
+        compare_with_recording(traces[0], other, lambda _: None, {}, live_is_reference=False),
+        compare_with_recording(traces[1], one, lambda _: None, {}, live_is_reference=True),
+    ):
+        assert [each.kind for each in found.findings] == [FindingKind.MODEL]
+        assert "weights differ, as in a different model or one that was trained further" in found.sentence
