@@ -48,6 +48,7 @@ def test_every_field_is_documented_and_every_documented_field_is_there(found: di
     assert found["findings"][0].keys() == _documented("Of a finding:")
     assert found["stages"][0].keys() == _documented("Of a stage:")
     assert found["parting"].keys() == _documented("Of the parting:")
+    assert found["alignment"][0].keys() == _documented("Of a piece of the alignment:")
     assert found["shares"].keys() == {"first", "together"}
     assert found["parting"]["pair"].keys() == {"reference", "candidate", "reference_text", "candidate_text"}
     assert found["parting"]["candidates"][0].keys() == {"id", "text", "reference", "candidate"}

@@ -7,6 +7,7 @@ from math import isfinite
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.comparison.alignment import aligned
 from llmdbg.debugger.comparison.bisecting import bisect, nothing_to_bisect
 from llmdbg.debugger.comparison.branches import changes_settings, renamed, steering_differences
 from llmdbg.debugger.comparison.choices import choice_facts, parting_of, settings_findings
@@ -193,9 +194,9 @@ class _Comparing:
     ) -> Comparison:
         parting = None if ours is None else parting_of(theirs, ours)
         bisection = self._bisection(verdict, findings, theirs, ours, parting) if self.bisects else None
+        facts = side_facts(self.pair.reference, theirs), side_facts(self.pair.candidate, ours)
         return Comparison(
-            side_facts(self.pair.reference, theirs),
-            side_facts(self.pair.candidate, ours),
+            *facts,
             verdict,
             sentence_of(verdict, findings, parting, shares),
             tuple(findings),
@@ -204,6 +205,7 @@ class _Comparing:
             shares,
             tuple(dict.fromkeys(self.pair.notes)),
             bisection,
+            () if ours is None else aligned(*facts),
         )
 
     def _bisection(

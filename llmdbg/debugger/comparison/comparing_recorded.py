@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmdbg.debugger.comparison.against_recording import hold_against
+from llmdbg.debugger.comparison.alignment import aligned, common_positions
 from llmdbg.debugger.comparison.branches import edited_stages, renamed, steering_differences
 from llmdbg.debugger.comparison.choices import choice_facts, parting_of, settings_findings
 from llmdbg.debugger.comparison.facts import compared_stages, side_facts
@@ -112,10 +113,8 @@ def compare_recordings(reference: Trace, candidate: Trace) -> Comparison:
         *settings_findings(one.choice_facts(), other.choice_facts()),
     ]
     faults = weight_findings(recorded_weights(reference), recorded_weights(candidate))
-    common = _common(one.forced, other.forced)
-    padding = other.prompt.padding - one.prompt.padding
-    sketches = sketch_errors(reference, candidate, common, padding)
     notes = ["neither side is a live model, so what rounding does is an estimate: give one as a model to measure it"]
+    sketches = _sketches(one, other, notes)
     last_bit = max(_last_bit(one.header.dtype), _last_bit(other.header.dtype))
     floors = _growing(sketches, last_bit)
     stages = _first_beyond(sketches, floors, faults, candidate.entries)
@@ -123,6 +122,25 @@ def compare_recordings(reference: Trace, candidate: Trace) -> Comparison:
     complete = one.is_complete and other.is_complete
     parting = parting_of(one, other, None if complete else min(len(one.ids), len(other.ids)))
     return _outcome(one.facts(), other.facts(), [*findings, *stages.findings], stages.rows, parting, notes)
+
+
+def _sketches(reference: RecordedSide, candidate: RecordedSide, notes: list[str]) -> SketchErrors:
+    """Compare what was computed from the same tokens: all positions before the first that differs.
+
+    Values after an inserted token have another past and another position, however well the texts match again.
+    """
+    one, other = reference.prompt, candidate.prompt
+    theirs, ours = one.ids[one.padding :], other.ids[other.padding :]
+    if theirs and ours and theirs != ours:
+        same = common_positions(theirs, ours)
+        where = f"at the {counted(same, 'position')} before that" if same else "nowhere"
+        notes.append(f"the prompts part at position {same}: values have the same past, and are compared, {where}")
+        positions = slice(one.padding, one.padding + same), slice(other.padding, other.padding + same)
+        return sketch_errors(reference.trace, candidate.trace, 1 if same else 0, positions=positions)
+    common = _common(reference.forced, candidate.forced)
+    if common < max(len(reference.forced), len(candidate.forced)):
+        notes.append(f"stages are compared up to token {common - 1}: what comes after it has another past")
+    return sketch_errors(reference.trace, candidate.trace, common, other.padding - one.padding)
 
 
 def _before_stages(
@@ -304,7 +322,16 @@ def _outcome(
     verdict = Verdict.DIVERGED if findings else Verdict.SAME if same else Verdict.WITHIN_ARITHMETIC
     sentence = sentence_of(verdict, findings, parting, None, has_texts=bool(reference.ids and candidate.ids))
     return Comparison(
-        reference, candidate, verdict, sentence, tuple(findings), rows, parting, None, tuple(dict.fromkeys(notes))
+        reference,
+        candidate,
+        verdict,
+        sentence,
+        tuple(findings),
+        rows,
+        parting,
+        None,
+        tuple(dict.fromkeys(notes)),
+        alignment=aligned(reference, candidate),
     )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.comparison.judge import Measurements
     from llmdbg.debugger.comparison.side import FreeRun, LiveSide
     from llmdbg.debugger.comparison.stage_errors import ErrorTable
+    from llmdbg.engine.debuggee import Vocabulary
     from llmdbg.models.anatomy import Anatomy
 
 
@@ -32,8 +33,15 @@ def side_facts(side: LiveSide, run: FreeRun | None) -> SideFacts:
         text="" if vocabulary is None else vocabulary.decode(ids),
         prompt_text=side.prompt.text,
         tokens=() if vocabulary is None else tuple(map(vocabulary.text, ids)),
+        prompt_tokens=() if vocabulary is None else tuple(_spelled(vocabulary, each) for each in side.prompt.ids),
+        padding=side.prompt.padding,
         versions={"llmdbg": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
     )
+
+
+def _spelled(vocabulary: Vocabulary, id: int) -> str:
+    token = vocabulary.token(id)
+    return token.text or token.piece
 
 
 def compared_stages(followed: ErrorTable, measured: Measurements | None, anatomy: Anatomy) -> tuple[ComparedStage, ...]:

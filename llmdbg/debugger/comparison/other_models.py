@@ -45,9 +45,11 @@ class WeightCensus:
 
     def sentence(self, names: tuple[str, str]) -> str:
         """What makes them different models. `names` are the reference's class and the candidate's."""
+        classes = "" if names[0] == names[1] else f"{names[1]} instead of {names[0]}; "
+        if self.unrelated == self.matrices:
+            return f"these are different models: {classes}all {self.matrices} weight matrices are unrelated"
         parts = [f"{self.unrelated} are unrelated to the reference's"] if self.unrelated else []
         parts += [f"{self.reshaped} have another shape"] if self.reshaped else []
-        classes = "" if names[0] == names[1] else f"{names[1]} instead of {names[0]}; "
         return f"these are different models: {classes}of {self.matrices} weight matrices {' and '.join(parts)}"
 
     def note(self) -> str | None:

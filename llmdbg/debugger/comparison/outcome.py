@@ -147,6 +147,37 @@ class Parting(Displayed):
         return f"<Parting at token {self.token}: {self.pair.reference_text!r} or {self.pair.candidate_text!r}{margin}>"
 
 
+class SpanKind(StrEnum):
+    """What becomes of some of the reference's tokens in the candidate."""
+
+    SAME = "same"
+    """The candidate has them too."""
+    CHANGED = "changed"
+    """The candidate has others."""
+    INSERTED = "inserted"
+    """The candidate has some where the reference has none."""
+    DELETED = "deleted"
+    """The candidate has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedSpan:
+    """Tokens of both runs that stand side by side."""
+
+    part: str
+    """`prompt` or `generated`."""
+    kind: SpanKind
+    """How they compare."""
+    reference: tuple[int, int]
+    """The first of the reference's tokens, counted from 0 behind any padding, and the first after them."""
+    candidate: tuple[int, int]
+    """The same of the candidate."""
+    reference_text: str
+    """The reference's tokens as text; one without a text as its id in angle brackets."""
+    candidate_text: str
+    """The candidate's, likewise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shares:
     """How much of the difference of the final logits goes away when stages' own errors are taken back, 0 to 1."""
@@ -210,6 +241,10 @@ class SideFacts:
     """Each generated token as text."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """The versions of the libraries that ran it, by name."""
+    prompt_tokens: tuple[str, ...] = ()
+    """Each token of the prompt as text; empty if not known."""
+    padding: int = 0
+    """How many tokens of the prompt are left padding."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -236,6 +271,8 @@ class Comparison(Displayed):
     """What could not be compared, and why, a sentence each."""
     bisection: Bisection | None = None
     """Which stages repair the answer; None if that was not asked for."""
+    alignment: tuple[AlignedSpan, ...] = ()
+    """Prompt and generated tokens of both, side by side; empty if all are the same."""
 
     @property
     def first(self) -> Finding | None:

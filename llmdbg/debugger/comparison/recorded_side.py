@@ -119,6 +119,8 @@ class RecordedSide:
             text=text,
             tokens=tuple(each.text or "" for each in self.tokens),
             versions=dict(header.versions),
+            prompt_tokens=tuple(map(self.text, header.prompt.ids)),
+            padding=header.prompt.left_pad,
         )
 
     @cached_property
@@ -160,17 +162,27 @@ class SketchErrors:
     """The stages of which only statistics are known: each error is the least that they allow."""
 
 
-def sketch_errors(reference: Trace, candidate: Trace, tokens: int, padding: int = 0) -> SketchErrors:
+def sketch_errors(
+    reference: Trace, candidate: Trace, tokens: int, padding: int = 0, positions: tuple[slice, slice] | None = None
+) -> SketchErrors:
     """Compare the stages that two recordings share over their first tokens.
 
-    `padding` is how many positions more the candidate has in front of its prompt.
+    `padding` is how many positions more the candidate has in front of its prompt. `positions` are those of the
+    reference and of the candidate that are compared alone; None for all.
     """
     sums: dict[str, _Sums] = {}
+    lengths = len(reference.header.prompt.ids), len(candidate.header.prompt.ids)
     for token in range(tokens):
         theirs = {(each.address, each.call): each for each in reference.stages(token)}
         for ours in candidate.stages(token):
             other = theirs.get((ours.address, ours.call))
-            if other is not None:
+            if other is None:
+                continue
+            if positions is not None:
+                # The logits are those of the last position alone.
+                if (_rows(other), _rows(ours)) == lengths:
+                    _add_positions(sums.setdefault(ours.address, _Sums()), other, ours, token, positions)
+            else:
                 _add(sums.setdefault(ours.address, _Sums()), other, ours, token, padding)
     errors = {address: _error_of(each) for address, each in sums.items() if each.compared}
     first = {address: each.first for address, each in sums.items() if each.first is not None}
@@ -214,6 +226,32 @@ def _add(sums: _Sums, reference: StageRecord, candidate: StageRecord, token: int
     if reference.statistics is not None and candidate.statistics is not None:
         now, before = (each.nan + each.inf for each in (candidate.statistics, reference.statistics))
         sums.nonfinite += max(0, now - before)
+
+
+def _rows(record: StageRecord) -> int:
+    """How many positions an output has a sketch of."""
+    return len(record.sketch) if record.by_position and record.sketch is not None else 0
+
+
+def _add_positions(
+    sums: _Sums, reference: StageRecord, candidate: StageRecord, token: int, positions: tuple[slice, slice]
+) -> None:
+    """Compare some positions of two outputs, each with a sketch of every position."""
+    assert reference.sketch is not None
+    assert candidate.sketch is not None
+    one, other = reference.sketch[positions[0]], candidate.sketch[positions[1]]
+    sums.compared = True
+    if one.shape != other.shape:
+        sums.shape_differs, sums.equal = True, False
+        return
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    same = reference.dtype == candidate.dtype and np.array_equal(a, b, equal_nan=True)
+    sums.equal = sums.equal and same
+    sums.first = token if sums.first is None and not same else sums.first
+    finite = np.isfinite(a) & np.isfinite(b)
+    sums.nonfinite += int((np.isfinite(a) & ~np.isfinite(b)).any(axis=-1).sum())
+    sums.difference += float(np.square(np.where(finite, b - a, 0.0)).sum())
+    sums.reference += float(np.square(np.where(finite, a, 0.0)).sum())
 
 
 def _add_statistics(sums: _Sums, reference: StageRecord, candidate: StageRecord) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.comparison.outcome import SpanKind
 from llmdbg.formatting import counted, percent, shortened
 from llmdbg.frontends.answers.tables import Block, Column, Table
 from llmdbg.frontends.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.comparison.outcome import ComparedStage, Comparison, Finding, Parting, SideFacts
+    from llmdbg.debugger.comparison.outcome import AlignedSpan, ComparedStage, Comparison, Finding, Parting, SideFacts
 
 _MOST_FINDINGS = 12
 _LONGEST_QUOTE = 60
+_MOST_SPANS = 16
+_LONGEST_PIECE = 24
 
 
 def comparison_blocks(value: Comparison) -> list[Block]:
@@ -21,6 +24,10 @@ def comparison_blocks(value: Comparison) -> list[Block]:
     blocks: list[Block] = [sanitize(value.sentence), ""]
     blocks += [_side("reference", value.reference), _side("candidate", value.candidate)]
     blocks += _texts(value)
+    if tells_more(value):
+        blocks += ["", alignment_table(value.alignment[:_MOST_SPANS])]
+        if (more := len(value.alignment) - _MOST_SPANS) > 0:
+            blocks.append(f"and {counted(more, 'more piece')}: --json has them all")
     if value.bisection is not None:
         blocks += ["", f"bisected   {sanitize(value.bisection.sentence)} ({counted(value.bisection.runs, 'run')})"]
     if value.notes:
@@ -89,6 +96,43 @@ def chances_table(parting: Parting) -> Table:
     columns = (Column("likeliest there", left=True), Column("reference", _chance), Column("candidate", _chance))
     rows = tuple((quoted(each.text), each.reference, each.candidate) for each in parting.candidates)
     return Table(columns, rows)
+
+
+def alignment_table(spans: Iterable[AlignedSpan]) -> Table:
+    """Both texts, piece by piece, beyond where they part."""
+    columns = (Column("aligned", left=True), Column("reference", left=True), Column("candidate", left=True))
+    rows = tuple(
+        (
+            f"{each.part} {places_text(each)}",
+            _piece(each.reference_text),
+            "the same" if each.kind is SpanKind.SAME else _piece(each.candidate_text),
+        )
+        for each in spans
+    )
+    return Table(columns, rows)
+
+
+def tells_more(value: Comparison) -> bool:
+    """Whether the alignment says what the continuations do not: of the prompts, or of what is alike again."""
+    if any(each.part == "prompt" and each.kind is not SpanKind.SAME for each in value.alignment):
+        return True
+    kinds = [each.kind for each in value.alignment if each.part == "generated"]
+    parts = next((at for at, kind in enumerate(kinds) if kind is not SpanKind.SAME), len(kinds))
+    return SpanKind.SAME in kinds[parts:]
+
+
+def places_text(span: AlignedSpan) -> str:
+    """The positions of a piece: the reference's, or where it has none the candidate's."""
+    first, end = span.candidate if span.kind is SpanKind.INSERTED else span.reference
+    return str(first) if end - first == 1 else f"{first}-{end - 1}"
+
+
+def _piece(text: str) -> str:
+    """A piece that fits into a third of 80 cells: its beginning and its end."""
+    if not text:
+        return "–"
+    half = _LONGEST_PIECE // 2
+    return quoted(text) if len(text) <= _LONGEST_PIECE else quoted(f"{text[:half]}…{text[-half:]}")
 
 
 def continuations(value: Comparison) -> tuple[str, str, str]:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from llmdbg.debugger.comparison.outcome import Verdict
+from llmdbg.debugger.comparison.outcome import SpanKind, Verdict
 from llmdbg.formatting import counted, percent
-from llmdbg.frontends.answers.comparison import continuations, error_text, side_line, times_text
+from llmdbg.frontends.answers.comparison import (
+    continuations,
+    error_text,
+    places_text,
+    side_line,
+    tells_more,
+    times_text,
+)
 from llmdbg.frontends.reports.curve import Curve, curves_svg
 from llmdbg.frontends.reports.heat import heat_table
 from llmdbg.frontends.reports.page import folded, page, section, shown, shown_lines, table
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
 
 _STYLES = {Verdict.SAME: "same", Verdict.WITHIN_ARITHMETIC: "near", Verdict.DIVERGED: "off"}
 _LONGEST_PROMPT = 20_000
+_MOST_SPANS = 200
 _MOST_STAGES = 2_000
 
 
@@ -82,7 +90,32 @@ def _texts(value: Comparison) -> str:
         ended = " <mark>ends here</mark>" if at is not None and not chosen else ""
         alike = f'<span class="alike">{shown_lines(same)}</span>' if same else ""
         cards.append(f'<div class="card"><h3>{which}</h3><p class="text">{alike}{parted}{ended}</p></div>')
-    return f'<div class="pair">{"".join(cards)}</div>'
+    return f'<div class="pair">{"".join(cards)}</div>' + _alignment(value)
+
+
+def _alignment(value: Comparison) -> str:
+    """Both texts, piece by piece; empty where the cards say as much."""
+    if not tells_more(value):
+        return ""
+    rows = [
+        (
+            shown(f"{each.part} {places_text(each)}"),
+            shown(f'"{each.reference_text}"') if each.reference_text else "",
+            "the same"
+            if each.kind is SpanKind.SAME
+            else shown(f'"{each.candidate_text}"')
+            if each.candidate_text
+            else "",
+        )
+        for each in value.alignment[:_MOST_SPANS]
+    ]
+    left = len(value.alignment) - _MOST_SPANS
+    more = f'<p class="soft">and {left:,} more: --json has them all</p>' if left > 0 else ""
+    return table(("aligned", "reference", "candidate"), rows) + more
+
+
+def _piece(text: str) -> str:
+    return shown(f'"{text}"') if text else ""
 
 
 def _parting(parting: Parting) -> str:
