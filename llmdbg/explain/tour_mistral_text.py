@@ -192,7 +192,7 @@ def what_differs(facts: TourFacts) -> str:
         Topic.PIECES: f"You are seeing {name}, whose list has {model.vocabulary:,} tokens. Mistral 7B's (version 0.3) "
         "has 32,768.",
         Topic.BEGINNING: "" if facts.begins_with == "<s>" else "A Mistral prompt begins with <s>, which has the id 1.",
-        Topic.SPELLING: "Mistral's own tokenizer cuts “LLM” into LL and M: each vocabulary was counted on another "
+        Topic.SPELLING: 'Mistral\'s own tokenizer cuts "LLM" into LL and M: each vocabulary was counted on another '
         "text.",
         Topic.CHAT: "Mistral's marks are [INST] before your words and [/INST] after them.",
         Topic.LOADING: "Mistral 7B has 7.2 B weights of 2 bytes: 13.5 GiB, in three files.",

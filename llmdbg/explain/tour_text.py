@@ -183,7 +183,7 @@ def _mlp(facts: TourFacts) -> Words:
         sizes = f": {narrow:,} numbers become {wide:,}, and those {narrow:,} again"
     inside = ""
     if isinstance(facts.picture, StripsPicture) and len(facts.picture.strips) > 2:
-        inside = " In the strip “inside” each cell is a pattern, and only the fullest matter much for this token."
+        inside = ' In the strip "inside" each cell is a pattern, and only the fullest matter much for this token.'
     return (
         f"Then each position is processed by itself, in an MLP{sizes}.",
         "Attention has brought in what other positions hold; the MLP (multi-layer perceptron) works on it and looks at "

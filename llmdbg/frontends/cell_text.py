@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.cells import cell_len, set_cell_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def fitted(text: str, width: int) -> str:
@@ -19,7 +24,7 @@ def wrapped(text: str, width: int) -> list[str]:
     lines: list[str] = []
     line: str | None = None
     cells, cells_of = 0, len if text.isascii() else cell_len
-    for word in text.split(" "):
+    for word in _words(text):
         more = cells_of(word)
         if line is not None and cells + 1 + more > width and line.strip():
             lines.append(line)
@@ -31,6 +36,19 @@ def wrapped(text: str, width: int) -> list[str]:
             lines += heads
             cells = cells_of(line)
     return [*lines, line or ""]
+
+
+def _words(text: str) -> Iterator[str]:
+    """The words between which a line may end: not after a quotation mark that stands alone, as in `" is"`."""
+    mark = ""
+    for word in text.split(" "):
+        if not mark and word.lstrip("(") == '"':
+            mark = f"{word} "
+        else:
+            yield mark + word
+            mark = ""
+    if mark:
+        yield mark.removesuffix(" ")
 
 
 def _pieces(text: str, width: int) -> list[str]:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 _ALWAYS, _FIRST = 3, 4
 """The weight in the footer of what is always there, and of what the keys do to the selected row."""
 
+_ON_THE_TOUR = {"next": "next stop", "reverse_next": "stop before"}
+
 
 def composed(history: History) -> ComposeResult:
     """Every widget; a pane's widget has the pane's name."""
@@ -144,7 +146,7 @@ def _in_footer(state: ScreenState, actions: Sequence[Action]) -> Sequence[Action
 def _offers(state: ScreenState) -> Mapping[str, str]:
     if state.shown is None or state.overlay is not None:
         return {**page_named(state.page).offers, "close": "close"} if state.overlay is Overlay.PAGE else {}
-    return pane_named(state.view.pane).offers
+    return {**(_ON_THE_TOUR if state.touring else {}), **pane_named(state.view.pane).offers}
 
 
 def _show_pane(pane: Pane, state: ScreenState, widget: Widget) -> None:

@@ -50,6 +50,7 @@ async def test_every_stop_has_its_key_sentence_and_its_picture_in_view(tiny_fold
             drawn = next(y for y, row in enumerate(shown.rows) if not row.text) + 1
             assert drawn < room - 2
             assert cell_len(line(app, "status").rstrip()) <= size[0]
+            assert line(app, "footer").startswith(" n next stop  N stop before "), "not what these keys do elsewhere"
             await press(pilot, app, "n" if number % 2 else "enter")
         assert line(app, "status").startswith(" that was the last stop")
         assert here(app) == "embed@1"

@@ -34,5 +34,9 @@ def test_bars_and_fitting():
     assert wrapped("", 4) == [""]
     assert wrapped("    if key in d:", 12) == ["    if key", "in d:"]
     assert wrapped("  ", 4) == ["  "]
+    assert wrapped('it says " is" or " "', 9) == ["it says", '" is" or', '" "'], (
+        "a space that is quoted stays in its quotes"
+    )
+    assert wrapped('ends in "', 9) == ['ends in "']
     assert all(cell_len(line) <= 5 for line in wrapped("日本語日本語 a", 5))
     assert text(text_rows("a\n\nb", 10)) == "a\n\nb"
