@@ -12,6 +12,7 @@ import torch
 from llmdbg.errors import ModelRequestError
 from llmdbg.formatting import with_article
 from llmdbg.models.adapters import find_adapter
+from llmdbg.models.compiled import notes_on_compiled
 from llmdbg.models.configurations import load_config
 from llmdbg.models.devices import choose_device, require_attention, require_quantization
 from llmdbg.models.generation_files import check_generation_config
@@ -113,7 +114,7 @@ def _described(
         model=model,
         tokenizer=tokenizer,
         attn=attention_of(model),
-        notes=tuple(notes),
+        notes=(*notes, *notes_on_compiled(model)),
         device=_devices(model),
         dtype=str(model.dtype).removeprefix("torch."),
         loading=loading,

@@ -106,6 +106,12 @@ def model_or_name(value: Any, name: str = "model") -> str | PreTrainedModel | No
         return str(Path(value).expanduser().absolute())
     from transformers import PreTrainedModel
 
+    from llmdbg.models.compiled import WRAPPER
+
+    if type(value).__name__ == WRAPPER:
+        raise UsageError(
+            f"{name} is what torch.compile returned, which has no stages: give the model that was compiled"
+        )
     if not isinstance(value, PreTrainedModel):
         raise refusal(name, "a name, a path, a loaded transformers model or None", value)
     return value
