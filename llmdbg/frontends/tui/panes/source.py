@@ -9,7 +9,7 @@ from llmdbg.debugger.inspection.source import SourceCode
 from llmdbg.frontends.answers.frames import frame_number
 from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
-from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, row, wrapped
+from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.state.screen_state import ScreenState
 
 
-def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
+def _draw(state: ScreenState, _width: int, _height: int) -> Sequence[Row]:
     found = state.asked("source")
     if not isinstance(found, SourceCode) or not found.name:
         return [row(("nothing runs this stage", "dim"))]
     if not found.lines:
         return [row((sanitize(found.name), "strong"), (" has no Python source", "dim"))]
-    head = _head(found, width)
+    head = _head(found)
 
     def line(y: int) -> Row:
         if y < len(head):
@@ -35,11 +35,11 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     return LazyRows(len(found.lines) + len(head), line, (found.file, found.first_line))
 
 
-def _head(found: SourceCode, width: int) -> list[Row]:
+def _head(found: SourceCode) -> list[Row]:
     place = f"{sanitize(Path(found.file).name)}:{found.current or found.first_line}"
     number = "" if found.frame is None else f"{frame_number(found.frame)}  "
     address = f"  {sanitize(found.address)}" if found.address else ""
-    note = [row((line, "dim")) for line in wrapped(sanitize(found.note), width)] if found.note else []
+    note = [row((sanitize(found.note), "dim"))] if found.note else []
     return [row((number, "accent"), (sanitize(found.name), "strong"), address, (f"  {place}", "dim")), *note]
 
 
