@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmdbg.debugger.breakpoints import metrics
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.persistence.capture import capture
@@ -15,42 +14,10 @@ from llmdbg.debugger.persistence.format import from_json, to_json
 from llmdbg.debugger.persistence.model import begin
 from llmdbg.debugger.persistence.restore import restore
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.errors import CommandError, LensError, SessionFileError
+from llmdbg.errors import CommandError, SessionFileError
 from llmdbg.models.spec import ModelSpec
+from tests.debugger.restoring import TEXT, fresh, known, through_a_file
 from tests.debugger.saving import run
-from tests.sessions import tiny_session
-
-TEXT = "The quick fox drinks tea"
-
-
-def fresh(name="llama", **how):
-    return tiny_session(name, TEXT, **{"max_new_tokens": 10, **how})
-
-
-def through_a_file(session, name="llama", **how):
-    """The session as the next start has it, and what that start says."""
-    asked = GenerationSettings(**{"max_new_tokens": 10, "greedy": not how, **how})
-    saved = capture(session, begin(ModelSpec("tiny"), TEXT, asked))
-    again = fresh(name, **how)
-    notes = restore(again, from_json(to_json(saved), TEXT))
-    return again, notes
-
-
-def known(session):
-    """Everything that must come back."""
-    return (
-        session.run.place,
-        [
-            (row.number, row.name, row.parent, row.fork, row.why, row.current, row.ids)
-            for row in session.branching.rows()
-        ],
-        [(each.number, each.text, each.since, each.enabled) for each in session.run.edits.list()],
-        [(each.number, each.target.text, each.hits, each.ignore, each.commands) for each in session.breakpoints.list()],
-        [each.condition and each.condition.text for each in session.breakpoints.list()],
-        session.run.generated_ids(),
-        session.stop.tensor,
-    )
-
 
 LIVES = [
     ["token 5", "force 50", "token 3", "switch main", "token 2"],
@@ -357,26 +324,6 @@ def test_commands_of_a_file_stay_inside_the_session(lines, kept, said):
         assert all(f"`{line}`" in note for line in off)
 
 
-def test_what_no_stage_of_this_model_can_answer_is_left_out(monkeypatch):
-    before = run(fresh(), "break flip", "trace 0 top1", "break 1 if norm > 1", "watch top1 at 0-1")
-
-    def build(*_):
-        raise LensError("it has no head")
-
-    monkeypatch.setattr(metrics, "build_lens", build)
-    after, notes = through_a_file(before)
-    assert [each.number for each in after.breakpoints.list()] == [3]
-    assert len(notes) == 3 and all("it has no head" in note for note in notes)
-
-
-def test_a_condition_on_a_processor_that_is_not_here_yet_comes_back():
-    lines = ["token 3", "set repetition_penalty 1.3", "break sample.repetition_penalty if entropy < 9"]
-    before = run(fresh(), *lines, "switch main")
-    after, notes = through_a_file(before)
-    assert notes == ()
-    assert known(after) == known(before)
-
-
 def test_commands_that_go_round_in_circles_end():
     session = run(fresh(), "break 1", "commands 1 run")
     done = 0
@@ -394,25 +341,3 @@ def test_an_edit_of_python_comes_back_where_it_was_made():
     assert (after.run.place.address, after.run.place.token) == ("1", 1)
     run(after, "token", "token")
     assert after.run.generated_ids() == before.run.generated_ids()
-
-
-def test_a_breakpoint_on_a_processor_that_was_set_later_comes_back():
-    lines = ["token 3", "force 65", "token 2", "set repetition_penalty 1.3", "break sample.repetition_penalty"]
-    before = run(fresh(), *lines, "goto sample.repetition_penalty@4")
-    after, notes = through_a_file(before)
-    assert notes == ()
-    assert known(after) == known(before)
-
-
-def test_what_a_breakpoint_remembers_comes_back():
-    before = run(fresh(), "break 1 if changed(norm)", "c", "c", "goto embed@3")
-    after, _ = through_a_file(before)
-    stops = []
-    for session in (before, after):
-        seen = []
-        while session.end is None:
-            run(session, "continue")
-            seen.append(session.run.place)
-        stops.append(seen)
-    assert stops[0] == stops[1]
-    assert (stops[0][0].address, stops[0][0].token) == ("1", 3)
