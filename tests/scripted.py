@@ -111,6 +111,9 @@ class NoClock:
     def lap(self, address: str) -> Callable[[], float | None]:
         return lambda: None
 
+    def began(self, address: str) -> bool:
+        return False
+
     def token_milliseconds(self) -> float:
         return 0.0
 

@@ -21,9 +21,9 @@ class StageClock:
         self._suspended_total = 0.0
         self._suspended_since = 0.0
         self._token_began = 0.0
-        # Host time minus the time suspended until then; on a GPU, an event and that suspended time.
+        # Host time minus the time suspended until then; on a GPU, an event, that suspended time and that difference.
         self._entered: dict[str, float] = {}
-        self._queued: dict[str, tuple[torch.cuda.Event, float]] = {}
+        self._queued: dict[str, tuple[torch.cuda.Event, float, float]] = {}
 
     def enter(self, address: str) -> None:
         """Note the start of a stage."""
@@ -32,7 +32,7 @@ class StageClock:
         if not self._gpus:
             self._entered[address] = perf_counter() - self._suspended_total
         elif len(self._gpus) == 1:
-            self._queued[address] = (self._event(), self._suspended_total)
+            self._queued[address] = (self._event(), self._suspended_total, perf_counter() - self._suspended_total)
 
     def pre_hook(self, address: str) -> Callable[..., None]:
         """`enter` for one address, as a forward pre-hook: it runs at every armed stage, so it is one flat function."""
@@ -50,9 +50,15 @@ class StageClock:
         """Milliseconds since a stage began, None if its start was not seen. Keeps counting; waits for the device."""
         if self._gpus:
             queued = self._queued.get(address)
-            return None if queued is None else self._device_milliseconds(*queued)
+            return None if queued is None else self._device_milliseconds(*queued[:2])
         began = self._entered.get(address)
         return None if began is None else (perf_counter() - self._suspended_total - began) * 1e3
+
+    def began(self, address: str) -> bool:
+        """Whether a stage at which nothing was suspended was seen to begin while the current token was produced."""
+        queued = self._queued.get(address)
+        began = self._entered.get(address) if queued is None else queued[2]
+        return began is not None and began >= self._token_began
 
     def suspend(self, address: str) -> float | None:
         """Pause at the end of a stage.
@@ -61,7 +67,7 @@ class StageClock:
         """
         if self._gpus:
             queued = self._queued.pop(address, None)
-            milliseconds = None if queued is None else self._device_milliseconds(*queued)
+            milliseconds = None if queued is None else self._device_milliseconds(*queued[:2])
             self._suspended_since = perf_counter()
             return milliseconds
         began = self._entered.pop(address, None)
@@ -75,7 +81,7 @@ class StageClock:
         """
         if self._gpus:
             queued = self._queued.pop(address, None)
-            return (lambda: None) if queued is None else self._device_lap(*queued)
+            return (lambda: None) if queued is None else self._device_lap(*queued[:2])
         began = self._entered.pop(address, None)
         milliseconds = None if began is None else (perf_counter() - self._suspended_total - began) * 1e3
         return lambda: milliseconds

@@ -96,6 +96,9 @@ class Clock(Protocol):
     def lap(self, address: str) -> Callable[[], float | None]:
         """Note the end of a stage without waiting for the device; the result waits, and returns its milliseconds."""
 
+    def began(self, address: str) -> bool:
+        """Whether a stage at which nothing was suspended was seen to begin while the current token was produced."""
+
     def token_milliseconds(self) -> float:
         """Milliseconds from the start of the current token's forward to the current event."""
 

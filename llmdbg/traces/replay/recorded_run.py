@@ -120,6 +120,10 @@ class RecordedClock:
         """Not known."""
         return lambda: None
 
+    def began(self, address: str) -> bool:
+        """Nothing was seen to begin."""
+        return False
+
     def token_milliseconds(self) -> float:
         """Nothing takes any time."""
         return 0.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from llmdbg.debugger.inspection.additions_answer import LayerAdditions
 from llmdbg.debugger.inspection.predictions_answer import LayerPredictions
 from llmdbg.formatting import counted, milliseconds, percent
-from llmdbg.frontends.sanitize import quoted
+from llmdbg.frontends.sanitize import quoted, sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.state.stage_progress import has_run
 from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, Span, bar_of, column_of, fitted, row
@@ -121,6 +121,10 @@ def _name(state: ScreenState, stage: Stage) -> str:
     if stage.kind is StageKind.PROCESSOR:
         return stage.address.partition(".")[2]
     outer = state.tree.parent(stage.address)
+    if stage.is_fine:
+        code = state.snapshot.stop.code
+        text = "" if code is None or stage != state.snapshot.stop.stage else f" {sanitize(code.text)}"
+        return f"{stage.address if outer is None else stage.address.removeprefix(outer)}{text}"
     return stage.address if outer is None else stage.address.removeprefix(f"{outer}.")
 
 

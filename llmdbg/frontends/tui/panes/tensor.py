@@ -18,6 +18,7 @@ from llmdbg.models.stages import StageKind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmdbg.debugger.execution.stop import NamedTensor
     from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.probes.change import ResidualChange
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from llmdbg.probes.value_statistics import ValueStatistics
 
 _NAMES = (("mean", "mean"), ("std", "std"), ("min", "min"), ("max", "max"), ("norm", "norm"))
-_LABEL = 9
+_LABEL, _MOST_CODE = 9, 3
 _WORDS_OF_A_TURN = ((0.999, "hardly turned"), (0.9, "turned a little"), (0.5, "turned"), (-1.1, "turned far"))
 
 
@@ -38,7 +39,13 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     heading = [row((fitted(stage.address, width), "strong"))]
     if stage.module and stage.module != stage.address:
         heading.append(row((fitted(stage.module, width), "dim")))
+    code = shown.stop.code
+    if code is not None:
+        heading.append(row((fitted(f"{sanitize(code.where)} {sanitize(code.function)}", width), "dim")))
+        heading += [row(line) for line in wrapped(sanitize(code.text), width)[:_MOST_CODE]]
     tensor = shown.stop.tensor
+    if stage.kind is StageKind.LINE:
+        return [*heading, row(), row(("this line runs next", "dim"))]
     if tensor is None:
         return [*heading, row(), row(("this stage returns no tensor", "dim"))]
     time = "" if shown.stop.ms is None else f"  {milliseconds(shown.stop.ms, 2)}"
@@ -50,19 +57,20 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     if stage.kind is StageKind.SAMPLE:
         return [*heading, row(), *_chosen(shown)]
     rows = [*heading, row(), *_numbers(tensor, width)]
-    rows += _returns(shown, width)
+    rows += [*_named("returns", shown.stop.returns, width), *_named("takes", _operands(shown), width)]
     if isinstance(looked, TensorView):
         rows += [*_spread(looked.spread, width), *_change(looked.change, stage.kind, width)]
     return rows
 
 
-def _returns(shown: Snapshot, width: int) -> list[Row]:
-    """The tensors that the stage returned, if there are several."""
-    stop = shown.stop
-    names = [f"{sanitize(each.name)} {'×'.join(map(str, each.shape))} {each.dtype}" for each in stop.returns]
-    return [
-        row(("returns" if n == 0 else "       ", "dim"), f" {fitted(name, width - 8)}") for n, name in enumerate(names)
-    ]
+def _operands(shown: Snapshot) -> Sequence[NamedTensor]:
+    return shown.stop.takes if shown.stop.stage.kind is StageKind.OP else ()
+
+
+def _named(title: str, tensors: Sequence[NamedTensor], width: int) -> list[Row]:
+    """What the stage returned or took, a tensor a row."""
+    names = [f"{sanitize(each.name)} {'×'.join(map(str, each.shape))} {each.dtype}" for each in tensors]
+    return [row((f"{title if n == 0 else '':7}", "dim"), f" {fitted(name, width - 8)}") for n, name in enumerate(names)]
 
 
 def _numbers(tensor: Statistics, width: int) -> list[Row]:

@@ -55,6 +55,9 @@ def _comes_first(shown: Snapshot, tree: StageTree, address: str, here: Stage) ->
     stage = tree.stage(address)
     if stage is None or _has_no_place(stage) or _has_no_place(here):
         return None
+    if here.is_fine and stage.layer == here.layer:
+        # Whether a module that was not seen to begin has run is not known.
+        return True if address in shown.ran else False if address in tree.enclosing(here.address) else None
     if stage.kind is here.kind is StageKind.MODULE and stage.layer == here.layer:
         return known_first(shown.order, path_in_layer(stage), path_in_layer(here))
     return tree.position(address) < tree.position(here.address)
@@ -62,7 +65,7 @@ def _comes_first(shown: Snapshot, tree: StageTree, address: str, here: Stage) ->
 
 def _has_no_place(stage: Stage) -> bool:
     """Whether it is a module outside the layers, whose place in the order is unknown."""
-    return stage.layer is None and stage.kind is StageKind.MODULE
+    return stage.layer is None and (stage.kind is StageKind.MODULE or stage.is_fine)
 
 
 def when_hit(shown: Snapshot, tree: StageTree, point: Breakpoint) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmdbg.frontends.tui.worker.fine_row import module_around
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class StageTree:
 
 
 def _parent(stage: Stage, addresses: Collection[str]) -> str | None:
+    if (inside := module_around(stage)) is not None:
+        return inside if inside in addresses else None
     if stage.depth == 1 or stage.kind is not StageKind.MODULE:
         return None
     outer = stage.address.rpartition(".")[0]

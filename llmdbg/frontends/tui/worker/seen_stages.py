@@ -75,9 +75,13 @@ class SeenStages:
                 self._latest = (-1, None, "")
             self._seen = {address: seen for address, seen in self._seen.items() if address in passed}
         numbers = stop.tensor.telling if stop.tensor else None
-        self._seen[stop.stage.address] = StageSummary(
+        summary = StageSummary(
             None if numbers is None else numbers.norm, stop.ms, 0 if numbers is None else numbers.nan + numbers.inf
         )
+        if stop.stage.is_fine:
+            # It has a row only while the run stands there.
+            return {**self._seen, stop.stage.address: summary}
+        self._seen[stop.stage.address] = summary
         self._note_order(stop)
         return dict(self._seen)
 

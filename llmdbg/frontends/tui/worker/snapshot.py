@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.debugger.inspection.latest_attention import latest_attention
 from llmdbg.engine.debuggee import Capability
 from llmdbg.frontends.tui.worker.execution_order import prefixes
+from llmdbg.frontends.tui.worker.fine_row import ran_in_layer, with_row
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
@@ -145,6 +146,9 @@ class Snapshot:
     earlier: dict[str, Any] = field(default_factory=dict)
     """The latest answers of earlier looks at the same stop, for panes that come back into view."""
 
+    ran: frozenset[str] = frozenset()
+    """At a line or an op, the modules of its layer that are known to have run for this token."""
+
     @property
     def focused(self) -> TokenRow:
         """The token at the focus position."""
@@ -193,13 +197,16 @@ def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | Non
     model_notes = () if debuggee.loaded is None else debuggee.loaded.notes
     prompt_length = len(debuggee.prompt.ids)
     last = prompt_length + stop.token - 1
+    seen = memory.note(stop, debugger.run.trace.order(debugger.run.place))
+    ran = ran_in_layer(debugger, seen)
     return Snapshot(
         model=debuggee.name,
         place=debuggee.place,
         sampling=chosen_by,
         changed_settings=memory.changed_settings(chosen_by),
-        seen=memory.note(stop, debugger.run.trace.order(debugger.run.place)),
-        stages=memory.in_order(debugger.run.stages.all()),
+        seen=seen,
+        ran=ran,
+        stages=with_row(memory.in_order(debugger.run.stages.all()), stop.stage, ran),
         layers=len(debuggee.anatomy.layers()),
         stop=stop,
         tokens=debugger.run.tokens(),

@@ -125,3 +125,31 @@ def test_a_breakpoint_at_every_stage_marks_none_and_is_not_deleted_at_one():
     assert "●" not in stages_text(state)
     assert state.breakpoint_command("1") == "break 1"
     assert "●" in stages_text(state_after("until 0", "break nonfinite", "break 1"))
+
+
+def test_a_line_or_an_op_stands_inside_its_module_after_the_parts_that_ran():
+    state = state_after("until 1.input_layernorm", "set depth line", "next", "step", *["next"] * 6)
+    code = state.snapshot.stop.code
+    assert code is not None
+    assert state.snapshot.stop.stage.address.startswith("1.self_attn:")
+    assert "apply_rotary_pos_emb(" in code.text
+    inside = [each for each in addresses(state) if each.startswith(("1.self_attn.", "1.self_attn:"))]
+    here = inside.index(state.snapshot.stop.stage.address)
+    assert {each.rpartition(".")[2] for each in inside[:here]} == {"q_proj", "k_proj", "v_proj"}
+    assert inside[here + 1 :] == ["1.self_attn.o_proj"]
+    line = stage_row(state, state.snapshot.stop.stage.address, 100).text
+    assert line.startswith("▶")
+    assert f":{code.line} {code.text[:20]}" in line
+
+    state = state_after("until 0.mlp/mul.0")
+    row = stage_row(state, "0.mlp/mul.0", 100).text
+    assert "/mul.0 down_proj = " in row
+    assert "‖" in row
+    assert "▶" not in stages_text(state_after("until 0.mlp/mul.0", "finish")).split("mul")[0].splitlines()[0]
+    assert "mul.0" not in stages_text(state_after("until 0.mlp/mul.0", "finish"))
+
+
+def test_what_runs_outside_the_layers_has_a_row_too():
+    state = state_after("set depth line", "step")
+    assert addresses(state)[1] == state.snapshot.stop.stage.address
+    assert state.snapshot.stop.stage.address.startswith("forward:")

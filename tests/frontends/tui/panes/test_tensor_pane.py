@@ -30,3 +30,13 @@ def test_tokens_that_were_cut_are_no_false_alarm():
     ]
     assert not any(span.style == "bad" for row in rows for span in row.spans)
     assert "cut" not in text(drawn_pane("tensor", state_after("goto logits", temperature=1.0, top_k=3), 40))
+
+
+def test_a_line_and_an_op_show_their_source_and_an_op_what_it_took():
+    lines = "\n".join(each.text for each in drawn_pane("tensor", state_after("until 0.mlp/mul.0"), 60))
+    assert "modeling_llama.py:" in lines
+    assert "LlamaMLP.forward" in lines
+    assert "takes   self 1×11×64 float32" in lines
+    lines = "\n".join(each.text for each in drawn_pane("tensor", state_after("until 0.mlp:forward"), 60))
+    assert "this line runs next" in lines
+    assert "down_proj = self.down_proj(" in lines
