@@ -29,6 +29,7 @@ examples:
   llmdbg --tour                                            from a prompt to its second token, explained step by step
   llmdbg FOLDER --tour mistral                             the same through a Mistral model, from its files on
   llmdbg --resume                                          continue an interrupted session where it was
+  llmdbg run --batch -b 12 -ex continue generate.py        stop in the forwards of your own program
   llmdbg diff smollm2 "smollm2 --dtype bfloat16" -p Hi     find the first stage that differs between two runs
   llmdbg record smollm2 -p Hi -n 8 -o RUN                  what every stage returned, in a folder
   llmdbg replay RUN                                        step through a recording, without the model
@@ -104,7 +105,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    _refuse_planned_commands(options.model)
     if options.json and not options.batch:
         raise UsageError("--json goes with --batch: add --batch")
     if options.tour is not None:
@@ -244,7 +244,7 @@ def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
 def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | None:
     """What the first word asks for, unless a model folder has that name; None for a model."""
     first = arguments[0] if arguments else ""
-    if first not in ("doctor", "diff", "record", "replay", "import") or Path(first).exists():
+    if first not in ("doctor", "diff", "record", "replay", "import", "run") or Path(first).exists():
         return None
     if first == "doctor":
         from llmdbg.frontends.doctor import doctor
@@ -258,6 +258,10 @@ def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | No
         from llmdbg.frontends.replay import replay
 
         return replay
+    if first == "run":
+        from llmdbg.frontends.program.command import run
+
+        return run
     if first == "import":
         from llmdbg.frontends.importing import import_dump
 
@@ -265,11 +269,6 @@ def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | No
     from llmdbg.frontends.diff import diff
 
     return diff
-
-
-def _refuse_planned_commands(model: str | None) -> None:
-    if model == "run" and not Path(model).exists():
-        raise UsageError(f"`llmdbg {model}` does not exist yet; for a folder of that name, write ./{model}")
 
 
 def _report(error: LlmdbgError, *, json_lines: bool) -> int:

@@ -52,7 +52,9 @@ def complaint(capsys, *arguments, code=2):
         (["-p", "x", "--batch", "-ex", "set top_k -1"], "top_k must be"),
         (["-p", "x", "--batch", "-ex", "source /no/such/file"], "cannot read"),
         (["-p", "x", "--batch", "--device", "tpu"], "tpu"),
-        (["run", "-p", "x"], "does not exist yet"),
+        (["run"], "no program to run"),
+        (["run", "--batch", "/no/such.py"], "there is no program"),
+        (["run", "--batch", "--", "no-such-command"], "no command no-such-command"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(capsys, tiny_folder, arguments, words):

@@ -21,6 +21,7 @@ from llmdbg.debugger.execution.replay import Replay
 from llmdbg.debugger.execution.run import Run
 from llmdbg.debugger.execution.stop_describer import StopDescriber
 from llmdbg.debugger.inspection.inspector import Inspector
+from llmdbg.engine.debuggee import OwnForwards
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Debugger:
         )
         self.debuggee = debuggee
         self.breakpoints = Breakpoints(metrics.measure)
-        self.focus = Focus(prompt_length)
+        forwards = debuggee.forward_positions if isinstance(debuggee, OwnForwards) else None
+        self.focus = Focus(prompt_length, forwards)
         describer = StopDescriber(debuggee, self.focus, top=top)
         self.run = Run(debuggee, self.breakpoints, ActivationRecorder(), metrics, describer)
         self.replay = Replay(self.run)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 def positions(event: StageEvent, prompt_length: int) -> tuple[int, int]:
     """The first position that a stage's output covers, and how many it covers."""
+    if event.span is not None:
+        first, length = event.span
+        return (first + length - 1, 1) if event.after_forward else (first, length)
     # Scores are of the last position alone, in the prefill too.
     if event.phase is Phase.PREFILL and not event.after_forward:
         return 0, prompt_length

@@ -8,6 +8,7 @@ and autocast is queried with one call per device: both are too slow where a stop
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -81,3 +82,14 @@ def dispatch_keys() -> tuple[Any, Any]:
 def with_dispatch_keys(keys: tuple[Any, Any]) -> Any:
     """A context manager in which this thread has these dispatch keys."""
     return torch._C._ForceDispatchKeyGuard(*keys)
+
+
+def arguments_of_hooked_call() -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of the module call whose global forward pre-hook calls this function's caller.
+
+    Torch's global pre-hooks get positional arguments alone, so the keyword arguments are read from the frame of
+    `Module._call_impl`, which calls the hook.
+    """
+    frame = sys._getframe(2)
+    args, kwargs = frame.f_locals.get("args", ()), frame.f_locals.get("kwargs", {})
+    return tuple(args), dict(kwargs)

@@ -165,8 +165,6 @@ class Debuggee(Protocol):
     """Where and in what precision it runs: `cpu float32`."""
     anatomy: Anatomy
     """Its stages and, with a live model, their modules."""
-    prompt: Prompt
-    """The prompt; no ids if it has none."""
     vocabulary: Vocabulary
     loaded: LoadedModel | None
     """The live model; None without `Capability.MODEL`."""
@@ -174,6 +172,10 @@ class Debuggee(Protocol):
     """The settings it was opened with; None without `Capability.SAMPLING`."""
     stops: ArmedStages
     clock: Clock
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt; no ids if it has none. A program may read one after the other."""
 
     @property
     def timeline(self) -> Timeline:
@@ -247,6 +249,14 @@ class Limited(Protocol):
 
     def why_not(self, capability: Capability) -> str:
         """The reason, as what follows a colon."""
+
+
+@runtime_checkable
+class OwnForwards(Protocol):
+    """A debuggee whose forwards cover other positions than a prompt's, and then one at a time."""
+
+    def forward_positions(self, token: int) -> tuple[int, int]:
+        """The first position that `token`'s forward covers, and how many it covers."""
 
 
 def require(debuggee: Debuggee, *capabilities: Capability) -> None:

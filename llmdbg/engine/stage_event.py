@@ -69,6 +69,10 @@ class StageEvent:
     """How often the stage has run before in this forward. Counted where edits apply, 0 elsewhere."""
     code: CodePlace | None = None
     """Of a line or an op, where its code is; None elsewhere. A line has no output, and is about to run."""
+    span: tuple[int, int] | None = None
+    """The first position that the forward covers, and how many; None where the prompt and the token say it."""
+    raised: str = ""
+    """The exception that is on its way out of the stage, such as `IndexError: index out of range`; else empty."""
     known: Any = None
     """Of a recorded stage, the numbers that are known without its tensors (`traces/replay/known.py`); else None."""
 

@@ -34,6 +34,7 @@ class Stops:
     def __init__(self, model: nn.Module, anatomy: Anatomy, devices: Collection[torch.device]) -> None:
         self.phase = Phase.PREFILL
         self.token = 0
+        self.span: tuple[int, int] | None = None
         self.last_stage = TOKENIZE
         self.armed: frozenset[str] = frozenset()
         self.run: Suspension[StageEvent] | None = None
@@ -47,8 +48,19 @@ class Stops:
         self._aside = False
         self.clock = StageClock(devices)
         self._capture = AttentionCapture(anatomy, self._is_ours)
-        self._hooks = Hooks(model, anatomy, self._is_ours, self.clock.pre_hook, self._leaving)
+        self._hooks = [self._hooks_on(model, anatomy)]
         self._fine = FineStops(model, anatomy, self._is_watched, self.clock.enter, self._reached)
+
+    def include(self, model: nn.Module, anatomy: Anatomy) -> None:
+        """Suspend in the forwards of `model` too. Its stages have addresses of their own; none is a line or an op."""
+        hooks = self._hooks_on(model, anatomy)
+        self._hooks.append(hooks)
+        if self.run is not None:
+            hooks.begin()
+            self._hook()
+
+    def _hooks_on(self, model: nn.Module, anatomy: Anatomy) -> Hooks:
+        return Hooks(model, anatomy, self._is_ours, self.clock.pre_hook, self._leaving)
 
     def arm(self, addresses: Collection[str], handler: EventHandler = always_suspend) -> None:
         """Call `handler` at exactly these stages from now on, and suspend where it returns True."""
@@ -89,13 +101,15 @@ class Stops:
         # If True, every module with a leave hook is armed, and the hook need not check.
         self._only_watching = not self._edited and not self._held
         self._capture.capture(frozenset() if self._held else self._captured & self.armed)
-        self._hooks.arm(self._edited if self._held else self.armed | self._edited)
+        for hooks in self._hooks:
+            hooks.arm(self._edited if self._held else self.armed | self._edited)
         self._fine.arm(self.armed)
 
     def begin(self, run: Suspension[StageEvent]) -> None:
         """Suspend `run` from now on."""
         self.run = run
-        self._hooks.begin()
+        for hooks in self._hooks:
+            hooks.begin()
         self._hook()
 
     def end(self, *, for_good: bool = True) -> None:
@@ -103,7 +117,8 @@ class Stops:
         self.run = None
         self._capture.forget()
         self._fine.end()
-        self._hooks.clear()
+        for hooks in self._hooks:
+            hooks.clear()
         if not for_good:
             return
         self.armed, self._handler = frozenset(), always_suspend
@@ -144,13 +159,13 @@ class Stops:
             # A replay runs the whole loop, so that its random streams reach the same states again.
             if not edited:
                 return output
-            event = StageEvent(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen)
+            event = StageEvent(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen, span=self.span)
             self._editor(event)
             return event.output
         armed = self.watches(stage)
         if not (armed or edited or ended or self.interrupted):
             return output
-        event = StageEvent(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen)
+        event = StageEvent(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen, span=self.span)
         if ended:
             event.ended_by, event.ended_with = ended
         if edited:
@@ -161,6 +176,11 @@ class Stops:
         event.release()
         self._fine.rest()
         return output
+
+    def failed(self, stage: Stage, raised: str) -> None:
+        """Suspend, armed or not, since an exception is on its way out of a stage."""
+        self.last_stage = stage
+        self.suspend(StageEvent(stage, self.phase, self.token, None, span=self.span, raised=raised))
 
     def watches(self, stage: Stage) -> bool:
         """Whether a stage of the token loop is armed."""
@@ -186,7 +206,7 @@ class Stops:
     ) -> Any:
         """Handle a line or an op."""
         self.last_stage = stage
-        event = StageEvent(stage, self.phase, self.token, output, args, kwargs, code=code)
+        event = StageEvent(stage, self.phase, self.token, output, args, kwargs, code=code, span=self.span)
         if self._handler(event) or self.interrupted:
             self.suspend(event)
         output = event.output
@@ -207,7 +227,7 @@ class Stops:
             if self.run is None or self._aside or not self.run.is_running_here():
                 return None
             self.last_stage = stage
-            event = StageEvent(stage, self.phase, self.token, output, args, kwargs)
+            event = StageEvent(stage, self.phase, self.token, output, args, kwargs, span=self.span)
             if address in self._captured:
                 event.kernel_calls = self._capture.calls(address)
             if self._only_watching:

@@ -91,6 +91,10 @@ class Suspension(Generic[Value]):
         """Whether the caller runs inside the function, not in other code while it is suspended."""
         return getcurrent() is self._greenlet
 
+    def draw_from(self, streams: RandomStreams) -> None:
+        """Keep these random streams from now on instead of those it was made with. Called by the function."""
+        self._streams = streams
+
     def suspend(self, value: Value) -> None:
         """Return `value` from the caller's `resume`; return at its next `resume`. Called by the function."""
         streams = self._streams.states()

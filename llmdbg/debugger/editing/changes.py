@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from llmdbg.debugger.positions import positions as positions_of
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import EditError
 from llmdbg.models.stages import Phase
@@ -195,6 +196,9 @@ def chosen_in(positions: Positions, event: StageEvent, tensor: Tensor, prompt_le
 
 def _extent(event: StageEvent, tensor: Tensor, prompt_length: int) -> tuple[int, int | None, int]:
     """The first position that a tensor covers, its dimension over positions (or None), and how many it covers."""
+    if event.span is not None:
+        first, length = positions_of(event, prompt_length)
+        return first, 0 if event.trail else position_axis(tensor, length), length
     newest = prompt_length + event.token - 1
     if event.trail:
         return newest, 0, 1

@@ -119,6 +119,8 @@ class EditControl:
 
     def _with_other_edits(self, since: int, why: str, change: Callable[[], object]) -> Stop:
         """Rerun the current token with changed edits; restore the old edits if that fails."""
+        if Capability.GO_BACK not in self._debuggee.capabilities:
+            return self._from_here_on(change)
         place = self._run.place
         old = self._run.edits.copy()
         self._branching.part(since, why)
@@ -131,6 +133,8 @@ class EditControl:
             raise
 
     def _back_to(self, since: int, why: str, edits: list[Edit], change: Callable[[], object]) -> Stop:
+        if Capability.GO_BACK not in self._debuggee.capabilities:
+            return self._from_here_on(change)
         here = self._run.place
         reached = min(since, here.token)
         self._branching.part(reached, why)
@@ -139,6 +143,29 @@ class EditControl:
             return self._counting(lambda: self._replay.return_to(here))
         stages = frozenset[str]().union(*(each.stages for each in edits))
         return self._counting(lambda: self._replay.return_to_any(since, stages))
+
+    def _from_here_on(self, change: Callable[[], object]) -> Stop:
+        """Change the edits of a debuggee that cannot run anything again: they apply to what comes, and at once here.
+
+        What an edit has changed of the stage that the run stands at stays changed, whatever happens to the edit.
+        """
+        run, before = self._run, self._run.edits.copy()
+        known = {each.number for each in run.edits.list() if each.enabled}
+        change()
+        # Those that were there have been applied to this event already.
+        fresh = run.edits.copy()
+        for number in known:
+            fresh.remove(number)
+        fresh.tally = tally = ChangeTally()
+        try:
+            if run.event.stage.address in fresh.addresses():
+                fresh.editor(len(self._debuggee.prompt.ids))(run.event)
+        except EditError:
+            run.branches.current.edits = before
+            raise
+        run.edits.keep(tally, run.event.token)
+        self._debuggee.stops.edit(run.edits.addresses(), run.edits.editor(len(self._debuggee.prompt.ids)))
+        return run.look()
 
     def _counting(self, run: Callable[[], Stop]) -> Stop:
         """Run a token again, and keep what each edit changed on the way."""

@@ -8,6 +8,8 @@ from llmdbg.debugger.positions import focus_in
 from llmdbg.engine.stage_event import main_tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from llmdbg.engine.stage_event import StageEvent
@@ -16,12 +18,16 @@ if TYPE_CHECKING:
 class Focus:
     """The position of the sequence in focus; `position` None follows the newest one."""
 
-    def __init__(self, prompt_length: int) -> None:
+    def __init__(self, prompt_length: int, forwards: Callable[[int], tuple[int, int]] | None = None) -> None:
+        """`forwards` says which positions a token's forward covers, if it is not the prompt's or the newest alone."""
         self.position: int | None = None
         self._prompt_length = prompt_length
+        self._forwards = forwards
 
     def forward_positions(self, token: int) -> tuple[int, int]:
         """The first position that `token`'s forward covers, and how many it covers."""
+        if self._forwards is not None:
+            return self._forwards(token)
         return (0, self._prompt_length) if token == 0 else (self._prompt_length + token - 1, 1)
 
     def position_at(self, token: int) -> int:

@@ -14,7 +14,7 @@ from llmdbg.debugger.execution.depth import Depth
 from llmdbg.debugger.execution.event_cursor import EventCursor
 from llmdbg.debugger.execution.stage_list import StageList
 from llmdbg.debugger.execution.stop import End, Reason, Stop, TokenRow
-from llmdbg.debugger.execution.stop_cause import ENDED, STEPPED, caused_by
+from llmdbg.debugger.execution.stop_cause import ENDED, STEPPED, caused_by, raised
 from llmdbg.debugger.execution.trace import BEGINNING, ExecutionTrace, TimelinePosition
 from llmdbg.debugger.execution.transcript import Transcript, note_probability, probabilities_of
 from llmdbg.debugger.user_code import UserCode
@@ -140,7 +140,9 @@ class Run:
         fine = fine_among(self._arm(plan))
         event = self.cursor.advance()
         self.counted = self.counted & fine if in_forward and event.token == token else fine
-        if event.ended_by is None and self.cause is ENDED:
+        if event.raised:
+            self.cause = raised(event.raised)
+        elif event.ended_by is None and self.cause is ENDED:
             self.cause = STEPPED  # interrupted
         return self.stand()
 
@@ -287,7 +289,7 @@ class Run:
             self.recorder.passed(event)
             if tape is not None and not event.stage.is_fine:
                 tape.passed(event)
-            if event.chosen is not None:
+            if event.stage.kind is StageKind.SAMPLE:
                 self._arm_for_token(event.token + 1, armed, decide)
             elif event.stage.address in layers and self.on_layer is not None:
                 self.on_layer(int(event.stage.address) + 1, len(layers))

@@ -12,6 +12,7 @@ from llmdbg.models.stages import SAMPLE, Stage, StageKind
 
 if TYPE_CHECKING:
     from llmdbg.engine.debuggee import Debuggee
+    from llmdbg.models.anatomy import Anatomy
 
 
 class StageList:
@@ -19,17 +20,17 @@ class StageList:
 
     def __init__(self, debuggee: Debuggee) -> None:
         self._debuggee = debuggee
-        self._book: tuple[tuple[Stage, ...], AddressBook] | None = None
+        self._book: tuple[Anatomy, tuple[Stage, ...], AddressBook] | None = None
 
     @property
     def addresses(self) -> AddressBook:
         """Looks up stages by what the user types."""
-        processors = self._debuggee.processors
-        if self._book is None or self._book[0] != processors:
+        anatomy, processors = self._debuggee.anatomy, self._debuggee.processors
+        if self._book is None or self._book[0] is not anatomy or self._book[1] != processors:
             counts = Capability.TOKENS in self._debuggee.capabilities
-            anatomy = self._debuggee.anatomy
-            self._book = (processors, AddressBook(anatomy, processors, counts_tokens=counts, finer=self._finer()))
-        return self._book[1]
+            book = AddressBook(anatomy, processors, counts_tokens=counts, finer=self._finer())
+            self._book = (anatomy, processors, book)
+        return self._book[2]
 
     def _finer(self) -> FineAddresses:
         debuggee = self._debuggee

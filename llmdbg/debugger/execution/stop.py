@@ -26,6 +26,7 @@ class Reason(StrEnum):
     BREAKPOINT = "breakpoint"
     TRACEPOINT = "tracepoint"
     WATCH = "watch"
+    EXCEPTION = "exception"
     END = "end"
 
 
@@ -122,7 +123,7 @@ class Stop(Displayed):
     """Name and value of what a tracepoint logged, or a watch's `before` and `now`."""
     why: str = ""
     """What the breakpoint's condition found: `entropy 0.83 < 1`, `nonfinite: weight[123,45] = inf`; empty if it has
-    none."""
+    none. The exception, where one is on its way out of the stage."""
     differs: bool = False
     """Whether a token that was run again did not come out bitwise the same."""
     not_finite_since: int | None = None
@@ -160,7 +161,8 @@ class End(Displayed):
     """A generation is over."""
 
     stopped_by: str
-    """`eos`, `stop_string`, `criterion`, `length` (the end of the context included), `time`, `quit` or `recording`."""
+    """`eos`, `stop_string`, `criterion`, `length` (the end of the context included), `time`, `quit`, `recording`,
+    or of a program `exit`."""
     ids: tuple[int, ...]
     """The generated ids."""
     text: str

@@ -34,6 +34,11 @@ STEPPED = StopCause(Reason.STEP)
 ENDED = StopCause(Reason.END)
 
 
+def raised(exception: str) -> StopCause:
+    """The cause of a stop at an exception that is on its way out of a forward."""
+    return StopCause(Reason.EXCEPTION, why=exception)
+
+
 def caused_by(hit: Hit) -> StopCause:
     """The cause of a stop at a breakpoint, a watch or a tracepoint."""
     reasons = {BreakpointKind.WATCH: Reason.WATCH, BreakpointKind.TRACE: Reason.TRACEPOINT}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.execution.stop import End, Stop
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.models.tokens import Prompt
 
 
 class Transcript:
@@ -24,8 +25,19 @@ class Transcript:
 
     def __init__(self, debuggee: Debuggee) -> None:
         self._debuggee = debuggee
-        self._prompt_length = len(debuggee.prompt.ids)
-        self._rows = tuple(self.row(index, id, None) for index, id in enumerate(debuggee.prompt.ids))
+        self._prompt: Prompt | None = None
+        self._rows: tuple[TokenRow, ...] = ()
+        self._begin()
+
+    @property
+    def _prompt_length(self) -> int:
+        return len(self._debuggee.prompt.ids)
+
+    def _begin(self) -> None:
+        """Begin with the prompt's rows: a program may read one prompt after the other."""
+        if self._prompt is not self._debuggee.prompt:
+            self._prompt = self._debuggee.prompt
+            self._rows = tuple(self.row(index, id, None) for index, id in enumerate(self._prompt.ids))
 
     def row(self, index: int, id: int, generated: int | None) -> TokenRow:
         """One token at position `index`; `generated` is its number among the generated ones, None in the prompt."""
@@ -45,6 +57,7 @@ class Transcript:
 
     def rows(self, ids: tuple[int, ...]) -> tuple[TokenRow, ...]:
         """The whole sequence: the prompt's tokens and the generated `ids`."""
+        self._begin()
         prompt = self._prompt_length
         if any(row.id != id for row, id in zip(self._rows[prompt:], ids, strict=False)):
             self._rows = self._rows[:prompt]

@@ -6,7 +6,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.breakpoints.why_hit import value_word
-from llmdbg.debugger.execution.stop import ComparedBy
+from llmdbg.debugger.execution.stop import ComparedBy, Reason
 from llmdbg.explain.endings import why_ended
 from llmdbg.formatting import counted, milliseconds, percent
 from llmdbg.frontends.answers.tables import Block, Column, Table
@@ -32,6 +32,8 @@ def stop_line(stop: Stop) -> str:
     why = f" ({sanitize(stop.why)})" if stop.why else ""
     mark = f"{what} {stop.breakpoint}{why}  " if stop.breakpoint is not None else ""
     parts = [f"{mark}token {stop.token}  {stop.phase:7}  {stop.stage.address:24}"]
+    if stop.reason is Reason.EXCEPTION:
+        parts.append(f"raised {sanitize(stop.why)}")
     if stop.tensor is not None:
         parts.append(stop.tensor.line())
     if stop.chosen is not None:

@@ -1,0 +1,1 @@
+"""Any program that calls an `nn.Module`, as a debuggee."""

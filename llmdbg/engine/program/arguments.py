@@ -1,0 +1,104 @@
+"""What can be read off the arguments of a model's forward without changing anything."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from llmdbg.engine.stage_event import main_tensor
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_IDS = ("decoder_input_ids", "input_ids", "ids", "tokens", "idx")
+_VECTORS = ("decoder_inputs_embeds", "inputs_embeds", "encoder_outputs")
+_MASKS = {"decoder_input_ids": "decoder_attention_mask"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a forward is given."""
+
+    ids: Tensor | None
+    """Token ids (rows, positions); None if it is given none."""
+    mask: Tensor | None
+    """The mask (rows, positions) over everything that the forward may read; None without one of that shape."""
+    first: int
+    """The first position that it runs over: how many the cache holds."""
+    length: int
+    """How many positions it runs over."""
+    rows: int
+    """How many sequences."""
+    cache: Any
+    """The KV cache; None without one."""
+
+
+def read_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Reading:
+    """Read the arguments of a call of `module`."""
+    named = _named(module, args, kwargs)
+    name = next((each for each in _IDS if _is_ids(named.get(each))), None)
+    if name is None:
+        # Positional, under a name of the program's own.
+        name = next((each for each, value in named.items() if _is_ids(value) and "mask" not in each), None)
+    ids = None if name is None else named[name]
+    if ids is not None and ids.dim() == 1:
+        ids = ids[None]
+    mask = named.get(_MASKS.get(name or "", "attention_mask"))
+    cache = named.get("past_key_values")
+    vectors = next((named[each] for each in _VECTORS if isinstance(named.get(each), Tensor)), None)
+    fed = ids if ids is not None else vectors if vectors is not None else main_tensor([*named.values()])
+    rows, length = _size(fed)
+    return Reading(
+        ids=ids,
+        mask=mask if isinstance(mask, Tensor) and mask.dim() == 2 else None,
+        first=_held(cache),
+        length=length,
+        rows=rows,
+        cache=cache,
+    )
+
+
+def _named(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        bound = inspect.signature(module.forward).bind_partial(*args, **kwargs)
+    except (TypeError, ValueError):
+        return dict(kwargs)
+    found: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        kind = bound.signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            found |= value
+        elif kind is inspect.Parameter.VAR_POSITIONAL:
+            found |= {f"{name}{at}": each for at, each in enumerate(value)}
+        else:
+            found[name] = value
+    return found
+
+
+def _is_ids(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype in (torch.int64, torch.int32) and value.dim() in (1, 2)
+
+
+def _held(cache: Any) -> int:
+    """How many positions a cache holds."""
+    count = getattr(cache, "get_seq_length", None)
+    if count is None:
+        return 0
+    try:
+        return int(count())
+    except Exception:  # a cache of the program's own, which may want arguments
+        return 0
+
+
+def _size(given: Tensor | None) -> tuple[int, int]:
+    """How many sequences a forward runs over, and how many positions of each."""
+    if given is None or given.dim() == 0:
+        return 1, 1
+    if given.is_floating_point():
+        return (int(given.shape[0]), int(given.shape[1])) if given.dim() == 3 else (int(given.shape[0]), 1)
+    return (int(given.shape[0]), int(given.shape[1])) if given.dim() > 1 else (1, len(given))

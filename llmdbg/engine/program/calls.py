@@ -1,0 +1,113 @@
+"""Follows the outermost calls of known models: when a forward begins, ends or fails."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from torch import nn
+    from torch.utils.hooks import RemovableHandle
+
+    from llmdbg.models.anatomy import Anatomy
+    from llmdbg.models.stages import Stage
+
+
+class Follower(Protocol):
+    """Is told of outermost calls. Each takes the model and the part of it that is called."""
+
+    def began(self, model: nn.Module, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A forward begins."""
+
+    def ended(self, model: nn.Module, module: nn.Module, output: Any) -> Any:
+        """It has ended. Returns its output, edited or not."""
+
+    def failed(self, model: nn.Module, error: BaseException) -> None:
+        """An exception is on its way out of it."""
+
+
+class OutermostCalls:
+    """Tells `follower` of the outermost calls of the models in `follow`, where `is_ours()` says that they are."""
+
+    def __init__(self, is_ours: Callable[[], bool], follower: Follower) -> None:
+        self._is_ours = is_ours
+        self._follower = follower
+        self._running: list[nn.Module] = []
+        self._handles: list[RemovableHandle] = []
+
+    def is_running(self) -> bool:
+        """Whether a forward of a known model is running."""
+        return bool(self._running)
+
+    def follow(self, model: nn.Module, entries: list[nn.Module]) -> None:
+        """Hook the modules of a model that a program may call from outside."""
+        for entry in entries:
+            # Functions, not methods: a copy of the model would copy a bound method's object too.
+            self._handles.append(entry.register_forward_pre_hook(self._entering(model, entry), with_kwargs=True))
+            leaving = self._leaving(model, entry)
+            self._handles.append(entry.register_forward_hook(leaving, with_kwargs=True, always_call=True))
+
+    def begin(self, model: nn.Module, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Note a call of a module whose pre-hook was put on too late to see it."""
+        self._enter(model, module, args, kwargs)
+
+    def clear(self) -> None:
+        """Remove every hook."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._running.clear()
+
+    def _entering(self, model: nn.Module, entry: nn.Module) -> Callable[..., None]:
+        def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            # A copy of the model carries copies of its hooks.
+            if module is entry and self._is_ours():
+                self._enter(model, entry, args, kwargs)
+
+        return enter
+
+    def _enter(self, model: nn.Module, entry: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if entry is model:
+            # A forward that was left by no exception that hooks are called for, such as KeyboardInterrupt.
+            self._running.clear()
+        self._running.append(entry)
+        if len(self._running) == 1:
+            self._follower.began(model, entry, args, kwargs)
+
+    def _leaving(self, model: nn.Module, entry: nn.Module) -> Callable[..., Any]:
+        def leave(module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> Any:
+            if module is not entry or not self._is_ours() or entry not in self._running:
+                return None
+            while self._running.pop() is not entry:
+                pass
+            error = sys.exc_info()[1] if output is None else None
+            if error is not None and any(frame is entry for frame in _callers_of(error.__traceback__)):
+                if not self._running:
+                    self._follower.failed(model, error)
+                return None
+            return None if self._running else self._follower.ended(model, entry, output)
+
+        return leave
+
+
+def failing_stage(error: BaseException, anatomy: Anatomy) -> Stage | None:
+    """The innermost stage whose module an exception was raised in."""
+    at = {module: address for address, module in anatomy.modules.items()}
+    found = [at[each] for each in _callers_of(error.__traceback__) if each in at]
+    return anatomy.stage(found[-1]) if found else None
+
+
+def _callers_of(traceback: TracebackType | None) -> list[nn.Module]:
+    """The modules whose methods an exception has passed through, outermost first."""
+    from torch import nn
+
+    found = []
+    while traceback is not None:
+        owner = traceback.tb_frame.f_locals.get("self")
+        if isinstance(owner, nn.Module):
+            found.append(owner)
+        traceback = traceback.tb_next
+    return found

@@ -1,0 +1,58 @@
+"""How a program ended, and what it says about that as Python would."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a program ended."""
+
+    code: int
+    """Its exit code."""
+    why: str | None
+    """The exception that ended it, or its exit code if that is not 0; None for a plain end."""
+
+
+def exit_of(run: Callable[[], None]) -> Exit:
+    """Run a program to its end. An exception that it does not catch is reported on stderr by `sys.excepthook`.
+
+    What is no `Exception`, `SystemExit` or `KeyboardInterrupt`, such as the end of its greenlet, is raised.
+    """
+    try:
+        run()
+    except SystemExit as asked:
+        return _asked_for(asked.code)
+    except (Exception, KeyboardInterrupt) as error:
+        # The hook shows the traceback that the exception carries.
+        error.__traceback__ = _of_the_program(error.__traceback__)
+        sys.excepthook(type(error), error, error.__traceback__)
+        return Exit(_INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1, type(error).__name__)
+    return Exit(0, None)
+
+
+def _asked_for(code: Any) -> Exit:
+    if code is None or isinstance(code, int):
+        number = 0 if code is None else code & 0xFF
+        return Exit(number, f"exit code {number}" if number else None)
+    sys.stderr.write(f"{code}\n")
+    return Exit(1, "exit code 1")
+
+
+def _of_the_program(traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames that have started the program."""
+    while traceback is not None and traceback.tb_next is not None:
+        module = str(traceback.tb_frame.f_globals.get("__name__", ""))
+        if not module.startswith("llmdbg.") and module != "runpy" and "runpy" not in module:
+            break
+        traceback = traceback.tb_next
+    return traceback

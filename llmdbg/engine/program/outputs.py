@@ -1,0 +1,58 @@
+"""The next token's scores in what a model returned, and returning others in their place."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def last_scores(output: Any, mask: Tensor | None, size: int | None) -> Tensor | None:
+    """The scores (1, vocabulary) float32 after the first row's last position; None if there are none.
+
+    `output` is what a forward returned, `mask` what it was given, and `size` how many ids there are, if known. Waits
+    for the device if there is a mask.
+    """
+    logits = _logits(output, size)
+    if logits is None:
+        return None
+    return logits[0, _last(logits, mask)][None].detach().to(torch.float32)
+
+
+def with_scores(output: Any, scores: Tensor, mask: Tensor | None, size: int | None) -> Any:
+    """The output with other scores (1, vocabulary) at that place."""
+    logits = _logits(output, size)
+    assert logits is not None
+    changed = logits.clone()
+    changed[0, _last(logits, mask)] = scores[0].to(logits.dtype)
+    if isinstance(output, Tensor):
+        return changed
+    if isinstance(output, tuple):
+        return tuple(changed if each is logits else each for each in output)
+    other = copy.copy(output)
+    other.logits = changed
+    return other
+
+
+def _logits(output: Any, size: int | None) -> Tensor | None:
+    """The logits (rows, positions, vocabulary) in an output."""
+    found = getattr(output, "logits", None)
+    if found is None and isinstance(output, (Tensor, tuple)):
+        several = (output,) if isinstance(output, Tensor) else output
+        found = next((each for each in several if _has_scores(each, size)), None) if size is not None else None
+    return found if _has_scores(found, None) else None
+
+
+def _has_scores(value: Any, size: int | None) -> bool:
+    is_one = isinstance(value, Tensor) and value.dim() == 3 and value.is_floating_point() and value.numel() > 0
+    return is_one and size in (None, value.shape[-1])
+
+
+def _last(logits: Tensor, mask: Tensor | None) -> int:
+    """The first row's last position that is no padding."""
+    if mask is None or mask.shape[1] != logits.shape[1]:
+        return -1
+    seen = mask[0].nonzero()
+    return int(seen[-1]) if len(seen) else -1

@@ -1,0 +1,398 @@
+"""A program of the user's as a debuggee: it runs in a greenlet, and is suspended in the forwards that it calls.
+
+- Its first call of a model makes the stages known, and is the first stop. Models that it calls later have addresses
+  with a prefix: `model2.12.mlp`.
+- A token is one outermost call of the first model, counted from 0: a step of a decoding loop, or of a training loop.
+- `logits` is where such a call ends. `sample` is where the program calls the model again, and what it has chosen
+  meanwhile can be seen; nothing is known of how it chose.
+- It runs once. What it did outside the forwards (files, random numbers, a KV cache) cannot be undone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakMethod, ref
+
+import torch
+from torch import nn
+
+from llmdbg.engine.debuggee import Capability, SamplingFacts
+from llmdbg.engine.program.anatomies import anatomy_of, encoder_of, entries, together
+from llmdbg.engine.program.arguments import Reading, read_arguments
+from llmdbg.engine.program.calls import OutermostCalls, failing_stage
+from llmdbg.engine.program.exits import Exit, exit_of
+from llmdbg.engine.program.known_tokens import SeenTimeline
+from llmdbg.engine.program.lanes import Lanes
+from llmdbg.engine.program.outputs import last_scores, with_scores
+from llmdbg.engine.program.program_stops import ProgramStops
+from llmdbg.engine.program.vocabulary import IdVocabulary, find_tokenizer
+from llmdbg.engine.program.watching import ModelWatch
+from llmdbg.engine.random_streams import RandomStreams
+from llmdbg.engine.stage_event import StageEvent
+from llmdbg.engine.suspension import Suspension
+from llmdbg.errors import CommandError
+from llmdbg.formatting import printable
+from llmdbg.models.anatomy import Anatomy, vocabulary_size
+from llmdbg.models.loading import attention_of
+from llmdbg.models.module_trees import as_asked, is_of_transformers, pretrained_in
+from llmdbg.models.spec import LoadedModel
+from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase, Stage
+from llmdbg.models.tokens import Prompt, TokenizerVocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.engine.debuggee import ArmedStages, Clock, Timeline, Vocabulary
+    from llmdbg.engine.program.launching import Launch
+    from llmdbg.engine.settings import GenerationSettings
+
+Inside = Callable[[], AbstractContextManager[None]]
+"""Around every stretch that the program runs: gives it what is its own of the process, such as `sys.stdout`."""
+
+
+class Program:
+    """Runs `launch`, suspended at every armed stage of the models that it calls: a `Debuggee` after `find`.
+
+    >>> program = Program(script("greedy.py", ["--fast"]))
+    >>> if program.find():
+    ...     debugger = Debugger(program)
+
+    `announce` gets sentences that the user should read at once. `inside` is entered around every stretch that the
+    program runs. `exit` is how it ended, None until then.
+    """
+
+    def __init__(
+        self, launch: Launch, announce: Callable[[str], None] = lambda _: None, inside: Inside = nullcontext
+    ) -> None:
+        self.name = launch.name
+        self.place = ""
+        self.anatomy: Anatomy = Anatomy((TOKENIZE, SAMPLE), {}, None)
+        self.loaded: LoadedModel | None = None
+        self.settings: GenerationSettings | None = None
+        self.vocabulary: Vocabulary = IdVocabulary(None)
+        self.capabilities: frozenset[Capability] = frozenset((Capability.TOKENS, Capability.EDIT))
+        self.processors: tuple[Stage, ...] = ()
+        self.sampling: SamplingFacts | None = None
+        self.exit: Exit | None = None
+        self.stops: ArmedStages
+        self.clock: Clock
+        self._launch = launch
+        self._announce = announce
+        self._inside = inside
+        self._notes: list[str] = []
+        self._models: dict[nn.Module, _Model] = {}
+        self._calls = OutermostCalls(self._is_ours, self)
+        self._watch = ModelWatch(self._is_ours, self._calls.is_running, self._found)
+        self._run: Suspension[StageEvent] = Suspension(self._to_its_end, RandomStreams())
+        self._run.draw_from(_all_streams(()))
+        self._stops: ProgramStops | None = None
+        self._lanes = Lanes()
+        self._timeline = SeenTimeline(lambda: self._lanes)
+        self._prompt: tuple[Lanes, int, Prompt] = (self._lanes, 0, Prompt((), ""))
+        self._mask: Tensor | None = None
+        self._first: StageEvent | None = None
+        self._begun = False
+        self._begins_token = True
+        self._chosen_from: Tensor | None = None
+        self._forwards = 0
+        self._cache: Callable[[], Any] = _nothing
+        self._process, self._thread = os.getpid(), get_ident()
+
+    # What the debugger asks
+
+    @property
+    def timeline(self) -> Timeline:
+        """The tokens that the first lane was fed."""
+        return self._timeline
+
+    @timeline.setter
+    def timeline(self, timeline: Timeline) -> None:
+        raise CommandError(f"a program has one timeline, and not one of {len(timeline.ids)} tokens")
+
+    @property
+    def prompt(self) -> Prompt:
+        """What the first forward of the current sequence was fed; no ids if that was not ids."""
+        lane, (lanes, sequences, _) = self._lanes.lane(0), self._prompt
+        if lanes is not self._lanes or sequences != lanes.sequences:
+            ids = tuple(lane.ids[: lane.prompt])
+            prompt = Prompt(ids, self.vocabulary.decode(ids), padding=lane.padding)
+            self._prompt = self._lanes, self._lanes.sequences, prompt
+        return self._prompt[2]
+
+    @property
+    def generated(self) -> tuple[int, ...]:
+        """What the first lane was fed after that."""
+        return tuple(self._timeline.ids)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about how it runs."""
+        return tuple(self._notes)
+
+    @property
+    def cache(self) -> Any:
+        """The KV cache that the latest forward was given; None without one, and once the program has dropped it."""
+        return self._cache()
+
+    def why_not(self, capability: Capability) -> str:
+        """Why a program cannot do something."""
+        if capability in (Capability.MODEL, Capability.LINES, Capability.OPS):
+            return "its model is not of transformers, whose parts can be asked for"
+        if capability is Capability.SAMPLING:
+            return "it chooses its tokens itself"
+        if capability in (Capability.GO_BACK, Capability.FORK):
+            return "it has run on, and what it did cannot be undone"
+        return "that is not there yet"
+
+    def known_timeline(self, ids: Sequence[int], settings: tuple[tuple[int, GenerationSettings], ...]) -> NoReturn:
+        """A program has one timeline. Raises CommandError."""
+        raise CommandError(f"a program makes its own tokens, not {len(ids)} known ones with {len(settings)} settings")
+
+    def forward_positions(self, _token: int) -> tuple[int, int]:
+        """The first position that the current forward covers, and how many."""
+        assert self._stops is not None
+        return self._stops.span or (0, 1)
+
+    def find(self) -> bool:
+        """Run to the first call of a model. Returns False if the program has ended without one.
+
+        Raises nothing of the program's: what ends it is in `exit`.
+        """
+        self._first = self._resume()
+        return self._first is not None
+
+    def events(self, token: int = 0) -> Generator[StageEvent, None, None]:
+        """Yield an event at every suspension. The last, at the program's end, is a `sample` with `ended_by` set.
+
+        Raises CommandError if it has been begun before: a program runs once.
+        """
+        if self._begun or token or self._first is None:
+            raise CommandError(f"{printable(self.name)} cannot go back: {self.why_not(Capability.GO_BACK)}")
+        self._begun = True
+        assert self._stops is not None
+        event: StageEvent | None = self._first
+        try:
+            while event is not None:
+                yield event
+                event = self._resume()
+            assert self.exit is not None
+            self._stops.last_stage = SAMPLE
+            end = StageEvent(SAMPLE, self._stops.phase, self._stops.token, None, span=self._stops.span)
+            end.ended_by, end.ended_with = "exit", self.exit.why
+            yield end
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the program where it stands, and remove every hook. Its `finally` blocks run."""
+        with self._inside():
+            self._run.close()
+        self._let_go()
+
+    # What the program does
+
+    def _resume(self) -> StageEvent | None:
+        with self._inside():
+            return self._run.resume()
+
+    def _to_its_end(self) -> None:
+        self._watch.begin()
+        os.register_at_fork(after_in_child=_forgetting(WeakMethod(self._let_go)))
+        try:
+            self.exit = exit_of(self._launch.run)
+        finally:
+            self._let_go()
+            if os.getpid() != self._process:
+                # A child that the program has forked, and that comes to the program's end.
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(0 if self.exit is None else self.exit.code)
+
+    def _let_go(self) -> None:
+        self._watch.end()
+        self._calls.clear()
+        if self._stops is not None:
+            self._stops.end()
+
+    def _is_ours(self) -> bool:
+        """Whether the caller runs in the program's own thread. That others call models is said once."""
+        if self._run.is_running_here():
+            return True
+        if get_ident() != self._thread and os.getpid() == self._process:
+            self._say("forwards in other threads of the program run without a stop")
+        return False
+
+    def _say(self, note: str) -> None:
+        if note not in self._notes:
+            self._notes.append(note)
+            self._announce(note)
+
+    def _found(self, model: nn.Module, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A model is called for the first time."""
+        is_first = not self._models
+        self._adopt(model)
+        if is_first:
+            for other in self._watch.models():
+                if is_of_transformers(other) and next(other.parameters(), None) is not None:
+                    self._adopt(other)
+        if any(module is each for each in self._models[model].entries):
+            self._calls.begin(model, module, args, kwargs)
+
+    def _adopt(self, model: nn.Module) -> None:
+        self._watch.know(model)
+        prefix = f"model{len(self._models) + 1}" if self._models else ""
+        known = self._models[model] = _Model(model, prefix)
+        devices = {each.device for each in model.parameters()}
+        if self._stops is None:
+            self._stops = ProgramStops(model, known.anatomy, devices, self._announce)
+            self._stops.begin(self._run)
+            self.stops, self.clock = self._stops, self._stops.clock
+            self._describe(model, known.size)
+        else:
+            self._stops.include(model, known.anatomy)
+            self._say(f"the program has another model, {type(model).__name__}: its stages begin with {prefix}.")
+        self._run.draw_from(_all_streams({each.device for other in self._models for each in other.parameters()}))
+        self.anatomy = together([each.anatomy for each in self._models.values()])
+        self._calls.follow(model, known.entries)
+        if hasattr(model, "_orig_mod"):
+            self._say("torch.compile runs this model's modules as one: TORCH_COMPILE_DISABLE=1 lets each be seen")
+
+    def _describe(self, model: nn.Module, size: int | None) -> None:
+        """Take the vocabulary and the facts from the first model."""
+        parameter = next(model.parameters())
+        dtype = str(parameter.dtype).removeprefix("torch.")
+        self.place = f"{parameter.device} {dtype}"
+        inner = pretrained_in(model)
+        tokenizer = find_tokenizer(model if inner is None else inner, size)
+        self.vocabulary = IdVocabulary(size) if tokenizer is None else TokenizerVocabulary(tokenizer, size)
+        if inner is not None:
+            self.capabilities |= {Capability.MODEL, Capability.LINES, Capability.OPS}
+            name = Path(str(inner.config.name_or_path or type(model).__name__)).name
+            device = str(parameter.device)
+            self.loaded = LoadedModel(name, inner, tokenizer, attention_of(inner), device=device, dtype=dtype)
+
+    def began(self, model: nn.Module, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """An outermost forward begins."""
+        stops, known = self._stops, self._models[model]
+        assert stops is not None
+        reading = read_arguments(module, args, kwargs)
+        if self._begins_token and self._forwards:
+            self._end_token(known, reading)
+            stops.token += 1
+        self._forwards += 1
+        # An encoder's forward belongs to the decoder's that follows it.
+        self._begins_token = not known.is_encoder(module)
+        self._lanes = known.lanes if self._begins_token else known.read
+        if reading.ids is not None:
+            self._lanes.feed(reading.ids, reading.first, reading.mask)
+        stops.phase = Phase.DECODE if reading.first and reading.length == 1 else Phase.PREFILL
+        stops.span = (reading.first, reading.length)
+        self._note(reading)
+        stops.clock.begin_token()
+        if self._forwards == 1:
+            ids = None if reading.ids is None else reading.ids[:1]
+            stops.suspend(StageEvent(TOKENIZE, stops.phase, 0, ids, span=stops.span))
+        stops.inside(running=True)
+
+    def ended(self, model: nn.Module, module: nn.Module, output: Any) -> Any:
+        """An outermost forward has ended. Returns its output, edited or not; None to leave it."""
+        stops, known = self._stops, self._models[model]
+        assert stops is not None
+        stops.inside(running=False)
+        self._chosen_from = None
+        if module is not model:
+            return None
+        stage = known.logits
+        wanted = stops.watches(stage) or stops.watches(SAMPLE) or stops.interrupted or stops.edits(stage)
+        scores = last_scores(output, self._mask, known.size) if wanted else None
+        if scores is None:
+            left = stops.leave(stage, (), {}, output)
+            return None if left is output else left
+        left = stops.leave(stage, (), {}, scores, ((stage, scores),))
+        if stops.watches(SAMPLE):
+            self._chosen_from = left.clone()
+        return None if left is scores else with_scores(output, left, self._mask, known.size)
+
+    def failed(self, model: nn.Module, error: BaseException) -> None:
+        """An exception is on its way out of an outermost forward."""
+        stops = self._stops
+        assert stops is not None
+        stops.inside(running=False)
+        known = self._models[model]
+        text = " ".join(str(error).split())
+        stage = failing_stage(error, known.anatomy) or known.logits
+        stops.failed(stage, f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+    def _end_token(self, known: _Model, reading: Reading) -> None:
+        """Report what the program chose, as far as the ids show it that it feeds next."""
+        stops, scores = self._stops, self._chosen_from
+        assert stops is not None
+        self._chosen_from = None
+        if not (stops.watches(SAMPLE) or stops.interrupted):
+            return
+        goes_on = known.lanes is self._lanes and reading.ids is not None
+        id = self._lanes.next_id(reading.ids, reading.first) if goes_on and reading.ids is not None else None
+        if id is None:
+            stops.leave(SAMPLE, (), {}, None)
+            return
+        trail = () if scores is None else ((known.logits, scores),)
+        stops.leave(SAMPLE, (), {}, torch.tensor([id]), trail, id)
+
+    def _note(self, reading: Reading) -> None:
+        self._mask = reading.mask
+        try:
+            self._cache = _nothing if reading.cache is None else ref(reading.cache)
+        except TypeError:  # a tuple, which nobody can refer to weakly
+            self._cache = _nothing
+
+
+class _Model:
+    """What is known of one of the program's models."""
+
+    def __init__(self, model: nn.Module, prefix: str) -> None:
+        self.anatomy = anatomy_of(model, prefix)
+        self.entries = entries(model, self.anatomy)
+        self.logits = self.anatomy.stages[-2]
+        self.lanes = Lanes()
+        self.read = Lanes()
+        """What its encoder reads."""
+        self.size = _size_of(model)
+        self._encoder = encoder_of(model)
+
+    def is_encoder(self, module: nn.Module) -> bool:
+        """Whether a part of it is the encoder in front of its decoder."""
+        return module is self._encoder
+
+
+def _nothing() -> None:
+    return None
+
+
+def _size_of(model: nn.Module) -> int | None:
+    try:
+        return vocabulary_size(as_asked(model))
+    except Exception:  # a model without embeddings
+        return None
+
+
+def _all_streams(devices: Any) -> RandomStreams:
+    """Every stream that a program may draw from."""
+    streams = RandomStreams(devices)
+    streams.include_python_and_numpy()
+    return streams
+
+
+def _forgetting(let_go: WeakMethod[Callable[[], None]]) -> Callable[[], None]:
+    """What a forked child does: it is no part of what is debugged."""
+
+    def in_child() -> None:
+        if (method := let_go()) is not None:
+            method()
+
+    return in_child

@@ -1,0 +1,1 @@
+"""`llmdbg run`: a program of the user's own, without a screen."""

@@ -1,0 +1,55 @@
+"""A program in batch mode: commands in, text or JSON Lines out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from llmdbg.frontends.batch.checks import check_addresses
+from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
+from llmdbg.frontends.export import export
+from llmdbg.frontends.opening import opening_notes
+from llmdbg.frontends.other_runs import open_other
+from llmdbg.frontends.output import note
+from llmdbg.frontends.program.surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.commands import ParsedCommand
+    from llmdbg.engine.program.launching import Launch
+
+
+def debug(launch: Launch, commands: Sequence[ParsedCommand], *, json: bool, program_output: str | None) -> int:
+    """Run a program under these commands; without any, trace it to its end. Returns its exit code.
+
+    A program that the last command leaves suspended is ended there, and the code is 0. Raises LlmdbgError.
+    """
+    # torch comes with it.
+    import torch
+
+    from llmdbg.debugger.debugger import Debugger
+    from llmdbg.engine.program.program import Program
+
+    around = Surroundings(program_output)
+    program = Program(launch, note, around.inside)
+    try:
+        if not program.find():
+            note(f"{program.name} has ended, and called no model: there was nothing to stop at")
+            return 0 if program.exit is None else program.exit.code
+        writer = JsonWriter(around.data) if json else TextWriter(around.data)
+        # The program's own modes are its own; looking at a training step must not add to its graph.
+        with torch.no_grad():
+            debugger = Debugger(program)
+            debugger.exporter = export
+            debugger.other_runs = open_other
+            try:
+                check_addresses(commands, debugger)
+                run_batch(debugger, commands, writer, [*opening_notes(program), *program.notes])
+            finally:
+                debugger.close()
+        if program.exit is None:
+            note(f"{program.name} was ended where it stood, since the commands are over (`continue` lets it run on)")
+            return 0
+        return program.exit.code
+    finally:
+        program.close()
+        around.end()

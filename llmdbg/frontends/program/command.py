@@ -1,0 +1,93 @@
+"""`llmdbg run`: the options, and what is run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from llmdbg.errors import UsageError
+from llmdbg.frontends import output
+from llmdbg.frontends.arguments import add_commands
+from llmdbg.frontends.batch.checks import parse_commands
+
+if TYPE_CHECKING:
+    from llmdbg.debugger.commands import ParsedCommand
+    from llmdbg.engine.program.launching import Launch
+
+_EPILOG = """\
+examples:
+  llmdbg run --batch -b "0.mlp if max > 50" -ex continue train.py --steps 3
+  llmdbg run --batch --json -ex "break nonfinite" -ex continue -m my.package
+  llmdbg run --batch -ex "trace 12 norm" -ex continue -- pytest -x tests/test_model.py
+  llmdbg run --batch --program-output out.txt generate.py      trace every layer as text
+
+Options of llmdbg come before the program; everything after it is the program's own. Its first
+call of a model is the first stop. docs/programs.md says what can be seen of it.
+"""
+_TAKE_A_VALUE = ("-b", "--break", "-ex", "-x", "--program-output")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Debug a program. Returns its exit code, or llmdbg's if it could not be debugged. Raises LlmdbgError."""
+    ours, how, words = _divided(arguments)
+    options = _parser().parse_args(ours)
+    if not words:
+        raise UsageError("there is no program to run: `llmdbg run SCRIPT.py ARGS`, `-m MODULE ARGS` or `-- COMMAND`")
+    if options.json and not options.batch:
+        raise UsageError("--json goes with --batch: add --batch")
+    commands = parse_commands((*(f"break {address}" for address in options.breakpoints), *options.commands))
+    launch = _launch(how, words)
+    if not options.batch:
+        raise UsageError("there is no screen for programs yet: add --batch")
+    return _batch(options, launch, commands)
+
+
+def _batch(options: argparse.Namespace, launch: Launch, commands: Sequence[ParsedCommand]) -> int:
+    from llmdbg.frontends.program.batch import debug
+
+    return debug(launch, commands, json=options.json, program_output=options.program_output)
+
+
+def _divided(arguments: Sequence[str]) -> tuple[list[str], str, list[str]]:
+    """The options of llmdbg, how the program is named (`script`, `-m` or `--`), and the program with its arguments."""
+    at = 0
+    while at < len(arguments):
+        each = arguments[at]
+        if each in ("-m", "--"):
+            return list(arguments[:at]), each, list(arguments[at + 1 :])
+        if not each.startswith("-") or each == "-":
+            return list(arguments[:at]), "script", list(arguments[at:])
+        at += 2 if each in _TAKE_A_VALUE else 1
+    return list(arguments), "script", []
+
+
+def _launch(how: str, words: Sequence[str]) -> Launch:
+    from llmdbg.engine.program import launching
+
+    if how == "--":
+        return launching.command(words)
+    start = launching.module if how == "-m" else launching.script
+    return start(words[0], words[1:])
+
+
+def _parser() -> argparse.ArgumentParser:
+    options = output.Parser(
+        prog="llmdbg run",
+        usage="llmdbg run [options] SCRIPT.py ARGS | -m MODULE ARGS | -- COMMAND ARGS",
+        description="Debug a program of your own: stops in the forward of any model that it calls.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    group = options.add_argument_group("debugging")
+    add_commands(group)
+    group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")
+    group.add_argument("--json", action="store_true", help="with --batch: one JSON object per line")
+    group.add_argument(
+        "--program-output",
+        metavar="FILE",
+        help="where the program's own stdout goes: stderr (the default), a file, or - for stdout, which sends "
+        "llmdbg's answers to stderr",
+    )
+    return options
