@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import threading
@@ -153,6 +154,8 @@ class EngineThread(threading.Thread):
             return
         try:
             self._begin(debugger)
+            # As after loading: what the first stop has imported stays to the end too.
+            gc.freeze()
             self._beginning = False
             while (line := self._next_line(debugger)) is not None:
                 if line == _LOOK_AGAIN:

@@ -1,5 +1,6 @@
 """The thread that owns the model, without one."""
 
+import gc
 import queue
 import threading
 import time
@@ -68,6 +69,21 @@ def test_nothing_is_computed_for_a_pane_that_is_not_in_view(watched, monkeypatch
     asked_last = replay.run.stop.token
     assert name not in after(f"goto 1@{asked_last + 2}").asked
     assert replay.run.recorder.addresses(replay.run.stop.token) == frozenset()
+
+
+def test_what_the_first_stop_has_brought_is_not_looked_through_for_garbage_again(tiny_folder):
+    frozen: list[int] = []
+    request = LaunchRequest(ModelSpec(str(tiny_folder)), "The quick brown", GenerationSettings(max_new_tokens=2))
+    engine = EngineThread(
+        request, lambda message: frozen.append(gc.get_freeze_count()) if isinstance(message, Arrived) else None
+    )
+    engine.start()
+    end = time.monotonic() + 60
+    while engine.working:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert gc.get_freeze_count() > frozen[0]
+    engine.leave(20)
 
 
 def test_it_is_busy_until_everything_it_took_is_done_and_no_longer(watched):
