@@ -90,7 +90,7 @@ class _OpMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 inputs,
                 tuple(map(_facts, made)),
                 lasted,
-                _moved(func, name, read, [_size(each) for each in made]),
+                0 if _is_view(func, name, given, made) else _moved(name, read, [_size(each) for each in made]),
                 self._flops(func, name, args, kwargs, output),
                 *caller,
             )
@@ -156,8 +156,18 @@ def _size(tensor: Tensor) -> int:
     return count
 
 
-def _moved(func: Any, name: str, read: list[int], written: list[int]) -> int:
-    if getattr(func, "is_view", False) or name in _MAKES_ROOM:
+def _is_view(func: Any, name: str, given: list[Tensor], made: list[Tensor]) -> bool:
+    """Whether nothing is moved: what it returns lies where what it took does, and it is none that writes there."""
+    if getattr(func, "is_view", False):
+        return True
+    if name.endswith("_") or len(made) != 1 or made[0].layout is not torch.strided:
+        return False
+    place = made[0].untyped_storage().data_ptr()
+    return any(each.layout is torch.strided and each.untyped_storage().data_ptr() == place != 0 for each in given)
+
+
+def _moved(name: str, read: list[int], written: list[int]) -> int:
+    if name in _MAKES_ROOM:
         return 0
     if name in _PICKS and read:
         read = [sum(written), *read[1:]]

@@ -40,6 +40,7 @@ def test_each_call_with_its_shapes_bytes_and_flops() -> None:
     assert [each.shape for each in product.inputs] == [(3, 8), (8, 16)]
     assert (product.flops, product.bytes) == (2 * 3 * 8 * 16, 4 * (3 * 8 + 8 * 16 + 3 * 16))
     assert found["aten.transpose"].bytes == 0, "a view moves nothing"
+    assert found["aten._unsafe_view"].bytes == 0, "neither does what only says that it is none"
     assert found["aten.silu"].flops is None
     add = found["aten.add"]
     assert add.bytes == 4 * (3 * 16 + 2 * 3 * 16), "what is only expanded is read once"

@@ -27,13 +27,9 @@ def operations_blocks(value: Operations) -> list[Block]:
     notes = [f"note: {sanitize(note)}" for note in value.notes]
     if not value.rows:
         return [*notes, head]
-    return [
-        *notes,
-        head,
-        *operations_tables(value),
-        totals,
-        "each took a few µs longer than by itself, for being watched",
-    ]
+    calls, grouped = operations_tables(value)
+    watched = "each took a few µs longer than by itself, for being watched"
+    return [*notes, head, _without_repeats(calls), grouped, totals, watched]
 
 
 def operations_tables(value: Operations) -> Sequence[Table]:
@@ -43,6 +39,7 @@ def operations_tables(value: Operations) -> Sequence[Table]:
         Column("op", left=True),
         Column("inputs", left=True),
         Column("output", left=True),
+        Column("dtype", left=True),
         Column("ms", "{:.3f}".format),
         Column("bytes", byte_count),
         Column("FLOPs", large_number),
@@ -64,11 +61,24 @@ def operations_tables(value: Operations) -> Sequence[Table]:
 
 def _cells(each: OpRow) -> tuple[object, ...]:
     place = f"{Path(each.file).name}:{each.line}"
-    inputs, outputs = _listed(each.inputs), _listed(each.outputs)
-    return each.number, each.op, inputs, outputs, each.ms, each.bytes, each.flops, place, each.code
+    dtypes = " ".join(dict.fromkeys(tensor.dtype for tensor in (*each.inputs, *each.outputs)))
+    mixed = " " in dtypes
+    inputs, outputs = _listed(each.inputs, mixed=mixed), _listed(each.outputs, mixed=mixed)
+    return each.number, each.op, inputs, outputs, dtypes, each.ms, each.bytes, each.flops, place, each.code
 
 
-def _listed(tensors: Sequence[OpTensor]) -> str:
-    shown = [f"{each.dtype}[{', '.join(map(str, each.shape))}]" for each in tensors[:_MOST_INPUTS]]
+def _listed(tensors: Sequence[OpTensor], *, mixed: bool) -> str:
+    """`[1, 13, 576] [576, 576]`, each with its dtype where they differ."""
+    shown = [f"{each.dtype if mixed else ''}[{', '.join(map(str, each.shape))}]" for each in tensors[:_MOST_INPUTS]]
     more = len(tensors) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    return " ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _without_repeats(calls: Table) -> Table:
+    """The calls, with the text of the caller's line only where it is another than that of the call before."""
+    rows: list[tuple[object, ...]] = []
+    before: tuple[object, ...] = ()
+    for each in calls.rows:
+        rows.append((*each[:-1], "") if each[-2:] == before else each)
+        before = each[-2:]
+    return Table(calls.columns, tuple(rows))

@@ -93,7 +93,7 @@ def test_as_text_json_and_a_file(tmp_path: Path) -> None:
     assert set(rows[0]["inputs"][0]) == {"shape", "dtype"}
     session.exporter = export
     do(session, f"info ops 0.mlp > {tmp_path / 'ops.csv'}")
-    assert (tmp_path / "ops.csv").read_text().startswith("n,op,inputs,output,ms,bytes,FLOPs,called at,line\n")
+    assert (tmp_path / "ops.csv").read_text().startswith("n,op,inputs,output,dtype,ms,bytes,FLOPs,called at,line\n")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from llmdbg.frontends.tui.app import LlmdbgApp
-from tests.frontends.tui.driving import loaded, pane, press, request
+from tests.frontends.tui.driving import loaded, pane, press, request, until
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
@@ -17,15 +17,15 @@ async def test_source_and_locals_follow_the_selected_frame(tiny_folder, size):
         await press(pilot, app, "percent_sign")
         assert "residual" in pane(app, "locals")
         await press(pilot, app, "8", "U")
-        assert "#1  LlamaModel.forward" in pane(app, "source")
+        await until(pilot, lambda: "#1  LlamaModel.forward" in pane(app, "source"))
         assert app.state.overlay is None, "the answer is in view already"
         await press(pilot, app, "percent_sign")
-        assert "LlamaModel.forward" in pane(app, "locals")
+        await until(pilot, lambda: "LlamaModel.forward" in pane(app, "locals"))
         await press(pilot, app, "8", "D", "D")
-        assert "LlamaAttention.forward" in pane(app, "source")
+        await until(pilot, lambda: "LlamaAttention.forward" in pane(app, "source"))
         assert "▶" not in pane(app, "source")
         await press(pilot, app, "n")
-        assert "#0" in pane(app, "source"), "another stop begins with its innermost frame"
+        await until(pilot, lambda: "#0" in pane(app, "source"))  # another stop begins with its innermost frame
 
 
 async def test_the_layout_source_has_both_side_by_side(tiny_folder):
