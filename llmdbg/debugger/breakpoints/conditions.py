@@ -30,7 +30,7 @@ from llmdbg.debugger.breakpoints.expression_syntax import (
 from llmdbg.debugger.breakpoints.why_hit import with_values
 from llmdbg.errors import ConditionError
 from llmdbg.models.stages import StageKind
-from llmdbg.probes.quantities import OF_PLACE, OF_TOKEN, QuantityValue, is_of_prediction, of_token
+from llmdbg.probes.quantities import OF_OUTPUT, OF_PLACE, OF_TOKEN, QuantityValue, is_of_prediction, of_token
 
 Memory = MutableMapping[int, QuantityValue]
 """The last known value of each `changed(…)` of one expression, by its column in the text. Empty at first."""
@@ -100,6 +100,10 @@ def why_unknown(name: str, kind: StageKind, *, no_lens: str = "") -> str | None:
     """
     if name == "layer" and kind not in _MODULES:
         return f"`layer` is never known at {kind}, which belongs to no decoder layer"
+    if kind is StageKind.LINE and (name in OF_OUTPUT or name == "ms" or is_of_prediction(name)):
+        return (
+            f"`{name}` is never known at a {kind}, which returns nothing: an op has it, as in `break 12.mlp/mul if …`"
+        )
     if not is_of_prediction(name):
         return None
     if kind is StageKind.TOKENIZE:

@@ -56,6 +56,13 @@ class Break(_Stages):
 
     usage = "ADDRESS [if CONDITION]"
 
+    def details(self) -> tuple[str, ...]:
+        """That an address may be finer than a module."""
+        return (
+            "lines and ops too: 12.self_attn:174, modeling_llama.py:174, 12.mlp:forward, 12.mlp/mul.0, op softmax*",
+            "at `set depth op`, nonfinite stops at the op where NaN or infinity begins",
+        )
+
     def parse(self, arguments: str, command: Described) -> BreakpointSpec:
         """Parse an address with its condition, or a ready-made breakpoint."""
         spec = parse_break(required(arguments, command, "ADDRESS"))

@@ -13,7 +13,7 @@ from llmdbg.debugger.breakpoints.parse import check_answerable
 from llmdbg.errors import ConditionError
 from llmdbg.models.stages import StageKind
 from llmdbg.models.tokens import TokenizerVocabulary
-from llmdbg.probes.quantities import NAMES, TEXTS
+from llmdbg.probes.quantities import NAMES, TEXTS, of_token
 from tests.debugger import expression_texts
 from tests.debugger.expression_texts import worth
 
@@ -240,10 +240,17 @@ class TestNeverKnown:
             assert not refused(text, [kind], "it has no head")
         assert "no model has run" in refused(text, [StageKind.TOKENIZE])
 
-    @pytest.mark.parametrize("kind", StageKind)
+    @pytest.mark.parametrize("kind", [kind for kind in StageKind if kind is not StageKind.LINE])
     def test_numbers_of_an_output_may_be_anywhere(self, kind):
         assert why_unknown("norm", kind) is None
+
+    @pytest.mark.parametrize("kind", StageKind)
+    def test_the_phase_is_known_everywhere(self, kind):
         assert why_unknown("phase", kind) is None
+
+    @pytest.mark.parametrize("name", ["norm", "nan", "ms", "entropy", of_token("rank", "a")])
+    def test_a_line_has_no_output_and_predicts_nothing(self, name):
+        assert "is never known at a line, which returns nothing" in str(why_unknown(name, StageKind.LINE))
 
 
 def test_conditions_are_values():
