@@ -96,7 +96,9 @@ class Debugger:
         self.leave_reference()
         self.run.reference = self.run.metrics.reference = reference
         self.run.look()
-        return f"beside this run: {reference.called}; `break diverged` stops where they part"
+        if about := reference.source.about:
+            return f"now beside this run, {about}"
+        return f"beside this run: {text} (`break diverged` stops where they part)"
 
     @property
     def reference_name(self) -> str:

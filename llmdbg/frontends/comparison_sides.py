@@ -210,9 +210,10 @@ def recorded_elsewhere(options: argparse.Namespace) -> Trace:
     from llmdbg.debugger.comparison.references.recording import record_elsewhere
     from llmdbg.frontends.opening import elsewhere
 
-    ours = copy.copy(options)
+    ours, asked = copy.copy(options), elsewhere(options.python, model_spec(options))
+    ours.model = asked.model.name
     ours.max_new_tokens = ours.max_new_tokens or TOKENS
-    return record_elsewhere(elsewhere(options.python, model_spec(options)), _words_of(ours))
+    return record_elsewhere(asked, _words_of(ours))
 
 
 def compare_sides(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,9 +131,16 @@ def generation_of(loaded: LoadedModel, prompt: Prompt, settings: GenerationSetti
 
 
 def elsewhere(python: str, model: ModelSpec) -> Elsewhere:
-    """A model to be run by the Python that the user means. Raises UsageError if there is none."""
-    from llmdbg.debugger.comparison.references.process import Elsewhere
+    """A model to be run by the Python that the user means. Raises UsageError if there is none.
 
+    The demo model is the one that is installed here. Raises LoadError if it cannot be converted.
+    """
+    from llmdbg.debugger.comparison.references.process import Elsewhere
+    from llmdbg.models.sources import find_source
+    from llmdbg.models.spec import DEMO_MODEL
+
+    if model.name in (None, DEMO_MODEL):
+        model = replace(model, name=str(find_source(model, lambda _: None).folder))
     return Elsewhere(found_python(python), Path(__file__).with_name("other_process.py"), model)
 
 

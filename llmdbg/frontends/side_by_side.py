@@ -41,7 +41,7 @@ def show(reference: argparse.Namespace, candidate: argparse.Namespace) -> int:
             is_chat(ours),
             ours.system,
             (),
-            (f"reference {_words_of_reference(theirs)}", "break diverged"),
+            ("break diverged", f"reference {_words_of_reference(theirs)}"),
             None,
             ours.left_pad,
             "",

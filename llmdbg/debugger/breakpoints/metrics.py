@@ -33,8 +33,8 @@ class ComparedReference(Protocol):
     def apart(self, event: StageEvent) -> float | None:
         """How far an event's values are from the reference's, relative to their norm."""
 
-    def diverges(self, event: StageEvent) -> bool:
-        """Whether an event is further off than rounding and the stages before it explain."""
+    def measured(self, event: StageEvent) -> tuple[float | None, bool]:
+        """How far they are, and whether that is more than rounding and the stages before it explain."""
 
 
 class StageMetrics:
@@ -73,11 +73,8 @@ class StageMetrics:
         if CHOSEN_PROB in names and event.chosen is not None:
             prob = probability_of_chosen(event)
             values[CHOSEN_PROB] = None if prob is None else float(prob)
-        if self.reference is not None:
-            if APART in names:
-                values[APART] = self.reference.apart(event)
-            if DIVERGES in names:
-                values[DIVERGES] = self.reference.diverges(event)
+        if self.reference is not None and (APART in names or DIVERGES in names):
+            values[APART], values[DIVERGES] = self.reference.measured(event)
         output = main_tensor(event.output) if needs_output(names) else None
         scores = self.scores(event) if needs_scores(names) else None
         ids = {text: id for text in tokens if (id := self._id_of(text)) is not None}

@@ -70,16 +70,19 @@ class ReferenceRun:
 
         Waits for the device.
         """
-        found = self._compared_with(event)
-        return None if found is None else found.error.relative
+        return self.measured(event)[0]
 
-    def diverges(self, event: StageEvent) -> bool:
-        """Whether an event is further off than rounding, and than any stage that was compared before it."""
+    def measured(self, event: StageEvent) -> tuple[float | None, bool]:
+        """How far they are, and whether that is more than rounding, and than any stage that was compared before it.
+
+        Waits for the device.
+        """
         found = self._compared_with(event)
         if found is None:
-            return False
-        beyond = found.error.relative > TIMES_ARITHMETIC_FLOOR * max(self._floor, self._largest)
-        return found.error.newly_nonfinite > 0 or beyond
+            return None, False
+        error = found.error
+        beyond = error.relative > TIMES_ARITHMETIC_FLOOR * max(self._floor, self._largest)
+        return error.relative, error.newly_nonfinite > 0 or beyond
 
     def beside(self, event: StageEvent) -> BesideReference | None:
         """How a stop compares with the reference. Runs the stage once more, on the reference's input, where it can."""

@@ -60,8 +60,7 @@ class RunElsewhere:
             raise
         self.last_bit = ready.last_bit
         self._addresses = frozenset(each.address for each in header.stages) - {SAMPLE.address}
-        versions = (f"{each} {header.versions[each]}" for each in ("python", "transformers") if each in header.versions)
-        self.about = ", ".join(("in another process", *versions))
+        self.about = f"in another process: transformers {header.versions.get('transformers', 'unknown')}"
 
     def unfit(self) -> str | None:
         """None: whatever it is, stages with the same address can be compared."""

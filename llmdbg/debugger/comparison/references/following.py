@@ -55,6 +55,7 @@ class FollowingRun:
         self._target: tuple[int, str, int] = (0, "", 0)
         self._standing: tuple[int, str, int] | None = None
         self._text: tuple[int, ...] = ()
+        self._watched: frozenset[str] | None = None
         self._token, self._passed = 0, dict[str, int]()
         devices = [] if reference.loaded is None else [each.device for each in reference.loaded.model.parameters()]
         self._streams = RandomStreams(set(devices))
@@ -85,6 +86,9 @@ class FollowingRun:
 
     def addresses(self) -> frozenset[str]:
         """The stages that it may have values of. Logits processors are known from its beginning on."""
+        return self._all_addresses() if self._watched is None else self._watched
+
+    def _all_addresses(self) -> frozenset[str]:
         processors = [stage.address for stage in self.reference.processors]
         return watched_addresses(self.reference.anatomy, processors) | {SAMPLE.address}
 
@@ -116,7 +120,7 @@ class FollowingRun:
         """End the run. It begins again when it is asked."""
         if self._events is not None:
             self._events.close()
-        self._events, self._here = None, None
+        self._events, self._here, self._watched = None, None, None
 
     def _run_there(self) -> None:
         ids = self._ids()
@@ -124,7 +128,9 @@ class FollowingRun:
         assert self._events is not None
         timeline = self.reference.timeline
         timeline.overrides = {at: TokenOverrides(force=id) for at, id in enumerate(ids)}
-        self.reference.stops.arm(self.addresses(), self._is_there)
+        if self._watched is None:
+            self._watched = self._all_addresses()
+            self.reference.stops.arm(self._watched, self._is_there)
         self._here = here = next(self._events, None)
         self._standing = None
         if here is not None:

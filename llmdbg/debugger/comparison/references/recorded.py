@@ -40,7 +40,7 @@ class RecordedReference:
         self.name = name
         self.restarts = 0
         kept = trace.header.tensors in ("all", "inputs")
-        self.about = "a recording" if kept else "a recording without whole tensors: distances are estimated"
+        self.about = "a recording" if kept else "a recording without tensors: distances are estimated"
         dtype = getattr(torch, trace.header.dtype or "float32", None)
         self.last_bit = 0.0
         if isinstance(dtype, torch.dtype) and dtype.is_floating_point:
