@@ -10,6 +10,7 @@
 - `Session.do` takes every command of the program. What comes of it is a `Moved` to a `Stop`, an `Answer` or a `Quit`.
 - `Recorder` records the forwards of a model in a program of your own, into a folder that `llmdbg diff` compares.
 - `Session.end` is the `End`: how the generation ended, with its ids and text.
+- `with debug(model):`, `attach` and `breakpoint` stop in the forwards of your own program, at a prompt as pdb's.
 - `compare` holds two runs against each other, as `llmdbg diff` does; what comes of it is a `Comparison`.
 - Whatever is raised on purpose is an `LlmdbgError`, in one line; its kinds are in `llmdbg.errors`.
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from llmdbg.debugger.execution.stop import End as End
     from llmdbg.debugger.execution.stop import Stop as Stop
     from llmdbg.errors import LlmdbgError as LlmdbgError
+    from llmdbg.frontends.program.attaching import attach as attach
+    from llmdbg.frontends.program.attaching import breakpoint as breakpoint
+    from llmdbg.frontends.program.attaching import debug as debug
     from llmdbg.frontends.script.comparing import compare as compare
     from llmdbg.frontends.script.opening import open_session as open_session
     from llmdbg.frontends.script.session import Session as Session
@@ -48,7 +52,10 @@ _WHERE = {
     "Recorder": "llmdbg.traces.recorder",
     "Session": "llmdbg.frontends.script.session",
     "Stop": "llmdbg.debugger.execution.stop",
+    "attach": "llmdbg.frontends.program.attaching",
+    "breakpoint": "llmdbg.frontends.program.attaching",
     "compare": "llmdbg.frontends.script.comparing",
+    "debug": "llmdbg.frontends.program.attaching",
     "open_session": "llmdbg.frontends.script.opening",
 }
 
@@ -64,7 +71,10 @@ __all__ = [
     "Session",
     "Stop",
     "__version__",
+    "attach",
+    "breakpoint",
     "compare",
+    "debug",
     "open_session",
 ]
 

@@ -21,7 +21,10 @@ def test_the_exported_names():
         "Session",
         "Stop",
         "__version__",
+        "attach",
+        "breakpoint",
         "compare",
+        "debug",
         "open_session",
     ]
     for name in llmdbg.__all__:

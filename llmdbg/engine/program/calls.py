@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from torch import nn
 
-    from torch import nn
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
     from torch.utils.hooks import RemovableHandle
 
     from llmdbg.models.anatomy import Anatomy
@@ -100,10 +101,20 @@ def failing_stage(error: BaseException, anatomy: Anatomy) -> Stage | None:
     return anatomy.stage(found[-1]) if found else None
 
 
+def running_stage(anatomy: Anatomy) -> Stage | None:
+    """The innermost stage whose module has a method running, above the caller; None outside of forwards."""
+    at = {module: address for address, module in anatomy.modules.items()}
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, nn.Module) and owner in at:
+            return anatomy.stage(at[owner])
+        frame = frame.f_back
+    return None
+
+
 def _callers_of(traceback: TracebackType | None) -> list[nn.Module]:
     """The modules whose methods an exception has passed through, outermost first."""
-    from torch import nn
-
     found = []
     while traceback is not None:
         owner = traceback.tb_frame.f_locals.get("self")

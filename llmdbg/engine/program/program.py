@@ -11,13 +11,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NoReturn
-from weakref import WeakMethod, ref
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
+from weakref import ref
 
 import torch
 from torch import nn
@@ -25,8 +23,7 @@ from torch import nn
 from llmdbg.engine.debuggee import Capability, SamplingFacts
 from llmdbg.engine.program.anatomies import anatomy_of, encoder_of, entries, together
 from llmdbg.engine.program.arguments import Reading, read_arguments
-from llmdbg.engine.program.calls import OutermostCalls, failing_stage
-from llmdbg.engine.program.exits import Exit, exit_of
+from llmdbg.engine.program.calls import OutermostCalls, failing_stage, running_stage
 from llmdbg.engine.program.known_tokens import SeenTimeline
 from llmdbg.engine.program.lanes import Lanes
 from llmdbg.engine.program.outputs import last_scores, with_scores
@@ -35,10 +32,10 @@ from llmdbg.engine.program.vocabulary import IdVocabulary, find_tokenizer
 from llmdbg.engine.program.watching import ModelWatch
 from llmdbg.engine.random_streams import RandomStreams
 from llmdbg.engine.stage_event import StageEvent
-from llmdbg.engine.suspension import Suspension
 from llmdbg.errors import CommandError
 from llmdbg.formatting import printable
 from llmdbg.models.anatomy import Anatomy, vocabulary_size
+from llmdbg.models.compiled import notes_on_compiled
 from llmdbg.models.loading import attention_of
 from llmdbg.models.module_trees import as_asked, is_of_transformers, pretrained_in
 from llmdbg.models.spec import LoadedModel
@@ -49,28 +46,39 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llmdbg.engine.debuggee import ArmedStages, Clock, Timeline, Vocabulary
-    from llmdbg.engine.program.launching import Launch
+    from llmdbg.engine.program.exits import Exit
     from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.engine.suspension import Suspension
 
-Inside = Callable[[], AbstractContextManager[None]]
-"""Around every stretch that the program runs: gives it what is its own of the process, such as `sys.stdout`."""
+
+class Runner(Protocol):
+    """Suspends a program and resumes it."""
+
+    def is_running_here(self) -> bool:
+        """Whether the caller is the program, in its own thread."""
+
+    def suspend(self, value: StageEvent) -> None:
+        """Hand an event over; return when the program is resumed. Called by the program."""
+
+    def resume(self) -> StageEvent | None:
+        """Run the program to its next event; None once it has ended."""
+
+    def draw_from(self, streams: RandomStreams) -> None:
+        """Keep these random streams while it is suspended."""
+
+    def close(self) -> None:
+        """End a suspended program, or let it go."""
 
 
 class Program:
-    """Runs `launch`, suspended at every armed stage of the models that it calls: a `Debuggee` after `find`.
+    """A program, suspended at every armed stage of the models that it calls: a `Debuggee` from its first call on.
 
-    >>> program = Program(script("greedy.py", ["--fast"]))
-    >>> if program.find():
-    ...     debugger = Debugger(program)
-
-    `announce` gets sentences that the user should read at once. `inside` is entered around every stretch that the
-    program runs. `exit` is how it ended, None until then.
+    `run` suspends and resumes it (`LaunchedProgram`, `AttachedProgram`). `announce` gets sentences that the user should
+    read at once. `exit` is how it ended, None until then.
     """
 
-    def __init__(
-        self, launch: Launch, announce: Callable[[str], None] = lambda _: None, inside: Inside = nullcontext
-    ) -> None:
-        self.name = launch.name
+    def __init__(self, name: str, run: Runner, announce: Callable[[str], None]) -> None:
+        self.name = name
         self.place = ""
         self.anatomy: Anatomy = Anatomy((TOKENIZE, SAMPLE), {}, None)
         self.loaded: LoadedModel | None = None
@@ -82,15 +90,13 @@ class Program:
         self.exit: Exit | None = None
         self.stops: ArmedStages
         self.clock: Clock
-        self._launch = launch
         self._announce = announce
-        self._inside = inside
         self._notes: list[str] = []
         self._models: dict[nn.Module, _Model] = {}
         self._calls = OutermostCalls(self._is_ours, self)
         self._watch = ModelWatch(self._is_ours, self._calls.is_running, self._found)
-        self._run: Suspension[StageEvent] = Suspension(self._to_its_end, RandomStreams())
-        self._run.draw_from(_all_streams(()))
+        self._run = run
+        run.draw_from(_all_streams(()))
         self._stops: ProgramStops | None = None
         self._lanes = Lanes()
         self._timeline = SeenTimeline(lambda: self._lanes)
@@ -159,14 +165,6 @@ class Program:
         assert self._stops is not None
         return self._stops.span or (0, 1)
 
-    def find(self) -> bool:
-        """Run to the first call of a model. Returns False if the program has ended without one.
-
-        Raises nothing of the program's: what ends it is in `exit`.
-        """
-        self._first = self._resume()
-        return self._first is not None
-
     def events(self, token: int = 0) -> Generator[StageEvent, None, None]:
         """Yield an event at every suspension. The last, at the program's end, is a `sample` with `ended_by` set.
 
@@ -180,7 +178,7 @@ class Program:
         try:
             while event is not None:
                 yield event
-                event = self._resume()
+                event = self._run.resume()
             assert self.exit is not None
             self._stops.last_stage = SAMPLE
             end = StageEvent(SAMPLE, self._stops.phase, self._stops.token, None, span=self._stops.span)
@@ -190,29 +188,23 @@ class Program:
             self.close()
 
     def close(self) -> None:
-        """End the program where it stands, and remove every hook. Its `finally` blocks run."""
-        with self._inside():
-            self._run.close()
+        """Let go of the program, and remove every hook."""
+        self._run.close()
         self._let_go()
 
+    def stop_here(self) -> None:
+        """Suspend the program where it is, in a forward or between two. Called by the program itself.
+
+        Before it has called a model, its first call is a stop anyway.
+        """
+        stops = self._stops
+        if stops is None or not self._run.is_running_here():
+            return
+        stage = running_stage(self.anatomy) or stops.last_stage
+        stops.last_stage = stage
+        stops.suspend(StageEvent(stage, stops.phase, stops.token, None, span=stops.span))
+
     # What the program does
-
-    def _resume(self) -> StageEvent | None:
-        with self._inside():
-            return self._run.resume()
-
-    def _to_its_end(self) -> None:
-        self._watch.begin()
-        os.register_at_fork(after_in_child=_forgetting(WeakMethod(self._let_go)))
-        try:
-            self.exit = exit_of(self._launch.run)
-        finally:
-            self._let_go()
-            if os.getpid() != self._process:
-                # A child that the program has forked, and that comes to the program's end.
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(0 if self.exit is None else self.exit.code)
 
     def _let_go(self) -> None:
         self._watch.end()
@@ -251,7 +243,7 @@ class Program:
         devices = {each.device for each in model.parameters()}
         if self._stops is None:
             self._stops = ProgramStops(model, known.anatomy, devices, self._announce)
-            self._stops.begin(self._run)
+            self._stops.begin(cast("Suspension[StageEvent]", self._run))
             self.stops, self.clock = self._stops, self._stops.clock
             self._describe(model, known.size)
         else:
@@ -260,8 +252,8 @@ class Program:
         self._run.draw_from(_all_streams({each.device for other in self._models for each in other.parameters()}))
         self.anatomy = together([each.anatomy for each in self._models.values()])
         self._calls.follow(model, known.entries)
-        if hasattr(model, "_orig_mod"):
-            self._say("torch.compile runs this model's modules as one: TORCH_COMPILE_DISABLE=1 lets each be seen")
+        for note in notes_on_compiled(model):
+            self._say(note)
 
     def _describe(self, model: nn.Module, size: int | None) -> None:
         """Take the vocabulary and the facts from the first model."""
@@ -386,13 +378,3 @@ def _all_streams(devices: Any) -> RandomStreams:
     streams = RandomStreams(devices)
     streams.include_python_and_numpy()
     return streams
-
-
-def _forgetting(let_go: WeakMethod[Callable[[], None]]) -> Callable[[], None]:
-    """What a forked child does: it is no part of what is debugged."""
-
-    def in_child() -> None:
-        if (method := let_go()) is not None:
-            method()
-
-    return in_child

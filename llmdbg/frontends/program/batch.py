@@ -11,6 +11,7 @@ from llmdbg.frontends.export import export
 from llmdbg.frontends.opening import opening_notes
 from llmdbg.frontends.other_runs import open_other
 from llmdbg.frontends.output import note
+from llmdbg.frontends.program.attaching import now_debugging
 from llmdbg.frontends.program.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, json: bool, prog
     import torch
 
     from llmdbg.debugger.debugger import Debugger
-    from llmdbg.engine.program.program import Program
+    from llmdbg.engine.program.launched import LaunchedProgram
 
     around = Surroundings(program_output)
-    program = Program(launch, note, around.inside)
+    program = LaunchedProgram(launch, note, around.inside)
+    now_debugging(program)
     try:
         if not program.find():
             note(f"{program.name} has ended, and called no model: there was nothing to stop at")
@@ -52,4 +54,5 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, json: bool, prog
         return program.exit.code
     finally:
         program.close()
+        now_debugging(None)
         around.end()

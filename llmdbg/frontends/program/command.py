@@ -12,11 +12,11 @@ from llmdbg.frontends.arguments import add_commands
 from llmdbg.frontends.batch.checks import parse_commands
 
 if TYPE_CHECKING:
-    from llmdbg.debugger.commands import ParsedCommand
     from llmdbg.engine.program.launching import Launch
 
 _EPILOG = """\
 examples:
+  llmdbg run train.py --steps 3                                at an (llmdbg) prompt, as pdb
   llmdbg run --batch -b "0.mlp if max > 50" -ex continue train.py --steps 3
   llmdbg run --batch --json -ex "break nonfinite" -ex continue -m my.package
   llmdbg run --batch -ex "trace 12 norm" -ex continue -- pytest -x tests/test_model.py
@@ -34,19 +34,19 @@ def run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(ours)
     if not words:
         raise UsageError("there is no program to run: `llmdbg run SCRIPT.py ARGS`, `-m MODULE ARGS` or `-- COMMAND`")
+    if options.plain and options.batch:
+        raise UsageError("--plain asks for commands and --batch does not: leave one out")
     if options.json and not options.batch:
         raise UsageError("--json goes with --batch: add --batch")
     commands = parse_commands((*(f"break {address}" for address in options.breakpoints), *options.commands))
     launch = _launch(how, words)
-    if not options.batch:
-        raise UsageError("there is no screen for programs yet: add --batch")
-    return _batch(options, launch, commands)
+    if options.batch:
+        from llmdbg.frontends.program.batch import debug
 
+        return debug(launch, commands, json=options.json, program_output=options.program_output)
+    from llmdbg.frontends.program.plain import debug as debug_at_the_prompt
 
-def _batch(options: argparse.Namespace, launch: Launch, commands: Sequence[ParsedCommand]) -> int:
-    from llmdbg.frontends.program.batch import debug
-
-    return debug(launch, commands, json=options.json, program_output=options.program_output)
+    return debug_at_the_prompt(launch, commands, program_output=options.program_output)
 
 
 def _divided(arguments: Sequence[str]) -> tuple[list[str], str, list[str]]:
@@ -82,12 +82,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     group = options.add_argument_group("debugging")
     add_commands(group)
+    group.add_argument("--plain", action="store_true", help="a line-based prompt on stdin and stdout, as pdb has one")
     group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")
     group.add_argument("--json", action="store_true", help="with --batch: one JSON object per line")
     group.add_argument(
         "--program-output",
         metavar="FILE",
-        help="where the program's own stdout goes: stderr (the default), a file, or - for stdout, which sends "
-        "llmdbg's answers to stderr",
+        help="where the program's own stdout goes: with --batch stderr (the default), a file, or - for stdout, which "
+        "sends llmdbg's answers to stderr",
     )
     return options

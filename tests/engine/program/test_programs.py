@@ -11,8 +11,8 @@ from torch.nn.modules import module as torch_module
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.program.exits import exit_of
+from llmdbg.engine.program.launched import LaunchedProgram
 from llmdbg.engine.program.launching import command, module, script
-from llmdbg.engine.program.program import Program
 from llmdbg.errors import CommandError, UsageError
 from tests.sessions import write_tiny_folder
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def begun(name: str, *arguments: str) -> Debugger:
-    program = Program(script(str(PROGRAMS / name), arguments))
+    program = LaunchedProgram(script(str(PROGRAMS / name), arguments))
     assert program.find()
     return Debugger(program)
 
@@ -166,7 +166,7 @@ def test_both_stacks_of_an_encoder_decoder_are_stages() -> None:
 
 def test_a_second_model_has_a_prefix() -> None:
     said: list[str] = []
-    program = Program(script(str(PROGRAMS / "assisted.py"), ()), said.append)
+    program = LaunchedProgram(script(str(PROGRAMS / "assisted.py"), ()), said.append)
     assert program.find()
     session = Debugger(program)
     assert said == ["the program has another model, LlamaForCausalLM: its stages begin with model2."]
@@ -217,7 +217,7 @@ def test_an_exception_stops_first_and_then_goes_on_as_it_would(capsys: pytest.Ca
 
 
 def test_a_module_and_a_console_command(capfd: pytest.CaptureFixture[str]) -> None:
-    program = Program(module("greedy", ["--fast"]))
+    program = LaunchedProgram(module("greedy", ["--fast"]))
     assert program.find()
     assert sys.argv[1:] == ["--fast"] and sys.argv[0].endswith("greedy.py")
     Debugger(program).close()
@@ -241,7 +241,7 @@ def test_a_program_without_a_model_ends_as_it_would(
     tmp_path: Path, text: str, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "p.py").write_text(text)
-    program = Program(script(str(tmp_path / "p.py"), ()))
+    program = LaunchedProgram(script(str(tmp_path / "p.py"), ()))
     assert not program.find()
     assert program.exit is not None and program.exit.code == code
     assert said in capsys.readouterr().err
