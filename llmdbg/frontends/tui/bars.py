@@ -113,6 +113,8 @@ def _chosen(state: ScreenState, shown: Snapshot) -> int | None:
 
 def status_row(state: ScreenState, width: int) -> Row:
     """What has just happened, or during a run its progress."""
+    if state.running and state.run.opening:
+        return row((fitted(f" opening {sanitize(state.run.opening)}", width).rstrip(), "dim"))
     if state.running and state.shown is not None and (progress := _progress(state, state.shown)) is not None:
         label, part, place = progress
         return row((f" {label} ", "dim"), (bar_of(part, _RUN_BAR_WIDTH), "bar"), (f" {place} · space stops it", "dim"))

@@ -104,6 +104,15 @@ def test_a_run_shows_how_far_it_is():
     assert "1 token of at most 4 ·" in status_row(state, 80).text
 
 
+def test_while_another_run_is_opened_its_name_is_said():
+    state = state_after()
+    state.running, state.run = True, RunProgress(opening="smollm2 \x1b[2J --dtype float32")
+    line = status_row(state, 40).text
+    assert line.startswith(" opening smollm2 ")
+    assert "\x1b" not in line
+    assert cell_len(line) <= 40
+
+
 @pytest.mark.parametrize("width", [20, 40, 80, 120])
 def test_the_footer_fits_and_comes_from_the_actions(width):
     footer = footer_row(ACTIONS, width).text

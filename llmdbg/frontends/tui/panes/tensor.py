@@ -52,8 +52,8 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     size = "×".join(map(str, tensor.shape)) or "one number"
     heading.append(row((size, "accent"), f" {tensor.dtype} {tensor.device}", (time, "dim")))
     if shown.stop.beside is not None:
-        words = beside_words(shown.stop.beside)
-        heading.append(row((fitted(words, width), "" if shown.stop.beside.equal else "warn")))
+        style = "" if shown.stop.beside.equal else "warn"
+        heading += [row((line, style)) for line in wrapped(beside_words(shown.stop.beside), width)]
     if stage.kind is StageKind.SAMPLE:
         return [*heading, row(), *_chosen(shown)]
     rows = [*heading, row(), *_numbers(tensor, width)]

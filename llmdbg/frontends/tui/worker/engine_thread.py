@@ -22,8 +22,10 @@ from llmdbg.models.load_steps import StepTimer
 if TYPE_CHECKING:
     from textual.message import Message
 
+    from llmdbg.debugger.comparison.references.process import Elsewhere
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.stop import Stop, TokenRow
+    from llmdbg.engine.debuggee import Debuggee
     from llmdbg.frontends.tui.worker.autosave import Autosave
     from llmdbg.frontends.tui.worker.launch import LaunchRequest
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
@@ -180,7 +182,6 @@ class EngineThread(threading.Thread):
         from llmdbg.debugger.debugger import Debugger
         from llmdbg.debugger.inspection.asked import TourProgress
         from llmdbg.frontends.export import export
-        from llmdbg.frontends.other_runs import open_other
 
         debugger = Debugger(debuggee, top=_CANDIDATES)
         if self._request.tour:
@@ -189,8 +190,15 @@ class EngineThread(threading.Thread):
         debugger.run.on_layer = self._note_layer
         debugger.run.on_trace = _note_trace
         debugger.exporter = export
-        debugger.other_runs = open_other
+        debugger.other_runs = self._open_other
         return debugger
+
+    def _open_other(self, text: str, debuggee: Debuggee) -> Debuggee | Elsewhere:
+        """Open another run, which takes as long as a start."""
+        from llmdbg.frontends.other_runs import open_other
+
+        self._post(Running(RunProgress(opening=text)))
+        return open_other(text, debuggee)
 
     def _snapshot(self, debugger: Debugger) -> Snapshot:
         with self._counting:

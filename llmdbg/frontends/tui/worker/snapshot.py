@@ -42,6 +42,9 @@ class RunProgress:
     layers: int = 0
     """During a prefill: how many layers there are; 0 while no prefill is reported."""
 
+    opening: str = ""
+    """The other run that is being opened, as the user named it; empty while none is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

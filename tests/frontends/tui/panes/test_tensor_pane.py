@@ -1,5 +1,8 @@
 """The tensor pane."""
 
+from dataclasses import replace
+
+from llmdbg.debugger.execution.stop import BesideReference
 from tests.frontends.tui.states import drawn_pane, state_after, text
 
 
@@ -40,3 +43,14 @@ def test_a_line_and_an_op_show_their_source_and_an_op_what_it_took():
     lines = "\n".join(each.text for each in drawn_pane("tensor", state_after("until 0.mlp:forward"), 60))
     assert "this line runs next" in lines
     assert "down_proj = self.down_proj(" in lines
+
+
+def test_how_far_the_reference_is_is_whole_in_a_narrow_pane():
+    state = state_after("until 0.mlp")
+    assert state.shown is not None
+    for beside, words in (
+        (BesideReference("other", 0.0052, 0.0019, equal=False), "0.0052 off the reference, 0.0019 by itself"),
+        (BesideReference("other", None, None, equal=False, lost="it was killed " * 4), "is lost: it was killed"),
+    ):
+        state.shown = replace(state.shown, stop=replace(state.shown.stop, beside=beside))
+        assert words in " ".join(each.text.strip() for each in drawn_pane("tensor", state, 30))
