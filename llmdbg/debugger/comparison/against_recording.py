@@ -52,9 +52,15 @@ class OnRecorded(Grafted):
     """Runs each stage on the recorded values. `rounding` is how far it is from the exact run on the same values."""
 
     def __init__(
-        self, anatomy: Anatomy, values: RecordedValues, edits: BoundEdits | None, *, live_is_reference: bool
+        self,
+        anatomy: Anatomy,
+        values: RecordedValues,
+        edits: BoundEdits | None,
+        length: int,
+        *,
+        live_is_reference: bool,
     ) -> None:
-        super().__init__(anatomy, edits=edits)
+        super().__init__(anatomy, edits=edits, length=length)
         self.rounding = ErrorTable()
         self._values = values
         self._live_is_reference = live_is_reference
@@ -136,10 +142,16 @@ def hold_against(
     alone = side.debuggee()
     run_in_lockstep(alone, ids, [], lambda event, _: following(event))
     alike = exact if dtype == torch.float64 else converted(model, dtype) if copies else model
-    copied = (exact, model, alike)
+    copied, length = (exact, model, alike), len(side.prompt.ids) - side.prompt.padding
     runs = [side.debuggee(each) for each in copied]
     watches = [
-        OnRecorded(run.anatomy, values, side.edits(run.anatomy, each, side.prompt), live_is_reference=live_is_reference)
+        OnRecorded(
+            run.anatomy,
+            values,
+            side.edits(run.anatomy, each, side.prompt),
+            length,
+            live_is_reference=live_is_reference,
+        )
         for run, each in zip(runs, copied, strict=True)
     ]
     followers = [Follower(run, watch) for run, watch in zip(runs[1:], watches[1:], strict=True)]

@@ -27,7 +27,7 @@ from llmdbg.debugger.comparison.outcome import (
 )
 from llmdbg.debugger.comparison.pair import Pair
 from llmdbg.debugger.comparison.prompts import compare_prompts
-from llmdbg.debugger.comparison.reached import reached_findings
+from llmdbg.debugger.comparison.reached import mask_notes, reached_findings
 from llmdbg.debugger.comparison.side import FreeRun, LiveSide, run_freely
 from llmdbg.debugger.comparison.stage_errors import ErrorTable
 from llmdbg.debugger.comparison.verdict import sentence_of
@@ -109,6 +109,7 @@ class _Comparing:
         self.report("comparing every stage on the same input")
         measured = measure(self.pair, theirs.ids, weights.agreeing, self.precision)
         errors, watch = measured.errors, measured.watch
+        self.pair.notes += mask_notes(watch)
         configured = configuration_differences(self.pair.anatomy, self.pair.our_anatomy)
         judged = judge(errors, self.pair.our_anatomy, configured | self.pair.edited)
         found = [*failures, *reached_findings(watch), *weights.findings, *renamed(judged, self.pair.edited)]

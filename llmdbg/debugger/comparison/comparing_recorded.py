@@ -27,7 +27,7 @@ from llmdbg.debugger.comparison.judge import TIMES_ARITHMETIC_FLOOR, in_order, j
 from llmdbg.debugger.comparison.other_models import is_another_model
 from llmdbg.debugger.comparison.outcome import ComparedStage, Comparison, Finding, FindingKind, Verdict
 from llmdbg.debugger.comparison.prompts import compare_prompts
-from llmdbg.debugger.comparison.reached import reached_findings
+from llmdbg.debugger.comparison.reached import mask_notes, reached_findings
 from llmdbg.debugger.comparison.recorded_side import (
     RecordedSide,
     SketchErrors,
@@ -179,6 +179,7 @@ def _on_recorded_values(
     held = hold_against(
         side, values, recorded.forced, _torch_dtype(recorded.header.dtype), notes, live_is_reference=live_is_reference
     )
+    notes += mask_notes(held.watch)
     edited = edited_stages(*_with_plain(side, live_is_reference=live_is_reference))
     judged = renamed(judge(held.errors, anatomy, edited), edited)
     # Of another model every stage differs, which says no more.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llmdbg.debugger.comparison.fitting import fitted, fitted_scores, pasted
+from llmdbg.debugger.comparison.mask_fitting import fitted_masks
 from llmdbg.debugger.comparison.stage_errors import ErrorTable
 from llmdbg.debugger.comparison.tensor_tree import is_plain, tensors_of, with_tensors
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from llmdbg.debugger.comparison.branch_edits import BoundEdits
     from llmdbg.debugger.comparison.lockstep import StageValues
+    from llmdbg.debugger.comparison.mask_fitting import FittedMasks
     from llmdbg.engine.stage_event import StageEvent
     from llmdbg.models.anatomy import Anatomy
 
@@ -139,8 +141,10 @@ class Grafted:
     `inputs` says how far what reached a stage was from what reached the reference's: the error of the code between the
     stages before it and this one, which belongs to the module around them. `indices` are the stages that integers
     reach which are not the reference's, such as positions, and `masks` those that another attention mask reaches; each
-    with what they got first. `own` keeps the errors of one stage in full: the stages inside it are not grafted, so
-    that what they add is its own. `noise` is a relative change of every value that a stage is given, drawn at random.
+    with what they got first. `other_masks` are those whose masks could not be compared, with both shapes. `own` keeps
+    the errors of one stage in full: the stages inside it are not grafted, so that what they add is its own. `noise` is
+    a relative change of every value that a stage is given, drawn at random. `edits` are those of the run's branch,
+    which apply to a stage that is run once more too. `length` is how many tokens the prompt has, without padding.
     """
 
     def __init__(
@@ -150,15 +154,18 @@ class Grafted:
         own: OwnErrors | None = None,
         noise: float = 0.0,
         edits: BoundEdits | None = None,
+        length: int | None = None,
     ) -> None:
         self.errors = ErrorTable()
         self.inputs = ErrorTable()
         self.indices: dict[str, tuple[str, Tensor, Tensor]] = {}
-        self.masks: dict[str, tuple[str, Tensor, Tensor]] = {}
+        self.masks: dict[str, tuple[str, FittedMasks]] = {}
+        self.other_masks: dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]] = {}
         self._padding = padding
         self._own = own
         self._noise = noise
         self._edits = edits
+        self._length = length
         self._generators: dict[torch.device, torch.Generator] = {}
         self._inside = frozenset(
             stage.address
@@ -191,19 +198,29 @@ class Grafted:
     def _compare_inputs(self, where: tuple[int, str], given: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         pairs = []
         for path, ours in given.items():
+            name = path.rpartition(".")[2]
+            if path in theirs and "mask" in name:
+                self._compare_masks(where, name, ours, theirs[path])
+                continue
             both = fitted(ours, theirs[path], self._padding) if path in theirs else None
             if both is None:
                 continue
-            name = path.rpartition(".")[2]
-            if "mask" in name:
-                if not torch.equal(allowed(both[0]), allowed(both[1])):
-                    self.masks.setdefault(where[1], _kept(name, both))
-            elif not ours.is_floating_point():
+            if not ours.is_floating_point():
                 if not ours.is_complex() and not torch.equal(both[0], both[1].to(both[0])):
                     self.indices.setdefault(where[1], _kept(name, both))
             else:
                 pairs.append(both)
         self.inputs.add(where, pairs)
+
+    def _compare_masks(self, where: tuple[int, str], name: str, ours: Tensor, theirs: Tensor) -> None:
+        token, address = where
+        length = None if self._length is None else self._length + token
+        both = fitted_masks(ours, theirs, self._padding, length)
+        if both is None:
+            if ours.shape != theirs.shape:
+                self.other_masks.setdefault(address, (name, tuple(ours.shape), tuple(theirs.shape)))
+        elif not both.equal:
+            self.masks.setdefault(address, (name, both))
 
     def _on_the_reference(self, event: StageEvent, given: dict[str, Tensor], theirs: dict[str, Tensor]) -> Any:
         """What the stage returns for the reference's input: what it has returned, if that is what it was given."""
@@ -250,13 +267,6 @@ def outermost(addresses: Collection[str], anatomy: Anatomy) -> frozenset[str]:
 
 def _kept(name: str, both: tuple[Tensor, Tensor]) -> tuple[str, Tensor, Tensor]:
     return name, both[0].detach().clone(), both[1].detach().clone()
-
-
-def allowed(mask: Tensor) -> Tensor:
-    """An attention mask as booleans: where reading is allowed."""
-    if mask.is_floating_point():
-        return mask > torch.finfo(mask.dtype).min / 2
-    return mask.to(torch.bool)
 
 
 _MAIN_OUTPUT = ("", "0")

@@ -86,7 +86,8 @@ class Pair:
     def watch_grafted(self, own: OwnErrors | None = None) -> Grafted:
         """What compares a run of the candidate on the reference's values."""
         edits = self.candidate.edits(self.our_anatomy, None, self.prompt)
-        return Grafted(self.our_anatomy, self.padding, own, edits=edits)
+        length = len(self.reference.prompt.ids) - self.reference.prompt.padding
+        return Grafted(self.our_anatomy, self.padding, own, edits=edits, length=length)
 
     def grafted(self) -> tuple[Follower, Grafted]:
         """A run of the candidate on the reference's values."""
