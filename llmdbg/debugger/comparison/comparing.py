@@ -70,6 +70,7 @@ class _Comparing:
         self.bisects = bisects
         self.report = report
         self.precision = precision
+        self.rounded: tuple[str, ...] = ()
 
     def compare(self) -> Comparison:
         self.report("running the reference")
@@ -98,6 +99,9 @@ class _Comparing:
         if (other := self._other_model(weights.census)) is not None:
             findings += [*failures, *only_the_models(weights.findings, other)]
             return self._outcome(Verdict.DIVERGED, findings, theirs, ours, followed.errors, None, None)
+        self.rounded = weights.rounded
+        if self.rounded:
+            self.pair.notes.append(f"{self.rounded[0]}: Module.to() rounds buffers, and loading in a dtype does not")
         self.pair.notes += [] if (note := weights.census.note()) is None else [note]
         same_ids = ours is not None and ours.ids == theirs.ids
         if (
@@ -199,7 +203,7 @@ class _Comparing:
         return Comparison(
             *facts,
             verdict,
-            sentence_of(verdict, findings, parting, shares),
+            sentence_of(verdict, findings, parting, shares, rounded=self.rounded),
             tuple(findings),
             compared_stages(followed, measured, self.pair.our_anatomy),
             parting,

@@ -53,12 +53,10 @@ def fitted_masks(ours: Tensor, theirs: Tensor, padding: int, length: int | None)
         return None
     one = functional.pad(one, (max(-padding, 0), max(keys[1] - keys[0], 0)))
     other = functional.pad(other, (max(padding, 0), max(keys[0] - keys[1], 0)))
-    if one.shape != other.shape:
-        try:
-            one, other = torch.broadcast_tensors(one, other)
-        except RuntimeError:
-            return None
-    return FittedMasks(one.clone(), other.clone(), abs(padding))
+    if any(1 not in pair and pair[0] != pair[1] for pair in zip(one.shape, other.shape, strict=True)):
+        return None
+    both = torch.zeros_like(one & other)
+    return FittedMasks(one | both, other | both, abs(padding))
 
 
 def allowed(mask: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ def _measured(pair: Pair, ids: Sequence[int], agreeing: frozenset[WeightName], p
     follower, ours = pair.grafted()
     first, own = pair.reference_grafted(reference)
     followers, alike, single = [follower, first], own, own
-    if not _same_dtypes(reference, candidate):
+    if not _same_dtypes(pair):
         other, alike = pair.reference_grafted(in_dtypes_of(reference, pair.anatomy, pair.ours))
         followers.append(other)
     if not _is_float32(reference):
@@ -163,8 +163,12 @@ def _read(run: Grafted) -> MeasuredErrors:
     return MeasuredErrors(run.errors.overall(), run.inputs.overall())
 
 
-def _same_dtypes(one: PreTrainedModel, other: PreTrainedModel) -> bool:
-    return {each.dtype for each in one.parameters()} == {each.dtype for each in other.parameters()}
+def _same_dtypes(pair: Pair) -> bool:
+    """Whether both have their parameters in the same dtypes, and each buffer that both have too."""
+    models = pair.reference.loaded.model, pair.candidate.loaded.model
+    one, other = ({each.dtype for each in model.parameters()} for model in models)
+    both = pair.theirs.keys() & pair.ours.keys()
+    return one == other and all(pair.theirs[name].dtype == pair.ours[name].dtype for name in both)
 
 
 def _is_float32(model: PreTrainedModel) -> bool:

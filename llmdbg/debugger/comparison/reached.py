@@ -31,7 +31,7 @@ def reached_findings(run: Grafted) -> Iterator[Finding]:
 
 def mask_notes(run: Grafted) -> list[str]:
     """Which masks could not be compared, a sentence for the first of each pair of shapes."""
-    notes = {}
+    notes: dict[object, str] = {}
     for address, (name, ours, theirs) in run.other_masks.items():
         shapes = f"{'×'.join(map(str, ours))} instead of {'×'.join(map(str, theirs))}"
         notes.setdefault((name, ours[-1:], theirs[-1:]), f"the {name} of {address} is {shapes}, and was not compared")

@@ -22,16 +22,20 @@ def sentence_of(
     shares: Shares | None,
     *,
     has_texts: bool = True,
+    rounded: Sequence[str] = (),
 ) -> str:
     """`first differs at 12.self_attn.k_proj (isolated error 40 × its floor), which accounts for …`.
 
-    `has_texts` says whether both sides have texts: a foreign dump may have none.
+    `has_texts` says whether both sides have texts: a foreign dump may have none. `rounded` are buffers that one side
+    keeps in another dtype, in words: no fault of a stage, but none of the dtype of the weights either.
     """
     parts = []
     if verdict is Verdict.DIVERGED:
         parts += _differing(findings, shares)
     else:
         parts.append("same: every value is bitwise equal" if verdict is Verdict.SAME else str(verdict))
+        parts += [f"but {rounded[0]}"] if rounded else []
+        parts += [f"and so do {counted(len(rounded) - 1, 'more module')}"] if len(rounded) > 1 else []
     if has_texts and not any(each.kind is FindingKind.FAILED for each in findings):
         parts.append(_parting(parting))
     return "; ".join(each for each in parts if each)

@@ -16,6 +16,7 @@ from llmdbg.debugger.comparison.other_models import WeightCensus, is_unrelated
 from llmdbg.debugger.comparison.outcome import Finding, FindingKind
 from llmdbg.formatting import counted, percent
 from llmdbg.models.adapters import adapted_weights
+from llmdbg.probes.statistics import dtype_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,6 +37,8 @@ class WeightComparison:
     """What is wrong with the others."""
     census: WeightCensus
     """How many differ, and how."""
+    rounded: tuple[str, ...] = ()
+    """Which buffers one side keeps in another dtype, though no rounding of the weights asks for it; in words."""
 
 
 def named_weights(model: nn.Module, anatomy: Anatomy) -> dict[WeightName, Tensor]:
@@ -57,6 +60,7 @@ def named_weights(model: nn.Module, anatomy: Anatomy) -> dict[WeightName, Tensor
 def compare_weights(reference: Mapping[WeightName, Tensor], candidate: Mapping[WeightName, Tensor]) -> WeightComparison:
     """Compare weights by name. Names that only the candidate has, as an adapter's, are no difference by themselves."""
     agreeing, findings, census = set[WeightName](), list[Finding](), WeightCensus()
+    rounded = list[str]()
     for name, theirs in reference.items():
         address, of = name
         ours = candidate.get(name)
@@ -66,6 +70,8 @@ def compare_weights(reference: Mapping[WeightName, Tensor], candidate: Mapping[W
         elif agree(theirs, ours):
             agreeing.add(name)
             _count(census, theirs, None)
+            if _is_buffer_name(of) and not _equal(theirs.double(), ours.to(theirs.device, torch.float64)):
+                rounded.append(_how_rounded(name, theirs, ours))
         elif not _is_buffer_name(of):
             base = next((each[base] for each in (reference, candidate) if (base := _below(name)) in each), None)
             how = None if base is None else _how_adapters_differ(of, theirs, ours, base)
@@ -76,7 +82,7 @@ def compare_weights(reference: Mapping[WeightName, Tensor], candidate: Mapping[W
     for address, of in candidate.keys() - reference.keys():
         if of == "bias" and (address, "weight") in reference:
             findings.append(_finding(address, "has a bias, unlike the reference"))
-    return WeightComparison(frozenset(agreeing), tuple(findings), census)
+    return WeightComparison(frozenset(agreeing), tuple(findings), census, tuple(rounded))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,14 @@ def _own_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def _is_buffer_name(name: str) -> bool:
     """Whether a tensor follows from the configuration, so that what computes with it is compared instead."""
     return name.removeprefix("original_") in ("inv_freq", "position_ids", "masked_bias", "bias_mask")
+
+
+def _how_rounded(name: WeightName, theirs: Tensor, ours: Tensor) -> str:
+    """`Module.to` rounds buffers too, which loading in that dtype leaves in float32."""
+    a, b = ours.detach().to(torch.float64), theirs.detach().to(ours.device, torch.float64)
+    off = float(((a - b).abs() / b.abs().clamp(min=torch.finfo(torch.float32).tiny)).max())
+    dtypes = f"{dtype_name(ours.dtype)} instead of {dtype_name(theirs.dtype)}"
+    return f"{name[0]} keeps its {name[1]} in {dtypes}, which changes it by up to {percent(off)}"
 
 
 def _finding(address: str, sentence: str) -> Finding:

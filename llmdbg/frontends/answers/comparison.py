@@ -122,8 +122,10 @@ def tells_more(value: Comparison) -> bool:
 
 
 def places_text(span: AlignedSpan) -> str:
-    """The positions of a piece: the reference's, or where it has none the candidate's."""
-    first, end = span.candidate if span.kind is SpanKind.INSERTED else span.reference
+    """The positions of a piece in the reference; how many tokens it has where the reference has none: `+3`."""
+    first, end = span.reference
+    if first == end:
+        return f"+{span.candidate[1] - span.candidate[0]}"
     return str(first) if end - first == 1 else f"{first}-{end - 1}"
 
 

@@ -123,6 +123,6 @@ def test_the_pieces_are_shown() -> None:
     (at,) = (number for number, line in enumerate(written) if line.startswith("aligned "))
     assert written[at + 1].split()[:2] == ["prompt", "0-3"]
     assert written[at + 1].endswith("the same")
-    assert written[at + 2].split()[:3] == ["prompt", "4", "–"]
+    assert written[at + 2].split()[:3] == ["prompt", "+1", "–"]
     assert max(map(len, written[at : at + 6])) < 80
     assert "aligned</th>" in comparison_page(found)
