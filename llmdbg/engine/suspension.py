@@ -70,6 +70,17 @@ def _far_from_the_base(function: Callable[[], None], levels: int) -> None:
         pass
 
 
+def frames_of(suspended: greenlet) -> tuple[FrameType, ...]:
+    """The Python frames of a suspended greenlet, innermost first; none while it runs and once it has ended."""
+    found: list[FrameType] = []
+    frame: FrameType | None = suspended.gr_frame
+    # What lies below the first frame is its resumer's.
+    while frame is not None and frame.f_code is not _far_from_the_base.__code__:
+        found.append(frame)
+        frame = frame.f_back
+    return tuple(found)
+
+
 class Suspension(Generic[Value]):
     """Runs `function` until it calls `suspend(value)`; each `resume()` returns the next value.
 
@@ -143,13 +154,7 @@ class Suspension(Generic[Value]):
 
     def frames(self) -> tuple[FrameType, ...]:
         """The Python frames of a suspended function, innermost first; none while it runs and once it has ended."""
-        found: list[FrameType] = []
-        frame: FrameType | None = self._greenlet.gr_frame
-        # What lies below the first frame is its resumer's.
-        while frame is not None and frame.f_code is not _far_from_the_base.__code__:
-            found.append(frame)
-            frame = frame.f_back
-        return tuple(found)
+        return frames_of(self._greenlet)
 
     def close(self) -> None:
         """End a suspended function by raising GreenletExit inside it, so that its `finally` blocks run.

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.inspection.frame_selection import RETURNED
 from llmdbg.display import Displayed
-from llmdbg.engine.debuggee import HasFrames
+from llmdbg.engine.debuggee import Capability, HasFrames, require
 from llmdbg.errors import CommandError
 from llmdbg.formatting import printable
-from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
@@ -87,18 +86,24 @@ class Stack:
 def stack_of(inspector: Inspector) -> Stack:
     """The frames of the current stop. Raises CommandError for a debuggee that has none, such as a recording."""
     debuggee = inspector.debuggee
-    model = inspector.model
     if not isinstance(debuggee, HasFrames):
+        require(debuggee, Capability.MODEL)  # which says why a recording has none
         raise CommandError(f"{printable(debuggee.name)} has no Python frames here")
     frames = tuple(frame for frame in debuggee.frames() if not _is_left_out(frame.f_code))
-    stage = inspector.event.stage
-    module = inspector.anatomy.modules.get(stage.address)
-    if module is None and stage.kind is StageKind.LOGITS:
-        module = model.get_output_embeddings()
+    module = module_at(inspector, inspector.event.stage.address)
     returned = module if module is not None and not any(module_of(each) is module for each in frames) else None
     stop = (inspector.run.place, *((each.f_code, each.f_lineno) for each in frames[:1]))
     number = inspector.selected_frame.at(stop)
     return Stack(frames, returned, stop, number if number >= 0 or returned is not None else 0)
+
+
+def module_at(inspector: Inspector, address: str) -> nn.Module | None:
+    """The module that runs a stage; None if none does, or if the model is not at hand."""
+    found, loaded = inspector.anatomy.modules.get(address), inspector.debuggee.loaded
+    if found is None and address == "logits" and loaded is not None:
+        head: nn.Module | None = loaded.model.get_output_embeddings()
+        return head
+    return found
 
 
 def frames(inspector: Inspector) -> FrameList:

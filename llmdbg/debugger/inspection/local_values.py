@@ -14,7 +14,7 @@ from llmdbg.debugger.inspection.described import described
 from llmdbg.debugger.inspection.frames import Stack, addresses_by_module, function_name, returned_note, stack_of
 from llmdbg.debugger.user_code import UserCodeError
 from llmdbg.display import Displayed
-from llmdbg.engine.debuggee import Capability, HasFrames
+from llmdbg.engine.debuggee import HasFrames
 from llmdbg.errors import CommandError
 from llmdbg.formatting import nearest_or_all
 from llmdbg.probes.statistics import Statistics, device_name, dtype_name, measure, read
@@ -74,7 +74,7 @@ def ask(inspector: Inspector, arguments: str = "") -> Locals | Statistics | str:
 
 def copied_locals(inspector: Inspector, names: Collection[str]) -> dict[str, Any]:
     """Those of these names that the selected frame has, tensors copied, for the user's own Python."""
-    if Capability.MODEL not in inspector.debuggee.capabilities or not isinstance(inspector.debuggee, HasFrames):
+    if not isinstance(inspector.debuggee, HasFrames):
         return {}
     frame = stack_of(inspector).frame
     if frame is None:

@@ -10,13 +10,14 @@ import linecache
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.debugger.inspection.frames import module_at
 from llmdbg.debugger.inspection.timed_runs import forward_of
 from llmdbg.display import Displayed
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.op_capture import OpCall, TensorFacts, watching_operations
 from llmdbg.engine.stage_event import StageEvent, main_tensor
 from llmdbg.errors import CommandError
-from llmdbg.models.stages import StageKind
+from llmdbg.models.stages import StageKind, line_parts, op_parts
 from llmdbg.probes.statistics import dtype_name
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def ask(inspector: Inspector, arguments: str = "") -> Operations | str:
     or if the debuggee cannot go back.
     """
     address, token = _stage(inspector, arguments)
-    module = _module(inspector, address)
+    module = module_at(inspector, address)
     if module is None:
         none = f"no module runs {address}, so it has no operations to list: name a layer or a module"
         if arguments:
@@ -138,7 +139,9 @@ def ask(inspector: Inspector, arguments: str = "") -> Operations | str:
 def _stage(inspector: Inspector, arguments: str) -> tuple[str, int]:
     event = inspector.event
     if not arguments:
-        return event.stage.address, event.token
+        # At a line or an op, those of the module that it is in.
+        fine = line_parts(event.stage.address) or op_parts(event.stage.address)
+        return event.stage.address if fine is None else fine[0], event.token
     target = inspector.run.stages.addresses.resolve(arguments)
     if len(target.addresses) > 1:
         raise CommandError(f"{arguments} names {len(target.addresses)} stages: `info ops` takes one")
@@ -146,14 +149,6 @@ def _stage(inspector: Inspector, arguments: str) -> tuple[str, int]:
     if token > reached:
         raise CommandError(f"token {token} has not been reached: the newest is {reached}")
     return next(iter(target.addresses)), token
-
-
-def _module(inspector: Inspector, address: str) -> nn.Module | None:
-    model = inspector.model
-    found = inspector.anatomy.modules.get(address)
-    if found is None and address == "logits":
-        found = model.get_output_embeddings()
-    return found
 
 
 def _watched(

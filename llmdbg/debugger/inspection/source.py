@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.debugger.inspection.frames import (
     addresses_by_module,
     function_name,
+    module_at,
     module_of,
     returned_note,
     stack_of,
 )
 from llmdbg.display import Displayed
+from llmdbg.engine.debuggee import Capability, require
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
@@ -53,15 +55,12 @@ def source_of(module: nn.Module) -> SourceCode:
 def source(inspector: Inspector, address: str = "") -> SourceCode:
     """The source of the selected frame, or of a stage's forward.
 
-    Raises CommandError if the debuggee has no live model or no module runs the stage, and AddressError for an unknown
-    stage.
+    Raises CommandError if the debuggee has no frames, or no module runs the stage, and AddressError for an unknown one.
     """
-    model = inspector.model
     if address:
+        require(inspector.debuggee, Capability.MODEL)
         (first, *others) = inspector.run.stages.addresses.resolve(address).addresses
-        module = inspector.anatomy.modules.get(first)
-        if module is None and first == "logits":
-            module = model.get_output_embeddings()
+        module = module_at(inspector, first)
         if others or module is None:
             raise CommandError(f"{address} is not one module: `info source` takes one")
         return replace(source_of(module), address=first)

@@ -15,9 +15,11 @@ from llmdbg.engine.program.exits import Exit
 from llmdbg.engine.program.program import Program
 from llmdbg.engine.random_streams import RandomStreams
 from llmdbg.engine.stage_event import StageEvent
-from llmdbg.engine.suspension import Suspension
+from llmdbg.engine.suspension import Suspension, frames_of
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from torch import nn
 
 
@@ -94,6 +96,10 @@ class _InsideOut:
             return None
         self._debugger.suspend(None)  # type: ignore[arg-type]
         return self._event
+
+    def frames(self) -> tuple[FrameType, ...]:
+        """The Python frames of the program, while the debugger runs."""
+        return frames_of(self._program)
 
     def finish(self) -> None:
         """The program goes its way: the debugger gets no event any more, and ends."""

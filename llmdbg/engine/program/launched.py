@@ -68,6 +68,7 @@ class _Greenlet:
         self._inside = inside
         self.is_running_here = self._suspension.is_running_here
         self.suspend = self._suspension.suspend
+        self.frames = self._suspension.frames
         self.draw_from: Callable[[RandomStreams], None] = self._suspension.draw_from
 
     def resume(self) -> StageEvent | None:

@@ -43,6 +43,8 @@ from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase, Stage
 from llmdbg.models.tokens import Prompt, TokenizerVocabulary
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from torch import Tensor
 
     from llmdbg.engine.debuggee import ArmedStages, Clock, Timeline, Vocabulary
@@ -65,6 +67,9 @@ class Runner(Protocol):
 
     def draw_from(self, streams: RandomStreams) -> None:
         """Keep these random streams while it is suspended."""
+
+    def frames(self) -> Sequence[FrameType]:
+        """The Python frames of the suspended program, innermost first."""
 
     def close(self) -> None:
         """End a suspended program, or let it go."""
@@ -96,6 +101,7 @@ class Program:
         self._calls = OutermostCalls(self._is_ours, self)
         self._watch = ModelWatch(self._is_ours, self._calls.is_running, self._found)
         self._run = run
+        self.frames = run.frames
         run.draw_from(_all_streams(()))
         self._stops: ProgramStops | None = None
         self._lanes = Lanes()

@@ -36,6 +36,7 @@ class RecordedEvent(StageEvent):
         """Why tensors that were kept cannot be read, once they have been looked at; empty if they can."""
         self.stage, self.phase, self.token, self.ms = known.stage, record.phase, record.token, record.ms
         self.known, self.kernel_calls = known, ()
+        self.call, self.code, self.span, self.raised = 0, None, None, ""
         self.chosen = known.chosen
         ended_by = token.ended_by if token is not None and ends else None
         self.ended_by = None if ended_by is None else printable(ended_by)

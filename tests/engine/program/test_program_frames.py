@@ -1,0 +1,35 @@
+"""The frames of a user's own program: from the layer down to the line of the script that called the model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmdbg.debugger.debugger import Debugger
+from llmdbg.engine.program.launched import LaunchedProgram
+from llmdbg.engine.program.launching import script
+from tests.sessions import do, write_tiny_folder
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_down_to_the_line_of_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [*sys.argv])
+    monkeypatch.setattr(sys, "path", [str(PROGRAMS), *sys.path])
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    program = LaunchedProgram(script(str(PROGRAMS / "greedy.py"), [str(write_tiny_folder(tmp_path / "tiny"))]))
+    assert program.find()
+    session = Debugger(program)
+    do(session, "until 1.mlp")
+    rows = do(session, "info frames").data.rows
+    assert [each.function for each in rows[:2]] == ["LlamaMLP.forward", "LlamaDecoderLayer.forward"]
+    own = [each for each in rows if each.file == str(PROGRAMS / "greedy.py")]
+    assert own and "model(" in own[0].code
+    assert not any("llmdbg/" in each.file and "tests" not in each.file for each in rows)
+    do(session, f"frame {own[0].number}")
+    assert "▶" not in str(do(session, "info source").data) and ">" in str(do(session, "info source").data)
+    assert do(session, "info locals").data.rows
+    session.close()
