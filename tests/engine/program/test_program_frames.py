@@ -6,11 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from llmdbg.debugger.debugger import Debugger
+from llmdbg.debugger.inspection.frames import FrameRow
+from llmdbg.engine.program.attached import AttachedProgram
 from llmdbg.engine.program.launched import LaunchedProgram
 from llmdbg.engine.program.launching import script
 from tests.sessions import do, write_tiny_folder
+from tests.tiny import tiny_model
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -33,3 +37,23 @@ def test_down_to_the_line_of_the_script(tmp_path: Path, monkeypatch: pytest.Monk
     assert "▶" not in str(do(session, "info source").data) and ">" in str(do(session, "info source").data)
     assert do(session, "info locals").data.rows
     session.close()
+
+
+def test_of_a_program_that_attached_itself_its_own_frames_are_there() -> None:
+    model = tiny_model("llama").eval()
+    found: list[FrameRow] = []
+
+    def front_end(program: AttachedProgram) -> None:
+        session = Debugger(program)
+        do(session, "until 1.mlp")
+        found.extend(do(session, "info frames").data.rows)
+        program.stops.arm(())
+
+    program = AttachedProgram("test", front_end, lambda _: None)
+    program.attach(model)
+    with torch.no_grad():
+        model(torch.arange(5)[None])
+    program.detach()
+    assert [each.function for each in found[:2]] == ["LlamaMLP.forward", "LlamaDecoderLayer.forward"]
+    here = next(each for each in found if each.file == __file__)
+    assert here.code == "model(torch.arange(5)[None])"
