@@ -41,7 +41,7 @@ examples:
 _SAVED = (
     *("model", "prompt", "prompt_file", "chat", "system", "left_pad"),
     *("max_new_tokens", "greedy", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"),
-    *("dtype", "device", "attn", "quantize", "random_weights", "allow_missing"),
+    *("engine", "dtype", "device", "attn", "quantize", "random_weights", "allow_missing"),
 )
 
 

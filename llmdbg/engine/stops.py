@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llmdbg.engine.attention_capture import AttentionCapture
 from llmdbg.engine.clock import StageClock
@@ -18,10 +18,23 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from llmdbg.engine.shared_modules import LeaveHook
+    from llmdbg.engine.shared_modules import LeaveHook, PreHook
     from llmdbg.engine.stage_event import CodePlace, ScoresTrail
     from llmdbg.engine.suspension import Suspension
     from llmdbg.models.anatomy import Anatomy
+
+
+class ValueView(Protocol):
+    """How the values of a module are shown where they are not what a stage's values should be."""
+
+    def given(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What to show of the positional arguments. Called before the module runs."""
+
+    def shown(self, output: Any) -> Any:
+        """What to show of its output."""
+
+    def returned(self, shown: Any) -> Any:
+        """What the module is to return where an edit has replaced what is shown."""
 
 
 def _leave_as_it_is(_: StageEvent) -> None:
@@ -29,9 +42,18 @@ def _leave_as_it_is(_: StageEvent) -> None:
 
 
 class Stops:
-    """The armed stages of one run. Hooks and the decode loop call `enter` before a stage and `leave` after it."""
+    """The armed stages of one run. Hooks and the decode loop call `enter` before a stage and `leave` after it.
 
-    def __init__(self, model: nn.Module, anatomy: Anatomy, devices: Collection[torch.device]) -> None:
+    `views` say, by address, how the values of some modules are shown.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        anatomy: Anatomy,
+        devices: Collection[torch.device],
+        views: Mapping[str, ValueView] | None = None,
+    ) -> None:
         self.phase = Phase.PREFILL
         self.token = 0
         self.span: tuple[int, int] | None = None
@@ -47,6 +69,8 @@ class Stops:
         self._only_watching = True
         self._aside = False
         self.clock = StageClock(devices)
+        self._views = views or {}
+        self._given: dict[str, tuple[Any, ...]] = {}
         self._capture = AttentionCapture(anatomy, self._is_ours)
         self._hooks = [self._hooks_on(model, anatomy)]
         self._fine = FineStops(model, anatomy, self._is_watched, self.clock.enter, self._reached)
@@ -60,7 +84,7 @@ class Stops:
             self._hook()
 
     def _hooks_on(self, model: nn.Module, anatomy: Anatomy) -> Hooks:
-        return Hooks(model, anatomy, self._is_ours, self.clock.pre_hook, self._leaving)
+        return Hooks(model, anatomy, self._is_ours, self._entering, self._leaving)
 
     def arm(self, addresses: Collection[str], handler: EventHandler = always_suspend) -> None:
         """Call `handler` at exactly these stages from now on, and suspend where it returns True."""
@@ -119,6 +143,7 @@ class Stops:
         self._fine.end()
         for hooks in self._hooks:
             hooks.clear()
+        self._given.clear()
         if not for_good:
             return
         self.armed, self._handler = frozenset(), always_suspend
@@ -217,9 +242,23 @@ class Stops:
         """Whether the calling forward is this run's: others may use the model while it is suspended."""
         return self.run is not None and not self._aside and self.run.is_running_here()
 
+    def _entering(self, address: str) -> PreHook:
+        """Make the pre-hook of an armed module, or of one around it."""
+        note, view = self.clock.pre_hook(address), self._views.get(address)
+        if view is None:
+            return note
+
+        def enter(module: Any, args: Any) -> None:
+            if self._is_ours() and (address in self.armed or address in self._edited):
+                self._given[address] = view.given(args)
+            note(module, args)
+
+        return enter
+
     def _leaving(self, stage: Stage) -> LeaveHook:
         """Make the leave hook of an armed module: one flat function, since it runs at every armed stage."""
         address = stage.address
+        view = self._views.get(address)
 
         # torch calls a hook that was removed while another run of the model was suspended in this module without the
         # keyword arguments, and so without the fourth.
@@ -227,7 +266,10 @@ class Stops:
             if self.run is None or self._aside or not self.run.is_running_here():
                 return None
             self.last_stage = stage
-            event = StageEvent(stage, self.phase, self.token, output, args, kwargs, span=self.span)
+            shown = output
+            if view is not None:
+                shown, args = view.shown(output), self._given.pop(address, args)
+            event = StageEvent(stage, self.phase, self.token, shown, args, kwargs, span=self.span)
             if address in self._captured:
                 event.kernel_calls = self._capture.calls(address)
             if self._only_watching:
@@ -240,6 +282,8 @@ class Stops:
                     self.suspend(event)
             left = event.output
             event.release()
-            return None if left is output else left
+            if left is shown:
+                return None
+            return left if view is None else view.returned(left)
 
         return leave

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.limits import MOST_COMMANDS_BYTES
 from llmdbg.errors import PromptError, SettingsError, UsageError
 from llmdbg.files import read_regular
-from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, ModelSpec
+from llmdbg.models.spec import ATTENTION, DTYPES, ENGINES, QUANTIZATION, ModelSpec
 from llmdbg.models.tokens import MOST_TEXT_BYTES, check_text
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ def _add_generation(group: argparse._ArgumentGroup) -> None:
 
 def add_loading(group: argparse._ActionsContainer) -> None:
     """Add the options of the loading."""
+    group.add_argument(
+        "--engine", choices=ENGINES, default="hf", help="what runs the model: transformers (hf, the default) or vLLM"
+    )
     group.add_argument("--dtype", choices=DTYPES, default="auto", help="auto is the dtype of the stored weights")
     group.add_argument(
         "--device", default="auto", metavar="auto|cpu|cuda", help="auto is the first GPU, or the CPU without one"
@@ -88,6 +91,7 @@ def model_spec(options: argparse.Namespace) -> ModelSpec:
         trust_remote_code=options.trust_remote_code,
         allow_pickle=options.allow_pickle,
         allow_missing=options.allow_missing,
+        engine=options.engine,
     )
 
 

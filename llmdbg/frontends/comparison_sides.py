@@ -24,6 +24,7 @@ from llmdbg.frontends.session_sides import (
     take_session,
     tokens_of,
 )
+from llmdbg.models.engines import require_transformers
 from llmdbg.traces.foreign.registry import is_readable
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ def check_sides(*sides: argparse.Namespace, bisects: bool = False, has_prompt: b
     for each in sides:
         if each.recording is not None:
             continue
+        if each.python is None:
+            require_transformers(model_spec(each))
         check_left_pad(each.left_pad)
         generation_settings(each)
         if each.python is not None:

@@ -51,6 +51,10 @@ def open_generation(
     For a process of llmdbg's own, whose logging is routed. Raises LlmdbgError. torch and transformers are imported only
     when this is called.
     """
+    if spec.engine == "vllm":
+        from llmdbg.engine.vllm.checks import check_request
+
+        check_request(spec)
     from llmdbg.frontends.prompts.early import EarlyPrompt
     from llmdbg.models.libraries import garbage_left_alone, start_libraries
     from llmdbg.models.load_steps import LoadStep
@@ -76,7 +80,9 @@ def open_generation(
         read_ahead(spec)
         with garbage_left_alone():
             start_libraries(report, before_models=route_transformers)
-            from llmdbg.models.loading import load
+        if spec.engine == "vllm":
+            return _open_request(spec, settings, report, cut, lambda: prompt)
+        from llmdbg.models.loading import load
 
         loaded = load(spec, report, cut)
     report(LoadProgress(LoadStep.RUN, 0, None))
@@ -86,6 +92,27 @@ def open_generation(
     # All that is here now stays to the end. Looking through it for garbage took 0.2 s, in the middle of some step.
     gc.freeze()
     return debuggee
+
+
+def _open_request(
+    spec: ModelSpec,
+    settings: GenerationSettings,
+    report: Callable[[LoadProgress], None],
+    cut: Callable[[PreTrainedTokenizerBase | None, PretrainedConfig], None],
+    prompt: Callable[[], Prompt | None],
+) -> Debuggee:
+    """Start a vLLM engine, and prepare a request for it. `prompt` gives the prompt that `cut` has cut."""
+    from llmdbg.engine.vllm.loading import start
+    from llmdbg.engine.vllm.request import VllmRequest
+    from llmdbg.models.load_steps import LoadStep
+    from llmdbg.models.spec import LoadProgress
+
+    engine = start(spec, report, cut)
+    report(LoadProgress(LoadStep.RUN, 0, None))
+    ready = prompt()
+    # Without a tokenizer, vLLM is not started.
+    assert ready is not None
+    return VllmRequest(engine, ready, settings)
 
 
 def prepare_generation(

@@ -15,6 +15,7 @@ from llmdbg.models.adapters import find_adapter
 from llmdbg.models.compiled import notes_on_compiled
 from llmdbg.models.configurations import load_config
 from llmdbg.models.devices import choose_device, require_attention, require_quantization
+from llmdbg.models.engines import require_transformers
 from llmdbg.models.generation_files import check_generation_config
 from llmdbg.models.load_steps import LoadStep
 from llmdbg.models.sources import download_weights, find_source
@@ -43,6 +44,7 @@ def load(
     went wrong.
     """
     report = progress or _ignore
+    require_transformers(spec)
     report(LoadProgress(LoadStep.MODEL, 0, None))
     device = choose_device(spec.device)
     require_attention(spec.attn, device)

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Attention = Literal["sdpa", "eager", "flash_attention_2"]
 Quantization = Literal["4bit", "8bit"]
+EngineName = Literal["hf", "vllm"]
 
 DTYPES = get_args(Dtype)
 ATTENTION = get_args(Attention)
 QUANTIZATION = get_args(Quantization)
+ENGINES = get_args(EngineName)
 DEMO_MODEL = "smollm2"
 
 
@@ -43,6 +45,8 @@ class ModelSpec:
     """Load pickled weights, which can run code."""
     allow_missing: bool = False
     """Load a model whose weights are incomplete or do not fit; what is missing is initialised by transformers."""
+    engine: str = "hf"
+    """One of `ENGINES`: what runs the model, transformers or vLLM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +108,11 @@ __all__ = [
     "ATTENTION",
     "DEMO_MODEL",
     "DTYPES",
+    "ENGINES",
     "QUANTIZATION",
     "Attention",
     "Dtype",
+    "EngineName",
     "LoadProgress",
     "LoadedModel",
     "LoadingFacts",

@@ -16,7 +16,7 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
 )
 
-from vllm import LLM, SamplingParams  # type: ignore[import-not-found]
+from vllm import LLM, SamplingParams
 
 from llmdbg.traces.recorder import Recorder
 

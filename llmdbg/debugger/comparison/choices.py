@@ -9,6 +9,7 @@ from math import exp, isfinite
 from typing import TYPE_CHECKING, Protocol
 
 from llmdbg.debugger.comparison.outcome import Finding, FindingKind, Parting, TokenChances, TokenPair
+from llmdbg.engine.settings import SAMPLING_NAMES
 from llmdbg.formatting import listed
 
 if TYPE_CHECKING:
@@ -133,7 +134,9 @@ def _chance(run: ChosenTokens, token: int, id: int) -> float | None:
 
 
 def _values(one: SamplingFacts, other: SamplingFacts) -> list[str]:
-    names = dict.fromkeys((*one.values, *other.values))
+    # Where the likeliest token is taken, what would change a draw changes nothing.
+    idle = () if one.samples or other.samples else SAMPLING_NAMES
+    names = [name for name in dict.fromkeys((*one.values, *other.values)) if name not in idle]
     return [
         f"{name} is {_said(other.values.get(name))} instead of {_said(one.values.get(name))}"
         for name in names

@@ -18,9 +18,9 @@ from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
 from llmdbg.debugger.persistence.model import SavedSession
 from llmdbg.errors import SessionFileError
 from llmdbg.formatting import byte_count
-from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION
+from llmdbg.models.spec import ATTENTION, DTYPES, ENGINES, QUANTIZATION
 
-FORMAT = 4
+FORMAT = 5
 """The version of the format, increased with every change of the records. Only this version is read."""
 MOST_BYTES = 4 * 2**20
 _DEEPEST_LAYOUT = 20
@@ -130,7 +130,7 @@ def _refuse_other_fields(given: dict[str, Any], record: Any, path: str) -> None:
 
 def _check_session(saved: SavedSession) -> None:
     """Refuse values that the types allow but no session has."""
-    choices = {"dtype": DTYPES, "attn": (*ATTENTION, None), "quantize": (*QUANTIZATION, None)}
+    choices = {"dtype": DTYPES, "attn": (*ATTENTION, None), "quantize": (*QUANTIZATION, None), "engine": ENGINES}
     for name, allowed in choices.items():
         if getattr(saved.spec, name) not in allowed:
             damaged(f"spec.{name} is none of {', '.join(map(str, allowed))}")
