@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
+from llmdbg.models.stages import line_parts, op_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,5 +39,9 @@ def _reason(point: Breakpoint) -> str:
 
 
 def _why(target: Target) -> str:
+    if any(map(op_parts, target.addresses)):
+        return "no such op ran (torch takes some apart: `linear` runs as `t` and `mm` or `addmm`; `stepi` shows which)"
+    if any(map(line_parts, target.addresses)):
+        return "the run ended without that line"
     hint = "" if target.token is not None else " (a module that only provides weights and is never called never runs)"
     return f"the run ended without that stage{hint}"

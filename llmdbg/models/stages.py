@@ -105,6 +105,7 @@ def op_parts(address: str) -> tuple[str, str, str | None] | None:
     return None if found is None else (found["module"], found["name"], found["number"])
 
 
+@lru_cache(maxsize=64)
 def fine_among(addresses: frozenset[str]) -> frozenset[str]:
     """Those that name lines or ops."""
     return frozenset(

@@ -20,6 +20,7 @@ from llmdbg.errors import CommandError, UsageError
 from llmdbg.frontends.answers import answer_lines
 from llmdbg.frontends.answers.stops import whole_stop_blocks
 from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
+from llmdbg.frontends.unhit_breakpoints import never_hit
 from llmdbg.models.spec import ModelSpec
 from tests.scripted import ScriptedDebuggee, script
 from tests.sessions import do, here, tiny_session
@@ -126,3 +127,23 @@ def test_a_condition_on_what_a_line_does_not_have_is_refused():
         do(session, "break 0.mlp:forward if norm > 3")
     do(session, "break 0.mlp:forward if token == 1", "continue")
     assert session.stop.token == 1
+
+
+def test_what_never_ran_is_said_at_the_end():
+    session = tiny_session("llama")
+    do(session, "break op linear", "break 0.self_attn:forward@9", "continue")
+    ops, lines = never_hit(session.breakpoints.list())
+    assert "breakpoint 1 (op linear) was never hit: no such op ran (torch takes some apart: `linear` runs as" in ops
+    assert lines == "breakpoint 2 (0.self_attn:forward@9) was never hit: the run ended without that line"
+
+
+def test_tracepoints_and_watches_take_ops():
+    session = tiny_session("llama")
+    logged: list[str] = []
+    session.run.on_trace = lambda stop: logged.append(
+        f"{stop.stage.address}@{stop.token} {dict(stop.values)['max']:.3g}"
+    )
+    do(session, "trace 1.mlp/mul max", "watch max at 0.mlp/mul.0", "continue")
+    assert session.stop.breakpoint == 2
+    assert here(session) == "0.mlp/mul.0@1"
+    assert logged == ["1.mlp/mul.0@0 9.76"]

@@ -136,3 +136,20 @@ def test_it_goes_on_at_module_depth_as_ever_and_json_says_all():
     do(session, "break nonfinite", "continue")
     assert here(session) == "1.self_attn.q_norm@0"
     assert answer_lines(session.stop)
+
+
+def test_the_way_back_finds_where_it_began():
+    model: Any = tiny_model("qwen3")
+    layer = model.model.layers[1]
+    layer.input_layernorm.weight.data.zero_()
+    layer.self_attn.q_norm.variance_epsilon = 0.0
+    session = first_op(model)
+    why = session.stop.why
+    # Zero times infinity is NaN: that begins here.
+    do(session, "continue")
+    assert here(session) == "1.self_attn.q_norm/mul.0@0"
+    do(session, "reverse-continue")
+    assert here(session) == "1.self_attn.q_norm/rsqrt.0@0"
+    assert session.stop.why == why
+    do(session, "reverse-continue")
+    assert here(session) == "tokenize@0"
