@@ -29,7 +29,7 @@ examples:
   llmdbg --tour                                            from a prompt to its second token, explained step by step
   llmdbg FOLDER --tour mistral                             the same through a Mistral model, from its files on
   llmdbg --resume                                          continue an interrupted session where it was
-  llmdbg run --batch -b 12 -ex continue generate.py        stop in the forwards of your own program
+  llmdbg run generate.py                                   stop in the forwards of your own program
   llmdbg diff smollm2 "smollm2 --dtype bfloat16" -p Hi     find the first stage that differs between two runs
   llmdbg record smollm2 -p Hi -n 8 -o RUN                  what every stage returned, in a folder
   llmdbg replay RUN                                        step through a recording, without the model

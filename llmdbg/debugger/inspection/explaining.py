@@ -19,6 +19,7 @@ from llmdbg.debugger.inspection.recorded_facts import (
     recorded_steps,
 )
 from llmdbg.debugger.known_values import known_of
+from llmdbg.engine.debuggee import Capability
 from llmdbg.errors import CommandError, LensError
 from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.facts import (
@@ -182,10 +183,14 @@ def _weights(model: PreTrainedModel) -> tuple[int, int]:
 
 
 def _tokenizer_kind(inspector: Inspector) -> str | None:
-    """What splits the text: the model of a fast tokenizer (`BPE`), else the tokenizer's class; None without one."""
+    """What splits the text: the model of a fast tokenizer (`BPE`), else the tokenizer's class.
+
+    None without a tokenizer; empty if there may be one that is not at hand.
+    """
     tokenizer = inspector.loaded.tokenizer
     if tokenizer is None:
-        return None
+        # The ids of a program may be of a tokenizer that is not at hand here.
+        return None if Capability.SAMPLING in inspector.debuggee.capabilities else ""
     backend = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
     return type(tokenizer if backend is None else backend).__name__
 

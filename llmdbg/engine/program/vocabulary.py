@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class IdVocabulary:
-    """A vocabulary of which only the ids are known: each is shown as its number."""
+    """A vocabulary of which only the ids are known: each is shown as its number, with a space in front."""
 
     def __init__(self, size: int | None) -> None:
         self.size = size
 
     def token(self, id: int) -> Token:
         """The token of an id."""
-        return Token(id, str(id), str(id), special=False)
+        return Token(id, str(id), self.text(id), special=False)
 
     def text(self, id: int) -> str:
         """The id."""
-        return str(id)
+        return f" {id}"
 
     def id_of(self, text: str) -> int | None:
         """The id that is written."""

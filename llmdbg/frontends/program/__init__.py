@@ -1,1 +1,1 @@
-"""`llmdbg run`: a program of the user's own, without a screen."""
+"""`llmdbg run`, and `llmdbg.debug` and its like: programs of the user's own."""

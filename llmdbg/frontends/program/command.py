@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 examples:
-  llmdbg run train.py --steps 3                                at an (llmdbg) prompt, as pdb
+  llmdbg run generate.py --fast                            step through it on the screen
+  llmdbg run --plain train.py --steps 3                    at an (llmdbg) prompt, as pdb
   llmdbg run --batch -b "0.mlp if max > 50" -ex continue train.py --steps 3
   llmdbg run --batch --json -ex "break nonfinite" -ex continue -m my.package
   llmdbg run --batch -ex "trace 12 norm" -ex continue -- pytest -x tests/test_model.py
@@ -44,6 +45,10 @@ def run(arguments: Sequence[str]) -> int:
         from llmdbg.frontends.program.batch import debug
 
         return debug(launch, commands, json=options.json, program_output=options.program_output)
+    if not options.plain and options.program_output is None and output.has_a_screen():
+        from llmdbg.frontends.program.screen import debug as debug_on_the_screen
+
+        return debug_on_the_screen(launch, tuple(options.breakpoints), tuple(options.commands))
     from llmdbg.frontends.program.plain import debug as debug_at_the_prompt
 
     return debug_at_the_prompt(launch, commands, program_output=options.program_output)

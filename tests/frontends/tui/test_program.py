@@ -1,0 +1,82 @@
+"""The screen over a program of the user's own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from llmdbg.debugger.persistence.store import SessionStore
+from llmdbg.engine.program.launching import script
+from llmdbg.frontends.program.attaching import now_debugging
+from llmdbg.frontends.program.screen import ProgramRequest, program_request
+from llmdbg.frontends.tui.app import LlmdbgApp
+from llmdbg.frontends.tui.input.actions import ACTIONS
+from llmdbg.frontends.tui.panes import all_panes
+from tests.frontends.test_run import PROGRAMS
+from tests.frontends.tui.driving import line, loaded, pane, press, typed
+
+
+@pytest.fixture(autouse=True)
+def own_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sys, "argv", [*sys.argv])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    yield
+    now_debugging(None)
+
+
+def request_for(name: str, commands: tuple[str, ...] = ()) -> ProgramRequest:
+    return program_request(script(str(PROGRAMS / name), ()), (), commands)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "stage"), [("greedy.py", "1.mlp"), ("training.py", "1.mlp"), ("own_model.py", "1")])
+async def test_every_key_and_pane(name: str, stage: str) -> None:
+    app = LlmdbgApp(request_for(name))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        assert f"{name} · cpu float32" in line(app, "header")
+        await typed(pilot, f"until {stage}")
+        await press(pilot, app)
+        for each in all_panes():
+            await press(pilot, app, each.key)
+            for shown in app.state.in_view:
+                assert "Error" not in pane(app, shown) and "Traceback" not in pane(app, shown), shown
+        for action in ACTIONS:
+            if action.name in ("quit", "interrupt") or not action.keys:
+                continue
+            await press(pilot, app, action.keys[0], "escape")
+            assert "traceback" not in line(app, "status"), (action.name, line(app, "status"))
+    app.engine.leave(10)
+    assert SessionStore().latest() is None, "a program is no session"
+
+
+@pytest.mark.filterwarnings("ignore")
+async def test_it_steps_to_the_end_and_says_why_it_does_not_go_back() -> None:
+    request = request_for("greedy.py", ("until 1.mlp@1",))
+    app = LlmdbgApp(request)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app)
+        assert "tokens" in app.state.in_view and "·5·17·33·2·9·35" in pane(app, "tokens")
+        await press(pilot, app, "S")
+        assert "cannot go back: it has run on" in line(app, "status")
+        await press(pilot, app, "t", "c")
+        assert app.state.snapshot.end is not None and "the program has ended" in line(app, "status")
+    app.engine.leave(10)
+    assert request.opened[0].exit is not None and request.opened[0].exit.code == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+async def test_leaving_ends_the_program_where_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    request = request_for("greedy.py")
+    app = LlmdbgApp(request)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app, "n")
+    assert app.engine.leave(10)
+    model = next(iter(request.opened[0]._models))
+    assert not any(each._forward_hooks or each._forward_pre_hooks for each in model.modules())
+    assert request.opened[0].exit is None
