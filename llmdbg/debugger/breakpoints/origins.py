@@ -2,7 +2,8 @@
 
 - A NaN begins where no operand has one, also where infinities go in: a softmax over a row that is all -inf.
 - An infinity begins where no operand has one or a NaN. An operand that is a number counts only as -inf, which is how
-  masks are made: a scale of inf is found where it multiplies.
+  masks are made: a scale of inf is found where it multiplies. Others are made of the lowest value of a dtype, and two
+  of them added are -inf (GPT-Neo's are): that begins nothing either.
 - Memory that has not been written yet may hold anything, and begins nothing.
 """
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from llmdbg.engine.stage_event import StageEvent
 
 _UNWRITTEN = "empty"
+_LARGEST = 1.0
+"""The headroom of a tensor with the lowest or the largest value that its dtype has."""
 
 
 def begins_here(event: StageEvent) -> bool:
@@ -36,7 +39,8 @@ def begins_here(event: StageEvent) -> bool:
         return not any(each.nan for each in taken)
     if not found.inf or any(each.nan or each.inf for each in taken):
         return False
-    return bool(found.plus_inf) or -math.inf not in numbers
+    masks = -math.inf in numbers or any(each.headroom == _LARGEST for each in taken)
+    return bool(found.plus_inf) or not masks
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -17,7 +17,7 @@ from llmdbg.frontends.answers.stops import stop_line
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.tokens import Prompt, encode_prompt
 from tests.sessions import do, here
-from tests.tiny import tiny_model
+from tests.tiny import attention_implementations, tiny_model
 
 
 def session_of(model: PreTrainedModel, padding: int = 0) -> Debugger:
@@ -125,6 +125,14 @@ def test_masks_are_no_fault():
     assert here(session) == "model.rotary_emb/fill_.0@1"
     do(session, "continue")
     assert session.end is not None
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_neo", "mamba", "mixtral"])
+def test_a_model_without_a_fault_is_not_stopped(name):
+    for attn in attention_implementations(name) or (None,):
+        session = session_of(tiny_model(name, attn=attn), padding=3 if attn else 0)
+        do(session, "set depth op", "break nonfinite", "continue")
+        assert session.end is not None, f"{here(session)}: {session.stop.why}"
 
 
 def test_it_goes_on_at_module_depth_as_ever_and_json_says_all():
