@@ -134,7 +134,9 @@ def _sketches(reference: RecordedSide, candidate: RecordedSide, notes: list[str]
     if theirs and ours and theirs != ours:
         same = common_positions(theirs, ours)
         where = f"at the {counted(same, 'position')} before that" if same else "nowhere"
-        notes.append(f"the prompts part at position {same}: values have the same past, and are compared, {where}")
+        notes.append(
+            f"the prompts part at position {same}: values are compared {where}, since the rest has another past"
+        )
         positions = slice(one.padding, one.padding + same), slice(other.padding, other.padding + same)
         return sketch_errors(reference.trace, candidate.trace, 1 if same else 0, positions=positions)
     common = _common(reference.forced, candidate.forced)
