@@ -200,6 +200,6 @@ def test_edits_branches_and_commands_are_one_short_line_each() -> None:
     main, other = session.branching.rows()
     assert repr(main).startswith("<Branch 1 main: ") and repr(main).endswith(", at 0@1>")
     assert repr(other).startswith("<Branch 2 other from token 1 of branch 1, branch: 0 tokens '', current, at 0@1>")
-    assert repr(do(session, "help break")) == "<Answer <Command break ADDRESS [if CONDITION]>>"
+    assert repr(do(session, "help watch")) == "<Answer <Command watch EXPRESSION [at ADDRESS]>>"
     assert repr(do(session, "help")).endswith(" Command>>")
     assert repr(do(session, "quit")) == "<Quit>"
