@@ -110,9 +110,11 @@ class ModuleFacts:
     parts: tuple[str, ...]
     """The names of the modules directly inside it."""
     weights: int | None
-    """How many weights it has, those of the modules inside included; None if that was not recorded."""
+    """How many weights it has, those of the modules inside included; None if that is not known."""
     sizes: tuple[int, int] | None = None
     """How many numbers a projection takes and gives; None for other modules."""
+    fused: tuple[tuple[str, int], ...] = ()
+    """Of a projection that is several in one, the name of each and how many numbers it gives, in order."""
     heads: tuple[int, int] | None = None
     """Query heads, and heads of keys and values; None if it is not an attention or the configuration has none."""
     window: int | None = None

@@ -154,10 +154,14 @@ def _about_projection(part: ModuleFacts) -> str:
     if part.sizes is None:
         return "A projection multiplies the vector of each position by a learned matrix."
     before, after = part.sizes
-    return (
+    said = (
         f"{quote(part.name)} is a projection: it multiplies the vector of each position ({counted(before, 'number')}) "
         f"by a learned matrix, which gives {counted(after, 'number')}."
     )
+    if not part.fused:
+        return said
+    each = listed([f"{name} ({size:,})" for name, size in part.fused])
+    return f"{said} It is {len(part.fused)} projections in one: its output is {each} side by side."
 
 
 _SOURCES = (

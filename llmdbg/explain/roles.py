@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _ACTIVATION_WORDS = ("act", "elu", "silu", "swish", "tanh", "sigmoid")
+_FUSED = {"qkv_proj": ("q", "k", "v"), "gate_up_proj": ("gate", "up")}
 _QUERY_KEY_VALUE = ({"q_proj", "k_proj", "v_proj"}, {"qkv_proj"}, {"c_attn"}, {"query_key_value"}, {"Wqkv"})
 
 
@@ -34,13 +35,17 @@ def part_facts(stage: Stage, anatomy: Anatomy, config: Any) -> ModuleFacts | Non
     role = role_of(stage, module, anatomy)
     names = tuple(name for name, _ in module.named_children())
     checked, formula, widens = _formulas(role, module)
+    sizes, weights = _sizes(module), sum(each.numel() for each in module.parameters())
+    name = stage.address.rpartition(".")[2]
     return ModuleFacts(
-        name=stage.address.rpartition(".")[2],
+        name=name,
         class_name=type(module).__name__,
         role=role,
         parts=names,
-        weights=sum(each.numel() for each in module.parameters()),
-        sizes=_sizes(module),
+        # A projection without weights has them where they cannot be read, as packed for a processor.
+        weights=None if sizes is not None and not weights else weights,
+        sizes=sizes,
+        fused=_fused(name, module),
         heads=_heads(config) if role is ModuleRole.ATTENTION else None,
         window=_window(module) if role is ModuleRole.ATTENTION else None,
         experts=_experts(config) if role in (ModuleRole.MIXTURE, ModuleRole.ROUTER, ModuleRole.EXPERTS) else None,
@@ -89,7 +94,7 @@ def _simple_role(module: nn.Module, name: str, kind: str) -> ModuleRole | None:
         return None
     if "norm" in kind:
         return ModuleRole.NORM
-    if isinstance(module, nn.Linear) or kind == "conv1d":
+    if isinstance(module, nn.Linear) or kind == "conv1d" or _sizes(module) is not None:
         return ModuleRole.ROUTER if name == "router" else ModuleRole.PROJECTION
     says_so = any(word in f"{name} {kind}" for word in _ACTIVATION_WORDS)
     return ModuleRole.ACTIVATION if says_so and next(module.parameters(), None) is None else None
@@ -116,7 +121,19 @@ def _sizes(module: nn.Module) -> tuple[int, int] | None:
         return module.in_features, module.out_features
     if type(module).__name__ == "Conv1D" and isinstance(weight := getattr(module, "weight", None), torch.Tensor):
         return int(weight.shape[0]), int(weight.shape[1])
+    # vLLM's layers are no `nn.Linear`, and their weights may be packed.
+    given, made = getattr(module, "input_size", None), getattr(module, "output_size", None)
+    if type(module).__name__.endswith("Linear") and isinstance(given, int) and isinstance(made, int):
+        return given, made
     return None
+
+
+def _fused(name: str, module: nn.Module) -> tuple[tuple[str, int], ...]:
+    """The projections that a module says it is made of."""
+    names, sizes = _FUSED.get(name, ()), getattr(module, "output_sizes", None)
+    if not isinstance(sizes, (list, tuple)) or len(sizes) != len(names):
+        return ()
+    return tuple(zip(names, map(int, sizes), strict=True))
 
 
 def _heads(config: Any) -> tuple[int, int] | None:
@@ -165,6 +182,10 @@ def _mlp_formula(module: nn.Module) -> tuple[str | None, tuple[int, int] | None]
     gated = {"gate_proj", "up_proj", "down_proj"} <= sizes.keys()
     if gated and sizes["gate_proj"] == sizes["up_proj"] == sizes["down_proj"][::-1]:
         return "down_proj(act(gate_proj(x)) * up_proj(x))", sizes["up_proj"]
+    if {"gate_up_proj", "down_proj"} == sizes.keys():
+        (narrow, both), (wide, back) = sizes["gate_up_proj"], sizes["down_proj"]
+        if (both, back) == (2 * wide, narrow):
+            return "down_proj(act(gate) * up), gate and up the halves of gate_up_proj(x)", (narrow, wide)
     if len(sizes) == 2:
         (first, (small, wide)), (second, (wide_again, small_again)) = sizes.items()
         if (small, wide) == (small_again, wide_again):

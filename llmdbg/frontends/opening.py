@@ -55,6 +55,8 @@ def open_generation(
         from llmdbg.engine.vllm.checks import check_request
 
         check_request(spec)
+        if left_pad:
+            raise UsageError("vLLM pads no prompt, in a batch neither: leave out --left-pad")
     from llmdbg.frontends.prompts.early import EarlyPrompt
     from llmdbg.models.libraries import garbage_left_alone, start_libraries
     from llmdbg.models.load_steps import LoadStep
@@ -113,6 +115,24 @@ def _open_request(
     # Without a tokenizer, vLLM is not started.
     assert ready is not None
     return VllmRequest(engine, ready, settings)
+
+
+def load_for_runs(
+    spec: ModelSpec, report: Callable[[LoadProgress], None]
+) -> tuple[LoadedModel, Callable[[LoadedModel, Prompt, GenerationSettings], Debuggee]]:
+    """Load a model with the engine that is asked for. Raises LlmdbgError.
+
+    Returns it, and what prepares a run of it after a prompt; nothing runs yet.
+    """
+    if spec.engine == "vllm":
+        from llmdbg.engine.vllm.loading import start
+        from llmdbg.engine.vllm.request import VllmRequest
+
+        engine = start(spec, report, lambda *_: None)
+        return engine.loaded, lambda _loaded, prompt, settings: VllmRequest(engine, prompt, settings)
+    from llmdbg.models.loading import load
+
+    return load(spec, report, lambda *_: None), generation_of
 
 
 def prepare_generation(

@@ -46,18 +46,19 @@ def work(questions: int, answers: int) -> None:
 
 def _opened(job: Follow, say: Callable[[Answer], object]) -> Debuggee:
     from llmdbg.debugger.comparison.references.serving import SignsOfLife
-    from llmdbg.frontends.opening import generation_of
-    from llmdbg.models.loading import load
+    from llmdbg.frontends.opening import load_for_runs
 
-    return generation_of(load(job.model, SignsOfLife(say), lambda *_: None), job.prompt, job.settings)
+    loaded, prepare = load_for_runs(job.model, SignsOfLife(say))
+    return prepare(loaded, job.prompt, job.settings)
 
 
 def _record(job: Record, say: Callable[[Answer], object]) -> None:
     from llmdbg.debugger.comparison.references.serving import SignsOfLife, record
     from llmdbg.frontends.arguments import model_spec
     from llmdbg.frontends.comparison_sides import load_side, parse_words
-    from llmdbg.models.loading import load
+    from llmdbg.frontends.opening import load_for_runs
 
     options = parse_words(job.words)
-    loaded = load(model_spec(options), SignsOfLife(say), lambda *_: None)
-    record(load_side(options, None, loaded).debuggee(), Path(job.folder), say)
+    loaded, prepare = load_for_runs(model_spec(options), SignsOfLife(say))
+    side = load_side(options, None, loaded)
+    record(prepare(loaded, side.prompt, side.settings), Path(job.folder), say)

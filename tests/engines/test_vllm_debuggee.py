@@ -86,17 +86,31 @@ def test_a_banned_token_is_not_chosen(found: dict[str, Any]) -> None:
     assert '" said"' not in said(found["hot"], "info tokens")
 
 
+HOW = ["-p", "Once upon a time", "-n", "4", "--greedy", "--dtype", "float32"]
+
+
+def compared(capsys: pytest.CaptureFixture[str], *sides: str) -> dict[str, Any]:
+    """What `llmdbg diff` finds: nothing, and which stages it has compared."""
+    capsys.readouterr()
+    code = main(["diff", *sides, *HOW, "--json", "-q"])
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (code, result["verdict"], result["findings"]) == (0, "same within the arithmetic", [])
+    return result
+
+
 @pytest.mark.timeout(1500)
 def test_a_recorded_vllm_run_is_the_same_as_transformers(
     folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`llmdbg record --engine vllm`, and `llmdbg diff` in the other environment."""
-    how = ["-p", "Once upon a time", "-n", "4", "--greedy", "--dtype", "float32"]
     recorded = str(tmp_path / "run")
-    run("-m", "llmdbg", "record", folder, "--engine", "vllm", *how, "--tensors", "inputs", "-o", recorded)
-    capsys.readouterr()
-    code = main(["diff", folder, recorded, *how, "--json", "-q"])
-    result = json.loads(capsys.readouterr().out)
-    assert (code, result["verdict"], result["findings"]) == (0, "same within the arithmetic", [])
-    compared = {stage["address"] for stage in result["stages"] if stage["isolated"] is not None}
-    assert {"embed", "0", "29", "norm", "12.mlp.down_proj", "12.self_attn.q_proj", "12.mlp.up_proj"} <= compared
+    run("-m", "llmdbg", "record", folder, "--engine", "vllm", *HOW, "-o", recorded)
+    assert compared(capsys, folder, recorded)
+
+
+@pytest.mark.timeout(1500)
+def test_vllm_is_a_side_of_diff_under_its_own_python(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every stage is compared, in another process."""
+    found = compared(capsys, folder, f"{folder} --engine vllm --python {_PYTHON}")
+    held = {stage["address"] for stage in found["stages"] if stage["isolated"] is not None}
+    assert {"embed", "0", "29", "norm", "12.mlp.down_proj", "12.self_attn.q_proj", "12.mlp.up_proj"} <= held
