@@ -304,11 +304,11 @@ class Program:
         assert stops is not None
         stops.inside(running=False)
         self._chosen_from = None
-        if module is not model:
-            return None
         stage = known.logits
         wanted = stops.watches(stage) or stops.watches(SAMPLE) or stops.interrupted or stops.edits(stage)
         scores = last_scores(output, self._mask, known.size) if wanted else None
+        if scores is None and module is not model:
+            return None  # a part of it, which scores nothing
         if scores is None:
             left = stops.leave(stage, (), {}, output)
             return None if left is output else left

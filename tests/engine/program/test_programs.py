@@ -68,6 +68,7 @@ def hooks() -> int:
         ("left_padded.py", 4),
         ("encoder_decoder.py", 4),
         ("assisted.py", None),
+        ("adapter.py", 3),
         ("training.py", 3),
         ("own_model.py", 1),
     ],
@@ -259,3 +260,11 @@ def test_lines_and_ops_of_its_forwards_are_stages_too(capsys: pytest.CaptureFixt
     do(session, "set depth module", "until 1.mlp@2", "set depth op", "next", "step", "continue")
     assert session.end is not None
     assert capsys.readouterr().out == alone
+
+
+def test_the_scores_of_a_model_inside_an_adapter_are_known() -> None:
+    session = begun("adapter.py")
+    do(session, "token")
+    assert session.stop.chosen is not None and session.stop.chosen.rank == 1
+    do(session, "until 1.self_attn.q_proj.lora_A.default")
+    session.close()
