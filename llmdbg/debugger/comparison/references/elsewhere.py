@@ -86,14 +86,17 @@ class RunElsewhere:
 
     def value(self, token: int, address: str, call: int) -> Tensor | None:
         """The main tensor that a call returns, on the CPU; None where it has no such stage or call."""
-        found = self._at(token, address, call)
+        # Without it an edit would not be made: it is waited for.
+        found = self._at(token, address, call, wait=True)
         return None if found is None else next(iter(_within(found, "output").values()), None)
 
     def close(self) -> None:
         """End the process. It cannot be asked again."""
         self._process.close()
 
-    def _at(self, token: int, address: str, call: int, *, inputs: bool = False) -> dict[str, Tensor] | None:
+    def _at(
+        self, token: int, address: str, call: int, *, inputs: bool = False, wait: bool = False
+    ) -> dict[str, Tensor] | None:
         """The tensors of a call by their names in the file; None where there are none, or the user does not wait."""
         if address not in self._addresses:
             return None
@@ -109,17 +112,17 @@ class RunElsewhere:
         self._number += 1
         self._process.ask(Ask(self._number, token, address, call, same, ids[same:], inputs))
         try:
-            found = self._found()
+            found = self._found(wait=wait)
         except InterruptedWaitError:
             return None
         self.restarts = found.restarts
         self._last = where, self._read(found.number, address, call) if found.there else None, inputs
         return self._last[1]
 
-    def _found(self) -> Found:
+    def _found(self, *, wait: bool) -> Found:
         """The answer to the last question. Those to questions that the user did not wait for are dropped."""
         while True:
-            answer = self._process.answer(wait=False)
+            answer = self._process.answer(wait=wait)
             if not isinstance(answer, Found):
                 raise GenerationError(f"{self.name} answers what it was not asked")
             if answer.number == self._number:
