@@ -58,7 +58,7 @@ class RecordedValues:
         ours = main_tensor(event.output)
         if ours is None:
             return None
-        found = {path: _with_batch(tensor, ours) for path, tensor in found.items()}
+        found = {path: with_batch(tensor, ours) for path, tensor in found.items()}
         first, *others = found.values()
         expected = tensors_of(event.output)
         if found.keys().isdisjoint(expected):
@@ -88,7 +88,7 @@ class RecordedValues:
         for path, ours in expected.items():
             _, _, inner = path.partition(".")
             if inner in kept and (found := self._trace.tensor(event.token, name, f"input.{inner}", call)) is not None:
-                recorded[path] = _with_batch(found, ours)
+                recorded[path] = with_batch(found, ours)
         if len(recorded) < len(expected) or len(kept) != len(expected):
             return (), {}
         args, kwargs = with_tensors((event.args, dict(event.kwargs)), lambda path, _: recorded[path])
@@ -110,7 +110,7 @@ class RecordedValues:
         return {each.removeprefix("input.") for each in names if each.startswith("input.")}
 
 
-def _with_batch(recorded: Tensor, ours: Tensor) -> Tensor:
+def with_batch(recorded: Tensor, ours: Tensor) -> Tensor:
     """A recorded tensor with or without the batch dimension, as ours has it."""
     if recorded.dim() + 1 == ours.dim() and ours.shape[0] == 1:
         return recorded[None]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.comparison.references.messages import Ask, Follow, Found, Ready
 from llmdbg.debugger.comparison.references.process import InterruptedWaitError, OtherProcess
-from llmdbg.debugger.comparison.references.source import Compared, Taken, error_of
+from llmdbg.debugger.comparison.references.source import Compared, Taken, error_of, is_another_function
+from llmdbg.debugger.comparison.tensor_tree import tensors_of
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import GenerationError
 from llmdbg.models.stages import SAMPLE
@@ -41,6 +42,7 @@ class RunElsewhere:
         self._debuggee = debuggee
         self._padding = 0
         self._number = 0
+        self._is_another: dict[str, bool] = {}
         self._told: tuple[int, ...] = ()
         self._last: tuple[_Where, dict[str, Tensor] | None, bool] | None = None
         self._process = OtherProcess(asked.python, asked.program, interrupted)
@@ -72,7 +74,14 @@ class RunElsewhere:
 
     def compared(self, event: StageEvent) -> Compared | None:
         """How far an event is from the reference's; None where it has no such stage. Raises LlmdbgError if it fails."""
-        if (found := self._at(event.token, event.stage.address, 0)) is None:
+        address = event.stage.address
+        is_first = address not in self._is_another
+        if (found := self._at(event.token, address, 0, inputs=is_first)) is None:
+            return None
+        if is_first:
+            given = tensors_of((event.args, event.kwargs))
+            self._is_another[address] = is_another_function(given, _within(found, "input"))
+        if self._is_another[address]:
             return None
         error = error_of(event.output, _within(found, "output"))
         return None if error is None else Compared(error)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from llmdbg.debugger.comparison.grafting import paired
+from llmdbg.debugger.comparison.recorded_values import with_batch
 from llmdbg.debugger.comparison.stage_errors import ErrorTable
+from llmdbg.debugger.comparison.tensor_tree import tensors_of
 from llmdbg.debugger.execution.stop import ComparedBy
 
 if TYPE_CHECKING:
@@ -71,6 +73,20 @@ def error_of(ours: Any, theirs: Any, padding: int = 0) -> StageError | None:
 
     `padding` is how many positions more are in front of ours.
     """
+    values, others = tensors_of(ours), tensors_of(theirs)
+    if values and others and values.keys().isdisjoint(others):
+        # One returns its tensor alone, and the other in a tuple.
+        others = {next(iter(values)): next(iter(others.values()))}
+    # Some engines have no batch dimension.
+    laid_out = {path: with_batch(each, values[path]) for path, each in others.items() if path in values}
     table = ErrorTable()
-    table.add((0, ""), paired(ours, theirs, padding))
+    table.add((0, ""), paired(ours, laid_out, padding))
     return table.at(0, "")
+
+
+def is_another_function(given: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:
+    """Whether a stage takes vectors of another width than its namesake, as vLLM's activation functions do."""
+    if len(given) != 1 or len(theirs) != 1:
+        return False
+    one, other = next(iter(given.values())), next(iter(theirs.values()))
+    return bool(one.dim() and other.dim() and one.is_floating_point()) and one.shape[-1] != other.shape[-1]
