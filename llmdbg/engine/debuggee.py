@@ -65,6 +65,20 @@ class SamplingFacts:
     """The stages of those that run from the temperature on, in order."""
 
 
+@dataclass(frozen=True, slots=True)
+class PagedCache:
+    """A KV cache in blocks, whose keys and values lie as its kernels want them and are not read."""
+
+    owner: str
+    """Whose blocks they are."""
+    blocks: tuple[int, ...]
+    """The blocks of this sequence, in order of its positions."""
+    block_size: int
+    """How many positions a block holds."""
+    total: int
+    """How many blocks there are for all sequences."""
+
+
 class Vocabulary(Protocol):
     """Maps token ids to text and back."""
 

@@ -42,8 +42,7 @@ def part_facts(stage: Stage, anatomy: Anatomy, config: Any) -> ModuleFacts | Non
         class_name=type(module).__name__,
         role=role,
         parts=names,
-        # A projection without weights has them where they cannot be read, as packed for a processor.
-        weights=None if sizes is not None and not weights else weights,
+        weights=None if any(map(_is_packed, module.modules())) else weights,
         sizes=sizes,
         fused=_fused(name, module),
         heads=_heads(config) if role is ModuleRole.ATTENTION else None,
@@ -126,6 +125,11 @@ def _sizes(module: nn.Module) -> tuple[int, int] | None:
     if type(module).__name__.endswith("Linear") and isinstance(given, int) and isinstance(made, int):
         return given, made
     return None
+
+
+def _is_packed(module: nn.Module) -> bool:
+    """Whether a projection has its weights where they cannot be read, as packed for a processor."""
+    return _sizes(module) is not None and not any(each.numel() for each in module.parameters())
 
 
 def _fused(name: str, module: nn.Module) -> tuple[tuple[str, int], ...]:

@@ -12,7 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.engine.stage_event import always_suspend
+from llmdbg.engine.stage_event import always_suspend, main_tensor
 from llmdbg.engine.vllm.request import VllmRequest
 from llmdbg.frontends.answers.writers import lines
 from llmdbg.frontends.opening import open_generation
@@ -61,8 +61,8 @@ def stepped(request: VllmRequest) -> dict[str, Any]:
     shapes: dict[str, list[int]] = {}
     for event in events:
         stages.append(event.stage.address)
-        if hasattr(event.output, "shape"):
-            shapes.setdefault(event.stage.address, list(event.output.shape))
+        if (output := main_tensor(event.output)) is not None:
+            shapes.setdefault(event.stage.address, list(output.shape))
     hashes = request.timeline.fingerprints()
     return {"ids": list(request.generated), "hashes": [*hashes.values()], "stages": stages, "shapes": shapes}
 

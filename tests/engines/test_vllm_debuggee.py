@@ -81,6 +81,12 @@ def test_statistics_lens_edits_and_going_back(found: dict[str, Any]) -> None:
     assert '" the"' in said(greedy, "info tokens", 3).splitlines()[-3]
 
 
+def test_the_blocks_of_the_request_and_what_is_in_a_fused_projection(found: dict[str, Any]) -> None:
+    """As vLLM's scheduler has given them, and as its own layer says."""
+    assert "vLLM keeps the keys and values of positions 0 to" in said(found["greedy"], "info kv")
+    assert "q (576), k (192) and v (192) side by side" in said(found["greedy"], "explain")
+
+
 def test_a_banned_token_is_not_chosen(found: dict[str, Any]) -> None:
     """In sampling, where vLLM has cut and before it draws."""
     assert '" said"' not in said(found["hot"], "info tokens")

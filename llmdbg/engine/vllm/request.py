@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from llmdbg.engine.debuggee import ArmedStages, Capability, Clock, SamplingFacts, Timeline, Vocabulary
+from llmdbg.engine.debuggee import ArmedStages, Capability, Clock, PagedCache, SamplingFacts, Timeline, Vocabulary
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.random_streams import RandomStreams
 from llmdbg.engine.stage_event import StageEvent
@@ -85,6 +85,7 @@ class VllmRequest:
         self._parameters: Any = None
         self._ended: tuple[str, str | None] | None = None
         self._changes = False
+        self._id: str | None = None
 
     @property
     def timeline(self) -> Timeline:
@@ -123,8 +124,17 @@ class VllmRequest:
 
     @property
     def cache(self) -> Any:
-        """None: vLLM keeps keys and values in blocks of its own."""
-        return None
+        """The blocks that vLLM has given the request; None where it has none."""
+        core = self._llm.llm_engine.engine_core.engine_core
+        if self._stops.run is None or self._id is None:
+            return None
+        ids, *_ = core.scheduler.kv_cache_manager.get_block_ids(self._id)
+        config = self._llm.llm_engine.vllm_config.cache_config
+        return (
+            PagedCache("vLLM", tuple(map(int, ids)), int(config.block_size), int(config.num_gpu_blocks))
+            if ids
+            else None
+        )
 
     def frames(self) -> tuple[FrameType, ...]:
         """The Python frames of the suspended run, innermost first; none if nothing is suspended."""
@@ -212,11 +222,12 @@ class VllmRequest:
         sampler.timeline = self._timeline
         engine, name = self._llm.llm_engine, f"llmdbg-{next(_NUMBERS)}"
         change = self._timeline.next_change(start)
-        engine.add_request(name, {"prompt_token_ids": list(self.prompt.ids)}, self._parameters)
+        self._id = engine.add_request(name, {"prompt_token_ids": list(self.prompt.ids)}, self._parameters)
         try:
             with sampler.standing_around():
                 self._steps(engine, sampler, start, change)
         finally:
+            self._id = None
             engine.abort_request([name])
 
     def _steps(self, engine: Any, sampler: SamplerStages, start: int, change: int | None) -> None:
