@@ -110,7 +110,7 @@ def test_a_recorded_vllm_run_is_the_same_as_transformers(
 ) -> None:
     """`llmdbg record --engine vllm`, and `llmdbg diff` in the other environment."""
     recorded = str(tmp_path / "run")
-    run("-m", "llmdbg", "record", folder, "--engine", "vllm", *HOW, "-o", recorded)
+    run("-m", "llmdbg", "record", folder, "--engine", "vllm", *HOW, "--tensors", "inputs", "-o", recorded)
     assert compared(capsys, folder, recorded)
 
 
