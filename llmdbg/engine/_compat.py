@@ -26,6 +26,9 @@ TORCH_NAMES = (
     "_dispatch_tls_local_include_set",
     "_dispatch_tls_local_exclude_set",
     "_ForceDispatchKeyGuard",
+    "_current_graph_task_id",
+    "_current_autograd_node",
+    "_is_multithreading_enabled",
 )
 
 MODULE_CALL = torch.nn.Module._call_impl.__code__
@@ -43,6 +46,16 @@ dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
 
 function_modes: Callable[[], int] = torch._C._len_torch_function_stack
 """How many torch function modes are active in this thread."""
+
+
+def in_backward() -> bool:
+    """Whether autograd is running a backward in this thread, around the caller."""
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
+def running_node() -> Any:
+    """The autograd node that runs in this thread; None outside of a backward."""
+    return torch._C._current_autograd_node()
 
 
 def take_mode_stacks() -> tuple[list[Any], list[Any]]:

@@ -45,6 +45,7 @@ class Capability(StrEnum):
     MODEL = "show its modules and weights"
     LINES = "stop at source lines"
     OPS = "stop at single operations"
+    GRADIENTS = "stop at gradients"
 
 
 @dataclass(frozen=True, slots=True)

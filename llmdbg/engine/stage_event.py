@@ -73,6 +73,8 @@ class StageEvent:
     """The first position that the forward covers, and how many; None where the prompt and the token say it."""
     raised: str = ""
     """The exception that is on its way out of the stage, such as `IndexError: index out of range`; else empty."""
+    through: tuple[str, ...] = ()
+    """Of a gradient, what it has come out of the backward of: modules, `0.mlp itself` for code of its own."""
     known: Any = None
     """Of a recorded stage, the numbers that are known without its tensors (`traces/replay/known.py`); else None."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.explain.facts import ModuleRole
 from llmdbg.formatting import counted, listed, percent_in_prose, quote, quote_list
-from llmdbg.models.stages import line_parts, op_parts
+from llmdbg.models.stages import gradient_of, line_parts, op_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +74,14 @@ def about_op(facts: StageFacts) -> Iterator[str]:
     yield (
         f"{parts[1]} is a single operation of PyTorch, the smallest step of a forward that can be stopped at. It ran "
         f"as part of {parts[0]}."
+    )
+
+
+def about_gradient(facts: StageFacts) -> Iterator[str]:
+    """A gradient in backward."""
+    yield (
+        "A gradient says how much the loss changes when a value changes a little. This one has a number for each "
+        f"number of {gradient_of(facts.stage.address)}. Backward computes them from the loss back to the first layer."
     )
 
 

@@ -9,7 +9,7 @@ from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.facts import ModuleRole
 from llmdbg.explain.glossary import terms_in
 from llmdbg.formatting import counted, likeliest, milliseconds, percent, quote
-from llmdbg.models.stages import WHOLE_MODEL, Stage, StageKind, line_parts, op_parts
+from llmdbg.models.stages import WHOLE_MODEL, Stage, StageKind, gradient_of, line_parts, op_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +28,7 @@ _ABOUT: dict[StageKind, Callable[[StageFacts], Iterator[str]]] = {
     StageKind.SAMPLE: sampling_text.about_choice,
     StageKind.LINE: layer_text.about_line,
     StageKind.OP: layer_text.about_op,
+    StageKind.GRADIENT: layer_text.about_gradient,
 }
 
 
@@ -102,6 +103,7 @@ def happened(
         StageKind.PROCESSOR: _processed(stage, found),
         StageKind.LINE: f"this line of {_module(stage)} runs next",
         StageKind.OP: f"{_operation(stage)} has run, a single operation of {_module(stage)}",
+        StageKind.GRADIENT: f"backward has come to {gradient_of(stage.address)}: this is how the loss depends on it",
     }
     return sentences.get(stage.kind, "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.breakpoints.breakpoints import BreakpointKind
-from llmdbg.models.stages import line_parts, op_parts
+from llmdbg.models.stages import gradient_of, line_parts, op_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,5 +43,7 @@ def _why(target: Target) -> str:
         return "no such op ran (torch takes some apart: `linear` runs as `t` and `mm` or `addmm`; `stepi` shows which)"
     if any(map(line_parts, target.addresses)):
         return "the run ended without that line"
+    if any(gradient_of(each) is not None for each in target.addresses):
+        return "the run ended without that gradient (only what takes part in a backward has one)"
     hint = "" if target.token is not None else " (a module that only provides weights and is never called never runs)"
     return f"the run ended without that stage{hint}"

@@ -27,13 +27,16 @@ class StageKind(StrEnum):
     """A line of a forward's source that is about to run."""
     OP = "op"
     """A single aten call."""
+    GRADIENT = "grad"
+    """The gradient with respect to what a module returned, or to a parameter. It is computed in backward."""
 
 
 class Phase(StrEnum):
-    """`prefill`: the whole prompt in one forward pass. `decode`: one token per forward pass."""
+    """`prefill`: the whole prompt in one forward pass. `decode`: one token per forward pass. `backward`: gradients."""
 
     PREFILL = "prefill"
     DECODE = "decode"
+    BACKWARD = "backward"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Stage:
     """What sort of place it is."""
     address: str
     """How a person names it: `embed`, `12`, `12.self_attn.q_proj`, `sample.top_p`, `12.self_attn:174`,
-    `12.self_attn/_softmax.0`."""
+    `12.self_attn/_softmax.0`, `12.mlp.grad`."""
     module: str | None = None
     """The dotted path in the module tree; None for a stage that no module runs. Of a line or an op, the innermost
     module that was running."""
@@ -56,7 +59,7 @@ class Stage:
 
     @property
     def is_fine(self) -> bool:
-        """Whether it is finer than a module: a line or an op."""
+        """Whether no module runs it, and which there are is only known by running: a line, an op or a gradient."""
         return self.kind in FINE
 
 
@@ -66,8 +69,8 @@ ANY_PROCESSOR = Stage(StageKind.PROCESSOR, "sample.*")
 """Stands for every logits processor: which ones there are depends on the sampling settings."""
 
 
-FINE = (StageKind.LINE, StageKind.OP)
-"""The stages that are finer than modules. Which there are is only known by running them."""
+FINE = (StageKind.LINE, StageKind.OP, StageKind.GRADIENT)
+"""The stages that are finer than modules, or come after them. Which there are is only known by running them."""
 
 WHOLE_MODEL = "forward"
 """Stands for the module of the whole model, whose path is empty, in the addresses of its lines and ops."""
@@ -76,6 +79,13 @@ ANY_LINE = Stage(StageKind.LINE, "*:*")
 ANY_OP = Stage(StageKind.OP, "*/*")
 """Stand for every line and every op: which ones there are depends on the code that runs."""
 
+ANY_GRADIENT = Stage(StageKind.GRADIENT, "*.grad")
+"""Stands for every gradient: which ones there are depends on what is trained."""
+
+LOSS = "loss"
+"""What a model returns as its loss, in the address of its gradient: `loss.grad`."""
+
+_GRADIENT = ".grad"
 _LINE = re.compile(r"(?P<module>[^:/]+):(?P<line>\d{1,9}|\*)")
 _OP = re.compile(r"(?P<module>[^:/]+)/(?P<name>[^:/.]+)(\.(?P<number>\d{1,9}))?")
 
@@ -105,6 +115,23 @@ def op_parts(address: str) -> tuple[str, str, str | None] | None:
     return None if found is None else (found["module"], found["name"], found["number"])
 
 
+def gradient_address(of: str) -> str:
+    """The address of the gradient with respect to a module's output or a parameter: `12.mlp.grad`."""
+    return f"{of}{_GRADIENT}"
+
+
+def gradient_of(address: str) -> str | None:
+    """The module or the parameter in the address of its gradient; None for any other."""
+    of = address.removesuffix(_GRADIENT)
+    return of if of and of != address and not re.search("[:/]", of) else None
+
+
+@lru_cache(maxsize=64)
+def gradients_among(addresses: frozenset[str]) -> frozenset[str]:
+    """Those that name gradients."""
+    return frozenset(each for each in addresses if gradient_of(each) is not None)
+
+
 @lru_cache(maxsize=64)
 def fine_among(addresses: frozenset[str]) -> frozenset[str]:
     """Those that name lines or ops."""
@@ -121,6 +148,8 @@ def reaches(addresses: frozenset[str], address: str) -> bool:
     """
     if address in addresses:
         return True
+    if gradient_of(address) is not None:
+        return ANY_GRADIENT.address in addresses
     if line := line_parts(address):
         return not addresses.isdisjoint((line_address(line[0], "*"), ANY_LINE.address))
     if op := op_parts(address):

@@ -13,7 +13,7 @@ from llmdbg.errors import CommandError
 from llmdbg.explain.facts import ModuleRole
 from llmdbg.explain.roles import norm_formula
 from llmdbg.frontends.answers import answer_lines
-from llmdbg.models.stages import StageKind
+from llmdbg.models.stages import FINE, StageKind
 from tests.explain.checking import check, numbers_of, run_numbers, words_of
 from tests.sessions import do, tiny_session
 from tests.tiny import tiny_model
@@ -58,7 +58,7 @@ def test_every_stage_is_told_with_this_runs_numbers(name: str, token: int) -> No
         assert explanation.title in lines[0]
         assert "!" not in "".join(re.sub(r'"[^"]*"+', "", line) for line in explanation.plain)
         check(session, explanation)
-    wanted = set(StageKind) - {StageKind.LINE, StageKind.OP} - ({StageKind.TOKENIZE} if token else set())
+    wanted = set(StageKind) - set(FINE) - ({StageKind.TOKENIZE} if token else set())
     assert seen == wanted
 
 

@@ -7,6 +7,7 @@ ADDRESS@5        only while producing generated token 5
 ADDRESS@prefill  only in the prefill, which produces token 0; @decode in every later forward
 
 Lines and ops (`12.self_attn:174`, `modeling_llama.py:174`, `12.self_attn/softmax`, `op softmax*`): `fine_addresses.py`.
+Gradients (`12.mlp.grad`): `gradient_addresses.py`.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.limits import MOST_ADDRESS
 from llmdbg.errors import AddressError
 from llmdbg.formatting import listed, near_matches
-from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase, StageKind, line_parts, op_parts, reaches
+from llmdbg.models.stages import FINE, SAMPLE, TOKENIZE, Phase, StageKind, gradient_of, line_parts, op_parts, reaches
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.fine_addresses import FineAddresses
+    from llmdbg.debugger.breakpoints.gradient_addresses import GradientAddresses
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.models.stages import Stage
 
 _AT_TOKEN = re.compile(r"(?P<place>.*)@\s*(?P<token>\d{1,9})")
-_AT_PHASE = re.compile(rf"(?P<place>.*)@\s*(?P<phase>{'|'.join(Phase)})")
+_AT_PHASE = re.compile(rf"(?P<place>.*)@\s*(?P<phase>{Phase.PREFILL}|{Phase.DECODE})")
 _LAYER_WORD = re.compile(r"layers?\s+(?=[\d*])")
 _RANGE = re.compile(r"(?P<first>\d{1,9})-(?P<last>\d{1,9})")
 
@@ -78,13 +80,15 @@ class AddressBook:
         *,
         counts_tokens: bool = True,
         finer: FineAddresses | None = None,
+        gradients: GradientAddresses | None = None,
     ) -> None:
         """`counts_tokens` is False if nothing says which token is being produced: then `@5` is refused.
 
-        `finer` looks up lines and ops; None if there are none.
+        `finer` looks up lines and ops, `gradients` those; None if there are none.
         """
         self._counts_tokens = counts_tokens
         self._finer = finer
+        self._gradients = gradients
         self._stages = [*anatomy.stages, *processors]
         self._by_address = {stage.address: stage for stage in self._stages}
         self._by_module = {stage.module: stage for stage in self._stages if stage.module}
@@ -109,14 +113,11 @@ class AddressBook:
             raise AddressError(f"{text.strip()} cannot name a token: nothing here says which one is being produced")
         place = _LAYER_WORD.sub("", place)
         found = self._find(place)
-        if not found and self._finer is not None:
-            finer = self._finer.find(place, lambda name: [stage.address for stage in self._find(name)])
-            if finer is not None and not fine:
-                raise AddressError(
-                    f"{text.strip()} is finer than a module: `break`, `trace`, `until` and `goto` take it"
-                )
-            if finer is not None:
-                return Target(text.strip(), finer, token, phase)
+        if not found and (finer := self._find_finer(place)) is not None:
+            if not fine:
+                what = "a gradient" if gradient_of(place) is not None else "finer than a module"
+                raise AddressError(f"{text.strip()} is {what}: `break`, `trace`, `until` and `goto` take it")
+            return Target(text.strip(), finer, token, phase)
         if not found:
             raise AddressError(self._nothing_named(place or text))
         return Target(text.strip(), frozenset(stage.address for stage in found), token, phase)
@@ -139,11 +140,8 @@ class AddressBook:
     def kinds(self, target: Target) -> tuple[StageKind, ...]:
         """The distinct kinds of a target's stages, in stage order. Stages that this run does not have are left out."""
         whole = (stage.kind for stage in self._stages if stage.address in target.addresses)
-        finer = (
-            StageKind.LINE if line_parts(each) else StageKind.OP if op_parts(each) else None
-            for each in target.addresses
-        )
-        fine = (kind for kind in (StageKind.LINE, StageKind.OP) if kind in set(finer))
+        finer = set(map(_kind_of_finer, target.addresses))
+        fine = (kind for kind in FINE if kind in finer)
         return tuple(dict.fromkeys((*whole, *fine)))
 
     def _find(self, place: str) -> list[Stage]:
@@ -157,6 +155,16 @@ class AddressBook:
         # The logits stage shares the head's module, whose path is an address already.
         by_module = self._by_module.get(place)
         return [by_module] if by_module else []
+
+    def _find_finer(self, place: str) -> frozenset[str] | None:
+        """The gradients, the lines or the ops that an address names; None if it is no such address."""
+        for each in (self._gradients, self._finer):
+            found = (
+                None if each is None else each.find(place, lambda name: [stage.address for stage in self._find(name)])
+            )
+            if found is not None:
+                return found
+        return None
 
     def _find_range(self, first: int, last: int, rest: str) -> list[Stage]:
         if not first <= last < self._layer_count:
@@ -178,6 +186,12 @@ class AddressBook:
         # One of each kind, to show how stages are called.
         kinds = {stage.kind: repr(stage.address) for stage in reversed(self._stages)}
         return f"{line}: there are, among others, {listed(list(kinds.values())[::-1])}"
+
+
+def _kind_of_finer(address: str) -> StageKind | None:
+    if gradient_of(address) is not None:
+        return StageKind.GRADIENT
+    return StageKind.LINE if line_parts(address) else StageKind.OP if op_parts(address) else None
 
 
 def _matches(address: str, pattern: str) -> bool:

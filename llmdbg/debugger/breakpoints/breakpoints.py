@@ -22,7 +22,7 @@ from llmdbg.display import Displayed
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.errors import CommandError
 from llmdbg.formatting import counted
-from llmdbg.models.stages import ANY_OP, StageKind
+from llmdbg.models.stages import StageKind
 from llmdbg.probes.quantities import QuantityValue
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.triggers import Trigger
 
 _MOST_REMEMBERED = 4096  # tokens
+_FINER = (StageKind.OP, StageKind.GRADIENT)
 
 
 class BreakpointKind(StrEnum):
@@ -96,8 +97,8 @@ class Breakpoint(Displayed):
         return not group or len(self.target.addresses) == 1
 
     @property
-    def finds_ops(self) -> bool:
-        """Whether it waits at every op too, where these are stopped at."""
+    def finds_finer(self) -> bool:
+        """Whether it waits at every gradient too, and at every op, where these are stopped at."""
         return isinstance(self.trigger, Nonfinite)
 
     @property
@@ -117,7 +118,7 @@ class Breakpoint(Displayed):
 
     def covers(self, event: StageEvent) -> bool:
         """Whether it waits at an event's stage and token."""
-        here = self.target.names(event.stage) or (self.finds_ops and event.stage.kind is StageKind.OP)
+        here = self.target.names(event.stage) or (self.finds_finer and event.stage.kind in _FINER)
         return here and self.target.at(event.token)
 
     def asks(self) -> tuple[Trigger | Expression, ...]:
@@ -292,11 +293,11 @@ class Breakpoints:
             self._by_number[each] = replace(self._by_number[each], enabled=enabled)
         return self.list() if number is None else (self._by_number[number],)
 
-    def addresses(self, *, ops: bool = False) -> frozenset[str]:
-        """Every stage where an enabled one waits; with `ops`, every op too if one waits for values not finite."""
+    def addresses(self, finer: frozenset[str] = frozenset()) -> frozenset[str]:
+        """Every stage where an enabled one waits, and `finer` too if one waits for values that are not finite."""
         enabled = [each for each in self._by_number.values() if each.enabled]
         found = frozenset[str]().union(*(each.target.addresses for each in enabled))
-        return found | {ANY_OP.address} if ops and any(each.finds_ops for each in enabled) else found
+        return found | finer if any(each.finds_finer for each in enabled) else found
 
     def hit(self, event: StageEvent) -> builtins.list[Hit]:
         """Evaluate and count an event. Returns its hits, those that stop first, without ignored ones.

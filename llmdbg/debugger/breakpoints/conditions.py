@@ -35,8 +35,8 @@ from llmdbg.probes.quantities import OF_OUTPUT, OF_PLACE, OF_TOKEN, QuantityValu
 Memory = MutableMapping[int, QuantityValue]
 """The last known value of each `changed(…)` of one expression, by its column in the text. Empty at first."""
 
-_MODULES = (StageKind.LAYER, StageKind.MODULE, StageKind.LINE, StageKind.OP)
-_BEFORE_LOGITS = (*_MODULES, StageKind.EMBED, StageKind.NORM)
+_MODULES = (StageKind.LAYER, StageKind.MODULE, StageKind.LINE, StageKind.OP, StageKind.GRADIENT)
+_BEFORE_LOGITS = (*(kind for kind in _MODULES if kind is not StageKind.GRADIENT), StageKind.EMBED, StageKind.NORM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,10 @@ def why_unknown(name: str, kind: StageKind, *, no_lens: str = "") -> str | None:
     if kind is StageKind.LINE and (name in OF_OUTPUT or name == "ms" or is_of_prediction(name)):
         return (
             f"`{name}` is never known at a {kind}, which returns nothing: an op has it, as in `break 12.mlp/mul if …`"
+        )
+    if kind is StageKind.GRADIENT and (name == "ms" or is_of_prediction(name)):
+        return (
+            f"`{name}` is never known at a gradient, which has a norm and other statistics: `break *.grad if norm > 9`"
         )
     if not is_of_prediction(name):
         return None

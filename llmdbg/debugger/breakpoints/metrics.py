@@ -90,7 +90,7 @@ class StageMetrics:
         """The next token's scores (1, vocabulary): the event's own from `logits` on, before that the lens's, if any."""
         if event.trail:
             return event.trail[-1][1]
-        if event.stage.kind is StageKind.TOKENIZE:
+        if event.stage.kind in (StageKind.TOKENIZE, StageKind.GRADIENT):
             return None
         lens, output = self.lens(), main_tensor(event.output)
         if lens is None or output is None:

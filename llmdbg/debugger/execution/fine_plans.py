@@ -1,6 +1,7 @@
 """Ways to resume by the depth that the user steps at: from module to module, line to line, or op to op.
 
-Between two forwards all of them stop where a token is chosen: at the logits, the processors and `sample`.
+Between two forwards all of them stop where a token is chosen: at the logits, the processors and `sample`. From a
+gradient they go on through backward.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.execution import resume_plans
 from llmdbg.debugger.execution.depth import Depth
 from llmdbg.debugger.execution.resume_plans import ResumePlan
-from llmdbg.models.stages import ANY_LINE, ANY_OP, ANY_PROCESSOR, SAMPLE, StageKind, line_parts, op_parts
+from llmdbg.models.stages import ANY_GRADIENT, ANY_LINE, ANY_OP, ANY_PROCESSOR, SAMPLE, StageKind, line_parts, op_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,8 @@ def finest(depth: Depth) -> frozenset[str]:
 
 def into(run: Run, depth: Depth) -> ResumePlan:
     """To the next stage at this depth."""
+    if depth is Depth.MODULE and run.stop.stage.kind is StageKind.GRADIENT:
+        return _in_backward(run, None)
     if depth is Depth.MODULE:
         return resume_plans.into(run.stages.all(), run.stop.stage)
     return ResumePlan(steps(run, depth))
@@ -43,6 +46,8 @@ def into(run: Run, depth: Depth) -> ResumePlan:
 
 def over(run: Run, depth: Depth) -> ResumePlan:
     """Over what is inside: to the next line of this function or a caller; to the next op no deeper in the modules."""
+    if depth is Depth.MODULE and run.stop.stage.kind is StageKind.GRADIENT:
+        return _in_backward(run, run.stop.stage.depth)
     if depth is Depth.MODULE:
         return resume_plans.over(run.stages.all(), run.stop.stage)
     frames = frozenset(calls(run.event))
@@ -52,6 +57,9 @@ def over(run: Run, depth: Depth) -> ResumePlan:
 def out(run: Run, depth: Depth) -> ResumePlan:
     """Out: of the function that a line is in, of the module that an op is in; elsewhere as `resume_plans.out`."""
     stage = run.stop.stage
+    if stage.kind is StageKind.GRADIENT:
+        # Out of the outline is out of backward.
+        return ResumePlan(frozenset((SAMPLE.address,))) if stage.depth == 1 else _in_backward(run, stage.depth - 1)
     if not stage.is_fine:
         return resume_plans.out(run.stages.all(), stage)
     module = module_of(stage.address)
@@ -60,6 +68,12 @@ def out(run: Run, depth: Depth) -> ResumePlan:
         return ResumePlan(steps(run, Depth.OP) - {ANY_OP.address} | ends)
     outer = list(calls(run.event))[1:]
     return ResumePlan(steps(run, Depth.LINE) | ends, frames=frozenset(outer))
+
+
+def _in_backward(run: Run, deepest: int | None) -> ResumePlan:
+    """To the next gradient that is no deeper than this, or once backward is over to the next stage that is not."""
+    stages = (each.address for each in run.stages.all() if deepest is None or each.depth <= deepest)
+    return ResumePlan(frozenset((*stages, ANY_GRADIENT.address)), deepest=deepest)
 
 
 def module_of(address: str) -> str:

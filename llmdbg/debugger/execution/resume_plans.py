@@ -40,7 +40,7 @@ class ResumePlan:
     frames: frozenset[FrameType] | None = None
     """The calls of functions whose lines to stop at; None for any."""
     deepest: int | None = None
-    """The depth of the deepest ops to stop at; None for any."""
+    """The depth of the deepest ops and gradients to stop at; None for any."""
 
     def reaches(self, event: StageEvent) -> bool:
         """Whether an event is one of the stages."""
@@ -51,7 +51,7 @@ class ResumePlan:
         return here and self.token in (None, event.token) and self.phase in (None, event.phase)
 
     def _fits(self, event: StageEvent) -> bool:
-        if event.stage.kind is StageKind.OP:
+        if event.stage.kind in (StageKind.OP, StageKind.GRADIENT):
             return self.deepest is None or event.stage.depth <= self.deepest
         return self.frames is None or (event.code is not None and event.code.frame in self.frames)
 

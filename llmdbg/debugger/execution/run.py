@@ -18,10 +18,11 @@ from llmdbg.debugger.execution.stop_cause import ENDED, STEPPED, caused_by, rais
 from llmdbg.debugger.execution.trace import BEGINNING, ExecutionTrace, TimelinePosition
 from llmdbg.debugger.execution.transcript import Transcript, note_probability, probabilities_of
 from llmdbg.debugger.user_code import UserCode
+from llmdbg.engine.debuggee import Capability
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.stage_event import StageEvent, main_tensor
 from llmdbg.errors import CommandError
-from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, StageKind, fine_among, reaches
+from llmdbg.models.stages import ANY_GRADIENT, ANY_OP, ANY_PROCESSOR, SAMPLE, StageKind, fine_among, reaches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -152,8 +153,11 @@ class Run:
         return self.event.stage.kind is not StageKind.TOKENIZE and not self.event.after_forward
 
     def waits_at(self) -> frozenset[str]:
-        """The stages, the lines and the ops where breakpoints wait."""
-        return self.breakpoints.addresses(ops=self.depth is Depth.OP)
+        """The stages, the lines, the ops and the gradients where breakpoints wait."""
+        finer = {ANY_OP.address} if self.depth is Depth.OP else set[str]()
+        if Capability.GRADIENTS in self.debuggee.capabilities:
+            finer.add(ANY_GRADIENT.address)
+        return self.breakpoints.addresses(frozenset(finer))
 
     def refuse_if_over(self) -> None:
         """Raise CommandError if the run cannot go on: the generation is over, or the forward has failed."""

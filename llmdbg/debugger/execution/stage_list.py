@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.breakpoints.addresses import AddressBook
 from llmdbg.debugger.breakpoints.fine_addresses import FineAddresses
+from llmdbg.debugger.breakpoints.gradient_addresses import GradientAddresses
 from llmdbg.engine.debuggee import Capability
 from llmdbg.formatting import printable
 from llmdbg.models.stages import SAMPLE, Stage, StageKind
@@ -28,7 +29,12 @@ class StageList:
         anatomy, processors = self._debuggee.anatomy, self._debuggee.processors
         if self._book is None or self._book[0] is not anatomy or self._book[1] != processors:
             counts = Capability.TOKENS in self._debuggee.capabilities
-            book = AddressBook(anatomy, processors, counts_tokens=counts, finer=self._finer())
+            gradients = GradientAddresses(
+                anatomy,
+                able=Capability.GRADIENTS in self._debuggee.capabilities,
+                name=printable(self._debuggee.name),
+            )
+            book = AddressBook(anatomy, processors, counts_tokens=counts, finer=self._finer(), gradients=gradients)
             self._book = (anatomy, processors, book)
         return self._book[2]
 

@@ -92,6 +92,8 @@ class StopDescriber:
             return cause.why
         first = first_nonfinite(event, self._debuggee.anatomy.modules.get(event.stage.address))
         why = f"{cause.why}, {first}" if first else cause.why
+        if event.through:
+            why += f", out of the backward of {' or '.join(event.through)}"
         return f"{why}, {operands_in_words(event)}" if event.stage.kind is StageKind.OP else why
 
     def _trail(self, event: StageEvent) -> list[tuple[str, Tensor]]:

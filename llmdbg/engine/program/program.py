@@ -89,7 +89,7 @@ class Program:
         self.loaded: LoadedModel | None = None
         self.settings: GenerationSettings | None = None
         self.vocabulary: Vocabulary = IdVocabulary(None)
-        self.capabilities: frozenset[Capability] = frozenset((Capability.TOKENS, Capability.EDIT))
+        self.capabilities: frozenset[Capability] = frozenset((Capability.TOKENS, Capability.EDIT, Capability.GRADIENTS))
         self.processors: tuple[Stage, ...] = ()
         self.sampling: SamplingFacts | None = None
         self.exit: Exit | None = None
@@ -305,6 +305,8 @@ class Program:
         stops.inside(running=False)
         self._chosen_from = None
         stage = known.logits
+        if module is model:
+            stops.returned(stage, output)
         wanted = stops.watches(stage) or stops.watches(SAMPLE) or stops.interrupted or stops.edits(stage)
         scores = last_scores(output, self._mask, known.size) if wanted else None
         if scores is None and module is not model:

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llmdbg.engine.stage_event import always_suspend
+from llmdbg.engine.gradient_stops import GradientStops
+from llmdbg.engine.stage_event import StageEvent, always_suspend
 from llmdbg.engine.stops import Stops
 from llmdbg.errors import LlmdbgError
+from llmdbg.models.stages import SAMPLE, Phase, reaches
 
 if TYPE_CHECKING:
-    from torch import nn
+    from typing import Any
+
+    from torch import Tensor, nn
 
     from llmdbg.engine.debuggee import Editor
-    from llmdbg.engine.stage_event import EventHandler, StageEvent
+    from llmdbg.engine.stage_event import EventHandler
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.models.stages import Stage
 
@@ -33,11 +37,31 @@ class ProgramStops(Stops):
         super().__init__(model, anatomy, devices)
         self._announce = announce
         self._aside = True
+        self._gradients = GradientStops(devices, self._is_running_here, lambda: not self._aside, self._arrived)
+        self._gradients.include(anatomy)
+        self._too_late = False
 
     def inside(self, *, running: bool) -> None:
         """Note whether a forward of the program's is running; others, such as those of a copied model, are ignored."""
         self._aside = not running
         self._fine.rest()
+        if running:
+            self._too_late = torch.is_grad_enabled() and not self._gradients.armed
+            self._gradients.begin_forward()
+
+    def returned(self, logits: Stage, output: Any) -> None:
+        """Note what a whole model returned, whose stage of the logits is `logits`."""
+        self._gradients.returned(logits, output)
+
+    def include(self, model: nn.Module, anatomy: Anatomy) -> None:
+        """Suspend in the forwards of `model` too, and in their backward."""
+        super().include(model, anatomy)
+        self._gradients.include(anatomy)
+
+    def end(self, *, for_good: bool = True) -> None:
+        """Remove every hook."""
+        self._gradients.end()
+        super().end(for_good=for_good)
 
     def edits(self, stage: Stage) -> bool:
         """Whether a stage is edited."""
@@ -53,6 +77,7 @@ class ProgramStops(Stops):
                 return handler(event)
 
         super().arm(addresses, without_gradients)
+        self._follow_gradients()
 
     def edit(self, addresses: Collection[str], editor: Editor) -> None:
         """Let `editor` change the output of these stages. One that does not fit is reported instead."""
@@ -64,3 +89,27 @@ class ProgramStops(Stops):
                 self._announce(f"{error}: the value is left as it was")
 
         super().edit(addresses, careful)
+        self._follow_gradients()
+
+    def _follow_gradients(self) -> None:
+        self._gradients.arm(self.armed | self._edited)
+        if self._too_late and self._gradients.armed and self.last_stage is not SAMPLE:
+            self._too_late = False
+            self._announce("gradients are stopped at from the next forward on: this one has begun without")
+
+    def _is_running_here(self) -> bool:
+        return self.run is not None and self.run.is_running_here()
+
+    def _arrived(self, stage: Stage, gradient: Tensor, through: tuple[str, ...], of_parameter: bool) -> Tensor:
+        """Handle a gradient, in backward."""
+        self.last_stage = stage
+        # The values of a parameter are at no position.
+        span = (0, 0) if of_parameter else self.span
+        event = StageEvent(stage, Phase.BACKWARD, self.token, gradient, span=span, through=through)
+        if stage.address in self._edited:
+            self._editor(event)
+        if (reaches(self.armed, stage.address) and self._handler(event)) or self.interrupted:
+            self.suspend(event)
+        left: Tensor = event.output
+        event.release()
+        return left

@@ -53,6 +53,9 @@ def why_not_looked_at(shown: Snapshot, tree: StageTree, address: str) -> str:
 
 def _comes_first(shown: Snapshot, tree: StageTree, address: str, here: Stage) -> bool | None:
     stage = tree.stage(address)
+    if stage is not None and here.kind is StageKind.GRADIENT:
+        # Backward begins when the whole forward has run.
+        return stage.kind not in (StageKind.PROCESSOR, StageKind.SAMPLE)
     if stage is None or _has_no_place(stage) or _has_no_place(here):
         return None
     if here.is_fine and stage.layer == here.layer:

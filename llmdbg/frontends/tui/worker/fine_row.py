@@ -1,10 +1,13 @@
-"""Where a line or an op that the run stands at appears among the stages: in its module, after the parts that ran."""
+"""Where a line, an op or a gradient that the run stands at appears among the stages.
+
+A line or an op is in its module, after the parts that ran; a gradient after what it is the gradient of.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmdbg.models.stages import line_parts, op_parts
+from llmdbg.models.stages import gradient_of, line_parts, op_parts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -31,12 +34,22 @@ def ran_in_layer(debugger: Debugger, seen: Collection[str]) -> frozenset[str]:
 
 
 def with_row(stages: tuple[Stage, ...], here: Stage, ran: Collection[str]) -> tuple[Stage, ...]:
-    """The stages with that of a line or an op among them."""
+    """The stages with that of a line, an op or a gradient among them."""
+    if (of := gradient_of(here.address)) is not None:
+        at = _after(stages, of)
+        return (*stages[:at], here, *stages[at:])
     inside = module_around(here)
     if inside is None:
         return stages
     at = _place(stages, inside, ran)
     return (*stages[:at], here, *stages[at:])
+
+
+def _after(stages: Sequence[Stage], of: str) -> int:
+    """After a module, or that of a parameter; what the whole model returned is before the token is chosen."""
+    addresses = [each.address for each in stages]
+    found = next((each for each in (of, of.rpartition(".")[0]) if each in addresses), None)
+    return len(addresses) - 1 if found is None else addresses.index(found) + 1
 
 
 def _place(stages: Sequence[Stage], inside: str, ran: Collection[str]) -> int:

@@ -1,0 +1,163 @@
+"""Backward in a user's program: stops at gradients change nothing, and are where they are asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from llmdbg.debugger.commands import COMMANDS
+from llmdbg.debugger.debugger import Debugger
+from llmdbg.engine.program.exits import exit_of
+from llmdbg.engine.program.launched import LaunchedProgram
+from llmdbg.engine.program.launching import script
+from llmdbg.errors import AddressError, ConditionError
+
+PROGRAMS = Path(__file__).parent / "programs"
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def own_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a program changes of the process is put back."""
+    monkeypatch.setattr(sys, "argv", [*sys.argv])
+    monkeypatch.setattr(sys, "path", [str(PROGRAMS), *sys.path])
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    yield
+    assert torch._C._current_graph_task_id() == -1
+
+
+def begun(path: Path, *lines: str, said: list[str] | None = None) -> Debugger:
+    program = LaunchedProgram(script(str(path), ()), (lambda _: None) if said is None else said.append)
+    assert program.find()
+    return do(Debugger(program), *lines)
+
+
+def do(session: Debugger, *lines: str) -> Debugger:
+    for line in lines:
+        COMMANDS.run(session, line)
+    return session
+
+
+def at(session: Debugger) -> str:
+    return f"{session.stop.stage.address}@{session.stop.token}"
+
+
+def norm(session: Debugger) -> float:
+    assert session.stop.tensor is not None and session.stop.tensor.numbers is not None
+    return session.stop.tensor.numbers.norm
+
+
+def visits(session: Debugger, line: str) -> list[str]:
+    """Where it stops until its end."""
+    found = [at(session)]
+    while session.end is None:
+        do(session, line)
+        found.append(at(session))
+    return found
+
+
+def hooks(session: Debugger) -> int:
+    """How many hooks there are on modules and parameters of the program's model."""
+    assert session.debuggee.loaded is not None
+    model = session.debuggee.loaded.model
+    on_modules = sum(len(each._forward_hooks) + len(each._forward_pre_hooks) for each in model.modules())
+    return on_modules + sum(len(each._post_accumulate_grad_hooks or ()) for each in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["training.py", "accumulating.py", "checkpointed.py", "checkpointed_reentrant.py"])
+def test_it_prints_the_same_stepped_through_every_gradient(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_of(script(str(PROGRAMS / name), ()).run).code == 0
+    alone = capsys.readouterr().out
+    session = begun(PROGRAMS / name, "break loss.grad", "continue")
+    assert at(session) == "loss.grad@0"
+    found = visits(session, "step")
+    assert capsys.readouterr().out == alone
+    first = [each.removesuffix(".grad@0") for each in found if each.endswith(".grad@0")]
+    assert first[:2] == ["loss", "logits"]
+    outline = [each for each in first if each.isdecimal() or each == "norm"]
+    assert outline == ["norm", "1", "0"], "each once, in the order of backward"
+    assert first.index("1.mlp") > first.index("1") and "1.mlp.c_fc.weight" in first
+    assert {"loss.grad@1", "loss.grad@2", "0.mlp.grad@2"} <= set(found)
+
+
+def test_gradients_are_those_of_autograd_and_nothing_else_carries_a_hook(capsys: pytest.CaptureFixture[str]) -> None:
+    session = begun(PROGRAMS / "training.py")
+    before = hooks(session)
+    do(session, "break 1.mlp.grad@1", "continue")
+    assert (at(session), session.stop.phase, session.stop.stage.module) == (
+        "1.mlp.grad@1",
+        "backward",
+        "transformer.h.1.mlp",
+    )
+    assert hooks(session) > before and 0 < norm(session) < 1
+    assert session.stop.tensor is not None and session.stop.tensor.shape == (2, 6, 32)
+    do(session, "until 1.mlp.c_fc.weight.grad")
+    assert session.debuggee.loaded is not None
+    [weight] = [
+        each for path, each in session.debuggee.loaded.model.named_parameters() if path.endswith("h.1.mlp.c_fc.weight")
+    ]
+    assert weight.grad is not None and norm(session) == pytest.approx(weight.grad.norm().item())
+    do(session, "delete", "until 1@2")
+    assert hooks(session) == before + 2, "those on layer 1"
+    session.close()
+    assert not hooks(session)
+
+
+def test_next_stays_at_its_depth_and_finish_goes_out() -> None:
+    session = begun(PROGRAMS / "training.py", "until logits.grad")
+    seen: list[str] = []
+    while not seen or seen[-1] != "0.grad@0":
+        do(session, "next")
+        seen.append(at(session))
+    assert seen == ["norm.grad@0", "1.grad@0", "0.grad@0"]
+    do(session, "until 1.mlp.c_fc.grad", "finish")
+    assert at(session) == "1.ln_2.grad@1", "out of the MLP, whose parts are deeper"
+    do(session, "until 0.grad", "finish")
+    assert at(session) == "sample@1"
+    session.close()
+
+
+def test_conditions_tracepoints_and_what_is_not_known_of_a_gradient() -> None:
+    session = begun(PROGRAMS / "training.py", "break *.grad if norm > 1e-9 and layer == 0", "continue")
+    assert at(session) == "0.grad@0" and "norm" in session.stop.why
+    do(session, "info stats", "info stage", "explain", "print out.norm()", "x .")
+    logged = []
+    session.run.on_trace = lambda stop: logged.append((stop.stage.address, dict(stop.values)["norm"]))
+    do(session, "delete", "trace 0-1.mlp.grad norm", "token", "token")
+    assert [each for each, _ in logged] == ["0.mlp.grad", "1.mlp.grad", "0.mlp.grad"]
+    with pytest.raises(ConditionError, match="never known at a gradient"):
+        do(session, "break 0.grad if entropy > 1")
+    for wrong in ("break 9.grad", "break 0.mlp.wieght.grad", "break sample.grad"):
+        with pytest.raises(AddressError, match="nothing that has a gradient is called"):
+            do(session, wrong)
+    session.close()
+
+
+def test_armed_after_the_forward_it_says_when_it_stops() -> None:
+    said: list[str] = []
+    session = begun(PROGRAMS / "training.py", "until logits", "break 0.grad", "continue", said=said)
+    assert at(session) == "0.grad@1"
+    assert said == ["gradients are stopped at from the next forward on: this one has begun without"]
+    session.close()
+
+
+def test_an_edit_of_a_gradient_is_what_backward_goes_on_with() -> None:
+    session = begun(PROGRAMS / "training.py", "until 1.grad", "edit out * 0", "until 0.grad")
+    assert norm(session) == 0
+    session.close()
+
+
+def test_the_exception_of_a_backward_is_the_programs_and_leaving_in_one_ends_it(tmp_path: Path) -> None:
+    path = tmp_path / "p.py"
+    path.write_text(
+        "import torch\nfrom tests.tiny import tiny_model\nmodel = tiny_model('llama').train()\n"
+        "ids = torch.arange(1, 7)[None]\nmodel(input_ids=ids, labels=ids).loss.backward()\nprint('after')\n"
+    )
+    session = begun(path, "until 1.mlp.grad")
+    assert at(session) == "1.mlp.grad@0"
+    session.close()
+    assert not hooks(session)
