@@ -56,6 +56,7 @@ class _Form:
     hashes: bool
     sketches: bool
     tensors: tuple[str, ...] = ()
+    input_width: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +245,7 @@ class Trace:
             hash=int(columns["hash"][at]) if form.hashes else None,
             positions=positions,
             by_position=form.by_position,
+            input_width=form.input_width,
             ms=None if math.isnan(ms) else ms,
             call=call,
             tensors=form.tensors,

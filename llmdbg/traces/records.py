@@ -268,6 +268,8 @@ class StageRecord:
     """How many positions have a hash and a sketch."""
     by_position: bool = True
     """Whether these are positions of the sequence; else they are rows of the last dimension."""
+    input_width: int | None = None
+    """How wide the vectors are that it was given; None if not one tensor with a vector for each position."""
     ms: float | None = None
     """Milliseconds that the stage took; None if not measured."""
     call: int = 0

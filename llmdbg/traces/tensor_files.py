@@ -18,6 +18,7 @@ import torch
 from llmdbg.errors import TraceError
 from llmdbg.files import private_replacement
 from llmdbg.traces.safetensors_files import Entry, FileHeader, header_bytes, open_regular, read_header
+from llmdbg.traces.sketch import position_dimension
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,6 +93,22 @@ def named_tensors(name: str, value: Any, depth: int = 0) -> dict[str, Tensor]:
     for key, each in items if depth < _DEEPEST else ():
         found |= named_tensors(f"{name}.{key}", each, depth + 1)
     return found
+
+
+def input_width(args: Any, kwargs: Any, length: int, batch: int = 1) -> int | None:
+    """How wide the vectors are that a module was given, in a forward over `batch` sequences of `length` positions.
+
+    None if its arguments have not one floating-point tensor, or that has no vector for each position.
+    """
+    tensors = [*named_tensors("", args).values(), *named_tensors("", kwargs).values()]
+    floating = [each for each in tensors if each.is_floating_point()]
+    if len(floating) != 1:
+        return None
+    shape = tuple(floating[0].shape)
+    where = position_dimension(shape, length, batch)
+    if where is None or (where == -1 and floating[0].numel() != shape[-1]) or where == len(shape) - 1:
+        return None
+    return int(shape[-1])
 
 
 def _can_be_kept(tensor: Tensor) -> bool:

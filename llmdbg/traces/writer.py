@@ -27,7 +27,7 @@ from llmdbg.traces.reductions import can_be_reduced
 from llmdbg.traces.rows import Milliseconds, ReducedGroup, Row, table_columns
 from llmdbg.traces.sketch import by_position, position_dimension
 from llmdbg.traces.tables import POSITIONS, STAGES, TableWriter
-from llmdbg.traces.tensor_files import Keep, TensorWriter, named_tensors
+from llmdbg.traces.tensor_files import Keep, TensorWriter, input_width, named_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 MOST_PENDING = 16 * 2**20
 """Bytes of outputs that wait to be reduced together."""
 _LONGEST_WAIT = 0.5  # seconds
+_NUMBERS = ("statistics", "hashes", "sketches")
+_FORM = ("shape", "dtype", "device", "phase", "by_position", *_NUMBERS, "tensors", "input_width")
 HEADER, TOKENS, INDEX = "trace.json", "tokens.jsonl", "index.jsonl"
 
 
@@ -117,6 +119,7 @@ class TraceWriter:
                 "hashes": record.hash is not None,
                 "sketches": record.source is not None,
                 "tensors": record.tensors,
+                "input_width": record.input_width,
             }
         )
         self._rows.append(Row(self._number(stage), record.token, form, record.ms, record))
@@ -200,15 +203,17 @@ class TraceWriter:
         """A slot for a stage, the form of whose output is another than before. Keeps the whole tensors."""
         keep = self._keep
         names = self._keep_tensors(stage.address, token, output, tensor, inputs, size) if keep.any else ()
-        form = self._form(tensor, phase, size, names, known=can_be_reduced(tensor))
+        form = self._form(tensor, phase, size, names, input_width(*inputs, *size))
         slot = self._slots.get(stage.address)
         if slot is None or slot.form != form or not slot.fits(tensor, phase, *size):
             slot = self._pending.slot(self._number(stage), form, tensor, phase, *size)
             self._slots[stage.address] = slot
         return slot
 
-    def _form(self, tensor: Tensor, phase: Phase, size: tuple[int, int], names: tuple[str, ...], *, known: bool) -> int:
-        shape = tuple(tensor.shape)
+    def _form(
+        self, tensor: Tensor, phase: Phase, size: tuple[int, int], names: tuple[str, ...], width: int | None
+    ) -> int:
+        shape, known = tuple(tensor.shape), can_be_reduced(tensor)
         by_position = position_dimension(shape, *size) is not None
         fields = {
             "shape": shape,
@@ -220,6 +225,7 @@ class TraceWriter:
             "hashes": known,
             "sketches": known,
             "tensors": names,
+            "input_width": width,
         }
         return self._form_of(fields)
 
@@ -228,14 +234,14 @@ class TraceWriter:
         form = self._forms.get(key)
         if form is None:
             form = self._forms[key] = len(self._forms) + 1
-            self._write_line(INDEX, {"form": form} | fields)
+            known = {name: each for name, each in fields.items() if name != "input_width" or each is not None}
+            self._write_line(INDEX, {"form": form} | known)
         return form
 
     def _without_numbers(self, form: int) -> int:
         """The form of outputs like those of `form`, of which nothing else is known."""
-        names = ("shape", "dtype", "device", "phase", "by_position", "statistics", "hashes", "sketches", "tensors")
         key = next(key for key, number in self._forms.items() if number == form)
-        return self._form_of(dict(zip(names, key, strict=True)) | dict.fromkeys(names[5:8], False))
+        return self._form_of(dict(zip(_FORM, key, strict=True)) | dict.fromkeys(_NUMBERS, False))
 
     def _keep_tensors(
         self,

@@ -105,12 +105,13 @@ def compared(capsys: pytest.CaptureFixture[str], *sides: str) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(1500)
+@pytest.mark.parametrize("tensors", ["none", "inputs"])
 def test_a_recorded_vllm_run_is_the_same_as_transformers(
-    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tensors: str, folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`llmdbg record --engine vllm`, and `llmdbg diff` in the other environment."""
     recorded = str(tmp_path / "run")
-    run("-m", "llmdbg", "record", folder, "--engine", "vllm", *HOW, "--tensors", "inputs", "-o", recorded)
+    run("-m", "llmdbg", "record", folder, "--engine", "vllm", *HOW, "--tensors", tensors, "-o", recorded)
     assert compared(capsys, folder, recorded)
 
 

@@ -25,6 +25,7 @@ _FULL = StageRecord(
     statistics=ValueStatistics(-1.0, 2.0, 0.5, 0.25, 4.0, 1, 2),
     hash=-5,
     positions=3,
+    input_width=24,
     ms=0.5,
     source=KnownPositions(Positions(np.array([1, -2, 3]), np.arange(48, dtype=np.float32).reshape(3, 16))),
 )

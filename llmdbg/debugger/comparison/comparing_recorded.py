@@ -42,7 +42,7 @@ from llmdbg.debugger.comparison.variants import converted, is_convertible
 from llmdbg.debugger.comparison.verdict import sentence_of
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.token_overrides import TokenOverrides
-from llmdbg.formatting import counted
+from llmdbg.formatting import counted, listed
 from llmdbg.probes.statistics import dtype_name
 from llmdbg.traces.reader import Trace
 from llmdbg.traces.recording import RunRecording
@@ -118,7 +118,7 @@ def compare_recordings(reference: Trace, candidate: Trace) -> Comparison:
     last_bit = max(_last_bit(one.header.dtype), _last_bit(other.header.dtype))
     floors = _growing(sketches, last_bit)
     stages = _first_beyond(sketches, floors, faults, candidate.entries)
-    notes += _about_statistics(sketches)
+    notes += _about(sketches)
     complete = one.is_complete and other.is_complete
     parting = parting_of(one, other, None if complete else min(len(one.ids), len(other.ids)))
     return _outcome(one.facts(), other.facts(), [*findings, *stages.findings], stages.rows, parting, notes)
@@ -220,15 +220,22 @@ def _by_sketches(
                 for address in sketches.errors
             }
         entries = own.entries
-    notes += _about_statistics(sketches)
+    notes += _about(sketches)
     return _first_beyond(sketches, floors, weights, entries)
 
 
-def _about_statistics(sketches: SketchErrors) -> list[str]:
-    count = len(sketches.by_statistics)
-    if not count:
-        return []
-    return [f"of {counted(count, 'stage')} only statistics are known, so their errors are the least that these allow"]
+def _about(sketches: SketchErrors) -> list[str]:
+    notes = []
+    if count := len(sketches.by_statistics):
+        known = f"of {counted(count, 'stage')} only statistics are known"
+        notes.append(f"{known}, so their errors are the least that these allow")
+    if count := len(sketches.others):
+        names = sorted({address.rpartition(".")[2] for address in sketches.others})
+        notes.append(
+            f"{counted(count, 'stage')} ({listed(names)}) of one name on both sides are given vectors of another width "
+            "on each: they are other functions, and are not compared"
+        )
+    return notes
 
 
 def _recorded(side: LiveSide, model: PreTrainedModel, ids: Sequence[int], folder: Path) -> Trace:

@@ -160,6 +160,8 @@ class SketchErrors:
     """By address, the first token in which bits differ."""
     by_statistics: frozenset[str] = frozenset()
     """The stages of which only statistics are known: each error is the least that they allow."""
+    others: frozenset[str] = frozenset()
+    """The stages that are given vectors of another width on either side: they share a name, and are not compared."""
 
 
 def sketch_errors(
@@ -171,12 +173,16 @@ def sketch_errors(
     reference and of the candidate that are compared alone; None for all.
     """
     sums: dict[str, _Sums] = {}
+    others = set[str]()
     lengths = len(reference.header.prompt.ids), len(candidate.header.prompt.ids)
     for token in range(tokens):
         theirs = {(each.address, each.call): each for each in reference.stages(token)}
         for ours in candidate.stages(token):
             other = theirs.get((ours.address, ours.call))
             if other is None:
+                continue
+            if _is_another_function(other, ours):
+                others.add(ours.address)
                 continue
             if positions is not None:
                 # The logits are those of the last position alone.
@@ -186,16 +192,28 @@ def sketch_errors(
                 _add(sums.setdefault(ours.address, _Sums()), other, ours, token, padding)
     errors = {address: _error_of(each) for address, each in sums.items() if each.compared}
     first = {address: each.first for address, each in sums.items() if each.first is not None}
-    return SketchErrors(errors, first, frozenset(address for address, each in sums.items() if each.by_statistics))
+    by_statistics = frozenset(address for address, each in sums.items() if each.by_statistics)
+    return SketchErrors(errors, first, by_statistics, frozenset(others))
 
 
 def record_error(reference: StageRecord, candidate: StageRecord) -> tuple[StageError, bool] | None:
     """How far two recorded outputs are apart, and whether only statistics tell; None if nothing does."""
+    if _is_another_function(reference, candidate):
+        return None
     sums = _Sums()
     _add(sums, reference, candidate, 0, 0)
     if not sums.compared:
         return None
     return _error_of(sums), sums.by_statistics
+
+
+def _is_another_function(reference: StageRecord, candidate: StageRecord) -> bool:
+    """Whether two stages of one name do something else, as vLLM's activation function does over gate and up in one.
+
+    Where outputs have other widths too, it is the model that differs.
+    """
+    widths = reference.input_width, candidate.input_width
+    return None not in widths and widths[0] != widths[1] and reference.shape[-1:] == candidate.shape[-1:]
 
 
 def _error_of(sums: _Sums) -> StageError:
@@ -217,6 +235,9 @@ def _add(sums: _Sums, reference: StageRecord, candidate: StageRecord, token: int
     sums.compared = True
     if padding and reference.by_position and len(other) - len(one) == padding:
         one, other = (one, other[padding:]) if padding > 0 else (one[-padding:], other)
+    if len(one) != len(other) and 1 in (len(one), len(other)):
+        # A head may score every position, or the last alone.
+        one, other = one[-1:], other[-1:]
     if one.shape != other.shape:
         sums.shape_differs = True
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -46,7 +47,8 @@ class _Mlp(nn.Module):
         return self.down_proj(self.act_fn(both))[0]
 
 
-def test_another_engine_s_modules_are_held_against_their_counterparts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tensors", ["none", "inputs"])
+def test_another_engine_s_modules_are_held_against_their_counterparts(tensors: str, tmp_path: Path) -> None:
     """What has a stage's name and does something else is left out; a fault in a counterpart is named."""
     model = tiny_model("llama")
     for fault, address in ((1.0, None), (1.05, "1.mlp.down_proj")):
@@ -56,7 +58,7 @@ def test_another_engine_s_modules_are_held_against_their_counterparts(tmp_path: 
         other.model.layers[1].mlp.down_proj._inner[0].weight.data.mul_(fault)
         ids = torch.tensor([PROMPT])
         folder = tmp_path / str(fault)
-        with Recorder(other, folder, tensors="inputs") as recorder, torch.no_grad():
+        with Recorder(other, folder, tensors=tensors) as recorder, torch.no_grad():
             logits = other(ids).logits[0, -1]
             recorder.token(int(logits.argmax()), logits)
         found = compare_with_recording(Trace.open(folder), side(model), lambda _: None, {}, live_is_reference=True)

@@ -23,6 +23,7 @@ from llmdbg.traces.records import KnownPositions, Positions, StageRecord
 from llmdbg.traces.reductions import can_be_reduced, read, reduce
 from llmdbg.traces.rows import positions_of
 from llmdbg.traces.sketch import position_dimension
+from llmdbg.traces.tensor_files import input_width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,7 +138,8 @@ class RecordedReference:
             return None
         whole = event.phase is Phase.PREFILL and not event.trail
         shape = tuple(tensor.shape)
-        dimension = position_dimension(shape, len(self._debuggee.prompt.ids) if whole else 1)
+        length = len(self._debuggee.prompt.ids) if whole else 1
+        dimension = position_dimension(shape, length)
         positions = positions_of(shape, dimension, complex=tensor.is_complex())
         found = read(reduce([tensor.detach()], dimension).cpu().numpy(), 1, positions)
         low, high, mean, std, norm = (float(each) for each in found.statistics[0])
@@ -152,6 +154,7 @@ class RecordedReference:
             hash=int(found.hashes[0]),
             positions=positions,
             by_position=dimension is not None,
+            input_width=input_width(event.args, event.kwargs, length),
             source=KnownPositions(Positions(found.position_hashes, found.sketch)),
         )
 
