@@ -244,7 +244,7 @@ def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
 def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | None:
     """What the first word asks for, unless a model folder has that name; None for a model."""
     first = arguments[0] if arguments else ""
-    if first not in ("doctor", "diff", "record", "replay", "import", "run") or Path(first).exists():
+    if first not in ("doctor", "diff", "record", "replay", "import", "run") or Path(first, "config.json").exists():
         return None
     if first == "doctor":
         from llmdbg.frontends.doctor import doctor

@@ -149,3 +149,11 @@ def test_a_reader_that_goes_away_is_no_traceback(tiny_folder):
 @pytest.mark.parametrize("id", ["nope", "20260131-093000-1f2e"])
 def test_a_saved_session_that_is_not_there_is_bad_usage(capsys, id):
     assert id in complaint(capsys, "--resume", id, "--batch")
+
+
+@pytest.mark.parametrize("name", ["run", "replay"])
+def test_a_folder_with_the_name_of_a_command_is_no_model(capsys, monkeypatch, tmp_path, name):
+    """As a recording that was written to `run`."""
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert "nothing.here" in complaint(capsys, name, "nothing.here")

@@ -90,7 +90,7 @@ def _of_each(
         return "the prompt was fed in several pieces, and only positions of the last piece can be shown"
     calls = [call for call in calls if call.weights is None or _queries(call.weights) in (1, length)] or calls
     if not calls:
-        return "it called no attention kernel: neither a softmax over keys nor one that transformers knows"
+        return "it called neither a softmax over keys nor an attention kernel of torch or transformers"
     try:
         return tuple(read(call, index, length) for call in calls)
     except _Unreadable as reason:

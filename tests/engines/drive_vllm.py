@@ -47,7 +47,7 @@ GREEDY = [
     *("until 12", "info stats", "info lens", "until logits", "continue", "info tokens"),
     *("goto 12@0", "scale 12 0.5", "continue", "info tokens", "undo", "goto 5@2", "continue", "info tokens", "verify"),
     *("goto sample@1", 'force " the"', "continue", "info tokens", "info attention", "info kv"),
-    *("goto 3.self_attn.qkv_proj@1", "explain"),
+    *("goto 3.self_attn.qkv_proj@1", "explain", "info kv"),
 ]
 
 

@@ -83,7 +83,9 @@ def test_statistics_lens_edits_and_going_back(found: dict[str, Any]) -> None:
 
 def test_the_blocks_of_the_request_and_what_is_in_a_fused_projection(found: dict[str, Any]) -> None:
     """As vLLM's scheduler has given them, and as its own layer says."""
-    assert "vLLM keeps the keys and values of positions 0 to" in said(found["greedy"], "info kv")
+    assert "it takes its blocks back at its end" in said(found["greedy"], "info kv")
+    assert "vLLM keeps the keys and values of positions 0 to 9 in 1 block" in said(found["greedy"], "info kv", 1)
+    assert "vLLM's own kernels compute attention" in said(found["greedy"], "info attention")
     assert "q (576), k (192) and v (192) side by side" in said(found["greedy"], "explain")
 
 

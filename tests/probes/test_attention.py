@@ -213,7 +213,7 @@ def test_a_prompt_that_was_fed_in_pieces_says_so() -> None:
 
 
 def test_no_call_at_all_says_so() -> None:
-    assert "no attention kernel" in str(rows([], 0, 6))
+    assert "neither a softmax over keys nor an attention kernel" in str(rows([], 0, 6))
 
 
 @pytest.mark.parametrize("window", [None, 16])

@@ -13,7 +13,7 @@ from llmdbg.debugger.inspection.asked import AttentionQuestion
 from llmdbg.debugger.inspection.focus_row import focus_row
 from llmdbg.debugger.inspection.layer_question import split_head
 from llmdbg.debugger.known_values import known_of
-from llmdbg.engine.debuggee import Capability, require
+from llmdbg.engine.debuggee import Capability, PagedCache, require
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
 from llmdbg.formatting import numbered
@@ -63,6 +63,11 @@ def _answer(inspector: Inspector, choice: AttentionQuestion, *, every: bool) -> 
         return f"{type(inspector.model).__name__} has no attention module: no head reads from other tokens"
     if inspector.event.stage.kind is StageKind.TOKENIZE:
         return f"no attention has run yet: the first is {known[0].address}"
+    if isinstance(paged := inspector.debuggee.cache, PagedCache):
+        return (
+            f"{paged.owner}'s own kernels compute attention over its blocks, and hand no weights out: the same model "
+            "in transformers shows them"
+        )
     wanted = [each for each in known if each.address == choice.address] if choice.address else known
     last = _latest(inspector, wanted)
     if not last:

@@ -124,17 +124,12 @@ class VllmRequest:
 
     @property
     def cache(self) -> Any:
-        """The blocks that vLLM has given the request; None where it has none."""
-        core = self._llm.llm_engine.engine_core.engine_core
-        if self._stops.run is None or self._id is None:
-            return None
-        ids, *_ = core.scheduler.kv_cache_manager.get_block_ids(self._id)
-        config = self._llm.llm_engine.vllm_config.cache_config
-        return (
-            PagedCache("vLLM", tuple(map(int, ids)), int(config.block_size), int(config.num_gpu_blocks))
-            if ids
-            else None
-        )
+        """The blocks that vLLM has given the request; none before its first forward and after its end."""
+        engine, ids = self._llm.llm_engine, ()
+        if self._stops.run is not None and self._id is not None:
+            ids, *_ = engine.engine_core.engine_core.scheduler.kv_cache_manager.get_block_ids(self._id)
+        config = engine.vllm_config.cache_config
+        return PagedCache("vLLM", tuple(map(int, ids)), int(config.block_size), int(config.num_gpu_blocks))
 
     def frames(self) -> tuple[FrameType, ...]:
         """The Python frames of the suspended run, innermost first; none if nothing is suspended."""
