@@ -35,6 +35,10 @@ MODULE_CALL = torch.nn.Module._call_impl.__code__
 """The code that calls a module's forward: wherever it runs, a module is running."""
 
 
+ENGINE_CALL = torch.autograd.graph._engine_run_backward.__code__
+"""The code that hands a graph to autograd: what it calls, Python's or not, runs in backward."""
+
+
 set_grad_enabled: Callable[[bool], None] = torch._C._set_grad_enabled
 """Set this thread's grad mode."""
 
@@ -51,6 +55,11 @@ function_modes: Callable[[], int] = torch._C._len_torch_function_stack
 def in_backward() -> bool:
     """Whether autograd is running a backward in this thread, around the caller."""
     return bool(torch._C._current_graph_task_id() != -1)
+
+
+def newest_node() -> int:
+    """The number of the newest autograd node that this thread has made; -1 if it has made none."""
+    return int(torch.autograd._get_sequence_nr()) - 1  # type: ignore[attr-defined]
 
 
 def running_node() -> Any:

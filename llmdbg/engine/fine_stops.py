@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.engine.backward_ops import BackwardOps
 from llmdbg.engine.line_stops import LineStops
 from llmdbg.engine.model_frames import ModelFrames
 from llmdbg.engine.op_stops import OpStops
@@ -45,7 +46,12 @@ class FineStops:
         self._model, self._anatomy = model, anatomy
         self._is_ours, self._entered, self._reached = is_ours, entered, reached
         self._armed: frozenset[str] = frozenset()
+        self._backward: BackwardOps | None = None
         self._made: tuple[ModelFrames, LineStops, OpStops] | None = None
+
+    def follow_backward(self, is_running_here: Callable[[], bool]) -> None:
+        """Stop at the ops of backward too, where `is_running_here()` is True."""
+        self._backward = BackwardOps(is_running_here)
 
     def arm(self, addresses: frozenset[str]) -> None:
         """Stop at exactly the lines and ops among `addresses` from the next `sync` on."""
@@ -84,7 +90,7 @@ class FineStops:
         """Made when first needed: looking through a large model's tree takes a while."""
         if self._made is None:
             frames = ModelFrames(self._model, self._anatomy)
-            ops = OpStops(frames, self._is_ours, self._entered, self._after_op)
+            ops = OpStops(frames, self._is_ours, self._entered, self._after_op, self._backward)
             self._made = frames, LineStops(frames, self._is_ours, self._before_line), ops
         return self._made
 

@@ -44,6 +44,9 @@ parameter's. Returns the value, edited or not."""
 
 _Key = tuple[int, int]
 
+_VIEWS = ("Slice", "View", "UnsafeView", "ReshapeAlias", "Transpose", "Permute", "TBackward", "Unsqueeze", "Squeeze")
+"""How the names begin of the nodes that give a view of a tensor."""
+
 
 class _Output:
     """A tensor of a forward: the modules that returned it, innermost first, and those that took it."""
@@ -147,10 +150,18 @@ class GradientStops:
             if module is not own or not self._follows():
                 return
             for each in (*args, *kwargs.values()):
-                if isinstance(each, Tensor) and (key := _key(each)) in self._outputs:
-                    self._outputs[key].takers.append(address)
+                if isinstance(each, Tensor) and (output := self._taken(each)) is not None:
+                    output.takers.append(address)
 
         return take
+
+    def _taken(self, tensor: Tensor) -> _Output | None:
+        """The output of a module that a tensor is, or is a view of."""
+        node, key = tensor.grad_fn, _key(tensor)
+        while key not in self._outputs and node is not None and str(node.name()).startswith(_VIEWS):
+            node, number = node.next_functions[0]
+            key = None if node is None else (node._sequence_nr(), number)
+        return None if key is None else self._outputs.get(key)
 
     def _returning(self, own: nn.Module, gradient: Stage) -> Callable[..., None]:
         def leave(module: nn.Module, _args: Any, output: Any) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,20 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from llmdbg.engine._compat import dispatch_keys, drop_dispatch_mode, push_dispatch_mode, with_dispatch_keys
+from llmdbg.engine._compat import (
+    ENGINE_CALL,
+    dispatch_keys,
+    drop_dispatch_mode,
+    in_backward,
+    push_dispatch_mode,
+    with_dispatch_keys,
+)
 from llmdbg.engine.model_frames import is_ours as is_llmdbg
 from llmdbg.engine.stage_event import CodePlace
 from llmdbg.models.stages import Stage, StageKind, op_address, reaches
 
 if TYPE_CHECKING:
+    from llmdbg.engine.backward_ops import BackwardOps
     from llmdbg.engine.model_frames import ModelFrames, RunningModule
 
 _TORCH = f"{Path(torch.__file__).parent}/"
@@ -53,16 +62,22 @@ class OpStops:
     """The armed ops of one model.
 
     `entered(address)` is called before an armed op runs and `reached` after it, inside the forward, wherever
-    `is_ours()` is True.
+    `is_ours()` is True; with `backward`, in backward too.
     """
 
     def __init__(
-        self, frames: ModelFrames, is_ours: Callable[[], bool], entered: Callable[[str], None], reached: OnOp
+        self,
+        frames: ModelFrames,
+        is_ours: Callable[[], bool],
+        entered: Callable[[str], None],
+        reached: OnOp,
+        backward: BackwardOps | None = None,
     ) -> None:
         self._frames = frames
         self._is_ours = is_ours
         self._entered = entered
         self._reached = reached
+        self._backward = backward
         self._armed: frozenset[str] = frozenset()
         self._mode = _OpMode(self)
         self._on = False
@@ -79,13 +94,16 @@ class OpStops:
 
     def sync(self) -> None:
         """Put the mode on the thread's stack, or take it off. Called inside the suspended function."""
-        # While an op runs, torch has taken the mode off the stack, and puts it back afterwards.
-        if self._inside or self._on is bool(self._armed):
+        # While an op runs, torch has taken the mode off the stack, and puts it back afterwards. Autograd runs each node
+        # with the modes that its backward began with.
+        if self._inside or self._on is bool(self._armed) or in_backward():
             return
         self._on = not self._on
         if self._on:
             self._keys = dispatch_keys()
             self._frames.begin_counting(sys._getframe(1))
+            if self._backward is not None:
+                self._backward.begin()
             push_dispatch_mode(self._mode)
         else:
             drop_dispatch_mode(self._mode)
@@ -96,7 +114,12 @@ class OpStops:
 
     def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], caller: FrameType | None) -> Any:
         """Run an op, and stop after it if it is armed."""
-        if not self._armed or self._inside or not self._is_ours():
+        if not self._armed or self._inside:
+            return func(*args, **kwargs)
+        if self._backward is not None and (node := self._backward.running()) is not None:
+            return self._called_in_backward(node, func, args, kwargs, caller)
+        if not self._is_ours():
+            self._note(None, func, caller)
             return func(*args, **kwargs)
         if self._recount:
             self._recount = False
@@ -104,10 +127,56 @@ class OpStops:
         module = self._frames.innermost(caller)
         if module is None:
             return func(*args, **kwargs)
+        self._note(module, func, caller)
         operation = self._known.get(func) or self._operation(func)
         stage = _stage(module, operation.name)
         if not reaches(self._armed, stage.address):
             return func(*args, **kwargs)
+        return self._run(operation, stage, lambda: self._place(caller, operation), func, args, kwargs)
+
+    def _called_in_backward(
+        self, node: Any, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], caller: FrameType | None
+    ) -> Any:
+        """Run an op that a node of autograd calls, and stop after it if it is armed."""
+        backward = self._backward
+        assert backward is not None
+        own = _between(caller)
+        if any(is_llmdbg(each.f_code) for each in own):
+            return func(*args, **kwargs)
+        if own and (module := self._frames.innermost(caller)) is not None:
+            # A forward that checkpointing runs again: no stop, but the nodes that it makes may run.
+            self._note(module, func, caller)
+            return func(*args, **kwargs)
+        made = backward.made(node)
+        stage = backward.stage(node, made)
+        if not reaches(self._armed, stage.address):
+            return func(*args, **kwargs)
+        operation = self._known.get(func) or self._operation(func)
+
+        def place() -> CodePlace:
+            # The backward of a `torch.autograd.Function` has lines of its own.
+            if made is None or any(self._is_of_model(each.f_code) for each in own):
+                return self._place(caller if own else None, operation)
+            return replace(made.code, operation=operation.text, parameters=operation.parameters)
+
+        return self._run(operation, stage, place, func, args, kwargs)
+
+    def _note(self, module: RunningModule | None, func: Any, caller: FrameType | None) -> None:
+        """Note what makes the newest node of autograd."""
+        if self._backward is not None:
+            operation = self._known.get(func) or self._operation(func)
+            self._backward.note(module, lambda: replace(self._place(caller, operation), frame=None))
+
+    def _run(
+        self,
+        operation: _Operation,
+        stage: Stage,
+        place: Callable[[], CodePlace],
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Run an armed op, and stop after it."""
         self._inside = True
         try:
             taken, named = operation.as_taken(args, kwargs)
@@ -115,7 +184,7 @@ class OpStops:
             output = func(*args, **kwargs)
             # A kernel runs with dispatch keys excluded, which whoever runs meanwhile needs.
             with with_dispatch_keys(self._keys):
-                return self._reached(stage, self._place(caller, operation), output, taken, named)
+                return self._reached(stage, place(), output, taken, named)
         finally:
             self._inside = False
 
@@ -142,6 +211,15 @@ class OpStops:
             known = not code.co_filename.startswith((_TORCH, "<")) and not _is_any_of_llmdbg(code)
             self._is_model_code[code] = known
         return known
+
+
+def _between(frame: FrameType | None) -> list[FrameType]:
+    """The frames from the innermost of autograd's calls up to this one; none if autograd calls it without Python."""
+    found: list[FrameType] = []
+    while frame is not None and frame.f_code is not ENGINE_CALL:
+        found.append(frame)
+        frame = frame.f_back
+    return found
 
 
 def _is_any_of_llmdbg(code: CodeType) -> bool:

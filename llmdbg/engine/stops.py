@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from llmdbg.engine._compat import in_backward
 from llmdbg.engine.attention_capture import AttentionCapture
 from llmdbg.engine.clock import StageClock
 from llmdbg.engine.debuggee import Editor
@@ -231,7 +232,8 @@ class Stops:
     ) -> Any:
         """Handle a line or an op."""
         self.last_stage = stage
-        event = StageEvent(stage, self.phase, self.token, output, args, kwargs, code=code, span=self.span)
+        phase = Phase.BACKWARD if in_backward() else self.phase
+        event = StageEvent(stage, phase, self.token, output, args, kwargs, code=code, span=self.span)
         if self._handler(event) or self.interrupted:
             self.suspend(event)
         output = event.output

@@ -5,6 +5,7 @@ modeling_llama.py:174  the same for every module whose forward is in that file
 12.mlp:forward         instead of a number, a function by its name: its first line
 12.self_attn/_softmax.0  the first op of that name in each call of the module; without a number, each of them
 *.mlp/mul              of every layer's mlp
+12.mlp.grad/MulBackward0  what an autograd node runs in backward, by the module whose forward made the node
 op softmax*            every op of that name, in any module; `aten.` before it and underscores may be left out
 """
 
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from llmdbg.errors import AddressError
 from llmdbg.formatting import listed
 from llmdbg.models.source_files import functions_in, functions_with, lines_of, nearest_lines, source_file, statements
-from llmdbg.models.stages import WHOLE_MODEL, line_address, op_address
+from llmdbg.models.stages import WHOLE_MODEL, gradient_address, gradient_of, line_address, op_address
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -56,7 +57,9 @@ class FineAddresses:
         if found := _OP_WORD.fullmatch(place):
             return self._in_modules(found["name"], ["*"])
         if found := _IN_MODULE.fullmatch(place):
-            return self._in_modules(found["name"], self._named(found["module"], modules))
+            of = gradient_of(found["module"].strip())
+            named = self._named(found["module"] if of is None else of, modules)
+            return self._in_modules(found["name"], named if of in (None, "*") else [*map(gradient_address, named)])
         if found := _IN_FILE.fullmatch(place):
             self._require(able=self._lines, what="source lines")
             return self._line(found["place"].strip(), found["where"], modules)

@@ -29,7 +29,9 @@ def begins_here(event: StageEvent) -> bool:
     """Whether an op returned values that are not finite, and took none that explain them. Waits for the device."""
     output = main_tensor(event.output)
     parts = op_parts(event.stage.address)
-    if not can_be_measured(output) or output is None or parts is None or _UNWRITTEN in parts[1]:
+    # An op of backward is called as the node that runs it.
+    name = event.code.operation if event.code is not None else "" if parts is None else parts[1]
+    if not can_be_measured(output) or output is None or not name or _UNWRITTEN in name:
         return False
     given = (event.args, event.kwargs)
     inputs = [tensor for _, tensor in (*tensors_in(given[0]), *tensors_in(given[1]))]

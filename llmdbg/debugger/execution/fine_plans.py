@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.execution import resume_plans
 from llmdbg.debugger.execution.depth import Depth
 from llmdbg.debugger.execution.resume_plans import ResumePlan
-from llmdbg.models.stages import ANY_GRADIENT, ANY_LINE, ANY_OP, ANY_PROCESSOR, SAMPLE, StageKind, line_parts, op_parts
+from llmdbg.models.stages import (
+    ANY_GRADIENT,
+    ANY_LINE,
+    ANY_OP,
+    ANY_PROCESSOR,
+    SAMPLE,
+    StageKind,
+    gradient_of,
+    line_parts,
+    op_parts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +73,8 @@ def out(run: Run, depth: Depth) -> ResumePlan:
     if not stage.is_fine:
         return resume_plans.out(run.stages.all(), stage)
     module = module_of(stage.address)
+    if gradient_of(module) is not None:
+        return _in_backward(run, max(1, stage.depth - 1))
     ends = {module} if run.stages.has(module) else set[str]()
     if stage.kind is StageKind.OP:
         return ResumePlan(steps(run, Depth.OP) - {ANY_OP.address} | ends)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.named_values import given, returned
 from llmdbg.engine.stage_event import main_tensor
+from llmdbg.models.stages import StageKind
 from llmdbg.probes.bad_weights import bad_weights
 from llmdbg.probes.finiteness import can_be_measured, extents
 from llmdbg.probes.measures import measure
@@ -27,7 +28,8 @@ def first_nonfinite(event: StageEvent, module: nn.Module | None) -> str:
         return _value(weights[0].name, weights[0].index, weights[0].value)
     main = main_tensor(event.output)
     several = returned(event, module)
-    named = several if len(several) > 1 else [("output", main)] if main is not None else []
+    name = "gradient" if event.stage.kind is StageKind.GRADIENT else "output"
+    named = several if len(several) > 1 else [(name, main)] if main is not None else []
     found = [(name, tensor) for name, tensor in named if can_be_measured(tensor)]
     for (name, _), extent in zip(found, extents([(tensor, None) for _, tensor in found]), strict=True):
         if extent.first is not None and extent.value is not None:

@@ -40,6 +40,7 @@ class ProgramStops(Stops):
         self._gradients = GradientStops(devices, self._is_running_here, lambda: not self._aside, self._arrived)
         self._gradients.include(anatomy)
         self._too_late = False
+        self._fine.follow_backward(self._is_running_here)
 
     def inside(self, *, running: bool) -> None:
         """Note whether a forward of the program's is running; others, such as those of a copied model, are ignored."""

@@ -11,6 +11,7 @@ from llmdbg.explain.endings import why_ended
 from llmdbg.formatting import counted, milliseconds, percent
 from llmdbg.frontends.answers.tables import Block, Column, Table
 from llmdbg.frontends.sanitize import piece_text, quoted, sanitize
+from llmdbg.models.stages import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -201,7 +202,8 @@ def stop_lines(stop: Stop) -> list[str]:
     name = stage.address if stage.address == stage.kind else f"{stage.kind} {stage.address}"
     lines = [f"{name}{module}: token {stop.token}, {stop.phase}"]
     if stop.code is not None:
-        what = f"{sanitize(stop.code.operation)} called in " if stop.code.operation else "about to run in "
+        called = "in the backward of" if stop.phase is Phase.BACKWARD else "called in"
+        what = f"{sanitize(stop.code.operation)} {called} " if stop.code.operation else "about to run in "
         lines += [f"{what}{sanitize(stop.code.function)}", code_words(stop.code)]
     if stop.ended_by is not None:
         lines.append(f"the generation ends here: {sanitize(why_ended(stop.ended_by, stop.ended_with))}")

@@ -42,6 +42,12 @@ def do(session: Debugger, *lines: str) -> Debugger:
     return session
 
 
+def planted(kind: str, *lines: str) -> Debugger:
+    program = LaunchedProgram(script(str(PROGRAMS / "nonfinite_backward.py"), (kind,)))
+    assert program.find()
+    return do(Debugger(program), *lines)
+
+
 def at(session: Debugger) -> str:
     return f"{session.stop.stage.address}@{session.stop.token}"
 
@@ -161,3 +167,91 @@ def test_the_exception_of_a_backward_is_the_programs_and_leaving_in_one_ends_it(
     assert at(session) == "1.mlp.grad@0"
     session.close()
     assert not hooks(session)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "what"),
+    [
+        ("half", "1.mlp.gate_proj.grad", "infinite"),
+        ("brain", "1.mlp.gate_proj.grad", "infinite"),
+        ("root", "1.mlp.gate_proj.grad", "NaN"),
+        ("norm", "1.mlp.gate_proj.grad", "NaN"),
+        ("custom", "1.mlp.gate_proj.grad", "infinite"),
+        ("loss", "loss.grad", "-inf"),
+    ],
+)
+def test_the_first_gradient_that_is_not_finite_names_the_module_it_came_out_of(
+    kind: str, stage: str, what: str
+) -> None:
+    session = planted(kind, "break nonfinite", "continue")
+    assert at(session) == f"{stage}@0"
+    assert what in session.stop.why and "gradient[" in session.stop.why
+    assert session.stop.why.endswith("out of the backward of 1.mlp.act_fn") is (kind != "loss")
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "forward", "stage", "line", "operand"),
+    [
+        ("half", None, "1.mlp.act_fn.grad/MulBackward0", "return small * 2**14", "self float16[1,8,64] -"),
+        ("brain", None, "1.mlp.act_fn.grad/MulBackward0", "return small * 2**14", "self bfloat16[1,8,64] -"),
+        ("root", None, "1.mlp.act_fn.grad/SqrtBackward0", "return x + nothing.sqrt()", "other float32[1,8,64] -0…-0"),
+        (
+            "log",
+            "1.mlp.act_fn/log.0",
+            "1.mlp.act_fn.grad/LogBackward0",
+            "return amount.log()",
+            "other float32[1,8,64] 0…",
+        ),
+        (
+            "norm",
+            "1.mlp.act_fn/div.0",
+            "1.mlp.act_fn.grad/DivBackward0",
+            "unit = x / length",
+            "other float32[1,8,1] 0…0",
+        ),
+        ("custom", None, "1.mlp.act_fn.grad/OwnBackward", "return gradient / 0", "self float32[1,8,64] -"),
+        ("loss", None, "forward.grad/LogSoftmaxBackward0", "cross_entropy(", "grad_output float32[8,128] 0…inf"),
+    ],
+)
+def test_the_operation_of_backward_is_named_with_its_operands_and_the_line_that_made_it(
+    kind: str, forward: str | None, stage: str, line: str, operand: str
+) -> None:
+    session = planted(kind, "set depth op", "break nonfinite", "continue")
+    if forward is not None:
+        assert at(session) == f"{forward}@0", "in between the forward is not finite either"
+        do(session, "continue")
+    if kind == "loss":
+        assert at(session) == "loss.grad@0", "what comes after the model is to blame"
+        do(session, "continue")
+    assert (at(session), session.stop.phase) == (f"{stage}@0", "backward")
+    assert session.stop.code is not None and line in session.stop.code.text
+    assert session.stop.code.operation.startswith("aten.") and operand in session.stop.why
+    session.close()
+
+
+@pytest.mark.parametrize("name", ["training.py", "checkpointed.py", "checkpointed_reentrant.py"])
+def test_every_operation_of_backward_is_a_stop_and_changes_nothing(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_of(script(str(PROGRAMS / name), ()).run).code == 0
+    alone = capsys.readouterr().out
+    session = begun(PROGRAMS / name, "set depth op", "break 1.mlp.grad", "until logits@1")
+    found = visits(session, "step")
+    assert capsys.readouterr().out == alone
+    of_backward = [each for each in found if ".grad/" in each]
+    assert len(of_backward) > 100
+    assert {"1.mlp.c_fc.grad/AddmmBackward0@1", "forward.grad/NllLossBackward0@2"} <= set(of_backward)
+    assert "1.mlp.grad@1" in found
+    assert not any(each.startswith("forward.grad/Addmm") for each in of_backward), "each belongs to its module"
+
+
+def test_operations_of_backward_have_addresses_and_finish_goes_out_of_their_module() -> None:
+    session = begun(PROGRAMS / "training.py", "break 1.mlp.grad/AddmmBackward0", "break 0.mlp.c_fc.grad/AddmmBackward0")
+    do(session, "break op NllLossBackward0", "continue")
+    assert at(session) == "forward.grad/NllLossBackward0@0"
+    do(session, "continue", "info stage", "explain", "info source", "info locals")
+    assert at(session) == "0.mlp.c_fc.grad/AddmmBackward0@0"
+    do(session, "delete", "finish")
+    assert session.stop.stage.kind == "grad"
+    session.close()
