@@ -106,6 +106,11 @@ class Debugger:
         reference = self.run.reference
         return reference.called if isinstance(reference, ReferenceRun) else ""
 
+    def compared_here(self) -> tuple[str, ...]:
+        """The stages of this token that have been held against the run beside this one, in the order they ran."""
+        reference = self.run.reference
+        return tuple(reference.distances(self.run.place.token)) if isinstance(reference, ReferenceRun) else ()
+
     def leave_reference(self) -> bool:
         """End the run that stands beside this one. Returns whether there was one."""
         reference, self.run.reference, self.run.metrics.reference = self.run.reference, None, None

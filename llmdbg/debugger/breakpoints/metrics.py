@@ -18,6 +18,8 @@ from llmdbg.probes.measures import measure, needs_output, needs_scores
 from llmdbg.probes.quantities import APART
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
     from transformers import PreTrainedModel
 
@@ -32,6 +34,9 @@ class ComparedReference(Protocol):
 
     def apart(self, event: StageEvent) -> float | None:
         """How far an event's values are from the reference's, relative to their norm."""
+
+    def distances(self, token: int) -> Mapping[str, float]:
+        """The same of each stage that has been compared while `token` was produced, in the order they ran."""
 
     def measured(self, event: StageEvent) -> tuple[float | None, bool]:
         """How far they are, and whether that is more than rounding and the stages before it explain."""

@@ -15,6 +15,8 @@ from llmdbg.debugger.execution.stop import BesideReference
 from llmdbg.errors import EditError, LlmdbgError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from llmdbg.debugger.comparison.references.source import Compared, ReferenceSource, Taken
@@ -72,6 +74,10 @@ class ReferenceRun:
         """
         return self.measured(event)[0]
 
+    def distances(self, token: int) -> Mapping[str, float]:
+        """How far each stage is that has been compared while `token` was produced, in the order they ran."""
+        return self._distances if self._at[0] == token else {}
+
     def measured(self, event: StageEvent) -> tuple[float | None, bool]:
         """How far they are, and whether that is more than rounding, and than any stage that was compared before it.
 
@@ -102,6 +108,7 @@ class ReferenceRun:
     def _forget(self) -> None:
         """Hold the next stage against none before it: the run has gone back."""
         self._at, self._newest, self._largest = (-1, ""), 0.0, 0.0
+        self._distances: dict[str, float] = {}
 
     def _lose(self, error: LlmdbgError) -> None:
         self.lost = str(error)
@@ -121,8 +128,11 @@ class ReferenceRun:
         if found is None:
             return None
         where = (event.token, event.stage.address)
+        if self._at[0] != event.token:
+            self._distances = {}
         if self._at != where:
             self._at, self._largest = where, max(self._largest, self._newest)
+        self._distances[event.stage.address] = found.error.relative
         self._newest = found.error.relative if isfinite(found.error.relative) else 0.0
         return found
 

@@ -24,6 +24,5 @@ def apart_from_reference(inspector: Inspector) -> Mapping[str, float] | None:
     inspector.run.recorder.expect(request, inspector.event.token, standing=True)
     found = inspector.run.recorder.found(request, inspector.event.token)
     known = {address: each for address, each in found.items() if each is not None}
-    stop = inspector.stop
-    here = None if stop.beside is None else stop.beside.apart
-    return known if here is None else known | {stop.stage.address: here}
+    # Whatever else has been compared on the way here, as `break diverged` compares every stage.
+    return known | dict(reference.distances(inspector.event.token))

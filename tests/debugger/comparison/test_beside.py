@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from llmdbg.debugger.comparison.beside import ReferenceRun
 from llmdbg.debugger.comparison.references.following import FollowingRun
 from llmdbg.debugger.debugger import Debugger
+from llmdbg.debugger.inspection.beside_answer import apart_from_reference
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import CommandError
 from tests.debugger.comparison.sides import PROMPT, faulty, side
@@ -78,6 +79,12 @@ def test_the_run_stops_where_the_two_part() -> None:
     stop = debugger.stop
     assert (stop.token, stop.stage.address) == (0, "1.self_attn.o_proj")
     assert stop.why.startswith("diverged: ")
+    compared = debugger.compared_here()
+    assert compared[-1] == "1.self_attn.o_proj" and {"embed", "0", "1.self_attn.q_proj"} <= set(compared)
+    do(debugger, "next")
+    apart = apart_from_reference(debugger.inspector)
+    assert apart is not None
+    assert apart["1.self_attn.o_proj"] > 0 and apart["1.self_attn.q_proj"] == 0.0
     assert stop.beside is not None
     assert stop.beside.apart is not None
     assert stop.beside.apart > 1e-3

@@ -75,12 +75,13 @@ def _stage_row(
     fold = ""
     if state.tree.has_parts(address):
         fold = "╰ " if state.is_unfolded(address) else "▸ "
-    says = beside.says
-    values = (*_apart(beside.apart, stage), *_values(shown, stage, says, beside.adds, width))
+    says, ran = beside.says, has_run(shown, state.tree, address)
+    apart = {} if beside.apart is not None and ran is False else beside.apart
+    values = (*_apart(apart, stage), *_values(shown, stage, says, beside.adds, width))
     indent = _brackets(state, stage, above) + ("  " if stage.kind is StageKind.PROCESSOR else "")
     least = _NARROW_NAME - 4 if stage.kind is StageKind.LAYER and says is not None else 4
     name_width = max(least, width - 2 - len(indent) - 2 - sum(len(span.text) for span in values))
-    to_come = "" if has_run(shown, state.tree, address) else "dim"
+    to_come = "" if ran else "dim"
     style = "here" if here else "match" if address in state.stage_matches() else to_come
     return row(
         ("▶" if here else " ", "here", f"breakpoint {address}"),
@@ -99,8 +100,9 @@ def _apart(apart: Mapping[str, float] | None, stage: Stage) -> tuple[Span, ...]:
         return ()
     error = apart.get(stage.address)
     if error is None:
-        title = "off" if stage.kind is StageKind.TOKENIZE else ""
-        return (Span(title.rjust(_APART), "dim"),)
+        # The reference reads the same prompt.
+        said = "same" if stage.kind is StageKind.TOKENIZE else ""
+        return (Span(said.rjust(_APART), ""),)
     height = 0.0 if error <= 0 else min(1.0, max(0.0, (math.log10(error) + 7) / 7))
     return (
         Span(column_of(height) if error else " ", "bar"),

@@ -73,12 +73,18 @@ def known_first(pairs: frozenset[tuple[str, str]], one: str, other: str) -> bool
     """Whether `one` completes before `other`, judged by the paths or those that enclose them; None if unknown."""
     if other.startswith(f"{one}.") or one.startswith(f"{other}."):
         return one.startswith(f"{other}.")
-    for outer, inner in _crossed(prefixes(one), prefixes(other)):
+    # What encloses both says nothing: it completes after its parts, whichever comes first.
+    common = {*prefixes(one)} & {*prefixes(other)}
+    for outer, inner in _crossed(_outside(common, one), _outside(common, other)):
         if (outer, inner) in pairs:
             return True
         if (inner, outer) in pairs:
             return False
     return None
+
+
+def _outside(common: set[str], path: str) -> list[str]:
+    return [each for each in prefixes(path) if each not in common]
 
 
 def _crossed(ones: list[str], others: list[str]) -> Iterable[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmdbg.frontends.tui.worker.execution_order import ExecutionOrder, path_in_layer, prefixes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.stop import Stop
@@ -96,6 +96,16 @@ class SeenStages:
         if path and before and (token, layer) == (stop.token, stage.layer):
             self.order.note(before, path)
         self._latest = (stop.token, stage.layer, path)
+
+    def note_ran(self, addresses: Iterable[str]) -> None:
+        """Note the order in which stages of one token have run, as somebody else has observed it."""
+        latest = "", ""
+        for address in addresses:
+            layer, _, path = address.partition(".")
+            if path and latest[0] == layer:
+                self.order.note(latest[1], path)
+            if path:
+                latest = layer, path
 
     def in_order(self, stages: Sequence[Stage]) -> tuple[Stage, ...]:
         """The stages with each layer's modules in the order in which they were seen to complete.

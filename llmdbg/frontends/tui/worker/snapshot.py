@@ -201,6 +201,7 @@ def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | Non
     prompt_length = len(debuggee.prompt.ids)
     last = prompt_length + stop.token - 1
     seen = memory.note(stop, debugger.run.trace.order(debugger.run.place))
+    memory.note_ran(debugger.compared_here())
     ran = ran_in_layer(debugger, seen)
     return Snapshot(
         model=debuggee.name,
