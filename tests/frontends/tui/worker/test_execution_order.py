@@ -1,5 +1,7 @@
 """Which of two modules completes first, from what was seen."""
 
+from itertools import pairwise
+
 import pytest
 
 from llmdbg.frontends.tui.worker.execution_order import ExecutionOrder, known_first
@@ -19,6 +21,6 @@ def test_parts_of_one_module_come_in_the_order_they_were_seen(one, other, expect
     """The module around both completes after both, which says nothing about them."""
     order = ExecutionOrder()
     seen = ["self_attn", "mlp.gate_proj", "mlp.act_fn", "mlp.up_proj", "mlp.down_proj", "mlp"]
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in pairwise(seen):
         order.note(before, after)
     assert known_first(order.pairs, one, other) is expected
