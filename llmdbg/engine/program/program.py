@@ -20,6 +20,7 @@ from weakref import ref
 import torch
 from torch import nn
 
+from llmdbg.engine._compat import in_backward
 from llmdbg.engine.debuggee import Capability, SamplingFacts
 from llmdbg.engine.program.anatomies import anatomy_of, encoder_of, entries, together
 from llmdbg.engine.program.arguments import Reading, read_arguments
@@ -219,9 +220,12 @@ class Program:
             self._stops.end()
 
     def _is_ours(self) -> bool:
-        """Whether the caller runs in the program's own thread. That others call models is said once."""
+        """Whether the caller runs in the program's own thread. That others call models is said once.
+
+        A forward that checkpointing runs again in backward is no call of the program's.
+        """
         if self._run.is_running_here():
-            return True
+            return not in_backward()
         if get_ident() != self._thread and os.getpid() == self._process:
             self._say("forwards in other threads of the program run without a stop")
         return False

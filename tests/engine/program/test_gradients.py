@@ -11,6 +11,7 @@ import torch
 
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.debugger import Debugger
+from llmdbg.engine.gradient_stops import GradientStops
 from llmdbg.engine.program.exits import exit_of
 from llmdbg.engine.program.launched import LaunchedProgram
 from llmdbg.engine.program.launching import script
@@ -74,7 +75,16 @@ def hooks(session: Debugger) -> int:
     return on_modules + sum(len(each._post_accumulate_grad_hooks or ()) for each in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["training.py", "accumulating.py", "checkpointed.py", "checkpointed_reentrant.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "training.py",
+        "accumulating.py",
+        "trainer.py",
+        "checkpointed.py",
+        "checkpointed_reentrant.py",
+    ],
+)
 def test_it_prints_the_same_stepped_through_every_gradient(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_of(script(str(PROGRAMS / name), ()).run).code == 0
     alone = capsys.readouterr().out
@@ -86,7 +96,8 @@ def test_it_prints_the_same_stepped_through_every_gradient(name: str, capsys: py
     assert first[:2] == ["loss", "logits"]
     outline = [each for each in first if each.isdecimal() or each == "norm"]
     assert outline == ["norm", "1", "0"], "each once, in the order of backward"
-    assert first.index("1.mlp") > first.index("1") and "1.mlp.c_fc.weight" in first
+    part = "gate_proj" if name == "trainer.py" else "c_fc"
+    assert first.index("1.mlp") > first.index("1") and f"1.mlp.{part}.weight" in first
     assert {"loss.grad@1", "loss.grad@2", "0.mlp.grad@2"} <= set(found)
 
 
@@ -149,6 +160,31 @@ def test_armed_after_the_forward_it_says_when_it_stops() -> None:
     assert at(session) == "0.grad@1"
     assert said == ["gradients are stopped at from the next forward on: this one has begun without"]
     session.close()
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_model_that_runs_again_in_backward_as_a_whole_is_no_other_token(tmp_path: Path, reentrant: bool) -> None:
+    path = tmp_path / "p.py"
+    path.write_text(
+        "import torch\nfrom torch.utils.checkpoint import checkpoint\nfrom tests.tiny import tiny_model\n"
+        "model = tiny_model('llama').train()\nvectors = torch.ones(1, 6, 32, requires_grad=True)\nfor _ in range(2):\n"
+        f"    out = checkpoint(lambda x: model(inputs_embeds=x).logits, vectors, use_reentrant={reentrant})\n"
+        "    out.mean().backward()\n"
+    )
+    session = begun(path, "break 1.mlp.grad")
+    found = visits(session, "continue")
+    assert found == ["tokenize@0", "1.mlp.grad@0", "1.mlp.grad@1", "sample@1"]
+
+
+def test_on_a_gpu_backward_runs_in_this_thread_while_a_gradient_is_armed() -> None:
+    stops = GradientStops([torch.device("cuda")], lambda: True, lambda: True, lambda _, gradient, *__: gradient)
+    stops.arm(frozenset({"1.mlp.grad"}))
+    assert not torch._C._is_multithreading_enabled()
+    stops.arm(frozenset({"1.mlp"}))
+    assert torch._C._is_multithreading_enabled()
+    other = GradientStops([torch.device("cpu")], lambda: True, lambda: True, lambda _, gradient, *__: gradient)
+    other.arm(frozenset({"1.mlp.grad"}))
+    assert torch._C._is_multithreading_enabled()
 
 
 def test_an_edit_of_a_gradient_is_what_backward_goes_on_with() -> None:
