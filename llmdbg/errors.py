@@ -4,6 +4,7 @@
     ├── UsageError              the request cannot be met, and nothing was run; exit code 2
     │   ├── AddressError        an address that names no stage
     │   ├── CommandError        an unknown command, or arguments it does not take
+    │   │   ├── OverError       a command that moves, once there is nowhere to go
     │   │   ├── ConditionError  a condition or an expression that cannot be parsed
     │   │   └── EditError       an edit that cannot be parsed, or whose result does not fit the stage
     │   ├── PromptError         a prompt that is empty, unreadable or too long
@@ -51,6 +52,10 @@ class AddressError(UsageError):
 
 class CommandError(UsageError):
     """An unknown command, or arguments it does not take."""
+
+
+class OverError(CommandError):
+    """The generation or the program is over: a command has nowhere to move to."""
 
 
 class ConditionError(CommandError):

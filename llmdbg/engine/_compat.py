@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import torch
@@ -115,3 +116,39 @@ def arguments_of_hooked_call() -> tuple[tuple[Any, ...], dict[str, Any]]:
     frame = sys._getframe(2)
     args, kwargs = frame.f_locals.get("args", ()), frame.f_locals.get("kwargs", {})
     return tuple(args), dict(kwargs)
+
+
+def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that torch.compile does not read into a graph, but calls as it is. The function itself where it is not
+    in use: importing it takes seconds.
+    """
+    if "torch._dynamo" not in sys.modules:
+        return function
+    kept: Callable[..., Any] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return kept
+
+
+def heed_hooks() -> bool:
+    """Let torch.compile look at a module's hooks before it uses what it made of it. Returns False if it does."""
+    config: Any = sys.modules.get("torch._dynamo.config")
+    if config is None or not config.skip_nnmodule_hook_guards:
+        return False
+    config.skip_nnmodule_hook_guards = False
+    return True
+
+
+def ignore_hooks() -> None:
+    """Undo `heed_hooks`."""
+    config: Any = sys.modules["torch._dynamo.config"]
+    config.skip_nnmodule_hook_guards = True
+
+
+def running_modules() -> list[torch.nn.Module]:
+    """The modules that are being called above the caller, outermost first."""
+    found = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is MODULE_CALL:
+            found.append(frame.f_locals["self"])
+        frame = frame.f_back
+    return found[::-1]

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.engine._compat import untraced
 from llmdbg.engine.shared_modules import LeaveHook, PreHook, SharedModules
+from llmdbg.models.compiled import is_compiled
 from llmdbg.models.stages import Stage, fine_among, line_parts, op_parts
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class Hooks:
         self._shared = SharedModules(model, anatomy, is_ours, entering, leaving)
         self._entering = entering
         self._leaving = leaving
+        # A hook that torch.compile read into a graph would be part of it.
+        self._outside = untraced if any(is_compiled(each) for each in model.modules()) else _as_it_is
         self._hooked_now: frozenset[str] = frozenset()
         self._armed: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
         self._around: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
@@ -94,14 +98,17 @@ class Hooks:
 
     def _hooked(self, address: str) -> tuple[RemovableHandle, RemovableHandle]:
         stage, module = self._anatomy.stage(address), self._anatomy.modules[address]
-        return (
-            module.register_forward_pre_hook(self._entering(address)),
-            module.register_forward_hook(self._leaving(stage), with_kwargs=True),
-        )
+        entering, leaving = self._outside(self._entering(address)), self._outside(self._leaving(stage))
+        return module.register_forward_pre_hook(entering), module.register_forward_hook(leaving, with_kwargs=True)
 
     def _kept_on_hook_path(self, address: str) -> tuple[RemovableHandle, RemovableHandle]:
         module = self._anatomy.modules[address]
-        return module.register_forward_pre_hook(self._entering(address)), module.register_forward_hook(_do_nothing)
+        entering, leaving = self._outside(self._entering(address)), self._outside(_do_nothing)
+        return module.register_forward_pre_hook(entering), module.register_forward_hook(leaving)
+
+
+def _as_it_is(hook: Callable[..., Any]) -> Callable[..., Any]:
+    return hook
 
 
 def _do_nothing(_module: Any, _args: Any, _output: Any) -> None:

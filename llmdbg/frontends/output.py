@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_STREAMS: dict[str, IO[str]] = {}
+"""The streams of `write_to`."""
+
+
+def write_to(data: IO[str], narration: IO[str]) -> None:
+    """From now on write data and narration there: `sys.stdout` and `sys.stderr` are someone else's."""
+    _STREAMS.update(data=data, narration=narration)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises UsageError, and writes its help through this module."""
 
@@ -51,8 +60,7 @@ def write_lines(lines: Iterable[str], out: IO[str] | None = None) -> None:
 def write_json(event: Any, out: IO[str] | None = None) -> None:
     """Write one line of strict JSON as data, to `out` or to stdout. Raises OutputError or BrokenPipeError."""
     line = json_text(event)
-    stream = sys.stdout if out is None else out
-    if not _fits(line, stream):
+    if not _fits(line, _data() if out is None else out):
         line = json_text(event, only_ascii=True)
     _put(f"{line}\n", out)
 
@@ -60,9 +68,9 @@ def write_json(event: Any, out: IO[str] | None = None) -> None:
 def narrate(text: str) -> None:
     """Write one line to stderr, if it can be written."""
     try:
-        _write(f"{sanitize(text)}\n", sys.stderr)
+        _write(f"{sanitize(text)}\n", _narration())
     except (OSError, ValueError):
-        _lead_nowhere(_descriptor(sys.stderr, 2))
+        _lead_nowhere(_descriptor(_narration(), 2))
 
 
 def note(text: str) -> None:
@@ -125,8 +133,8 @@ def require_stdout() -> None:
 
 def stop_writing() -> None:
     """Point stdout to /dev/null: its reader has gone, and flushing its buffer at exit would fail again."""
-    if sys.stdout is not None:
-        _lead_nowhere(1)
+    if _data() is not None:
+        _lead_nowhere(_descriptor(_data(), 1))
 
 
 def flush() -> None:
@@ -139,14 +147,22 @@ def flush() -> None:
             _lead_nowhere(_descriptor(stream, descriptor))
 
 
+def _data() -> IO[str] | None:
+    return _STREAMS.get("data", sys.stdout)
+
+
+def _narration() -> IO[str] | None:
+    return _STREAMS.get("narration", sys.stderr)
+
+
 def _put(text: str, out: IO[str] | None) -> None:
-    stream = sys.stdout if out is None else out
+    stream = _data() if out is None else out
     try:
         _write(text, stream)
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:
-        if stream is sys.stdout:
+        if stream is _data():
             stop_writing()
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise OutputError(f"the output cannot be written: {reason or error}") from error

@@ -22,7 +22,7 @@ WRAPPER = "OptimizedModule"
 def notes_on_compiled(model: nn.Module) -> list[str]:
     """A sentence for each way in which parts of a model do not run as plain Python; none for nearly all models."""
     named = list(model.named_modules())
-    compiled = [name for name, each in named if _is_compiled(each)]
+    compiled = [name for name, each in named if is_compiled(each)]
     scripted = [name for name, each in _outermost(named) if isinstance(each, torch.jit.ScriptModule)]
     graphed = [name for name, each in named if _is_graphed(each)]
     notes = []
@@ -44,7 +44,8 @@ def notes_on_compiled(model: nn.Module) -> list[str]:
     return notes
 
 
-def _is_compiled(module: nn.Module) -> bool:
+def is_compiled(module: nn.Module) -> bool:
+    """Whether torch.compile stands between the module's callers and its forward."""
     forward: Any = module.__dict__.get("forward")
     return (
         getattr(module, "_compiled_call_impl", None) is not None

@@ -21,7 +21,7 @@ from llmdbg.debugger.user_code import UserCode
 from llmdbg.engine.debuggee import Capability
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.stage_event import StageEvent, main_tensor
-from llmdbg.errors import CommandError
+from llmdbg.errors import OverError
 from llmdbg.models.stages import ANY_GRADIENT, ANY_OP, ANY_PROCESSOR, SAMPLE, StageKind, fine_among, reaches
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Run:
     def refuse_if_over(self) -> None:
         """Raise CommandError if the run cannot go on: the generation is over, or the forward has failed."""
         if self.end is not None:
-            raise CommandError(f"the generation is over{self.cursor.ways_back()}")
+            raise OverError(f"the generation is over{self.cursor.ways_back()}")
         self.cursor.refuse_if_failed()
 
     def stand(self) -> Stop:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from torch import nn
 
 from llmdbg.models.anatomy import Anatomy, dissect
+from llmdbg.models.compiled import WRAPPER
 from llmdbg.models.module_trees import AnyModel, as_asked
 from llmdbg.models.stages import SAMPLE, TOKENIZE, Stage, StageKind
 
@@ -56,6 +57,9 @@ def entries(model: nn.Module, anatomy: Anatomy) -> list[nn.Module]:
     paths: Iterable[str] = (stage.module for stage in anatomy.stages if stage.kind is StageKind.LAYER and stage.module)
     layer = next(iter(paths), "")
     parts = layer.split(".")
+    if type(model).__name__ == WRAPPER:
+        # What torch.compile makes of it calls no hooks in its inside, but would take apart what carries some.
+        return [model]
     around = [model]
     by_path = dict(model.named_modules())
     for length in range(1, len(parts) - 1):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import nn
 
+from llmdbg.engine._compat import untraced
+
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
@@ -47,8 +49,10 @@ class OutermostCalls:
         """Hook the modules of a model that a program may call from outside."""
         for entry in entries:
             # Functions, not methods: a copy of the model would copy a bound method's object too.
-            self._handles.append(entry.register_forward_pre_hook(self._entering(model, entry), with_kwargs=True))
-            leaving = self._leaving(model, entry)
+            self._handles.append(
+                entry.register_forward_pre_hook(untraced(self._entering(model, entry)), with_kwargs=True)
+            )
+            leaving = untraced(self._leaving(model, entry))
             self._handles.append(entry.register_forward_hook(leaving, with_kwargs=True, always_call=True))
 
     def begin(self, model: nn.Module, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -13,10 +13,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
+import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook, register_module_module_registration_hook
 
-from llmdbg.engine._compat import arguments_of_hooked_call
+from llmdbg.engine._compat import arguments_of_hooked_call, running_modules
+from llmdbg.engine.program.process_wide import ProcessWide
+from llmdbg.models.compiled import is_compiled
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -41,14 +44,17 @@ class ModelWatch:
         self._waiting: WeakKeyDictionary[nn.Module, RemovableHandle] = WeakKeyDictionary()
         self._registration: RemovableHandle | None = None
         self._everywhere: RemovableHandle | None = None
+        self._wide = ProcessWide(self._copied)
 
     def begin(self) -> None:
         """Watch from now on."""
+        self._wide.begin()
         self._registration = register_module_module_registration_hook(self._put_together)
         self._watch_everywhere()
 
     def end(self) -> None:
         """Remove every hook."""
+        self._wide.end()
         for handle in (self._registration, self._everywhere, *self._waiting.values()):
             if handle is not None:
                 handle.remove()
@@ -68,6 +74,9 @@ class ModelWatch:
     def know(self, model: nn.Module) -> None:
         """Stop waiting for a model: it is known, and followed."""
         self._known.add(model)
+        self._wide.begin()
+        if any(is_compiled(each) for each in model.modules()):
+            self._wide.compiled()
         if (handle := self._waiting.pop(model, None)) is not None:
             handle.remove()
 
@@ -81,16 +90,31 @@ class ModelWatch:
         if self._everywhere is None and parent not in self._known:
             self._watch_everywhere()
 
+    def _copied(self, module: nn.Module) -> None:
+        """A copy, which nobody has put together."""
+        if self._registration is None or self._is_running():
+            return
+        for child in module.children():
+            self._parents[child] = ref(module)
+        self._made.add(module)
+        if self._everywhere is None:
+            self._watch_everywhere()
+
     def _watch_everywhere(self) -> None:
         self._everywhere = register_module_forward_pre_hook(self._called)
 
     def _called(self, module: nn.Module, _args: Any) -> None:
         """The global hook: a module is called, by whomever."""
+        if torch.compiler.is_compiling():
+            return  # no call, but torch.compile's reading of one
         if not self._is_ours() or self._is_running():
             return
         model = self.root_of(module)
         if model not in self._known and next(model.parameters(), None) is None:
             return  # a loss, an activation
+        outer = next((each for each in running_modules() if next(each.parameters(), None) is not None), module)
+        # One that was put together in a way that nobody saw is found when a part of it is called.
+        model = self.root_of(outer)
         if model not in self._known:
             args, kwargs = arguments_of_hooked_call()
             self._on_model(model, module, args, kwargs)

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
 from llmdbg.debugger.execution import resume_plans
+from llmdbg.errors import OverError
 from llmdbg.frontends.answers import answer_lines, stops
 from llmdbg.frontends.batch import events
 from llmdbg.frontends.output import narrate, note, write_json, write_lines
@@ -114,10 +115,18 @@ class _Warning:
             self._writer.warning(stops.not_finite(since))
 
 
-def run_batch(debugger: Debugger, commands: Sequence[ParsedCommand], writer: Writer, notes: Iterable[str] = ()) -> None:
+def run_batch(
+    debugger: Debugger,
+    commands: Sequence[ParsedCommand],
+    writer: Writer,
+    notes: Iterable[str] = (),
+    *,
+    past_the_end: bool = False,
+) -> None:
     """Run `commands`, or without any, trace every stage of the outline to the end.
 
-    `notes` are warnings to write first. Raises the LlmdbgError of the first command that fails; no end is written then.
+    `notes` are warnings to write first. A command that moves after the end is an error, or if it may be `past_the_end`
+    just a note. Raises the LlmdbgError of the first command that fails; no end is written then.
     """
     writer.tokens(debugger)
     for each in notes:
@@ -125,7 +134,7 @@ def run_batch(debugger: Debugger, commands: Sequence[ParsedCommand], writer: Wri
     warning = _Warning(writer)
     try:
         if commands:
-            _run_commands(debugger, commands, warning)
+            _run_commands(debugger, commands, warning, past_the_end=past_the_end)
         else:
             _trace(debugger, warning)
     finally:
@@ -143,19 +152,26 @@ def _trace(debugger: Debugger, writer: _Warning) -> None:
         writer.stop(debugger.run.go(outline))
 
 
-def _run_commands(debugger: Debugger, commands: Sequence[ParsedCommand], writer: _Warning) -> None:
+def _run_commands(
+    debugger: Debugger, commands: Sequence[ParsedCommand], writer: _Warning, *, past_the_end: bool
+) -> None:
     debugger.run.on_trace = writer.stop
     # stdout is data; what the user's own Python prints is not.
     debugger.run.user_code.tell = narrate
     for each in commands:
-        for command, outcome in COMMANDS.run_all(debugger, each):
-            _write(outcome, command, writer)
-            if isinstance(outcome, Quit):
-                return
-            if isinstance(outcome, Moved) and outcome.done:
-                note(outcome.done)
-            if isinstance(outcome, Moved) and (missed := unhit_breakpoints(command, outcome)):
-                note(missed)
+        try:
+            for command, outcome in COMMANDS.run_all(debugger, each):
+                _write(outcome, command, writer)
+                if isinstance(outcome, Quit):
+                    return
+                if isinstance(outcome, Moved) and outcome.done:
+                    note(outcome.done)
+                if isinstance(outcome, Moved) and (missed := unhit_breakpoints(command, outcome)):
+                    note(missed)
+        except OverError:
+            if not past_the_end:
+                raise
+            note(f"{debugger.debuggee.name} had ended before `{each.line}`")
 
 
 def _write(outcome: Outcome, command: str, writer: _Warning) -> None:

@@ -12,7 +12,7 @@ from llmdbg.frontends.opening import opening_notes
 from llmdbg.frontends.other_runs import open_other
 from llmdbg.frontends.output import note
 from llmdbg.frontends.program.attaching import now_debugging
-from llmdbg.frontends.program.surroundings import Surroundings
+from llmdbg.frontends.program.surroundings import Apart
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands import ParsedCommand
@@ -30,14 +30,23 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, json: bool, prog
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.engine.program.launched import LaunchedProgram
 
-    around = Surroundings(program_output)
-    program = LaunchedProgram(launch, note, around.inside)
+    around = Apart(program_output)
+    writer = JsonWriter(around.data) if json else TextWriter(around.data)
+    begun, early = False, list[str]()
+
+    def tell(text: str) -> None:
+        # The prompt's tokens are to be written first.
+        (writer.warning if begun else early.append)(text)
+
+    program = LaunchedProgram(launch, tell, around.inside)
     now_debugging(program)
     try:
         if not program.find():
+            for each in early:
+                note(each)
             note(f"{program.name} has ended, and called no model: there was nothing to stop at")
             return 0 if program.exit is None else program.exit.code
-        writer = JsonWriter(around.data) if json else TextWriter(around.data)
+        begun = True
         # The program's own modes are its own; looking at a training step must not add to its graph.
         with torch.no_grad():
             debugger = Debugger(program)
@@ -45,7 +54,7 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, json: bool, prog
             debugger.other_runs = open_other
             try:
                 check_addresses(commands, debugger)
-                run_batch(debugger, commands, writer, [*opening_notes(program), *program.notes])
+                run_batch(debugger, commands, writer, [*opening_notes(program), *early], past_the_end=True)
             finally:
                 debugger.close()
         if program.exit is None:
@@ -55,4 +64,3 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, json: bool, prog
     finally:
         program.close()
         now_debugging(None)
-        around.end()

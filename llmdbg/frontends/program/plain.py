@@ -9,7 +9,7 @@ from llmdbg.frontends.batch.checks import check_addresses
 from llmdbg.frontends.opening import opening_notes
 from llmdbg.frontends.output import note
 from llmdbg.frontends.program.attaching import now_debugging
-from llmdbg.frontends.program.surroundings import Surroundings
+from llmdbg.frontends.program.surroundings import Shared
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands import ParsedCommand
@@ -25,7 +25,7 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, program_output: 
     from llmdbg.engine.program.launched import LaunchedProgram
     from llmdbg.frontends.program.prompt import LinePrompt
 
-    around = Surroundings(program_output, shared=True)
+    around = Shared(program_output)
     program = LaunchedProgram(launch, note, around.inside)
     now_debugging(program)
     try:

@@ -1,4 +1,4 @@
-"""What of the process is the program's while it runs, and the debugger's while it is suspended."""
+"""What of the process is the program's, and what is the debugger's."""
 
 from __future__ import annotations
 
@@ -9,35 +9,64 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from llmdbg.errors import OutputError
+from llmdbg.frontends import output
 
 _STDOUT, _STDERR = 1, 2
 TO_STDOUT = "-"
 
 
-class Surroundings:
-    """Keeps the program's stdin, stdout and stderr apart from the debugger's.
+class Apart:
+    """The process's stdin, stdout and stderr are the program's to its end; the debugger has streams of its own.
 
-    `inside()` is around every stretch that the program runs: it has its own descriptors and `sys` streams there, which
-    it may close or replace, as pytest does. `data` is where the debugger writes its answers. What the program prints to
-    its stdout goes to `program_output`: a file of that name, `-` for stdout itself, or None. None is stdout too if both
-    are to be read together (`shared`), else stderr. If the program has stdout for itself, the answers go to stderr.
+    They stay the program's while it is suspended, since its threads and its subprocesses print on, and when it has
+    ended, since its exit handlers and its last threads do. What it prints to its stdout goes to `program_output`: a
+    file of that name, `-` for stdout itself, or None for stderr. `data` is where the debugger writes its answers:
+    stdout, or stderr if the program has stdout for itself.
     """
 
-    def __init__(self, program_output: str | None, *, shared: bool = False) -> None:
+    def __init__(self, program_output: str | None) -> None:
+        """Raises OutputError for a file that cannot be written."""
+        _flush()
+        narration = _stream(os.dup(_STDERR), sys.stderr)
+        self.data = _stream(os.dup(_STDERR if program_output == TO_STDOUT else _STDOUT), sys.stdout)
+        self._together = program_output is None
+        if program_output is None:
+            os.dup2(_STDERR, _STDOUT)
+        elif program_output != TO_STDOUT:
+            opened = _opened(program_output)
+            os.dup2(opened, _STDOUT)
+            os.close(opened)
+        output.write_to(self.data, narration)
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """The program runs."""
+        try:
+            yield
+        finally:
+            if self._together:
+                # What it has printed comes before what is said of the stop.
+                _flush()
+
+
+class Shared:
+    """The debugger's prompt and the program share a terminal, and take turns.
+
+    `inside()` is around every stretch that the program runs: it has its own descriptors and `sys` streams there, which
+    it may close or replace, as pytest does. What it prints to its stdout goes to `program_output`: a file of that name,
+    or None for stdout.
+    """
+
+    def __init__(self, program_output: str | None) -> None:
         """Raises OutputError for a file that cannot be written."""
         _flush()
         self._before = _Streams.now()
-        if program_output == TO_STDOUT and not shared:
-            os.dup2(_STDERR, _STDOUT)
-        self.data = sys.stdout if shared else _stream(os.dup(_STDOUT), sys.stdout)
-        self._shared = shared
         # The debugger's are in place from here on, the program's at hand.
-        theirs = self._before.copy()
-        if program_output is None and not shared:
-            theirs.lead(_STDOUT, self._before.descriptors[_STDERR])
-        elif program_output not in (None, TO_STDOUT):
-            theirs.lead(_STDOUT, _opened(program_output))
-        self._theirs = theirs
+        self._theirs = self._before.copy()
+        if program_output not in (None, TO_STDOUT):
+            opened = _opened(program_output)
+            self._theirs.lead(_STDOUT, opened)
+            os.close(opened)
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -54,15 +83,10 @@ class Surroundings:
             ours.install()
 
     def end(self) -> None:
-        """Give the process back as it was."""
-        with self.inside():
-            pass
+        """The program is over: what it leaves behind, such as exit handlers, has its streams."""
         _flush()
-        self._theirs.close()
-        self._before.install()
-        if not self._shared:
-            with suppress(OSError, ValueError):
-                self.data.close()
+        self._theirs.install()
+        self._before.close()
 
 
 class _Streams:

@@ -1,0 +1,1 @@
+"""`llmdbg run` with programs as their users write them."""
