@@ -151,9 +151,8 @@ def test_a_saved_session_that_is_not_there_is_bad_usage(capsys, id):
     assert id in complaint(capsys, "--resume", id, "--batch")
 
 
-@pytest.mark.parametrize("name", ["run", "replay"])
-def test_a_folder_with_the_name_of_a_command_is_no_model(capsys, monkeypatch, tmp_path, name):
+def test_a_folder_with_the_name_of_a_command_is_no_model(capsys, monkeypatch, tmp_path):
     """As a recording that was written to `run`."""
-    (tmp_path / name).mkdir()
+    (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert "nothing.here" in complaint(capsys, name, "nothing.here")
+    assert "there is no program nothing.here" in complaint(capsys, "run", "nothing.here")

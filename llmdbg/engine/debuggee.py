@@ -78,6 +78,8 @@ class PagedCache:
     """How many positions a block holds."""
     total: int
     """How many blocks there are for all sequences."""
+    requests: int = 1
+    """How many requests the forward is for, where `blocks` are those of the first."""
 
 
 class Vocabulary(Protocol):

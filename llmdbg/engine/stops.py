@@ -76,6 +76,10 @@ class Stops:
         self._hooks = [self._hooks_on(model, anatomy)]
         self._fine = FineStops(model, anatomy, self._is_watched, self.clock.enter, self._reached)
 
+    def show(self, views: Mapping[str, ValueView]) -> None:
+        """Show the values of more modules as `views` say, by address. Called before `begin` or `include`."""
+        self._views = {**self._views, **views}
+
     def include(self, model: nn.Module, anatomy: Anatomy) -> None:
         """Suspend in the forwards of `model` too. Its stages have addresses of their own; none is a line or an op."""
         hooks = self._hooks_on(model, anatomy)

@@ -123,3 +123,34 @@ def test_vllm_is_a_side_of_diff_under_its_own_python(folder: str, capsys: pytest
     found = compared(capsys, folder, f"{folder} --engine vllm --python {_PYTHON}")
     held = {stage["address"] for stage in found["stages"] if stage["isolated"] is not None}
     assert {"embed", "0", "29", "norm", "12.mlp.down_proj", "12.self_attn.q_proj", "12.mlp.up_proj"} <= held
+
+
+SCRIPT = """
+from vllm import LLM, SamplingParams
+
+if __name__ == "__main__":
+    llm = LLM({folder!r}, dtype="float32", enforce_eager=True, max_model_len=512, max_num_seqs=1)
+    asked = ["Once upon a time", "The capital of France is"]
+    for each in llm.generate(asked, SamplingParams(temperature=0, max_tokens=4), use_tqdm=False):
+        print(each.prompt, each.outputs[0].token_ids)
+"""
+LOOK = ("until 12", "info stats", "until sample", "until 3@2", "info tokens", "until 3@5", "info tokens", "continue")
+
+
+@pytest.mark.timeout(1500)
+def test_a_script_with_an_engine_stops_in_its_model_and_prints_the_same(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request in turn; without the setting, what to set is said."""
+    script, printed = tmp_path / "script.py", tmp_path / "printed"
+    script.write_text(SCRIPT.format(folder=folder))
+    for name, value in (("VLLM_CPU_KVCACHE_SPACE", "1"), ("VLLM_LOGGING_LEVEL", "ERROR")):
+        monkeypatch.setenv(name, value)
+    plain = [each for each in run(str(script)).splitlines() if each.endswith("]")]
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    commands = [word for each in LOOK for word in ("-ex", each)]
+    said = run("-m", "llmdbg", "run", "--batch", "--program-output", str(printed), *commands, str(script))
+    assert [each for each in printed.read_text().splitlines() if each.endswith("]")] == plain
+    assert "float32[4, 576]" in said and 'chose 28 "," 92.7%' in said
+    first, second = said.split('" France"')[0], said.split('"The"')[1]
+    assert '" the"  generated 1' in first and '" Paris"  generated 0' in second

@@ -146,6 +146,8 @@ def _no_cache(inspector: Inspector, cache: Any) -> str:
 
 
 def _in_blocks(inspector: Inspector, cache: PagedCache) -> str:
+    if cache.requests > 1:
+        return f"{cache.owner} keeps the keys and values of these {cache.requests} requests in its blocks: not read"
     if not cache.blocks:
         return f"{cache.owner} keeps no keys and values of this request now: it takes its blocks back at its end"
     first, length = inspector.forward_positions()

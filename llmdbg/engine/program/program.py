@@ -22,9 +22,10 @@ from torch import nn
 
 from llmdbg.engine._compat import in_backward
 from llmdbg.engine.debuggee import Capability, SamplingFacts
-from llmdbg.engine.program.anatomies import anatomy_of, encoder_of, entries, together
-from llmdbg.engine.program.arguments import Reading, read_arguments
+from llmdbg.engine.program.anatomies import together
 from llmdbg.engine.program.calls import OutermostCalls, failing_stage, running_stage
+from llmdbg.engine.program.flattened import SEVERAL_REQUESTS, notes_on_engine
+from llmdbg.engine.program.known_model import KnownModel
 from llmdbg.engine.program.known_tokens import SeenTimeline
 from llmdbg.engine.program.lanes import Lanes
 from llmdbg.engine.program.outputs import last_scores, with_scores
@@ -35,10 +36,10 @@ from llmdbg.engine.random_streams import RandomStreams
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.errors import CommandError
 from llmdbg.formatting import printable
-from llmdbg.models.anatomy import Anatomy, vocabulary_size
+from llmdbg.models.anatomy import Anatomy
 from llmdbg.models.compiled import notes_on_compiled
 from llmdbg.models.loading import attention_of
-from llmdbg.models.module_trees import as_asked, is_of_transformers, pretrained_in
+from llmdbg.models.module_trees import is_of_transformers, pretrained_in
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase, Stage
 from llmdbg.models.tokens import Prompt, TokenizerVocabulary
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from llmdbg.engine.debuggee import ArmedStages, Clock, Timeline, Vocabulary
+    from llmdbg.engine.debuggee import ArmedStages, Clock, PagedCache, Timeline, Vocabulary
+    from llmdbg.engine.program.arguments import Reading
     from llmdbg.engine.program.exits import Exit
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.engine.suspension import Suspension
@@ -98,7 +100,7 @@ class Program:
         self.clock: Clock
         self._announce = announce
         self._notes: list[str] = []
-        self._models: dict[nn.Module, _Model] = {}
+        self._models: dict[nn.Module, KnownModel] = {}
         self._calls = OutermostCalls(self._is_ours, self)
         self._watch = ModelWatch(self._is_ours, self._calls.is_running, self._found)
         self._run = run
@@ -115,6 +117,7 @@ class Program:
         self._chosen_from: Tensor | None = None
         self._forwards = 0
         self._cache: Callable[[], Any] = _nothing
+        self._paged: PagedCache | None = None
         self._process, self._thread = os.getpid(), get_ident()
 
     # What the debugger asks
@@ -151,7 +154,7 @@ class Program:
     @property
     def cache(self) -> Any:
         """The KV cache that the latest forward was given; None without one, and once the program has dropped it."""
-        return self._cache()
+        return self._cache() if self._paged is None else self._paged
 
     def why_not(self, capability: Capability) -> str:
         """Why a program cannot do something."""
@@ -249,20 +252,22 @@ class Program:
     def _adopt(self, model: nn.Module) -> None:
         self._watch.know(model)
         prefix = f"model{len(self._models) + 1}" if self._models else ""
-        known = self._models[model] = _Model(model, prefix)
+        known = self._models[model] = KnownModel(model, prefix)
         devices = {each.device for each in model.parameters()}
         if self._stops is None:
             self._stops = ProgramStops(model, known.anatomy, devices, self._announce)
+            self._stops.show(known.views)
             self._stops.begin(cast("Suspension[StageEvent]", self._run))
             self.stops, self.clock = self._stops, self._stops.clock
             self._describe(model, known.size)
         else:
+            self._stops.show(known.views)
             self._stops.include(model, known.anatomy)
             self._say(f"the program has another model, {type(model).__name__}: its stages begin with {prefix}.")
         self._run.draw_from(_all_streams({each.device for other in self._models for each in other.parameters()}))
         self.anatomy = together([each.anatomy for each in self._models.values()])
         self._calls.follow(model, known.entries)
-        for note in notes_on_compiled(model):
+        for note in (*notes_on_compiled(model), *notes_on_engine(model)):
             self._say(note)
 
     def _describe(self, model: nn.Module, size: int | None) -> None:
@@ -283,7 +288,15 @@ class Program:
         """An outermost forward begins."""
         stops, known = self._stops, self._models[model]
         assert stops is not None
-        reading = read_arguments(module, args, kwargs)
+        if module is known.scorer:
+            stops.inside(running=True)
+            return
+        reading, requests = known.reading(module, args, kwargs)
+        if not requests:
+            return
+        if requests > 1:
+            self._say(SEVERAL_REQUESTS)
+        self._paged = known.paged
         if self._begins_token and self._forwards:
             self._end_token(known, reading)
             stops.token += 1
@@ -311,6 +324,8 @@ class Program:
         stage = known.logits
         if module is model:
             stops.returned(stage, output)
+        if known.scorer is not None:
+            return self._scored(known, output) if module is known.scorer else None
         wanted = stops.watches(stage) or stops.watches(SAMPLE) or stops.interrupted or stops.edits(stage)
         scores = last_scores(output, self._mask, known.size) if wanted else None
         if scores is None and module is not model:
@@ -323,6 +338,14 @@ class Program:
             self._chosen_from = left.clone()
         return None if left is scores else with_scores(output, left, self._mask, known.size)
 
+    def _scored(self, known: KnownModel, scores: Any) -> Any:
+        """VLLM has made scores (requests, vocabulary). Returns them, edited; None to leave them."""
+        assert self._stops is not None
+        trail = ((known.logits, scores),) if len(scores) == 1 else ()
+        left = self._stops.leave(known.logits, (), {}, scores, trail)
+        self._chosen_from = left.clone() if trail and self._stops.watches(SAMPLE) else None
+        return None if left is scores else left
+
     def failed(self, model: nn.Module, error: BaseException) -> None:
         """An exception is on its way out of an outermost forward."""
         stops = self._stops
@@ -333,7 +356,7 @@ class Program:
         stage = failing_stage(error, known.anatomy) or known.logits
         stops.failed(stage, f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
-    def _end_token(self, known: _Model, reading: Reading) -> None:
+    def _end_token(self, known: KnownModel, reading: Reading) -> None:
         """Report what the program chose, as far as the ids show it that it feeds next."""
         stops, scores = self._stops, self._chosen_from
         assert stops is not None
@@ -356,33 +379,8 @@ class Program:
             self._cache = _nothing
 
 
-class _Model:
-    """What is known of one of the program's models."""
-
-    def __init__(self, model: nn.Module, prefix: str) -> None:
-        self.anatomy = anatomy_of(model, prefix)
-        self.entries = entries(model, self.anatomy)
-        self.logits = self.anatomy.stages[-2]
-        self.lanes = Lanes()
-        self.read = Lanes()
-        """What its encoder reads."""
-        self.size = _size_of(model)
-        self._encoder = encoder_of(model)
-
-    def is_encoder(self, module: nn.Module) -> bool:
-        """Whether a part of it is the encoder in front of its decoder."""
-        return module is self._encoder
-
-
 def _nothing() -> None:
     return None
-
-
-def _size_of(model: nn.Module) -> int | None:
-    try:
-        return vocabulary_size(as_asked(model))
-    except Exception:  # a model without embeddings
-        return None
 
 
 def _all_streams(devices: Any) -> RandomStreams:

@@ -19,10 +19,10 @@ import torch
 from llmdbg.engine.debuggee import ArmedStages, Capability, Clock, PagedCache, SamplingFacts, Timeline, Vocabulary
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.random_streams import RandomStreams
+from llmdbg.engine.residual_views import views_of
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.engine.stops import Stops
 from llmdbg.engine.suspension import Suspension
-from llmdbg.engine.vllm.residual import views_of
 from llmdbg.engine.vllm.sampling import SamplerStages, processor_stages, sampling_facts, sampling_parameters
 from llmdbg.engine.vllm.served_model import anatomy_of
 from llmdbg.engine.vllm.timeline import RequestTimeline

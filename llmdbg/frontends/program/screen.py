@@ -36,6 +36,7 @@ class ProgramRequest(LaunchRequest):
         """Run the program to its first call of a model. Raises LlmdbgError if it ends before that."""
         import torch
 
+        from llmdbg.engine.program.flattened import why_no_model
         from llmdbg.engine.program.launched import LaunchedProgram
         from llmdbg.models.load_steps import LoadStep
         from llmdbg.models.spec import LoadProgress
@@ -47,7 +48,7 @@ class ProgramRequest(LaunchRequest):
         now_debugging(program)
         if not program.find():
             how = f" ({program.exit.why})" if program.exit is not None and program.exit.why else ""
-            raise LlmdbgError(f"{program.name} has ended{how}, and called no model: there was nothing to stop at")
+            raise LlmdbgError(f"{program.name} has ended{how}, and {why_no_model()}")
         # Of this thread outside the program: looking at a training step must not add to its graph.
         torch.set_grad_enabled(False)
         return program

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from llmdbg.engine.residual_views import views_of
 from llmdbg.engine.stage_event import StageEvent, always_suspend
 from llmdbg.engine.stops import Stops
 from llmdbg.engine.suspension import Suspension
-from llmdbg.engine.vllm.residual import views_of
 from llmdbg.models.anatomy import Anatomy
 from llmdbg.models.stages import SAMPLE, TOKENIZE, Stage, StageKind
 

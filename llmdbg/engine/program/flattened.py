@@ -1,0 +1,121 @@
+"""The forwards of a vLLM engine that a program runs: several requests in one, their rows one after the other.
+
+Which rows are whose stands in the engine's model runner, which calls the model: it is found among the callers. Nothing
+of vLLM is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from llmdbg.engine.debuggee import PagedCache
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from llmdbg.engine.program.arguments import Reading
+
+_CLIENT = "vllm.v1.engine.core_client"
+SEVERAL_REQUESTS = (
+    "vLLM runs several requests in one forward here, their rows one after the other: tokens are shown where a request "
+    "is alone (max_num_seqs=1)"
+)
+_MULTIPROCESSING = "VLLM_ENABLE_V1_MULTIPROCESSING"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRows:
+    """One request's part of a forward."""
+
+    name: str
+    """vLLM's id of the request."""
+    first: int
+    """The first position that it runs over: how many the cache holds."""
+    length: int
+    """How many positions it runs over."""
+    cache: PagedCache
+    """Its blocks."""
+
+
+def is_of_vllm(model: nn.Module) -> bool:
+    """Whether a model is one of vLLM's."""
+    return any(each.__module__.partition(".")[0] == "vllm" for each in type(model).__mro__)
+
+
+def scorer_of(model: nn.Module) -> nn.Module | None:
+    """What makes scores (requests, vocabulary) of what a vLLM model has returned, after its forward."""
+    found = getattr(model, "logits_processor", None)
+    return found if is_of_vllm(model) and isinstance(found, nn.Module) else None
+
+
+def notes_on_engine(model: nn.Module) -> list[str]:
+    """A sentence where vLLM compiles the model."""
+    if is_of_vllm(model) and any(getattr(each, "do_not_compile", True) is False for each in model.modules()):
+        return ["vLLM compiles this model, and compiled code has no stops: start the engine with enforce_eager=True"]
+    return []
+
+
+def why_no_model() -> str:
+    """Why a program that has ended called no model, in a line: that there was none, or that it ran elsewhere."""
+    if _CLIENT in sys.modules and os.environ.get(_MULTIPROCESSING, "1") != "0":
+        return (
+            "called no model in this process: vLLM's engine had a process of its own. Set "
+            f"{_MULTIPROCESSING}=0, and start the engine with enforce_eager=True"
+        )
+    return "called no model: there was nothing to stop at"
+
+
+def requests_of_forward() -> tuple[RequestRows, ...] | None:
+    """The requests of the forward that begins, in the order of their rows; none of one that warms the engine up.
+
+    None where they are not known: no runner is among the callers, or none that has what vLLM's has.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        batch = getattr(owner := frame.f_locals.get("self"), "input_batch", None)
+        if batch is not None and hasattr(owner, "query_start_loc"):
+            try:
+                return _rows(owner, batch)
+            except (AttributeError, LookupError, TypeError, ValueError):  # of another version
+                return None
+        frame = frame.f_back
+    return None
+
+
+def _rows(runner: Any, batch: Any) -> tuple[RequestRows, ...]:
+    names = list(batch.req_ids)
+    if not names:
+        return ()
+    starts = runner.query_start_loc.np[: len(names) + 1].tolist()
+    held = batch.num_computed_tokens_cpu[: len(names)].tolist()
+    settings = runner.cache_config
+    sizes = int(settings.block_size), int(settings.num_gpu_blocks)
+    return tuple(
+        RequestRows(str(name), first, starts[at + 1] - starts[at], PagedCache("vLLM", _blocks(runner, name), *sizes))
+        for at, (name, first) in enumerate(zip(names, held, strict=True))
+    )
+
+
+def _blocks(runner: Any, name: str) -> tuple[int, ...]:
+    """The blocks of a request, of the first group of layers."""
+    return tuple(map(int, runner.requests[name].block_ids[0]))
+
+
+def read_flattened(reading: Reading, requests: Sequence[RequestRows], following: str | None) -> Reading:
+    """What a forward is given, where its arguments are those of vLLM.
+
+    The ids are known where one request is alone: from its first forward on, or if it is the one in `following`.
+    """
+    if len(requests) != 1:
+        is_decode = bool(requests) and all(each.first and each.length == 1 for each in requests)
+        return replace(reading, ids=None, first=int(is_decode), length=1 if is_decode else reading.length)
+    [request] = requests
+    known = reading.ids is not None and (request.first == 0 or request.name == following)
+    ids = reading.ids[:, : request.length] if known and reading.ids is not None else None
+    return replace(reading, ids=ids, first=request.first, length=request.length)

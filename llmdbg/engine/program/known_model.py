@@ -1,0 +1,68 @@
+"""What is known of one of a program's models, and of what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from llmdbg.engine.program.anatomies import anatomy_of, encoder_of, entries
+from llmdbg.engine.program.arguments import read_arguments
+from llmdbg.engine.program.flattened import is_of_vllm, read_flattened, requests_of_forward, scorer_of
+from llmdbg.engine.program.lanes import Lanes
+from llmdbg.engine.residual_views import views_of
+from llmdbg.models.anatomy import vocabulary_size
+from llmdbg.models.module_trees import as_asked
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from llmdbg.engine.debuggee import PagedCache
+    from llmdbg.engine.program.arguments import Reading
+    from llmdbg.engine.stops import ValueView
+
+
+class KnownModel:
+    """A model that a program has called; `prefix` is in front of its stages."""
+
+    def __init__(self, model: nn.Module, prefix: str) -> None:
+        self.anatomy = anatomy_of(model, prefix)
+        self.entries = entries(model, self.anatomy)
+        self.scorer = scorer_of(model)
+        """What makes the scores of vLLM's models, after their forward; None for others, which return them."""
+        if self.scorer is not None:
+            self.entries.append(self.scorer)
+        self.views: Mapping[str, ValueView] = views_of(self.anatomy) if is_of_vllm(model) else {}
+        """How values are read that are not what they seem: those of vLLM's modules."""
+        self.logits = self.anatomy.stages[-2]
+        self.lanes = Lanes()
+        self.read = Lanes()
+        """What its encoder reads."""
+        self.size = _size_of(model)
+        self._encoder = encoder_of(model)
+        self.paged: PagedCache | None = None
+        """The blocks of vLLM's request; None for models that are given a cache, and outside of requests."""
+        self._request: str | None = None
+
+    def is_encoder(self, module: nn.Module) -> bool:
+        """Whether a part of it is the encoder in front of its decoder."""
+        return module is self._encoder
+
+    def reading(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Reading, int]:
+        """What a forward that begins is given, and for how many requests of vLLM's: 0 where it warms up."""
+        reading = read_arguments(module, args, kwargs)
+        if self.scorer is None:
+            return reading, 1
+        known = requests_of_forward()
+        requests = known or ()
+        reading = read_flattened(reading, requests, self._request)
+        self._request = None if reading.ids is None else requests[0].name
+        self.paged = replace(requests[0].cache, requests=len(requests)) if requests else None
+        return reading, 1 if known is None else len(known)
+
+
+def _size_of(model: nn.Module) -> int | None:
+    try:
+        return vocabulary_size(as_asked(model))
+    except Exception:  # a model without embeddings
+        return None

@@ -1,0 +1,98 @@
+"""An engine like vLLM's: a runner that calls its model on several requests at once, their rows one after the other."""
+
+import sys
+from itertools import chain
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import nn
+
+WIDTH, IDS = 8, 32
+
+
+class Block(nn.Module):
+    """A layer that returns what it adds and the residual stream apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, positions, hidden, residual):
+        residual = hidden if residual is None else hidden + residual
+        return self.mlp(residual), residual
+
+
+class Stack(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(IDS, WIDTH)
+        self.layers = nn.ModuleList([Block(), Block()])
+
+    def forward(self, input_ids, positions):
+        hidden, residual = self.embed_tokens(input_ids), None
+        for layer in self.layers:
+            hidden, residual = layer(positions, hidden, residual)
+        return hidden + residual
+
+
+class Scores(nn.Module):
+    def forward(self, head, hidden):
+        return hidden @ head.weight.T
+
+
+class Served(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Stack()
+        self.lm_head = nn.Linear(WIDTH, IDS, bias=False)
+        self.logits_processor = Scores()
+
+    def forward(self, input_ids, positions):
+        return self.model(input_ids, positions)
+
+    def compute_logits(self, hidden):
+        return self.logits_processor(self.lm_head, hidden)
+
+
+Served.__module__ = "vllm.model_executor.models.served"
+
+
+class Runner:
+    """Has what vLLM's model runner has of each request."""
+
+    def __init__(self, model) -> None:
+        self.model = model
+        self.cache_config = SimpleNamespace(block_size=16, num_gpu_blocks=None)
+
+    def warm_up(self):
+        """Before there are any requests, blocks or positions."""
+        self.input_batch = SimpleNamespace(req_ids=[], num_computed_tokens_cpu=np.zeros(0))
+        self.query_start_loc = SimpleNamespace(np=np.zeros(1))
+        self.model.compute_logits(self.model(input_ids=torch.zeros(4, dtype=torch.int64), positions=torch.arange(4)))
+        self.cache_config.num_gpu_blocks = 99
+
+    def generate(self, prompts, count):
+        texts = {f"{at}-{len(prompts)}": list(each) for at, each in enumerate(prompts)}
+        self.requests = {name: SimpleNamespace(block_ids=([at + 1],)) for at, name in enumerate(texts)}
+        held = dict.fromkeys(texts, 0)
+        for _ in range(count):
+            fed = [text[held[name] :] for name, text in texts.items()]
+            computed = np.array(list(held.values()))
+            self.input_batch = SimpleNamespace(req_ids=list(texts), num_computed_tokens_cpu=computed)
+            self.query_start_loc = SimpleNamespace(np=np.cumsum([0, *map(len, fed)]))
+            positions = [at for (name, text) in texts.items() for at in range(held[name], len(text))]
+            hidden = self.model(input_ids=torch.tensor([*chain(*fed)]), positions=torch.tensor(positions))
+            scores = self.model.compute_logits(hidden[torch.from_numpy(self.query_start_loc.np[1:] - 1)])
+            for (name, text), row in zip(texts.items(), scores, strict=True):
+                held[name] = len(text)
+                text.append(int(row.argmax()))
+        return list(texts.values())
+
+
+torch.manual_seed(0)
+runner = Runner(Served().eval())
+with torch.no_grad():
+    runner.warm_up()
+    for prompts in ([[5, 6, 7]], [[8, 9]], [[1, 2], [3, 4, 5]])[int(sys.argv[1]) :]:
+        print(runner.generate(prompts, 3))
