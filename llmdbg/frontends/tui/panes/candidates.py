@@ -12,7 +12,7 @@ from llmdbg.frontends.tui.panes.lens import latest
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.panes.sliders import preview_rows, slider_rows
 from llmdbg.frontends.tui.widgets.rows import Row, bar_of, fitted, row, wrapped
-from llmdbg.models.stages import StageKind
+from llmdbg.models.stages import Phase, StageKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _BAR_WIDTH, _SHORT_BAR_WIDTH = 8, 4
 _STEP_WIDTH, _TEXT_WIDTH = 7, 10
 _NOT_YET = "Candidates begin at `logits`, where every token of the vocabulary gets a score: f goes there."
+_BACKWARD = "Candidates are read off the scores of a forward. Backward has none."
 _NO_PROBABILITIES = "There are no probabilities: some scores are NaN or infinite. `info nonfinite` finds where from."
 _NAMES = {"logits": "raw", "temperature": "temp", "repetition_penalty": "penalty"}
 
@@ -58,6 +59,8 @@ def _distribution(state: ScreenState, width: int) -> Sequence[Row]:
 
 def _before_logits(state: ScreenState, width: int) -> Sequence[Row]:
     """What the model would predict if it stopped here, by the lens, if a pane in view reads the layers."""
+    if state.snapshot.stop.phase is Phase.BACKWARD:
+        return [row((line, "dim")) for line in wrapped(_BACKWARD, width)]
     address, top = _by_lens(state)
     if not top:
         return [row((line, "dim")) for line in wrapped(_NOT_YET, width)]
