@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from llmdbg.engine.stage_event import StageEvent
 
 
+_CALCULATED_WITH = ("self", "other", "value", "exponent", "scalar")
+
+
 def first_nonfinite(event: StageEvent, module: nn.Module | None) -> str:
     """The first value that is not finite: `weight[123,45] = inf`, `output[0,5,7] = nan`. Empty if there is none.
 
@@ -48,8 +51,13 @@ def operands_in_words(event: StageEvent) -> str:
             words += f" with {measured['nan']} NaN" if measured["nan"] else ""
         found.append(words)
     scalars = zip(event.code.parameters if event.code is not None else (), event.args, strict=False)
-    found += [f"{name} {value:.3g}" for name, value in (*scalars, *event.kwargs.items()) if type(value) is float]
+    found += [f"{name} {value:.3g}" for name, value in (*scalars, *event.kwargs.items()) if _is_operand(name, value)]
     return f"of {', '.join(found)}" if found else ""
+
+
+def _is_operand(name: str, value: object) -> bool:
+    """Whether an argument is a number that is calculated with; other whole numbers are dimensions and sizes."""
+    return type(value) is float or (type(value) is int and name in _CALCULATED_WITH)
 
 
 def _value(name: str, index: tuple[int, ...], value: float) -> str:

@@ -12,10 +12,12 @@ import torch
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.gradient_stops import GradientStops
+from llmdbg.engine.program.attached import AttachedProgram
 from llmdbg.engine.program.exits import exit_of
 from llmdbg.engine.program.launched import LaunchedProgram
 from llmdbg.engine.program.launching import script
 from llmdbg.errors import AddressError, ConditionError
+from tests.tiny import tiny_model
 
 PROGRAMS = Path(__file__).parent / "programs"
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -187,6 +189,28 @@ def test_on_a_gpu_backward_runs_in_this_thread_while_a_gradient_is_armed() -> No
     assert torch._C._is_multithreading_enabled()
 
 
+def test_a_program_that_attached_itself_is_suspended_in_its_backward_too() -> None:
+    ids = torch.arange(1, 7)[None]
+    alone = tiny_model("llama").train()
+    alone(input_ids=ids, labels=ids).loss.backward()
+    model, seen = tiny_model("llama").train(), []
+
+    def front_end(program: AttachedProgram) -> None:
+        session = do(Debugger(program), "until loss.grad")
+        while session.stop.stage.address != "embed.weight.grad":
+            seen.append(session.stop.stage.address)
+            do(session, "step")
+        program.stops.arm(())
+
+    program = AttachedProgram("test", front_end, lambda _: None)
+    program.attach(model)
+    model(input_ids=ids, labels=ids).loss.backward()
+    program.detach()
+    assert {"loss.grad", "1.mlp.grad", "0.mlp.gate_proj.weight.grad"} <= set(seen)
+    pairs = zip(model.parameters(), alone.parameters(), strict=True)
+    assert all(one.grad is not None and other.grad is not None and one.grad.equal(other.grad) for one, other in pairs)
+
+
 def test_an_edit_of_a_gradient_is_what_backward_goes_on_with() -> None:
     session = begun(PROGRAMS / "training.py", "until 1.grad", "edit out * 0", "until 0.grad")
     assert norm(session) == 0
@@ -263,6 +287,8 @@ def test_the_operation_of_backward_is_named_with_its_operands_and_the_line_that_
     assert (at(session), session.stop.phase) == (f"{stage}@0", "backward")
     assert session.stop.code is not None and line in session.stop.code.text
     assert session.stop.code.operation.startswith("aten.") and operand in session.stop.why
+    if kind == "half":
+        assert session.stop.why.endswith(", other 1.64e+04"), "a number that is an operand"
     session.close()
 
 
