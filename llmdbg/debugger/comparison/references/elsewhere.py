@@ -62,7 +62,12 @@ class RunElsewhere:
             raise
         self.last_bit = ready.last_bit
         self._addresses = frozenset(each.address for each in header.stages) - {SAMPLE.address}
-        self.about = f"in another process: transformers {header.versions.get('transformers', 'unknown')}"
+        engine = "vllm" if asked.model.engine == "vllm" else "transformers"
+        version = f"{engine.replace('vllm', 'vLLM')} {header.versions.get(engine, 'unknown')}"
+        self.about = f"in another process: {version}, {header.dtype}"
+        here = None if debuggee.loaded is None else debuggee.loaded.dtype
+        if here and here != header.dtype:
+            self.about += f" (this run is {here}: `--dtype {here}` behind the model makes it the same)"
 
     def unfit(self) -> str | None:
         """None: whatever it is, stages with the same address can be compared."""

@@ -40,6 +40,7 @@ def beside(tiny_folder: Path) -> Iterator[tuple[Debugger, RunElsewhere]]:
     debugger = _session(tiny_folder)
     said = do(debugger, f"reference {tiny_folder} {PYTHON}").data
     assert said.startswith("now beside this run, in another process: transformers 5.")
+    assert said.endswith(", float32")
     assert isinstance(debugger.run.reference, ReferenceRun)
     source = debugger.run.reference.source
     assert isinstance(source, RunElsewhere)
