@@ -51,12 +51,7 @@ def open_generation(
     For a process of llmdbg's own, whose logging is routed. Raises LlmdbgError. torch and transformers are imported only
     when this is called.
     """
-    if spec.engine == "vllm":
-        from llmdbg.engine.vllm.checks import check_request
-
-        check_request(spec)
-        if left_pad:
-            raise UsageError("vLLM pads no prompt, in a batch neither: leave out --left-pad")
+    check_engine_request(spec, left_pad)
     from llmdbg.frontends.prompts.early import EarlyPrompt
     from llmdbg.models.libraries import garbage_left_alone, start_libraries
     from llmdbg.models.load_steps import LoadStep
@@ -94,6 +89,17 @@ def open_generation(
     # All that is here now stays to the end. Looking through it for garbage took 0.2 s, in the middle of some step.
     gc.freeze()
     return debuggee
+
+
+def check_engine_request(spec: ModelSpec, left_pad: int) -> None:
+    """Raise LlmdbgError for what the engine that is asked for cannot do, before anything is loaded."""
+    if spec.engine != "vllm":
+        return
+    from llmdbg.engine.vllm.checks import check_request
+
+    check_request(spec)
+    if left_pad:
+        raise UsageError("vLLM pads no prompt, in a batch neither: leave out --left-pad")
 
 
 def _open_request(

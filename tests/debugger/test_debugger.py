@@ -232,7 +232,7 @@ def test_every_command_is_documented_and_its_example_runs(tmp_path, monkeypatch)
         session.other_runs = lambda _text, _debuggee: tiny_session(max_new_tokens=12).debuggee
         do(session, "break 0@20")
         do(session, "token 2")
-        if command.name in ("zero", "scale", "ablate", "patch", "edit", "print"):
+        if command.name in ("zero", "scale", "ablate", "patch", "edit", "print", "up", "down", "frame"):
             do(session, "until 1")
         if command.name == "compare":
             do(session, "branch other")

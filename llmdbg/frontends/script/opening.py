@@ -16,22 +16,35 @@ from llmdbg.errors import LlmdbgError, LoadError, UsageError
 from llmdbg.formatting import listed
 from llmdbg.frontends.batch.checks import parse_commands
 from llmdbg.frontends.export import export
-from llmdbg.frontends.opening import check_left_pad, prepare_generation
+from llmdbg.frontends.opening import check_engine_request, check_left_pad, cut_prompt, generation_of, load_for_runs
 from llmdbg.frontends.other_runs import open_other
 from llmdbg.frontends.script import arguments
 from llmdbg.frontends.script.loan import borrow, untouched_random_streams
 from llmdbg.frontends.script.session import Session, one_line, run_commands
-from llmdbg.models.loading import adopt, load
-from llmdbg.models.spec import ATTENTION, DTYPES, QUANTIZATION, Attention, Dtype, ModelSpec, Quantization
+from llmdbg.models.loading import adopt
+from llmdbg.models.spec import (
+    ATTENTION,
+    DTYPES,
+    ENGINES,
+    QUANTIZATION,
+    Attention,
+    Dtype,
+    EngineName,
+    ModelSpec,
+    Quantization,
+)
 from llmdbg.models.tokens import check_text, check_utf8
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from llmdbg.debugger.commands import ParsedCommand
+    from llmdbg.engine.debuggee import Debuggee
     from llmdbg.models.spec import LoadedModel
+    from llmdbg.models.tokens import Prompt
 
-    Source = Callable[[], tuple[LoadedModel, Callable[[], None]]]
+    RunOf = Callable[[LoadedModel, Prompt, GenerationSettings], Debuggee]
+    Source = Callable[[], tuple[LoadedModel, RunOf, Callable[[], None]]]
 
 
 def open_session(
@@ -58,6 +71,7 @@ def open_session(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     allow_missing: bool = False,
+    engine: EngineName = "hf",
     breakpoints: Iterable[str] = (),
     commands: Iterable[str] = (),
 ) -> Session:
@@ -103,6 +117,7 @@ def open_session(
     - `allow_pickle`: load pickled weights, which can run code. Default False.
     - `allow_missing`: load weights that are incomplete or do not fit, to look at them: what is missing is whatever
       transformers initialises it to, and `Session.weights` names it. Default False, which raises a WeightsError.
+    - `engine`: what runs the model: "hf" (transformers, the default) or "vllm".
 
     What to do first:
 
@@ -119,6 +134,7 @@ def open_session(
             trust_remote_code=arguments.flag("trust_remote_code", trust_remote_code),
             allow_pickle=arguments.flag("allow_pickle", allow_pickle),
             allow_missing=arguments.flag("allow_missing", allow_missing),
+            engine=arguments.choice("engine", engine, ENGINES),
         )
         settings = GenerationSettings(
             max_new_tokens=arguments.optional_whole("max_new_tokens", max_new_tokens),
@@ -132,11 +148,11 @@ def open_session(
         )
         prompt, system, left_pad = _checked_prompt(prompt, chat=chat, system=system, left_pad=left_pad)
         at_once = _parsed(breakpoints, commands)
-        source = _source(model, tokenizer, spec)
+        source = _source(model, tokenizer, spec, left_pad)
         with untouched_random_streams(), ExitStack() as undo:
-            loaded, give_back = source()
+            loaded, run_of, give_back = source()
             undo.callback(give_back)
-            debuggee = prepare_generation(loaded, prompt, settings, chat=chat, system=system, left_pad=left_pad)
+            debuggee = run_of(loaded, cut_prompt(loaded, prompt, chat=chat, system=system, left_pad=left_pad), settings)
             debugger = Debugger(debuggee)
             debugger.exporter = export
             debugger.other_runs = open_other
@@ -151,18 +167,19 @@ def open_session(
         return Session(debugger, give_back=_once(debugger, give_back))
 
 
-def _source(model: object, tokenizer: object, spec: ModelSpec) -> Source:
-    """How to get the model. Raises UsageError for arguments that exclude each other."""
+def _source(model: object, tokenizer: object, spec: ModelSpec, left_pad: int) -> Source:
+    """How to get the model. Raises LlmdbgError for arguments that exclude each other."""
     asked, words = arguments.model_or_name(model), arguments.optional_tokenizer(tokenizer)
     if asked is None or isinstance(asked, str):
         if words is not None:
             raise UsageError("tokenizer goes with a loaded model, and a model given by name has its own: leave it out")
         named = replace(spec, name=asked)
-        return lambda: (load(named), _nothing)
+        check_engine_request(named, left_pad)
+        return lambda: (*load_for_runs(named, lambda _: None), _nothing)
     given = [each.name for each in fields(spec) if getattr(spec, each.name) != each.default]
     if given:
         raise UsageError(f"a loaded model takes no {listed(given, 'or')}, which is for loading: leave it out")
-    return lambda: (adopt(asked, words), borrow(asked))
+    return lambda: (adopt(asked, words), generation_of, borrow(asked))
 
 
 def _checked_prompt(prompt: object, *, chat: object, system: object, left_pad: object) -> tuple[str, str | None, int]:

@@ -119,6 +119,7 @@ LOADING = {
     "trust_remote_code": True,
     "allow_pickle": True,
     "allow_missing": True,
+    "engine": "vllm",
 }
 
 
@@ -336,5 +337,5 @@ def test_an_error_nobody_expected_is_one_line_too(tiny_folder, monkeypatch):
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(opening, "prepare_generation", fails)
+    monkeypatch.setattr(opening, "cut_prompt", fails)
     assert refusal(llmdbg.LlmdbgError, tiny_folder) == "the session could not be opened: RuntimeError: two lines"
