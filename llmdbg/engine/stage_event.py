@@ -73,6 +73,8 @@ class StageEvent:
     """The first position that the forward covers, and how many; None where the prompt and the token say it."""
     raised: str = ""
     """The exception that is on its way out of the stage, such as `IndexError: index out of range`; else empty."""
+    error: BaseException | None = None
+    """That exception, with its traceback; None where there is none."""
     through: tuple[str, ...] = ()
     """Of a gradient, what it has come out of the backward of: modules, `0.mlp itself` for code of its own."""
     known: Any = None
@@ -88,6 +90,7 @@ class StageEvent:
         self.output = None
         self.args, self.kwargs, self.trail = (), {}, ()
         self.kernel_calls = ()
+        self.error = None
         self.code = None
 
 

@@ -207,10 +207,14 @@ class Stops:
         self._fine.rest()
         return output
 
-    def failed(self, stage: Stage, raised: str) -> None:
+    def failed(self, stage: Stage, error: BaseException) -> None:
         """Suspend, armed or not, since an exception is on its way out of a stage."""
         self.last_stage = stage
-        self.suspend(StageEvent(stage, self.phase, self.token, None, span=self.span, raised=raised))
+        text = " ".join(str(error).split())
+        raised = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        event = StageEvent(stage, self.phase, self.token, None, span=self.span, raised=raised, error=error)
+        self.suspend(event)
+        event.release()
 
     def watches(self, stage: Stage) -> bool:
         """Whether a stage of the token loop is armed."""

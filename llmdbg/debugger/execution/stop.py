@@ -133,9 +133,10 @@ class Stop(Displayed):
     returns: tuple[NamedTensor, ...] = ()
     """Every tensor that the stage returned, if there are several; `tensor` describes the first."""
     takes: tuple[NamedTensor, ...] = ()
-    """Every tensor among its arguments, if there are several, or if the stage is an op."""
+    """Every tensor among its arguments, if there are several, or if the stage is an op. At an exception, those that the
+    line uses."""
     code: CodeLine | None = None
-    """Of a line or an op, the source line; None elsewhere."""
+    """Of a line or an op, the source line; at an exception, the line that failed; None elsewhere."""
     beside: BesideReference | None = None
     """How it compares with the reference; None if no run stands beside this one, or if the two cannot be compared."""
 

@@ -11,6 +11,7 @@ from llmdbg.debugger.execution.stop import CodeLine, NamedTensor, Stop
 from llmdbg.debugger.known_values import known_of, recorded_statistics
 from llmdbg.debugger.named_values import given, returned
 from llmdbg.debugger.positions import positions
+from llmdbg.debugger.post_mortem import failed_frames, own_frame, tensors_used
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.models.source_files import source_line
 from llmdbg.models.stages import StageKind
@@ -20,7 +21,7 @@ from llmdbg.probes.statistics import device_name, dtype_name, statistics
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from llmdbg.debugger.execution.focus import Focus
     from llmdbg.debugger.execution.stop_cause import StopCause
@@ -59,7 +60,7 @@ class StopDescriber:
             ended_by=event.ended_by,
             ended_with=event.ended_with,
             returns=_described(returned(event, module)),
-            takes=_described(given(event, module), even_one=event.code is not None),
+            takes=_described(_taken(event, module), even_one=event.code is not None or event.error is not None),
             code=_code(event),
             values=cause.values,
             why=self._why(event, cause),
@@ -114,9 +115,18 @@ class StopDescriber:
 
 def _code(event: StageEvent) -> CodeLine | None:
     code = event.code
+    if event.error is not None and (left := failed_frames(event.error)):
+        at = left[own_frame(left)]
+        place = at.frame.f_code
+        return CodeLine(place.co_filename, at.line, place.co_qualname, source_line(place.co_filename, at.line))
     if code is None:
         return None
     return CodeLine(code.file, code.line, code.function, source_line(code.file, code.line), code.operation)
+
+
+def _taken(event: StageEvent, module: nn.Module | None) -> Sequence[tuple[str, Tensor]]:
+    """The tensors that a stage took; at an exception, those that the line used."""
+    return given(event, module) if event.error is None else tensors_used(failed_frames(event.error))
 
 
 def _described(tensors: Sequence[tuple[str, Tensor]], *, even_one: bool = False) -> tuple[NamedTensor, ...]:

@@ -1,4 +1,4 @@
-"""Which of the suspended forward's frames is selected. Every stop begins with its innermost one."""
+"""Which of the suspended forward's frames is selected. A stop begins with its innermost one, or another."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class FrameSelection:
     _stop: Hashable = None
     _number: int = 0
 
-    def at(self, stop: Hashable) -> int:
-        """The selected frame's number at a stop."""
-        return self._number if stop == self._stop else 0
+    def at(self, stop: Hashable, first: int = 0) -> int:
+        """The selected frame's number at a stop; `first` until one is selected there."""
+        return self._number if stop == self._stop else first
 
     def select(self, stop: Hashable, number: int) -> None:
         """Select a frame at a stop."""

@@ -3,6 +3,7 @@
 - A stop is after its module, in a hook: the module's own frame is gone by then, and its caller is the innermost one.
 - llmdbg's own frames are left out, and so are those that only pass a call on: torch's `Module.__call__` and the
   decorators of torch and transformers.
+- At an exception the innermost frames are those it has left, its traceback's; the first outside of torch is selected.
 - A frame belongs to the suspended run and is never kept: only its number is.
 """
 
@@ -11,27 +12,22 @@ from __future__ import annotations
 import linecache
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.inspection.frame_selection import RETURNED
+from llmdbg.debugger.post_mortem import failed_frames, own_frame
+from llmdbg.debugger.shown_frames import is_left_out
 from llmdbg.display import Displayed
 from llmdbg.engine.debuggee import Capability, HasFrames, require
 from llmdbg.errors import CommandError
 from llmdbg.formatting import printable
 
 if TYPE_CHECKING:
-    from types import CodeType, FrameType
+    from types import FrameType
 
     from torch import nn
 
     from llmdbg.debugger.inspection.inspector import Inspector
-
-_OURS = f"{Path(__file__).parents[2]}/"
-_PASSES_ON = ("torch/nn/modules/module.py", "torch/utils/_contextlib.py")
-_DECORATING = ("torch", "transformers")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -76,11 +72,18 @@ class Stack:
     """What tells this stop from others."""
     selected: int
     """The number of the selected frame; -1 for the forward that has returned."""
+    lines: tuple[int, ...]
+    """The line that each frame is at, from 1; of one that an exception has left, the one that failed."""
 
     @property
     def frame(self) -> FrameType | None:
         """The selected frame; None for the forward that has returned, or if there is none."""
         return self.frames[self.selected] if 0 <= self.selected < len(self.frames) else None
+
+    @property
+    def line(self) -> int:
+        """The line that the selected frame is at, from 1; 0 if there is none."""
+        return 0 if self.frame is None else self.lines[self.selected]
 
 
 def stack_of(inspector: Inspector) -> Stack:
@@ -89,12 +92,17 @@ def stack_of(inspector: Inspector) -> Stack:
     if not isinstance(debuggee, HasFrames):
         require(debuggee, Capability.MODEL)  # which says why a recording has none
         raise CommandError(f"{printable(debuggee.name)} has no Python frames here")
-    frames = tuple(frame for frame in debuggee.frames() if not _is_left_out(frame.f_code))
-    module = module_at(inspector, inspector.event.stage.address)
+    error = inspector.event.error
+    left = () if error is None else failed_frames(error)
+    gone = {each.frame for each in left}
+    live = [each for each in debuggee.frames() if each not in gone and not is_left_out(each.f_code)]
+    frames = (*(each.frame for each in left), *live)
+    lines = (*(each.line for each in left), *(each.f_lineno or 0 for each in live))
+    module = None if error is not None else module_at(inspector, inspector.event.stage.address)
     returned = module if module is not None and not any(module_of(each) is module for each in frames) else None
     stop = (inspector.run.place, *((each.f_code, each.f_lineno) for each in frames[:1]))
-    number = inspector.selected_frame.at(stop)
-    return Stack(frames, returned, stop, number if number >= 0 or returned is not None else 0)
+    number = inspector.selected_frame.at(stop, own_frame(left))
+    return Stack(frames, returned, stop, number if number >= 0 or returned is not None else 0, lines)
 
 
 def module_at(inspector: Inspector, address: str) -> nn.Module | None:
@@ -181,21 +189,7 @@ def _row(inspector: Inspector, stack: Stack, number: int, addresses: Mapping[int
         function, address = f"{type(stack.returned).__name__}.forward", inspector.event.stage.address
     else:
         frame = stack.frames[number]
-        file, line, function = frame.f_code.co_filename, frame.f_lineno or 0, function_name(frame)
+        file, line, function = frame.f_code.co_filename, stack.lines[number], function_name(frame)
         address = addresses.get(id(module_of(frame)), "")
     text = linecache.getline(file, line).strip() if number != RETURNED else ""
     return FrameRow(number, address, function, file, line, text, number == stack.selected)
-
-
-def _is_left_out(code: CodeType) -> bool:
-    file = code.co_filename
-    if file.startswith((_OURS, "<frozen ")) or file.endswith(_PASSES_ON):
-        return True
-    return "<locals>" in code.co_qualname and file.startswith(_packages())
-
-
-@cache
-def _packages() -> tuple[str, ...]:
-    """The folders of the packages whose decorators, functions made by functions, are left out."""
-    found = (find_spec(name) for name in _DECORATING)
-    return tuple(f"{path}/" for each in found if each is not None for path in each.submodule_search_locations or ())

@@ -73,7 +73,7 @@ def source(inspector: Inspector, address: str = "") -> SourceCode:
         return replace(source_of(stack.returned), address=here, frame=stack.selected, note=note)
     found = _read(function_name(stack.frame), stack.frame.f_code)
     run_by = addresses_by_module(inspector).get(id(module_of(stack.frame)), "")
-    return replace(found, current=stack.frame.f_lineno or 0, address=run_by, frame=stack.selected, note=note)
+    return replace(found, current=stack.line, address=run_by, frame=stack.selected, note=note)
 
 
 def _read(name: str, function: Any) -> SourceCode:

@@ -352,9 +352,7 @@ class Program:
         assert stops is not None
         stops.inside(running=False)
         known = self._models[model]
-        text = " ".join(str(error).split())
-        stage = failing_stage(error, known.anatomy) or known.logits
-        stops.failed(stage, f"{type(error).__name__}: {text}" if text else type(error).__name__)
+        stops.failed(failing_stage(error, known.anatomy) or known.logits, error)
 
     def _end_token(self, known: KnownModel, reading: Reading) -> None:
         """Report what the program chose, as far as the ids show it that it feeds next."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.debugger.execution.stop import Reason
 from llmdbg.frontends.answers.json_values import json_value
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def stop_fields(stop: Stop) -> Fields:
         fields["why"] = stop.why
     if stop.code is not None:
         fields["source"] = _source(stop.code)
-    if stop.stage.is_fine and stop.takes:
+    if (stop.stage.is_fine or stop.reason is Reason.EXCEPTION) and stop.takes:
         fields["takes"] = [_named_tensor(each) for each in stop.takes]
     if stop.beside is not None:
         beside = stop.beside

@@ -16,7 +16,7 @@ from llmdbg.models.stages import Phase
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from llmdbg.debugger.execution.stop import BesideReference, CodeLine, End, Stop, TokenRow
+    from llmdbg.debugger.execution.stop import BesideReference, CodeLine, End, NamedTensor, Stop, TokenRow
     from llmdbg.debugger.inspection.topics import TokenTable
     from llmdbg.probes.candidates import Candidate, Candidates, ChosenToken
     from llmdbg.probes.quantities import QuantityValue
@@ -45,6 +45,8 @@ def stop_line(stop: Stop) -> str:
         parts.append(shown if stop.candidates.has_probabilities() else "no probabilities")
     if stop.code is not None:
         parts.append(code_words(stop.code))
+    if stop.reason is Reason.EXCEPTION and stop.takes:
+        parts.append(f"with {_tensor_words(stop.takes)}")
     if stop.ms is not None:
         parts.append(milliseconds(stop.ms, 2))
     if stop.beside is not None:
@@ -56,6 +58,10 @@ def stop_line(stop: Stop) -> str:
     if stop.not_finite_since is not None:
         parts.append(f"({not_finite(stop.not_finite_since)})")
     return "  ".join(parts).rstrip()
+
+
+def _tensor_words(tensors: Iterable[NamedTensor]) -> str:
+    return ", ".join(f"{sanitize(each.name)} {each.dtype}{list(each.shape)}" for each in tensors)
 
 
 def code_words(code: CodeLine) -> str:
@@ -204,14 +210,13 @@ def stop_lines(stop: Stop) -> list[str]:
     if stop.code is not None:
         called = "in the backward of" if stop.phase is Phase.BACKWARD else "called in"
         what = f"{sanitize(stop.code.operation)} {called} " if stop.code.operation else "about to run in "
+        what = "raised in " if stop.reason is Reason.EXCEPTION else what
         lines += [f"{what}{sanitize(stop.code.function)}", code_words(stop.code)]
     if stop.ended_by is not None:
         lines.append(f"the generation ends here: {sanitize(why_ended(stop.ended_by, stop.ended_with))}")
     lines += statistics_lines(stop.tensor) if stop.tensor else []
-    for word, tensors in (("returns", stop.returns), ("takes", stop.takes)):
-        if tensors:
-            shown = ", ".join(f"{sanitize(each.name)} {each.dtype}{list(each.shape)}" for each in tensors)
-            lines.append(f"{word} {shown}")
+    used = "uses" if stop.reason is Reason.EXCEPTION else "takes"
+    lines += [f"{word} {_tensor_words(each)}" for word, each in (("returns", stop.returns), (used, stop.takes)) if each]
     return lines if stop.ms is None else [*lines, milliseconds(stop.ms, 3)]
 
 

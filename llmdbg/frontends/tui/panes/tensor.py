@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.execution.stop import Reason
 from llmdbg.debugger.inspection.standing_questions import TensorView
 from llmdbg.formatting import counted, milliseconds, percent
 from llmdbg.frontends.answers.stops import beside_words
@@ -46,6 +47,9 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     tensor = shown.stop.tensor
     if stage.kind is StageKind.LINE:
         return [*heading, row(), row(("this line runs next", "dim"))]
+    if shown.stop.reason is Reason.EXCEPTION:
+        raised = [row((line, "bad")) for line in wrapped(sanitize(shown.stop.why), width)]
+        return [*heading, row(), *raised, *_named("uses", shown.stop.takes, width)]
     if tensor is None:
         return [*heading, row(), row(("this stage returns no tensor", "dim"))]
     time = "" if shown.stop.ms is None else f"  {milliseconds(shown.stop.ms, 2)}"
