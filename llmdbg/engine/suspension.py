@@ -10,7 +10,6 @@ These switches are most of the cost of a stop, so a mode that is already right i
 
 from __future__ import annotations
 
-import contextvars
 import sys
 from collections.abc import Callable
 from threading import get_ident
@@ -18,7 +17,7 @@ from types import FrameType
 from typing import Any, Generic, TypeVar
 
 import torch
-from greenlet import getcurrent, greenlet
+from greenlet import getcurrent
 from torch import is_grad_enabled, is_inference_mode_enabled
 
 from llmdbg.engine._compat import (
@@ -31,11 +30,10 @@ from llmdbg.engine._compat import (
     take_mode_stacks,
     with_dispatch_keys,
 )
+from llmdbg.engine.greenlets import frames_of, new_greenlet
 from llmdbg.engine.random_streams import RandomStreams
 
 Value = TypeVar("Value")
-
-_LEVELS = 24
 
 _AUTOCAST_DEVICES = ("cpu", "cuda")
 
@@ -52,46 +50,19 @@ def _autocast() -> tuple[bool, ...]:
     return tuple(torch.is_autocast_enabled(device) for device in _AUTOCAST_DEVICES)
 
 
-def _far_from_the_base(function: Callable[[], None], levels: int) -> None:
-    """Call `function` with some 80 frames of C below it.
-
-    An error in torch's C++ code takes a backtrace of 65 frames. Below a greenlet's first frame lies whatever its caller
-    of now has there, in which the unwinder gets lost and crashes the process. So it must not come that far.
-    """
-    if levels == 0:
-        function()
-        return
-
-    def deeper(_: None) -> None:
-        _far_from_the_base(function, levels - 1)
-
-    # `map` calls from C: each level is three frames or more, which calls among Python functions are not.
-    for _ in map(deeper, (None,)):
-        pass
-
-
-def frames_of(suspended: greenlet) -> tuple[FrameType, ...]:
-    """The Python frames of a suspended greenlet, innermost first; none while it runs and once it has ended."""
-    found: list[FrameType] = []
-    frame: FrameType | None = suspended.gr_frame
-    # What lies below the first frame is its resumer's.
-    while frame is not None and frame.f_code is not _far_from_the_base.__code__:
-        found.append(frame)
-        frame = frame.f_back
-    return tuple(found)
-
-
 class Suspension(Generic[Value]):
     """Runs `function` until it calls `suspend(value)`; each `resume()` returns the next value.
 
     `streams` are the random streams the function draws from: draws by others during a suspension do not advance them.
+    `begun` is a greenlet of `new_greenlet` that already runs it, and that makes this object, to suspend at once.
     """
 
-    def __init__(self, function: Callable[[], None], streams: RandomStreams | None = None) -> None:
+    def __init__(
+        self, function: Callable[[], None], streams: RandomStreams | None = None, *, begun: Any = None
+    ) -> None:
         self._streams = streams or RandomStreams()
-        self._greenlet: Any = greenlet(lambda: _far_from_the_base(function, _LEVELS))
+        self._greenlet: Any = new_greenlet(function) if begun is None else begun
         self._thread = get_ident()
-        self._greenlet.gr_context = contextvars.copy_context()
         self._inner_grad = False
         self._inner: _Modes | None = None
         self._inner_stacks: _ModeStacks | None = None
@@ -109,6 +80,8 @@ class Suspension(Generic[Value]):
     def suspend(self, value: Value) -> None:
         """Return `value` from the caller's `resume`; return at its next `resume`. Called by the function."""
         streams = self._streams.states()
+        if self._inner is None:
+            self._keep_modes((False, None))
         self._greenlet.parent.switch(value)
         self._streams.restore(streams)
 
@@ -151,6 +124,15 @@ class Suspension(Generic[Value]):
             if outer_stacks is not None:
                 put_mode_stacks(outer_stacks)
         return None if function.dead else value
+
+    def _keep_modes(self, outer: _Modes) -> None:
+        """Take the modes of a function that no `resume` has called, and give its caller those of a fresh thread."""
+        self._inner_grad = is_grad_enabled()
+        self._inner = (is_inference_mode_enabled(), _autocast() if any_autocast() else None)
+        self._inner_stacks = take_mode_stacks() if dispatch_modes() or function_modes() else None
+        if self._inner != outer:
+            self._leave(None, outer)
+        set_grad_enabled(True)
 
     def frames(self) -> tuple[FrameType, ...]:
         """The Python frames of a suspended function, innermost first; none while it runs and once it has ended."""

@@ -73,3 +73,21 @@ def test_bad_usage_is_one_line(arguments: list[str], words: str, capsys: pytest.
 
     assert main(["run", *arguments, str(PROGRAMS / "greedy.py")]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_what_it_sets_before_its_imports_holds(tmp_path: Path) -> None:
+    program = tmp_path / "p.py"
+    program.write_text(
+        "import os, sys\nos.environ['OMP_NUM_THREADS'] = '1'\nos.environ['HF_HOME'] = '/nowhere'\n"
+        "print([each for each in ('torch', 'numpy', 'transformers') if each in sys.modules])\n"
+        "import random, torch\nfrom huggingface_hub import constants\n"
+        "print(torch.get_num_threads(), constants.HF_HOME, torch.__spec__.loader is torch.__loader__)\n"
+        "random.seed(1); torch.manual_seed(1)\n"
+        "with torch.inference_mode():\n"
+        "    out = torch.nn.Linear(2, 2)(torch.ones(1, 2))\n"
+        "print(out.is_inference(), torch.is_grad_enabled(), random.random(), torch.rand(1).item())\n"
+    )
+    alone = subprocess.run([sys.executable, program], check=True, capture_output=True, text=True)
+    done = run("--batch", "--program-output", "-", "-ex", "step", "-ex", "continue", program)
+    assert done.stdout == alone.stdout
+    assert done.stdout.startswith("[]\n1 /nowhere True\nTrue True ")

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from greenlet import getcurrent
 
+from llmdbg.engine.greenlets import frames_of
 from llmdbg.engine.program.exits import Exit
 from llmdbg.engine.program.program import Program
 from llmdbg.engine.random_streams import RandomStreams
 from llmdbg.engine.stage_event import StageEvent
-from llmdbg.engine.suspension import Suspension, frames_of
+from llmdbg.engine.suspension import Suspension
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
-from weakref import WeakMethod
 
-from llmdbg.engine.program.exits import exit_of
 from llmdbg.engine.program.program import Program
+from llmdbg.engine.program.started import Following, Started
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.engine.suspension import Suspension
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
     from llmdbg.engine.program.launching import Launch
     from llmdbg.engine.random_streams import RandomStreams
 
@@ -29,64 +29,75 @@ class LaunchedProgram(Program):
     >>> if program.find():
     ...     debugger = Debugger(program)
 
-    `inside` is entered around every stretch that the program runs.
+    `inside` is entered around every stretch that the program runs. A program that is `Started` stands already at its
+    first call of a model, or has ended.
     """
 
     def __init__(
-        self, launch: Launch, announce: Callable[[str], None] = lambda _: None, inside: Inside = nullcontext
+        self, launch: Launch | Started, announce: Callable[[str], None] = lambda _: None, inside: Inside = nullcontext
     ) -> None:
-        super().__init__(launch.name, _Greenlet(self._to_its_end, inside), announce)
-        self._launch = launch
+        self._started = launch if isinstance(launch, Started) else Started(launch)
+        self._inside = inside
+        super().__init__(self._started.name, _Greenlet(self._started, inside), announce)
 
     def find(self) -> bool:
         """Run to the first call of a model. Returns False if the program has ended without one.
 
         Raises nothing of the program's: what ends it is in `exit`.
         """
+        started = self._started
+        if not started.has_begun:
+            with self._inside():
+                started.run()
+        if started.elsewhere:
+            self._say_that_others_run()
+        if started.watch is None or started.suspension is None:
+            self.exit = started.exit
+            return False
+        self._watch = started.watch
+        started.follow(Following(self._found, self._is_ours, self._calls.is_running, self._ended))
         self._first = self._run.resume()
         return self._first is not None
 
-    def _to_its_end(self) -> None:
-        self._watch.begin()
-        os.register_at_fork(after_in_child=_forgetting(WeakMethod(self._let_go)))
-        try:
-            self.exit = exit_of(self._launch.run)
-        finally:
-            self._let_go()
-            if os.getpid() != self._process:
-                # A child that the program has forked, and that comes to the program's end.
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(0 if self.exit is None else self.exit.code)
+    def _ended(self) -> None:
+        self.exit = self._started.exit
+        self._let_go()
 
 
 class _Greenlet:
-    """A suspension with `inside` around it."""
+    """The suspension of a started program, with `inside` around what it runs."""
 
-    def __init__(self, function: Callable[[], None], inside: Inside) -> None:
-        self._suspension: Suspension[StageEvent] = Suspension(function)
+    def __init__(self, started: Started, inside: Inside) -> None:
+        self._started = started
         self._inside = inside
-        self.is_running_here = self._suspension.is_running_here
-        self.suspend = self._suspension.suspend
-        self.frames = self._suspension.frames
-        self.draw_from: Callable[[RandomStreams], None] = self._suspension.draw_from
+        self.is_running_here = started.is_running_here
+
+    @property
+    def _suspension(self) -> Suspension[StageEvent]:
+        found = self._started.suspension
+        assert found is not None
+        return found
+
+    def draw_from(self, streams: RandomStreams) -> None:
+        """Keep these random streams, once the program runs."""
+        if self.is_running_here():
+            self._suspension.draw_from(streams)
+
+    def suspend(self, value: StageEvent) -> None:
+        """Hand an event over."""
+        self._suspension.suspend(value)
 
     def resume(self) -> StageEvent | None:
         """Run to the next event."""
         with self._inside():
             return self._suspension.resume()
 
+    def frames(self) -> Sequence[FrameType]:
+        """The frames of the suspended program."""
+        return self._suspension.frames()
+
     def close(self) -> None:
         """End the program where it stands. Its `finally` blocks run."""
-        with self._inside():
-            self._suspension.close()
-
-
-def _forgetting(let_go: WeakMethod[Callable[[], None]]) -> Callable[[], None]:
-    """What a forked child does: it is no part of what is debugged."""
-
-    def in_child() -> None:
-        if (method := let_go()) is not None:
-            method()
-
-    return in_child
+        if self._started.suspension is not None:
+            with self._inside():
+                self._suspension.close()

@@ -230,8 +230,11 @@ class Program:
         if self._run.is_running_here():
             return not in_backward()
         if get_ident() != self._thread and os.getpid() == self._process:
-            self._say("forwards in other threads of the program run without a stop")
+            self._say_that_others_run()
         return False
+
+    def _say_that_others_run(self) -> None:
+        self._say("forwards in other threads of the program run without a stop")
 
     def _say(self, note: str) -> None:
         if note not in self._notes:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import atexit
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from llmdbg.engine.program.started import Started
 from llmdbg.errors import LlmdbgError, UsageError
 from llmdbg.frontends.batch.checks import parse_commands
 from llmdbg.frontends.output import complain, note
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from llmdbg.engine.program.attached import AttachedProgram
+    from llmdbg.engine.program.launching import Launch
     from llmdbg.engine.program.program import Program
 
-_CURRENT: list[Program] = []
+_CURRENT: list[Program | Started] = []
 """The program that is being debugged in this process; empty if none is."""
 
 
@@ -93,7 +96,16 @@ def breakpoint() -> None:
         attach()
 
 
-def now_debugging(program: Program | None) -> None:
+def start(launch: Launch, inside: Callable[[], AbstractContextManager[None]] = nullcontext) -> Started:
+    """Run a program to its first call of a model, or to its end. `inside` is around that."""
+    started = Started(launch)
+    now_debugging(started)
+    with inside():
+        started.run()
+    return started
+
+
+def now_debugging(program: Program | Started | None) -> None:
     """Note which program is debugged in this process; None if none is any more."""
     _CURRENT[:] = [] if program is None else [program]
 

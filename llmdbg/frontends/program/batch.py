@@ -11,7 +11,7 @@ from llmdbg.frontends.export import export
 from llmdbg.frontends.opening import opening_notes
 from llmdbg.frontends.other_runs import open_other
 from llmdbg.frontends.output import note
-from llmdbg.frontends.program.attaching import now_debugging
+from llmdbg.frontends.program.attaching import now_debugging, start
 from llmdbg.frontends.program.surroundings import Apart
 
 if TYPE_CHECKING:
@@ -24,14 +24,15 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, json: bool, prog
 
     A program that the last command leaves suspended is ended there, and the code is 0. Raises LlmdbgError.
     """
-    # torch comes with it.
+    around = Apart(program_output)
+    started = start(launch, around.inside)
+    # torch comes with it: the program has imported it first.
     import torch
 
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.engine.program.flattened import why_no_model
     from llmdbg.engine.program.launched import LaunchedProgram
 
-    around = Apart(program_output)
     writer = JsonWriter(around.data) if json else TextWriter(around.data)
     begun, early = False, list[str]()
 
@@ -39,7 +40,7 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, json: bool, prog
         # The prompt's tokens are to be written first.
         (writer.warning if begun else early.append)(text)
 
-    program = LaunchedProgram(launch, tell, around.inside)
+    program = LaunchedProgram(started, tell, around.inside)
     now_debugging(program)
     try:
         if not program.find():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmdbg.frontends.batch.checks import check_addresses
 from llmdbg.frontends.opening import opening_notes
 from llmdbg.frontends.output import note
-from llmdbg.frontends.program.attaching import now_debugging
+from llmdbg.frontends.program.attaching import now_debugging, start
 from llmdbg.frontends.program.surroundings import Shared
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def debug(launch: Launch, commands: Sequence[ParsedCommand], *, program_output: str | None) -> int:
     """Debug a program at the prompt, after `commands`. Returns its exit code, or 0 if the user has quit before."""
-    # torch comes with it.
+    around = Shared(program_output)
+    started = start(launch, around.inside)
+    # torch comes with it: the program has imported it first.
     import torch
 
     from llmdbg.debugger.debugger import Debugger
@@ -26,8 +28,7 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, program_output: 
     from llmdbg.engine.program.launched import LaunchedProgram
     from llmdbg.frontends.program.prompt import LinePrompt
 
-    around = Shared(program_output)
-    program = LaunchedProgram(launch, note, around.inside)
+    program = LaunchedProgram(started, note, around.inside)
     now_debugging(program)
     try:
         if not program.find():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import LlmdbgError
-from llmdbg.frontends.program.attaching import now_debugging
+from llmdbg.frontends.program.attaching import now_debugging, start
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
 
@@ -34,16 +34,19 @@ class ProgramRequest(LaunchRequest):
 
     def open_debuggee(self, report: Callable[[LoadProgress], None], on_prompt: PromptCallback) -> Debuggee:
         """Run the program to its first call of a model. Raises LlmdbgError if it ends before that."""
-        import torch
-
-        from llmdbg.engine.program.flattened import why_no_model
-        from llmdbg.engine.program.launched import LaunchedProgram
         from llmdbg.models.load_steps import LoadStep
         from llmdbg.models.spec import LoadProgress
 
         report(LoadProgress(LoadStep.RUN, 0, None))
         assert self.launch is not None
-        program = LaunchedProgram(self.launch, logging.getLogger("llmdbg.program").warning)
+        started = start(self.launch)
+        # torch comes with it: the program has imported it first.
+        import torch
+
+        from llmdbg.engine.program.flattened import why_no_model
+        from llmdbg.engine.program.launched import LaunchedProgram
+
+        program = LaunchedProgram(started, logging.getLogger("llmdbg.program").warning)
         self.opened.append(program)
         now_debugging(program)
         if not program.find():
