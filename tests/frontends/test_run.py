@@ -80,6 +80,7 @@ def test_what_it_sets_before_its_imports_holds(tmp_path: Path) -> None:
     program.write_text(
         "import os, sys\nos.environ['OMP_NUM_THREADS'] = '1'\nos.environ['HF_HOME'] = '/nowhere'\n"
         "print([each for each in ('torch', 'numpy', 'transformers') if each in sys.modules])\n"
+        "import importlib.util\nprint(importlib.util.find_spec('torch').name)\n"
         "import random, torch\nfrom huggingface_hub import constants\n"
         "print(torch.get_num_threads(), constants.HF_HOME, torch.__spec__.loader is torch.__loader__)\n"
         "random.seed(1); torch.manual_seed(1)\n"
@@ -90,4 +91,5 @@ def test_what_it_sets_before_its_imports_holds(tmp_path: Path) -> None:
     alone = subprocess.run([sys.executable, program], check=True, capture_output=True, text=True)
     done = run("--batch", "--program-output", "-", "-ex", "step", "-ex", "continue", program)
     assert done.stdout == alone.stdout
-    assert done.stdout.startswith("[]\n1 /nowhere True\nTrue True ")
+    assert "prefill" in done.stderr
+    assert done.stdout.startswith("[]\ntorch\n1 /nowhere True\nTrue True ")

@@ -153,14 +153,18 @@ class _Waiting(MetaPathFinder):
         """Find torch as the others would, with a loader that tells."""
         if name != "torch":
             return None
-        self.end()
-        for finder in sys.meta_path:
+        # It may be asked for without being imported: `importlib.util.find_spec("torch")`.
+        for finder in [each for each in sys.meta_path if each is not self]:
             find = getattr(finder, "find_spec", None)
             spec = None if find is None else find(name, path, target)
             if spec is not None:
-                spec.loader = _Telling(spec.loader, self._then)
+                spec.loader = _Telling(spec.loader, self._imported)
                 return cast("ModuleSpec", spec)
         return None
+
+    def _imported(self) -> None:
+        self.end()
+        self._then()
 
     def end(self) -> None:
         """Wait no longer."""
