@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
     from llmdbg.debugger.commands import Moved
 
+_INSIDE_ATTENTION = ("softmax", "matmul", "bmm", "baddbmm")
+"""Ops that an attention of several ops has, and a fused one has not."""
+
 
 def never_hit(breakpoints: Iterable[Breakpoint]) -> Iterator[str]:
     """A sentence for each enabled breakpoint that was not hit in a whole run."""
@@ -40,7 +43,10 @@ def _reason(point: Breakpoint) -> str:
 
 def _why(target: Target) -> str:
     if any(map(op_parts, target.addresses)):
-        return "no such op ran (torch takes some apart: `linear` runs as `t` and `mm` or `addmm`; `stepi` shows which)"
+        apart = "torch takes some apart: `linear` runs as `t` and `mm` or `addmm`; `stepi` shows which"
+        if any(each in target.text for each in _INSIDE_ATTENTION):
+            apart += "; sdpa attention is one op, `aten._scaled_dot_product…`, which `--attn eager` takes apart"
+        return f"no such op ran ({apart})"
     if any(map(line_parts, target.addresses)):
         return "the run ended without that line"
     if any(gradient_of(each) is not None for each in target.addresses):

@@ -134,6 +134,10 @@ def test_what_never_ran_is_said_at_the_end():
     do(session, "break op linear", "break 0.self_attn:forward@9", "continue")
     ops, lines = never_hit(session.breakpoints.list())
     assert "breakpoint 1 (op linear) was never hit: no such op ran (torch takes some apart: `linear` runs as" in ops
+    assert "sdpa" not in ops
+    do(session, "break op softmax")
+    softmax = list(never_hit(session.breakpoints.list()))[-1]
+    assert "sdpa attention is one op, `aten._scaled_dot_product…`, which `--attn eager` takes apart" in softmax
     assert lines == "breakpoint 2 (0.self_attn:forward@9) was never hit: the run ended without that line"
 
 

@@ -162,7 +162,8 @@ class Run:
     def refuse_if_over(self) -> None:
         """Raise CommandError if the run cannot go on: the generation is over, or the forward has failed."""
         if self.end is not None:
-            raise OverError(f"the generation is over{self.cursor.ways_back()}")
+            what = "program has ended" if self.end.stopped_by == "exit" else "generation is over"
+            raise OverError(f"the {what}{self.cursor.ways_back()}")
         self.cursor.refuse_if_failed()
 
     def stand(self) -> Stop:

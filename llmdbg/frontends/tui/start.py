@@ -38,7 +38,7 @@ def run(request: LaunchRequest) -> int:
     from llmdbg.frontends.tui.app import LlmdbgApp
     from llmdbg.frontends.tui.terminal.driver import TerminalLine
 
-    capture, guard = Capture(book), Guard(log_path())
+    capture, guard = Capture(book), Guard(log_path(), resumes=request.saves)
     line = TerminalLine(ask_for_background=may_ask_for_background(seen, preferences), guard=guard)
     with guard, capture, ending_with(capture.terminals, line.give_back):
         # In a page Textual has a driver of its own, which is told the size.

@@ -13,7 +13,9 @@ from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.program.exits import exit_of
 from llmdbg.engine.program.launched import LaunchedProgram
 from llmdbg.engine.program.launching import command, module, script
-from llmdbg.errors import CommandError, UsageError
+from llmdbg.errors import CommandError, OverError, UsageError
+from llmdbg.frontends.tui.worker.seen_stages import SeenStages
+from llmdbg.frontends.tui.worker.snapshot import snapshot
 from tests.sessions import write_tiny_folder
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -207,10 +209,14 @@ def test_an_exception_stops_first_and_then_goes_on_as_it_would(capsys: pytest.Ca
     do(session, "continue")
     assert (at(session), session.stop.reason) == ("embed@1", "exception")
     assert session.stop.why == "IndexError: index out of range in self"
+    # The second sequence has one id, at position 0.
+    assert snapshot(session, SeenStages()).focus == 0
     do(session, "continue")
     assert (at(session), session.stop.reason) == ("1.mlp.down_proj@2", "exception")
     do(session, "continue")
     assert session.end is not None and session.end.stopped_by == "exit"
+    with pytest.raises(OverError, match=r"^the program has ended$"):
+        do(session, "continue")
     out, err = capsys.readouterr()
     assert out == "caught IndexError\n"
     assert "llmdbg" not in err and err.count("Traceback") == 1 and "fails.py" in err

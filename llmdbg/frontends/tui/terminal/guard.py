@@ -24,8 +24,10 @@ class Guard:
     Without a terminal, or where no process can be started, it does nothing.
     """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *, resumes: bool = True) -> None:
+        """`resumes` says whether `llmdbg --resume` can continue what was killed."""
         self._log = log
+        self._way_on = "`llmdbg --resume` continues the session" if resumes else ""
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: int | None = None
 
@@ -43,7 +45,7 @@ class Guard:
             reading, self._pipe = os.pipe()
             try:
                 self._process = subprocess.Popen(
-                    (sys.executable, "-I", "-S", keeper.__file__, repr(settings), str(self._log)),
+                    (sys.executable, "-I", "-S", keeper.__file__, repr(settings), str(self._log), self._way_on),
                     stdin=reading,
                     stdout=1,
                     stderr=subprocess.DEVNULL,

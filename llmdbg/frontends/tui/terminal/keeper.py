@@ -5,7 +5,8 @@ Run as a program with nothing but the standard library. It reads what llmdbg rep
 - `OPENED` and `CLOSED`: whether llmdbg has the terminal;
 - what `faulthandler` says of a fatal error.
 
-Arguments: the line settings the terminal had (what `termios.tcgetattr` gave, in Python's notation), and the log file.
+Arguments: the line settings the terminal had (what `termios.tcgetattr` gave, in Python's notation), the log
+file, and what the user can do then, empty if nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def main() -> None:
         # A terminal that nobody reads takes nothing.
         signal.alarm(_SECONDS_TO_GIVE_BACK)
         with suppress(OSError, termios.error):
-            give_back(ast.literal_eval(sys.argv[1]), report)
+            give_back(ast.literal_eval(sys.argv[1]), report, sys.argv[3])
     if report:
         with suppress(OSError):
             _append(sys.argv[2], report + b"\n")
@@ -62,12 +63,13 @@ def _until_the_end() -> tuple[bytes, bool]:
     return report, is_open
 
 
-def give_back(settings: list[Any], report: bytes) -> None:
-    """Put the terminal's modes and line settings back, and say in a line what has happened."""
+def give_back(settings: list[Any], report: bytes, way_on: str) -> None:
+    """Put the terminal's modes and line settings back, and say in a line what has happened and what is to be done."""
     # Once a shell has taken the terminal over, its line settings are the shell's.
     if os.tcgetpgrp(_TERMINAL) == os.getpgrp():
         termios.tcsetattr(_TERMINAL, termios.TCSANOW, settings)
-    os.write(_TERMINAL, f"{AS_IT_WAS}llmdbg: {_reason(report)}; `llmdbg --resume` continues the session\r\n".encode())
+    said = "; ".join(each for each in (_reason(report), way_on) if each)
+    os.write(_TERMINAL, f"{AS_IT_WAS}llmdbg: {said}\r\n".encode())
 
 
 def _append(path: str, data: bytes) -> None:

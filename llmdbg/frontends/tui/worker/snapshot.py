@@ -199,7 +199,8 @@ def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | Non
     chosen_by = "" if sampling is None else sampling.description
     model_notes = () if debuggee.loaded is None else debuggee.loaded.notes
     prompt_length = len(debuggee.prompt.ids)
-    last = prompt_length + stop.token - 1
+    first, length = debugger.focus.forward_positions(stop.token)
+    last = first + length - 1
     seen = memory.note(stop, debugger.run.trace.order(debugger.run.place))
     memory.note_ran(debugger.compared_here())
     ran = ran_in_layer(debugger, seen)
