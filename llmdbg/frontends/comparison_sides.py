@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import SettingsError, UsageError
-from llmdbg.formatting import quote
+from llmdbg.formatting import listed, quote
 from llmdbg.frontends import output
 from llmdbg.frontends.arguments import add_run, generation_settings, is_chat, model_spec, prompt_text
 from llmdbg.frontends.opening import check_left_pad, found_python
@@ -115,6 +115,8 @@ def check_sides(*sides: argparse.Namespace, bisects: bool = False, has_prompt: b
         raise UsageError("--bisect runs both sides, and a recording cannot be run: leave out --bisect")
     if bisects and any(each.python is not None for each in sides):
         raise UsageError("--bisect runs both sides in this process: leave out --bisect, or --python")
+    if len(sides) > 1 and all(each.recording is not None for each in sides):
+        _check_nothing_is_asked(sides)
     for each in sides:
         if each.recording is not None:
             continue
@@ -130,6 +132,14 @@ def check_sides(*sides: argparse.Namespace, bisects: bool = False, has_prompt: b
         takes_other = has_prompt and each.prompt is None and each.prompt_file is None and each.python is None
         if not takes_other:
             prompt_text(each)
+
+
+def _check_nothing_is_asked(recordings: Sequence[argparse.Namespace]) -> None:
+    """Refuse options for a run where none takes place. Raises UsageError."""
+    given = {word: None for each in recordings for word in _words_of(each)[1:] if word.startswith("--")}
+    if given:
+        names = listed([word.partition("=")[0] for word in given])
+        raise UsageError(f"both sides are recordings, which are read and not run: leave out {names}")
 
 
 def command_words(side: argparse.Namespace) -> list[str]:

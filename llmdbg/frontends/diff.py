@@ -66,6 +66,8 @@ def diff(arguments: Sequence[str]) -> int:
     try:
         sides = parse_side(options, "reference"), parse_side(options, "candidate")
         check_sides(*sides, bisects=options.bisect)
+        if options.map and all(each.recording is not None for each in sides):
+            raise UsageError("--map is for a model's modules, and both sides are recordings: leave out --map")
         if options.screen:
             from llmdbg.frontends.side_by_side import show
 

@@ -38,6 +38,7 @@ _MOST_LINE_BYTES = 64 * 2**20
 _MOST_ROWS_PER_SHARD = 2**20
 _MOST_ROWS_OF_A_TOKEN = 2**20
 _MOST_POSITIONS = 2**22
+_MOST_NUMBERS = 2**48
 _REALS = frozenset({"prob", "logit", "entropy", "ms"})
 _KEPT_TOKENS = 8
 
@@ -73,11 +74,14 @@ class _InTable:
 
 
 class TokenRecords(Sequence[TokenRecord]):
-    """The tokens of a recording, each parsed when it is asked for. Raises TraceError for a damaged one."""
+    """The tokens of a recording, each parsed when it is asked for. Raises TraceError for a damaged one.
+
+    `is_cut` says that something is left behind the last whole one.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._ends = _line_ends(path)
+        self.path = path
+        self._ends, self.is_cut = _line_ends(path)
         self._known: OrderedDict[int, TokenRecord] = OrderedDict()
 
     def __len__(self) -> int:
@@ -103,18 +107,18 @@ class TokenRecords(Sequence[TokenRecord]):
         first, last = int(self._ends[at]), int(self._ends[at + 1])
         where = f" in line {at + 1}"
         if last - first > _MOST_LINE_BYTES:
-            raise TraceError(f"{self._path} is damaged{where}: the line is too long")
+            raise TraceError(f"{self.path} is damaged{where}: the line is too long")
         try:
-            file = open_regular(self._path)
+            file = open_regular(self.path)
             try:
                 raw = os.pread(file, last - first, first)
             finally:
                 os.close(file)
         except OSError as error:
-            raise TraceError(f"cannot read {self._path}: {error.strerror or error}") from error
-        record = record_from(parsed(raw, self._path, where, reals=_REALS), TokenRecord, self._path, where)
+            raise TraceError(f"cannot read {self.path}: {error.strerror or error}") from error
+        record = record_from(parsed(raw, self.path, where, reals=_REALS), TokenRecord, self.path, where)
         if record.index != at or not 0 <= record.rows <= _MOST_ROWS_OF_A_TOKEN or record.first_row < 0:
-            raise TraceError(f"{self._path} is damaged{where}: its index or its rows make no sense")
+            raise TraceError(f"{self.path} is damaged{where}: its index or its rows make no sense")
         return record
 
 
@@ -205,6 +209,8 @@ class Trace:
                     raise TraceError(f"{path} is damaged{where}: its number is not the next")
             else:
                 form = record_from(document, _Form, path, where)
+                if min(form.shape, default=0) < 0 or math.prod(form.shape) > _MOST_NUMBERS:
+                    raise TraceError(f"{path} is damaged{where}: no tensor has the shape {list(form.shape)}")
                 forms[form.form] = form
         return tuple(entries), forms
 
@@ -297,8 +303,8 @@ def _read_whole(path: Path, most: int) -> bytes:
         raise TraceError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _line_ends(path: Path) -> np.ndarray[Any, Any]:
-    """Where each whole line ends, 0 before the first: (lines + 1,) int64. A last line without its end is not one."""
+def _line_ends(path: Path) -> tuple[np.ndarray[Any, Any], bool]:
+    """Where each whole line ends, 0 before the first: (lines + 1,) int64; and whether anything is left behind them."""
     parts = [np.zeros(1, np.int64)]
     at = 0
     try:
@@ -313,4 +319,5 @@ def _line_ends(path: Path) -> np.ndarray[Any, Any]:
             os.close(file)
     except OSError as error:
         raise TraceError(f"cannot read {path}: {error.strerror or error}") from error
-    return np.concatenate(parts)
+    ends = np.concatenate(parts)
+    return ends, bool(ends[-1] < at)

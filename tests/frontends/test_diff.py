@@ -185,3 +185,18 @@ def test_both_continuations_are_shown_where_the_texts_part(
         "candidate",
     ]
     assert any(line.startswith("likeliest there") for line in lines)
+
+
+def test_two_recordings_take_no_options_of_a_run(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is run, so nothing that is asked of a run is passed over in silence."""
+    run = str(tmp_path / "run")
+    assert main(["record", str(tiny_folder), "-p", "Hello", "-n", "2", "--greedy", "-o", run]) == 0
+    assert main(["diff", run, run, "-q"]) == 0
+    capsys.readouterr()
+    assert main(["diff", run, run, "-q", "--dtype", "bfloat16", "-n", "2", "--attn", "eager"]) == 2
+    assert "read and not run: leave out --max-new-tokens, --dtype and --attn" in capsys.readouterr().err
+    assert main(["diff", run, run, "-p", "Hi"]) == 2
+    assert main(["diff", run, run, "--map", "qkv=q+k"]) == 2
+    assert main(["diff", run, run, "--screen"]) == 2

@@ -46,6 +46,7 @@ from llmdbg.formatting import counted, listed
 from llmdbg.probes.statistics import dtype_name
 from llmdbg.traces.reader import Trace
 from llmdbg.traces.recording import RunRecording
+from llmdbg.traces.soundness import damage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -76,7 +77,7 @@ def compare_with_recording(
     live_is_reference: bool,
 ) -> Comparison:
     """Compare a recording with a live model. Raises LlmdbgError if the live model fails or the recording is damaged."""
-    recorded, notes = RecordedSide(trace), list[str]()
+    recorded, notes = RecordedSide(trace), [*damage(trace)]
     report("running the model")
     free = run_freely(live.debuggee())
     findings = _before_stages(recorded, live, free.debuggee, live_is_reference=live_is_reference)
@@ -113,7 +114,10 @@ def compare_recordings(reference: Trace, candidate: Trace) -> Comparison:
         *settings_findings(one.choice_facts(), other.choice_facts()),
     ]
     faults = weight_findings(recorded_weights(reference), recorded_weights(candidate))
-    notes = ["neither side is a live model, so what rounding does is an estimate: give one as a model to measure it"]
+    notes = [*damage(reference), *damage(candidate)]
+    notes.append(
+        "neither side is a live model, so what rounding does is an estimate: give one as a model to measure it"
+    )
     sketches = _sketches(one, other, notes)
     last_bit = max(_last_bit(one.header.dtype), _last_bit(other.header.dtype))
     floors = _growing(sketches, last_bit)

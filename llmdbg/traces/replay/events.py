@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.stage_event import ScoresTrail, StageEvent
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 _MOST_VALUES = 4096
 
 
+_READ_LATE = ("output", "args", "kwargs", "trail")
+_PLAIN = {
+    each.name: each.default
+    for each in fields(StageEvent)
+    if each.name not in _READ_LATE and each.default is not MISSING
+}
+"""What an event has of itself, as a live one has it where there is nothing."""
+
+
 class RecordedEvent(StageEvent):
     """A stage of a recording. `output`, `args`, `kwargs` and `trail` are read from its files at the first look."""
 
@@ -34,9 +44,10 @@ class RecordedEvent(StageEvent):
         self._read: dict[str, Any] = {}
         self.damage = ""
         """Why tensors that were kept cannot be read, once they have been looked at; empty if they can."""
+        for name, usual in _PLAIN.items():
+            setattr(self, name, usual)
         self.stage, self.phase, self.token, self.ms = known.stage, record.phase, record.token, record.ms
-        self.known, self.kernel_calls = known, ()
-        self.call, self.code, self.span, self.raised = 0, None, None, ""
+        self.known = known
         self.chosen = known.chosen
         ended_by = token.ended_by if token is not None and ends else None
         self.ended_by = None if ended_by is None else printable(ended_by)

@@ -24,6 +24,7 @@ from llmdbg.traces.replay.choices import read_choices
 from llmdbg.traces.replay.events import KeptTensors, RecordedEvent
 from llmdbg.traces.replay.known import KnownOutput
 from llmdbg.traces.replay.vocabulary import RecordedVocabulary
+from llmdbg.traces.soundness import damage
 
 if TYPE_CHECKING:
     from llmdbg.engine.debuggee import ArmedStages, Clock, Timeline, Vocabulary
@@ -142,6 +143,7 @@ class RecordedRun:
         self._stages = named | {each.address: each for each in (TOKENIZE, SAMPLE)}
         self._count = len(choices.ids)
         self._damage = choices.damage
+        self._unsound = () if choices.damage else damage(trace)
         ids = [id for id in choices.ids if id is not None]
         counts = len(ids) == self._count
         # Without choices there are no tokens to go back to but the first forward, which is token 0.
@@ -179,9 +181,10 @@ class RecordedRun:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was noted when it was recorded, and where it is damaged."""
-        damage = (f"{self._damage}: the replay ends before that",) if self._damage else ()
+        ends = (f"{self._damage}: the replay ends before that",) if self._damage else ()
         values = (f"{self._kept.damage}: the values in it cannot be shown",) if self._kept.damage else ()
-        return (*self._header.notes, *damage, *values)
+        # The same may be found twice.
+        return tuple(dict.fromkeys((*self._header.notes, *ends, *values, *self._unsound)))
 
     @property
     def generated(self) -> tuple[int, ...]:
