@@ -28,6 +28,7 @@ from llmdbg.debugger.comparison.outcome import (
 from llmdbg.debugger.comparison.pair import Pair
 from llmdbg.debugger.comparison.prompts import compare_prompts
 from llmdbg.debugger.comparison.reached import mask_notes, reached_findings
+from llmdbg.debugger.comparison.reasons import with_reasons
 from llmdbg.debugger.comparison.side import FreeRun, LiveSide, run_freely
 from llmdbg.debugger.comparison.stage_errors import ErrorTable
 from llmdbg.debugger.comparison.verdict import sentence_of
@@ -117,6 +118,8 @@ class _Comparing:
         configured = configuration_differences(self.pair.anatomy, self.pair.our_anatomy)
         judged = judge(errors, self.pair.our_anatomy, configured | self.pair.edited)
         found = [*failures, *reached_findings(watch), *weights.findings, *renamed(judged, self.pair.edited)]
+        models = self.pair.reference.loaded.model, self.pair.candidate.loaded.model
+        found = with_reasons(found, models, (self.pair.anatomy, self.pair.our_anatomy))
         stages = in_order(found, watch.errors.addresses(), errors, self.pair.our_anatomy)
         findings += stages
         shares = self._shares(stages, theirs.ids, followed.errors) if stages else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.comparison.outcome import FindingKind, Verdict
-from llmdbg.formatting import counted, percent, quote
+from llmdbg.formatting import counted, percent, printable, quote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,10 +35,12 @@ def sentence_of(
     else:
         parts.append("same: every value is bitwise equal" if verdict is Verdict.SAME else str(verdict))
         parts += [f"but {rounded[0]}"] if rounded else []
-        parts += [f"and so do {counted(len(rounded) - 1, 'more module')}"] if len(rounded) > 1 else []
+        others = counted(len(rounded) - 1, "more module does", "more modules do")
+        parts += [f"and {others} too"] if len(rounded) > 1 else []
     if has_texts and not any(each.kind is FindingKind.FAILED for each in findings):
         parts.append(_parting(parting))
-    return "; ".join(each for each in parts if each)
+    # Lines stay lines: it is front ends that show how a text breaks.
+    return "\n".join(map(printable, "; ".join(each for each in parts if each).split("\n")))
 
 
 def _differing(findings: Sequence[Finding], shares: Shares | None) -> list[str]:
@@ -54,8 +56,9 @@ def _differing(findings: Sequence[Finding], shares: Shares | None) -> list[str]:
         )
         whole = "" if shares is None else f", which accounts for {_share(shares.first)} of the final difference"
         parts.append(f"first differs at {first.address}{error}{whole}: {first.sentence}")
-        if len(stages) > 1:
-            more = counted(len(stages) - 1, "more stage differs on its own", "more stages differ on their own")
+        # Of one stage there may be several.
+        if others := len({each.address for each in stages} - {first.address}):
+            more = counted(others, "more stage differs on its own", "more stages differ on their own")
             joint = "" if shares is None or shares.together is None else f" (all together: {_share(shares.together)})"
             parts.append(more + joint)
     return parts
@@ -63,6 +66,10 @@ def _differing(findings: Sequence[Finding], shares: Shares | None) -> list[str]:
 
 def _share(share: float) -> str:
     return "less than 1%" if share < 0.01 else percent(share, 0)
+
+
+def _nats(margin: float) -> str:
+    return "1 nat" if f"{margin:.2g}" == "1" else f"{margin:.2g} nats"
 
 
 def _named(finding: Finding) -> str:
@@ -79,7 +86,7 @@ def _parting(parting: Parting | None) -> str:
         if pair.candidate is None:
             ended, other, text = other, ended, pair.reference_text
         return f"the {ended}'s text ends before token {parting.token}, where the {other} goes on with {quote(text)}"
-    margin = "" if parting.margin is None else f", where the margin was {parting.margin:.2g} nats"
+    margin = "" if parting.margin is None else f", where the margin was {_nats(parting.margin)}"
     near = ": a near-tie" if parting.near_tie else ""
     words = f"{quote(pair.candidate_text)} instead of {quote(pair.reference_text)}"
     return f"the texts part at token {parting.token} ({words}){margin}{near}"
