@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
-
 from llmdbg.debugger.shown_frames import is_left_out, is_of_torch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType, TracebackType
+
+    from torch import Tensor
 
 _LONGEST = 200  # lines of one expression
 
@@ -66,7 +66,11 @@ def _named_in(failed: FailedFrame) -> list[tuple[str, Tensor]]:
     tree = _expression(failed)
     if tree is None:
         return []
-    values, found = failed.frame.f_locals, dict[str, Tensor]()
+    # Imported here: the screen imports this before it needs torch.
+    from torch import Tensor
+
+    found: dict[str, Tensor] = {}
+    values = failed.frame.f_locals
     for node in ast.walk(tree):
         value = None
         if isinstance(node, ast.Name):
@@ -80,6 +84,8 @@ def _named_in(failed: FailedFrame) -> list[tuple[str, Tensor]]:
 
 def _registered(module: Any, name: str) -> Any:
     """A module's parameter or buffer, read without running code of its class."""
+    from torch import nn
+
     if not isinstance(module, nn.Module):
         return None
     return module._parameters.get(name, module._buffers.get(name))

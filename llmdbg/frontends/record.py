@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmdbg.errors import LlmdbgError, UsageError
-from llmdbg.formatting import byte_count, counted
+from llmdbg.formatting import byte_count, counted, quote
 from llmdbg.frontends import output
 from llmdbg.frontends.arguments import add_run, generation_settings, is_chat, model_spec, prompt_text
 from llmdbg.frontends.batch.foreign_output import libraries_in_log
@@ -152,6 +152,6 @@ def _tell(found: Recorded, *, as_json: bool) -> None:
     output.write_lines(
         [
             f"{found.folder}: {tokens}, {found.stages:,} outputs of stages, {byte_count(found.bytes)}",
-            f"ended by {found.stopped_by}: {found.text}",
+            f"ended by {found.stopped_by}: {quote(found.text)}",
         ]
     )

@@ -63,6 +63,9 @@ def _edit(
     ours: Spelling,
     length: int,
 ) -> str:
+    # What differs from the first position to the last is at neither end.
+    if at == 0 and 0 < length == len(missing) and tag == "replace":
+        return f"the candidate has {_named(extra, ours)} instead of {_named(missing, theirs)}"
     where = (
         "at the end"
         if at >= length or at + len(missing) == length

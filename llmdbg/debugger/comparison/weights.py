@@ -172,19 +172,21 @@ def _how_they_differ(
             return _Difference(f"its {of} is the reference's {of} of {other}")
     if ours.dim() == 2 and ours.shape[0] == ours.shape[1] and agree(theirs.T, ours):
         return _Difference(f"its {of} is the reference's, transposed")
-    if ours.dim() == 2 and _same_rows_in_another_order(theirs, ours):
-        return _Difference(f"its {of} has the reference's rows in a different order, as with permuted heads")
+    if ours.dim() > 1 and (what := _reordered(theirs, ours)) is not None:
+        return _Difference(f"its {of} has the reference's {what} in a different order")
     if (broken := int((~ours.isfinite()).sum())) and bool(theirs.isfinite().all()):
         return _Difference(f"its {of} has {counted(broken, 'NaN or infinite value')}")
     if bool((~theirs.isfinite()).any()):
         return _Difference(f"its {of} differs, and the reference's has NaN or infinite values")
     a, b = ours.detach().to(torch.float64), theirs.detach().to(ours.device, torch.float64)
     changed = (a != b.to(ours.dtype).to(torch.float64)).sum()
+    count = f"{int(changed):,} of {ours.numel():,} values"
+    if not float(b.norm()):
+        return _Difference(f"its {of} differs in {count}, and the reference's are all zero")
     relative = (a - b).norm() / b.norm()
     ratio = (a * b).sum() / (b * b).sum()
     if float((a - ratio * b).norm() / a.norm()) < 1e-2 and abs(float(ratio) - 1) > 1e-3:
         return _Difference(f"its {of} is {float(ratio):.4g} times the reference's", change=float(relative))
-    count = f"{int(changed):,} of {ours.numel():,} values"
     sentence = f"its {of} differs in {count}, by {percent(float(relative))} of its norm"
     return _Difference(sentence, unrelated=is_unrelated(a, b), change=float(relative))
 
@@ -213,12 +215,21 @@ def _how_adapters_differ(of: str, theirs: Tensor, ours: Tensor, base: Tensor) ->
     return f"what the adapter adds to its {of} is {ratio:.4g} times what it adds to the reference's: another scale"
 
 
-def _same_rows_in_another_order(theirs: Tensor, ours: Tensor) -> bool:
+def _reordered(theirs: Tensor, ours: Tensor) -> str | None:
+    """What of a weight of two dimensions or more stands in another order: rows, columns, matrices; None if nothing."""
     dtype = ours.dtype if ours.element_size() <= theirs.element_size() else theirs.dtype
-    one, other = (
-        each.detach().to(ours.device, dtype).to(torch.float32).sum(1).sort().values for each in (theirs, ours)
-    )
-    return bool(torch.allclose(one, other, rtol=1e-6, atol=1e-6))
+    one, other = (each.detach().to(ours.device, dtype).to(torch.float64) for each in (theirs, ours))
+    if ours.dim() > 2:
+        return "matrices" if _same_rows(one.flatten(1), other.flatten(1)) else None
+    if _same_rows(one, other):
+        return "rows"
+    return "columns" if _same_rows(one.T, other.T) else None
+
+
+def _same_rows(one: Tensor, other: Tensor) -> bool:
+    """Whether two matrices have the same rows, in whatever order: by what each row is along one random direction."""
+    along = torch.randn(one.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(one.device)
+    return bool(torch.allclose((one @ along).sort().values, (other @ along).sort().values, rtol=1e-6, atol=1e-6))
 
 
 def _shape(tensor: Tensor) -> str:

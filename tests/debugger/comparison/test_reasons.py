@@ -78,3 +78,28 @@ def test_control_characters_of_a_text_do_not_reach_a_sentence() -> None:
 
     found = planted(model, noise)
     assert all(each.isprintable() for each in found.sentence)
+
+
+def _columns_of_o_proj(model: PreTrainedModel) -> None:
+    weight = model.model.layers[1].self_attn.o_proj.weight
+    weight.data = weight.data.flip(1)
+
+
+def _rows_of_q_proj(model: PreTrainedModel) -> None:
+    weight = model.model.layers[1].self_attn.q_proj.weight
+    weight.data = weight.data.roll(2, 0)
+
+
+@pytest.mark.parametrize(("fault", "what"), [(_columns_of_o_proj, "columns"), (_rows_of_q_proj, "rows")])
+def test_a_weight_in_another_order(fault: Callable[[PreTrainedModel], object], what: str) -> None:
+    """It is said which way it is in another order."""
+    found = planted(tiny_model("llama"), fault)
+    assert found.findings[0].sentence == f"its weight has the reference's {what} in a different order"
+
+
+def test_a_weight_that_was_zero_has_no_share_of_its_norm() -> None:
+    """As biases often are."""
+    model = tiny_model("gpt2")
+    model.transformer.h[0].ln_2.bias.data.zero_()
+    found = planted(model, lambda other: other.transformer.h[0].ln_2.bias.data.fill_(0.5))
+    assert found.findings[0].sentence.endswith("values, and the reference's are all zero")
