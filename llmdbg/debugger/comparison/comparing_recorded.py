@@ -42,7 +42,9 @@ from llmdbg.debugger.comparison.variants import converted, is_convertible
 from llmdbg.debugger.comparison.verdict import sentence_of
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.token_overrides import TokenOverrides
-from llmdbg.formatting import counted, listed
+from llmdbg.errors import UsageError
+from llmdbg.formatting import counted, listed, printable
+from llmdbg.models.anatomy import vocabulary_size
 from llmdbg.probes.statistics import dtype_name
 from llmdbg.traces.reader import Trace
 from llmdbg.traces.recording import RunRecording
@@ -78,6 +80,7 @@ def compare_with_recording(
 ) -> Comparison:
     """Compare a recording with a live model. Raises LlmdbgError if the live model fails or the recording is damaged."""
     recorded, notes = RecordedSide(trace), [*damage(trace)]
+    _check_can_read(recorded, live)
     report("running the model")
     free = run_freely(live.debuggee())
     findings = _before_stages(recorded, live, free.debuggee, live_is_reference=live_is_reference)
@@ -103,6 +106,17 @@ def compare_with_recording(
     (reference, theirs), (candidate, facts) = (one, two) if live_is_reference else (two, one)
     parting = parting_of(reference, candidate, None if recorded.is_complete else len(recorded.ids))
     return _outcome(theirs, facts, findings, stages.rows, parting, notes)
+
+
+def _check_can_read(recorded: RecordedSide, live: LiveSide) -> None:
+    """Raise UsageError for a model that lacks tokens of the recorded prompt."""
+    size, newest = vocabulary_size(live.loaded.model), max(recorded.prompt.ids, default=0)
+    if live.prompt.ids == recorded.prompt.ids and size is not None and newest >= size:
+        model, folder = printable(recorded.header.model), recorded.trace.folder
+        raise UsageError(
+            f"{folder} is a recording of {model}, whose prompt has the id {newest}, and {live.loaded.name} has "
+            f"{size:,} tokens: these are different models"
+        )
 
 
 def compare_recordings(reference: Trace, candidate: Trace) -> Comparison:

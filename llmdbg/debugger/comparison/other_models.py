@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.comparison.outcome import Finding, FindingKind
-from llmdbg.formatting import percent
+from llmdbg.formatting import listed, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,22 +35,30 @@ class WeightCensus:
     """Matrices of another shape."""
     unrelated: int = 0
     """Matrices of the same shape with unrelated values, and not the reference's in another place or order."""
+    missing: int = 0
+    """Matrices of the reference that the candidate has under no name that is known."""
     changes: tuple[float, ...] = ()
     """By what share of its norm each of the other differing weights was changed."""
 
     @property
     def are_other_models(self) -> bool:
         """Whether most weights have nothing to do with the reference's."""
-        return self.matrices >= _FEWEST and self.reshaped + self.unrelated > _MOST * self.matrices
+        others, of = self.reshaped + self.unrelated, self.matrices + self.missing
+        if self.missing > _MOST * of:
+            # Names may be others alone: then what has the same name agrees.
+            return of >= _FEWEST and 0 < self.matrices == others
+        return self.matrices >= _FEWEST and others > _MOST * self.matrices
 
     def sentence(self, names: tuple[str, str]) -> str:
         """What makes them different models. `names` are the reference's class and the candidate's."""
         classes = "" if names[0] == names[1] else f"{names[1]} instead of {names[0]}; "
-        if self.unrelated == self.matrices:
+        if self.unrelated == self.matrices and not self.missing:
             return f"these are different models: {classes}all {self.matrices} weight matrices are unrelated"
         parts = [f"{self.unrelated} are unrelated to the reference's"] if self.unrelated else []
         parts += [f"{self.reshaped} have another shape"] if self.reshaped else []
-        return f"these are different models: {classes}of {self.matrices} weight matrices {' and '.join(parts)}"
+        parts += [f"{self.missing} have no counterpart"] if self.missing else []
+        of = self.matrices + self.missing
+        return f"these are different models: {classes}of {of} weight matrices {listed(parts)}"
 
     def note(self) -> str | None:
         """That most weights differ a little, as those of a fine-tune; None if they do not."""

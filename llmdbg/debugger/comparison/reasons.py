@@ -106,5 +106,6 @@ def _leaves(values: Mapping[str, object], around: str = "") -> dict[str, object]
 
 def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> Iterator[tuple[str, object, object]]:
     for name in {**one, **other}:
-        if one.get(name) != other.get(name):
+        # What is not there and what is switched off are the same.
+        if (one.get(name) or None) != (other.get(name) or None):
             yield name, one.get(name), other.get(name)

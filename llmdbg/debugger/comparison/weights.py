@@ -65,6 +65,7 @@ def compare_weights(reference: Mapping[WeightName, Tensor], candidate: Mapping[W
         address, of = name
         ours = candidate.get(name)
         if ours is None:
+            census.missing += theirs.dim() > 1 and not _is_buffer_name(of)
             if any(each == address for each, _ in candidate):
                 findings.append(_finding(address, f"has no {of}, unlike the reference"))
         elif agree(theirs, ours):

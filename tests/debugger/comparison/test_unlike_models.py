@@ -15,7 +15,7 @@ from llmdbg.debugger.comparison.comparing import compare
 from llmdbg.debugger.comparison.comparing_recorded import compare_recordings, compare_with_recording
 from llmdbg.debugger.comparison.outcome import FindingKind, Verdict
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.errors import GenerationError
+from llmdbg.errors import GenerationError, UsageError
 from tests.debugger.comparison.recordings import recorded
 from tests.debugger.comparison.sides import faulty, side
 from tests.tiny import ARCHITECTURES, tiny_model
@@ -228,3 +228,18 @@ def test_a_recording_of_another_model_is_said_to_be_one(tmp_path: Path, tensors:
     ):
         assert [each.kind for each in found.findings] == [FindingKind.MODEL]
         assert "weights differ, as in a different model or one that was trained further" in found.sentence
+
+
+def test_a_model_that_shares_few_names_is_another(tmp_path: Path) -> None:
+    """What has the same name is unrelated, and most has no counterpart."""
+    found = compare(side(tiny_model("llama")), side(tiny_model("mamba")))
+    assert found.sentence.startswith("these are different models: MambaForCausalLM instead of LlamaForCausalLM; of ")
+    assert "have no counterpart" in found.sentence
+
+
+def test_a_recording_of_a_larger_vocabulary_is_another_models(tmp_path: Path) -> None:
+    """The tokenizer is not to blame."""
+    trace = recorded(side(tiny_model("llama")), tmp_path / "run")
+    small = _made(vocab_size=64)
+    with pytest.raises(UsageError, match="whose prompt has the id 100, and tiny has 64 tokens: these are different"):
+        compare_with_recording(trace, side(small), lambda _: None, {}, live_is_reference=False)
