@@ -78,10 +78,11 @@ def _warned(shown: Snapshot, *, wide: bool) -> str:
 
 
 def _changed(shown: Snapshot, *, wide: bool) -> str:
-    """The current branch, if there are several, and how many edits it has."""
+    """What a step goes to, if not to modules; the current branch, if there are several; and how many edits it has."""
+    depth = f" · steps by {shown.depth}" if shown.depth and wide else f" · {shown.depth}s" if shown.depth else ""
     branch = f" · {'branch ' if wide else ''}{sanitize(shown.branch)}" if len(shown.branches) > 1 else ""
     edits = f" · {counted(shown.edits, 'edit')}" if shown.edits else ""
-    return branch + edits
+    return depth + branch + edits
 
 
 def _where(state: ScreenState, shown: Snapshot) -> str:

@@ -41,6 +41,14 @@ def test_header():
     assert "running · token 1/4" in header_row(state, 80).text
 
 
+def test_the_header_says_what_a_step_goes_to_if_not_to_modules():
+    assert "step" not in header_row(state_after("next", "set depth module"), 120).text
+    fine = state_after("next", "set depth line")
+    assert "· steps by line" in header_row(fine, 120).text
+    assert "· lines" in header_row(fine, 80).text
+    assert "· ops" in header_row(state_after("next", "set depth op"), 80).text
+
+
 def test_a_narrow_header_says_the_setting_that_was_changed_first_and_counts_what_it_leaves_out():
     state = state_after("next", "next", "set temperature 0.5 top_p 0.9", "set top_k 3", temperature=0.8)
     for width in (80, 90, 120, 200):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.debugger.execution.depth import Depth
 from llmdbg.debugger.inspection.latest_attention import latest_attention
 from llmdbg.engine.debuggee import Capability
 from llmdbg.frontends.tui.worker.execution_order import prefixes
@@ -137,6 +138,9 @@ class Snapshot:
     ordered: frozenset[str] = frozenset()
     """The modules whose order in `stages` was observed; the others are in the order of registration."""
 
+    depth: str = ""
+    """What a step goes to, if not to modules: `line` or `op`; else empty."""
+
     unsaved: str = ""
     """Why the session is not saved; empty if it is."""
 
@@ -234,6 +238,7 @@ def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | Non
         switched_on=tuple((each.number, each.text) for each in debugger.run.edits.list() if each.enabled),
         probabilities=debugger.run.probabilities(),
         order=memory.order.pairs,
+        depth="" if debugger.run.depth is Depth.MODULE else str(debugger.run.depth),
         ordered=frozenset(each for path in memory.order.sequence for each in prefixes(path)),
         asked=asked or {},
     )
