@@ -252,6 +252,26 @@ class Reopenable(Protocol):
         """Another debuggee of the same kind; nothing runs yet. Raises PromptError."""
 
 
+@dataclass(frozen=True, slots=True)
+class LaneFacts:
+    """One row of a batch, as far as its forwards have shown it."""
+
+    padding: int
+    """How many of its first positions are padding, which the mask hides."""
+    prompt: int
+    """How many tokens its prompt has, without the padding."""
+    ids: tuple[int, ...]
+    """The ids it was fed after that."""
+
+
+@runtime_checkable
+class HasLanes(Protocol):
+    """A debuggee that runs several sequences at once."""
+
+    def lanes(self) -> tuple[LaneFacts, ...]:
+        """The rows of the batch of the current forward. Waits for the device."""
+
+
 @runtime_checkable
 class HasFrames(Protocol):
     """A debuggee whose Python frames can be read while it is suspended."""

@@ -210,6 +210,12 @@ def _frames(inspector: Inspector) -> Any:
     return frames.frames(inspector)
 
 
+def _lanes(inspector: Inspector) -> Any:
+    from llmdbg.debugger.inspection import lanes
+
+    return lanes.lanes(inspector)
+
+
 def _locals(inspector: Inspector, arguments: str) -> Any:
     from llmdbg.debugger.inspection import local_values
 
@@ -249,6 +255,7 @@ TOPICS: dict[str, Topic] = {
     "adapter": Topic("what an adapter adds to each module", _adapter, "[ADDRESS]", _named_stage),
     "source": Topic("the source of the selected frame, or of a stage's forward", _source, "[ADDRESS]", _named_stage),
     "frames": Topic("the Python frames of the suspended forward", _simple(_frames)),
+    "lanes": Topic("the rows of a program's batch, each by itself", _simple(_lanes)),
     "locals": Topic("the selected frame's variables, or one in full", _locals, "[NAME]"),
     "breakpoints": Topic(
         "breakpoints, tracepoints and watches", _simple(lambda inspector: inspector.run.breakpoints.list())

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from llmdbg.engine._compat import in_backward
-from llmdbg.engine.debuggee import Capability, SamplingFacts
+from llmdbg.engine.debuggee import Capability, LaneFacts, SamplingFacts
 from llmdbg.engine.program.anatomies import together
 from llmdbg.engine.program.calls import OutermostCalls, failing_stage, running_stage
 from llmdbg.engine.program.flattened import SEVERAL_REQUESTS, notes_on_engine
@@ -145,6 +145,13 @@ class Program:
     def generated(self) -> tuple[int, ...]:
         """What the first lane was fed after that."""
         return tuple(self._timeline.ids)
+
+    def lanes(self) -> tuple[LaneFacts, ...]:
+        """The rows of the batch of the current forward. Waits for the device."""
+        found = (self._lanes.lane(at) for at in range(self._lanes.count()))
+        return tuple(
+            LaneFacts(each.padding, each.prompt - each.padding, tuple(each.ids[each.prompt :])) for each in found
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from llmdbg.debugger.inspection.comparing import BranchComparison
 from llmdbg.debugger.inspection.cost import Cost
 from llmdbg.debugger.inspection.edit_effect import EditEffect
 from llmdbg.debugger.inspection.frames import FrameList, FrameRow
+from llmdbg.debugger.inspection.lanes import LaneTable
 from llmdbg.debugger.inspection.local_values import Locals
 from llmdbg.debugger.inspection.nonfinite import NonfiniteHunt
 from llmdbg.debugger.inspection.operations import Operations
@@ -39,6 +40,7 @@ from llmdbg.frontends.answers.frames import frame_line, frames_blocks, frames_ta
 from llmdbg.frontends.answers.html import as_html
 from llmdbg.frontends.answers.json_values import json_value
 from llmdbg.frontends.answers.kv import cache_blocks, cache_tables, layer_blocks, layer_tables
+from llmdbg.frontends.answers.lanes import lanes_blocks, lanes_tables
 from llmdbg.frontends.answers.lens import lens_blocks, lens_tables
 from llmdbg.frontends.answers.nonfinite import nonfinite_hunt_blocks, nonfinite_hunt_tables
 from llmdbg.frontends.answers.operations import operations_blocks, operations_tables
@@ -117,6 +119,7 @@ blocks.register(End, stops.end_lines)
 blocks.register(Explanation, explanation_lines)
 blocks.register(FrameList, frames_blocks)
 blocks.register(FrameRow, frame_line)
+blocks.register(LaneTable, lanes_blocks)
 blocks.register(Locals, locals_blocks)
 blocks.register(CacheLayerDetail, layer_blocks)
 blocks.register(LensTable, lens_blocks)
@@ -160,6 +163,7 @@ tables.register(Comparison, comparison_tables)
 tables.register(Cost, cost_tables)
 tables.register(CacheLayerDetail, layer_tables)
 tables.register(FrameList, frames_tables)
+tables.register(LaneTable, lanes_tables)
 tables.register(LensTable, lens_tables)
 tables.register(NonfiniteHunt, nonfinite_hunt_tables)
 tables.register(Operations, operations_tables)

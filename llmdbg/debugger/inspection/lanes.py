@@ -1,0 +1,107 @@
+"""`info lanes`: the rows of a program's batch, each with its own tokens and its own part of the tensor here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmdbg.display import Displayed
+from llmdbg.engine.debuggee import HasLanes
+from llmdbg.engine.stage_event import main_tensor
+from llmdbg.formatting import printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.debugger.inspection.inspector import Inspector
+    from llmdbg.engine.debuggee import LaneFacts
+    from llmdbg.probes.value_statistics import ValueStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRow:
+    """One row of the batch."""
+
+    lane: int
+    """Its place in the batch, from 0."""
+    padding: int
+    """How many of its first positions are padding, which the mask hides."""
+    prompt: int
+    """How many tokens its prompt has, without the padding."""
+    ids: tuple[int, ...]
+    """The ids it was fed after that."""
+    text: str
+    """Their text."""
+    numbers: ValueStatistics | None
+    """Statistics of its part of the tensor here, without padding; None where the tensor has no row for it."""
+    likeliest: str | None
+    """At the head, the text of the token that it gives the highest score; None elsewhere."""
+    prob: float | None
+    """That token's probability by these scores, from 0 to 1; None elsewhere."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LaneTable(Displayed):
+    """All rows of the batch."""
+
+    rows: tuple[LaneRow, ...]
+    """In the order of the batch."""
+    note: str
+    """What the user should know about them; empty if nothing."""
+
+
+_BEAMS = "a program that moves its rows about, as beams do, may have fed a row's earlier ids to another one"
+
+
+def lanes(inspector: Inspector) -> LaneTable | str:
+    """The rows of the batch here; a sentence where one sequence runs."""
+    debuggee = inspector.debuggee
+    if not isinstance(debuggee, HasLanes):
+        return f"{printable(debuggee.name)} runs one sequence, which `info tokens` shows"
+    known = debuggee.lanes()
+    tensor = main_tensor(inspector.event.output)
+    parts = _parts(tensor, known)
+    rows = []
+    for at, (lane, part) in enumerate(zip(known, parts, strict=True)):
+        text, prob = _likeliest(inspector, part)
+        rows.append(
+            LaneRow(
+                lane=at,
+                padding=lane.padding,
+                prompt=lane.prompt,
+                ids=lane.ids,
+                text=debuggee.vocabulary.decode(lane.ids),
+                numbers=_numbers(part),
+                likeliest=text,
+                prob=prob,
+            )
+        )
+    return LaneTable(tuple(rows), _BEAMS if len(rows) > 1 and any(each.ids for each in rows) else "")
+
+
+def _parts(tensor: Tensor | None, known: tuple[LaneFacts, ...]) -> list[Tensor | None]:
+    """Each lane's part of a tensor whose first dimension is the batch, without the padding in front of it."""
+    if tensor is None or tensor.dim() < 2 or len(tensor) != len(known):
+        return [None] * len(known)
+    parts: list[Tensor | None] = []
+    for lane, row in zip(known, tensor, strict=True):
+        fed = lane.padding + lane.prompt
+        hidden = lane.padding if tensor.dim() > 2 and len(row) == fed and not lane.ids else 0
+        parts.append(row[hidden:])
+    return parts
+
+
+def _numbers(part: Tensor | None) -> ValueStatistics | None:
+    from llmdbg.probes.statistics import measure, read
+
+    return None if part is None or not part.numel() else read([measure(part)])[0]
+
+
+def _likeliest(inspector: Inspector, part: Tensor | None) -> tuple[str | None, float | None]:
+    """What the head's scores of a lane say; nothing elsewhere, and at `logits`, which has the first lane's alone."""
+    head = inspector.model.get_output_embeddings()
+    if part is None or head is None or inspector.anatomy.modules.get(inspector.stop.stage.address) is not head:
+        return None, None
+    scores = part.reshape(-1, part.shape[-1])[-1].float()
+    prob, id = scores.softmax(-1).max(-1)
+    return inspector.debuggee.vocabulary.text(int(id)), float(prob)
