@@ -96,3 +96,10 @@ def write_private(path: Path, data: bytes) -> None:
     """Write a file that only its owner can read, replacing an existing one. Raises OSError."""
     with private_replacement(path) as new, new.open("wb") as file:
         file.write(data)
+
+
+def why_not(error: OSError) -> str:
+    """Why a file cannot be read or written, in words."""
+    if error.errno == errno.ELOOP:
+        return "it is a link, and links are not followed"
+    return error.strerror or str(error)

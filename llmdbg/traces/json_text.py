@@ -15,6 +15,7 @@ from llmdbg.errors import TraceError
 _Record = TypeVar("_Record")
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _MOST_WORDS = 160  # characters of a reason
+_MOST_DIGITS = 100
 
 
 def parsed(
@@ -47,8 +48,15 @@ def parsed(
             damaged(f"{word[:20]} is not a finite number")
         return number
 
+    def whole(digits: str) -> int:
+        if len(digits) > _MOST_DIGITS:
+            damaged(f"a number has {len(digits):,} digits")
+        return int(digits)
+
     try:
-        return json.loads(raw.decode(), object_pairs_hook=unique, parse_constant=finite, parse_float=finite)
+        return json.loads(
+            raw.decode(), object_pairs_hook=unique, parse_constant=finite, parse_float=finite, parse_int=whole
+        )
     except RecursionError:
         damaged("it is nested too deep")
     except UnicodeDecodeError as error:

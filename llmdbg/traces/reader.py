@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from llmdbg.errors import TraceError
+from llmdbg.files import why_not
 from llmdbg.models.stages import Phase
 from llmdbg.probes.value_statistics import ValueStatistics
 from llmdbg.traces.json_text import parsed, record_from
@@ -115,7 +116,7 @@ class TokenRecords(Sequence[TokenRecord]):
             finally:
                 os.close(file)
         except OSError as error:
-            raise TraceError(f"cannot read {self.path}: {error.strerror or error}") from error
+            raise TraceError(f"cannot read {self.path}: {why_not(error)}") from error
         record = record_from(parsed(raw, self.path, where, reals=_REALS), TokenRecord, self.path, where)
         if record.index != at or not 0 <= record.rows <= _MOST_ROWS_OF_A_TOKEN or record.first_row < 0:
             raise TraceError(f"{self.path} is damaged{where}: its index or its rows make no sense")
@@ -300,7 +301,7 @@ def _read_whole(path: Path, most: int) -> bytes:
     try:
         return read_regular(path, most, follow=False)
     except OSError as error:
-        raise TraceError(f"cannot read {path}: {error.strerror or error}") from error
+        raise TraceError(f"cannot read {path}: {why_not(error)}") from error
 
 
 def _line_ends(path: Path) -> tuple[np.ndarray[Any, Any], bool]:
@@ -318,6 +319,6 @@ def _line_ends(path: Path) -> tuple[np.ndarray[Any, Any], bool]:
         finally:
             os.close(file)
     except OSError as error:
-        raise TraceError(f"cannot read {path}: {error.strerror or error}") from error
+        raise TraceError(f"cannot read {path}: {why_not(error)}") from error
     ends = np.concatenate(parts)
     return ends, bool(ends[-1] < at)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from llmdbg.errors import TraceError
-from llmdbg.files import require_regular
+from llmdbg.files import require_regular, why_not
 from llmdbg.traces.json_text import parsed
 
 MOST_HEADER_BYTES = 64 * 2**20
@@ -104,7 +104,7 @@ def read_header(path: Path) -> FileHeader:
         finally:
             os.close(file)
     except OSError as error:
-        raise TraceError(f"cannot read {path}: {error.strerror or error}") from error
+        raise TraceError(f"cannot read {path}: {why_not(error)}") from error
     document = parsed(raw, path)
     if not isinstance(document, dict):
         raise TraceError(f"{path} is damaged: its header is no JSON object")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from llmdbg.errors import TraceError
-from llmdbg.files import private_replacement, write_private
+from llmdbg.files import private_replacement, why_not, write_private
 from llmdbg.traces.safetensors_files import FileHeader, header_bytes, open_regular, read_header
 
 
@@ -176,7 +176,7 @@ class TableReader:
             finally:
                 os.close(file)
         except OSError as error:
-            raise TraceError(f"cannot read {path}: {error.strerror or error}") from error
+            raise TraceError(f"cannot read {path}: {why_not(error)}") from error
         return found
 
     def _header(self, number: int) -> FileHeader:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llmdbg.errors import TraceError
-from llmdbg.files import private_replacement
+from llmdbg.files import private_replacement, why_not
 from llmdbg.traces.safetensors_files import Entry, FileHeader, header_bytes, open_regular, read_header
 from llmdbg.traces.sketch import position_dimension
 
@@ -181,7 +181,7 @@ def read_tensor(path: Path, header: FileHeader, entry: Entry) -> Tensor:
         finally:
             os.close(file)
     except OSError as error:
-        raise TraceError(f"cannot read {path}: {error.strerror or error}") from error
+        raise TraceError(f"cannot read {path}: {why_not(error)}") from error
     if got < size:
         raise TraceError(f"{path} is truncated")
     if not size:

@@ -18,7 +18,7 @@ import torch
 
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import TraceError, UsageError
-from llmdbg.files import FILE_MODE, FOLDER_MODE, write_private
+from llmdbg.files import FILE_MODE, FOLDER_MODE, why_not, write_private
 from llmdbg.probes.statistics import device_name, dtype_name
 from llmdbg.traces.json_text import text_of
 from llmdbg.traces.pending import PendingOutputs, Slot
@@ -295,7 +295,7 @@ class TraceWriter:
         try:
             write()
         except OSError as error:
-            raise TraceError(f"cannot write the recording {self.folder}: {error.strerror or error}") from error
+            raise TraceError(f"cannot write the recording {self.folder}: {why_not(error)}") from error
 
 
 def make_folder(folder: Path) -> None:
@@ -306,4 +306,4 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         folder.chmod(FOLDER_MODE)
     except OSError as error:
-        raise TraceError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+        raise TraceError(f"cannot make the folder {folder}: {why_not(error)}") from error

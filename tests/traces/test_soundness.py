@@ -67,3 +67,21 @@ def test_a_shape_that_no_tensor_has(sound: Trace, tmp_path: Path, first: str) ->
     path.write_text(path.read_text().replace('"shape":[', f'"shape":[{first},'))
     with pytest.raises(TraceError, match="no tensor has the shape"):
         Trace.open(folder).stages(0)
+
+
+def test_a_link_is_said_to_be_one(sound: Trace, tmp_path: Path) -> None:
+    """Following it would leave the folder."""
+    folder = _copy(sound, tmp_path)
+    (folder / "trace.json").unlink()
+    (folder / "trace.json").symlink_to(sound.folder / "trace.json")
+    with pytest.raises(TraceError, match="it is a link, and links are not followed"):
+        Trace.open(folder)
+
+
+def test_a_number_of_too_many_digits(sound: Trace, tmp_path: Path) -> None:
+    """Python would speak of one of its own settings."""
+    folder = _copy(sound, tmp_path)
+    path = folder / "trace.json"
+    path.write_text(path.read_text().replace("{", '{"zz":' + "9" * 5000 + ",", 1))
+    with pytest.raises(TraceError, match="damaged: a number has 5,000 digits"):
+        Trace.open(folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import TraceError
-from llmdbg.files import write_private
+from llmdbg.files import why_not, write_private
 from llmdbg.models.stages import Phase
 from llmdbg.traces.choices import choice
 from llmdbg.traces.foreign.dump import MOST_OUTPUTS, ForeignOutput
@@ -52,7 +52,7 @@ def convert(dump: Dump, folder: Path) -> None:
         for each in folder.iterdir():
             each.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise TraceError(f"cannot write the recording {folder}: {error.strerror or error}") from error
+            raise TraceError(f"cannot write the recording {folder}: {why_not(error)}") from error
         raise
 
 

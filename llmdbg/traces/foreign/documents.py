@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llmdbg.errors import TraceError
-from llmdbg.files import read_regular
+from llmdbg.files import read_regular, why_not
 from llmdbg.traces.json_text import parsed
 
 _MOST_BYTES = 1 << 30
@@ -18,4 +18,4 @@ def document_in(path: Path) -> Any:
         # No more than there is: reading takes the memory for all that it is allowed to read.
         return parsed(read_regular(path, min(path.stat().st_size, _MOST_BYTES), follow=False), path, finite_only=False)
     except OSError as error:
-        raise TraceError(f"cannot read {path}: {error.strerror or error}") from error
+        raise TraceError(f"cannot read {path}: {why_not(error)}") from error

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmdbg.errors import TraceError
+from llmdbg.files import why_not
 from llmdbg.traces.foreign.dump import MOST_OUTPUTS, Dump, ForeignForward, ForeignOutput
 from llmdbg.traces.foreign.looking import begins_with
 from llmdbg.traces.foreign.names import PRODUCTS, stage_of_ggml
@@ -188,4 +189,4 @@ def _lines(path: Path) -> Iterator[str]:
             while line := file.readline(_MOST_LINE):
                 yield line.decode("utf-8", "replace")
     except OSError as error:
-        raise TraceError(f"cannot read {path}: {error.strerror or error}") from error
+        raise TraceError(f"cannot read {path}: {why_not(error)}") from error

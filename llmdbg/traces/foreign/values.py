@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from llmdbg.errors import TraceError
+from llmdbg.files import why_not
 from llmdbg.traces.foreign.dump import MOST_VALUES
 from llmdbg.traces.safetensors_files import open_regular, read_header
 from llmdbg.traces.tensor_files import read_tensor
@@ -45,7 +46,7 @@ def pt_in(path: Path) -> Any:
         with os.fdopen(open_regular(path), "rb") as file:
             return _loaded(file, path)
     except OSError as error:
-        raise TraceError(f"cannot read {path}: {error.strerror or error}") from error
+        raise TraceError(f"cannot read {path}: {why_not(error)}") from error
 
 
 def pt_of(data: bytes, path: Path) -> Any:
@@ -89,7 +90,7 @@ def npy_in(path: Path) -> Tensor:
                 raise TraceError(f"{path} is too large to be read")
             return npy_of(file.read(size), path)
     except OSError as error:
-        raise TraceError(f"cannot read {path}: {error.strerror or error}") from error
+        raise TraceError(f"cannot read {path}: {why_not(error)}") from error
 
 
 def npy_of(data: bytes, path: Path, where: str = "") -> Tensor:
