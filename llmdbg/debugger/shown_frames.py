@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.util import find_spec
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +27,8 @@ def is_of_torch(code: CodeType) -> bool:
     return code.co_filename.startswith(_folders("torch"))
 
 
-@cache
 def _folders(package: str) -> str:
-    """The folder of a package; of one that is not installed, one that no file is in."""
-    found = find_spec(package)
-    (path, *_) = (found and found.submodule_search_locations) or ("\0",)
+    """The folder of a package; of one that is not imported, one that no file is in."""
+    # Asked of what is imported: who debugs may have replaced how modules are found.
+    (path, *_) = getattr(sys.modules.get(package), "__path__", None) or ("\0",)
     return f"{path}/"

@@ -36,7 +36,7 @@ DOORS = {
     "frontends/tui/terminal/capture.py": "leads what libraries print to the log, and the screen to the terminal",
     "frontends/tui/terminal/driver.py": "the screen's door: what is drawn has been through `line_filters`",
     "engine/program/exits.py": "writes what Python writes for a program that ends with `sys.exit(TEXT)`",
-    "engine/program/launched.py": "flushes the streams of a program that has forked",
+    "engine/program/started.py": "flushes the streams of a program that has forked",
     "frontends/program/prompt.py": "asks whether somebody types",
     "frontends/program/surroundings.py": "gives a program its own streams",
     "frontends/tui/terminal/hangup.py": "wakes its own thread through a pipe",

@@ -103,3 +103,13 @@ def test_a_weight_that_was_zero_has_no_share_of_its_norm() -> None:
     model.transformer.h[0].ln_2.bias.data.zero_()
     found = planted(model, lambda other: other.transformer.h[0].ln_2.bias.data.fill_(0.5))
     assert found.findings[0].sentence.endswith("values, and the reference's are all zero")
+
+
+def test_a_row_that_is_hardly_changed_is_no_other_order() -> None:
+    """One value of a weight, by a few of its last bits."""
+
+    def nudge(model: PreTrainedModel) -> None:
+        model.model.layers[0].self_attn.q_proj.weight.data[3, 4] += 3e-7
+
+    found = planted(tiny_model("llama"), nudge)
+    assert found.findings[0].sentence.startswith("its weight differs in 1 of 1,024 values")
