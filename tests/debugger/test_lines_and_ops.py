@@ -25,6 +25,9 @@ from llmdbg.models.spec import ModelSpec
 from tests.scripted import ScriptedDebuggee, script
 from tests.sessions import do, here, tiny_session
 
+# Lines are stopped at by a trace function of ours, and coverage has one of its own.
+pytestmark = pytest.mark.untraced
+
 FINE_STOPS = ("until 0.mlp/mul.0@1", "until 1.self_attn:forward@1", "goto model:forward@1", "goto forward/slice.0@1")
 
 

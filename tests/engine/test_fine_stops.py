@@ -19,6 +19,9 @@ from llmdbg.models.stages import ANY_LINE, ANY_OP, StageKind
 from tests.engine.runs import PROMPT, generation, hooks_on, untouched
 from tests.tiny import REQUIRED, tiny_model
 
+# Lines are stopped at by a trace function of ours, and coverage has one of its own.
+pytestmark = pytest.mark.untraced
+
 SHORT = GenerationSettings(max_new_tokens=2, greedy=True)
 FINEST = {"lines": {ANY_LINE.address}, "ops": {ANY_OP.address}, "both": {ANY_LINE.address, ANY_OP.address}}
 

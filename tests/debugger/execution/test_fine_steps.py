@@ -12,6 +12,9 @@ from llmdbg.models.source_files import functions_in, lines_of, source_file
 from llmdbg.models.stages import StageKind
 from tests.sessions import do, here, tiny_session
 
+# Lines are stopped at by a trace function of ours, and coverage has one of its own.
+pytestmark = pytest.mark.untraced
+
 
 def text(session: Debugger) -> str:
     """The source line of the stop."""

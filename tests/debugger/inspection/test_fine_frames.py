@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.operations import Operations
 from tests.sessions import do, tiny_session
+
+# Lines are stopped at by a trace function of ours, and coverage has one of its own.
+pytestmark = pytest.mark.untraced
 
 
 def fine(depth: str) -> Debugger:
