@@ -119,7 +119,8 @@ class _Comparing:
         judged = judge(errors, self.pair.our_anatomy, configured | self.pair.edited)
         found = [*failures, *reached_findings(watch), *weights.findings, *renamed(judged, self.pair.edited)]
         models = self.pair.reference.loaded.model, self.pair.candidate.loaded.model
-        found = with_reasons(found, models, (self.pair.anatomy, self.pair.our_anatomy))
+        explained = configured.keys() | self.pair.edited.keys()
+        found = with_reasons(found, explained, models, (self.pair.anatomy, self.pair.our_anatomy))
         stages = in_order(found, watch.errors.addresses(), errors, self.pair.our_anatomy)
         findings += stages
         shares = self._shares(stages, theirs.ids, followed.errors) if stages else None

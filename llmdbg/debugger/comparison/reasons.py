@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,21 +28,24 @@ _ROUNDING = 2**-7
 
 
 def with_reasons(
-    findings: Sequence[Finding], models: tuple[nn.Module, nn.Module], anatomies: tuple[Anatomy, Anatomy]
+    findings: Sequence[Finding],
+    explained: Collection[str],
+    models: tuple[nn.Module, nn.Module],
+    anatomies: tuple[Anatomy, Anatomy],
 ) -> list[Finding]:
     """The findings; those of stages that compute something else say what explains it, if anything does.
 
-    `models` and `anatomies` are the reference's and the candidate's.
+    `explained` are the addresses whose findings say so already. `models` and `anatomies` are the reference's and the
+    candidate's.
     """
     reasons: dict[str, str] | None = None
     said = []
     for each in findings:
-        explained = each
-        if each.kind in _UNEXPLAINED and "(" not in each.sentence:
+        reason = ""
+        if each.kind in _UNEXPLAINED and each.address not in explained:
             reasons = _reasons(models, anatomies) if reasons is None else reasons
-            if reason := reasons.get(each.address):
-                explained = replace(each, sentence=f"{each.sentence} ({reason})")
-        said.append(explained)
+            reason = reasons.get(each.address, "")
+        said.append(replace(each, sentence=f"{each.sentence} ({reason})") if reason else each)
     return said
 
 
