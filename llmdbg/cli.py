@@ -93,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(error, json_lines=json_lines)
     except KeyboardInterrupt:
         output.complain("interrupted")
+        _ends_with_a_code_of_its_own()
         return 130
     except BrokenPipeError:
         # The reader of our stdout has gone, so nothing can be reported.
@@ -102,6 +103,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(error, Exception) and not is_panic(error):
             raise
         return _report_mistake(error, json_lines=json_lines)
+
+
+def _ends_with_a_code_of_its_own() -> None:
+    """Have Python end with the code that it is given, though Ctrl-C came.
+
+    CPython notes a KeyboardInterrupt that leaves the code of a string, as when a dataclass is made, and kills itself by
+    that signal in the end, even if the exception is caught further out. It forgets it as it runs the next string.
+    """
+    exec("")
 
 
 def _run(options: argparse.Namespace) -> int:

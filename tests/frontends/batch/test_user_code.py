@@ -1,15 +1,18 @@
 """The user's own Python in a batch: it fails like any command, and Ctrl-C ends it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 # CPython 3.11 may never raise what is to stop a thread in one that is traced, as coverage traces all.
 pytestmark = pytest.mark.untraced
 
+REPOSITORY = Path(__file__).parents[3]
 FOR_EVER = ["print [0 for _ in iter(int, 1)]", "print __import__('time').sleep(1000)", "edit [0 for _ in iter(int, 1)]"]
 
 
@@ -72,3 +75,24 @@ def test_ctrl_c_ends_it(tiny_folder, line):
     assert process.returncode == 130
     assert errors.splitlines()[-1] == "llmdbg: interrupted"
     assert "Traceback" not in errors
+
+
+def test_ctrl_c_in_the_code_of_a_string_ends_it_with_130_too(tmp_path):
+    """Such as a dataclass that is being made: CPython would die of the signal in the end, though it was caught."""
+    (tmp_path / "interrupted_there.py").write_text(
+        "import sys\n"
+        "from llmdbg import cli\n"
+        "def run(options):\n"
+        "    exec('import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(5)')\n"
+        "cli._run = run\n"
+        "sys.exit(cli.main(['gone']))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-m", "interrupted_there"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])},
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert (run.returncode, run.stderr) == (130, "llmdbg: interrupted\n")
