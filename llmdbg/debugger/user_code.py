@@ -31,6 +31,7 @@ NAMES = ("out", "inputs", "returned", "given", "torch", "model")
 """The names that the code sees, besides Python's own."""
 SECONDS_TO_OBEY = 0.4
 """How long code that is stopped has to end before it is left behind."""
+_SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_BETWEEN_ATTEMPTS = 0.01
 _MOST_MESSAGE = 300  # characters
 _MOST_TRACEBACK = 20_000  # characters
@@ -198,7 +199,9 @@ class _Job:
 
     def wait_for_news(self) -> None:
         """Wait until it has ended or is to be stopped."""
-        self._news.wait()
+        # A Ctrl-C that comes just as a wait without a limit begins does not wake it.
+        while not self._news.wait(_SECONDS_BETWEEN_LOOKS):
+            pass
 
     def _make_it_end(self, worker: _Worker) -> bool:
         give_up = time.monotonic() + SECONDS_TO_OBEY
