@@ -82,7 +82,7 @@ def _add_debugging(group: argparse._ArgumentGroup) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run llmdbg. Returns the exit code: 0 done, 1 failed while running, 2 bad usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    json_lines = "--json" in arguments
+    json_lines = "--json" in _our_own(arguments)
     try:
         output.require_stdout()
         if (subcommand := _subcommand(arguments)) is not None:
@@ -279,6 +279,15 @@ def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | No
     from llmdbg.frontends.diff import diff
 
     return diff
+
+
+def _our_own(arguments: Sequence[str]) -> Sequence[str]:
+    """The arguments that are llmdbg's: those after a program that it runs are the program's own."""
+    if list(arguments[:1]) != ["run"] or Path("run", "config.json").exists():
+        return arguments
+    from llmdbg.frontends.program.command import own_options
+
+    return own_options(arguments[1:])
 
 
 def _report(error: LlmdbgError, *, json_lines: bool) -> int:

@@ -97,6 +97,15 @@ def test_loading_trouble_is_exit_code_1(capsys, a_copy):
     assert "truncated" in complaint(capsys, folder, "-p", "Hi", "--batch", code=1)
 
 
+def test_what_a_program_is_given_asks_nothing_of_llmdbg(capsys):
+    assert main(["run", "--batch", "/no/such.py", "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "there is no program" in err
+    assert main(["run", "--batch", "--json", "/no/such.py"]) == 2
+    assert json.loads(capsys.readouterr().out)["event"] == "error"
+
+
 def test_json_errors_are_events_too(capsys, tiny_folder):
     assert main([str(tiny_folder), "-p", "", "--batch", "--json"]) == 2
     error = json.loads(capsys.readouterr().out)

@@ -54,6 +54,11 @@ def run(arguments: Sequence[str]) -> int:
     return debug_at_the_prompt(launch, commands, program_output=options.program_output)
 
 
+def own_options(arguments: Sequence[str]) -> Sequence[str]:
+    """The arguments of `llmdbg run` that are llmdbg's own."""
+    return _divided(arguments)[0]
+
+
 def _divided(arguments: Sequence[str]) -> tuple[list[str], str, list[str]]:
     """The options of llmdbg, how the program is named (`script`, `-m` or `--`), and the program with its arguments."""
     at = 0
