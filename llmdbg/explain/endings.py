@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmdbg.formatting import quote
+from llmdbg.formatting import printable, quote
 
 
 def why_ended(ended_by: str, ended_with: str | None = None) -> str:
@@ -17,7 +17,7 @@ def why_ended(ended_by: str, ended_with: str | None = None) -> str:
         "context": "the model's context is full",
         "quit": "left",
         "recording": "the recording goes no further",
-        "exit": f"the program has ended{': ' + quote(ended_with) if ended_with else ''}",
+        "exit": f"the program has ended{f' with {printable(ended_with)}' if ended_with else ''}",
     }.get(ended_by, ended_by)
 
 

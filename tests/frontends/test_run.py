@@ -60,7 +60,7 @@ def test_its_own_stdout_may_stay_stdout_and_its_exit_code_is_kept(tmp_path: Path
     )
     done = run("--batch", "--program-output", "-", program, "--batch", "-ex")
     assert done.stdout == "before ['--batch', '-ex']\nafter\n"
-    assert 'end  exit  0 tokens  (the program has ended: "exit code 9")' in done.stderr
+    assert "end  exit  0 tokens  (the program has ended with exit code 9)" in done.stderr
     assert done.returncode == 9
     ended = run("--batch", "-ex", "info stage", program)
     assert ended.returncode == 0

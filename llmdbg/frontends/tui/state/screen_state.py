@@ -236,7 +236,7 @@ class ScreenState:
                 self.picked = ""
             stays = self._stays(command) or self.opened_meanwhile or (stands and self.overlay is Overlay.PAGE)
             if not stays and self.picker is None:
-                self.overlay = Overlay.ANSWER if shown.end is not None else None
+                self.overlay = Overlay.ANSWER if shown.end is not None and shown.end.stopped_by != "exit" else None
         self._refold()
 
     def note(self, before: Snapshot | None, command: str, whole: tuple[str, ...], error: str) -> None:

@@ -48,6 +48,8 @@ def _ending(shown: Snapshot) -> str:
     assert shown.end is not None
     vain = [each.partition(":")[0] for each in never_hit(shown.breakpoints)]
     missed = "" if not vain else f"{vain[0]} · " if len(vain) == 1 else f"{len(vain)} breakpoints were never hit · "
+    if shown.end.stopped_by == "exit":
+        return f"{token_text(shown.end.why)} · {missed}0 log: what it wrote"
     again = "r again · " if shown.goes_back else ""
     return f"{token_text(shown.end.why)}: {counted(len(shown.end.ids), 'token')} · {missed}{again}a panes"
 
