@@ -138,13 +138,16 @@ def test_a_stop_is_printed_with_its_reason_and_its_candidates() -> None:
     assert len(str(do(session, "info stage")).splitlines()) < len(lines)
 
 
-def test_a_stop_in_a_notebook_has_its_candidates_as_a_table() -> None:
+def test_a_stop_in_a_notebook_has_its_numbers_and_its_candidates_as_tables() -> None:
     session = tiny_session()
     do(session, "goto logits")
     shown = read_fragment(session.stop._repr_html_())
 
     assert shown.lines[0] == "logits (lm_head): token 0, prefill"
-    [table] = shown.tables
+    numbers, table = shown.tables
+    assert session.stop.tensor is not None and session.stop.tensor.numbers is not None
+    assert numbers[0] == ["tensor", "mean", "std", "min", "max", "norm", "NaN", "inf"]
+    assert numbers[1][:2] == ["float32[1, 128] cpu", f"{session.stop.tensor.numbers.mean:.3g}"]
     assert table[0][:3] == ["rank", "id", "text"]
     assert session.stop.candidates is not None
     assert [row[1] for row in table[1:]] == [str(each.id) for each in session.stop.candidates.rows]

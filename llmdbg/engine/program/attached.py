@@ -7,6 +7,8 @@ program.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from greenlet import getcurrent
@@ -43,6 +45,10 @@ class AttachedProgram(Program):
         else:
             self._adopt(model)
 
+    def is_the_caller(self) -> bool:
+        """Whether the caller is the program itself, not its debugger, nor another thread."""
+        return self._run.is_running_here()
+
     def detach(self) -> None:
         """The program is debugged no further: the front end sees its end."""
         self.exit = Exit(0, None)
@@ -66,7 +72,9 @@ class _InsideOut:
 
     def __init__(self, debugger: Callable[[], None], on_first: Callable[[StageEvent], None]) -> None:
         self._program = getcurrent()
-        self._debugger: Suspension[StageEvent] = Suspension(debugger)
+        self._debugger: Suspension[StageEvent] = Suspension(self._begin)
+        self._front_end = debugger
+        self._context = copy_context()
         self._on_first = on_first
         self._streams = RandomStreams()
         self._event: StageEvent | None = None
@@ -96,11 +104,12 @@ class _InsideOut:
         if self._state == "ended":
             return None
         self._debugger.suspend(None)  # type: ignore[arg-type]
+        self._follow()
         return self._event
 
     def frames(self) -> tuple[FrameType, ...]:
-        """The Python frames of the program, while the debugger runs."""
-        return frames_of(self._program)
+        """The Python frames of the program, while the debugger runs; in a notebook, those of the cell."""
+        return tuple(takewhile(lambda each: not _runs_a_cell(each), frames_of(self._program)))
 
     def finish(self) -> None:
         """The program goes its way: the debugger gets no event any more, and ends."""
@@ -114,6 +123,22 @@ class _InsideOut:
         """The debugger wants no more events."""
         self._state = "ended"
 
+    def _begin(self) -> None:
+        self._follow()
+        self._front_end()
+
+    def _follow(self) -> None:
+        """Have the program's context variables: in them a notebook's kernel knows which cell reads and writes."""
+        for each, value in self._context.items():
+            if each.get(None) is not value:
+                each.set(value)
+
     def _switch(self, value: StageEvent | None) -> None:
         self._event = value
+        self._context = copy_context()
         self._debugger.resume()
+
+
+def _runs_a_cell(frame: FrameType) -> bool:
+    """Whether a frame is IPython's, which calls the code of a cell."""
+    return frame.f_code.co_name == "run_code" and str(frame.f_globals.get("__name__")).startswith("IPython.")

@@ -16,6 +16,9 @@ from llmdbg.frontends.sanitize import sanitize
 _FIRST, _LAST = 60, 20
 """How many rows of a table, or lines of a text, are shown at the beginning and at the end of a longer one."""
 
+_CLASSES = "llmdbg tex2jax_ignore mathjax_ignore"
+"""Without the last two, a notebook would typeset what stands between dollar signs."""
+
 T = TypeVar("T")
 
 
@@ -29,7 +32,7 @@ def as_html(blocks: Iterable[Block]) -> str:
             continue
         parts += [*_text(text), _table(block)]
         text = []
-    return f'<div class="llmdbg">{"".join([*parts, *_text(text)])}</div>'
+    return f'<div class="{_CLASSES}">{"".join([*parts, *_text(text)])}</div>'
 
 
 def _text(lines: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
@@ -201,12 +202,20 @@ def statistics_lines(value: Statistics) -> list[str]:
     return lines
 
 
-def stop_lines(stop: Stop) -> list[str]:
+def stop_lines(stop: Stop) -> list[Block]:
     """What `info stage` answers: the stage, whether generation ends there, its statistics, its values and its time."""
+    return _stage_blocks(stop, statistics_lines)
+
+
+Numbers = Callable[["Statistics"], "Sequence[Block]"]
+"""How the statistics of a stop's tensor are written."""
+
+
+def _stage_blocks(stop: Stop, numbers: Numbers) -> list[Block]:
     stage = stop.stage
     module = f" ({stage.module})" if stage.module else ""
     name = stage.address if stage.address == stage.kind else f"{stage.kind} {stage.address}"
-    lines = [f"{name}{module}: token {stop.token}, {stop.phase}"]
+    lines: list[Block] = [f"{name}{module}: token {stop.token}, {stop.phase}"]
     if stop.code is not None:
         called = "in the backward of" if stop.phase is Phase.BACKWARD else "called in"
         what = f"{sanitize(stop.code.operation)} {called} " if stop.code.operation else "about to run in "
@@ -214,17 +223,17 @@ def stop_lines(stop: Stop) -> list[str]:
         lines += [f"{what}{sanitize(stop.code.function)}", code_words(stop.code)]
     if stop.ended_by is not None:
         lines.append(f"the generation ends here: {sanitize(why_ended(stop.ended_by, stop.ended_with))}")
-    lines += statistics_lines(stop.tensor) if stop.tensor else []
+    lines += numbers(stop.tensor) if stop.tensor else []
     used = "uses" if stop.reason is Reason.EXCEPTION else "takes"
     lines += [f"{word} {_tensor_words(each)}" for word, each in (("returns", stop.returns), (used, stop.takes)) if each]
     return lines if stop.ms is None else [*lines, milliseconds(stop.ms, 3)]
 
 
-def whole_stop_blocks(stop: Stop) -> list[Block]:
+def whole_stop_blocks(stop: Stop, numbers: Numbers = statistics_lines) -> list[Block]:
     """Everything a stop holds: why the run stands there, the stage and its tensor, and what may come next."""
     number = "" if stop.breakpoint is None else f" {stop.breakpoint}"
     found: list[Block] = [
-        *stop_lines(stop),
+        *_stage_blocks(stop, numbers),
         f"reason: {stop.reason}{number}" + (f", {sanitize(stop.why)}" if stop.why else ""),
     ]
     if stop.values:

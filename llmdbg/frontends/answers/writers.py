@@ -29,7 +29,7 @@ from llmdbg.debugger.inspection.verify import Proof
 from llmdbg.display import Displayed
 from llmdbg.explain.explanation import Explanation
 from llmdbg.explain.glossary import Term
-from llmdbg.frontends.answers import control, json_fields, stops
+from llmdbg.frontends.answers import control, json_fields, notebook, stops
 from llmdbg.frontends.answers.adapter import adapter_blocks, adapter_tables
 from llmdbg.frontends.answers.attention import attention_blocks, attention_tables
 from llmdbg.frontends.answers.attribution import attribution_blocks, attribution_tables
@@ -57,7 +57,7 @@ from llmdbg.probes.kv import CacheLayerDetail, CacheMap
 from llmdbg.probes.lens_table import LensTable
 from llmdbg.probes.statistics import Statistics
 
-__all__ = ["blocks", "json_value", "lines", "tables"]
+__all__ = ["blocks", "json_value", "lines", "notebook_blocks", "tables"]
 
 
 @singledispatch
@@ -138,6 +138,31 @@ blocks.register(WeightDifferences, control.weight_lines)
 
 
 @singledispatch
+def notebook_blocks(answer: object) -> Sequence[Block]:
+    """An answer as text and tables for a notebook. As `blocks`, but for what is not registered below."""
+    return blocks(answer)
+
+
+@notebook_blocks.register(tuple)
+def _(answer: tuple[Any, ...]) -> Sequence[Block]:
+    return [block for each in answer for block in notebook_blocks(each)] or ["none"]
+
+
+@notebook_blocks.register(Answer)
+def _(answer: Answer) -> Sequence[Block]:
+    return notebook_blocks(answer.data) if not answer.done else blocks(answer)
+
+
+@notebook_blocks.register(Moved)
+def _(answer: Moved) -> Sequence[Block]:
+    return [*notebook.stop_blocks(answer.stop), *([answer.done] if answer.done else [])]
+
+
+notebook_blocks.register(Statistics, notebook.statistics_blocks)
+notebook_blocks.register(Stop, notebook.stop_blocks)
+
+
+@singledispatch
 def tables(answer: object) -> Sequence[Table]:
     """An answer as tables, for CSV. A type that is not registered below becomes one table of its fields."""
     return [record_table([answer])]
@@ -192,14 +217,9 @@ def _(value: Displayed) -> str:
 
 @display.html.register(Displayed)
 def _(value: Displayed) -> str:
-    return as_html(blocks(value))
+    return as_html(notebook_blocks(value))
 
 
 @display.text.register(Stop)
 def _(value: Stop) -> str:
     return "\n".join(as_lines(stops.whole_stop_blocks(value)))
-
-
-@display.html.register(Stop)
-def _(value: Stop) -> str:
-    return as_html(stops.whole_stop_blocks(value))

@@ -14,6 +14,7 @@ from llmdbg.engine.program.started import Started
 from llmdbg.errors import LlmdbgError, UsageError
 from llmdbg.frontends.batch.checks import parse_commands
 from llmdbg.frontends.output import complain, note
+from llmdbg.frontends.program import kernel
 from llmdbg.frontends.script import arguments
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def debug(
     - `ask`: reads a command line, with the prompt as its argument, and raises EOFError when there are no more. None is
       Python's own `input`.
     """
+    _leave_what_a_cell_has_lost()
     if _CURRENT:
         raise UsageError(
             f"{_CURRENT[0].name} is being debugged already: leave that first, or use `llmdbg.breakpoint()`"
@@ -129,6 +131,16 @@ def _at_the_prompt(program: AttachedProgram, lines: Iterable[str], ask: Callable
         _CURRENT.remove(program)
 
 
+def _leave_what_a_cell_has_lost() -> None:
+    """In a notebook, a cell that attaches is run again and again, and nobody has what it returned before."""
+    from llmdbg.engine.program.attached import AttachedProgram
+
+    for each in [*_CURRENT] if kernel.is_running() else ():
+        if isinstance(each, AttachedProgram) and each.is_the_caller():
+            _CURRENT.remove(each)
+            each.detach()
+
+
 def _check(model: object) -> None:
     from torch import nn
 
@@ -139,4 +151,6 @@ def _check(model: object) -> None:
 
 
 def _name() -> str:
+    if kernel.is_running():
+        return "this notebook"
     return Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "this program"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
@@ -16,7 +16,9 @@ from llmdbg.frontends.batch.run import TextWriter
 from llmdbg.frontends.export import export
 from llmdbg.frontends.other_runs import open_other
 from llmdbg.frontends.output import complain, narrate, note
+from llmdbg.frontends.program import kernel
 from llmdbg.frontends.program.interrupts import stopping_gently
+from llmdbg.frontends.program.notebook import NotebookWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.execution.stop import Stop
 
 PROMPT = "(llmdbg) "
+_INTERRUPTED = "`quit` lets the program run on without llmdbg; interrupt once more to interrupt the program itself"
 
 
 class LinePrompt:
@@ -37,10 +40,11 @@ class LinePrompt:
     def __init__(self, debugger: Debugger, ask: Callable[[str], str] | None = None) -> None:
         self._debugger = debugger
         self._ask = ask or builtins.input
-        self._writer = TextWriter()
+        self._writer: NotebookWriter | _TerminalWriter
+        self._writer = NotebookWriter() if kernel.is_running() else _TerminalWriter()
         debugger.exporter = export
         debugger.other_runs = open_other
-        debugger.run.on_trace = self._writer.stop
+        debugger.run.on_trace = self._writer.traced
         debugger.run.user_code.tell = narrate
 
     def run(self, first: Iterable[str] = ()) -> bool:
@@ -49,8 +53,9 @@ class LinePrompt:
         self._show(self._debugger.stop)
         for line in self._lines(first):
             try:
-                with stopping_gently(self._debugger):
+                with stopping_gently(self._debugger), self._logged():
                     for command, outcome in COMMANDS.run_all(self._debugger, line):
+                        self._writer.done()
                         self._write(command, outcome)
                         if isinstance(outcome, Quit):
                             return False
@@ -64,22 +69,34 @@ class LinePrompt:
 
     def _lines(self, first: Iterable[str]) -> Iterator[str]:
         yield from (each for each in first if COMMANDS.is_command(each))
-        last = ""
+        last, interrupted = "", False
         with _completing(self._debugger):
             while True:
                 try:
                     line = self._ask(PROMPT).strip() or last
                 except KeyboardInterrupt:
-                    narrate("")
+                    if interrupted and kernel.is_running():
+                        raise
+                    interrupted = True
+                    narrate(_INTERRUPTED if kernel.is_running() else "")
                     continue
                 except EOFError:
                     return
                 except OSError as error:  # pytest, for example, captures stdin unless it is run with -s
                     complain(f"no command can be read from stdin: {error}")
                     return
+                interrupted = False
                 if COMMANDS.is_command(line):
                     yield line
                     last = line
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        """Show what tracepoints have logged, however the run ends."""
+        try:
+            yield
+        finally:
+            self._writer.done()
 
     def _write(self, command: str, outcome: Outcome) -> None:
         if isinstance(outcome, Moved):
@@ -94,6 +111,16 @@ class LinePrompt:
             narrate(f"{self._debugger.debuggee.name}: {stops.end_lines(self._debugger.end)[0]}")
         else:
             self._writer.stop(stop)
+
+
+class _TerminalWriter(TextWriter):
+    """Writes each stop when it is there."""
+
+    def traced(self, stop: Stop) -> None:
+        self.stop(stop)
+
+    def done(self) -> None:
+        pass
 
 
 class _completing:  # noqa: N801 - used as a function is

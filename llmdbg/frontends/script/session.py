@@ -13,7 +13,7 @@ from llmdbg.debugger.commands import COMMANDS, Moved, Quit
 from llmdbg.errors import CommandError, LlmdbgError, UsageError
 from llmdbg.formatting import with_article
 from llmdbg.frontends.answers.html import as_html
-from llmdbg.frontends.answers.writers import blocks
+from llmdbg.frontends.answers.writers import notebook_blocks
 from llmdbg.frontends.batch.checks import check_addresses, parse_commands
 from llmdbg.frontends.opening import opening_notes
 from llmdbg.frontends.sanitize import sanitize
@@ -167,7 +167,7 @@ class Session:
     def _repr_html_(self) -> str:
         """The session and its current stop, for a notebook."""
         shown = Moved(self.debugger.stop) if self._closed is None else self._closed
-        return as_html([self._heading(), *blocks(shown)])
+        return as_html([self._heading(), *notebook_blocks(shown)])
 
     def _heading(self) -> str:
         debuggee = self.debugger.debuggee

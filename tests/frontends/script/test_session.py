@@ -331,7 +331,7 @@ def test_a_session_in_a_notebook():
     session.do("goto logits")
     shown = read_fragment(session._repr_html_())
     assert shown.lines[:2] == ["Session LlamaForCausalLM, cpu float32", "logits (lm_head): token 0, prefill"]
-    assert len(shown.tables) == 1
+    assert [table[0][0] for table in shown.tables] == ["tensor", "rank"]
     session.close()
     assert read_fragment(session._repr_html_()).lines[0] == "Session LlamaForCausalLM, cpu float32, closed"
 
