@@ -53,6 +53,14 @@ function_modes: Callable[[], int] = torch._C._len_torch_function_stack
 """How many torch function modes are active in this thread."""
 
 
+def running_call() -> FrameType | None:
+    """The frame of the innermost call of a module in this thread."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not MODULE_CALL:
+        frame = frame.f_back
+    return frame
+
+
 def in_backward() -> bool:
     """Whether autograd is running a backward in this thread, around the caller."""
     return bool(torch._C._current_graph_task_id() != -1)

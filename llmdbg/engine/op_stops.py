@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import get_ident
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,8 @@ class OpStops:
         self._backward = backward
         self._armed: frozenset[str] = frozenset()
         self._mode = _OpMode(self)
-        self._on = False
+        self._on: set[int] = set()
+        """The threads that have the mode on their stacks."""
         self._inside = False
         self._recount = False
         self._keys = dispatch_keys()
@@ -89,17 +91,18 @@ class OpStops:
 
     def arm(self, addresses: frozenset[str]) -> None:
         """Stop at exactly these ops from the next `sync` on."""
-        self._recount = self._recount or (self._on and not self._armed)
+        self._recount = self._recount or (bool(self._on) and not self._armed)
         self._armed = addresses
 
     def sync(self) -> None:
         """Put the mode on the thread's stack, or take it off. Called inside the suspended function."""
         # While an op runs, torch has taken the mode off the stack, and puts it back afterwards. Autograd runs each node
         # with the modes that its backward began with.
-        if self._inside or self._on is bool(self._armed) or in_backward():
+        thread = get_ident()
+        if self._inside or (thread in self._on) is bool(self._armed) or in_backward():
             return
-        self._on = not self._on
-        if self._on:
+        self._on ^= {thread}
+        if thread in self._on:
             self._keys = dispatch_keys()
             self._frames.begin_counting(sys._getframe(1))
             if self._backward is not None:
@@ -110,7 +113,8 @@ class OpStops:
 
     def end(self) -> None:
         """Disarm everything: the function has ended, and its stack of modes with it."""
-        self._armed, self._on, self._inside, self._recount = frozenset(), False, False, False
+        self._armed, self._inside, self._recount = frozenset(), False, False
+        self._on.clear()
 
     def called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], caller: FrameType | None) -> Any:
         """Run an op, and stop after it if it is armed."""

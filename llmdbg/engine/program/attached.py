@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from greenlet import getcurrent
 
 from llmdbg.engine.greenlets import frames_of
+from llmdbg.engine.program.errands import Errands
 from llmdbg.engine.program.exits import Exit
 from llmdbg.engine.program.program import Program
 from llmdbg.engine.random_streams import RandomStreams
@@ -36,7 +37,10 @@ class AttachedProgram(Program):
         self, name: str, front_end: Callable[[AttachedProgram], None], announce: Callable[[str], None]
     ) -> None:
         self._front_end = front_end
-        super().__init__(name, _InsideOut(self._debug, self._note_first), announce)
+        self._inside_out = _InsideOut(self._debug, self._note_first)
+        errands = Errands(self._inside_out.is_running_here)
+        errands.begin()
+        super().__init__(name, self._inside_out, errands, announce)
 
     def attach(self, model: nn.Module | None) -> None:
         """Follow a model, or if None whatever model the program calls."""
@@ -52,9 +56,7 @@ class AttachedProgram(Program):
     def detach(self) -> None:
         """The program is debugged no further: the front end sees its end."""
         self.exit = Exit(0, None)
-        run = self._run
-        assert isinstance(run, _InsideOut)
-        run.finish()
+        self._inside_out.finish()
         self._let_go()
 
     def _note_first(self, event: StageEvent) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import nn
 
-from llmdbg.engine._compat import untraced
+from llmdbg.engine._compat import running_call, untraced
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -32,18 +33,34 @@ class Follower(Protocol):
         """An exception is on its way out of it."""
 
 
+class Turn(Protocol):
+    """One forward is followed at a time."""
+
+    def take(self) -> bool:
+        """Wait for the turn. Returns False if the calling thread's forward is not to be followed."""
+
+    def free(self) -> None:
+        """The turn is over."""
+
+    def is_running_here(self) -> bool:
+        """Whether the caller's thread had the last turn."""
+
+
 class OutermostCalls:
     """Tells `follower` of the outermost calls of the models in `follow`, where `is_ours()` says that they are."""
 
-    def __init__(self, is_ours: Callable[[], bool], follower: Follower) -> None:
+    def __init__(self, is_ours: Callable[[], bool], turn: Turn, follower: Follower) -> None:
         self._is_ours = is_ours
+        self._turn = turn
         self._follower = follower
         self._running: list[nn.Module] = []
+        self._begun_by = 0
+        self._early: FrameType | None = None
         self._handles: list[RemovableHandle] = []
 
     def is_running(self) -> bool:
-        """Whether a forward of a known model is running."""
-        return bool(self._running)
+        """Whether a forward of a known model is running in the calling thread, and is followed."""
+        return bool(self._running) and self._turn.is_running_here()
 
     def follow(self, model: nn.Module, entries: list[nn.Module]) -> None:
         """Hook the modules of a model that a program may call from outside."""
@@ -56,7 +73,8 @@ class OutermostCalls:
             self._handles.append(entry.register_forward_hook(leaving, with_kwargs=True, always_call=True))
 
     def begin(self, model: nn.Module, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note a call of a module whose pre-hook was put on too late to see it."""
+        """Note a call of a module whose pre-hook may have been put on too late to see it. Called by a hook of it."""
+        self._early = running_call()
         self._enter(model, module, args, kwargs)
 
     def clear(self) -> None:
@@ -65,35 +83,52 @@ class OutermostCalls:
             handle.remove()
         self._handles.clear()
         self._running.clear()
+        self._early = None
 
     def _entering(self, model: nn.Module, entry: nn.Module) -> Callable[..., None]:
         def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             # A copy of the model carries copies of its hooks.
-            if module is entry and self._is_ours():
+            if module is entry and self._is_ours() and not self._has_begun():
                 self._enter(model, entry, args, kwargs)
 
         return enter
 
+    def _has_begun(self) -> bool:
+        if self._early is None or self._begun_by != get_ident():
+            return False
+        early, self._early = self._early, None
+        return early is running_call()
+
     def _enter(self, model: nn.Module, entry: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self._turn.take():
+            return
         if entry is model:
             # A forward that was left by no exception that hooks are called for, such as KeyboardInterrupt.
             self._running.clear()
+        elif self._begun_by != get_ident():
+            self._running.clear()
+        self._begun_by = get_ident()
         self._running.append(entry)
         if len(self._running) == 1:
             self._follower.began(model, entry, args, kwargs)
 
     def _leaving(self, model: nn.Module, entry: nn.Module) -> Callable[..., Any]:
         def leave(module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> Any:
-            if module is not entry or not self._is_ours() or entry not in self._running:
+            if module is not entry or not self.is_running() or not self._is_ours() or entry not in self._running:
                 return None
             while self._running.pop() is not entry:
                 pass
-            error = sys.exc_info()[1] if output is None else None
-            if error is not None and any(frame is entry for frame in _callers_of(error.__traceback__)):
-                if not self._running:
-                    self._follower.failed(model, error)
+            if self._running:
                 return None
-            return None if self._running else self._follower.ended(model, entry, output)
+            self._early = None
+            error = sys.exc_info()[1] if output is None else None
+            try:
+                if error is not None and any(frame is entry for frame in _callers_of(error.__traceback__)):
+                    self._follower.failed(model, error)
+                    return None
+                return self._follower.ended(model, entry, output)
+            finally:
+                self._turn.free()
 
         return leave
 

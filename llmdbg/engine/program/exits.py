@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _INTERRUPTED = 130
 
@@ -38,6 +39,19 @@ def exit_of(run: Callable[[], None]) -> Exit:
         sys.excepthook(type(error), error, error.__traceback__)
         return Exit(_INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1, type(error).__name__)
     return Exit(0, None)
+
+
+def at_work(threads: Iterable[threading.Thread]) -> list[threading.Thread]:
+    """Those for which Python waits at its end, without those of executors that wait for work themselves."""
+    return [each for each in threads if _is_at_work(each)]
+
+
+def _is_at_work(thread: threading.Thread) -> bool:
+    if thread.daemon or not thread.is_alive() or thread is threading.current_thread() or thread.ident is None:
+        return False
+    frame = sys._current_frames().get(thread.ident)
+    name = "" if frame is None else str(frame.f_globals.get("__name__"))
+    return frame is not None and not (name == "concurrent.futures.thread" and frame.f_code.co_name == "_worker")
 
 
 def _asked_for(code: Any) -> Exit:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.program.anatomies import anatomy_of, encoder_of, entries
@@ -35,14 +37,22 @@ class KnownModel:
         self.views: Mapping[str, ValueView] = views_of(self.anatomy) if is_of_vllm(model) else {}
         """How values are read that are not what they seem: those of vLLM's modules."""
         self.logits = self.anatomy.stages[-2]
-        self.lanes = Lanes()
-        self.read = Lanes()
-        """What its encoder reads."""
+        self._lanes: defaultdict[int, tuple[Lanes, Lanes]] = defaultdict(lambda: (Lanes(), Lanes()))
         self.size = _size_of(model)
         self._encoder = encoder_of(model)
         self.paged: PagedCache | None = None
         """The blocks of vLLM's request; None for models that are given a cache, and outside of requests."""
         self._request: str | None = None
+
+    @property
+    def lanes(self) -> Lanes:
+        """What it is fed in the calling thread: threads decode sequences of their own."""
+        return self._lanes[get_ident()][0]
+
+    @property
+    def read(self) -> Lanes:
+        """What its encoder reads there."""
+        return self._lanes[get_ident()][1]
 
     def is_encoder(self, module: nn.Module) -> bool:
         """Whether a part of it is the encoder in front of its decoder."""

@@ -38,7 +38,8 @@ class LaunchedProgram(Program):
     ) -> None:
         self._started = launch if isinstance(launch, Started) else Started(launch)
         self._inside = inside
-        super().__init__(self._started.name, _Greenlet(self._started, inside), announce)
+        self.threads_at_work = self._started.threads_at_work
+        super().__init__(self._started.name, _Greenlet(self._started, inside), self._started.errands, announce)
 
     def find(self) -> bool:
         """Run to the first call of a model. Returns False if the program has ended without one.
@@ -49,8 +50,6 @@ class LaunchedProgram(Program):
         if not started.has_begun:
             with self._inside():
                 started.run()
-        if started.elsewhere:
-            self._say_that_others_run()
         if started.watch is None or started.suspension is None:
             self.exit = started.exit
             return False
@@ -80,7 +79,7 @@ class _Greenlet:
 
     def draw_from(self, streams: RandomStreams) -> None:
         """Keep these random streams, once the program runs."""
-        if self.is_running_here():
+        if self._started.is_of_the_program():
             self._suspension.draw_from(streams)
 
     def suspend(self, value: StageEvent) -> None:

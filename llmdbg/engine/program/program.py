@@ -10,11 +10,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from threading import get_ident
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from weakref import ref
 
 import torch
@@ -30,6 +28,7 @@ from llmdbg.engine.program.known_tokens import SeenTimeline
 from llmdbg.engine.program.lanes import Lanes
 from llmdbg.engine.program.outputs import last_scores, with_scores
 from llmdbg.engine.program.program_stops import ProgramStops
+from llmdbg.engine.program.turns import Turns
 from llmdbg.engine.program.vocabulary import IdVocabulary, find_tokenizer
 from llmdbg.engine.program.watching import ModelWatch
 from llmdbg.engine.random_streams import RandomStreams
@@ -45,47 +44,25 @@ from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase, Stage
 from llmdbg.models.tokens import Prompt, TokenizerVocabulary
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from torch import Tensor
 
     from llmdbg.engine.debuggee import ArmedStages, Clock, PagedCache, Timeline, Vocabulary
     from llmdbg.engine.program.arguments import Reading
+    from llmdbg.engine.program.errands import Errands
     from llmdbg.engine.program.exits import Exit
+    from llmdbg.engine.program.runner import Runner
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.engine.suspension import Suspension
-
-
-class Runner(Protocol):
-    """Suspends a program and resumes it."""
-
-    def is_running_here(self) -> bool:
-        """Whether the caller is the program, in its own thread."""
-
-    def suspend(self, value: StageEvent) -> None:
-        """Hand an event over; return when the program is resumed. Called by the program."""
-
-    def resume(self) -> StageEvent | None:
-        """Run the program to its next event; None once it has ended."""
-
-    def draw_from(self, streams: RandomStreams) -> None:
-        """Keep these random streams while it is suspended."""
-
-    def frames(self) -> Sequence[FrameType]:
-        """The Python frames of the suspended program, innermost first."""
-
-    def close(self) -> None:
-        """End a suspended program, or let it go."""
 
 
 class Program:
     """A program, suspended at every armed stage of the models that it calls: a `Debuggee` from its first call on.
 
-    `run` suspends and resumes it (`LaunchedProgram`, `AttachedProgram`). `announce` gets sentences that the user should
-    read at once. `exit` is how it ended, None until then.
+    `run` suspends and resumes it in its own thread (`LaunchedProgram`, `AttachedProgram`); `errands` reach that from
+    its others. `announce` gets sentences that the user should read at once. `exit` is how it ended, None until then.
     """
 
-    def __init__(self, name: str, run: Runner, announce: Callable[[str], None]) -> None:
+    def __init__(self, name: str, run: Runner, errands: Errands, announce: Callable[[str], None]) -> None:
         self.name = name
         self.place = ""
         self.anatomy: Anatomy = Anatomy((TOKENIZE, SAMPLE), {}, None)
@@ -101,10 +78,10 @@ class Program:
         self._announce = announce
         self._notes: list[str] = []
         self._models: dict[nn.Module, KnownModel] = {}
-        self._calls = OutermostCalls(self._is_ours, self)
+        self._run = Turns(run, errands, self._is_idle, self._announce)
+        self._calls = OutermostCalls(self._is_ours, self._run, self)
         self._watch = ModelWatch(self._is_ours, self._calls.is_running, self._found)
-        self._run = run
-        self.frames = run.frames
+        self.frames = self._run.frames
         run.draw_from(_all_streams(()))
         self._stops: ProgramStops | None = None
         self._lanes = Lanes()
@@ -118,7 +95,6 @@ class Program:
         self._forwards = 0
         self._cache: Callable[[], Any] = _nothing
         self._paged: PagedCache | None = None
-        self._process, self._thread = os.getpid(), get_ident()
 
     # What the debugger asks
 
@@ -215,33 +191,37 @@ class Program:
         Before it has called a model, its first call is a stop anyway.
         """
         stops = self._stops
-        if stops is None or not self._run.is_running_here():
+        if stops is None or not self._run.is_of_the_program():
             return
-        stage = running_stage(self.anatomy) or stops.last_stage
-        stops.last_stage = stage
-        stops.suspend(StageEvent(stage, stops.phase, stops.token, None, span=stops.span))
+        with self._run.turn() as has_turn:
+            if has_turn:
+                stage = running_stage(self.anatomy) or stops.last_stage
+                stops.last_stage = stage
+                stops.suspend(StageEvent(stage, stops.phase, stops.token, None, span=stops.span))
 
     # What the program does
 
     def _let_go(self) -> None:
         self._watch.end()
         self._calls.clear()
+        self._run.let_go()
         if self._stops is not None:
             self._stops.end()
 
     def _is_ours(self) -> bool:
-        """Whether the caller runs in the program's own thread. That others call models is said once.
+        """Whether the caller is the program, in a thread that can be stopped. That others call models is said once.
 
         A forward that checkpointing runs again in backward is no call of the program's.
         """
-        if self._run.is_running_here():
-            return not in_backward()
-        if get_ident() != self._thread and os.getpid() == self._process:
-            self._say_that_others_run()
-        return False
+        if not self._run.is_of_the_program() or in_backward():
+            return False
+        if self._run.is_elsewhere():
+            self._say("forwards in other threads run without a stop where llmdbg is not in Python's main thread")
+            return False
+        return True
 
-    def _say_that_others_run(self) -> None:
-        self._say("forwards in other threads of the program run without a stop")
+    def _is_idle(self) -> bool:
+        return self._begun and self._stops is not None and self._stops.is_idle
 
     def _say(self, note: str) -> None:
         if note not in self._notes:
@@ -249,13 +229,17 @@ class Program:
             self._announce(note)
 
     def _found(self, model: nn.Module, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A model is called for the first time."""
-        is_first = not self._models
-        self._adopt(model)
-        if is_first:
-            for other in self._watch.models():
-                if is_of_transformers(other) and next(other.parameters(), None) is not None:
-                    self._adopt(other)
+        """A model is called, for the first time as a rule."""
+        with self._run.turn() as has_turn:
+            if not has_turn:
+                return
+            if not self._models:
+                self._adopt(model)
+                for other in self._watch.models():
+                    if is_of_transformers(other) and next(other.parameters(), None) is not None:
+                        self._adopt(other)
+            elif model not in self._models:
+                self._adopt(model)
         if any(module is each for each in self._models[model].entries):
             self._calls.begin(model, module, args, kwargs)
 

@@ -64,6 +64,11 @@ class ProgramStops(Stops):
         self._gradients.end()
         super().end(for_good=for_good)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to stop at, and no edit."""
+        return not (self.armed or self._edited or self.interrupted)
+
     def edits(self, stage: Stage) -> bool:
         """Whether a stage is edited."""
         return stage.address in self._edited

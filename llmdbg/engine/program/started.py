@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
@@ -17,7 +19,8 @@ from weakref import WeakMethod
 from greenlet import getcurrent
 
 from llmdbg.engine.greenlets import new_greenlet
-from llmdbg.engine.program.exits import Exit, exit_of
+from llmdbg.engine.program.errands import Errands
+from llmdbg.engine.program.exits import Exit, at_work, exit_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +32,11 @@ if TYPE_CHECKING:
     from llmdbg.engine.program.launching import Launch
     from llmdbg.engine.program.watching import ModelWatch
     from llmdbg.engine.suspension import Suspension
+
+
+_SECONDS_BETWEEN_LOOKS = 0.02
+_OF_THE_DEBUGGER = ("llmdbg", "textual")
+"""How the names begin of threads that are not the program's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +65,19 @@ class Started:
         self.suspension: Suspension[Any] | None = None
         """Resumes it, once it has called one."""
         self.has_begun = False
-        self.elsewhere = False
-        """Whether a model was called in another thread."""
+        self.errands = Errands(self.is_running_here)
+        """Reach its own thread from its others."""
         self._launch = launch
         self._following: Following | None = None
         self._process, self._thread = os.getpid(), get_ident()
+        self._finding = threading.Lock()
+        self._others = frozenset(threading.enumerate())
         self._greenlet = new_greenlet(self._to_its_end)
 
     def run(self) -> None:
         """Run to the first call of a model, or to its end."""
         self.has_begun = True
+        self.errands.begin()
         self._greenlet.parent = getcurrent()
         self._greenlet.switch()
 
@@ -77,6 +88,15 @@ class Started:
     def is_running_here(self) -> bool:
         """Whether the caller is the program, in its own thread."""
         return getcurrent() is self._greenlet
+
+    def is_of_the_program(self) -> bool:
+        """Whether the caller is the program, in any of its threads that can be stopped."""
+        return self.is_running_here() or (get_ident() != self._thread and self.errands.can_run)
+
+    def threads_at_work(self) -> list[threading.Thread]:
+        """The program's threads, other than its own, that keep the process from ending."""
+        started = (each for each in threading.enumerate() if each not in self._others)
+        return at_work(each for each in started if not each.name.startswith(_OF_THE_DEBUGGER))
 
     def stop_here(self) -> None:
         """Nothing: the first call of a model is a stop anyway."""
@@ -90,9 +110,13 @@ class Started:
             sys.meta_path.insert(0, finder)
         try:
             self.exit = exit_of(self._launch.run)
+            # As Python does at the end of its main thread.
+            while self.threads_at_work():
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
         finally:
             finder.end()
             self._let_go()
+            self.errands.end()
             if os.getpid() != self._process:
                 # A child that the program has forked, and that comes to the program's end.
                 sys.stdout.flush()
@@ -114,25 +138,34 @@ class Started:
     def _is_ours(self) -> bool:
         if self._following is not None:
             return self._following.is_ours()
-        if get_ident() != self._thread and os.getpid() == self._process:
-            self.elsewhere = True
-        return self.is_running_here()
+        return self.is_of_the_program()
 
     def _is_running(self) -> bool:
         return self._following is not None and self._following.is_running()
 
     def _found(self, model: nn.Module, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._following is None:
+        with self._finding:
+            if self._following is None and not self._stood_still(model):
+                return
+        assert self._following is not None
+        self._following.found(model, module, args, kwargs)
+
+    def _stood_still(self, model: nn.Module) -> bool:
+        """Let `run` return, and wait until the program is to go on. Returns False where that cannot be."""
+
+        def stand_still() -> None:
             from llmdbg.engine.random_streams import RandomStreams
             from llmdbg.engine.suspension import Suspension
 
             streams = RandomStreams({each.device for each in model.parameters()})
             streams.include_python_and_numpy()
             self.suspension = Suspension(self._launch.run, streams, begun=self._greenlet)
-            # `run` returns.
             self.suspension.suspend(None)
-        assert self._following is not None
-        self._following.found(model, module, args, kwargs)
+
+        if get_ident() != self._thread:
+            return self.errands.run(stand_still, lambda: self.suspension is not None)
+        stand_still()
+        return True
 
 
 def _called_if_there(method: WeakMethod[Callable[[], None]]) -> Callable[[], None]:

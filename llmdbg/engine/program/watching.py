@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
 OnModel = Callable[[nn.Module, nn.Module, tuple[Any, ...], dict[str, Any]], None]
-"""Called with a model that is called for the first time, the part of it that is called, and its arguments."""
+"""Called with a model, the part of it that is called, and its arguments."""
 
 
 class ModelWatch:
-    """Calls `on_model` when the program calls a model that is not known yet. Ignores calls where `is_ours()` is False.
+    """Calls `on_model` when the program calls a model that is not known yet, and now and then one that is.
 
-    `on_other_thread` is called at a call outside the program's own thread.
+    Ignores calls where `is_ours()` is False.
     """
 
     def __init__(self, is_ours: Callable[[], bool], is_running: Callable[[], bool], on_model: OnModel) -> None:
@@ -115,9 +115,9 @@ class ModelWatch:
         outer = next((each for each in running_modules() if next(each.parameters(), None) is not None), module)
         # One that was put together in a way that nobody saw is found when a part of it is called.
         model = self.root_of(outer)
-        if model not in self._known:
-            args, kwargs = arguments_of_hooked_call()
-            self._on_model(model, module, args, kwargs)
+        # Where another thread has called a known one first, this call may have been too early for its hooks.
+        args, kwargs = arguments_of_hooked_call()
+        self._on_model(model, module, args, kwargs)
         if self._everywhere is not None:
             self._everywhere.remove()
             self._everywhere = None

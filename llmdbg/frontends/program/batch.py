@@ -12,6 +12,7 @@ from llmdbg.frontends.opening import opening_notes
 from llmdbg.frontends.other_runs import open_other
 from llmdbg.frontends.output import note
 from llmdbg.frontends.program.attaching import now_debugging, start
+from llmdbg.frontends.program.ending import ending
 from llmdbg.frontends.program.surroundings import Apart
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, json: bool, prog
                 check_addresses(commands, debugger)
                 run_batch(debugger, commands, writer, [*opening_notes(program), *early], past_the_end=True)
             finally:
-                debugger.close()
+                with ending(program):
+                    debugger.close()
         if program.exit is None:
             note(f"{program.name} was ended where it stood, since the commands are over (`continue` lets it run on)")
             return 0

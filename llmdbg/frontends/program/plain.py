@@ -9,6 +9,7 @@ from llmdbg.frontends.batch.checks import check_addresses
 from llmdbg.frontends.opening import opening_notes
 from llmdbg.frontends.output import note
 from llmdbg.frontends.program.attaching import now_debugging, start
+from llmdbg.frontends.program.ending import ending
 from llmdbg.frontends.program.surroundings import Shared
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, program_output: 
                     note(each)
                 LinePrompt(debugger).run(each.line for each in commands)
             finally:
-                debugger.close()
+                with ending(program):
+                    debugger.close()
         return 0 if program.exit is None else program.exit.code
     finally:
         program.close()

@@ -119,7 +119,11 @@ def test_a_program_is_the_same_and_stops_where_it_is_asked_to(
             "logits@0 logits@1 logits@2 logits@3 0@4 logits@5 sample@5",
         ),
         ("looks_at_itself.py", ["break logits", "continue", "delete", "continue"], "logits@0 sample@2"),
-        ("in_a_thread.py", ["break 1.mlp", "continue"], ""),
+        (
+            "in_a_thread.py",
+            ["break 1.mlp", *["continue"] * 7],
+            "1.mlp@0 1.mlp@1 1.mlp@2 1.mlp@3 1.mlp@4 1.mlp@5 sample@5",
+        ),
     ],
 )
 def test_stages_of_several_models_and_stacks(
