@@ -56,6 +56,15 @@ def value_at(event: StageEvent, module: nn.Module | None, path: Sequence[str], *
     return value
 
 
+def part_of(value: Any, part: str) -> Any:
+    """The value of a dict's key, or the numbered one of a tuple or list. Raises KeyError."""
+    if isinstance(value, dict):
+        return {str(key): each for key, each in dict.items(value) if isinstance(key, str | int)}[part]
+    if isinstance(value, tuple | list) and part.isdecimal() and int(part) < len(value):
+        return value[int(part)]
+    raise KeyError(part)
+
+
 def _arguments(event: StageEvent, module: nn.Module | None) -> dict[str, Any]:
     names: tuple[str, ...] = argument_names(module) if module is not None else ()
     if event.stage.kind is StageKind.PROCESSOR:

@@ -281,6 +281,14 @@ class HasFrames(Protocol):
 
 
 @runtime_checkable
+class ComputesGradients(Protocol):
+    """A debuggee that may go on into backward."""
+
+    computes_gradients: bool
+    """Whether the forward that runs, or the newest one, records what backward needs."""
+
+
+@runtime_checkable
 class Limited(Protocol):
     """A debuggee that says why it cannot do what it cannot."""
 

@@ -6,6 +6,7 @@ There are no tensors here, so that a condition can be parsed and checked before 
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 
 QuantityValue = int | float | str | bool | None
@@ -21,7 +22,7 @@ OF_OUTPUT = {
     "nan": "how many of its values are NaN",
     "inf": "how many of its values are infinite",
 }
-"""Quantities of a stage's whole output, in float32."""
+"""Quantities of a stage's whole output, in float32; with the name of a local in parentheses, of that tensor."""
 
 OF_PREDICTION = {
     "entropy": "Shannon's entropy of the next token's distribution, in nats",
@@ -56,6 +57,22 @@ NAMES = {**OF_OUTPUT, **OF_PREDICTION, **OF_PLACE, **OF_REFERENCE}
 
 TEXTS = frozenset({"top1", "phase", "stage"})
 """The names whose value is a text. The values of all others are numbers."""
+
+
+LOCAL = re.compile(r"[^\W\d]\w*(?:\.\w+)*")
+"""A local variable of the model's code, or a part of one: `attn_weights`, `position_embeddings.0`."""
+
+
+@lru_cache(maxsize=1024)
+def of_local(quantity: str, local: str) -> str:
+    """The name under which a quantity of `OF_OUTPUT` of a local tensor is measured: `absmax("attn_weights")`."""
+    return f'{quantity}("{local}")'
+
+
+def local_of(name: str) -> tuple[str, str] | None:
+    """The quantity and the local in a name that `of_local` made; None for any other name."""
+    quantity, between, rest = name.partition('("')
+    return (quantity, rest.removesuffix('")')) if between and quantity in OF_OUTPUT else None
 
 
 @lru_cache(maxsize=1024)

@@ -144,6 +144,14 @@ class AddressBook:
         fine = (kind for kind in FINE if kind in finer)
         return tuple(dict.fromkeys((*whole, *fine)))
 
+    def gradients(self) -> tuple[str, ...]:
+        """The addresses of gradients with respect to what modules return; none where none are stopped at."""
+        return () if self._gradients is None else self._gradients.all()
+
+    def locals_at(self, target: Target) -> frozenset[str] | None:
+        """The local variables of the code at a target's lines; None where these are not all single lines."""
+        return None if self._finer is None else self._finer.locals_at(target.addresses)
+
     def _find(self, place: str) -> list[Stage]:
         if exact := self._by_address.get(place):
             return [exact]

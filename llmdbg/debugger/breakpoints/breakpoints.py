@@ -20,7 +20,7 @@ from llmdbg.debugger.breakpoints.triggers import Nonfinite
 from llmdbg.debugger.limits import MOST_BREAKPOINTS
 from llmdbg.display import Displayed
 from llmdbg.engine.stage_event import StageEvent
-from llmdbg.errors import CommandError
+from llmdbg.errors import CommandError, ConditionError
 from llmdbg.formatting import counted
 from llmdbg.models.stages import StageKind
 from llmdbg.probes.quantities import QuantityValue
@@ -152,7 +152,9 @@ class Hit:
 
 
 Measure = Callable[[StageEvent, Collection[str], Collection[str]], dict[str, QuantityValue]]
-"""Measures an event: takes the names of quantities and the token texts in `rank("…")`, returns values by name."""
+"""Measures an event: takes the names of quantities and the token texts in `rank("…")`, returns values by name.
+
+Raises ConditionError where one of them cannot be asked for."""
 
 
 class BreakpointEvaluator:
@@ -175,11 +177,24 @@ class BreakpointEvaluator:
             return [Hit(each) for each in waiting]
         place = known_place(event)
         waiting = [each for each in waiting if each.may_hold(place)]
-        asked = [each for point in waiting for each in point.asks()]
+        try:
+            values = self._measured(waiting, event)
+        except ConditionError:
+            return [hit for each in waiting if (hit := self._hit_or_refusal(each, event)) is not None]
+        return [hit for each in waiting if (hit := self._hit(each, event, values)) is not None]
+
+    def _measured(self, points: Collection[Breakpoint], event: StageEvent) -> dict[str, QuantityValue]:
+        asked = [each for point in points for each in point.asks()]
         names = frozenset[str]().union(*(each.names for each in asked))
         tokens = frozenset[str]().union(*(each.tokens for each in asked))
-        values = self._measure(event, names, tokens)
-        return [hit for each in waiting if (hit := self._hit(each, event, values)) is not None]
+        return self._measure(event, names, tokens)
+
+    def _hit_or_refusal(self, point: Breakpoint, event: StageEvent) -> Hit | None:
+        """A hit; also where what it asks for cannot be asked, as gdb stops at an error in a condition."""
+        try:
+            return self._hit(point, event, self._measured([point], event))
+        except ConditionError as error:
+            return Hit(point, why=str(error))
 
     def rewind(self, token: int) -> None:
         """Forget everything from `token` on, where the run starts again."""

@@ -30,12 +30,22 @@ from llmdbg.debugger.breakpoints.expression_syntax import (
 from llmdbg.debugger.breakpoints.why_hit import with_values
 from llmdbg.errors import ConditionError
 from llmdbg.models.stages import StageKind
-from llmdbg.probes.quantities import OF_OUTPUT, OF_PLACE, OF_TOKEN, QuantityValue, is_of_prediction, of_token
+from llmdbg.probes.quantities import (
+    OF_OUTPUT,
+    OF_PLACE,
+    OF_TOKEN,
+    QuantityValue,
+    is_of_prediction,
+    local_of,
+    of_local,
+    of_token,
+)
 
 Memory = MutableMapping[int, QuantityValue]
 """The last known value of each `changed(…)` of one expression, by its column in the text. Empty at first."""
 
 _MODULES = (StageKind.LAYER, StageKind.MODULE, StageKind.LINE, StageKind.OP, StageKind.GRADIENT)
+_WITH_LOCALS = (StageKind.LINE, StageKind.OP)
 _BEFORE_LOGITS = (*(kind for kind in _MODULES if kind is not StageKind.GRADIENT), StageKind.EMBED, StageKind.NORM)
 
 
@@ -98,6 +108,11 @@ def why_unknown(name: str, kind: StageKind, *, no_lens: str = "") -> str | None:
 
     `no_lens` says why predictions cannot be read from inside this model, if they cannot.
     """
+    if local_of(name) is not None:
+        return None if kind in _WITH_LOCALS else (
+            f"`{name}` is known at a line and at an op, whose code has locals, and never at a stage of kind {kind}: "
+            f"`break 12.self_attn:forward if {name} > 9`"
+        )  # fmt: skip
     if name == "layer" and kind not in _MODULES:
         return f"`layer` is never known at {kind}, which belongs to no decoder layer"
     if kind is StageKind.LINE and (name in OF_OUTPUT or name == "ms" or is_of_prediction(name)):
@@ -159,6 +174,8 @@ class _Evaluation:
         function, [argument] = cast("ast.Name", tree.func).id, tree.args
         if function in OF_TOKEN:
             return self.values.get(of_token(function, cast("ast.Constant", argument).value))
+        if function in OF_OUTPUT:
+            return self.values.get(of_local(function, cast("ast.Constant", argument).value))
         value = self.of(argument)
         if function == "changed":
             return self._changed(argument.col_offset, value)

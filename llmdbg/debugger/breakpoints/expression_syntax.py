@@ -3,9 +3,9 @@
     norm > 100 and layer >= 8        0.5 < top1_prob < 0.9        rank(" Paris") <= 3 or changed(top1)
 
 Numbers, quoted texts, the names of `llmdbg.probes.quantities`, + - * / // % **, comparisons, and/or/not, abs(…),
-rank("…"), prob("…"), changed(…), and nothing else. An expression is data: Python's own parser turns it into a tree of
-bounded length and depth, every node is checked against what is allowed here, and no part of it ever runs as Python:
-`conditions` evaluates it node by node.
+rank("…"), prob("…"), changed(…), statistics of a local tensor as in absmax("attn_weights"), and nothing else. An
+expression is data: Python's own parser turns it into a tree of bounded length and depth, every node is checked against
+what is allowed here, and no part of it ever runs as Python: `conditions` evaluates it node by node.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from llmdbg.errors import ConditionError
 from llmdbg.formatting import nearest_or_all
 from llmdbg.models.stages import Phase
-from llmdbg.probes.quantities import NAMES, OF_TOKEN, TEXTS, of_token
+from llmdbg.probes.quantities import LOCAL, NAMES, OF_OUTPUT, OF_TOKEN, TEXTS, of_local, of_token
 
 MOST_CHARACTERS = 500
 MOST_DEPTH = 60
@@ -36,7 +36,7 @@ _UNFIT = re.compile(r"[^\w\s()+\-*/%<>=!.,]|!(?!=)|(?<![=!<>])=(?!=)")
 _INSTEAD = {"&": "and", "|": "or", "!": "not", "^": "**", "=": "=="}
 _FUNCTIONS = (*OF_TOKEN, "changed", "abs")
 _ALLOWED = "numbers, quoted texts, names, + - * / // % **, comparisons, and, or, not, and " + ", ".join(
-    f"{function}(…)" for function in _FUNCTIONS
+    f"{function}(…)" for function in (*_FUNCTIONS, *OF_OUTPUT)
 )
 
 NO_TRUTH = 'which is neither true nor false: compare it, as in `top1 == " the"`'
@@ -285,16 +285,18 @@ class _Checker:
 
     def _call(self, tree: ast.Call) -> Kind:
         function = tree.func.id if isinstance(tree.func, ast.Name) else ""
-        if function in NAMES:
+        if function in NAMES and function not in OF_OUTPUT:
             raise self._error(tree.func, "is a value, and takes no parentheses")
-        if function not in _FUNCTIONS:
-            hint = f": {nearest_or_all(function, _FUNCTIONS)}" if function else ""
+        if function not in (*_FUNCTIONS, *OF_OUTPUT):
+            hint = f": {nearest_or_all(function, (*_FUNCTIONS, *OF_OUTPUT))}" if function else ""
             raise self._error(tree.func, f"cannot be called{hint}")
         if len(tree.args) != 1 or tree.keywords:
             raise self._error(tree, f"takes exactly one argument: {_usage(function)}")
         [argument] = tree.args
         if function in OF_TOKEN:
             return self._of_token(function, argument)
+        if function in OF_OUTPUT:
+            return self._of_local(function, argument)
         if function == "abs":
             return self._numbers(argument)
         self._remembers = True
@@ -311,8 +313,17 @@ class _Checker:
         self._names.add(of_token(function, text))
         return Kind.NUMBER
 
+    def _of_local(self, function: str, tree: ast.expr) -> Kind:
+        name = tree.value if isinstance(tree, ast.Constant) else None
+        if not isinstance(name, str) or not LOCAL.fullmatch(name):
+            raise self._error(tree, f"is not the quoted name of a local tensor: {_usage(function)}")
+        self._names.add(of_local(function, name))
+        return Kind.NUMBER
+
 
 def _usage(function: str) -> str:
+    if function in OF_OUTPUT:
+        return f'{function}("attn_weights")'
     return {"changed": "changed(top1)", "abs": "abs(mean)"}.get(function, f'{function}(" Paris")')
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from llmdbg.errors import AddressError
 from llmdbg.formatting import listed
 from llmdbg.models.source_files import functions_in, functions_with, lines_of, nearest_lines, source_file, statements
-from llmdbg.models.stages import WHOLE_MODEL, gradient_address, gradient_of, line_address, op_address
+from llmdbg.models.stages import WHOLE_MODEL, gradient_address, gradient_of, line_address, line_parts, op_address
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -64,6 +64,17 @@ class FineAddresses:
             self._require(able=self._lines, what="source lines")
             return self._line(found["place"].strip(), found["where"], modules)
         return None
+
+    def locals_at(self, addresses: Iterable[str]) -> frozenset[str] | None:
+        """The local variables of the code of these lines; None where these are not all single lines."""
+        found = set[str]()
+        for each in addresses:
+            module, line = line_parts(each) or ("", "")
+            if module not in self._modules or not line.isdecimal():
+                return None
+            for code in functions_with(source_file(self._modules[module]), int(line)):
+                found |= {*code.co_varnames, *code.co_cellvars, *code.co_freevars}
+        return frozenset(found)
 
     def _require(self, *, able: bool, what: str) -> None:
         if not able:

@@ -44,6 +44,11 @@ class GradientAddresses:
             )
         return frozenset(map(gradient_address, found))
 
+    def all(self) -> tuple[str, ...]:
+        """Those with respect to what modules and the whole model return; none if the debuggee stops at none."""
+        found = [each.address for each in self._anatomy.stages if self._has_gradient(each.address)]
+        return tuple(map(gradient_address, (*found, LOSS))) if self._able else ()
+
     def _has_gradient(self, address: str) -> bool:
         return address in self._anatomy.modules or self._anatomy.stage(address).kind is StageKind.LOGITS
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol
 
 from llmdbg.debugger.breakpoints.known_place import known_place
+from llmdbg.debugger.breakpoints.local_tensors import measure_locals
 from llmdbg.debugger.breakpoints.origins import begins_here
 from llmdbg.debugger.breakpoints.triggers import BEGINS_HERE, CHOSEN_PROB, DIVERGES
 from llmdbg.debugger.known_values import known_of, probability_of_chosen
@@ -71,7 +72,10 @@ class StageMetrics:
         self.reference: ComparedReference | None = None
 
     def measure(self, event: StageEvent, names: Collection[str], tokens: Collection[str]) -> dict[str, QuantityValue]:
-        """Measure those of `names` that exist at an event. `tokens` are the texts in `rank("…")` and `prob("…")`."""
+        """Measure those of `names` that exist at an event. `tokens` are the texts in `rank("…")` and `prob("…")`.
+
+        Raises ConditionError for a local that is no tensor.
+        """
         values = known_place(event)
         if "ms" in names:
             values["ms"] = event.ms if event.ms is not None else self._clock.elapsed(event.stage.address)
@@ -85,6 +89,7 @@ class StageMetrics:
         ids = {text: id for text in tokens if (id := self._id_of(text)) is not None}
         if (known := known_of(event)) is not None:
             values |= known.measure(names, ids)
+        values |= measure_locals(event, names)
         values |= measure(names, output, scores=scores, tokens=ids, text_of=self._vocabulary.text)
         if BEGINS_HERE in names and event.stage.kind is StageKind.OP:
             # Operands are looked at only where they matter.

@@ -20,6 +20,8 @@ from llmdbg.debugger.breakpoints.expression_syntax import Expression, parse_expr
 from llmdbg.debugger.breakpoints.triggers import Trigger, ready_made
 from llmdbg.debugger.quoting import pieces
 from llmdbg.errors import AddressError, CommandError, ConditionError
+from llmdbg.formatting import nearest_or_all
+from llmdbg.probes.quantities import local_of
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.addresses import AddressBook
@@ -115,9 +117,16 @@ def split_condition(text: str) -> tuple[str, str | None]:
 
 
 def check_answerable(
-    asked: Iterable[Asked], kinds: Collection[StageKind], vocabulary: Vocabulary, why_no_lens: Callable[[], str]
+    asked: Iterable[Asked],
+    kinds: Collection[StageKind],
+    vocabulary: Vocabulary,
+    why_no_lens: Callable[[], str],
+    local_names: frozenset[str] | None = None,
 ) -> None:
-    """Raise ConditionError for a name unknown at all these kinds of stages, CommandError for a text of several tokens.
+    """Check what is asked at stages of these kinds, whose code has these locals; None if that is not known.
+
+    Raises ConditionError for a name that is unknown at all of them and for any other local, CommandError for a text of
+    several tokens.
 
     `why_no_lens()` says why nothing can be predicted before `logits`, or is empty. It builds a lens, so it is called
     only where the answer matters.
@@ -128,10 +137,18 @@ def check_answerable(
             reasons = [why_unknown(name, kind, no_lens=no_lens) for kind in kinds]
             if reasons and None not in reasons:
                 raise ConditionError(str(reasons[0]))
+        if local_names is not None:
+            _check_locals(each, local_names)
         for text in sorted(each.tokens):
             if vocabulary.id_of(text) is None:
                 spelled = " + ".join(repr(vocabulary.text(id)) for id in vocabulary.split(text)[:8])
                 raise CommandError(f"{text!r} is not a single token of this model: it is split into {spelled}")
+
+
+def _check_locals(asked: Asked, known: frozenset[str]) -> None:
+    for name in sorted(asked.names):
+        if (local := local_of(name)) is not None and (variable := local[1].partition(".")[0]) not in known:
+            raise ConditionError(f"{variable!r} is no local there: {nearest_or_all(variable, sorted(known))}")
 
 
 def _split_expressions(text: str) -> tuple[str, str]:

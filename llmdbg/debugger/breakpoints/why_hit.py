@@ -6,7 +6,7 @@ import ast
 import json
 from typing import TYPE_CHECKING, cast
 
-from llmdbg.probes.quantities import OF_TOKEN, of_token
+from llmdbg.probes.quantities import OF_OUTPUT, OF_TOKEN, of_local, of_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,12 +28,19 @@ def with_values(expression: Expression, values: Mapping[str, QuantityValue]) -> 
     for node in ast.walk(expression.root):
         if isinstance(node, ast.Name) and id(node) not in functions:
             found.append((_end(node) - start, value_word(values.get(node.id))))
-        elif isinstance(node, ast.Call) and (function := cast("ast.Name", node.func).id) in OF_TOKEN:
-            name = of_token(function, cast("ast.Constant", node.args[0]).value)
+        elif isinstance(node, ast.Call) and (name := _named_by(node)) is not None:
             found.append((_end(node) - start, value_word(values.get(name))))
     for at, value in sorted(found, reverse=True):
         text = b"%b %b%b" % (text[:at], value.encode(), text[at:])
     return text.decode()
+
+
+def _named_by(call: ast.Call) -> str | None:
+    """The name under which the value of a call was measured; None if it is calculated from others."""
+    function, of = cast("ast.Name", call.func).id, call.args[0]
+    if function in OF_TOKEN:
+        return of_token(function, cast("ast.Constant", of).value)
+    return of_local(function, cast("ast.Constant", of).value) if function in OF_OUTPUT else None
 
 
 def value_word(value: QuantityValue) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.commands.effect import Effect
-from llmdbg.debugger.commands.grammar.addresses import Address
+from llmdbg.debugger.commands.grammar.addresses import FineAddress
 from llmdbg.debugger.commands.grammar.plain import Count
 from llmdbg.debugger.commands.registry import COMMANDS, Moved, Outcome
 from llmdbg.debugger.execution import reverse
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @COMMANDS.add(
     "goto",
     "g",
-    takes=Address(),
+    takes=FineAddress(),
     effect=Effect.MOVES,
     summary="Go to a stage of any past or future token (ADDRESS@T), ignoring breakpoints.",
     example="goto 12.mlp@3",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.commands.effect import Effect
-from llmdbg.debugger.commands.grammar.addresses import Address
+from llmdbg.debugger.commands.grammar.addresses import FineAddress
 from llmdbg.debugger.commands.grammar.plain import Count, Nothing
 from llmdbg.debugger.commands.registry import COMMANDS, Moved, Outcome
 from llmdbg.debugger.execution import fine_plans, resume_plans
@@ -101,7 +101,7 @@ def _continue(debugger: Debugger, count: int) -> Outcome:
 @COMMANDS.add(
     "until",
     "u",
-    takes=Address(),
+    takes=FineAddress(),
     effect=Effect.MOVES,
     summary="Run on to a stage, unless a breakpoint stops first.",
     example="until 12.mlp@3",

@@ -13,11 +13,13 @@ from llmdbg.debugger.breakpoints.parse import (
     parse_break,
     parse_trace,
     parse_watch,
+    split_condition,
 )
 from llmdbg.debugger.breakpoints.triggers import READY_MADE
 from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.commands.grammar.addresses import complete_address_or_layer, without_layer_word
 from llmdbg.debugger.commands.grammar.base import Described, Grammar, required, starting, whole
+from llmdbg.debugger.commands.grammar.conditions import complete_condition, last_word
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Outcome
 from llmdbg.debugger.limits import MOST_LINE, MOST_LINES
 from llmdbg.debugger.quoting import pieces
@@ -35,20 +37,26 @@ class _Stages(Grammar[BreakpointSpec]):
     """A grammar that starts with an address."""
 
     def replaced(self, typed: str) -> str:
-        """The address after the word `layer`."""
-        return without_layer_word(typed)
+        """The address after the word `layer`, or the last word of the condition."""
+        return last_word(typed) if _in_condition(typed) else without_layer_word(typed)
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
-        """The next part of an address."""
-        return complete_address_or_layer(typed, words)
+        """The next part of an address, then of a condition."""
+        if _in_condition(typed):
+            return complete_condition(typed, words)
+        return complete_address_or_layer(typed, words.with_gradients())
 
     def choices(self, words: Words) -> Sequence[str]:
         """Every stage."""
-        return words.addresses
+        return words.with_gradients().addresses
 
     def addresses(self, parsed: BreakpointSpec) -> tuple[str, ...]:
         """The address, unless it is a ready-made breakpoint's name."""
         return parsed.addresses()
+
+
+def _in_condition(typed: str) -> bool:
+    return split_condition(typed)[1] is not None or typed.endswith(" if ")
 
 
 class Break(_Stages):
@@ -60,6 +68,7 @@ class Break(_Stages):
         """That an address may be finer than a module."""
         return (
             "lines and ops too: 12.self_attn:174, modeling_llama.py:174, 12.mlp:forward, 12.mlp/mul.0, op softmax*",
+            'at a line or an op, of a local tensor too: `if absmax("attn_weights") > 10`',
             "at `set depth op`, nonfinite stops at the op where NaN or infinity begins",
         )
 
@@ -177,6 +186,14 @@ class NewCondition(_OfBreakpoint, Grammar[Conditioned]):
         """Parse a number and a condition; without one, the condition is removed."""
         which, _, text = required(arguments, command, "N").partition(" ")
         return Conditioned(whole(which, command), parse_condition(text) if text.strip() else None)
+
+    def complete(self, typed: str, words: Words) -> Sequence[str]:
+        """The numbers in use, then the condition."""
+        return complete_condition(typed, words) if last_word(typed) else super().complete(typed, words)
+
+    def replaced(self, typed: str) -> str:
+        """The number, or the last word of the condition."""
+        return last_word(typed) or typed
 
 
 class NewCommands(_OfBreakpoint, Grammar[Commanded]):
@@ -342,5 +359,11 @@ def _set(debugger: Debugger, spec: BreakpointSpec, *, temporary: bool = False) -
 
 
 def _check(debugger: Debugger, target: Target, asked: Iterable[Asked]) -> None:
-    kinds = debugger.run.stages.addresses.kinds(target)
-    check_answerable(asked, kinds, debugger.debuggee.vocabulary, debugger.run.metrics.why_no_lens)
+    book = debugger.run.stages.addresses
+    check_answerable(
+        asked,
+        book.kinds(target),
+        debugger.debuggee.vocabulary,
+        debugger.run.metrics.why_no_lens,
+        book.locals_at(target),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ class Words:
 
     addresses: tuple[str, ...] = ()
     """The addresses of the stages, in order."""
+    gradients: tuple[str, ...] = ()
+    """The addresses of gradients, where the debuggee computes any."""
+    locals: tuple[str, ...] = ()
+    """The tensors among the locals of the selected frame, by name."""
     modules: tuple[str, ...] = ()
     """Their dotted paths in the module tree."""
     breakpoints: tuple[str, ...] = ()
@@ -49,10 +53,14 @@ class Words:
         branch: str = "",
         candidates: Iterable[str] = (),
         others: Iterable[str] = (),
+        gradients: Iterable[str] = (),
+        local_names: Iterable[str] = (),
     ) -> Words:
         """The words for the stages of a run, its breakpoints and the length of its sequence."""
         return cls(
             addresses=tuple(stage.address for stage in stages),
+            gradients=tuple(gradients),
+            locals=tuple(local_names),
             modules=tuple(stage.module for stage in stages if stage.module),
             breakpoints=tuple(str(each.number) for each in breakpoints),
             tokens=tokens,
@@ -63,6 +71,10 @@ class Words:
             actions=tuple(actions),
             choices={name: tuple(each) for name, each in (choices or {}).items()},
         )
+
+    def with_gradients(self) -> Words:
+        """The same, with the gradients among the addresses."""
+        return replace(self, addresses=(*self.addresses, *self.gradients)) if self.gradients else self
 
     def layer_count(self) -> int:
         """How many decoder layers there are."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.breakpoints.addresses import AddressBook
 from llmdbg.debugger.breakpoints.fine_addresses import FineAddresses
 from llmdbg.debugger.breakpoints.gradient_addresses import GradientAddresses
-from llmdbg.engine.debuggee import Capability
+from llmdbg.engine.debuggee import Capability, ComputesGradients
 from llmdbg.formatting import printable
 from llmdbg.models.stages import SAMPLE, Stage, StageKind
 
@@ -47,6 +47,11 @@ class StageList:
             lines=Capability.LINES in debuggee.capabilities,
             ops=Capability.OPS in debuggee.capabilities,
         )
+
+    def gradients(self) -> tuple[str, ...]:
+        """The addresses of gradients with respect to what modules return, where the debuggee computes any."""
+        trains = isinstance(self._debuggee, ComputesGradients) and self._debuggee.computes_gradients
+        return self.addresses.gradients() if trains else ()
 
     def all(self) -> tuple[Stage, ...]:
         """Every stage in order, with the logits processors before `sample`."""

@@ -12,6 +12,7 @@ from llmdbg.debugger.editing.changes import own_copy
 from llmdbg.debugger.inspection.bounded_repr import bounded_repr
 from llmdbg.debugger.inspection.described import described
 from llmdbg.debugger.inspection.frames import Stack, addresses_by_module, function_name, returned_note, stack_of
+from llmdbg.debugger.named_values import part_of
 from llmdbg.debugger.user_code import UserCodeError
 from llmdbg.display import Displayed
 from llmdbg.engine.debuggee import HasFrames
@@ -72,6 +73,14 @@ def ask(inspector: Inspector, arguments: str = "") -> Locals | Statistics | str:
     return Locals(stack.selected, function_name(stack.frame), rows, note)
 
 
+def tensor_names(inspector: Inspector) -> tuple[str, ...]:
+    """The tensors among the locals of the selected frame at a line, an op or an exception, by name; else none."""
+    if inspector.event.code is None or not isinstance(inspector.debuggee, HasFrames):
+        return ()
+    frame = stack_of(inspector).frame
+    return () if frame is None else tuple(name for name, each in frame.f_locals.items() if isinstance(each, Tensor))
+
+
 def copied_locals(inspector: Inspector, names: Collection[str]) -> dict[str, Any]:
     """Those of these names that the selected frame has, tensors copied, for the user's own Python."""
     if not isinstance(inspector.debuggee, HasFrames):
@@ -106,10 +115,7 @@ def _one(inspector: Inspector, stack: Stack, path: str) -> Statistics | str:
 
 
 def _part(value: Any, part: str, path: str) -> Any:
-    if isinstance(value, dict):
-        found = {str(key): each for key, each in dict.items(value) if isinstance(key, str | int)}
-        if part in found:
-            return found[part]
-    elif isinstance(value, tuple | list) and part.isdecimal() and int(part) < len(value):
-        return value[int(part)]
-    raise CommandError(f"{path} names nothing: {part!r} is no part of that value")
+    try:
+        return part_of(value, part)
+    except KeyError:
+        raise CommandError(f"{path} names nothing: {part!r} is no part of that value") from None

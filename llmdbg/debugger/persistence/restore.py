@@ -206,9 +206,12 @@ def _set_again(debugger: Debugger, breakpoints: tuple[SavedBreakpoint, ...]) -> 
 
 def _breakpoint_again(debugger: Debugger, saved: SavedBreakpoint) -> Breakpoint:
     spec = parse_saved(saved.kind, saved.address, saved.condition, saved.expressions)
-    target = _target(debugger.run.stages.addresses, spec)
-    kinds = debugger.run.stages.addresses.kinds(target)
-    check_answerable(spec.asked(), kinds, debugger.debuggee.vocabulary, debugger.run.metrics.why_no_lens)
+    book = debugger.run.stages.addresses
+    target = _target(book, spec)
+    why_no_lens = debugger.run.metrics.why_no_lens
+    check_answerable(
+        spec.asked(), book.kinds(target), debugger.debuggee.vocabulary, why_no_lens, book.locals_at(target)
+    )
     return Breakpoint(
         saved.number,
         target,

@@ -92,7 +92,7 @@ class Program:
         self._begun = False
         self._begins_token = True
         self._chosen_from: Tensor | None = None
-        self._forwards = 0
+        self._forwards, self.computes_gradients = 0, False
         self._cache: Callable[[], Any] = _nothing
         self._paged: PagedCache | None = None
 
@@ -295,6 +295,7 @@ class Program:
             self._end_token(known, reading)
             stops.token += 1
         self._forwards += 1
+        self.computes_gradients = torch.is_grad_enabled()
         # An encoder's forward belongs to the decoder's that follows it.
         self._begins_token = not known.is_encoder(module)
         self._lanes = known.lanes if self._begins_token else known.read

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
 from llmdbg.debugger.commands.completion import complete
 from llmdbg.debugger.commands.words import Words
+from llmdbg.debugger.inspection.local_values import tensor_names
 from llmdbg.errors import LlmdbgError
 from llmdbg.frontends.answers import stops
 from llmdbg.frontends.batch.run import TextWriter
@@ -153,7 +154,13 @@ class _completing:  # noqa: N801 - used as a function is
         import readline
 
         line, run = readline.get_line_buffer(), self._debugger.run
-        words = Words.of(run.stages.all(), self._debugger.breakpoints.list(), len(run.tokens()))
+        words = Words.of(
+            run.stages.all(),
+            self._debugger.breakpoints.list(),
+            len(run.tokens()),
+            gradients=run.stages.gradients(),
+            local_names=tensor_names(self._debugger.inspector),
+        )
         found = complete(line, readline.get_endidx(), words)
         if index >= len(found.options):
             return None

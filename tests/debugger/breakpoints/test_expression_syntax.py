@@ -93,7 +93,7 @@ def test_every_name_can_be_asked_for(name):
         ("exp(norm)", "'exp' cannot be called: there are rank"),
         ("chagned(norm)", "'chagned' cannot be called: the nearest is 'changed'"),
         ("__import__('os')", "cannot be called"),
-        ("(norm)(3)", "is a value, and takes no parentheses"),
+        ("(layer)(3)", "is a value, and takes no parentheses"),
         ("rank > 2", "'rank' needs an argument in parentheses: rank(\" Paris\")"),
         ("rank(3) > 2", "'3' is not the quoted text of a token"),
         ("rank('') > 2", "is not the quoted text of a token"),

@@ -19,6 +19,7 @@ from llmdbg.debugger.commands.words import Words
 from llmdbg.explain.glossary import TERM_NAMES
 from llmdbg.models.anatomy import dissect
 from llmdbg.models.stages import Stage, StageKind
+from llmdbg.probes.quantities import NAMES
 from tests.sessions import tiny_session
 from tests.tiny import tiny_model
 
@@ -117,6 +118,38 @@ def filled(line, words):
 )
 def test_what_is_offered(line, offered, words):
     assert options(line, words) == offered
+
+
+AT_A_LINE = Words(
+    addresses=("embed", "0.mlp", "0", "logits"),
+    gradients=("0.mlp.grad", "0.grad", "logits.grad", "loss.grad"),
+    locals=("query", "attn_weights"),
+    breakpoints=("1",),
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("break 0 if abs", ("absmax ", 'absmax("query") ', 'absmax("attn_weights") ')),
+        ("break layer 0 if norm > 3 an", ("and ",)),
+        ('trace 0 norm if absmax("a', ('absmax("attn_weights") ',)),
+        ('condition 1 nan("q', ('nan("query") ',)),
+        ("condition 1 entr", ("entropy ",)),
+        ("break 0.mlp.", ("0.mlp.grad",)),
+        ("break *.g", ("*.grad",)),
+        ("tbreak los", ("loss.",)),
+        ("until loss.", ("loss.grad",)),
+        ("goto logits.g", ("logits.grad",)),
+        ("info stats 0.mlp.", ()),
+    ],
+)
+def test_locals_of_the_frame_and_gradients_are_offered(line, offered):
+    assert options(line, AT_A_LINE) == offered
+
+
+def test_every_quantity_is_offered_in_a_condition(words):
+    assert set(options("break 0 if ", words)) == {f"{each} " for each in NAMES}
 
 
 def test_a_whole_address_is_offered_with_what_is_inside():

@@ -48,6 +48,14 @@ class Address(Grammar[str]):
         return (parsed,)
 
 
+class FineAddress(Address):
+    """One address, which may be a gradient's too."""
+
+    def complete(self, typed: str, words: Words) -> Sequence[str]:
+        """The next part of an address."""
+        return super().complete(typed, words.with_gradients())
+
+
 def complete_address(typed: str, words: Words) -> Sequence[str]:
     """Addresses that continue what is typed, or the word `layer`."""
     options = address_parts(typed, words)

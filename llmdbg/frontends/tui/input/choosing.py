@@ -38,6 +38,8 @@ def words_at(shown: Snapshot) -> Words:
         choices={"show": (pane.name for pane in all_panes()), "theme": THEMES, "layout": PRESETS},
         branches=shown.branches,
         branch=shown.branch,
+        gradients=shown.gradients,
+        local_names=shown.local_tensors,
         others=() if shown.stop.beside is None else (BESIDE,),
         candidates=() if shown.stop.candidates is None else (row.text for row in shown.stop.candidates.rows),
     )

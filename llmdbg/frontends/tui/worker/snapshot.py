@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.execution.depth import Depth
 from llmdbg.debugger.inspection.latest_attention import latest_attention
+from llmdbg.debugger.inspection.local_values import tensor_names
 from llmdbg.engine.debuggee import Capability
 from llmdbg.frontends.tui.worker.execution_order import prefixes
 from llmdbg.frontends.tui.worker.fine_row import ran_in_layer, with_row
@@ -141,6 +142,12 @@ class Snapshot:
     depth: str = ""
     """What a step goes to, if not to modules: `line` or `op`; else empty."""
 
+    gradients: tuple[str, ...] = ()
+    """The addresses of gradients, where the debuggee computes any."""
+
+    local_tensors: tuple[str, ...] = ()
+    """At a line or an op, the tensors among the locals of the selected frame, by name."""
+
     unsaved: str = ""
     """Why the session is not saved; empty if it is."""
 
@@ -241,4 +248,6 @@ def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | Non
         depth="" if debugger.run.depth is Depth.MODULE else str(debugger.run.depth),
         ordered=frozenset(each for path in memory.order.sequence for each in prefixes(path)),
         asked=asked or {},
+        gradients=debugger.run.stages.gradients(),
+        local_tensors=tensor_names(debugger.inspector),
     )
