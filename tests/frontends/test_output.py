@@ -39,6 +39,7 @@ DOORS = {
     "engine/program/started.py": "flushes the streams of a program that has forked",
     "frontends/program/prompt.py": "asks whether somebody types",
     "frontends/program/surroundings.py": "gives a program its own streams",
+    "frontends/program/empty_stdin.py": "gives a program a stdin that says it is empty",
     "frontends/tui/terminal/hangup.py": "wakes its own thread through a pipe",
 }
 FILES = {

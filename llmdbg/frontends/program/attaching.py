@@ -98,9 +98,15 @@ def breakpoint() -> None:
         attach()
 
 
-def start(launch: Launch, inside: Callable[[], AbstractContextManager[None]] = nullcontext) -> Started:
-    """Run a program to its first call of a model, or to its end. `inside` is around that."""
+def start(
+    launch: Launch,
+    inside: Callable[[], AbstractContextManager[None]] = nullcontext,
+    into: list[Started] | None = None,
+) -> Started:
+    """Run a program to its first call of a model, or to its end, `inside` this. It is put `into` a list first."""
     started = Started(launch)
+    if into is not None:
+        into.append(started)
     now_debugging(started)
     with inside():
         started.run()

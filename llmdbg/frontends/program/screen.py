@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import LlmdbgError
 from llmdbg.frontends.program.attaching import now_debugging, start
+from llmdbg.frontends.program.empty_stdin import INSTEAD, say_that_stdin_is_empty
+from llmdbg.frontends.program.ending import ending
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.program.launched import LaunchedProgram
     from llmdbg.engine.program.launching import Launch
+    from llmdbg.engine.program.started import Started
     from llmdbg.frontends.prompts.early import PromptCallback
     from llmdbg.models.spec import LoadProgress
 
@@ -31,6 +34,14 @@ class ProgramRequest(LaunchRequest):
     """Holds it once it runs."""
     saves: bool = False
     """It cannot be continued where it was."""
+    in_main_thread: bool = True
+    """Where Python lets a program set signal handlers."""
+    started: list[Started] = field(default_factory=list)
+    """Holds it as soon as it runs."""
+
+    def is_running_here(self) -> bool:
+        """Whether the calling code is the program's."""
+        return any(each.is_running_here() for each in self.started)
 
     def open_debuggee(self, report: Callable[[LoadProgress], None], on_prompt: PromptCallback) -> Debuggee:
         """Run the program to its first call of a model. Raises LlmdbgError if it ends before that."""
@@ -39,19 +50,22 @@ class ProgramRequest(LaunchRequest):
 
         report(LoadProgress(LoadStep.RUN, 0, None))
         assert self.launch is not None
-        started = start(self.launch)
+        say = logging.getLogger("llmdbg.program").warning
+        say_that_stdin_is_empty(lambda: say(f"{self.spec.name} reads stdin: {INSTEAD}"))
+        started = start(self.launch, into=self.started)
         # torch comes with it: the program has imported it first.
         import torch
 
         from llmdbg.engine.program.flattened import why_no_model
         from llmdbg.engine.program.launched import LaunchedProgram
 
-        program = LaunchedProgram(started, logging.getLogger("llmdbg.program").warning)
+        program = LaunchedProgram(started, say)
         self.opened.append(program)
         now_debugging(program)
         if not program.find():
             how = f" ({program.exit.why})" if program.exit is not None and program.exit.why else ""
-            raise LlmdbgError(f"{program.name} has ended{how}, and {why_no_model()}")
+            about_stdin = f"; {INSTEAD}" if how == " (EOFError)" else ""
+            raise LlmdbgError(f"{program.name} has ended{how}, and {why_no_model()}{about_stdin}")
         # Of this thread outside the program: looking at a training step must not add to its graph.
         torch.set_grad_enabled(False)
         return program
@@ -73,5 +87,16 @@ def debug(launch: Launch, breakpoints: tuple[str, ...], commands: tuple[str, ...
         code = run(request)
     finally:
         now_debugging(None)
+        for program in request.opened:
+            _let_end(program)
     ended = request.opened[0].exit if request.opened else None
     return ended.code if ended is not None and not code else code
+
+
+def _let_end(program: LaunchedProgram) -> None:
+    """Its thread is its own from here on, for what it runs as the process ends."""
+    import torch
+
+    torch.set_grad_enabled(True)
+    with ending(program):
+        pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import LlmdbgError, LoadError
 from llmdbg.frontends.log import LogBook, LogFile, log_path, record, route_libraries
@@ -22,6 +22,8 @@ from llmdbg.frontends.tui.terminal.look import (
 )
 
 if TYPE_CHECKING:
+    from llmdbg.frontends.tui.app import LlmdbgApp
+    from llmdbg.frontends.tui.terminal.driver import TerminalLine
     from llmdbg.frontends.tui.worker.launch import LaunchRequest
 
 _SECONDS_TO_CLOSE = 0.5
@@ -40,13 +42,17 @@ def run(request: LaunchRequest) -> int:
 
     capture, guard = Capture(book), Guard(log_path(), resumes=request.saves)
     line = TerminalLine(ask_for_background=may_ask_for_background(seen, preferences), guard=guard)
-    with guard, capture, ending_with(capture.terminals, line.give_back):
+    with guard, capture, ending_with(capture.terminals, line.give_back, request.is_running_here):
         # In a page Textual has a driver of its own, which is told the size.
         in_page = is_in_a_page()
         app = LlmdbgApp(request, preferences, seen, book, None if in_page else line.driver_class)
         app.on_running_at_last = capture.claim_prints
-        error = app.run(size=None if in_page else capture.size)
-        closed = app.engine.leave(_SECONDS_TO_CLOSE)
+        if request.in_main_thread and not in_page:
+            error = _run_beside(app, request, capture, line)
+            closed = True
+        else:
+            error = app.run(size=None if in_page else capture.size)
+            closed = app.engine.leave(_SECONDS_TO_CLOSE)
     if app.engine.unsaved:
         complain(f"the session is not saved: {app.engine.unsaved}")
     elif app.engine.left_out:
@@ -61,7 +67,36 @@ def run(request: LaunchRequest) -> int:
     if app.return_code:
         raise LlmdbgError(f"the screen failed (the traceback is in {log_path()})")
     if not closed:
-        # A forward cannot be stopped in the middle of a kernel, and the user should not wait for it.
-        flush()
-        os._exit(app.return_code or 0)
+        _leave_at_once(app)
     return app.return_code or 0
+
+
+def _run_beside(app: LlmdbgApp, request: LaunchRequest, capture: Capture, line: TerminalLine) -> Any:
+    """Show the screen from another thread while the debuggee has this one. Returns what the app does."""
+    from llmdbg.frontends.tui.terminal.beside import exiting_at_once, run_beside, signals_beside
+    from llmdbg.frontends.tui.worker.engine_here import EngineHere
+
+    engine = app.engine = EngineHere(request, app.mailbox.put)
+
+    def show() -> Any:
+        try:
+            return app.run(size=capture.size)
+        finally:
+            if not engine.leave(_SECONDS_TO_CLOSE):
+                _leave_at_once(app)
+
+    def give_back(code: int) -> None:
+        if line.has_the_terminal:
+            line.give_back()
+            if line.guard is not None:
+                line.guard.closed()
+            capture.tell(f"llmdbg: {request.spec.name} ended itself at once, with {code}")
+
+    with signals_beside(), exiting_at_once(give_back):
+        return run_beside(show, engine.serve)
+
+
+def _leave_at_once(app: LlmdbgApp) -> None:
+    """End the process: a forward cannot be stopped in the middle of a kernel, and nobody should wait for it."""
+    flush()
+    os._exit(app.return_code or 0)

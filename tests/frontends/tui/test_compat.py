@@ -1,6 +1,7 @@
 """The private names of Textual the screen needs: one test each, and no other use of one."""
 
 import ast
+import signal
 from pathlib import Path
 
 from textual import events
@@ -20,7 +21,7 @@ class Drawn(App[None]):
 
 
 def test_these_are_all():
-    assert set(_compat.__all__) == {"XTermParser", "screen_lines"}
+    assert set(_compat.__all__) == {"XTermParser", "screen_lines", "signals_of_the_driver"}
 
 
 async def test_textual_still_has_the_parser_the_driver_feeds():
@@ -47,3 +48,15 @@ def test_no_other_private_module_of_textual_is_imported():
             module = node.module if isinstance(node, ast.ImportFrom) else None
             names = [".".join(filter(None, (module, each.name))) for each in node.names]
             assert not any(name.startswith("textual.") and "._" in name for name in names), (path, names)
+
+
+def test_textuals_driver_still_looks_signals_up_by_name() -> None:
+    from textual.drivers import linux_driver
+
+    def found() -> object:
+        return vars(linux_driver)["signal"]
+
+    assert found() is signal
+    with _compat.signals_of_the_driver("another"):
+        assert found() == "another"
+    assert found() is signal

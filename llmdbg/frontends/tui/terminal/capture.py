@@ -15,6 +15,7 @@ import threading
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self, TextIO
 
+from llmdbg.frontends.sanitize import sanitize
 from llmdbg.frontends.spool import Spool
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class Capture:
     def size(self) -> tuple[int, int]:
         """The terminal's columns and lines, for `App.run()`: rich would measure descriptors 0 to 2."""
         return shutil.get_terminal_size()
+
+    def tell(self, text: str) -> None:
+        """Write a line straight to the terminal, which has been restored."""
+        with suppress(OSError, IndexError):
+            os.write(self._terminals[2], f"{sanitize(text)}\n".encode())
 
     def claim_prints(self) -> None:
         """Send `print` to the book too. Call it once the app runs: Textual drops what is printed until then.

@@ -48,6 +48,11 @@ class TerminalLine:
         self.ask_for_background = ask_for_background
         self.driver_class: type[TerminalDriver] = type("LineDriver", (TerminalDriver,), {"line": self})
 
+    @property
+    def has_the_terminal(self) -> bool:
+        """Whether the screen is shown."""
+        return self.driver is not None and self.driver.is_open
+
     def give_back(self) -> None:
         """Restore the terminal, from any thread, whatever the app is doing."""
         if self.driver is not None:
@@ -65,13 +70,13 @@ class TerminalDriver(LinuxDriver):
         self._owner: int | None = None
         # A signal handler may write in the middle of a write.
         self._writing = threading.RLock()
-        self._is_open = False
+        self.is_open = False
         self._frames, self._resizes = FrameDiff(), Resizes()
 
     def start_application_mode(self) -> None:
         """Take over the terminal, and ask for its background colour without waiting for the answer."""
         # Before it is taken over: a signal may come in the middle.
-        self._is_open = True
+        self.is_open = True
         self._frames.forget()
         if self.line.guard is not None:
             self.line.guard.opened()
@@ -84,14 +89,14 @@ class TerminalDriver(LinuxDriver):
         with self._writing:
             if self._owner in (None, threading.get_ident()):
                 super().close()
-                self._is_open = False
+                self.is_open = False
                 if self._owner is None and self.line.guard is not None:
                     self.line.guard.closed()
 
     def give_back(self) -> None:
         """Restore the terminal from another thread, which is the only one to write from then on."""
         with self._writing:
-            if not self._is_open or self._writer_thread is None:
+            if not self.is_open or self._writer_thread is None:
                 return
             self._owner = threading.get_ident()
         if self.attrs_before is not None:

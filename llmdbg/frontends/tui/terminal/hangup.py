@@ -25,19 +25,26 @@ _STOP = b"\0"
 
 
 @contextmanager
-def ending_with(terminals: Sequence[int], before: Callable[[], object] | None = None) -> Iterator[None]:
+def ending_with(
+    terminals: Sequence[int],
+    before: Callable[[], object] | None = None,
+    is_a_program: Callable[[], bool] = lambda: False,
+) -> Iterator[None]:
     """End the process when one of these terminals hangs up, or on SIGHUP, SIGTERM or SIGINT, whatever its threads do.
 
     The exit status is 128 plus the signal's number, SIGHUP's for a hang-up. `terminals` are open file descriptors.
     `before` is called first, in a separate thread, and may take `SECONDS_TO_SAVE`. Without it the signals keep their
-    default, which kills the process even while a library holds the interpreter's lock.
+    default, which kills the process even while a library holds the interpreter's lock. Where `is_a_program()` says that
+    a SIGINT comes in a program of the user's, it is a KeyboardInterrupt there.
     Enter it in the main thread. An ignored signal stays ignored.
     """
     woken, wake = os.pipe()
     watch = threading.Thread(target=_watch, args=(tuple(terminals), woken, before), name="llmdbg-terminal", daemon=True)
     watch.start()
 
-    def on_signal(number: int, _frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and is_a_program():
+            signal.default_int_handler(number, frame)
         os.write(wake, bytes((number,)))
 
     found = {number: signal.getsignal(number) for number in _ENDING} if before is not None else {}

@@ -40,6 +40,12 @@ class LaunchRequest:
     """The route of the tour to begin; empty for no tour."""
     saves: bool = True
     """Whether the session is saved."""
+    in_main_thread: bool = False
+    """Whether the debuggee must run in Python's main thread; the screen runs in another then."""
+
+    def is_running_here(self) -> bool:
+        """Whether the calling code is the debuggee's, not the debugger's."""
+        return False
 
     def open_debuggee(self, report: Callable[[LoadProgress], None], on_prompt: PromptCallback) -> Debuggee:
         """Load the model and prepare its generation. Raises LlmdbgError.
