@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, Generic, TypeVar
 
 import torch
-from greenlet import getcurrent
+from greenlet import GreenletExit, getcurrent
 from torch import is_grad_enabled, is_inference_mode_enabled
 
 from llmdbg.engine._compat import (
@@ -67,7 +67,7 @@ class Suspension(Generic[Value]):
         self._inner: _Modes | None = None
         self._inner_stacks: _ModeStacks | None = None
         self._outer_inference_guard: Any = None
-        self._closing = False
+        self._closing: BaseException | None = None
 
     def is_running_here(self) -> bool:
         """Whether the caller runs inside the function, not in other code while it is suspended."""
@@ -108,7 +108,7 @@ class Suspension(Generic[Value]):
             put_mode_stacks(self._inner_stacks)
         function.parent = getcurrent()
         try:
-            value = function.throw() if self._closing else function.switch()
+            value = function.switch() if self._closing is None else function.throw(self._closing)
         finally:
             # An exception that leaves a trace function, as closing does, unsets it for the whole thread.
             if sys.gettrace() is not outer_trace:
@@ -138,8 +138,8 @@ class Suspension(Generic[Value]):
         """The Python frames of a suspended function, innermost first; none while it runs and once it has ended."""
         return frames_of(self._greenlet)
 
-    def close(self) -> None:
-        """End a suspended function by raising GreenletExit inside it, so that its `finally` blocks run.
+    def close(self, error: BaseException | None = None) -> None:
+        """End a suspended function by raising `error` inside it, GreenletExit if None: its `finally` blocks run.
 
         Called from another thread (the garbage collector may run in any), it leaves that to greenlet, which ends the
         function in its own thread.
@@ -147,7 +147,7 @@ class Suspension(Generic[Value]):
         # An interpreter that is shutting down cannot switch greenlets, and needs nothing restored.
         alive = self._greenlet and not self._greenlet.dead and not sys.is_finalizing()
         if alive and self._thread == get_ident():
-            self._closing = True
+            self._closing = GreenletExit() if error is None else error
             # One that is suspended inside an op restores the dispatch keys of its own thread state as it unwinds.
             with with_dispatch_keys(dispatch_keys()):
                 self.resume()

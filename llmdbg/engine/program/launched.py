@@ -12,7 +12,7 @@ from llmdbg.engine.stage_event import StageEvent
 from llmdbg.engine.suspension import Suspension
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import FrameType
 
     from llmdbg.engine.program.launching import Launch
@@ -58,6 +58,12 @@ class LaunchedProgram(Program):
         self._first = self._run.resume()
         return self._first is not None
 
+    def close(self) -> None:
+        """End it where it stands, unless it has ended by itself: only then has it an `exit`."""
+        by_itself = self.exit
+        super().close()
+        self.exit = by_itself
+
     def _ended(self) -> None:
         self.exit = self._started.exit
         self._let_go()
@@ -99,4 +105,10 @@ class _Greenlet:
         """End the program where it stands. Its `finally` blocks run."""
         if self._started.suspension is not None:
             with self._inside():
-                self._suspension.close()
+                self._suspension.close(_what_ends_pytest(self._suspension.frames()))
+
+
+def _what_ends_pytest(frames: Iterable[FrameType]) -> BaseException | None:
+    """What ends a run of pytest in which these frames are; None outside. It takes any other exception for a failure."""
+    in_pytest = any(each.f_globals.get("__name__") == "_pytest.runner" for each in frames)
+    return KeyboardInterrupt("left in llmdbg") if in_pytest else None

@@ -18,6 +18,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import torch
+from greenlet import GreenletExit
 
 from llmdbg.engine._compat import MODULE_CALL
 from llmdbg.engine.program.errands import Errands
@@ -72,6 +73,7 @@ class Turns:
         has ended the program.
         """
         me = get_ident()
+        self._end_if_asked(me)
         if self._busy.get("by") == me:
             return True
         if me != self._thread and not self._errands.can_run:
@@ -173,11 +175,14 @@ class Turns:
             self._with_the_debugger = False
 
     def _end_if_asked(self, me: int) -> None:
-        if self._is_ending and me != self._thread:
-            self._waiting.pop(me, None)
-            if self._busy.get("by") == me:
-                self._busy.clear()
-            raise SystemExit
+        if not self._is_ending:
+            return
+        self._waiting.pop(me, None)
+        if self._busy.get("by") == me:
+            self._busy.clear()
+        if me == self._thread:
+            raise GreenletExit  # again: the program has caught the first
+        raise SystemExit
 
     def _is_left(self) -> bool:
         """Whether the forward that has the turn is gone, by an exception that hooks are not called for."""

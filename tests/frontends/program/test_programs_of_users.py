@@ -167,3 +167,35 @@ def test_what_runs_beside_a_suspended_program_prints_where_the_program_does(fork
     assert set(plain(done.out)) == set(plain(alone.out)) == {"tick", "after"}
     assert done.code == 0
     assert len(stops(events)) == 6
+
+
+_FAILS_IN_PYTEST = """\
+import pytest, torch
+from tiny_models import llama
+def test_one():
+    llama()(torch.tensor([[500]]))
+def test_two():
+    print("never")
+    llama()(torch.tensor([[5]]))
+"""
+
+
+@pytest.mark.parametrize("moves", [["continue"], ["until embed", "quit"], ["continue", "quit"]])
+def test_leaving_a_test_ends_pytest_too(moves: list[str], forks: Forks, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(_FAILS_IN_PYTEST)
+    ours = ["--batch", *(word for each in moves for word in ("-ex", each))]
+    done = forks.run("llmdbg", [*ours, *_PYTEST, str(tmp_path / "test_it.py")], tmp_path / "debugged")
+    assert done.code == 0, "it is llmdbg that ends here, and not a test that fails"
+    assert "raised IndexError" in done.out
+    assert "KeyboardInterrupt" in done.err and "GreenletExit" not in done.err and "never" not in done.err
+
+
+def test_a_program_that_catches_its_end_is_ended_again(forks: Forks, tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text(
+        "import sys, torch\nfrom tiny_models import llama\nmodel, ids = llama(), torch.tensor([[5]])\n"
+        "for at in range(3):\n    try:\n        model(ids)\n        print('ran')\n"
+        "    except BaseException as error:\n        print('caught', type(error).__name__)\nsys.exit(8)\n"
+    )
+    done = forks.run("llmdbg", ["--batch", "-ex", "until 0.mlp", str(tmp_path / "p.py")], tmp_path / "debugged")
+    assert done.code == 0
+    assert done.err.count("caught GreenletExit") == 3 and "ran" not in done.err
