@@ -78,6 +78,8 @@ class GradientStops:
         self._parameters: dict[str, RemovableHandle] = {}
         self._outputs: dict[_Key, _Output] = {}
         self._multithreading: bool | None = None
+        self.newest: Stage | None = None
+        """The gradient that was computed last of the newest forward; None before the first, and where none is armed."""
 
     @property
     def armed(self) -> bool:
@@ -109,6 +111,7 @@ class GradientStops:
     def begin_forward(self) -> None:
         """An outermost forward begins."""
         self._outputs.clear()
+        self.newest = None
         # What is frozen may have changed.
         self._hook_parameters()
         self.sync()
@@ -189,10 +192,19 @@ class GradientStops:
         if not self._armed or not self._is_running_here():
             return gradient
         through = tuple(self._through(output))
+        self.newest = output.stages[0]
         for stage in reversed(output.stages):
             if reaches(self._armed, stage.address):
-                gradient = self._reached(stage, gradient, through, False)
+                gradient = self._shown(stage, gradient, through, accumulated=False)
         return gradient
+
+    def _shown(self, stage: Stage, gradient: Tensor, through: tuple[str, ...], *, accumulated: bool) -> Tensor:
+        """Reach a gradient. A sparse one, as of `nn.Embedding(sparse=True)`, is shown dense and stays sparse."""
+        if gradient.layout is torch.strided:
+            return self._reached(stage, gradient, through, accumulated)
+        dense = gradient.to_dense()
+        edited = self._reached(stage, dense, through, accumulated)
+        return gradient if edited is dense else edited.to_sparse(gradient.sparse_dim())
 
     def _through(self, output: _Output) -> Iterator[str]:
         """What took an output, innermost alone, and what contains it and does more with it than pass it on."""
@@ -241,7 +253,7 @@ class GradientStops:
             gradient = parameter.grad
             if gradient is None or not self._is_running_here():
                 return
-            edited = self._reached(stage, gradient, through, True)
+            edited = self._shown(stage, gradient, through, accumulated=True)
             if edited is not gradient:
                 parameter.grad = edited
 

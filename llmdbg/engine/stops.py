@@ -207,12 +207,13 @@ class Stops:
         self._fine.rest()
         return output
 
-    def failed(self, stage: Stage, error: BaseException) -> None:
-        """Suspend, armed or not, since an exception is on its way out of a stage."""
+    def failed(self, stage: Stage, error: BaseException, phase: Phase | None = None) -> None:
+        """Suspend, armed or not, since an exception is on its way out of a stage. `phase` is that of its forward."""
         self.last_stage = stage
         text = " ".join(str(error).split())
         raised = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        event = StageEvent(stage, self.phase, self.token, None, span=self.span, raised=raised, error=error)
+        phase = phase or self.phase
+        event = StageEvent(stage, phase, self.token, None, span=self.span, raised=raised, error=error)
         self.suspend(event)
         event.release()
 

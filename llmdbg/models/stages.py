@@ -86,6 +86,8 @@ LOSS = "loss"
 """What a model returns as its loss, in the address of its gradient: `loss.grad`."""
 
 _GRADIENT = ".grad"
+LOSS_GRADIENT = Stage(StageKind.GRADIENT, f"{LOSS}{_GRADIENT}")
+"""Where backward begins."""
 _LINE = re.compile(r"(?P<module>[^:/]+):(?P<line>\d{1,9}|\*)")
 _OP = re.compile(r"(?P<module>[^:/]+)/(?P<name>[^:/.]+)(\.(?P<number>\d{1,9}))?")
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _INTERRUPTED = 130
+_WRAPPERS = "llmdbg.engine.program.backward_calls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def exit_of(run: Callable[[], None]) -> Exit:
         return _asked_for(asked.code)
     except (Exception, KeyboardInterrupt) as error:
         # The hook shows the traceback that the exception carries.
-        error.__traceback__ = _of_the_program(error.__traceback__)
+        error.__traceback__ = _without_wrappers(_of_the_program(error.__traceback__))
         sys.excepthook(type(error), error, error.__traceback__)
         return Exit(_INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1, type(error).__name__)
     return Exit(0, None)
@@ -69,4 +70,16 @@ def _of_the_program(traceback: TracebackType | None) -> TracebackType | None:
         if not module.startswith("llmdbg.") and module != "runpy" and "runpy" not in module:
             break
         traceback = traceback.tb_next
+    return traceback
+
+
+def _without_wrappers(traceback: TracebackType | None) -> TracebackType | None:
+    """The same traceback without the frames of what llmdbg has wrapped."""
+    each = traceback
+    while each is not None:
+        following = each.tb_next
+        while following is not None and following.tb_frame.f_globals.get("__name__") == _WRAPPERS:
+            following = following.tb_next
+        each.tb_next = following
+        each = following
     return traceback

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from llmdbg.engine._compat import in_backward
 from llmdbg.engine.gradient_stops import GradientStops
+from llmdbg.engine.program.backward_calls import BackwardCalls
 from llmdbg.engine.stage_event import StageEvent, always_suspend
 from llmdbg.engine.stops import Stops
 from llmdbg.errors import LlmdbgError
-from llmdbg.models.stages import SAMPLE, Phase, reaches
+from llmdbg.models.stages import LOSS_GRADIENT, SAMPLE, Phase, reaches
 
 if TYPE_CHECKING:
     from typing import Any
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from llmdbg.engine.stage_event import EventHandler
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.models.stages import Stage
+
+_WHOSE_BACKWARD = "whose backward has failed is not known: with `break *.grad`, before its forward, the module is named"
 
 
 class ProgramStops(Stops):
@@ -41,6 +45,8 @@ class ProgramStops(Stops):
         self._gradients.include(anatomy)
         self._too_late = False
         self._fine.follow_backward(self._is_running_here)
+        self._backward = BackwardCalls(self._failed_in_backward)
+        self._backward.begin()
 
     def inside(self, *, running: bool) -> None:
         """Note whether a forward of the program's is running; others, such as those of a copied model, are ignored."""
@@ -62,6 +68,7 @@ class ProgramStops(Stops):
     def end(self, *, for_good: bool = True) -> None:
         """Remove every hook."""
         self._gradients.end()
+        self._backward.end()
         super().end(for_good=for_good)
 
     @property
@@ -105,6 +112,14 @@ class ProgramStops(Stops):
 
     def _is_running_here(self) -> bool:
         return self.run is not None and self.run.is_running_here()
+
+    def _failed_in_backward(self, error: Exception) -> None:
+        """An exception is on its way out of backward: behind the gradient that was computed last, if that is known."""
+        if in_backward() or not self._is_running_here():
+            return
+        if self._gradients.newest is None:
+            self._announce(_WHOSE_BACKWARD)
+        self.failed(self._gradients.newest or LOSS_GRADIENT, error, Phase.BACKWARD)
 
     def _arrived(self, stage: Stage, gradient: Tensor, through: tuple[str, ...], of_parameter: bool) -> Tensor:
         """Handle a gradient, in backward."""
