@@ -16,6 +16,7 @@ from llmdbg.debugger.comparison.runs_at_hand import OtherRuns, RunsAtHand
 from llmdbg.debugger.execution.branch_control import BranchControl
 from llmdbg.debugger.execution.edit_control import EditControl
 from llmdbg.debugger.execution.focus import Focus
+from llmdbg.debugger.execution.lane import Lane
 from llmdbg.debugger.execution.recorder import ActivationRecorder
 from llmdbg.debugger.execution.replay import Replay
 from llmdbg.debugger.execution.run import Run
@@ -45,6 +46,7 @@ class Debugger:
     - `edits`: changing values.
     - `breakpoints`: where it stops.
     - `focus`: the position that panes and answers describe.
+    - `lane`: the row of a batch that they describe.
     - `inspector`: what questions may read.
     - `exporter`: writes answers to files; set by front ends, None until then.
     """
@@ -59,11 +61,12 @@ class Debugger:
             debuggee.clock,
         )
         self.debuggee = debuggee
-        self.breakpoints = Breakpoints(metrics.measure)
+        self.lane = Lane(debuggee)
+        self.breakpoints = Breakpoints(lambda event, *asked: metrics.measure(self.lane.seen(event), *asked))
         forwards = debuggee.forward_positions if isinstance(debuggee, OwnForwards) else None
         self.focus = Focus(prompt_length, forwards)
-        describer = StopDescriber(debuggee, self.focus, top=top)
-        self.run = Run(debuggee, self.breakpoints, ActivationRecorder(), metrics, describer)
+        describer = StopDescriber(debuggee, self.focus, self.lane, top=top)
+        self.run = Run(debuggee, self.breakpoints, ActivationRecorder(), metrics, describer, self.lane)
         self.replay = Replay(self.run)
         self.branching = BranchControl(self.replay)
         self.edits = EditControl(self.replay, self.branching)

@@ -23,6 +23,8 @@ from llmdbg.formatting import printable
 if TYPE_CHECKING:
     from types import FrameType
 
+    from torch import Tensor
+
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.engine.token_overrides import TokenOverrides
     from llmdbg.models.anatomy import Anatomy
@@ -266,7 +268,24 @@ class LaneFacts:
 
 @runtime_checkable
 class HasLanes(Protocol):
-    """A debuggee that runs several sequences at once."""
+    """A debuggee that runs several sequences at once. Tokens and scores are those of row 0 until a row is chosen."""
+
+    @property
+    def batch(self) -> int:
+        """How many rows the current forward has. Does not wait for the device."""
+
+    @property
+    def lane(self) -> int | None:
+        """The chosen row of the batch, from 0; None for all of them, and where the current forward has no such row."""
+
+    def choose_lane(self, lane: int | None) -> None:
+        """Show one row from now on, or all of them."""
+
+    def seen(self, event: StageEvent) -> StageEvent:
+        """An event as the chosen row has it: its part of every tensor, its scores and its token."""
+
+    def scores(self, lane: int) -> Tensor | None:
+        """A row's scores (1, vocabulary) float32 at `logits` and at `sample`; None elsewhere."""
 
     def lanes(self) -> tuple[LaneFacts, ...]:
         """The rows of the batch of the current forward. Waits for the device."""

@@ -115,6 +115,13 @@ class RandomStreams:
         np.random.seed(seed)
         torch.manual_seed(seed)
 
+    @classmethod
+    def of_programs(cls, devices: Iterable[torch.device]) -> RandomStreams:
+        """Every stream that a program may draw from."""
+        streams = cls(devices)
+        streams.include_python_and_numpy()
+        return streams
+
     def include_python_and_numpy(self) -> None:
         """From now on, Python's and NumPy's own streams too: only code from outside transformers draws from those.
 

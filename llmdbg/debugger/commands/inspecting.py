@@ -81,6 +81,23 @@ class Position(Grammar[int | None]):
         return (*starting(typed, ("last",)), *_positions(typed, words.tokens))
 
 
+class LaneNumber(Grammar[int | None]):
+    """A row of the batch from 0, None for all of them."""
+
+    usage = "N"
+
+    def parse(self, arguments: str, command: Described) -> int | None:
+        """Parse a row's number, or `all`."""
+        word = required(arguments, command, "N", "a row of the batch, or `all`")
+        if word != "all" and not is_number(word):
+            raise CommandError(f"lane takes a row of the batch from 0, or `all`, not {word!r}")
+        return None if word == "all" else int(word)
+
+    def complete(self, typed: str, words: Words) -> Sequence[str]:
+        """The rows of the batch, and `all`."""
+        return starting(typed, (*map(str, range(words.lanes)), "all"))
+
+
 class CommandName(Grammar[Command[Any] | None]):
     """A command, None for all of them."""
 
@@ -120,6 +137,18 @@ def _focus(debugger: Debugger, position: int | None) -> Outcome:
         raise CommandError(f"focus takes `last` or a position from 0 to {length - 1}, not {str(position)!r}")
     debugger.focus.position = position
     return Moved(debugger.run.look())
+
+
+@COMMANDS.add(
+    "lane",
+    takes=LaneNumber(),
+    effect=Effect.MOVES,
+    summary="Choose the row of a batch that stops, conditions and panes describe; `lane all` describes all rows.",
+    example="lane 3",
+)
+def _lane(debugger: Debugger, lane: int | None) -> Outcome:
+    debugger.lane.choose(lane)
+    return Moved(debugger.run.look_at_lane())
 
 
 @COMMANDS.add(

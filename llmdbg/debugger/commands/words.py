@@ -36,6 +36,8 @@ class Words:
     """What `patch … from` may name besides branches: other runs that are at hand."""
     candidates: tuple[str, ...] = ()
     """The likeliest next tokens, in JSON's quotes."""
+    lanes: int = 0
+    """How many rows the batch has, where there is a batch."""
     actions: tuple[tuple[str, str], ...] = ()
     """Name and help of each of the front end's own commands."""
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -55,6 +57,7 @@ class Words:
         others: Iterable[str] = (),
         gradients: Iterable[str] = (),
         local_names: Iterable[str] = (),
+        lanes: int = 0,
     ) -> Words:
         """The words for the stages of a run, its breakpoints and the length of its sequence."""
         return cls(
@@ -67,6 +70,7 @@ class Words:
             branches=tuple(branches),
             branch=branch,
             others=tuple(others),
+            lanes=lanes,
             candidates=tuple(json.dumps(each, ensure_ascii=False) for each in candidates),
             actions=tuple(actions),
             choices={name: tuple(each) for name, each in (choices or {}).items()},

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.breakpoints import Breakpoint, Breakpoints, Hit
     from llmdbg.debugger.breakpoints.metrics import StageMetrics
     from llmdbg.debugger.editing.edits import Edits
+    from llmdbg.debugger.execution.lane import Lane
     from llmdbg.debugger.execution.recorder import ActivationRecorder
     from llmdbg.debugger.execution.resume_plans import ResumePlan
     from llmdbg.debugger.execution.stop import BesideReference
@@ -72,10 +73,12 @@ class Run:
         recorder: ActivationRecorder,
         metrics: StageMetrics,
         describer: StopDescriber,
+        lane: Lane,
     ) -> None:
         self.debuggee = debuggee
         self.breakpoints = breakpoints
         self.recorder = recorder
+        self.lane = lane
         self.metrics = metrics
         self.stages = StageList(debuggee)
         self.cursor = EventCursor(debuggee)
@@ -173,7 +176,7 @@ class Run:
         self.recorder.stopped()
         if event.ended_by is not None:
             self.cause = replace(self.cause, reason=Reason.END)
-        note_probability(self.branches, event)
+        note_probability(self.branches, self.lane.seen(event))
         self._stood = (self.debuggee.timeline, event.token, event.chosen)
         self.stop = self._described()
         if self.stop.chosen is not None and self.stop.candidates is not None:
@@ -187,6 +190,16 @@ class Run:
         """Describe the current stop again, after the focus has moved."""
         self.stop = self._described()
         return self.stop
+
+    def look_at_lane(self) -> Stop:
+        """Describe the current stop again, after another lane has been chosen."""
+        # What was kept of the tokens and of the forward is the other lane's.
+        self.branches.current.probabilities.clear()
+        self.branches.current.candidates.clear()
+        self.recorder.forget()
+        note_probability(self.branches, self.lane.seen(self.event))
+        self.end = None if self.end is None else self._ended(self.event)
+        return self.look()
 
     def _described(self) -> Stop:
         """The stop at the current event, beside that of the reference if there is one."""
@@ -291,7 +304,7 @@ class Run:
         any_processor = ANY_PROCESSOR.address in armed
 
         def decide_here(event: StageEvent) -> bool:
-            self.recorder.passed(event)
+            self.recorder.passed(self.lane.seen(event))
             if tape is not None and not event.stage.is_fine:
                 tape.passed(event)
             if event.stage.kind is StageKind.SAMPLE:
@@ -312,7 +325,7 @@ class Run:
             nonlocal left, passes
             self._report_token(event)
             self.trace.passed(event)
-            self.metrics.verify(event)
+            self.metrics.verify(self.lane.seen(event))
             if plan.regardless:
                 self.breakpoints.remember(event)
             elif (stopping := self._hit_by(event)) is not None:
@@ -341,6 +354,7 @@ class Run:
 
     def _report_token(self, event: StageEvent) -> None:
         """Report a token that has been chosen. Runs inside the token loop: it does not wait for the device."""
+        event = self.lane.seen(event)
         if event.chosen is None or self.on_token is None:
             return
         note_probability(self.branches, event)

@@ -137,6 +137,9 @@ class Stop(Displayed):
     line uses."""
     code: CodeLine | None = None
     """Of a line or an op, the source line; at an exception, the line that failed; None elsewhere."""
+    lane: int | None = None
+    """The row of the batch that `tensor`, `candidates` and `chosen` are about, from 0; None where they are about all
+    rows, and where there is one."""
     beside: BesideReference | None = None
     """How it compares with the reference; None if no run stands beside this one, or if the two cannot be compared."""
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from llmdbg.debugger.execution.focus import Focus
+    from llmdbg.debugger.execution.lane import Lane
     from llmdbg.debugger.execution.stop_cause import StopCause
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.stage_event import StageEvent
@@ -38,13 +39,15 @@ BAN = "ban"
 class StopDescriber:
     """Describes stage events of one debuggee; `top` is how many candidates a stop lists."""
 
-    def __init__(self, debuggee: Debuggee, focus: Focus, *, top: int) -> None:
+    def __init__(self, debuggee: Debuggee, focus: Focus, lane: Lane, *, top: int) -> None:
         self._debuggee = debuggee
+        self._lane = lane
         self._focus = focus
         self._top = top
 
     def describe(self, event: StageEvent, cause: StopCause, *, differs: bool = False) -> Stop:
         """The stop at an event. `differs` marks one that did not come out bitwise the same when it was run again."""
+        event = self._lane.seen(event)
         found = self._candidates(event)
         module = self._debuggee.anatomy.modules.get(event.stage.address)
         return Stop(
@@ -53,6 +56,7 @@ class StopDescriber:
             token=event.token,
             phase=event.phase,
             stage=event.stage,
+            lane=self._lane.of_choice if event.after_forward else self._lane.chosen,
             tensor=self._statistics(event),
             candidates=found[0],
             chosen=found[1],

@@ -45,7 +45,12 @@ class Inspector:
 
     @property
     def event(self) -> StageEvent:
-        """The current event, with its live tensors."""
+        """The current event, with its live tensors, as the chosen lane has it."""
+        return self.run.lane.seen(self.run.event)
+
+    @property
+    def whole_event(self) -> StageEvent:
+        """The current event as it is, with all lanes."""
         return self.run.event
 
     @property

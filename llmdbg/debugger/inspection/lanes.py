@@ -35,9 +35,9 @@ class LaneRow:
     numbers: ValueStatistics | None
     """Statistics of its part of the tensor here, without padding; None where the tensor has no row for it."""
     likeliest: str | None
-    """At the head, the text of the token that it gives the highest score; None elsewhere."""
+    """From the head on, the text of the token that it gives the highest score; None before."""
     prob: float | None
-    """That token's probability by these scores, from 0 to 1; None elsewhere."""
+    """That token's probability by these scores, from 0 to 1; None before."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -59,11 +59,11 @@ def lanes(inspector: Inspector) -> LaneTable | str:
     if not isinstance(debuggee, HasLanes):
         return f"{printable(debuggee.name)} runs one sequence, which `info tokens` shows"
     known = debuggee.lanes()
-    tensor = main_tensor(inspector.event.output)
+    tensor = main_tensor(inspector.whole_event.output)
     parts = _parts(tensor, known)
     rows = []
     for at, (lane, part) in enumerate(zip(known, parts, strict=True)):
-        text, prob = _likeliest(inspector, part)
+        text, prob = _likeliest(inspector, debuggee.scores(at), part)
         rows.append(
             LaneRow(
                 lane=at,
@@ -97,11 +97,12 @@ def _numbers(part: Tensor | None) -> ValueStatistics | None:
     return None if part is None or not part.numel() else read([measure(part)])[0]
 
 
-def _likeliest(inspector: Inspector, part: Tensor | None) -> tuple[str | None, float | None]:
-    """What the head's scores of a lane say; nothing elsewhere, and at `logits`, which has the first lane's alone."""
-    head = inspector.model.get_output_embeddings()
-    if part is None or head is None or inspector.anatomy.modules.get(inspector.stop.stage.address) is not head:
-        return None, None
-    scores = part.reshape(-1, part.shape[-1])[-1].float()
-    prob, id = scores.softmax(-1).max(-1)
+def _likeliest(inspector: Inspector, scores: Tensor | None, part: Tensor | None) -> tuple[str | None, float | None]:
+    """What a lane's scores say: those of the choice, or at the head its part of the output; nothing elsewhere."""
+    if scores is None:
+        head = None if inspector.debuggee.loaded is None else inspector.model.get_output_embeddings()
+        if part is None or head is None or inspector.anatomy.modules.get(inspector.stop.stage.address) is not head:
+            return None, None
+        scores = part
+    prob, id = scores.reshape(-1, scores.shape[-1])[-1].float().softmax(-1).max(-1)
     return inspector.debuggee.vocabulary.text(int(id)), float(prob)

@@ -32,7 +32,7 @@ def printed(inspector: Inspector, source: str) -> str:
     `model` (None if the debuggee has no live model); of the selected frame, every local that has another name, tensors
     copied.
     """
-    event = inspector.event
+    event = inspector.whole_event
     _refuse_unrecorded(inspector, source)
     out, module = main_tensor(event.output), inspector.anatomy.modules.get(event.stage.address)
 

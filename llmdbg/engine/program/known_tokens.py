@@ -9,24 +9,23 @@ from llmdbg.errors import CommandError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmdbg.engine.program.lanes import Lanes
+    from llmdbg.engine.program.lanes import Lane
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.engine.token_overrides import TokenOverrides
 
 
 class SeenTimeline:
-    """The ids that one lane has been fed after its prompt. They are the program's: nothing here can change them."""
+    """The ids that the lane in view has been fed after its prompt. They are the program's: nobody here changes them."""
 
-    def __init__(self, lanes: Callable[[], Lanes]) -> None:
-        self._lanes = lanes
-        self.lane = 0
+    def __init__(self, lane: Callable[[], Lane]) -> None:
+        self._lane = lane
         self.overrides: dict[int, TokenOverrides] = {}
         self.settings: tuple[tuple[int, GenerationSettings], ...] = ()
 
     @property
     def ids(self) -> list[int]:
         """The ids after the prompt, in a list of the caller's own."""
-        lane = self._lanes().lane(self.lane)
+        lane = self._lane()
         return lane.ids[lane.prompt :]
 
     @ids.setter

@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llmdbg.engine.debuggee import LaneFacts
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -57,17 +59,22 @@ class Lanes:
         self._look()
         return self._lanes[index] if index < len(self._lanes) else Lane()
 
-    def next_id(self, ids: Tensor, first: int) -> int | None:
-        """The id by which a forward that is not fed yet makes the first row longer; None if it is not exactly one.
+    def next_ids(self, ids: Tensor, first: int) -> tuple[int | None, ...]:
+        """The id by which a forward that is not fed yet makes each row longer; None for one that is not by exactly one.
 
-        Waits for the device.
+        Empty if the batch is another. Waits for the device.
         """
         self._look()
-        if not self._lanes or len(ids) != len(self._lanes):
-            return None
-        known, row = self._lanes[0].ids, ids[0].tolist()
-        goes_on = first == len(known) if first else _begins(row, known)
-        return int(row[-1]) if goes_on and first + len(row) == len(known) + 1 else None
+        if len(ids) != len(self._lanes):
+            return ()
+        return tuple(_added(row, lane.ids, first) for row, lane in zip(ids.tolist(), self._lanes, strict=True))
+
+    def facts(self) -> tuple[LaneFacts, ...]:
+        """Each row's padding, prompt and ids. Waits for the device."""
+        self._look()
+        return tuple(
+            LaneFacts(each.padding, each.prompt - each.padding, tuple(each.ids[each.prompt :])) for each in self._lanes
+        )
 
     def count(self) -> int:
         """How many rows the batch has."""
@@ -93,6 +100,11 @@ class Lanes:
             return
         for lane, row in zip(self._lanes, rows, strict=True):
             lane.ids[first:] = row
+
+
+def _added(row: Sequence[int], known: Sequence[int], first: int) -> int | None:
+    goes_on = first == len(known) if first else _begins(row, known)
+    return int(row[-1]) if goes_on and first + len(row) == len(known) + 1 else None
 
 
 def _begins(row: Sequence[int], known: Sequence[int]) -> bool:

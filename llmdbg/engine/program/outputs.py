@@ -9,24 +9,31 @@ import torch
 from torch import Tensor
 
 
-def last_scores(output: Any, mask: Tensor | None, size: int | None) -> Tensor | None:
-    """The scores (1, vocabulary) float32 after the first row's last position; None if there are none.
+def last_scores(output: Any, mask: Tensor | None, size: int | None, row: int = 0) -> Tensor | None:
+    """The scores (1, vocabulary) float32 after a row's last position; None if there are none.
 
     `output` is what a forward returned, `mask` what it was given, and `size` how many ids there are, if known. Waits
     for the device if there is a mask.
     """
     logits = _logits(output, size)
-    if logits is None:
+    if logits is None or row >= len(logits):
         return None
-    return logits[0, _last(logits, mask)][None].detach().to(torch.float32)
+    return logits[row, _last(logits, mask, row)][None].detach().to(torch.float32)
 
 
-def with_scores(output: Any, scores: Tensor, mask: Tensor | None, size: int | None) -> Any:
+def all_last_scores(output: Any, mask: Tensor | None, size: int | None) -> Tensor:
+    """The same of every row, (rows, vocabulary), of an output that has them."""
+    logits = _logits(output, size)
+    assert logits is not None
+    return torch.stack([logits[row, _last(logits, mask, row)] for row in range(len(logits))]).detach().float()
+
+
+def with_scores(output: Any, scores: Tensor, mask: Tensor | None, size: int | None, row: int = 0) -> Any:
     """The output with other scores (1, vocabulary) at that place."""
     logits = _logits(output, size)
     assert logits is not None
     changed = logits.clone()
-    changed[0, _last(logits, mask)] = scores[0].to(logits.dtype)
+    changed[row, _last(logits, mask, row)] = scores[0].to(logits.dtype)
     if isinstance(output, Tensor):
         return changed
     if isinstance(output, tuple):
@@ -50,9 +57,9 @@ def _has_scores(value: Any, size: int | None) -> bool:
     return is_one and size in (None, value.shape[-1])
 
 
-def _last(logits: Tensor, mask: Tensor | None) -> int:
-    """The first row's last position that is no padding."""
-    if mask is None or mask.shape[1] != logits.shape[1]:
+def _last(logits: Tensor, mask: Tensor | None, row: int) -> int:
+    """A row's last position that is no padding."""
+    if mask is None or mask.shape[1] != logits.shape[1] or row >= len(mask):
         return -1
-    seen = mask[0].nonzero()
+    seen = mask[row].nonzero()
     return int(seen[-1]) if len(seen) else -1

@@ -19,20 +19,21 @@ import torch
 from torch import nn
 
 from llmdbg.engine._compat import in_backward
-from llmdbg.engine.debuggee import Capability, LaneFacts, SamplingFacts
+from llmdbg.engine.debuggee import Capability, SamplingFacts
 from llmdbg.engine.program.anatomies import together
 from llmdbg.engine.program.calls import OutermostCalls, failing_stage, running_stage
 from llmdbg.engine.program.flattened import SEVERAL_REQUESTS, notes_on_engine
 from llmdbg.engine.program.known_model import KnownModel
 from llmdbg.engine.program.known_tokens import SeenTimeline
+from llmdbg.engine.program.lane_view import InLanes, LaneView
 from llmdbg.engine.program.lanes import Lanes
-from llmdbg.engine.program.outputs import last_scores, with_scores
+from llmdbg.engine.program.outputs import all_last_scores, last_scores, with_scores
 from llmdbg.engine.program.program_stops import ProgramStops
 from llmdbg.engine.program.turns import Turns
 from llmdbg.engine.program.vocabulary import IdVocabulary, find_tokenizer
 from llmdbg.engine.program.watching import ModelWatch
 from llmdbg.engine.random_streams import RandomStreams
-from llmdbg.engine.stage_event import StageEvent
+from llmdbg.engine.stage_event import ScoresTrail, StageEvent
 from llmdbg.errors import CommandError
 from llmdbg.formatting import printable
 from llmdbg.models.anatomy import Anatomy
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.suspension import Suspension
 
 
-class Program:
+class Program(InLanes):
     """A program, suspended at every armed stage of the models that it calls: a `Debuggee` from its first call on.
 
     `run` suspends and resumes it in its own thread (`LaunchedProgram`, `AttachedProgram`); `errands` reach that from
@@ -82,11 +83,12 @@ class Program:
         self._calls = OutermostCalls(self._is_ours, self._run, self)
         self._watch = ModelWatch(self._is_ours, self._calls.is_running, self._found)
         self.frames = self._run.frames
-        run.draw_from(_all_streams(()))
+        run.draw_from(RandomStreams.of_programs(()))
         self._stops: ProgramStops | None = None
         self._lanes = Lanes()
-        self._timeline = SeenTimeline(lambda: self._lanes)
-        self._prompt: tuple[Lanes, int, Prompt] = (self._lanes, 0, Prompt((), ""))
+        self._view = LaneView()
+        self._timeline = SeenTimeline(lambda: self._lanes.lane(self._view.row))
+        self._prompt: tuple[Any, Prompt] = (None, Prompt((), ""))
         self._mask: Tensor | None = None
         self._first: StageEvent | None = None
         self._begun = False
@@ -100,7 +102,7 @@ class Program:
 
     @property
     def timeline(self) -> Timeline:
-        """The tokens that the first lane was fed."""
+        """The tokens that the lane in view was fed."""
         return self._timeline
 
     @timeline.setter
@@ -109,25 +111,17 @@ class Program:
 
     @property
     def prompt(self) -> Prompt:
-        """What the first forward of the current sequence was fed; no ids if that was not ids."""
-        lane, (lanes, sequences, _) = self._lanes.lane(0), self._prompt
-        if lanes is not self._lanes or sequences != lanes.sequences:
+        """What the lane in view was fed first in the current sequence; no ids if that was not ids."""
+        lane, here = self._lanes.lane(self._view.row), (self._lanes, self._lanes.sequences, self._view.row)
+        if self._prompt[0] != here:
             ids = tuple(lane.ids[: lane.prompt])
-            prompt = Prompt(ids, self.vocabulary.decode(ids), padding=lane.padding)
-            self._prompt = self._lanes, self._lanes.sequences, prompt
-        return self._prompt[2]
+            self._prompt = here, Prompt(ids, self.vocabulary.decode(ids), padding=lane.padding)
+        return self._prompt[1]
 
     @property
     def generated(self) -> tuple[int, ...]:
-        """What the first lane was fed after that."""
+        """What the lane in view was fed after that."""
         return tuple(self._timeline.ids)
-
-    def lanes(self) -> tuple[LaneFacts, ...]:
-        """The rows of the batch of the current forward. Waits for the device."""
-        found = (self._lanes.lane(at) for at in range(self._lanes.count()))
-        return tuple(
-            LaneFacts(each.padding, each.prompt - each.padding, tuple(each.ids[each.prompt :])) for each in found
-        )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -258,7 +252,9 @@ class Program:
             self._stops.show(known.views)
             self._stops.include(model, known.anatomy)
             self._say(f"the program has another model, {type(model).__name__}: its stages begin with {prefix}.")
-        self._run.draw_from(_all_streams({each.device for other in self._models for each in other.parameters()}))
+        self._run.draw_from(
+            RandomStreams.of_programs({each.device for other in self._models for each in other.parameters()})
+        )
         self.anatomy = together([each.anatomy for each in self._models.values()])
         self._calls.follow(model, known.entries)
         for note in (*notes_on_compiled(model), *notes_on_engine(model)):
@@ -301,13 +297,16 @@ class Program:
         self._lanes = known.lanes if self._begins_token else known.read
         if reading.ids is not None:
             self._lanes.feed(reading.ids, reading.first, reading.mask)
+        self._view.rows, self._view.length = reading.rows, reading.length
         stops.phase = Phase.DECODE if reading.first and reading.length == 1 else Phase.PREFILL
         stops.span = (reading.first, reading.length)
         self._note(reading)
         stops.clock.begin_token()
         if self._forwards == 1:
+            self._view.fed = reading.ids
             ids = None if reading.ids is None else reading.ids[:1]
             stops.suspend(StageEvent(TOKENIZE, stops.phase, 0, ids, span=stops.span))
+            self._view.fed = None
         stops.inside(running=True)
 
     def ended(self, model: nn.Module, module: nn.Module, output: Any) -> Any:
@@ -322,16 +321,20 @@ class Program:
         if known.scorer is not None:
             return self._scored(known, output) if module is known.scorer else None
         wanted = stops.watches(stage) or stops.watches(SAMPLE) or stops.interrupted or stops.edits(stage)
-        scores = last_scores(output, self._mask, known.size) if wanted else None
+        row, mask = self._view.row, self._mask
+        scores = last_scores(output, mask, known.size, row) if wanted else None
         if scores is None and module is not model:
             return None  # a part of it, which scores nothing
         if scores is None:
             left = stops.leave(stage, (), {}, output)
             return None if left is output else left
+        self._view.scored(row, lambda other: cast("Tensor", last_scores(output, mask, known.size, other)))
         left = stops.leave(stage, (), {}, scores, ((stage, scores),))
+        changed = None if left is scores else with_scores(output, left, mask, known.size, row)
         if stops.watches(SAMPLE):
-            self._chosen_from = left.clone()
-        return None if left is scores else with_scores(output, left, self._mask, known.size)
+            self._chosen_from = all_last_scores(output if changed is None else changed, mask, known.size)
+        self._view.scored_nothing()
+        return changed
 
     def _scored(self, known: KnownModel, scores: Any) -> Any:
         """VLLM has made scores (requests, vocabulary). Returns them, edited; None to leave them."""
@@ -357,12 +360,18 @@ class Program:
         if not (stops.watches(SAMPLE) or stops.interrupted):
             return
         goes_on = known.lanes is self._lanes and reading.ids is not None
-        id = self._lanes.next_id(reading.ids, reading.first) if goes_on and reading.ids is not None else None
+        ids = self._lanes.next_ids(reading.ids, reading.first) if goes_on and reading.ids is not None else ()
+        row = self._view.row
+        id = ids[row] if row < len(ids) else None
         if id is None:
             stops.leave(SAMPLE, (), {}, None)
             return
-        trail = () if scores is None else ((known.logits, scores),)
+        trail: ScoresTrail = ()
+        if scores is not None and row < len(scores):
+            trail = ((known.logits, scores[row][None]),)
+            self._view.scored(row, lambda other: scores[other][None], ids)
         stops.leave(SAMPLE, (), {}, torch.tensor([id]), trail, id)
+        self._view.scored_nothing()
 
     def _note(self, reading: Reading) -> None:
         self._mask = reading.mask
@@ -374,10 +383,3 @@ class Program:
 
 def _nothing() -> None:
     return None
-
-
-def _all_streams(devices: Any) -> RandomStreams:
-    """Every stream that a program may draw from."""
-    streams = RandomStreams(devices)
-    streams.include_python_and_numpy()
-    return streams

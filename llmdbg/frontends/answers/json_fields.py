@@ -46,6 +46,7 @@ def stop_fields(stop: Stop) -> Fields:
         "stage": stage_fields(stop.stage),
         "tensor": None if stop.tensor is None else tensor_fields(stop.tensor),
         "ms": stop.ms,
+        **({} if stop.lane is None else {"lane": stop.lane}),
     }
     if stop.candidates is not None:
         fields |= candidates_fields(stop.candidates)

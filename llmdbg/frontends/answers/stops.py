@@ -34,6 +34,8 @@ def stop_line(stop: Stop) -> str:
     why = f" ({sanitize(stop.why)})" if stop.why else ""
     mark = f"{what} {stop.breakpoint}{why}  " if stop.breakpoint is not None else ""
     parts = [f"{mark}token {stop.token}  {stop.phase:7}  {stop.stage.address:24}"]
+    if stop.lane is not None:
+        parts.append(f"lane {stop.lane}")
     if stop.reason is Reason.EXCEPTION:
         parts.append(f"raised {sanitize(stop.why)}")
     if stop.tensor is not None:

@@ -1,0 +1,55 @@
+"""The lane: the row of a batch that stops, conditions, panes and answers describe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmdbg.engine.debuggee import HasLanes
+from llmdbg.errors import CommandError
+from llmdbg.formatting import printable
+
+if TYPE_CHECKING:
+    from llmdbg.engine.debuggee import Debuggee, LaneFacts
+    from llmdbg.engine.stage_event import StageEvent
+
+
+class Lane:
+    """The chosen lane of a debuggee that has several."""
+
+    def __init__(self, debuggee: Debuggee) -> None:
+        self._name = debuggee.name
+        self._lanes = debuggee if isinstance(debuggee, HasLanes) else None
+
+    @property
+    def chosen(self) -> int | None:
+        """Its row of the batch, from 0; None where all rows are described."""
+        return None if self._lanes is None else self._lanes.lane
+
+    @property
+    def count(self) -> int:
+        """How many lanes the current forward has; 0 where one sequence runs."""
+        return self._lanes.batch if self._lanes is not None and self._lanes.batch > 1 else 0
+
+    @property
+    def of_choice(self) -> int | None:
+        """The lane whose scores and tokens are shown: row 0 until one is chosen; None where one sequence runs."""
+        if self._lanes is None or self._lanes.batch < 2:
+            return None
+        return self._lanes.lane or 0
+
+    def seen(self, event: StageEvent) -> StageEvent:
+        """An event as the chosen lane has it: its part of every tensor, its scores and its token."""
+        return event if self._lanes is None else self._lanes.seen(event)
+
+    def all(self) -> tuple[LaneFacts, ...]:
+        """Every lane of the batch of the current forward. Waits for the device."""
+        return () if self._lanes is None else self._lanes.lanes()
+
+    def choose(self, lane: int | None) -> None:
+        """Describe one lane from now on, or all of them. Raises CommandError for one that is not there."""
+        count = len(self.all())
+        if self._lanes is None or count < 2:
+            raise CommandError(f"{printable(self._name)} runs one sequence here: there is no other lane")
+        if lane is not None and lane >= count:
+            raise CommandError(f"there is no lane {lane}: this batch has lanes 0 to {count - 1}")
+        self._lanes.choose_lane(lane)

@@ -1,0 +1,141 @@
+"""The row of a batch that the debugger shows, and stage events as that row has them.
+
+A tensor whose first dimension is the batch is cut to the row, as a view: nothing is copied, and the positions stay
+where they are, padding included. One that has no such dimension is left whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from llmdbg.engine.stage_event import StageEvent
+from llmdbg.models.attentions import KernelCall
+from llmdbg.models.stages import StageKind
+
+if TYPE_CHECKING:
+    from llmdbg.engine.debuggee import LaneFacts
+    from llmdbg.engine.program.lanes import Lanes
+
+RowScores = Callable[[int], Tensor]
+"""The scores (1, vocabulary) float32 of a row."""
+
+
+class LaneView:
+    """Which row is shown. `chosen` is None for all of them; then tokens and scores are those of row 0.
+
+    `rows` and `length` are the size of the batch of the current forward, in sequences and positions. `fed` is its ids
+    (rows, positions) at `tokenize`.
+    """
+
+    def __init__(self) -> None:
+        self.chosen: int | None = None
+        self.rows = 1
+        self.length = 1
+        self.fed: Tensor | None = None
+        self._scores: tuple[int, RowScores] | None = None
+        self._next: tuple[int | None, ...] = ()
+
+    @property
+    def row(self) -> int:
+        """The row whose tokens and scores are shown."""
+        return self.chosen if self.chosen is not None and self.chosen < self.rows else 0
+
+    def scored(self, row: int, scores: RowScores, following: tuple[int | None, ...] = ()) -> None:
+        """Note how to read any row's scores at the event that comes, which has those of `row`.
+
+        `following` are the ids by which the rows are made longer, at `sample`.
+        """
+        self._scores, self._next = (row, scores), following
+
+    def scored_nothing(self) -> None:
+        """Let go of the scores."""
+        self._scores, self._next = None, ()
+
+    def scores(self, row: int) -> Tensor | None:
+        """A row's scores (1, vocabulary) float32 at the event that has them; None elsewhere."""
+        return None if self._scores is None or row >= self.rows else self._scores[1](row)
+
+    def seen(self, event: StageEvent) -> StageEvent:
+        """The event as the row in view has it; itself where all rows are shown, or where there is one."""
+        if event.stage.kind is StageKind.SAMPLE or event.trail:
+            return self._choice(event)
+        if self.chosen is None or self.chosen >= self.rows or self.rows < 2:
+            return event
+        if event.stage.kind is StageKind.TOKENIZE:
+            return event if self.fed is None else replace(event, output=self.fed[self.chosen][None])
+        return replace(
+            event,
+            output=self._part(event.output),
+            args=tuple(map(self._part, event.args)),
+            kwargs={name: self._part(each) for name, each in event.kwargs.items()},
+            kernel_calls=tuple(map(self._call, event.kernel_calls)),
+        )
+
+    def _choice(self, event: StageEvent) -> StageEvent:
+        """Scores, and the token that follows, of the row in view. An event has those of one row alone."""
+        if self._scores is None or self._scores[0] == self.row or not event.trail:
+            return event
+        [(stage, _)] = event.trail
+        scores = self._scores[1](self.row)
+        trail = ((stage, scores),)
+        if event.chosen is None:
+            return replace(event, output=scores, trail=trail)
+        id = self._next[self.row] if self.row < len(self._next) else None
+        return replace(event, output=None if id is None else torch.tensor([id]), trail=trail, chosen=id)
+
+    def _part(self, value: Any) -> Any:
+        """The row's part of what a module took or returned."""
+        assert self.chosen is not None
+        if isinstance(value, Tensor):
+            if value.dim() and len(value) == self.rows:
+                return value[self.chosen : self.chosen + 1]
+            if value.dim() == 2 and len(value) == self.rows * self.length:
+                # Experts and their router see all positions of all rows in one dimension.
+                return value[self.chosen * self.length : (self.chosen + 1) * self.length]
+            return value
+        if type(value) in (tuple, list):
+            return type(value)(map(self._part, value))
+        if isinstance(value, Mapping):
+            return {name: self._part(each) for name, each in value.items()}
+        return value
+
+    def _call(self, call: KernelCall) -> KernelCall:
+        return replace(call, **{each.name: self._part(getattr(call, each.name)) for each in fields(call)})
+
+
+class InLanes:
+    """What a program answers about the rows of its batch."""
+
+    _lanes: Lanes
+    _view: LaneView
+
+    def scores(self, lane: int) -> Tensor | None:
+        """A row's scores at `logits` and at `sample`; None elsewhere."""
+        return self._view.scores(lane)
+
+    def lanes(self) -> tuple[LaneFacts, ...]:
+        """The rows of the batch of the current forward. Waits for the device."""
+        return self._lanes.facts()
+
+    @property
+    def batch(self) -> int:
+        """How many rows the current forward has."""
+        return self._view.rows
+
+    @property
+    def lane(self) -> int | None:
+        """The chosen row; None for all of them, and where the current forward has no such row."""
+        return self._view.chosen if self._view.chosen is not None and self._view.chosen < self._view.rows else None
+
+    def choose_lane(self, lane: int | None) -> None:
+        """Show one row of the batch from now on, or all of them."""
+        self._view.chosen = lane
+
+    def seen(self, event: StageEvent) -> StageEvent:
+        """An event as the chosen row has it."""
+        return self._view.seen(event)
