@@ -61,8 +61,8 @@ class Debugger:
             debuggee.clock,
         )
         self.debuggee = debuggee
-        self.lane = Lane(debuggee)
-        self.breakpoints = Breakpoints(lambda event, *asked: metrics.measure(self.lane.seen(event), *asked))
+        self.lane = lane = Lane(debuggee)
+        self.breakpoints = Breakpoints(lambda event, *asked: metrics.measure(lane.seen(event), *asked))
         forwards = debuggee.forward_positions if isinstance(debuggee, OwnForwards) else None
         self.focus = Focus(prompt_length, forwards)
         describer = StopDescriber(debuggee, self.focus, self.lane, top=top)

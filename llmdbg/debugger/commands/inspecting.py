@@ -95,7 +95,7 @@ class LaneNumber(Grammar[int | None]):
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
         """The rows of the batch, and `all`."""
-        return starting(typed, (*map(str, range(words.lanes)), "all"))
+        return starting(typed, (*map(str, range(words.lanes)), "all")) if words.lanes else ()
 
 
 class CommandName(Grammar[Command[Any] | None]):
@@ -144,7 +144,7 @@ def _focus(debugger: Debugger, position: int | None) -> Outcome:
     takes=LaneNumber(),
     effect=Effect.MOVES,
     summary="Choose the row of a batch that stops, conditions and panes describe; `lane all` describes all rows.",
-    example="lane 3",
+    example="lane 0",
 )
 def _lane(debugger: Debugger, lane: int | None) -> Outcome:
     debugger.lane.choose(lane)

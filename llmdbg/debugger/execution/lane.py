@@ -47,9 +47,10 @@ class Lane:
 
     def choose(self, lane: int | None) -> None:
         """Describe one lane from now on, or all of them. Raises CommandError for one that is not there."""
-        count = len(self.all())
-        if self._lanes is None or count < 2:
-            raise CommandError(f"{printable(self._name)} runs one sequence here: there is no other lane")
+        count = max(1, self.count)
         if lane is not None and lane >= count:
+            if count == 1:
+                raise CommandError(f"{printable(self._name)} runs one sequence here: there is no other lane")
             raise CommandError(f"there is no lane {lane}: this batch has lanes 0 to {count - 1}")
-        self._lanes.choose_lane(lane)
+        if self._lanes is not None:
+            self._lanes.choose_lane(lane)

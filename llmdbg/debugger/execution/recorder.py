@@ -81,9 +81,16 @@ class ActivationRecorder:
     def _kept_for(self, request: RecordRequest, token: int) -> _Kept:
         """The record of a request at `token`, replaced by an empty one if it is about something else."""
         kept = self._kept.get(request.name)
-        if kept is None or kept.request != request or kept.token != token or not kept.whole:
+        if kept is None or kept.request != request or kept.token != token:
             kept = self._kept[request.name] = _Kept(request, token, kept is not None and kept.standing)
         return kept
+
+    def begin_at(self, request: RecordRequest, event: StageEvent) -> None:
+        """Record a request in the middle of a token, which cannot be rerun: from the current event on."""
+        kept = self._kept_for(request, event.token)
+        kept.token = event.token
+        if not request.captures and event.stage.address in request.addresses:
+            kept.found[event.stage.address] = request.take(event)
 
     def restart(self, token: int) -> None:
         """Start over: `token` reruns from its first stage."""

@@ -14,6 +14,7 @@ from llmdbg.debugger.execution.stop_cause import STEPPED, caused_by
 from llmdbg.debugger.execution.trace import BEGINNING, TimelinePosition
 from llmdbg.engine.debuggee import Capability, require
 from llmdbg.errors import CommandError
+from llmdbg.formatting import printable
 from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, StageKind, fine_among, reaches
 
 if TYPE_CHECKING:
@@ -106,12 +107,20 @@ class Replay:
     def recorded(self, request: RecordRequest) -> dict[str, Any]:
         """What `request.take` returned at each of its stages that has run for the current token, by address, in order.
 
-        Reruns the token up to the current stop, unless the record is already complete.
+        Reruns the token up to the current stop, unless the record is already complete. Of a debuggee that cannot go
+        back, what was kept so far, from the current stage on; raises CommandError if that is nothing.
         """
-        recorder, token = self.run.recorder, self.run.event.token
-        if not recorder.expect(request, token):
+        run, recorder, token = self.run, self.run.recorder, self.run.event.token
+        if recorder.expect(request, token):
+            return recorder.found(request, token)
+        if Capability.GO_BACK in run.debuggee.capabilities:
             self.record_again()
-        return recorder.found(request, token)
+            return recorder.found(request, token)
+        recorder.begin_at(request, run.lane.seen(run.event))
+        if found := recorder.found(request, token):
+            return found
+        name = printable(run.debuggee.name)
+        raise CommandError(f"{name} cannot go back: what this reads is kept from here on, so ask at a later stop")
 
     def record_again(self) -> None:
         """Rerun the current token up to the current stop, to record what was requested.

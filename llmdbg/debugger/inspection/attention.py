@@ -40,7 +40,8 @@ def ask(inspector: Inspector, arguments: str) -> AttentionMap | str:
     Raises CommandError for an unknown layer or head.
     """
     choice = _read(inspector, arguments)
-    found = _answer(inspector, choice, every=False)
+    # What cannot be run again is kept for any attention that may be asked for next.
+    found = _answer(inspector, choice, every=Capability.GO_BACK not in inspector.debuggee.capabilities)
     inspector.asked.attention = choice
     return found
 

@@ -46,6 +46,8 @@ class LaneTable(Displayed):
 
     rows: tuple[LaneRow, ...]
     """In the order of the batch."""
+    shown: int | None
+    """The lane that stops and panes describe; None for all of them."""
     note: str
     """What the user should know about them; empty if nothing."""
 
@@ -76,7 +78,7 @@ def lanes(inspector: Inspector) -> LaneTable | str:
                 prob=prob,
             )
         )
-    return LaneTable(tuple(rows), _BEAMS if len(rows) > 1 and any(each.ids for each in rows) else "")
+    return LaneTable(tuple(rows), debuggee.lane, _BEAMS if len(rows) > 1 and any(each.ids for each in rows) else "")
 
 
 def _parts(tensor: Tensor | None, known: tuple[LaneFacts, ...]) -> list[Tensor | None]:

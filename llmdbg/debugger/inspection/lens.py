@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.execution.recorder import RecordRequest
 from llmdbg.debugger.inspection.token_names import token_id
 from llmdbg.debugger.quoting import pieces
+from llmdbg.engine.debuggee import Capability
 from llmdbg.errors import CommandError, LensError
 from llmdbg.models.stages import StageKind
 from llmdbg.probes.lens_table import LensRow, LensTable, lens_table
@@ -81,7 +82,9 @@ def _is_own_token(inspector: Inspector, row: LensRow) -> bool:
 def usable_lens(inspector: Inspector) -> Lens:
     """The model's lens, checked once against a whole forward. Raises LensError, which says why there is none."""
     lens = inspector.run.metrics.lens()
-    if lens is not None and (unseen := inspector.run.metrics.unverified()):
+    unseen = inspector.run.metrics.unverified()
+    # What cannot go back is checked as it runs on.
+    if lens is not None and unseen and Capability.GO_BACK in inspector.debuggee.capabilities:
         inspector.replay.look_through(lambda _: None, unseen)
         lens = inspector.run.metrics.lens()
     if lens is None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _IDS = ("decoder_input_ids", "input_ids", "ids", "tokens", "idx")
 _VECTORS = ("decoder_inputs_embeds", "inputs_embeds", "encoder_outputs")
+_CACHES = ("past_key_values", "cache_params")
 _MASKS = {"decoder_input_ids": "decoder_attention_mask"}
 
 
@@ -36,6 +37,8 @@ class Reading:
     """How many sequences."""
     cache: Any
     """The KV cache; None without one."""
+    goes_on: bool = False
+    """Whether the cache has states of earlier positions and does not say how many: `first` is 0 then."""
 
 
 def read_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Reading:
@@ -49,17 +52,19 @@ def read_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str
     if ids is not None and ids.dim() == 1:
         ids = ids[None]
     mask = named.get(_MASKS.get(name or "", "attention_mask"))
-    cache = named.get("past_key_values")
+    cache = next((named[each] for each in _CACHES if named.get(each) is not None), None)
+    first = _held(cache)
     vectors = next((named[each] for each in _VECTORS if isinstance(named.get(each), Tensor)), None)
     fed = ids if ids is not None else vectors if vectors is not None else main_tensor([*named.values()])
     rows, length = _size(fed)
     return Reading(
         ids=ids,
         mask=mask if isinstance(mask, Tensor) and mask.dim() == 2 else None,
-        first=_held(cache),
+        first=first,
         length=length,
         rows=rows,
         cache=cache,
+        goes_on=not first and _has_states(cache),
     )
 
 
@@ -93,6 +98,14 @@ def _held(cache: Any) -> int:
         return int(count())
     except Exception:  # a cache of the program's own, which may want arguments
         return 0
+
+
+def _has_states(cache: Any) -> bool:
+    """Whether a cache of recurrent states, which counts no positions, has been written."""
+    try:
+        return bool(cache.has_previous_state())
+    except Exception:  # none, one of attentions alone, or of the program's own
+        return False
 
 
 def _size(given: Tensor | None) -> tuple[int, int]:

@@ -61,6 +61,8 @@ class KnownModel:
     def reading(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Reading, int]:
         """What a forward that begins is given, and for how many requests of vLLM's: 0 where it warms up."""
         reading = read_arguments(module, args, kwargs)
+        if reading.goes_on:
+            reading = replace(reading, first=self.lanes.length)
         if self.scorer is None:
             return reading, 1
         known = requests_of_forward()

@@ -41,6 +41,8 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes: list[Lane] = []
         self._waiting: list[tuple[int, Tensor, Tensor | None]] = []
+        self.length = 0
+        """How many positions the last forward has come to."""
         self.sequences = 0
         """How many times a new sequence has begun, among the forwards that were looked at."""
 
@@ -50,6 +52,7 @@ class Lanes:
         Does not wait for the device.
         """
         hiding = mask.detach().clone() if mask is not None and mask.dim() == 2 and first == 0 else None
+        self.length = first + ids.shape[1]
         self._waiting.append((first, ids.detach().clone(), hiding))
         if len(self._waiting) > _MOST_WAITING:
             self._look()

@@ -23,6 +23,7 @@ def lanes_blocks(value: LaneTable) -> list[Block]:
 def lanes_tables(value: LaneTable) -> Sequence[Table]:
     """The lanes as one table."""
     columns = (
+        Column(""),
         Column("lane"),
         Column("padding"),
         Column("prompt"),
@@ -31,10 +32,20 @@ def lanes_tables(value: LaneTable) -> Sequence[Table]:
         Column("here", left=True),
         Column("next", left=True),
     )
-    return [Table(columns, tuple(_cells(each) for each in value.rows))]
+    return [Table(columns, tuple(_cells(each, value.shown) for each in value.rows))]
 
 
-def _cells(each: LaneRow) -> tuple[object, ...]:
+def _cells(each: LaneRow, shown: int | None) -> tuple[object, ...]:
     likeliest = "" if each.likeliest is None else f"{quoted(each.likeliest)} {percent(each.prob or 0.0)}"
     here = "" if each.numbers is None else each.numbers.line()
-    return each.lane, each.padding, each.prompt, len(each.ids), quoted(each.text) if each.ids else "", here, likeliest
+    mark = ">" if each.lane == shown else ""
+    return (
+        mark,
+        each.lane,
+        each.padding,
+        each.prompt,
+        len(each.ids),
+        quoted(each.text) if each.ids else "",
+        here,
+        likeliest,
+    )

@@ -160,6 +160,7 @@ class _completing:  # noqa: N801 - used as a function is
             len(run.tokens()),
             gradients=run.stages.gradients(),
             local_names=tensor_names(self._debugger.inspector),
+            lanes=run.lane.count,
         )
         found = complete(line, readline.get_endidx(), words)
         if index >= len(found.options):
