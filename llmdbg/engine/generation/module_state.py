@@ -150,11 +150,14 @@ class ModuleState:
         return f"{self._places[id(watched.module)]}.{name}".lstrip(".")
 
     def _stamp_of_weights(self) -> dict[str, Any]:
-        """Equal to a later one while no weight has been replaced or written into, nor what a quantiser put on it."""
+        """Equal to a later one while no weight has been replaced or written into, nor what a quantiser put on it.
+
+        What torch.compile notes on a weight that it has read is none of its values.
+        """
         return {
             name: (id(weight), None if weight.is_inference() else weight._version, held and stamp(held))
             for name, weight in self._model.named_parameters()
-            for held in (vars(weight),)
+            for held in ({key: each for key, each in vars(weight).items() if not key.startswith("_dynamo")},)
         }
 
     def notes(self) -> list[str]:

@@ -46,3 +46,13 @@ def test_whatever_a_forward_leaves_is_found_and_put_back(change, name):
     assert {key: value for key, value in vars(model[0]).items() if key in before and not key.startswith("_")} == {
         key: value for key, value in before.items() if not key.startswith("_")
     }
+
+
+@pytest.mark.parametrize(("name", "is_lost"), [("_dynamo_static_input_type", False), ("quant_state", True)])
+def test_what_torch_compile_notes_on_a_weight_is_no_change_of_it(name, is_lost):
+    model = nn.Sequential(nn.Linear(2, 2))
+    state = ModuleState(model)
+    state.begin()
+    setattr(model[0].weight, name, "unguarded")
+    state.end()
+    assert bool(state.lost) is is_lost
