@@ -53,6 +53,7 @@ def test_what_torch_compile_notes_on_a_weight_is_no_change_of_it(name, is_lost):
     model = nn.Sequential(nn.Linear(2, 2))
     state = ModuleState(model)
     state.begin()
+    state.settle()
     setattr(model[0].weight, name, "unguarded")
     state.end()
     assert bool(state.lost) is is_lost
