@@ -34,6 +34,7 @@ examples:
   llmdbg record smollm2 -p Hi -n 8 -o RUN                  what every stage returned, in a folder
   llmdbg replay RUN                                        step through a recording, without the model
   llmdbg import DUMP -o RUN                                a dump of another tool as such a folder
+  llmdbg dap                                               debug in VS Code or nvim-dap, which start it
   llmdbg doctor                                            show what is installed, set and used here
 """
 
@@ -254,7 +255,10 @@ def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
 def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | None:
     """What the first word asks for, unless a model folder has that name; None for a model."""
     first = arguments[0] if arguments else ""
-    if first not in ("doctor", "diff", "record", "replay", "import", "run") or Path(first, "config.json").exists():
+    if (
+        first not in ("doctor", "diff", "record", "replay", "import", "run", "dap")
+        or Path(first, "config.json").exists()
+    ):
         return None
     if first == "doctor":
         from llmdbg.frontends.doctor import doctor
@@ -272,6 +276,10 @@ def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | No
         from llmdbg.frontends.program.command import run
 
         return run
+    if first == "dap":
+        from llmdbg.frontends.dap.command import dap
+
+        return dap
     if first == "import":
         from llmdbg.frontends.importing import import_dump
 

@@ -40,12 +40,14 @@ DOORS = {
     "frontends/program/prompt.py": "asks whether somebody types",
     "frontends/program/surroundings.py": "gives a program its own streams",
     "frontends/program/empty_stdin.py": "gives a program a stdin that says it is empty",
+    "frontends/dap/streams.py": "leads what is printed to the log and the editor, since stdout is the protocol's",
     "frontends/tui/terminal/hangup.py": "wakes its own thread through a pipe",
 }
 FILES = {
     "debugger/user_code.py": "a stream that hands on what the user's Python prints, line by line",
     "files.py": "a file of the user's",
     "frontends/spool.py": "the log",
+    "frontends/dap/wire.py": "messages to an editor, in which nothing but JSON is",
     "models/bounded.py": "the pipe from a child to its parent",
     "frontends/prompts/early.py": "the pipe to a child that cuts the prompt",
     "frontends/other_process_jobs.py": "the pipe from a child to its parent",

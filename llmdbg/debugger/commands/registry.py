@@ -223,10 +223,14 @@ class Registry:
 
         Yields each command line with its outcome. Raises what `run` raises.
         """
+        debugger.run.forget_interrupt()
+        yield from self.run_uninterrupted(debugger, line)
+
+    def run_uninterrupted(self, debugger: Debugger, line: str | ParsedCommand) -> Iterator[tuple[str, Outcome]]:
+        """As `run_all`, but an interruption that has come already is not forgotten: it meets the first command."""
         waiting: list[str | ParsedCommand] = [line]
         done = 0
-        debugger.run.forget_interrupt()
-        while waiting and not debugger.run.interrupted:
+        while waiting and not (done and debugger.run.interrupted):
             done += 1
             if done > _MOST_COMMANDS:
                 raise CommandError(

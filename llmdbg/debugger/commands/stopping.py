@@ -228,7 +228,7 @@ class NewCommands(_OfBreakpoint, Grammar[Commanded]):
     example="break *.mlp if norm > 100 and layer >= 8",
 )
 def _break(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
-    return _set(debugger, spec)
+    return set_breakpoint(debugger, spec)
 
 
 @COMMANDS.add(
@@ -240,7 +240,7 @@ def _break(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
     example="tbreak 12@5",
 )
 def _tbreak(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
-    return _set(debugger, spec, temporary=True)
+    return set_breakpoint(debugger, spec, temporary=True)
 
 
 @COMMANDS.add(
@@ -251,7 +251,7 @@ def _tbreak(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
     example="trace 0-1 norm, top1",
 )
 def _trace(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
-    return _set(debugger, spec)
+    return set_breakpoint(debugger, spec)
 
 
 @COMMANDS.add(
@@ -262,7 +262,7 @@ def _trace(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
     example="watch top1 at 0-1",
 )
 def _watch(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
-    return _set(debugger, spec)
+    return set_breakpoint(debugger, spec)
 
 
 @COMMANDS.add(
@@ -342,7 +342,8 @@ def _commands(debugger: Debugger, asked: Commanded) -> Outcome:
     return Answer(debugger.breakpoints.change(asked.number, off=frozenset()))
 
 
-def _set(debugger: Debugger, spec: BreakpointSpec, *, temporary: bool = False) -> Answer:
+def set_breakpoint(debugger: Debugger, spec: BreakpointSpec, *, temporary: bool = False) -> Answer:
+    """Set what is specified; the answer's `data` is the Breakpoint. Raises AddressError and ConditionError."""
     target = spec.target(debugger.run.stages.addresses)
     _check(debugger, target, spec.asked())
     point = debugger.breakpoints.add(

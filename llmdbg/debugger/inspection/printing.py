@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from llmdbg.debugger.editing.changes import own_copy
 from llmdbg.debugger.inspection.bounded_repr import bounded_repr
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.inspection.inspector import Inspector
 
 _MOST = 4000  # characters
+_TENSORS = (Tensor, torch.nn.Parameter)
 _MOST_SOURCE = 60  # characters, in a message
 
 
@@ -32,13 +35,29 @@ def printed(inspector: Inspector, source: str) -> str:
     `model` (None if the debuggee has no live model); of the selected frame, every local that has another name, tensors
     copied.
     """
+    return str(_evaluated(inspector, source, lambda value: bounded_repr(value, _MOST)))
+
+
+def evaluated(inspector: Inspector, source: str) -> Tensor | str:
+    """The value of an expression if it is a tensor, else its repr as `printed` returns it. Raises CommandError.
+
+    The tensor is the expression's own, or a copy: what is done to it changes nothing of the run.
+    """
+    found: Tensor | str = _evaluated(
+        inspector, source, lambda value: value.detach() if type(value) in _TENSORS else bounded_repr(value, _MOST)
+    )
+    return found
+
+
+def _evaluated(inspector: Inspector, source: str, taken: Callable[[Any], Any]) -> Any:
+    """What `taken` makes of the expression's value, in the thread of the user's own Python."""
     event = inspector.whole_event
     _refuse_unrecorded(inspector, source)
     out, module = main_tensor(event.output), inspector.anatomy.modules.get(event.stage.address)
 
     frames_own = copied_locals(inspector, _names_in(source))
 
-    def text() -> str:
+    def value() -> Any:
         names: dict[str, Any] = {
             **frames_own,
             "out": None if out is None else out.clone(),
@@ -48,11 +67,11 @@ def printed(inspector: Inspector, source: str) -> str:
             "model": None if inspector.debuggee.loaded is None else inspector.model,
             "torch": torch,
         }
-        return bounded_repr(eval(compile(source, "<print>", "eval"), names), _MOST)
+        return taken(eval(compile(source, "<print>", "eval"), names))
 
     try:
         with torch.no_grad(), torch.random.fork_rng([], enabled=True):
-            return str(inspector.run.user_code.run(text))
+            return inspector.run.user_code.run(value)
     except UserCodeError as error:
         raise CommandError(f"print {source[:_MOST_SOURCE]}: {error}") from error
 

@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.json and not options.batch:
         raise UsageError("--json goes with --batch: add --batch")
     commands = parse_commands((*(f"break {address}" for address in options.breakpoints), *options.commands))
-    launch = _launch(how, words)
+    launch = launch_of(how, words)
     if options.batch:
         from llmdbg.frontends.program.batch import debug
 
@@ -72,7 +72,8 @@ def _divided(arguments: Sequence[str]) -> tuple[list[str], str, list[str]]:
     return list(arguments), "script", []
 
 
-def _launch(how: str, words: Sequence[str]) -> Launch:
+def launch_of(how: str, words: Sequence[str]) -> Launch:
+    """What is to be run: `how` is `script`, `-m` or `--`. Raises UsageError."""
     from llmdbg.engine.program import launching
 
     if how == "--":

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.errors import LlmdbgError
-from llmdbg.frontends.program.attaching import now_debugging, start
+from llmdbg.frontends.program.attaching import now_debugging
 from llmdbg.frontends.program.empty_stdin import INSTEAD, say_that_stdin_is_empty
 from llmdbg.frontends.program.ending import ending
+from llmdbg.frontends.program.opening import open_program
 from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
 
@@ -52,23 +52,7 @@ class ProgramRequest(LaunchRequest):
         assert self.launch is not None
         say = logging.getLogger("llmdbg.program").warning
         say_that_stdin_is_empty(lambda: say(f"{self.spec.name} reads stdin: {INSTEAD}"))
-        started = start(self.launch, into=self.started)
-        # torch comes with it: the program has imported it first.
-        import torch
-
-        from llmdbg.engine.program.flattened import why_no_model
-        from llmdbg.engine.program.launched import LaunchedProgram
-
-        program = LaunchedProgram(started, say)
-        self.opened.append(program)
-        now_debugging(program)
-        if not program.find():
-            how = f" ({program.exit.why})" if program.exit is not None and program.exit.why else ""
-            about_stdin = f"; {INSTEAD}" if how == " (EOFError)" else ""
-            raise LlmdbgError(f"{program.name} has ended{how}, and {why_no_model()}{about_stdin}")
-        # Of this thread outside the program: looking at a training step must not add to its graph.
-        torch.set_grad_enabled(False)
-        return program
+        return open_program(self.launch, say, into=self.started, opened=self.opened.append, about_stdin=INSTEAD)
 
 
 def program_request(launch: Launch, breakpoints: tuple[str, ...], commands: tuple[str, ...]) -> ProgramRequest:
