@@ -55,7 +55,7 @@ def locals_scope(inspector: Inspector, number: int) -> Scope:
 
 
 def _stage(inspector: Inspector) -> Rows:
-    stop, event = inspector.stop, inspector.event
+    stop, event = inspector.stop, inspector.whole_event
     stage = stop.stage
     module = inspector.anatomy.modules.get(stage.address)
     name = f" ({stage.module})" if stage.module else ""

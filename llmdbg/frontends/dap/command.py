@@ -47,14 +47,14 @@ def dap(arguments: Sequence[str]) -> int:
 def _serve(streams: Streams, connection: tuple[BinaryIO, BinaryIO], options: argparse.Namespace) -> str:
     """Answer an editor to the end. Returns why it could not be understood; empty if it could."""
     from llmdbg.frontends.dap.adapter import Adapter
-    from llmdbg.frontends.dap.console import Console
+    from llmdbg.frontends.dap.console import EditorConsole
     from llmdbg.frontends.dap.inbox import Inbox
     from llmdbg.frontends.dap.movement import Movement
     from llmdbg.frontends.dap.opening import Opener
     from llmdbg.frontends.dap.wire import Wire
 
     wire, movement = Wire(*connection), Movement()
-    inbox, console = Inbox(wire, movement), Console(wire)
+    inbox, console = Inbox(wire, movement), EditorConsole(wire)
     opener = Opener(
         wire,
         console,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_TEXTS = 0.1
 
 
-class Console:
+class EditorConsole:
     """Writes `output` events. Any thread may."""
 
     def __init__(self, wire: Wire) -> None:

@@ -13,7 +13,7 @@ from llmdbg.frontends.sanitize import sanitize
 if TYPE_CHECKING:
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.frontends.dap.arguments import LaunchRequest
-    from llmdbg.frontends.dap.console import Console
+    from llmdbg.frontends.dap.console import EditorConsole
     from llmdbg.frontends.dap.movement import Movement
     from llmdbg.frontends.dap.wire import Wire
     from llmdbg.models.spec import LoadProgress
@@ -31,7 +31,7 @@ class Opener:
     def __init__(
         self,
         wire: Wire,
-        console: Console,
+        console: EditorConsole,
         movement: Movement,
         inside: Callable[[], AbstractContextManager[None]] = nullcontext,
         *,
@@ -84,7 +84,7 @@ class Opener:
 class _Progress:
     """Loading, as the editor's progress bar or as lines on its console."""
 
-    def __init__(self, wire: Wire, console: Console, *, shown: bool) -> None:
+    def __init__(self, wire: Wire, console: EditorConsole, *, shown: bool) -> None:
         self._wire, self._console, self._shown = wire, console, shown
         self._stage, self._percent = "", -1
         if shown:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.commands import Outcome
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.stop import Stop
-    from llmdbg.frontends.dap.console import Console
+    from llmdbg.frontends.dap.console import EditorConsole
     from llmdbg.frontends.dap.wire import Message, Wire
 
 _GOES_ON = ("continue", "run")
@@ -44,7 +44,7 @@ class EditorSession:
         self,
         wire: Wire,
         movement: Movement,
-        console: Console,
+        console: EditorConsole,
         editor: arguments.Initialize,
         request: arguments.LaunchRequest,
         answer_waiting: Callable[[], bool],

@@ -11,6 +11,7 @@ import sys
 import threading
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ class Client:
     def __init__(self, reader, writer):
         self._reader, self._writer, self._seq = reader, writer, 0
         self._checker = Checker()
-        self._come = queue.SimpleQueue()
+        self._come: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.events = []
         self.reading = threading.Thread(target=self._read, daemon=True)
         self.reading.start()

@@ -5,7 +5,7 @@ import threading
 from contextlib import contextmanager
 
 from llmdbg.frontends.dap.adapter import Adapter
-from llmdbg.frontends.dap.console import Console
+from llmdbg.frontends.dap.console import EditorConsole
 from llmdbg.frontends.dap.inbox import Inbox
 from llmdbg.frontends.dap.movement import Movement
 from llmdbg.frontends.dap.opening import Opener
@@ -19,7 +19,7 @@ def editor():
     (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
     files = os.fdopen(their_in, "rb"), os.fdopen(their_out, "wb"), os.fdopen(our_in, "rb"), os.fdopen(our_out, "wb")
     wire, movement = Wire(files[0], files[1]), Movement()
-    inbox, console = Inbox(wire, movement, leave=lambda: None), Console(wire)
+    inbox, console = Inbox(wire, movement, leave=lambda: None), EditorConsole(wire)
     adapter = Adapter(wire, inbox, Opener(wire, console, movement))
     inbox.begin()
 

@@ -15,6 +15,7 @@ import pytest
 from llmdbg.frontends.dap import port
 from llmdbg.frontends.dap.inbox import SECONDS_TO_LEAVE
 from tests.frontends.dap.client import Client, started
+from tests.frontends.dap.test_session import DOWN, FILE
 
 pytestmark = pytest.mark.untraced
 
@@ -25,25 +26,15 @@ assert "torch" not in sys.modules
 print("first line", sys.argv[1], os.getcwd(), repr(sys.stdin.read()), flush=True)
 os.write(1, b"straight to one\\n")
 import torch
-from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)])
-    def forward(self, x):
-        for layer in self.layers:
-            x = layer(x)
-        if x.shape[0] == 3:
-            raise ValueError("three rows")
-        return x
-
-net = Net()
-net(torch.ones(2, 4))
+sizes = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
+model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+model(torch.tensor([[1, 2]]))
 print("between", file=sys.stderr)
 try:
-    net(torch.ones(3, 4))
-except ValueError as error:
+    model(torch.tensor([[1, 50]]))
+except IndexError as error:
     print("caught", error)
 subprocess.run(["echo", "from a child"])
 sys.exit(7)
@@ -89,11 +80,9 @@ def test_a_script_is_debugged_and_what_it_prints_goes_to_the_editor(adapter, tmp
     process, client = adapter
     script = tmp_path / "net.py"
     script.write_text(SCRIPT)
-    line = SCRIPT.splitlines().index("            x = layer(x)") + 1
 
     def before(client):
-        where = {"path": str(script)}
-        found = client.ask("setBreakpoints", source=where, breakpoints=[{"line": line, "hitCondition": "2"}])
+        found = client.ask("setBreakpoints", source={"path": FILE}, breakpoints=[{"line": DOWN, "hitCondition": "2"}])
         assert found["breakpoints"][0]["verified"], found
         client.ask("setExceptionBreakpoints", filters=["raised"])
 
@@ -101,21 +90,23 @@ def test_a_script_is_debugged_and_what_it_prints_goes_to_the_editor(adapter, tmp
     assert client.event("capabilities")["capabilities"] == {"supportsStepBack": False, "supportsRestartRequest": False}
     assert client.stopped()["reason"] == "breakpoint"
     frame = client.frames()[1]
-    assert (frame["name"], frame["line"], frame["source"]["path"]) == ("Net.forward", line, str(script))
-    assert client.variables(client.scopes()["Locals"])["x"]["value"] == "[2, 4] float32 cpu"
+    assert (frame["name"], frame["line"], frame["source"]["path"]) == ("LlamaMLP.forward  1.mlp", DOWN, FILE)
+    assert client.variables(client.scopes()["Locals"])["x"]["value"] == "[1, 2, 32] float32 cpu"
     assert client.output("stdout") == f"first line one {tmp_path} ''\nstraight to one\n"
     assert "cannot go back" in client.refused("stepBack", threadId=1)
     assert "launch it again" in client.refused("restart")
-    client.ask("setBreakpoints", source={"path": str(script)}, breakpoints=[])
+    client.ask("setBreakpoints", source={"path": FILE}, breakpoints=[])
     client.ask("continue", threadId=1)
     stop = client.stopped()
-    assert (stop["reason"], stop["text"]) == ("exception", "ValueError: three rows")
-    assert client.ask("exceptionInfo", threadId=1)["exceptionId"] == "ValueError"
-    assert client.variables(client.scopes()["Locals"])["x"]["value"] == "[3, 4] float32 cpu"
+    assert (stop["reason"], stop["text"]) == ("exception", "IndexError: index out of range in self")
+    assert client.ask("exceptionInfo", threadId=1)["exceptionId"] == "IndexError"
+    assert client.variables(client.scopes()["Locals"])
     client.ask("continue", threadId=1)
     assert client.event("exited") == {"exitCode": 7}
     client.event("terminated")
-    assert "caught three rows\n" in client.output("stdout") and "from a child\n" in client.output("stdout")
+    assert "caught index out of range in self\n" in client.output("stdout") and "from a child\n" in client.output(
+        "stdout"
+    )
     assert "between\n" in client.output("stderr")
     client.ask("disconnect")
     assert process.wait(20) == 0
@@ -215,7 +206,7 @@ def test_the_owner_of_a_connection_is_known():
 def test_somebody_elses_connection_is_refused(monkeypatch):
     owners = iter([os.getuid() + 1, None, os.getuid()])
     monkeypatch.setattr(port, "owner_of", lambda *_: next(owners))
-    found = []
+    found: list[bytes] = []
 
     def wait():
         with port.one_connection(number) as streams:
