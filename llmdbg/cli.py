@@ -13,12 +13,14 @@ from llmdbg.errors import LlmdbgError, OutputError, UsageError
 from llmdbg.frontends import output
 from llmdbg.frontends.arguments import add_commands, add_run, generation_settings, is_chat, model_spec, prompt_text
 from llmdbg.frontends.opening import check_left_pad
+from llmdbg.models.launched_rank import launched_rank
 from llmdbg.models.tokenizer_calls import is_panic
 from llmdbg.version import __version__
 
 if TYPE_CHECKING:
     from llmdbg.debugger.persistence.model import SavedSession
     from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.frontends.ranks import Ranks
     from llmdbg.models.spec import ModelSpec
 
 _EPILOG = """\
@@ -84,16 +86,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run llmdbg. Returns the exit code: 0 done, 1 failed while running, 2 bad usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
     json_lines = "--json" in _our_own(arguments)
+    ranks: Ranks | None = None
     try:
         output.require_stdout()
-        if (subcommand := _subcommand(arguments)) is not None:
-            return subcommand(arguments[1:])
-        options = parser().parse_args(arguments)
-        return _run(options) if options.web is None else _serve(options, arguments)
+        ranks = _ranks(arguments)
+        code = _do(arguments, ranks)
+        if ranks is not None:
+            ranks.end()
+        return code
     except LlmdbgError as error:
+        if ranks is not None:
+            ranks.end(f"{type(error).__name__}: {error}")
         return _report(error, json_lines=json_lines)
     except KeyboardInterrupt:
         output.complain("interrupted")
+        if ranks is not None:
+            ranks.leave()
         _ends_with_a_code_of_its_own()
         return 130
     except BrokenPipeError:
@@ -101,9 +109,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.stop_writing()
         return 1
     except BaseException as error:  # a bug of ours: no traceback on the terminal, since it may contain untrusted text
+        if ranks is not None:
+            ranks.end(f"{type(error).__name__}: {error}")
         if not isinstance(error, Exception) and not is_panic(error):
             raise
         return _report_mistake(error, json_lines=json_lines)
+
+
+def _do(arguments: Sequence[str], ranks: Ranks | None) -> int:
+    """What the arguments ask for, in this process; `ranks` if it is one of several. Returns the exit code."""
+    if (subcommand := _subcommand(arguments)) is not None:
+        return subcommand(arguments[1:])
+    options = parser().parse_args(arguments)
+    options.ranks = ranks
+    return _run(options) if options.web is None else _serve(options, arguments)
+
+
+def _ranks(arguments: Sequence[str]) -> Ranks | None:
+    """The ranks of a torchrun, if this process is one of several. Raises UsageError for what runs in one process."""
+    place = launched_rank()
+    if place is None:
+        return None
+    from llmdbg.frontends.ranks import Ranks, refuse
+
+    ranks = Ranks(place)
+    for each in ("--tour", "--web"):
+        if each in arguments:
+            raise refuse(place, each)
+    if _subcommand(arguments) is not None:
+        raise refuse(place, f"llmdbg {arguments[0]}")
+    return ranks
 
 
 def _ends_with_a_code_of_its_own() -> None:
@@ -215,7 +250,10 @@ def _launch(
             json=options.json,
             resumed=resumed,
             left_pad=left_pad,
+            ranks=options.ranks,
         )
+    if options.ranks is not None:
+        raise UsageError("the screen does not show several ranks yet: add --batch")
     if not output.has_a_screen():
         raise UsageError("the screen needs a terminal: add --batch to run without one, or --web PORT for a page")
     from llmdbg.frontends.tui.start import run

@@ -17,6 +17,7 @@
     │   ├── WeightsError        the weights are not those of the model that the configuration describes
     │   └── OutOfMemoryError    loading needs more memory than there is
     ├── GenerationError         the model's own forward failed while running
+    │   └── RanksPartedError    the ranks of one run no longer do the same
     ├── TraceError              a recording that is damaged, or cannot be read or written
     ├── OutputError             stdout is closed or cannot be written
     └── SessionFileError        a saved session that is damaged, or cannot be read or written
@@ -114,6 +115,10 @@ class OutOfMemoryError(LoadError):
 
 class GenerationError(LlmdbgError):
     """The model's own forward failed while running."""
+
+
+class RanksPartedError(GenerationError):
+    """The ranks of one run no longer do the same: one has failed, or stands elsewhere."""
 
 
 class TraceError(LlmdbgError):

@@ -228,10 +228,15 @@ ARCHITECTURES = {**REQUIRED, **EXTRA}
 
 
 def tiny_model(
-    name: str, *, dtype: torch.dtype = torch.float32, attn: str | None = None, seed: int = 0
+    name: str, *, dtype: torch.dtype = torch.float32, attn: str | None = None, seed: int = 0, **changes: Any
 ) -> PreTrainedModel:
-    """A random model in eval mode, the same for the same arguments. `attn` None is the architecture's own default."""
+    """A random model in eval mode, the same for the same arguments. `attn` None is the architecture's own default.
+
+    `changes` are of its configuration.
+    """
     config = ARCHITECTURES[name]()
+    for setting, value in changes.items():
+        setattr(config, setting, value)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, **({"attn_implementation": attn} if attn else {}))

@@ -22,7 +22,7 @@ from llmdbg.debugger.execution.replay import Replay
 from llmdbg.debugger.execution.run import Run
 from llmdbg.debugger.execution.stop_describer import StopDescriber
 from llmdbg.debugger.inspection.inspector import Inspector
-from llmdbg.engine.debuggee import OwnForwards
+from llmdbg.engine.debuggee import InLockstep, OwnForwards
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Debugger:
     - `lane`: the row of a batch that they describe.
     - `inspector`: what questions may read.
     - `exporter`: writes answers to files; set by front ends, None until then.
+    - `writes_into`: the folder for all that is written, where another process writes the same; None elsewhere.
     """
 
     def __init__(self, debuggee: Debuggee, *, top: int = 10) -> None:
@@ -59,6 +60,7 @@ class Debugger:
             debuggee.vocabulary,
             prompt_length,
             debuggee.clock,
+            debuggee if isinstance(debuggee, InLockstep) else None,
         )
         self.debuggee = debuggee
         self.lane = lane = Lane(debuggee)
@@ -72,6 +74,7 @@ class Debugger:
         self.edits = EditControl(self.replay, self.branching)
         self.inspector = Inspector(self.replay, self.branching, self.focus)
         self.exporter: Exporter | None = None
+        self.writes_into: Path | None = None
         self._at_hand = RunsAtHand(self.run)
         self.edits.open_other = self._at_hand.named
         self.run.restart()
@@ -144,6 +147,10 @@ class Debugger:
         if "run" in self.__dict__:
             self.run.cursor.close()
             self._at_hand.close()
+
+    def destination(self, path: Path) -> Path:
+        """Where a file is written that the user names: there, or with `writes_into` under its name in that folder."""
+        return path if self.writes_into is None else self.writes_into / path.name
 
     def export(self, value: Any, path: Path) -> str:
         """Write an answer to a file. Returns a sentence that reports it. Raises CommandError without an exporter."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from llmdbg.engine.stage_event import CodePlace, ScoresTrail
     from llmdbg.engine.suspension import Suspension
     from llmdbg.models.anatomy import Anatomy
+    from llmdbg.models.attentions import KernelCall
+
+
+CallsView = Callable[["tuple[KernelCall, ...]"], "tuple[KernelCall, ...]"]
+"""How the kernel calls of an attention are shown where they are not what a stage's should be."""
 
 
 class ValueView(Protocol):
@@ -40,6 +45,11 @@ class ValueView(Protocol):
 
 def _leave_as_it_is(_: StageEvent) -> None:
     """The editor while there is no edit."""
+
+
+def _as_they_are(calls: tuple[KernelCall, ...]) -> tuple[KernelCall, ...]:
+    """The view of kernel calls that are what they seem."""
+    return calls
 
 
 class Stops:
@@ -71,14 +81,19 @@ class Stops:
         self._aside = False
         self.clock = StageClock(devices)
         self._views = views or {}
+        self._calls: CallsView = _as_they_are
         self._given: dict[str, tuple[Any, ...]] = {}
         self._capture = AttentionCapture(anatomy, self._is_ours)
         self._hooks = [self._hooks_on(model, anatomy)]
         self._fine = FineStops(model, anatomy, self._is_watched, self.clock.enter, self._reached)
 
-    def show(self, views: Mapping[str, ValueView]) -> None:
-        """Show the values of more modules as `views` say, by address. Called before `begin` or `include`."""
+    def show(self, views: Mapping[str, ValueView], calls: CallsView | None = None) -> None:
+        """Show the values of more modules as `views` say, by address, and kernel calls as `calls` says.
+
+        Called before `begin` or `include`.
+        """
         self._views = {**self._views, **views}
+        self._calls = calls or self._calls
 
     def include(self, model: nn.Module, anatomy: Anatomy) -> None:
         """Suspend in the forwards of `model` too. Its stages have addresses of their own; none is a line or an op."""
@@ -282,7 +297,7 @@ class Stops:
                 shown, args = view.shown(output), self._given.pop(address, args)
             event = StageEvent(stage, self.phase, self.token, shown, args, kwargs, span=self.span)
             if address in self._captured:
-                event.kernel_calls = self._capture.calls(address)
+                event.kernel_calls = self._calls(self._capture.calls(address))
             if self._only_watching:
                 if self._handler(event) or self.interrupted:
                     self.suspend(event)

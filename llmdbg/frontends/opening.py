@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.frontends.prompts.cutting import Cutting
     from llmdbg.frontends.prompts.early import PromptCallback
+    from llmdbg.frontends.ranks import Ranks
     from llmdbg.models.spec import LoadedModel, LoadProgress, ModelSpec
     from llmdbg.models.tokens import Prompt
     from llmdbg.traces.reader import Trace
@@ -43,11 +44,13 @@ def open_generation(
     report: Callable[[LoadProgress], None],
     left_pad: int = 0,
     on_prompt: PromptCallback | None = None,
+    ranks: Ranks | None = None,
 ) -> Debuggee:
     """Load a model, tokenize the prompt, and prepare the generation; nothing runs yet. `report` gets loading progress.
 
     `on_prompt` gets the prompt's first tokens, and how many there are, before the weights are read; often also before
     torch is imported, from a thread of its own (`prompts/early.py`).
+    `ranks` are those of a torchrun, if this is one of several.
     For a process of llmdbg's own, whose logging is routed. Raises LlmdbgError. torch and transformers are imported only
     when this is called.
     """
@@ -81,11 +84,14 @@ def open_generation(
             return _open_request(spec, settings, report, cut, lambda: prompt)
         from llmdbg.models.loading import load
 
-        loaded = load(spec, report, cut)
+        if ranks is not None:
+            ranks.find_each_other(spec)
+        loaded = load(spec, report, cut, None if ranks is None else ranks.place)
     report(LoadProgress(LoadStep.RUN, 0, None))
     if loaded.tokenizer is None and expected != _vocabulary_size(loaded):
         prompt = None
-    debuggee = prepare_generation(loaded, text, settings, chat=chat, system=system, left_pad=left_pad, prompt=prompt)
+    prompt = prompt or cut_prompt(loaded, text, chat=chat, system=system, left_pad=left_pad)
+    debuggee = generation_of(loaded, prompt, settings) if ranks is None else ranks.debuggee(loaded, prompt, settings)
     # All that is here now stays to the end. Looking through it for garbage took 0.2 s, in the middle of some step.
     gc.freeze()
     return debuggee

@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from llmdbg.errors import OutputError, UsageError
@@ -28,6 +29,16 @@ _STREAMS: dict[str, IO[str]] = {}
 def write_to(data: IO[str], narration: IO[str]) -> None:
     """From now on write data and narration there: `sys.stdout` and `sys.stderr` are someone else's."""
     _STREAMS.update(data=data, narration=narration)
+
+
+def narrate_only(descriptor: int) -> None:
+    """From now on write no data, since another process writes the same, and narration to a descriptor.
+
+    What anything else writes to stdout and stderr goes there too.
+    """
+    for each in (1, 2):
+        os.dup2(descriptor, each)
+    _STREAMS["data"] = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- as long as the process lives
 
 
 class Parser(argparse.ArgumentParser):
@@ -81,6 +92,11 @@ def note(text: str) -> None:
 def complain(text: str) -> None:
     """Write what went wrong to stderr, in the program's name."""
     narrate(f"llmdbg: {shortened(text)}")
+
+
+def last_word(text: str, descriptor: int) -> None:
+    """Write what went wrong to a descriptor, past every stream: another thread may hold those, and never let go."""
+    os.write(descriptor, f"llmdbg: {sanitize(' '.join(shortened(text).split()))}\n".encode(errors="backslashreplace"))
 
 
 def ask(question: str) -> str | None:

@@ -20,12 +20,14 @@ from llmdbg.models.generation_files import check_generation_config
 from llmdbg.models.load_steps import LoadStep
 from llmdbg.models.sources import download_weights, find_source
 from llmdbg.models.spec import LoadedModel, LoadingFacts, LoadProgress, ModelSpec, ProgressCallback, WeightDifferences
+from llmdbg.models.tensor_parallel import check_plan, check_request, device_of
 from llmdbg.models.tokenizer_files import load_tokenizer
 from llmdbg.models.weights import load_weights, random_model
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from llmdbg.models.launched_rank import LaunchedRank
     from llmdbg.models.sources import ModelSource
 
 
@@ -34,11 +36,15 @@ TokenizerCallback = Callable[["PreTrainedTokenizerBase | None", "PretrainedConfi
 
 
 def load(
-    spec: ModelSpec, progress: ProgressCallback | None = None, on_tokenizer: TokenizerCallback | None = None
+    spec: ModelSpec,
+    progress: ProgressCallback | None = None,
+    on_tokenizer: TokenizerCallback | None = None,
+    place: LaunchedRank | None = None,
 ) -> LoadedModel:
     """Load a model with its tokenizer, in eval mode and on its device. `progress` gets each stage and its bytes.
 
     `on_tokenizer` is called as soon as the tokenizer is read, before the weights; what it raises ends the loading.
+    With a `place`, only that rank's part of the weights is loaded; the ranks have found each other by then.
     Everything that is bound to fail is reported before anything large is read or downloaded. Raises ModelRequestError
     for a request that cannot be met, and LoadError, HubUnreachableError, DamagedFileError or OutOfMemoryError for what
     went wrong.
@@ -46,7 +52,9 @@ def load(
     report = progress or _ignore
     require_transformers(spec)
     report(LoadProgress(LoadStep.MODEL, 0, None))
-    device = choose_device(spec.device)
+    if place is not None:
+        check_request(spec, place)
+    device = choose_device(spec.device) if place is None else device_of(spec, place)
     require_attention(spec.attn, device)
     require_quantization(spec.quantize, device)
     if spec.quantize is not None and spec.random_weights:
@@ -58,6 +66,10 @@ def load(
     whole = not (source.adapter or source).on_hub
     adapter = None if apart else find_adapter(adapters, allow_pickle=spec.allow_pickle, whole=whole)
     config = load_config(source, trust_remote_code=spec.trust_remote_code)
+    if place is not None:
+        check_plan(source.name, config, place)
+        if adapter is not None:
+            raise ModelRequestError(f"an adapter is not supported on {place.size} ranks: merge it, or use one process")
     report(LoadProgress(LoadStep.TOKENIZER, 0, None))
     tokenizer = load_tokenizer(source, spec)
     if on_tokenizer is not None:
@@ -75,7 +87,7 @@ def load(
         model = random_model(source.name, spec, config, device, watch)
         notes.append("the weights are random, so what this model writes is meaningless")
     else:
-        model, weights, notes = load_weights(source, spec, config, device, watch, adapter)
+        model, weights, notes = load_weights(source, spec, config, device, watch, adapter, place)
     seconds = watch.seconds_until_all_of(model)
     model.eval()
     files = () if spec.random_weights else _weight_files(source)

@@ -16,11 +16,13 @@ from llmdbg.models.load_steps import LoadStep
 from llmdbg.models.loading_bars import reported_bars
 from llmdbg.models.loading_errors import clear_errors
 from llmdbg.models.spec import LoadProgress, ModelSpec, ProgressCallback, WeightDifferences
+from llmdbg.models.tensor_parallel import split_arguments
 from llmdbg.models.weight_checks import failed_differences, loaded_differences, refuse, stored_differences, with_adapter
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
+    from llmdbg.models.launched_rank import LaunchedRank
     from llmdbg.models.sources import ModelSource
 
 _QUANTIZED_BITS = {"4bit": 4.5, "8bit": 8.1}  # scales included
@@ -44,12 +46,13 @@ def load_weights(
     device: torch.device,
     progress: ProgressCallback,
     adapter: Adapter | None = None,
+    place: LaunchedRank | None = None,
 ) -> tuple[PreTrainedModel, WeightDifferences, list[str]]:
     """Load the model from its files straight onto `device`, or over several if it is too large and `--device` is auto.
 
-    The adapter is applied to it. Returns the model, how its weights differ from its configuration, and notes for the
-    user. Raises ModelRequestError, LoadError, DamagedFileError or OutOfMemoryError, and WeightsError for weights that
-    do not fit, unless `spec.allow_missing` is set.
+    With a `place`, only the part of that rank. The adapter is applied to it. Returns the model, how its weights differ
+    from its configuration, and notes for the user. Raises ModelRequestError, LoadError, DamagedFileError or
+    OutOfMemoryError, and WeightsError for weights that do not fit, unless `spec.allow_missing` is set.
     """
     from transformers import AutoModelForCausalLM
 
@@ -60,11 +63,17 @@ def load_weights(
         refuse(source.name, stored)
     with clear_errors(source.name, None):
         needed = _needed(source, spec, config, files)
-    device_map, notes = _placement(needed, spec, device, source.name)
+    if place is not None:
+        needed //= place.size
+        memory.require(needed, device, source.name)
+        placed, notes = split_arguments(place), list[str]()
+    else:
+        device_map, notes = _placement(needed, spec, device, source.name)
+        placed = {"device_map": device_map}
     arguments: dict[str, Any] = {
         "config": config,
         "dtype": spec.dtype if source.gguf is None else str(target_dtype(spec, config)).removeprefix("torch."),
-        "device_map": device_map,
+        **placed,
         "trust_remote_code": spec.trust_remote_code,
         "output_loading_info": True,
         # Raised for the first of them it would name none; what it returns names all, and we refuse them.

@@ -26,6 +26,7 @@ from torch import nn
 from llmdbg.display import Displayed
 from llmdbg.errors import LensError
 from llmdbg.formatting import with_article
+from llmdbg.models.whole_parameters import whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -296,4 +297,4 @@ def _plain(module: nn.Module, what: str) -> nn.Linear:
 
 def _numbers(tensor: Tensor) -> Vector:
     wide = torch.float32 if tensor.device.type == "mps" else torch.float64
-    return tensor.detach().to(wide).cpu().numpy().astype(np.float64)
+    return whole(tensor.detach()).to(wide).cpu().numpy().astype(np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmdbg.models.whole_parameters import whole
 from llmdbg.probes.finiteness import can_be_measured, extents
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def bad_weights(module: nn.Module | None) -> tuple[BadWeight, ...]:
     """The non-finite parameters and buffers of a module, including those of modules inside it."""
     if module is None:
         return ()
-    named = [each for each in (*module.named_parameters(), *module.named_buffers()) if can_be_measured(each[1])]
+    all_of_it = ((name, whole(each)) for name, each in (*module.named_parameters(), *module.named_buffers()))
+    named = [each for each in all_of_it if can_be_measured(each[1])]
     measured = extents([(tensor, None) for _, tensor in named])
     return tuple(
         BadWeight(name, extent.first, extent.value, extent.nan, extent.inf)

@@ -14,6 +14,7 @@ import torch
 
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.models.stages import ANY_PROCESSOR, Stage, StageKind
+from llmdbg.models.whole_parameters import held_here, whole
 from llmdbg.probes.statistics import dtype_name
 from llmdbg.traces.records import ParameterIdentity, PromptRecord, RunHeader, StageEntry
 from llmdbg.version import __version__
@@ -128,10 +129,12 @@ def weights_of(model: nn.Module) -> tuple[ParameterIdentity, ...]:
     for name, tensor in named:
         odd = tensor.is_meta or tensor.is_sparse or tensor.is_quantized or tensor.is_nested or not tensor.numel()
         # The same memory as well as the same object: tied weights may be two parameters of one storage.
-        key = name if odd else (tensor.data_ptr(), tensor.shape, tensor.dtype, tensor.device, tensor.stride())
+        key = (
+            name if odd else (held_here(tensor).data_ptr(), tensor.shape, tensor.dtype, tensor.device, tensor.stride())
+        )
         tied = first.setdefault(key, name)
         if tied == name and not odd:
-            hashes[name] = fingerprint_of(tensor)
+            hashes[name] = fingerprint_of(whole(tensor))
         dtype = dtype_name(tensor.dtype)
         found.append(ParameterIdentity(name, tuple(tensor.shape), dtype, None, None if tied == name else tied))
     known = {name: int(value) for name, value in hashes.items()}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llmdbg.debugger.breakpoints.known_place import known_place
 from llmdbg.debugger.breakpoints.local_tensors import measure_locals
 from llmdbg.debugger.breakpoints.origins import begins_here
-from llmdbg.debugger.breakpoints.triggers import BEGINS_HERE, CHOSEN_PROB, DIVERGES
+from llmdbg.debugger.breakpoints.triggers import BEGINS_HERE, CHOSEN_PROB, DIVERGES, UNEQUAL
 from llmdbg.debugger.known_values import known_of, probability_of_chosen
 from llmdbg.debugger.positions import positions
 from llmdbg.engine.stage_event import main_tensor
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from llmdbg.engine.debuggee import Clock, Vocabulary
+    from llmdbg.engine.debuggee import Clock, InLockstep, Vocabulary
     from llmdbg.engine.stage_event import StageEvent
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.probes.quantities import QuantityValue
@@ -43,8 +43,13 @@ class ComparedReference(Protocol):
         """How far they are, and whether that is more than rounding and the stages before it explain."""
 
 
+def _as_it_is(value: Any) -> Any:
+    """What one process alone has measured."""
+    return value
+
+
 class StageMetrics:
-    """Measures stage events of one debuggee.
+    """Measures stage events of one debuggee. `lockstep` is the debuggee if several processes run it together.
 
     `reference` is the run that stands beside it, None if none does. `no_lens` says why there is no lens before
     `logits`; empty if there is.
@@ -57,12 +62,15 @@ class StageMetrics:
         vocabulary: Vocabulary,
         prompt_length: int,
         clock: Clock,
+        lockstep: InLockstep | None = None,
     ) -> None:
         self._model = model
         self._anatomy = anatomy
         self._vocabulary = vocabulary
         self._prompt_length = prompt_length
         self._clock = clock
+        self._lockstep = lockstep
+        self._told: Callable[[Any], Any] = _as_it_is if lockstep is None else lockstep.told
         self._lens: Lens | None = None
         self.no_lens = ""
         self._ids: dict[str, int] = {}
@@ -82,6 +90,8 @@ class StageMetrics:
         if CHOSEN_PROB in names and event.chosen is not None:
             prob = probability_of_chosen(event)
             values[CHOSEN_PROB] = None if prob is None else float(prob)
+        if self._lockstep is not None and UNEQUAL in names:
+            values[UNEQUAL] = next(iter(self._lockstep.differences(event)), "")
         if self.reference is not None and (APART in names or DIVERGES in names):
             values[APART], values[DIVERGES] = self.reference.measured(event)
         output = main_tensor(event.output) if needs_output(names) else None
@@ -94,7 +104,8 @@ class StageMetrics:
         if BEGINS_HERE in names and event.stage.kind is StageKind.OP:
             # Operands are looked at only where they matter.
             values[BEGINS_HERE] = bool(values.get("nan") or values.get("inf")) and begins_here(event)
-        return values
+        told: dict[str, QuantityValue] = self._told(values)
+        return told
 
     def scores(self, event: StageEvent) -> Tensor | None:
         """The next token's scores (1, vocabulary): the event's own from `logits` on, before that the lens's, if any."""
@@ -148,7 +159,7 @@ class StageMetrics:
             self._last = None if output is None else self._lens.last_position(output, length)
         elif event.stage.kind is StageKind.LOGITS and self._last is not None:
             self._verified = True
-            if not self._lens.verified_against(self._last, event.trail[0][1]):
+            if not self._told(self._lens.verified_against(self._last, event.trail[0][1])):
                 self._lens, self.no_lens = None, UNVERIFIED
             self._last = None
 

@@ -1,6 +1,6 @@
 """Parses breakpoints, tracepoints and watches, for commands, for checking a batch and for saved sessions.
 
-    break ADDRESS [if CONDITION]      ADDRESS, `op NAME` or one of nonfinite, jump N, flip, surprise P, diverged
+    break ADDRESS [if CONDITION]      ADDRESS, `op NAME`, nonfinite, jump N, flip, surprise P, diverged, unequal
     trace ADDRESS [EXPRESSION, …] [if CONDITION]
     watch EXPRESSION [at ADDRESS]
 

@@ -1,4 +1,4 @@
-"""Ready-made conditions: `break nonfinite`, `jump 10`, `flip`, `surprise 0.01`, `diverged`."""
+"""Ready-made conditions: `break nonfinite`, `jump 10`, `flip`, `surprise 0.01`, `diverged`, `unequal`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ CHOSEN_PROB = "chosen_prob"
 
 DIVERGES = "diverges"
 """Whether the stage is further off the reference than rounding and the stages before it explain."""
+
+
+UNEQUAL = "unequal"
+"""What should be equal on all ranks and is not, in a sentence; empty if all is, unknown where there are no ranks."""
 
 
 BEGINS_HERE = "begins_here"
@@ -188,6 +192,32 @@ class Diverged:
 
 
 @dataclass(frozen=True, slots=True)
+class Unequal:
+    """What all ranks should hold alike is not the same on one of them."""
+
+    text: str = "unequal"
+    """The text that sets it."""
+    remembers: bool = False
+    """It needs no earlier value."""
+    names: frozenset[str] = frozenset({UNEQUAL})
+    """The quantities it reads."""
+    tokens: frozenset[str] = frozenset()
+    """The tokens whose rank it reads."""
+
+    def holds(self, values: Mapping[str, QuantityValue], _memory: Memory) -> bool:
+        """Whether any rank differs here."""
+        return bool(values.get(UNEQUAL))
+
+    def may_hold(self, known: Mapping[str, QuantityValue]) -> bool:
+        """Always True: it must see every stage."""
+        return True
+
+    def because(self, values: Mapping[str, QuantityValue], _memory: Memory) -> str:
+        """Which rank differs, and in what."""
+        return f"{self.text}: {values.get(UNEQUAL)}"
+
+
+@dataclass(frozen=True, slots=True)
 class ReadyMade:
     """A ready-made breakpoint."""
 
@@ -204,6 +234,8 @@ def ready_made(text: str) -> ReadyMade | None:
         return ReadyMade(StageGroup.EVERYTHING, _without(argument, word, Nonfinite()))
     if word == "diverged":
         return ReadyMade(StageGroup.EVERYTHING, _without(argument, word, Diverged()))
+    if word == "unequal":
+        return ReadyMade(StageGroup.EVERYTHING, _without(argument, word, Unequal()))
     if word == "flip":
         return ReadyMade(StageGroup.LAYERS, _without(argument, word, parse_condition("changed(top1)")))
     if word == "jump":
@@ -213,7 +245,7 @@ def ready_made(text: str) -> ReadyMade | None:
     return None
 
 
-READY_MADE = ("nonfinite", "jump", "flip", "surprise", "diverged")
+READY_MADE = ("nonfinite", "jump", "flip", "surprise", "diverged", "unequal")
 """The names of ready-made breakpoints."""
 
 

@@ -197,7 +197,7 @@ def _quit(_debugger: Debugger, _: None) -> Outcome:
 
 def answered(debugger: Debugger, found: Any, path: Path | None) -> Answer:
     """The answer itself, or with a path a sentence that reports the file written. Raises CommandError."""
-    return Answer(found if path is None else debugger.export(found, expanded(path)))
+    return Answer(found if path is None else debugger.export(found, debugger.destination(expanded(path))))
 
 
 def _topic_named(word: str) -> str:

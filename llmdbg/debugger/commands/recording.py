@@ -85,6 +85,6 @@ def _record(debugger: Debugger, asked: RecordingRequest) -> Outcome:
         raise CommandError(f"{run.tape.folder} is being recorded: `record stop` ends that")
     run.refuse_if_over()
     keep = parse_keep(asked.tensors, lambda address: run.stages.addresses.resolve(address).addresses)
-    ids, folder = run.generated_ids(), expanded(asked.folder)
+    ids, folder = run.generated_ids(), debugger.destination(expanded(asked.folder))
     run.tape = Tape(run.debuggee, run.cursor, folder, keep, ids, at_start=run.place == BEGINNING)
     return Answer(run.tape.describe())

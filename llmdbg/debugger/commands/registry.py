@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llmdbg.display import Displayed, short
+from llmdbg.engine.debuggee import InLockstep
 from llmdbg.errors import CommandError
 from llmdbg.formatting import near_matches
 
@@ -215,8 +216,20 @@ class Registry:
         return ParsedCommand(line, command, command.parse(arguments))
 
     def run(self, debugger: Debugger, line: str | ParsedCommand) -> Outcome:
-        """Run one command line. Raises CommandError or AddressError, having changed nothing, if it is not valid."""
-        return (self.parse(line) if isinstance(line, str) else line).run(debugger)
+        """Run one command line. Raises CommandError or AddressError, having changed nothing, if it is not valid.
+
+        Where several processes run it together, raises RanksPartedError if it does not end alike in all.
+        """
+        debuggee = debugger.debuggee
+        if not isinstance(debuggee, InLockstep):
+            return (self.parse(line) if isinstance(line, str) else line).run(debugger)
+        try:
+            outcome = (self.parse(line) if isinstance(line, str) else line).run(debugger)
+        except Exception as error:
+            debuggee.meet(f"{type(error).__name__}: {error}")
+            raise
+        debuggee.meet("")
+        return outcome
 
     def run_all(self, debugger: Debugger, line: str | ParsedCommand) -> Iterator[tuple[str, Outcome]]:
         """Run one command line, and the commands of every breakpoint that it stops at.

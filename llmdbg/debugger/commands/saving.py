@@ -75,6 +75,5 @@ class SavedTensor(Grammar[TensorFile]):
 def _save(debugger: Debugger, asked: TensorFile) -> Outcome:
     from llmdbg.debugger.inspection.tensor_files import save_tensors
 
-    return Answer(
-        save_tensors(debugger.inspector, debugger.run.stages.addresses.resolve(asked.address), expanded(asked.path))
-    )
+    stages, path = debugger.run.stages.addresses.resolve(asked.address), debugger.destination(expanded(asked.path))
+    return Answer(save_tensors(debugger.inspector, stages, path))

@@ -15,7 +15,7 @@ from llmdbg.debugger.breakpoints.parse import (
     parse_watch,
     split_condition,
 )
-from llmdbg.debugger.breakpoints.triggers import READY_MADE
+from llmdbg.debugger.breakpoints.triggers import READY_MADE, UNEQUAL
 from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.commands.grammar.addresses import complete_address_or_layer, without_layer_word
 from llmdbg.debugger.commands.grammar.base import Described, Grammar, required, starting, whole
@@ -23,6 +23,7 @@ from llmdbg.debugger.commands.grammar.conditions import complete_condition, last
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Outcome
 from llmdbg.debugger.limits import MOST_LINE, MOST_LINES
 from llmdbg.debugger.quoting import pieces
+from llmdbg.engine.debuggee import InLockstep
 from llmdbg.errors import CommandError
 from llmdbg.probes.quantities import APART, NAMES
 
@@ -224,7 +225,7 @@ class NewCommands(_OfBreakpoint, Grammar[Commanded]):
     "br",
     takes=Break(),
     effect=Effect.CHANGES,
-    summary="Stop whenever a stage has run, or when one of nonfinite, jump N, flip, surprise P, diverged occurs.",
+    summary="Stop whenever a stage has run, or when nonfinite, jump N, flip, surprise P, diverged or unequal occurs.",
     example="break *.mlp if norm > 100 and layer >= 8",
 )
 def _break(debugger: Debugger, spec: BreakpointSpec) -> Outcome:
@@ -356,7 +357,10 @@ def set_breakpoint(debugger: Debugger, spec: BreakpointSpec, *, temporary: bool 
     )
     debugger.run.prime(point)
     waits = not debugger.reference_name and any(APART in each.names for each in spec.asked())
-    return Answer(point, "not before `reference MODEL` lets a run stand beside this one:" if waits else "")
+    if waits:
+        return Answer(point, "not before `reference MODEL` lets a run stand beside this one:")
+    alone = not isinstance(debugger.debuggee, InLockstep) and any(UNEQUAL in each.names for each in spec.asked())
+    return Answer(point, "only on the ranks of a torchrun, and this is one process:" if alone else "")
 
 
 def _check(debugger: Debugger, target: Target, asked: Iterable[Asked]) -> None:

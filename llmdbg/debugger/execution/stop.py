@@ -142,6 +142,8 @@ class Stop(Displayed):
     rows, and where there is one."""
     beside: BesideReference | None = None
     """How it compares with the reference; None if no run stands beside this one, or if the two cannot be compared."""
+    unequal: tuple[str, ...] = ()
+    """What should be equal on all ranks and is not, in sentences, the nearest to the cause first."""
 
     def __repr__(self) -> str:
         number = "" if self.breakpoint is None else f" {self.breakpoint}"
@@ -149,6 +151,7 @@ class Stop(Displayed):
         place = f"{self.stage.address}@{self.token} {self.phase}, {self.reason}{number}{ended}"
         place += "".join(f" {name}={short(value)}" for name, value in self.values)
         place += ", run again and not the same" if self.differs else ""
+        place += f", {self.unequal[0]}" if self.unequal else ""
         if self.chosen is not None:
             what = f": chose {self.chosen.text!r} {percent(self.chosen.prob)}, rank {self.chosen.rank or 'unknown'}"
         elif self.candidates is not None:

@@ -12,6 +12,7 @@ from llmdbg.debugger.known_values import known_of, recorded_statistics
 from llmdbg.debugger.named_values import given, returned
 from llmdbg.debugger.positions import positions
 from llmdbg.debugger.post_mortem import failed_frames, own_frame, tensors_used
+from llmdbg.engine.debuggee import InLockstep
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.models.source_files import source_line
 from llmdbg.models.stages import StageKind
@@ -44,6 +45,7 @@ class StopDescriber:
         self._lane = lane
         self._focus = focus
         self._top = top
+        self._lockstep = debuggee if isinstance(debuggee, InLockstep) else None
 
     def describe(self, event: StageEvent, cause: StopCause, *, differs: bool = False) -> Stop:
         """The stop at an event. `differs` marks one that did not come out bitwise the same when it was run again."""
@@ -70,6 +72,7 @@ class StopDescriber:
             why=self._why(event, cause),
             differs=differs or bool(self._debuggee.timeline.differing()),
             not_finite_since=self._not_finite_since(event, found[0]),
+            unequal=() if self._lockstep is None else tuple(self._lockstep.differences(event)),
         )
 
     def _statistics(self, event: StageEvent) -> Statistics | None:

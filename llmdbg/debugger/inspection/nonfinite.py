@@ -16,6 +16,7 @@ from llmdbg.debugger.known_values import known_of
 from llmdbg.display import Displayed
 from llmdbg.errors import CommandError
 from llmdbg.models.stages import Phase, StageKind
+from llmdbg.models.whole_parameters import whole
 from llmdbg.probes.bad_weights import BadWeight, bad_weights
 from llmdbg.probes.finiteness import TensorExtent, can_be_measured, extents
 
@@ -293,7 +294,9 @@ def _with_weights(inspector: Inspector, rows: list[PassedStage]) -> tuple[StageE
 
 def _own_weights(inspector: Inspector, stage: Stage) -> list[Tensor]:
     module = inspector.anatomy.modules.get(stage.address)
-    return [] if module is None else [each for each in module.parameters(recurse=False) if can_be_measured(each)]
+    if module is None:
+        return []
+    return [whole(each) for each in module.parameters(recurse=False) if can_be_measured(each)]
 
 
 def _nearest(inspector: Inspector, passed: list[PassedStage]) -> tuple[StageExtent, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llmdbg.errors import CommandError
+from llmdbg.models.whole_parameters import whole
 from llmdbg.probes.statistics import dtype_name
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def stored(inspector: Inspector, name: str) -> ParameterFacts | None:
             continue
         tensor = getattr(module, last, None)
         if isinstance(tensor, torch.Tensor):
-            return _readable(full, tensor, module)
+            return _readable(full, whole(tensor), module)
     return None
 
 

@@ -216,6 +216,12 @@ def _lanes(inspector: Inspector) -> Any:
     return lanes.lanes(inspector)
 
 
+def _ranks(inspector: Inspector, arguments: str) -> Any:
+    from llmdbg.debugger.inspection import ranks
+
+    return ranks.ask(inspector, arguments)
+
+
 def _locals(inspector: Inspector, arguments: str) -> Any:
     from llmdbg.debugger.inspection import local_values
 
@@ -256,6 +262,7 @@ TOPICS: dict[str, Topic] = {
     "source": Topic("the source of the selected frame, or of a stage's forward", _source, "[ADDRESS]", _named_stage),
     "frames": Topic("the Python frames of the suspended forward", _simple(_frames)),
     "lanes": Topic("the rows of a program's batch, each by itself", _simple(_lanes)),
+    "ranks": Topic("how the values lie on the ranks, and what each holds", _ranks, "[weights | cache]"),
     "locals": Topic("the selected frame's variables, or one in full", _locals, "[NAME]"),
     "breakpoints": Topic(
         "breakpoints, tracepoints and watches", _simple(lambda inspector: inspector.run.breakpoints.list())

@@ -40,6 +40,8 @@ from llmdbg.models.tokens import TokenizerVocabulary
 if TYPE_CHECKING:
     from types import FrameType
 
+    from transformers import PreTrainedModel
+
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.models.spec import LoadedModel
     from llmdbg.models.stages import Stage
@@ -96,11 +98,15 @@ class Generation:
         self._tokenizer = loaded.tokenizer
         self._devices = {parameter.device for parameter in model.parameters()}
         self._past = ReplayState(RandomStreams(self._devices), ModuleState(model), ProcessorState(), HookState(model))
-        self._stops = Stops(model, self.anatomy, self._devices)
+        self._stops = self._armed_stages(model)
         self.stops: ArmedStages = self._stops
         self.clock: Clock = self._stops.clock
         self._timeline = GenerationTimeline(len(prompt.ids), ((0, settings),))
         self._loop = self._decode_loop(0)
+
+    def _armed_stages(self, model: PreTrainedModel) -> Stops:
+        """The stages where it may suspend."""
+        return Stops(model, self.anatomy, self._devices)
 
     @property
     def timeline(self) -> Timeline:

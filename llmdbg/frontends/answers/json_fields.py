@@ -61,6 +61,19 @@ def stop_fields(stop: Stop) -> Fields:
         fields["source"] = _source(stop.code)
     if (stop.stage.is_fine or stop.reason is Reason.EXCEPTION) and stop.takes:
         fields["takes"] = [_named_tensor(each) for each in stop.takes]
+    fields |= _compared_fields(stop)
+    if stop.returns:
+        fields["returns"] = [_named_tensor(each) for each in stop.returns]
+    if stop.ended_by is not None:
+        fields |= {"ended_by": stop.ended_by, "ended_with": stop.ended_with}
+    if stop.not_finite_since is not None:
+        fields["not_finite_since"] = stop.not_finite_since
+    return _plain(fields)
+
+
+def _compared_fields(stop: Stop) -> Fields:
+    """How a stop compares with the reference, with earlier runs, and on the ranks with one another."""
+    fields: Fields = {}
     if stop.beside is not None:
         beside = stop.beside
         fields["beside"] = {
@@ -74,13 +87,9 @@ def stop_fields(stop: Stop) -> Fields:
             fields["beside"]["lost"] = beside.lost
     if stop.differs:
         fields["differs"] = True
-    if stop.returns:
-        fields["returns"] = [_named_tensor(each) for each in stop.returns]
-    if stop.ended_by is not None:
-        fields |= {"ended_by": stop.ended_by, "ended_with": stop.ended_with}
-    if stop.not_finite_since is not None:
-        fields["not_finite_since"] = stop.not_finite_since
-    return _plain(fields)
+    if stop.unequal:
+        fields["unequal"] = list(stop.unequal)
+    return fields
 
 
 def _source(value: CodeLine) -> Fields:

@@ -15,7 +15,7 @@ from llmdbg.frontends.sanitize import piece_text, quoted, sanitize
 from llmdbg.models.stages import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from llmdbg.debugger.execution.stop import BesideReference, CodeLine, End, NamedTensor, Stop, TokenRow
     from llmdbg.debugger.inspection.topics import TokenTable
@@ -56,11 +56,18 @@ def stop_line(stop: Stop) -> str:
         parts.append(beside_words(stop.beside))
     if stop.values:
         parts.insert(1, value_words(stop.values))
-    if stop.differs:
-        parts.append(f"({_DIFFERS})")
-    if stop.not_finite_since is not None:
-        parts.append(f"({not_finite(stop.not_finite_since)})")
+    parts.extend(_warnings(stop))
     return "  ".join(parts).rstrip()
+
+
+def _warnings(stop: Stop) -> Iterator[str]:
+    """What is wrong at a stop, each in brackets."""
+    if stop.differs:
+        yield f"({_DIFFERS})"
+    if stop.unequal:
+        yield f"({unequal_words(stop.unequal)})"
+    if stop.not_finite_since is not None:
+        yield f"({not_finite(stop.not_finite_since)})"
 
 
 def _tensor_words(tensors: Iterable[NamedTensor]) -> str:
@@ -70,6 +77,12 @@ def _tensor_words(tensors: Iterable[NamedTensor]) -> str:
 def code_words(code: CodeLine) -> str:
     """The source line of a line or an op: `modeling_llama.py:174  query_states = self.q_proj(hidden_states)`."""
     return f"{sanitize(code.where)}  {sanitize(code.text)}".strip()
+
+
+def unequal_words(unequal: Sequence[str]) -> str:
+    """What should be equal on all ranks and is not: the first, and how many more."""
+    more = f", and {counted(len(unequal) - 1, 'more value')}" if len(unequal) > 1 else ""
+    return f"{sanitize(unequal[0])}{more}"
 
 
 def beside_words(beside: BesideReference) -> str:
@@ -242,6 +255,7 @@ def whole_stop_blocks(stop: Stop, numbers: Numbers = statistics_lines) -> list[B
         found.append(value_words(stop.values))
     if stop.differs:
         found.append(_DIFFERS)
+    found.extend(sanitize(each) for each in stop.unequal)
     if stop.not_finite_since is not None:
         found.append(not_finite(stop.not_finite_since))
     if stop.chosen is not None:

@@ -22,6 +22,7 @@ from llmdbg.debugger.inspection.lanes import LaneTable
 from llmdbg.debugger.inspection.local_values import Locals
 from llmdbg.debugger.inspection.nonfinite import NonfiniteHunt
 from llmdbg.debugger.inspection.operations import Operations
+from llmdbg.debugger.inspection.ranks import RankCheck, RankTable
 from llmdbg.debugger.inspection.source import SourceCode
 from llmdbg.debugger.inspection.topics import ModelInfo, TokenTable
 from llmdbg.debugger.inspection.values_answer import Values
@@ -44,6 +45,7 @@ from llmdbg.frontends.answers.lanes import lanes_blocks, lanes_tables
 from llmdbg.frontends.answers.lens import lens_blocks, lens_tables
 from llmdbg.frontends.answers.nonfinite import nonfinite_hunt_blocks, nonfinite_hunt_tables
 from llmdbg.frontends.answers.operations import operations_blocks, operations_tables
+from llmdbg.frontends.answers.ranks import check_blocks, ranks_blocks, ranks_tables
 from llmdbg.frontends.answers.source import source_lines
 from llmdbg.frontends.answers.tables import Block, Table, as_lines, record_table
 from llmdbg.frontends.answers.values import values_lines, values_tables
@@ -120,6 +122,8 @@ blocks.register(Explanation, explanation_lines)
 blocks.register(FrameList, frames_blocks)
 blocks.register(FrameRow, frame_line)
 blocks.register(LaneTable, lanes_blocks)
+blocks.register(RankTable, ranks_blocks)
+blocks.register(RankCheck, check_blocks)
 blocks.register(Locals, locals_blocks)
 blocks.register(CacheLayerDetail, layer_blocks)
 blocks.register(LensTable, lens_blocks)
@@ -189,6 +193,7 @@ tables.register(Cost, cost_tables)
 tables.register(CacheLayerDetail, layer_tables)
 tables.register(FrameList, frames_tables)
 tables.register(LaneTable, lanes_tables)
+tables.register(RankTable, ranks_tables)
 tables.register(LensTable, lens_tables)
 tables.register(NonfiniteHunt, nonfinite_hunt_tables)
 tables.register(Operations, operations_tables)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmdbg.frontends.batch.checks import check_addresses, parse_commands
@@ -15,9 +16,11 @@ from llmdbg.frontends.other_runs import open_other
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands import ParsedCommand
+    from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.persistence.model import SavedSession
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.frontends.ranks import Ranks
     from llmdbg.models.spec import ModelSpec
 
 
@@ -33,19 +36,40 @@ def launch(
     json: bool,
     resumed: SavedSession | None = None,
     left_pad: int = 0,
+    ranks: Ranks | None = None,
 ) -> int:
     """Load the model, run the commands and return the exit code. Raises LlmdbgError."""
     parsed = parse_commands(commands)
     with LoadingBar() as bar:
-        debuggee = open_generation(spec, text, settings, chat=chat, system=system, report=bar.update, left_pad=left_pad)
-    run_commands(debuggee, parsed, json=json, resumed=resumed)
+        debuggee = open_generation(
+            spec, text, settings, chat=chat, system=system, report=bar.update, left_pad=left_pad, ranks=ranks
+        )
+    keep: Callable[[Debugger], None] = _not_at_all
+    if ranks is not None:
+        from llmdbg.debugger.persistence.model import begin
+
+        begun = resumed or begin(spec, text, settings, chat=chat, system=system, left_pad=left_pad)
+        keep = partial(ranks.keep, begun=begun)
+    run_commands(debuggee, parsed, json=json, resumed=resumed, keep=keep)
     return 0
 
 
+def _not_at_all(_: Debugger) -> None:
+    """Keep no session, as a batch in one process does."""
+
+
 def run_commands(
-    debuggee: Debuggee, commands: Sequence[ParsedCommand], *, json: bool, resumed: SavedSession | None = None
+    debuggee: Debuggee,
+    commands: Sequence[ParsedCommand],
+    *,
+    json: bool,
+    resumed: SavedSession | None = None,
+    keep: Callable[[Debugger], None] = _not_at_all,
 ) -> None:
-    """Debug a debuggee with these commands; without any, trace it to the end. Raises LlmdbgError."""
+    """Debug a debuggee with these commands; without any, trace it to the end. Raises LlmdbgError.
+
+    `keep` gets the debugger before the first of them.
+    """
     # Only now: they import torch, which is a step of the start.
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.persistence.restore import restore
@@ -56,6 +80,7 @@ def run_commands(
     try:
         notes = [*opening_notes(debuggee), *debuggee.notes]
         notes += restore(debugger, resumed) if resumed is not None else ()
+        keep(debugger)
         # Only now: a resumed session may stand where other settings have brought other logits processors.
         check_addresses(commands, debugger)
         run_batch(debugger, commands, JsonWriter() if json else TextWriter(), notes)

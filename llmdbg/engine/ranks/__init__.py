@@ -1,0 +1,1 @@
+"""Tensor-parallel ranks in lockstep: every rank runs the same debugger, and rank 0 decides and shows."""

@@ -1,0 +1,126 @@
+"""A batch on the ranks of a torchrun with a fault planted on one of them: `planted.py FAULT FOLDER SEED COMMAND…`.
+
+Everything but the fault is what `python -m llmdbg` does.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[4]))
+
+from llmdbg import cli
+from llmdbg.engine.settings import GenerationSettings
+from llmdbg.frontends import opening
+from llmdbg.frontends.batch.checks import parse_commands
+from llmdbg.frontends.batch.launch import run_commands
+from llmdbg.frontends.ranks import Ranks
+
+
+def perturbed_norm(model: Any, rank: int) -> None:
+    """A weight that all ranks hold alike is another on rank 1."""
+    if rank == 1:
+        with torch.no_grad():
+            model.model.layers[1].input_layernorm.weight[3] += 0.5
+
+
+def perturbed_shard(model: Any, rank: int) -> None:
+    """A weight of the part that rank 1 holds is another than in the file."""
+    if rank == 1:
+        with torch.no_grad():
+            model.model.layers[1].mlp.up_proj.weight.to_local()[2, 5] += 0.25
+
+
+def missing_all_reduce(model: Any, _rank: int) -> None:
+    """One projection leaves each rank with its own part of the sum."""
+    projection = model.model.layers[1].self_attn.o_proj
+    projection.forward = lambda hidden: nn.functional.linear(hidden, projection.weight.to_local())
+
+
+def other_seed(_model: Any, rank: int) -> None:
+    """Rank 1 draws from another stream."""
+    seed = torch.manual_seed
+
+    def other(number: int) -> torch.Generator:
+        return seed(number + rank)
+
+    torch.manual_seed = other  # type: ignore[assignment]
+
+
+def stale_cache(model: Any, rank: int) -> None:
+    """Rank 1 keeps the keys of the newest position in layer 1 as they were for the position before."""
+    if rank != 1:
+        return
+
+    def stale(_module: nn.Module, _args: object, kwargs: dict[str, Any], _output: object) -> None:
+        keys = kwargs["past_key_values"].layers[1].keys
+        keys[:, :, -1] = keys[:, :, -2]
+
+    model.model.layers[1].self_attn.register_forward_hook(stale, with_kwargs=True)
+
+
+def short_cache(model: Any, rank: int) -> None:
+    """Rank 1 loses the newest position of layer 1's cache."""
+    if rank != 1:
+        return
+
+    def cut(_module: nn.Module, _args: object, kwargs: dict[str, Any], _output: object) -> None:
+        layer = kwargs["past_key_values"].layers[1]
+        layer.keys, layer.values = layer.keys[:, :, :-1], layer.values[:, :, :-1]
+
+    model.model.layers[1].self_attn.register_forward_hook(cut, with_kwargs=True)
+
+
+def failing(model: Any, rank: int) -> None:
+    """The forward fails on rank 1 alone."""
+
+    def fail(*_: object) -> None:
+        raise ValueError("planted")
+
+    if rank == 1:
+        model.model.layers[1].mlp.register_forward_pre_hook(fail)
+
+
+def not_a_number(model: Any, rank: int) -> None:
+    """The part of rank 1 has a NaN."""
+    if rank == 1:
+        with torch.no_grad():
+            model.model.layers[1].mlp.up_proj.weight.to_local()[2, 5] = float("nan")
+
+
+def none(_model: Any, _rank: int) -> None:
+    """No fault."""
+
+
+def run(ranks: Ranks, fault: str, folder: str, seed: str, commands: list[str]) -> None:
+    """Load, plant, and run the commands."""
+    from llmdbg.debugger.persistence.model import begin
+    from llmdbg.models.spec import ModelSpec
+
+    spec, settings = ModelSpec(folder), GenerationSettings(max_new_tokens=6, seed=int(seed), greedy=seed == "0")
+    debuggee = opening.open_generation(
+        spec, "The quick brown", settings, chat=False, system=None, report=lambda _: None, ranks=ranks
+    )
+    globals()[fault](debuggee.loaded.model, ranks.place.rank)
+    begun = begin(spec, "The quick brown", settings)
+    run_commands(debuggee, parse_commands(commands), json=False, keep=partial(ranks.keep, begun=begun))
+
+
+def main() -> int:
+    """Run as `llmdbg` does, whose way to end this takes."""
+    fault, folder, seed, *commands = sys.argv[1:]
+
+    def do(_arguments: object, ranks: Ranks) -> int:
+        run(ranks, fault, folder, seed, commands)
+        return 0
+
+    cli._do = do  # type: ignore[assignment]
+    return cli.main([])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""A batch on two ranks: what one process does, shown once, and how it ends."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from llmdbg.debugger.persistence.store import SessionStore
+from tests.torchrun import complaints, process_of, run, started
+
+PROMPT = ("-p", "The quick brown", "-n", "4", "--greedy", "--batch")
+COMMANDS = (
+    *("step 5", "break 1.mlp.gate_proj if max > 2", "continue", "info values", "reverse-step", "token"),
+    *("info attention 0", "info kv 0", "info lens", "info values 0.mlp.act_fn[0, -1]", "reverse-continue"),
+    *(
+        "delete",
+        "step 2",
+        "zero 1.mlp.up_proj",
+        "edit out * 2",
+        "until 0.mlp.down_proj@2",
+        "token",
+        "force 7",
+        "token",
+        "info tokens",
+    ),
+)
+_CLOSE = 1e-3
+
+
+def commands(*lines: str) -> tuple[str, ...]:
+    """Command lines as arguments."""
+    return tuple(word for line in lines for word in ("-ex", line))
+
+
+def alike(one: object, other: object) -> bool:
+    """Whether two values of JSON are equal, numbers but for arithmetic and without the milliseconds."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one if key != "ms")
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return one == pytest.approx(other, rel=_CLOSE, abs=_CLOSE)
+    return one == other
+
+
+def test_two_ranks_do_what_one_process_does_and_one_of_them_shows_it(shared_folder: Path):
+    arguments = ("-m", "llmdbg", str(shared_folder), *PROMPT, "--json", *commands(*COMMANDS))
+    alone = subprocess.run((sys.executable, *arguments), capture_output=True, text=True, check=True)
+    ranks = run(2, *arguments)
+    assert ranks.returncode == 0, ranks.stderr
+    ours, theirs = ([json.loads(line) for line in each.stdout.splitlines()] for each in (ranks, alone))
+    assert len(ours) == len(theirs)
+    for here, there in zip(ours, theirs, strict=True):
+        assert alike(here, there), (here, there)
+
+
+def test_tokens_are_bitwise_those_of_transformers_own_ranks(shared_folder: Path):
+    stops = ("break *.*", *("continue",) * 8, "delete", "continue", "verify", "reverse-token 2", "token", "verify")
+    found = run(2, "-m", "llmdbg", str(shared_folder), *PROMPT, *commands(*stops))
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count("logits are equal bit by bit") == 2
+
+
+def test_bad_usage_is_said_once_and_has_its_exit_code(shared_folder: Path):
+    found = run(2, "-m", "llmdbg", str(shared_folder), *PROMPT, *commands("until nowhere"))
+    assert found.returncode == 1  # torchrun's own, for any failure
+    assert "exitcode  : 2" in found.stderr
+    assert len(complaints(found.stderr)) == 1
+    assert "nowhere" in complaints(found.stderr)[0]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_rank_ends_the_others_in_a_line_with_the_session_saved(shared_folder: Path, victim: int):
+    endless = ("break *.* if norm < 0", *("run", "continue") * 40)
+    with started(2, "-m", "llmdbg", str(shared_folder), *PROMPT, "-ex", "step 3", *commands(*endless)) as launcher:
+        process = process_of(launcher, victim)
+        assert launcher.stdout is not None
+        while "0.input_layernorm" not in launcher.stdout.readline():
+            pass
+        process.kill()
+        killed = time.monotonic()
+        _, narration = launcher.communicate(timeout=60)
+    assert time.monotonic() - killed < 10
+    [line] = complaints(narration)
+    assert line.startswith(f"rank {victim} was lost (its process has ended), so all ranks end; the session is saved")
+    [saved] = SessionStore().survey().interrupted
+    assert f"--resume {saved.id}" in line
+    assert [each.address for each in saved.breakpoints] in ([], ["*.*"])
+    assert saved.prompt == "The quick brown"

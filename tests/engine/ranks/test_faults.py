@@ -1,0 +1,74 @@
+"""Faults planted on one rank: each is named with its stage, its rank and the value."""
+
+from pathlib import Path
+
+import pytest
+
+from llmdbg.traces.reader import HEADER
+from tests.torchrun import complaints, lines_with, run
+
+PLANTED = Path(__file__).with_name("programs") / "planted.py"
+
+
+@pytest.mark.parametrize(
+    ("fault", "seed", "stage", "words"),
+    [
+        ("perturbed_norm", "0", "1.input_layernorm", "rank 1 and rank 0 differ in what 1.input_layernorm returned"),
+        ("missing_all_reduce", "0", "1.self_attn.o_proj", "differ in what 1.self_attn.o_proj returned"),
+        ("other_seed", "3", "embed", "rank 1 and rank 0 differ in the random stream"),
+        ("short_cache", "0", "1.self_attn", "differ in how many positions layer 1 of the cache holds: 5, 4"),
+    ],
+)
+def test_the_first_stage_where_a_rank_differs_is_named(
+    shared_folder: Path, fault: str, seed: str, stage: str, words: str
+):
+    found = run(2, str(PLANTED), fault, str(shared_folder), seed, "break unequal", "continue", "info stage")
+    assert found.returncode == 0, found.stderr
+    [first, *_] = lines_with(found.stdout, ["breakpoint 1 (unequal"])
+    assert words in first
+    assert f"prefill  {stage} " in first
+
+
+def test_a_part_that_one_rank_alone_holds_is_compared_with_the_file(shared_folder: Path):
+    arguments = ("perturbed_shard", str(shared_folder), "0", "until 1.mlp.up_proj", "info ranks weights", "info ranks")
+    found = run(2, str(PLANTED), *arguments)
+    assert found.returncode == 0, found.stderr
+    words = "rank 1 holds another model.layers.1.mlp.up_proj.weight than its file: 1 of 1024 values, the first at"
+    assert lines_with(found.stdout, [f"{words} [34, 5], by 0.25 at most"])
+    assert lines_with(found.stdout, ["1.mlp.up_proj returned: split over axis 2; was given: whole on every rank"])
+    assert lines_with(found.stdout, ["1", "32 to 63 of axis 2"])
+
+
+def test_a_stale_cache_is_compared_with_what_its_ids_give(shared_folder: Path):
+    arguments = ("stale_cache", str(shared_folder), "0", "break unequal", "token 4", "info ranks cache", "info ranks")
+    found = run(2, str(PLANTED), *arguments)
+    assert found.returncode == 0, found.stderr
+    assert lines_with(found.stdout, ["rank 1 holds other keys in layer 1 of the cache", "at positions 4, 5, 6, 7"])
+    assert not lines_with(found.stdout, ["holds other values"])
+    assert not lines_with(found.stdout, ["rank 0 holds"])
+
+
+def test_a_nan_is_found_with_the_rank_that_has_it(shared_folder: Path, tmp_path: Path):
+    weights = "x 1.mlp.up_proj.weight[34]"
+    stops = ("break nonfinite", "continue", "info ranks", "info nonfinite", weights, f"record {tmp_path / 'RUN'}")
+    found = run(2, str(PLANTED), "not_a_number", str(shared_folder), "0", *stops, "delete", "token 2")
+    assert found.returncode == 0, found.stderr
+    assert lines_with(found.stdout, ["(nonfinite: 5 NaN, weight[34,5] = nan)", "1.mlp.up_proj "])
+    assert lines_with(found.stdout, ["1  cpu     32 to 63 of axis 2", "nan:5"])
+    assert lines_with(found.stdout, ["0  cpu     0 to 31 of axis 2", "nan:0"])
+    assert (tmp_path / "RUN" / HEADER).is_file()
+
+
+def test_without_a_fault_nothing_is_unequal(shared_folder: Path):
+    found = run(2, str(PLANTED), "none", str(shared_folder), "3", "break unequal", "continue")
+    assert found.returncode == 0, found.stderr
+    assert not lines_with(found.stdout, ["unequal:"])
+    assert lines_with(found.stdout, ["end", "length"])
+
+
+def test_a_forward_that_fails_on_one_rank_ends_all_with_its_message(shared_folder: Path):
+    found = run(2, str(PLANTED), "failing", str(shared_folder), "0", "continue")
+    assert found.returncode == 1
+    [line] = complaints(found.stderr)
+    assert line.startswith("rank 1 failed: GenerationError: the forward failed at token 0, after stage tokenize")
+    assert "ValueError: planted, so all ranks end; the session is saved" in line

@@ -1,0 +1,70 @@
+"""Starts programs on several ranks of this machine, as `torchrun` does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+from transformers import PreTrainedTokenizerFast
+
+from tests.sessions import tiny_tokenizer
+from tests.tiny import tiny_model
+
+SECONDS = 120
+"""How long a run may take on a busy machine."""
+
+
+def started(ranks: int, *program: str) -> subprocess.Popen[str]:
+    """A program on so many ranks: `-m llmdbg …`, or a path and its arguments."""
+    launcher = (sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}")
+    return subprocess.Popen(
+        (*launcher, *program),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(ranks: int, *program: str) -> subprocess.CompletedProcess[str]:
+    """The same, once it has ended."""
+    with started(ranks, *program) as launcher:
+        out, narration = launcher.communicate(timeout=SECONDS)
+    return subprocess.CompletedProcess(program, launcher.returncode, out, narration)
+
+
+def complaints(narration: str) -> list[str]:
+    """What llmdbg complained of, whichever rank did."""
+    return [line.removeprefix("llmdbg: ") for line in narration.splitlines() if line.startswith("llmdbg: ")]
+
+
+def process_of(launcher: subprocess.Popen[str], rank: int) -> psutil.Process:
+    """The process of a rank, once it runs."""
+    give_up = time.monotonic() + SECONDS
+    while time.monotonic() < give_up:
+        for each in psutil.Process(launcher.pid).children():
+            if each.environ().get("RANK") == str(rank):
+                return each
+        time.sleep(0.05)
+    raise TimeoutError(f"rank {rank} did not start")
+
+
+def write_model(folder: Path, architecture: str, **changes: Any) -> Path:
+    """A folder with a tiny model that four ranks can share, and its tokenizer. `changes` are of its configuration."""
+    tokenizer: PreTrainedTokenizerFast = tiny_tokenizer()
+    model = tiny_model(architecture, vocab_size=len(tokenizer), num_key_value_heads=4, **changes)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def lines_with(text: str, words: Sequence[str]) -> list[str]:
+    """The lines that hold every one of some words."""
+    return [line for line in text.splitlines() if all(word in line for word in words)]
