@@ -266,6 +266,18 @@ class LaneFacts:
     """The ids it was fed after that."""
 
 
+@dataclass(frozen=True, slots=True)
+class FamilyStep:
+    """Where the rows of a batch came from when one token was added to each, in a program that reorders them."""
+
+    position: int
+    """The position of that token, padding included."""
+    parents: tuple[int, ...]
+    """For each row, the row that it continues."""
+    ids: tuple[int, ...]
+    """For each row, the token that was added."""
+
+
 @runtime_checkable
 class HasLanes(Protocol):
     """A debuggee that runs several sequences at once. Tokens and scores are those of row 0 until a row is chosen."""
@@ -283,6 +295,9 @@ class HasLanes(Protocol):
 
     def seen(self, event: StageEvent) -> StageEvent:
         """An event as the chosen row has it: its part of every tensor, its scores and its token."""
+
+    def family(self) -> tuple[FamilyStep, ...]:
+        """Where the rows have come from, token by token; none where they have kept their places."""
 
     def scores(self, lane: int) -> Tensor | None:
         """A row's scores (1, vocabulary) float32 at `logits` and at `sample`; None elsewhere."""

@@ -69,6 +69,8 @@ class StageEvent:
     """How often the stage has run before in this forward. Counted where edits apply, 0 elsewhere."""
     code: CodePlace | None = None
     """Of a line or an op, where its code is; None elsewhere. A line has no output, and is about to run."""
+    reordered: tuple[int, ...] = ()
+    """At `sample`, which row of the batch each row continues, in a program that reorders them; else none."""
     span: tuple[int, int] | None = None
     """The first position that the forward covers, and how many; None where the prompt and the token say it."""
     raised: str = ""

@@ -192,11 +192,12 @@ class Stops:
         trail: ScoresTrail = (),
         chosen: int | None = None,
         ended: tuple[str, str | None] | None = None,
+        reordered: tuple[int, ...] = (),
     ) -> Any:
         """Handle a stage that has run: suspend if the handler says so, at the end of generation, or when interrupted.
 
-        `ended` is the event's `ended_by` and `ended_with` at the end of generation. Returns the stage's output, edited
-        or not.
+        `ended` is the event's `ended_by` and `ended_with` at the end of generation, `reordered` is the event's own.
+        Returns the stage's output, edited or not.
         """
         self.last_stage = stage
         edited = stage.address in self._edited
@@ -211,6 +212,7 @@ class Stops:
         if not (armed or edited or ended or self.interrupted):
             return output
         event = StageEvent(stage, self.phase, self.token, output, args, kwargs, trail, None, chosen, span=self.span)
+        event.reordered = reordered
         if ended:
             event.ended_by, event.ended_with = ended
         if edited:

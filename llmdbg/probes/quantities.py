@@ -36,6 +36,7 @@ OF_PLACE = {
     "layer": "the number of the decoder layer",
     "phase": '"prefill" or "decode"',
     "stage": "the stage's address",
+    "reordered": "1 at `sample` where a program has moved the rows of its batch, as beams do, else 0",
     "ms": "how long the stage took, in milliseconds",
 }
 """Quantities that are known without looking at a tensor."""

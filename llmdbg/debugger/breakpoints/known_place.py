@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmdbg.models.stages import StageKind
+
 if TYPE_CHECKING:
     from llmdbg.engine.stage_event import StageEvent
     from llmdbg.probes.quantities import QuantityValue
@@ -18,4 +20,6 @@ def known_place(event: StageEvent) -> dict[str, QuantityValue]:
     }
     if event.stage.layer is not None:
         known["layer"] = event.stage.layer
+    if event.stage.kind is StageKind.SAMPLE:
+        known["reordered"] = any(at != row for at, row in enumerate(event.reordered))
     return known

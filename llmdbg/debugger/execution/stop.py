@@ -137,6 +137,8 @@ class Stop(Displayed):
     line uses."""
     code: CodeLine | None = None
     """Of a line or an op, the source line; at an exception, the line that failed; None elsewhere."""
+    reordered: tuple[int, ...] = ()
+    """At `sample`, the row of the batch that each row continues, in a program that reorders its rows; else none."""
     lane: int | None = None
     """The row of the batch that `tensor`, `candidates` and `chosen` are about, from 0; None where they are about all
     rows, and where there is one."""

@@ -58,6 +58,7 @@ class StopDescriber:
             token=event.token,
             phase=event.phase,
             stage=event.stage,
+            reordered=event.reordered,
             lane=self._lane.of_choice if event.after_forward else self._lane.chosen,
             tensor=self._statistics(event),
             candidates=found[0],

@@ -52,7 +52,9 @@ class LaneTable(Displayed):
     """What the user should know about them; empty if nothing."""
 
 
-_BEAMS = "a program that moves its rows about, as beams do, may have fed a row's earlier ids to another one"
+_BEAMS = (
+    "the program has moved its rows, as beams do, and their tokens with them: `info beams` shows what continues what"
+)
 
 
 def lanes(inspector: Inspector) -> LaneTable | str:
@@ -78,7 +80,7 @@ def lanes(inspector: Inspector) -> LaneTable | str:
                 prob=prob,
             )
         )
-    return LaneTable(tuple(rows), debuggee.lane, _BEAMS if len(rows) > 1 and any(each.ids for each in rows) else "")
+    return LaneTable(tuple(rows), debuggee.lane, _BEAMS if debuggee.family() else "")
 
 
 def _parts(tensor: Tensor | None, known: tuple[LaneFacts, ...]) -> list[Tensor | None]:

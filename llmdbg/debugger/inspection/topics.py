@@ -210,6 +210,12 @@ def _frames(inspector: Inspector) -> Any:
     return frames.frames(inspector)
 
 
+def _beams(inspector: Inspector) -> Any:
+    from llmdbg.debugger.inspection.beams import beams
+
+    return beams(inspector)
+
+
 def _lanes(inspector: Inspector) -> Any:
     from llmdbg.debugger.inspection import lanes
 
@@ -261,6 +267,7 @@ TOPICS: dict[str, Topic] = {
     "adapter": Topic("what an adapter adds to each module", _adapter, "[ADDRESS]", _named_stage),
     "source": Topic("the source of the selected frame, or of a stage's forward", _source, "[ADDRESS]", _named_stage),
     "frames": Topic("the Python frames of the suspended forward", _simple(_frames)),
+    "beams": Topic("which row of a batch each row continues, token by token, as beams do", _simple(_beams)),
     "lanes": Topic("the rows of a program's batch, each by itself", _simple(_lanes)),
     "ranks": Topic("how the values lie on the ranks, and what each holds", _ranks, "[weights | cache]"),
     "locals": Topic("the selected frame's variables, or one in full", _locals, "[NAME]"),

@@ -18,7 +18,7 @@ from llmdbg.models.attentions import KernelCall
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
-    from llmdbg.engine.debuggee import LaneFacts
+    from llmdbg.engine.debuggee import FamilyStep, LaneFacts
     from llmdbg.engine.program.lanes import Lanes
 
 RowScores = Callable[[int], Tensor]
@@ -113,6 +113,10 @@ class InLanes:
 
     _lanes: Lanes
     _view: LaneView
+
+    def family(self) -> tuple[FamilyStep, ...]:
+        """Where the rows have come from. Waits for the device."""
+        return self._lanes.family()
 
     def scores(self, lane: int) -> Tensor | None:
         """A row's scores at `logits` and at `sample`; None elsewhere."""

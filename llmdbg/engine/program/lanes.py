@@ -4,16 +4,18 @@ A forward that begins at position 0 starts a new sequence in every row, unless w
 has read already: a loop without a KV cache feeds everything again each time. Ids stay on their device until someone
 asks for them.
 
-Rows are told apart by their place in the batch. Where a program reorders its rows, as beams do, what a row was fed
-before it may be another beam's.
+Where a program reorders its rows, as beams do, the ids go along: it is seen by what the KV cache is told, or, without a
+cache, by which row each new one continues.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from llmdbg.engine.debuggee import LaneFacts
+import torch
+
+from llmdbg.engine.debuggee import FamilyStep, LaneFacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +36,20 @@ class Lane:
     padding: int = 0
     """How many of the first ids are left padding, which the mask hides."""
 
+    def copy(self) -> Lane:
+        """The same, with a list of its own."""
+        return replace(self, ids=list(self.ids))
+
 
 class Lanes:
     """The sequences of one model's batch."""
 
     def __init__(self) -> None:
         self._lanes: list[Lane] = []
-        self._waiting: list[tuple[int, Tensor, Tensor | None]] = []
+        self._waiting: list[tuple[int, Tensor, Tensor | None] | Tensor] = []
+        self._parents: tuple[int, ...] = ()
+        self._family: list[FamilyStep] = []
+        self._moved = False
         self.length = 0
         """How many positions the last forward has come to."""
         self.sequences = 0
@@ -62,6 +71,20 @@ class Lanes:
         self._look()
         return self._lanes[index] if index < len(self._lanes) else Lane()
 
+    def reorder(self, rows: Tensor) -> None:
+        """Note that row i continues what was row `rows[i]` until now. Does not wait for the device."""
+        self._waiting.append(rows.detach().clone())
+
+    def parents(self) -> tuple[int, ...]:
+        """Which row each row was when it was last fed; empty if none has moved since. Waits for the device."""
+        self._look()
+        return self._parents
+
+    def family(self) -> tuple[FamilyStep, ...]:
+        """Where the rows have come from, token by token, while they were reordered. Waits for the device."""
+        self._look()
+        return tuple(self._family) if self._moved else ()
+
     def next_ids(self, ids: Tensor, first: int) -> tuple[int | None, ...]:
         """The id by which a forward that is not fed yet makes each row longer; None for one that is not by exactly one.
 
@@ -70,6 +93,8 @@ class Lanes:
         self._look()
         if len(ids) != len(self._lanes):
             return ()
+        if not first:
+            self._follow(ids.tolist())
         return tuple(_added(row, lane.ids, first) for row, lane in zip(ids.tolist(), self._lanes, strict=True))
 
     def facts(self) -> tuple[LaneFacts, ...]:
@@ -85,22 +110,50 @@ class Lanes:
         return len(self._lanes)
 
     def _look(self) -> None:
-        for first, ids, mask in self._waiting:
+        for each in self._waiting:
+            if isinstance(each, torch.Tensor):
+                self._reorder(each.tolist())
+                continue
+            first, ids, mask = each
             masks = None if mask is None else mask.tolist()
             self._fed(first, ids.tolist(), masks)
         self._waiting.clear()
 
+    def _reorder(self, rows: Sequence[int]) -> None:
+        if len(rows) != len(self._lanes) or not all(0 <= row < len(rows) for row in rows):
+            return
+        self._lanes = [self._lanes[row].copy() for row in rows]
+        self._moved = True
+        before = self._parents or range(len(rows))
+        self._parents = tuple(before[row] for row in rows)
+
+    def _follow(self, rows: Sequence[Sequence[int]]) -> None:
+        """Reorder the lanes as the rows of a forward without a cache show it, each of which begins with its parent."""
+        if not self._lanes or len(rows) != len(self._lanes):
+            return
+        known = [lane.ids for lane in self._lanes]
+        found = [at if _begins(row, known[at]) else _beginning(row, known) for at, row in enumerate(rows)]
+        if all(each is not None for each in found) and found != [*range(len(rows))]:
+            self._reorder([each for each in found if each is not None])
+
     def _fed(self, first: int, rows: Sequence[Sequence[int]], masks: Sequence[Sequence[int]] | None) -> None:
+        if not first:
+            self._follow(rows)
         goes_on = len(rows) == len(self._lanes) and all(
             first <= len(lane.ids) if first else _begins(row, lane.ids)
             for lane, row in zip(self._lanes, rows, strict=True)
         )
         if not goes_on:
             self.sequences += 1
+            self._parents, self._family, self._moved = (), [], False
             self._lanes = [Lane(list(row), len(row)) for row in rows]
             for at, lane in enumerate(self._lanes):
                 lane.padding = 0 if masks is None else _leading_zeros(masks[at])
             return
+        if len(rows) > 1 and first + len(rows[0]) == len(self._lanes[0].ids) + 1:
+            parents = self._parents or tuple(range(len(rows)))
+            self._family.append(FamilyStep(len(self._lanes[0].ids), parents, tuple(row[-1] for row in rows)))
+        self._parents = ()
         for lane, row in zip(self._lanes, rows, strict=True):
             lane.ids[first:] = row
 
@@ -112,6 +165,10 @@ def _added(row: Sequence[int], known: Sequence[int], first: int) -> int | None:
 
 def _begins(row: Sequence[int], known: Sequence[int]) -> bool:
     return len(row) > len(known) > 0 and list(row[: len(known)]) == list(known)
+
+
+def _beginning(row: Sequence[int], known: Sequence[Sequence[int]]) -> int | None:
+    return next((at for at, each in enumerate(known) if _begins(row, each)), None)
 
 
 def _leading_zeros(mask: Sequence[int]) -> int:

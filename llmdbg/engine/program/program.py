@@ -21,6 +21,7 @@ from torch import nn
 from llmdbg.engine._compat import in_backward
 from llmdbg.engine.debuggee import Capability, SamplingFacts
 from llmdbg.engine.program.anatomies import together
+from llmdbg.engine.program.cache_reordering import CacheReordering
 from llmdbg.engine.program.calls import OutermostCalls, failing_stage, running_stage
 from llmdbg.engine.program.flattened import SEVERAL_REQUESTS, notes_on_engine
 from llmdbg.engine.program.known_model import KnownModel
@@ -78,6 +79,7 @@ class Program(InLanes):
         self.clock: Clock
         self._announce = announce
         self._notes: list[str] = []
+        self._reordering = CacheReordering(self._reordered)
         self._models: dict[nn.Module, KnownModel] = {}
         self._run = Turns(run, errands, self._is_idle, self._announce)
         self._calls = OutermostCalls(self._is_ours, self._run, self)
@@ -197,6 +199,7 @@ class Program(InLanes):
 
     def _let_go(self) -> None:
         self._watch.end()
+        self._reordering.end()
         self._calls.clear()
         self._run.let_go()
         if self._stops is not None:
@@ -255,6 +258,7 @@ class Program(InLanes):
         self._run.draw_from(
             RandomStreams.of_programs({each.device for other in self._models for each in other.parameters()})
         )
+        self._reordering.begin()
         self.anatomy = together([each.anatomy for each in self._models.values()])
         self._calls.follow(model, known.entries)
         for note in (*notes_on_compiled(model), *notes_on_engine(model)):
@@ -344,6 +348,11 @@ class Program(InLanes):
         self._chosen_from = left.clone() if trail and self._stops.watches(SAMPLE) else None
         return None if left is scores else left
 
+    def _reordered(self, cache: Any, rows: Tensor) -> None:
+        """A cache is put into another order."""
+        if self._run.is_of_the_program() and cache is self._cache():
+            self._lanes.reorder(rows)
+
     def failed(self, model: nn.Module, error: BaseException) -> None:
         """An exception is on its way out of an outermost forward."""
         stops = self._stops
@@ -367,10 +376,13 @@ class Program(InLanes):
             stops.leave(SAMPLE, (), {}, None)
             return
         trail: ScoresTrail = ()
-        if scores is not None and row < len(scores):
+        parents = self._lanes.parents()
+        if scores is not None and len(scores) == len(ids):
+            # A row's token was chosen by the scores of the row that it continues.
+            scores = scores[list(parents)] if parents else scores
             trail = ((known.logits, scores[row][None]),)
             self._view.scored(row, lambda other: scores[other][None], ids)
-        stops.leave(SAMPLE, (), {}, torch.tensor([id]), trail, id)
+        stops.leave(SAMPLE, (), {}, torch.tensor([id]), trail, id, reordered=parents)
         self._view.scored_nothing()
 
     def _note(self, reading: Reading) -> None:

@@ -47,6 +47,7 @@ def stop_fields(stop: Stop) -> Fields:
         "tensor": None if stop.tensor is None else tensor_fields(stop.tensor),
         "ms": stop.ms,
         **({} if stop.lane is None else {"lane": stop.lane}),
+        **({} if not stop.reordered else {"reordered": list(stop.reordered)}),
     }
     if stop.candidates is not None:
         fields |= candidates_fields(stop.candidates)

@@ -46,6 +46,8 @@ def stop_line(stop: Stop) -> str:
         likeliest = [row for row in stop.candidates.rows if not row.cut_by][:_CANDIDATES_IN_A_LINE]
         shown = " ".join(f"{quoted(row.text)} {percent(row.prob)}" for row in likeliest)
         parts.append(shown if stop.candidates.has_probabilities() else "no probabilities")
+    if stop.reordered:
+        parts.append(reordered_words(stop.reordered))
     if stop.code is not None:
         parts.append(code_words(stop.code))
     if stop.reason is Reason.EXCEPTION and stop.takes:
@@ -68,6 +70,11 @@ def _warnings(stop: Stop) -> Iterator[str]:
         yield f"({unequal_words(stop.unequal)})"
     if stop.not_finite_since is not None:
         yield f"({not_finite(stop.not_finite_since)})"
+
+
+def reordered_words(rows: Sequence[int]) -> str:
+    """Which lane each lane continues: `lanes 0←0 1←0 2←3 3←1`."""
+    return "lanes " + " ".join(f"{at}←{row}" for at, row in enumerate(rows))
 
 
 def _tensor_words(tensors: Iterable[NamedTensor]) -> str:

@@ -14,6 +14,7 @@ from llmdbg.debugger.editing.edits import Edit
 from llmdbg.debugger.execution.branches import BranchRow
 from llmdbg.debugger.execution.stop import End, Stop, TokenRow
 from llmdbg.debugger.inspection.adapter_answer import AdapterShares
+from llmdbg.debugger.inspection.beams import BeamFamily
 from llmdbg.debugger.inspection.comparing import BranchComparison
 from llmdbg.debugger.inspection.cost import Cost
 from llmdbg.debugger.inspection.edit_effect import EditEffect
@@ -34,6 +35,7 @@ from llmdbg.frontends.answers import control, json_fields, notebook, stops
 from llmdbg.frontends.answers.adapter import adapter_blocks, adapter_tables
 from llmdbg.frontends.answers.attention import attention_blocks, attention_tables
 from llmdbg.frontends.answers.attribution import attribution_blocks, attribution_tables
+from llmdbg.frontends.answers.beams import beams_blocks, beams_tables
 from llmdbg.frontends.answers.comparison import comparison_blocks, comparison_tables
 from llmdbg.frontends.answers.cost import cost_blocks, cost_tables
 from llmdbg.frontends.answers.explanation import explanation_lines, term_lines
@@ -121,6 +123,7 @@ blocks.register(End, stops.end_lines)
 blocks.register(Explanation, explanation_lines)
 blocks.register(FrameList, frames_blocks)
 blocks.register(FrameRow, frame_line)
+blocks.register(BeamFamily, beams_blocks)
 blocks.register(LaneTable, lanes_blocks)
 blocks.register(RankTable, ranks_blocks)
 blocks.register(RankCheck, check_blocks)
@@ -192,6 +195,7 @@ tables.register(Comparison, comparison_tables)
 tables.register(Cost, cost_tables)
 tables.register(CacheLayerDetail, layer_tables)
 tables.register(FrameList, frames_tables)
+tables.register(BeamFamily, beams_tables)
 tables.register(LaneTable, lanes_tables)
 tables.register(RankTable, ranks_tables)
 tables.register(LensTable, lens_tables)
