@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from llmdbg.errors import LlmdbgError, OutputError, UsageError
 from llmdbg.frontends import output
-from llmdbg.frontends.arguments import add_commands, add_run, generation_settings, is_chat, model_spec, prompt_text
+from llmdbg.frontends.arguments import (
+    add_commands,
+    add_run,
+    generation_settings,
+    is_chat,
+    model_spec,
+    prompt_text,
+    reads_stdin,
+)
 from llmdbg.frontends.opening import check_left_pad
 from llmdbg.models.launched_rank import launched_rank
 from llmdbg.models.tokenizer_calls import is_panic
@@ -37,10 +45,13 @@ examples:
   llmdbg replay RUN                                        step through a recording, without the model
   llmdbg import DUMP -o RUN                                a dump of another tool as such a folder
   llmdbg dap                                               debug in VS Code or nvim-dap, which start it
+  llmdbg serve --json                                      the commands for programs, in JSON Lines
+  llmdbg mcp                                               the commands as tools, for an agent
   llmdbg doctor                                            show what is installed, set and used here
 """
 
 
+_SUBCOMMANDS = ("doctor", "diff", "record", "replay", "import", "run", "dap", "serve", "mcp")
 _SAVED = (
     *("model", "prompt", "prompt_file", "chat", "system", "left_pad"),
     *("max_new_tokens", "greedy", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"),
@@ -66,7 +77,7 @@ def parser() -> output.Parser:
 
 
 def _add_debugging(group: argparse._ArgumentGroup) -> None:
-    add_commands(group)
+    add_commands(group, stdin=True)
     group.add_argument(
         "--resume", nargs="?", const="", metavar="ID", help="continue a saved session; without ID, the last one"
     )
@@ -153,6 +164,8 @@ def _ends_with_a_code_of_its_own() -> None:
 def _run(options: argparse.Namespace) -> int:
     if options.json and not options.batch:
         raise UsageError("--json goes with --batch: add --batch")
+    if reads_stdin(options) and options.tour is not None:
+        raise UsageError("--tour with --batch runs its own commands: leave out -x -")
     if options.tour is not None:
         from llmdbg.explain.tour_routes import check_route
 
@@ -238,6 +251,7 @@ def _launch(
         )
     if options.batch:
         from llmdbg.frontends.batch.launch import launch
+        from llmdbg.frontends.batch.run import FromStdin
 
         commands = (*(f"break {address}" for address in options.breakpoints), *options.commands)
         return launch(
@@ -251,6 +265,7 @@ def _launch(
             resumed=resumed,
             left_pad=left_pad,
             ranks=options.ranks,
+            stdin=FromStdin(options.keep_going) if reads_stdin(options) else None,
         )
     if options.ranks is not None:
         raise UsageError("the screen does not show several ranks yet: add --batch")
@@ -293,10 +308,7 @@ def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
 def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | None:
     """What the first word asks for, unless a model folder has that name; None for a model."""
     first = arguments[0] if arguments else ""
-    if (
-        first not in ("doctor", "diff", "record", "replay", "import", "run", "dap")
-        or Path(first, "config.json").exists()
-    ):
+    if first not in _SUBCOMMANDS or Path(first, "config.json").exists():
         return None
     if first == "doctor":
         from llmdbg.frontends.doctor import doctor
@@ -318,6 +330,10 @@ def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | No
         from llmdbg.frontends.dap.command import dap
 
         return dap
+    if first in ("serve", "mcp"):
+        from llmdbg.frontends.server import command
+
+        return command.serve if first == "serve" else command.mcp
     if first == "import":
         from llmdbg.frontends.importing import import_dump
 

@@ -23,10 +23,11 @@
     └── SessionFileError        a saved session that is damaged, or cannot be read or written
         └── SessionRequestError one that is not there, is open elsewhere, or needs an option; a UsageError too
 
-The message says in one line what happened, where, and what to do about it; tracebacks go to the log.
+The message says in one line what happened, where, and what to do about it; tracebacks go to the log. `remedy` is what
+helps with errors of that kind: for programs, which do not know llmdbg.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from llmdbg.formatting import shortened
 
@@ -34,6 +35,7 @@ from llmdbg.formatting import shortened
 class LlmdbgError(Exception):
     """Base of everything llmdbg raises on purpose. What its message quotes is cut to a length that can be read."""
 
+    remedy: ClassVar[str] = "read the message; `help` lists the commands, and the log file has the traceback"
     exit_code = 1
 
     def __str__(self) -> str:
@@ -44,35 +46,50 @@ class LlmdbgError(Exception):
 class UsageError(LlmdbgError):
     """The request cannot be met; nothing was run."""
 
+    remedy = "nothing was run: change the request as the message says"
     exit_code = 2
 
 
 class AddressError(UsageError):
     """An address that names no stage of this model."""
 
+    remedy = "`explain` and `info model` say what stages there are; `step` and `next` go from one to the next"
+
 
 class CommandError(UsageError):
     """An unknown command, or arguments it does not take."""
+
+    remedy = "`help` lists every command, and `help COMMAND` says what one takes"
 
 
 class OverError(CommandError):
     """The generation or the program is over: a command has nowhere to move to."""
 
+    remedy = "go back with `goto ADDRESS@TOKEN` or `reverse-step`, or begin again with `start`"
+
 
 class ConditionError(CommandError):
     """A condition or an expression that cannot be parsed."""
+
+    remedy = "`help break` says what conditions and expressions may contain"
 
 
 class EditError(CommandError):
     """An edit that cannot be parsed, or whose result has a shape, dtype or type that does not fit the stage."""
 
+    remedy = "`help edit` says what edits may be; the stop shows the shape and dtype that the stage returned"
+
 
 class LensError(UsageError):
     """The logit lens does not work on this model: predictions cannot be read before `logits`."""
 
+    remedy = "look at `info stage` or `info candidates` at the logits instead"
+
 
 class PromptError(UsageError):
     """A prompt that is empty, unreadable or too long."""
+
+    remedy = "give another prompt"
 
 
 class SettingsError(UsageError, ValueError):
@@ -81,21 +98,31 @@ class SettingsError(UsageError, ValueError):
     It is a ValueError too, so that a reader of settings files can say which field is wrong.
     """
 
+    remedy = "change the setting that the message names"
+
 
 class ModelRequestError(UsageError):
     """An unknown model, a refused format, or an option that this machine or model does not offer."""
+
+    remedy = "give another model or leave the option out, as the message says"
 
 
 class LoadError(LlmdbgError):
     """The model was found but could not be loaded."""
 
+    remedy = "look at the model folder; `llmdbg doctor` shows what is installed here"
+
 
 class HubUnreachableError(LoadError):
     """The Hub did not answer, and the model is not in the local cache."""
 
+    remedy = "give a local folder, or try again when the network is there"
+
 
 class DamagedFileError(LoadError):
     """A file is truncated, or is not what its name says."""
+
+    remedy = "get the file that the message names again"
 
 
 class WeightsError(LoadError):
@@ -103,6 +130,8 @@ class WeightsError(LoadError):
 
     `differences` names every tensor concerned: an `llmdbg.models.weight_differences.WeightDifferences`.
     """
+
+    remedy = "`weights` names every tensor; open with `--allow-missing` to look at the model as it is"
 
     def __init__(self, message: str, differences: Any) -> None:
         super().__init__(message)
@@ -112,9 +141,13 @@ class WeightsError(LoadError):
 class OutOfMemoryError(LoadError):
     """Loading needs more memory than there is."""
 
+    remedy = "use a smaller dtype, another device or a smaller model"
+
 
 class GenerationError(LlmdbgError):
     """The model's own forward failed while running."""
+
+    remedy = "the stop names the stage: `backtrace` and `info locals` look at it, `start` begins again"
 
 
 class RanksPartedError(GenerationError):
@@ -124,9 +157,13 @@ class RanksPartedError(GenerationError):
 class TraceError(LlmdbgError):
     """A recording that is damaged, or cannot be read or written. The message names the file."""
 
+    remedy = "record the run again; what can be read of it is still shown"
+
 
 class OutputError(LlmdbgError):
     """The output is closed, or cannot be written: the disk is full, for example."""
+
+    remedy = "make room, or give another place to write to"
 
 
 class SessionFileError(LlmdbgError):
@@ -135,6 +172,8 @@ class SessionFileError(LlmdbgError):
     `damaged` is True if the file itself is at fault, so that trying again would fail the same way.
     """
 
+    remedy = "start a new session; the message names the file"
+
     def __init__(self, message: str, *, damaged: bool = False) -> None:
         super().__init__(message)
         self.damaged = damaged
@@ -142,3 +181,5 @@ class SessionFileError(LlmdbgError):
 
 class SessionRequestError(SessionFileError, UsageError):
     """A saved session that is not there, is open elsewhere, or cannot be resumed without another option."""
+
+    remedy = "`llmdbg --resume` without an id takes the latest session that can be resumed"

@@ -36,6 +36,7 @@ HIDDEN = {
     "llmdbg/debugger/commands/__init__.py": "the commands, of which a new file is found by itself",
     "llmdbg/frontends/tui/panes/__init__.py": "the panes, each of which is one file",
     "llmdbg/frontends/tui/pages/__init__.py": "the pages, each of which is one file",
+    "llmdbg/frontends/answers/described_types.py": "what an answer's own module imports for type checkers",
     "llmdbg/models/loading_bars.py": "a module of transformers",
 }
 """The imports by a name that no contract sees, and what they are for."""

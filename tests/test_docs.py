@@ -70,6 +70,7 @@ def test_the_name_to_install_is_the_distributions():
         "docs/ssh.md",
         "docs/trace-format.md",
         "docs/comparing.md",
+        "docs/agents.md",
     ],
 )
 def test_a_source_file_that_is_named_is_there(document):

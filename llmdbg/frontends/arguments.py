@@ -140,8 +140,11 @@ def read_text(path: Path, what: str, most: int) -> str:
         raise PromptError(f"cannot read the {what} {path}: {error.strerror or error}") from error
 
 
-def add_commands(group: argparse._ArgumentGroup) -> None:
-    """Add the options that say where to stop and what to run: `breakpoints` and `commands`, in their order."""
+def add_commands(group: argparse._ArgumentGroup, *, stdin: bool = False) -> None:
+    """Add the options that say where to stop and what to run: `breakpoints` and `commands`, in their order.
+
+    With `stdin`, `-x -` sets `from_stdin`: further commands are read from there.
+    """
     group.add_argument(
         "-b", "--break", dest="breakpoints", action="append", default=[], metavar="ADDRESS", help="stop at a stage"
     )
@@ -153,17 +156,51 @@ def add_commands(group: argparse._ArgumentGroup) -> None:
         metavar="COMMAND",
         help="run a command at the start; may be repeated",
     )
-    group.add_argument("-x", dest="commands", action=_CommandFile, metavar="FILE", help="run the commands in a file")
+    action, more = (_CommandFileOrStdin, "; - reads them from stdin, with --batch") if stdin else (_CommandFile, "")
+    group.add_argument("-x", dest="commands", action=action, metavar="FILE", help=f"run the commands in a file{more}")
+    if stdin:
+        group.add_argument(
+            "--keep-going",
+            action="store_true",
+            help="with -x -: read on after a command that fails, and exit with its code",
+        )
 
 
 class _Command(argparse.Action):
     def __call__(self, _parser: object, namespace: argparse.Namespace, value: object, _option: object = None) -> None:
         """Keep -ex and -x in the order they were given."""
+        _check_nothing_follows_stdin(namespace)
         namespace.commands = [*namespace.commands, str(value)]
 
 
 class _CommandFile(argparse.Action):
     def __call__(self, _parser: object, namespace: argparse.Namespace, value: object, _option: object = None) -> None:
         """Read the file now, so that a wrong name is reported before anything is loaded."""
+        _check_nothing_follows_stdin(namespace)
         lines = read_text(Path(str(value)), "command file", MOST_COMMANDS_BYTES).splitlines()
         namespace.commands = [*namespace.commands, *lines]
+
+
+class _CommandFileOrStdin(_CommandFile):
+    def __call__(self, parser: object, namespace: argparse.Namespace, value: object, option: object = None) -> None:
+        """Note that commands come from stdin, or read the file."""
+        if str(value) != "-":
+            super().__call__(parser, namespace, value, option)
+            return
+        _check_nothing_follows_stdin(namespace)
+        namespace.from_stdin = True
+
+
+def reads_stdin(options: argparse.Namespace) -> bool:
+    """Whether commands come from stdin. Raises UsageError for what does not go with that, or only with that."""
+    from_stdin = bool(getattr(options, "from_stdin", False))
+    if from_stdin and not options.batch:
+        raise UsageError("-x - goes with --batch: the screen needs the terminal's input itself")
+    if options.keep_going and not from_stdin:
+        raise UsageError("--keep-going goes with -x -, which reads commands from stdin: add it or leave this out")
+    return from_stdin
+
+
+def _check_nothing_follows_stdin(namespace: argparse.Namespace) -> None:
+    if getattr(namespace, "from_stdin", False):
+        raise UsageError("-x - reads commands to the end of stdin: put it after every other -ex and -x")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -104,6 +104,21 @@ def ask(question: str) -> str | None:
     _write(sanitize(question), sys.stderr)
     answer = "" if sys.stdin is None else sys.stdin.readline()
     return answer.rstrip("\n") if answer else None
+
+
+def stdin_lines(most: int) -> Iterator[str]:
+    """The lines of stdin, each as soon as it is there, without their ends. Raises UsageError for one that is no text.
+
+    A line of more than `most` bytes is no text either.
+    """
+    stream = None if sys.stdin is None else sys.stdin.buffer
+    while stream is not None and (line := stream.readline(most + 1)):
+        if len(line) > most:
+            raise UsageError(f"a line of stdin is longer than {most:,} bytes: it is no command")
+        try:
+            yield line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"a line of stdin is not UTF-8 (byte {error.start} of it): convert it") from error
 
 
 def bar_console() -> Console:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.errors import UsageError
 from llmdbg.frontends import output
-from llmdbg.frontends.arguments import add_commands
+from llmdbg.frontends.arguments import add_commands, reads_stdin
 from llmdbg.traces.foreign.registry import open_trace
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def replay(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     if options.json and not options.batch:
         raise UsageError("--json goes with --batch: add --batch")
+    reads_stdin(options)
     if not options.batch and not output.has_a_screen():
         raise UsageError("the screen needs a terminal: add --batch to run without one")
     trace = open_trace(Path(options.run))
@@ -48,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     options.add_argument("run", metavar="RUN", help="the folder of a recording, or a foreign dump")
     group = options.add_argument_group("debugging")
-    add_commands(group)
+    add_commands(group, stdin=True)
     group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")
     group.add_argument("--json", action="store_true", help="with --batch: one JSON object per line")
     return options
@@ -57,12 +58,13 @@ def _parser() -> argparse.ArgumentParser:
 def _batch(options: argparse.Namespace, trace: Trace) -> int:
     from llmdbg.frontends.batch.checks import parse_commands
     from llmdbg.frontends.batch.launch import run_commands
+    from llmdbg.frontends.batch.run import FromStdin
 
     commands = parse_commands((*(f"break {address}" for address in options.breakpoints), *options.commands))
     from llmdbg.frontends.opening import open_recording
 
-    run_commands(open_recording(trace), commands, json=options.json)
-    return 0
+    stdin = FromStdin(options.keep_going) if reads_stdin(options) else None
+    return run_commands(open_recording(trace), commands, json=options.json, stdin=stdin)
 
 
 def _screen(options: argparse.Namespace, trace: Trace) -> int:

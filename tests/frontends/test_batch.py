@@ -4,9 +4,11 @@ import json
 import math
 
 import pytest
+from jsonschema.exceptions import best_match
 
 from llmdbg.cli import main
 from llmdbg.models.load_steps import LoadStep
+from tests import schemas
 from tests.sessions import tiny_tokenizer
 
 
@@ -24,7 +26,11 @@ def events(capsys, folder, *arguments, code=0, **settings):
     def refuse(word):
         raise AssertionError(f"{word} is not JSON")
 
-    return [json.loads(line, parse_constant=refuse) for line in out.splitlines()]
+    found = [json.loads(line, parse_constant=refuse) for line in out.splitlines()]
+    for each in found:
+        wrong = best_match(schemas.batch_event().iter_errors(each))
+        assert wrong is None, f"{wrong.message[:300]} at {list(wrong.absolute_path)}"
+    return found
 
 
 def test_the_trace_of_every_layer(capsys, tiny_folder):

@@ -33,6 +33,7 @@ DOORS = {
     "frontends/prompts/early_process.py": "a child without a terminal: its streams are pipes to its parent",
     "frontends/other_process.py": "a child without a terminal: its streams are pipes to its parent, or lead nowhere",
     "frontends/batch/foreign_output.py": "leads what libraries print to the log",
+    "frontends/server/streams.py": "gives a protocol stdin and stdout, and leads what else is printed to the log",
     "frontends/tui/terminal/capture.py": "leads what libraries print to the log, and the screen to the terminal",
     "frontends/tui/terminal/driver.py": "the screen's door: what is drawn has been through `line_filters`",
     "engine/program/exits.py": "writes what Python writes for a program that ends with `sys.exit(TEXT)`",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.errors import WeightsError
+from llmdbg.errors import LlmdbgError, WeightsError
 from llmdbg.frontends.answers import answer_json
 from llmdbg.frontends.answers.json_fields import stop_fields, token_fields
 from llmdbg.frontends.answers.json_values import json_value
@@ -50,7 +50,8 @@ def warning_event(message: str) -> Event:
 
 def error_event(kind: str, message: str, error: Exception | None = None) -> Event:
     """Something went wrong. Weights that do not fit are named in full under `weights`."""
-    event: Event = {"event": "error", "type": kind, "message": message}
+    remedy = error.remedy if isinstance(error, LlmdbgError) else LlmdbgError.remedy
+    event: Event = {"event": "error", "type": kind, "message": message, "remedy": remedy}
     if isinstance(error, WeightsError):
         event["weights"] = json_value(error.differences)
     return event

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llmdbg.frontends.batch.checks import check_addresses, parse_commands
 from llmdbg.frontends.batch.foreign_output import libraries_in_log
 from llmdbg.frontends.batch.progress import LoadingBar
-from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
+from llmdbg.frontends.batch.run import FromStdin, JsonWriter, TextWriter, run_batch
 from llmdbg.frontends.export import export
 from llmdbg.frontends.opening import open_generation, opening_notes
 from llmdbg.frontends.other_runs import open_other
@@ -37,6 +37,7 @@ def launch(
     resumed: SavedSession | None = None,
     left_pad: int = 0,
     ranks: Ranks | None = None,
+    stdin: FromStdin | None = None,
 ) -> int:
     """Load the model, run the commands and return the exit code. Raises LlmdbgError."""
     parsed = parse_commands(commands)
@@ -50,8 +51,7 @@ def launch(
 
         begun = resumed or begin(spec, text, settings, chat=chat, system=system, left_pad=left_pad)
         keep = partial(ranks.keep, begun=begun)
-    run_commands(debuggee, parsed, json=json, resumed=resumed, keep=keep)
-    return 0
+    return run_commands(debuggee, parsed, json=json, resumed=resumed, keep=keep, stdin=stdin)
 
 
 def _not_at_all(_: Debugger) -> None:
@@ -65,10 +65,11 @@ def run_commands(
     json: bool,
     resumed: SavedSession | None = None,
     keep: Callable[[Debugger], None] = _not_at_all,
-) -> None:
-    """Debug a debuggee with these commands; without any, trace it to the end. Raises LlmdbgError.
+    stdin: FromStdin | None = None,
+) -> int:
+    """Debug a debuggee with these commands and those of `stdin`; without any, trace it to the end.
 
-    `keep` gets the debugger before the first of them.
+    `keep` gets the debugger before the first of them. Returns the exit code. Raises LlmdbgError.
     """
     # Only now: they import torch, which is a step of the start.
     from llmdbg.debugger.debugger import Debugger
@@ -83,6 +84,6 @@ def run_commands(
         keep(debugger)
         # Only now: a resumed session may stand where other settings have brought other logits processors.
         check_addresses(commands, debugger)
-        run_batch(debugger, commands, JsonWriter() if json else TextWriter(), notes)
+        return run_batch(debugger, commands, JsonWriter() if json else TextWriter(), notes, stdin=stdin)
     finally:
         debugger.close()

@@ -6,14 +6,17 @@ stdout is data and nothing else; notes go to stderr.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Protocol
 
 from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
 from llmdbg.debugger.execution import resume_plans
-from llmdbg.errors import OverError
+from llmdbg.debugger.limits import MOST_COMMANDS_BYTES
+from llmdbg.errors import LlmdbgError, OverError, UsageError
 from llmdbg.frontends.answers import answer_lines, stops
 from llmdbg.frontends.batch import events
-from llmdbg.frontends.output import narrate, note, write_json, write_lines
+from llmdbg.frontends.log import record
+from llmdbg.frontends.output import complain, narrate, note, stdin_lines, write_json, write_lines
 from llmdbg.frontends.unhit_breakpoints import never_hit, unhit_breakpoints
 
 if TYPE_CHECKING:
@@ -29,7 +32,16 @@ class Writer(Protocol):
     def stop(self, stop: Stop) -> None: ...
     def answer(self, command: str, outcome: Answer) -> None: ...
     def warning(self, message: str) -> None: ...
+    def error(self, error: LlmdbgError) -> None: ...
     def end(self, end: End) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FromStdin:
+    """Commands are read from stdin, one at a time, once those of the command line have run."""
+
+    keep_going: bool = False
+    """Whether to read on after one that fails."""
 
 
 class TextWriter:
@@ -53,6 +65,10 @@ class TextWriter:
     def warning(self, message: str) -> None:
         """Write a note to stderr."""
         note(message)
+
+    def error(self, error: LlmdbgError) -> None:
+        """Write to stderr what went wrong."""
+        complain(_one_line(error))
 
     def end(self, end: End) -> None:
         """Write how the generation ended, and its text."""
@@ -85,6 +101,11 @@ class JsonWriter:
         self._write(events.warning_event(message))
         note(message)
 
+    def error(self, error: LlmdbgError) -> None:
+        """Write an `error` event, and what went wrong to stderr."""
+        self._write(events.error_event(type(error).__name__, _one_line(error), error))
+        complain(_one_line(error))
+
     def end(self, end: End) -> None:
         """Write an `end` event."""
         self._write(events.end_event(end))
@@ -99,7 +120,7 @@ class _Warning:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._warned = False
-        self.answer = writer.answer
+        self.answer, self.error = writer.answer, writer.error
 
     def stop(self, stop: Stop) -> None:
         self._writer.stop(stop)
@@ -122,8 +143,11 @@ def run_batch(
     notes: Iterable[str] = (),
     *,
     past_the_end: bool = False,
-) -> None:
-    """Run `commands`, or without any, trace every stage of the outline to the end.
+    stdin: FromStdin | None = None,
+) -> int:
+    """Run `commands` and then those of `stdin`, or without any, trace every stage of the outline to the end.
+
+    Returns the exit code: that of the first command of `stdin` that failed if it was to keep going, else 0.
 
     `notes` are warnings to write first. A command that moves after the end is an error, or if it may be `past_the_end`
     just a note. Raises the LlmdbgError of the first command that fails; no end is written then.
@@ -131,10 +155,12 @@ def run_batch(
     writer.tokens(debugger)
     for each in notes:
         writer.warning(each)
-    warning = _Warning(writer)
+    warning, code = _Warning(writer), 0
     try:
-        if commands:
-            _run_commands(debugger, commands, warning, past_the_end=past_the_end)
+        if commands or stdin is not None:
+            goes_on = _run_commands(debugger, commands, warning, past_the_end=past_the_end)
+            if stdin is not None and goes_on:
+                code = _run_stdin(debugger, stdin, warning)
         else:
             _trace(debugger, warning)
     finally:
@@ -143,6 +169,7 @@ def run_batch(
     if ended.stopped_by != "quit":
         for sentence in never_hit(debugger.breakpoints.list()):
             note(sentence)
+    return code
 
 
 def _trace(debugger: Debugger, writer: _Warning) -> None:
@@ -154,24 +181,57 @@ def _trace(debugger: Debugger, writer: _Warning) -> None:
 
 def _run_commands(
     debugger: Debugger, commands: Sequence[ParsedCommand], writer: _Warning, *, past_the_end: bool
-) -> None:
+) -> bool:
+    """Run them. Returns False if one of them quits."""
     debugger.run.on_trace = writer.stop
     # stdout is data; what the user's own Python prints is not.
     debugger.run.user_code.tell = narrate
     for each in commands:
         try:
-            for command, outcome in COMMANDS.run_all(debugger, each):
-                _write(outcome, command, writer)
-                if isinstance(outcome, Quit):
-                    return
-                if isinstance(outcome, Moved) and outcome.done:
-                    note(outcome.done)
-                if isinstance(outcome, Moved) and (missed := unhit_breakpoints(command, outcome)):
-                    note(missed)
+            if not _run_one(debugger, each, writer):
+                return False
         except OverError:
             if not past_the_end:
                 raise
             note(f"{debugger.debuggee.name} had ended before `{each.line}`")
+    return True
+
+
+def _run_stdin(debugger: Debugger, stdin: FromStdin, writer: _Warning) -> int:
+    """Run each line as soon as it is there. Returns the exit code; raises what the first that fails raises, or none."""
+    code = 0
+    lines = stdin_lines(MOST_COMMANDS_BYTES)
+    while (line := next(lines, None)) is not None:
+        if not COMMANDS.is_command(line):
+            continue
+        try:
+            if not _run_one(debugger, line, writer):
+                break
+        except LlmdbgError as error:
+            if not stdin.keep_going:
+                raise
+            if not isinstance(error, UsageError):
+                record(error)
+            writer.error(error)
+            code = code or error.exit_code
+    return code
+
+
+def _run_one(debugger: Debugger, line: str | ParsedCommand, writer: _Warning) -> bool:
+    """Run a command, and those of every breakpoint that it stops at. Returns False if one quits."""
+    for command, outcome in COMMANDS.run_all(debugger, line):
+        _write(outcome, command, writer)
+        if isinstance(outcome, Quit):
+            return False
+        if isinstance(outcome, Moved) and outcome.done:
+            note(outcome.done)
+        if isinstance(outcome, Moved) and (missed := unhit_breakpoints(command, outcome)):
+            note(missed)
+    return True
+
+
+def _one_line(error: LlmdbgError) -> str:
+    return " ".join(str(error).split())
 
 
 def _write(outcome: Outcome, command: str, writer: _Warning) -> None:

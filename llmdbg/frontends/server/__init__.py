@@ -1,0 +1,1 @@
+"""The command language for programs: `serve --json` and `mcp`, over one long-lived run."""
