@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.persistence.model import SavedSession
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.frontends.ranks import Ranks
+    from llmdbg.frontends.wire.engine_link import EngineLink
     from llmdbg.models.spec import ModelSpec
 
 _EPILOG = """\
@@ -39,6 +40,8 @@ examples:
   llmdbg --tour                                            from a prompt to its second token, explained step by step
   llmdbg FOLDER --tour mistral                             the same through a Mistral model, from its files on
   llmdbg --resume                                          continue an interrupted session where it was
+  llmdbg FOLDER -p "Hi" --detachable                       leave the model loaded when the link drops or you detach
+  llmdbg attach                                            take such an engine up again
   llmdbg run generate.py                                   stop in the forwards of your own program
   llmdbg diff smollm2 "smollm2 --dtype bfloat16" -p Hi     find the first stage that differs between two runs
   llmdbg record smollm2 -p Hi -n 8 -o RUN                  what every stage returned, in a folder
@@ -51,7 +54,7 @@ examples:
 """
 
 
-_SUBCOMMANDS = ("doctor", "diff", "record", "replay", "import", "run", "dap", "serve", "mcp")
+_SUBCOMMANDS = ("attach", "doctor", "diff", "record", "replay", "import", "run", "dap", "serve", "mcp")
 _SAVED = (
     *("model", "prompt", "prompt_file", "chat", "system", "left_pad"),
     *("max_new_tokens", "greedy", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed"),
@@ -87,6 +90,11 @@ def _add_debugging(group: argparse._ArgumentGroup) -> None:
         const="model",
         metavar="ROUTE",
         help="explain the way from a prompt to its second token; ROUTE is model (the default) or mistral",
+    )
+    group.add_argument(
+        "--detachable",
+        action=argparse.BooleanOptionalAction,
+        help="run the model in a process of its own, which outlives this terminal (see `llmdbg attach --help`)",
     )
     group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")
     group.add_argument("--web", type=int, metavar="PORT", help="show the screen as a web page, on this machine only")
@@ -166,6 +174,8 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError("--json goes with --batch: add --batch")
     if reads_stdin(options) and options.tour is not None:
         raise UsageError("--tour with --batch runs its own commands: leave out -x -")
+    if options.batch and options.detachable:
+        raise UsageError("--batch has no screen to outlive: leave out --detachable")
     if options.tour is not None:
         from llmdbg.explain.tour_routes import check_route
 
@@ -188,6 +198,8 @@ def _serve(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Serve a page whose visitors run the other arguments. What can be refused is refused now, on this terminal."""
     if options.batch:
         raise UsageError("--web shows the screen, and --batch has none: leave one out")
+    if options.detachable:
+        raise UsageError("--web ends with its page, and --detachable outlives a terminal: leave one out")
     if options.resume is None:
         check_left_pad(options.left_pad)
         generation_settings(options)
@@ -274,12 +286,30 @@ def _launch(
     from llmdbg.frontends.tui.start import run
     from llmdbg.frontends.tui.worker.launch import LaunchRequest
 
+    link = _stand(options)
+    if isinstance(link, int):
+        return link
     breakpoints, commands = tuple(options.breakpoints), tuple(options.commands)
     return run(
         LaunchRequest(
             spec, prompt, settings, chat, system, breakpoints, commands, resumed, left_pad, options.tour or ""
-        )
+        ),
+        link,
     )
+
+
+def _stand(options: argparse.Namespace) -> EngineLink | int | None:
+    """Go on in an engine of its own if that is wanted: its link there, and the exit code here; None if it is not."""
+    if options.detachable is False or output.is_in_a_page():
+        return None
+    from llmdbg.frontends.tui.input.preferences import load_preferences
+
+    detachable = load_preferences().detachable
+    if not (options.detachable or detachable.always):
+        return None
+    from llmdbg.frontends.detached.starting import stand
+
+    return stand(detachable.idle_hours)
 
 
 def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
@@ -310,6 +340,10 @@ def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | No
     first = arguments[0] if arguments else ""
     if first not in _SUBCOMMANDS or Path(first, "config.json").exists():
         return None
+    if first == "attach":
+        from llmdbg.frontends.detached.command import attach
+
+        return attach
     if first == "doctor":
         from llmdbg.frontends.doctor import doctor
 

@@ -18,6 +18,7 @@
     │   └── OutOfMemoryError    loading needs more memory than there is
     ├── GenerationError         the model's own forward failed while running
     │   └── RanksPartedError    the ranks of one run no longer do the same
+    ├── EngineLostError         the engine cannot go on: its device has failed, or its process has ended
     ├── TraceError              a recording that is damaged, or cannot be read or written
     ├── OutputError             stdout is closed or cannot be written
     └── SessionFileError        a saved session that is damaged, or cannot be read or written
@@ -152,6 +153,10 @@ class GenerationError(LlmdbgError):
 
 class RanksPartedError(GenerationError):
     """The ranks of one run no longer do the same: one has failed, or stands elsewhere."""
+
+
+class EngineLostError(LlmdbgError):
+    """The engine cannot go on: its device has failed, or its process has ended."""
 
 
 class TraceError(LlmdbgError):

@@ -42,6 +42,10 @@ DOORS = {
     "frontends/program/surroundings.py": "gives a program its own streams",
     "frontends/program/empty_stdin.py": "gives a program a stdin that says it is empty",
     "frontends/dap/streams.py": "leads what is printed to the log and the editor, since stdout is the protocol's",
+    "frontends/detached/holder.py": "passes what an engine drew to its screens, and keys to the engine",
+    "frontends/detached/relay.py": "passes what an engine drew to its terminal: it has been through `line_filters`",
+    "frontends/detached/pseudo_terminal.py": "gives an engine a terminal of its own",
+    "frontends/detached/starting.py": "lets go of the terminal",
     "frontends/tui/terminal/hangup.py": "wakes its own thread through a pipe",
 }
 FILES = {

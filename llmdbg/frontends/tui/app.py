@@ -32,13 +32,13 @@ from llmdbg.frontends.tui.input.moving import say_what_is_seen
 from llmdbg.frontends.tui.input.on_rows import stay_near
 from llmdbg.frontends.tui.input.preferences import Preferences
 from llmdbg.frontends.tui.input.prompt import CommandLine
-from llmdbg.frontends.tui.input.showing import take_the_tour
+from llmdbg.frontends.tui.input.showing import STAND, take_the_tour
 from llmdbg.frontends.tui.input.typed_line import PLACEHOLDERS, entered, take_picked, typed, words
-from llmdbg.frontends.tui.layout import arrangement, for_stop, laid_out, questions, saved_view
+from llmdbg.frontends.tui.layout import arrangement, first_view, for_stop, questions
 from llmdbg.frontends.tui.painting import arrange, composed, paint, paint_progress
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.presets import HUGE, NARROW, TALL, WIDE, Room
-from llmdbg.frontends.tui.state.screen_state import ScreenState, Typing, View
+from llmdbg.frontends.tui.state.screen_state import ScreenState, Typing
 from llmdbg.frontends.tui.state.theme_names import THEMES as THEME_WORDS
 from llmdbg.frontends.tui.terminal.look import TerminalLook, theme_for
 from llmdbg.frontends.tui.terminal.themes import THEMES, VARIABLE_DEFAULTS, line_filters
@@ -57,7 +57,6 @@ _SECONDS_TO_THE_FIRST_FRAME = 0.05
 _SECONDS_BEFORE_RUNNING_SHOWS = 0.2
 _SECONDS_BETWEEN_LOOKS_AT_THE_LOG = 0.25
 _DEFAULTS = Preferences()
-_TOUR_VIEW = View("tour", "explain", "explain")
 _FULL_LOOK = TerminalLook("truecolor", unicode=True, light=False, multiplexer=None, term="xterm-256color")
 
 
@@ -101,8 +100,7 @@ class LlmdbgApp(App[BaseException]):
         self.engine = EngineThread(request, self.mailbox.put)
         self.kept_keys, self._resumes = KeptKeys(self.actions), request.resumed is not None
         saved = {} if request.resumed is None else request.resumed.layout
-        begun = laid_out(View(), preferences.layout.first())
-        view = _TOUR_VIEW if request.tour else saved_view(saved, all_panes(), begun)
+        view = first_view(saved, all_panes(), preferences.layout.first(), touring=bool(request.tour))
         self.state = ScreenState(request.spec.name or DEMO_MODEL, self.book, view=view, touring=bool(request.tour))
         self._log_seen = 0
         self._widgets: dict[str, Widget] = {}
@@ -303,8 +301,7 @@ class LlmdbgApp(App[BaseException]):
     def begin_typing(self, typing: Typing, text: str = "") -> None:
         """Open the input line with this text."""
         self.state.typing = typing
-        named = words(self.state.snapshot) if typing is Typing.COMMAND else None
-        self.prompt.open(text, PLACEHOLDERS[typing], named)
+        self.prompt.open(text, PLACEHOLDERS[typing], words(self.state.snapshot) if typing is Typing.COMMAND else None)
 
     def stop_typing(self) -> str:
         """Close the input line. Returns its text."""
@@ -358,9 +355,12 @@ class LlmdbgApp(App[BaseException]):
         """Open the command palette."""
         self.action_command_palette()
 
-    def leave(self) -> None:
-        """Close the screen."""
-        self.exit()
+    def leave(self, how: str = "") -> None:
+        """Close the screen. This engine ends with it, so that it cannot be left standing."""
+        if how == STAND:
+            self.state.say("only with --detachable is an engine left standing: q leaves", "warn")
+        else:
+            self.exit()
 
     # From the state to the screen.
 

@@ -33,7 +33,7 @@ def header_row(state: ScreenState, width: int) -> Row:
     shown = state.shown
     if shown is None:
         return row((" llmdbg  ", "strong"), (sanitize(state.model), "dim"))
-    where = _where(state, shown)
+    where = whereabouts(state, shown)
     points = sum(each.enabled for each in shown.breakpoints)
     marked = f" · ● {counted(points, 'breakpoint')}" if width >= _WIDE else f" · ● {points}"
     brand = " llmdbg  " if width >= _WIDE else " "
@@ -85,7 +85,8 @@ def _changed(shown: Snapshot, *, wide: bool) -> str:
     return depth + branch + edits
 
 
-def _where(state: ScreenState, shown: Snapshot) -> str:
+def whereabouts(state: ScreenState, shown: Snapshot) -> str:
+    """Where the run stands, or how far it has come."""
     total = f"/{shown.limit}" if shown.limit else ""
     if state.running:
         chosen = _chosen(state, shown)

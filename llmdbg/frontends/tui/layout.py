@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.panes.pane import Pane
     from llmdbg.frontends.tui.state.screen_state import ScreenState
 
+_TOUR_VIEW = View("tour", "explain", "explain")
 _TALL_ENOUGH = 30
 """The height from which a page of the tour leaves room for the tokens."""
 
@@ -136,6 +137,11 @@ def saved_view(saved: Mapping[str, object], panes: Sequence[Pane], default: View
         pinned=tuple(each for each in pinned if each in tabs) if isinstance(pinned, list | tuple) else default.pinned,
         across=saved.get("across", default.across) is True,
     )
+
+
+def first_view(saved: Mapping[str, object], panes: Sequence[Pane], layout: str, *, touring: bool) -> View:
+    """What is seen at first: the tour, or what was saved on the layout of this name."""
+    return _TOUR_VIEW if touring else saved_view(saved, panes, laid_out(View(), layout))
 
 
 def laid_out(view: View, name: str) -> View:

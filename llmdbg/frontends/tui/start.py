@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.errors import LlmdbgError, LoadError
+from llmdbg.errors import EngineLostError, LlmdbgError, LoadError
 from llmdbg.frontends.log import LogBook, LogFile, log_path, record, route_libraries
 from llmdbg.frontends.output import complain, flush, is_in_a_page
 from llmdbg.frontends.sanitize import spell_tokens_in_ascii
@@ -25,27 +25,43 @@ if TYPE_CHECKING:
     from llmdbg.frontends.tui.app import LlmdbgApp
     from llmdbg.frontends.tui.terminal.driver import TerminalLine
     from llmdbg.frontends.tui.worker.launch import LaunchRequest
+    from llmdbg.frontends.wire.engine_link import EngineLink
 
 _SECONDS_TO_CLOSE = 0.5
 
 
-def run(request: LaunchRequest) -> int:
-    """Show the screen until the user leaves. Returns the exit code. Raises LlmdbgError when loading failed."""
+def run(request: LaunchRequest, link: EngineLink | None = None) -> int:
+    """Show the screen until the user leaves. Returns the exit code. Raises LlmdbgError when loading failed.
+
+    `link` leads to the process that holds the terminal, if this is an engine that outlives its screen.
+    """
     book = LogBook(LogFile(log_path()))
     route_libraries(book)
     preferences = load_preferences(actions=keyed_actions())
     seen = look(environment_as_started(), preferences)
-    os.environ.update(textual_environment(seen))
+    os.environ.update(textual_environment(seen, changes=link is not None))
     spell_tokens_in_ascii(not seen.unicode)
     from llmdbg.frontends.tui.app import LlmdbgApp
+    from llmdbg.frontends.tui.standing import StandingApp, lost_reason, tell_that_it_is_lost
     from llmdbg.frontends.tui.terminal.driver import TerminalLine
 
-    capture, guard = Capture(book), Guard(log_path(), resumes=request.saves)
-    line = TerminalLine(ask_for_background=may_ask_for_background(seen, preferences), guard=guard)
+    capture = Capture(book)
+    guard = Guard(log_path(), way_on="`llmdbg --resume` continues the session" if request.saves else "")
+    line = TerminalLine(
+        ask_for_background=may_ask_for_background(seen, preferences),
+        guard=guard,
+        link=link,
+        colors="truecolor" if link is None else seen.colors,
+    )
     with guard, capture, ending_with(capture.terminals, line.give_back, request.is_running_here):
         # In a page Textual has a driver of its own, which is told the size.
         in_page = is_in_a_page()
-        app = LlmdbgApp(request, preferences, seen, book, None if in_page else line.driver_class)
+        driver = None if in_page else line.driver_class
+        app = (
+            LlmdbgApp(request, preferences, seen, book, driver)
+            if link is None
+            else StandingApp(request, preferences, seen, book, line, link)
+        )
         app.on_running_at_last = capture.claim_prints
         if request.in_main_thread and not in_page:
             error = _run_beside(app, request, capture, line)
@@ -58,6 +74,10 @@ def run(request: LaunchRequest) -> int:
     elif app.engine.left_out:
         complain(f"not all of the session is saved: {app.engine.left_out}")
     step = app.state.loading.steps.present
+    if error is not None and app.state.shown is not None:
+        record(error)
+        tell_that_it_is_lost(link, lost_reason(error))
+        raise EngineLostError(f"{lost_reason(error)} (the traceback is in {log_path()})") from error
     if isinstance(error, LlmdbgError):
         error.args = (f"while {step}: {error}",)
         raise error

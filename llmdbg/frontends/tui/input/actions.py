@@ -105,7 +105,7 @@ def shown_key(key: str) -> str:
 
 
 def perform(screen: Screen, name: str, argument: str = "") -> None:
-    """Perform an action; before a session has started, only `quit`. Raises KeyError for an unknown name."""
+    """Perform an action; before a session has started, only those that leave. Raises KeyError for an unknown name."""
     do = action_named(name).do
     state = screen.state
     if state.shown is not None:
@@ -114,7 +114,7 @@ def perform(screen: Screen, name: str, argument: str = "") -> None:
         do(screen, argument)
         if state.status == said:
             _say_what_is_described(state)
-    elif do in (showing.leave, interrupt):
+    elif do in (showing.leave, showing.stand, interrupt):
         do(screen, argument)
 
 
@@ -372,7 +372,8 @@ ACTIONS = (
     ),
     Action("close", ("escape",), "close whatever overlays the panes", showing.close),
     Action("help", ("question_mark",), "show this help", showing.show_help, "help", weight=3),
-    Action("quit", ("q",), "quit at once", showing.leave, "quit", weight=3),
+    Action("detach", ("Q",), "with --detachable: leave the engine standing, for `llmdbg attach`", showing.stand),
+    Action("quit", ("q",), "quit at once; with --detachable, after a question", showing.leave, "quit", weight=3),
 )
 
 

@@ -31,6 +31,7 @@ _WHAT = {
     "tokens_height": "lines, the frame included",
     "stages_width": "columns, the frame included",
 }
+_MOST_HOURS = 10_000
 _BOUNDS = {"tokens_height": (3, 40), "stages_width": (20, 120)}
 
 
@@ -51,6 +52,16 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
+class Detachable:
+    """Whether the engine outlives its screen, and for how long."""
+
+    always: bool = False
+    """Whether it does without --detachable."""
+    idle_hours: float = 12.0
+    """After so many hours without a screen, in which nothing ran, it ends."""
+
+
+@dataclass(frozen=True, slots=True)
 class Preferences:
     """The user's settings, with defaults for the rest."""
 
@@ -64,6 +75,8 @@ class Preferences:
     """Textual key names by action, for the actions whose keys were changed."""
     layout: Layout = Layout()
     """The layout to start with, and sizes of panes."""
+    detachable: Detachable = Detachable()
+    """Whether the engine outlives its screen."""
     problems: tuple[str, ...] = ()
     """A sentence for each invalid setting in the file."""
 
@@ -109,14 +122,17 @@ class _Reader:
 
     def preferences(self) -> Preferences:
         for name in self._table:
-            self._known(name, (*_CHOICES, "layout", "keys"), "setting")
+            self._known(name, (*_CHOICES, "layout", "detachable", "keys"), "setting")
         chosen = {name: self._choice(name, words) for name, words in _CHOICES.items()}
         sizes = {name: self._size(name) for name in _BOUNDS}
         layout = Layout(**sizes, start=self._choice("start", STARTS, "layout"))
         for name in self._section("layout"):
             self._known(name, (*_BOUNDS, "start"), "setting of [layout]")
         keys = MappingProxyType(self._keys())
-        return Preferences(**chosen, layout=layout, keys=keys, problems=tuple(map(sanitize, self._problems)))
+        detachable = self._detachable()
+        return Preferences(
+            **chosen, layout=layout, keys=keys, detachable=detachable, problems=tuple(map(sanitize, self._problems))
+        )
 
     def _choice(self, name: str, words: Sequence[str], section: str = "") -> str:
         value = (self._section(section) if section else self._table).get(name, words[0])
@@ -138,6 +154,19 @@ class _Reader:
             return value
         self._problems.append(f"layout.{name} = {_toml(value)}: it takes a number from {least} to {most}")
         return None
+
+    def _detachable(self) -> Detachable:
+        found = dict(self._section("detachable"))
+        for name in found:
+            self._known(name, ("always", "idle_hours"), "setting of [detachable]")
+        always, hours = found.get("always", False), found.get("idle_hours", Detachable().idle_hours)
+        if not isinstance(always, bool):
+            self._problems.append(f"detachable.always = {_toml(always)}: it takes true or false")
+            always = False
+        if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= _MOST_HOURS:
+            self._problems.append(f"detachable.idle_hours = {_toml(hours)}: it takes hours, up to {_MOST_HOURS:,}")
+            hours = Detachable().idle_hours
+        return Detachable(always, float(hours))
 
     def _keys(self) -> dict[str, tuple[str, ...]]:
         names = tuple(action.name for action in self._actions if takes_keys(action))
@@ -195,6 +224,12 @@ def example(actions: Sequence[Action] = ACTIONS) -> str:
         lines.append(
             f"#{name} = {_EXAMPLE_SIZES[name]}  # {least} to {most} {_WHAT[name]}; by default the screen decides"
         )
+    lines += [
+        "",
+        "[detachable]",
+        "#always = false  # true: as if every start had --detachable",
+        f"#idle_hours = {Detachable().idle_hours:g}  # an engine ends after so long without a screen, if nothing runs",
+    ]
     lines += ["", "[keys]  # a key or a list of keys for an action; [] for none"]
     lines += [
         f"#{action.name} = {keys_in_toml(action.keys)}  # {action.help}" for action in actions if takes_keys(action)

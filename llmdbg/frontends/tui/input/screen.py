@@ -72,5 +72,5 @@ class Screen(Protocol):
     def open_palette(self) -> None:
         """Open the command palette."""
 
-    def leave(self) -> None:
-        """Close the screen."""
+    def leave(self, how: str = "") -> None:
+        """Close the screen: `stand` leaves the engine standing, `end` ends it, and without either the user is asked."""

@@ -14,6 +14,9 @@ from llmdbg.frontends.tui.state.screen_state import Overlay, Typing
 from llmdbg.frontends.tui.state.sentences import sentence
 from llmdbg.frontends.tui.state.sliders import SLIDE, SLIDERS
 
+STAND, END = "stand", "end"
+"""How to leave an engine that has a process of its own."""
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -213,6 +216,11 @@ def palette(screen: Screen, _argument: str) -> None:
     screen.open_palette()
 
 
-def leave(screen: Screen, _argument: str) -> None:
-    """Close the screen."""
-    screen.leave()
+def leave(screen: Screen, argument: str) -> None:
+    """Close the screen: as the argument says, `stand` or `end`, or as the user is asked."""
+    screen.leave(argument)
+
+
+def stand(screen: Screen, _argument: str) -> None:
+    """Close the screen, and leave the engine standing."""
+    screen.leave(STAND)

@@ -21,7 +21,10 @@ from llmdbg.frontends.tui._compat import XTermParser
 from llmdbg.frontends.tui.terminal.frame_diff import FrameDiff, Resizes
 from llmdbg.frontends.tui.terminal.incoming import ASK_FOR_BACKGROUND, Incoming, is_light
 from llmdbg.frontends.tui.terminal.keeper import AS_IT_WAS
-from llmdbg.frontends.tui.terminal.messages import BackgroundReported
+from llmdbg.frontends.tui.terminal.look import knows_kitty_keys
+from llmdbg.frontends.tui.terminal.messages import BackgroundReported, CloseAsked, TerminalCame
+from llmdbg.frontends.wire.engine_link import mark
+from llmdbg.frontends.wire.messages import Modes, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,7 +33,16 @@ if TYPE_CHECKING:
     from textual.message import Message
 
     from llmdbg.frontends.tui.terminal.guard import Guard
+    from llmdbg.frontends.tui.terminal.look import TerminalLook
+    from llmdbg.frontends.wire.engine_link import EngineLink
+    from llmdbg.frontends.wire.messages import ToEngine
 
+_MODES = (
+    "\x1b[?1049h\x1b[?1000h\x1b[?1003h\x1b[?1015h\x1b[?1006h"
+    "\x1b[?25l\x1b[?1004h{kitty}\x1b[?2004h\x1b[?7l\x1b[0m\x1b[2J"
+)
+_KITTY_KEYS = "\x1b[>25u"
+_ASK_FOR_RESIZES = "\x1b[?2048$p"
 _SECONDS_TO_ANSWER = 2.0
 _SECONDS_BETWEEN_LOOKS = 0.1
 _BYTES_AT_ONCE = 4096
@@ -39,11 +51,20 @@ _BYTES_AT_ONCE = 4096
 class TerminalLine:
     """The connection to the terminal: the class of the driver, and the driver once Textual has made it.
 
-    `guard` is told when the screen takes over the terminal and when it has restored it.
+    `guard` is told when the screen takes over the terminal and when it has restored it. `link` leads to the process
+    that holds this terminal's other end and shows it on others; None if this is the user's own. What is drawn is
+    reduced to `colors`.
     """
 
-    def __init__(self, *, ask_for_background: bool = False, guard: Guard | None = None) -> None:
-        self.guard = guard
+    def __init__(
+        self,
+        *,
+        ask_for_background: bool = False,
+        guard: Guard | None = None,
+        link: EngineLink | None = None,
+        colors: str = "truecolor",
+    ) -> None:
+        self.guard, self.link, self.colors = guard, link, colors
         self.driver: TerminalDriver | None = None
         self.ask_for_background = ask_for_background
         self.driver_class: type[TerminalDriver] = type("LineDriver", (TerminalDriver,), {"line": self})
@@ -72,6 +93,7 @@ class TerminalDriver(LinuxDriver):
         self._writing = threading.RLock()
         self.is_open = False
         self._frames, self._resizes = FrameDiff(), Resizes()
+        self._frames.colors = self.line.colors
 
     def start_application_mode(self) -> None:
         """Take over the terminal, and ask for its background colour without waiting for the answer."""
@@ -83,6 +105,18 @@ class TerminalDriver(LinuxDriver):
         super().start_application_mode()  # type: ignore[no-untyped-call]
         if self.line.ask_for_background and self.input_tty:
             self.write(ASK_FOR_BACKGROUND)
+
+    def begin_anew(self, number: int, look: TerminalLook) -> None:
+        """Mark where the whole screen begins, for a terminal that has just come. What it needs first is said beside."""
+        modes = _MODES.format(kitty=_KITTY_KEYS if knows_kitty_keys(look) else "")
+        asks = ASK_FOR_BACKGROUND if self.line.ask_for_background else ""
+        assert self.line.link is not None
+        self.line.link.tell(Modes(number, modes + asks))
+        with self._writing:
+            self._frames.forget()
+            self._frames.colors = look.colors
+            if self._owner is None:
+                super().write(mark(number).decode())
 
     def close(self) -> None:
         """Write out what restores the terminal. Until that is done, a signal restores it."""
@@ -112,6 +146,9 @@ class TerminalDriver(LinuxDriver):
                 with suppress(OSError):
                     if self._resizes.may_differ(os.get_terminal_size(self.fileno), time.monotonic()):
                         self._frames.forget()
+                if self.line.link is not None:
+                    # The next terminal would not be asked: its size comes from who holds it.
+                    data = data.replace(_ASK_FOR_RESIZES, "")
                 if less := self._frames.less(data):
                     super().write(less)
             elif self._owner == threading.get_ident():
@@ -119,20 +156,45 @@ class TerminalDriver(LinuxDriver):
 
     def run_input_thread(self) -> None:
         """Read the terminal's input until the app exits."""
-        asked = self.line.ask_for_background
-        incoming, parser = Incoming(self._report_background, expecting=asked), XTermParser()
-        decode = getincrementaldecoder("utf-8")("replace").decode
-        give_up = time.monotonic() + _SECONDS_TO_ANSWER
+        link = self.line.link
+        self._begin_reading()
         with selectors.DefaultSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
+            if link is not None:
+                selector.register(link, selectors.EVENT_READ)
             while not self.exit_event.is_set():
-                arrived = bool(selector.select(_SECONDS_BETWEEN_LOOKS))
-                text = incoming.take(decode(os.read(self.fileno, _BYTES_AT_ONCE))) if arrived else incoming.waited()
+                ready = {key.fd for key, _ in selector.select(_SECONDS_BETWEEN_LOOKS)}
+                if link is not None and link.fileno() in ready:
+                    orders = link.receive()
+                    if orders is None:
+                        selector.unregister(link)
+                    for order in orders or ():
+                        self._obey(order)
+                if self.fileno in ready:
+                    text = self._incoming.take(self._decode(os.read(self.fileno, _BYTES_AT_ONCE)))
+                else:
+                    text = self._incoming.waited()
                 # The parser takes an empty string for the end.
                 if text:
-                    self._pass_on(parser.feed, text)
-                self._pass_on(parser.tick)
-                incoming.expecting = incoming.expecting and time.monotonic() < give_up
+                    self._pass_on(self._parser.feed, text)
+                self._pass_on(self._parser.tick)
+                self._incoming.expecting = self._incoming.expecting and time.monotonic() < self._give_up
+
+    def _begin_reading(self) -> None:
+        """Begin without anything of before: half a key or half a paste."""
+        self._incoming = Incoming(self._report_background, expecting=self.line.ask_for_background)
+        self._parser = XTermParser()
+        self._decode = getincrementaldecoder("utf-8")("replace").decode
+        self._give_up = time.monotonic() + _SECONDS_TO_ANSWER
+
+    def _obey(self, order: ToEngine) -> None:
+        """Do what whoever holds the terminal asks for."""
+        if isinstance(order, Shown):
+            if order.environment is not None:
+                self._begin_reading()
+            self.send_message(TerminalCame(order.number, order.environment))
+        else:
+            self.send_message(CloseAsked())
 
     def _pass_on(self, parsed: Callable[..., Iterable[Message]], *text: str) -> None:
         for message in parsed(*text):

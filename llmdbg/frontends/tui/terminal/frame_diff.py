@@ -8,9 +8,11 @@ Where a character takes other than one cell, its whole run is sent: terminals di
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from rich.cells import cell_len
+from rich.color import Color, ColorSystem
 
 _SEQUENCE = re.compile(
     r"\x1b\[([\d;]*)([Hm])|(\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x1a\x1c-\x1f\x7f])"
@@ -87,6 +89,17 @@ class FrameDiff:
         self._real_pen: Pen | None = None
         self._out: list[str] = []
         self._begun = False
+        self._colors = "truecolor"
+
+    @property
+    def colors(self) -> str:
+        """How many colours the terminal shows: those that are written are reduced to these."""
+        return self._colors
+
+    @colors.setter
+    def colors(self, colors: str) -> None:
+        self._colors = colors
+        self._restyled, self._drawn_by = {}, {}
 
     def forget(self) -> None:
         """Take nothing for known any more: the next writes are sent in full."""
@@ -150,7 +163,8 @@ class FrameDiff:
                 flags |= {code}
             elif code in ("38", "48"):
                 kind = next(codes, "")
-                color = ";".join((code, kind, *(next(codes, "") for _ in range(3 if kind == "2" else 1))))
+                parts = tuple(next(codes, "") for _ in range(3 if kind == "2" else 1))
+                color = _reduced(code, kind, parts, self._colors)
                 foreground, background = (color, background) if code == "38" else (foreground, color)
             elif code == "39":
                 foreground = ""
@@ -255,6 +269,18 @@ class FrameDiff:
         if pen.background != before.background:
             codes.append(pen.background or "49")
         self._out.append(min((f"\x1b[{';'.join(codes)}m", f"\x1b[{whole}m"), key=len))
+
+
+@lru_cache(4096)
+def _reduced(code: str, kind: str, parts: tuple[str, ...], colors: str) -> str:
+    """A colour's parameters of SGR, in at most so many colours. `code`: 38 or 48; `kind`: 2 for RGB, 5 for a number."""
+    systems = {"256": ColorSystem.EIGHT_BIT, "16": ColorSystem.STANDARD, "none": ColorSystem.STANDARD}
+    system = systems.get(colors)
+    if system is None or (kind == "5" and system is ColorSystem.EIGHT_BIT) or not all(each.isdigit() for each in parts):
+        return ";".join((code, kind, *parts))
+    numbers = [int(each) for each in parts]
+    color = Color.from_rgb(*numbers) if kind == "2" and len(numbers) == 3 else Color.from_ansi(numbers[0])
+    return ";".join(color.downgrade(system).get_ansi_codes(foreground=code == "38"))
 
 
 def _draws_blank(real: Pen | None, blank: Pen) -> bool:

@@ -24,10 +24,10 @@ class Guard:
     Without a terminal, or where no process can be started, it does nothing.
     """
 
-    def __init__(self, log: Path, *, resumes: bool = True) -> None:
-        """`resumes` says whether `llmdbg --resume` can continue what was killed."""
+    def __init__(self, log: Path, *, way_on: str = "") -> None:
+        """`way_on` says what the user can do once llmdbg was killed; empty if nothing."""
         self._log = log
-        self._way_on = "`llmdbg --resume` continues the session" if resumes else ""
+        self._way_on = way_on
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: int | None = None
 

@@ -94,9 +94,12 @@ def may_ask_for_background(look: TerminalLook, preferences: Preferences) -> bool
     return knows and look.colors != "none" and preferences.theme in ("auto", "terminal")
 
 
-def textual_environment(look: TerminalLook) -> dict[str, str]:
-    """Environment variables to set before textual is first imported, which is when it reads them."""
-    system = {"16": "standard", "none": "standard"}.get(look.colors, look.colors)
+def textual_environment(look: TerminalLook, *, changes: bool = False) -> dict[str, str]:
+    """Environment variables to set before textual is first imported, which is when it reads them.
+
+    `changes` says that other terminals may follow: then the driver reduces the colours to those of each.
+    """
+    system = "truecolor" if changes else {"16": "standard", "none": "standard"}.get(look.colors, look.colors)
     settings = {
         "TEXTUAL_COLOR_SYSTEM": system,
         # Textual paints on a grid of 1/FPS seconds, and a step paints twice: at the key, and when the stage has run.
@@ -107,10 +110,14 @@ def textual_environment(look: TerminalLook) -> dict[str, str]:
         # Otherwise the mouse is reported in pixels, many times a cell, all of it over SSH.
         "TEXTUAL_SMOOTH_SCROLL": "0",
     }
-    if look.multiplexer == "screen" or look.colors in ("16", "none"):
-        # Terminals that do not know this request may print part of it.
+    if not knows_kitty_keys(look):
         settings["TEXTUAL_DISABLE_KITTY_KEY"] = "1"
     return settings
+
+
+def knows_kitty_keys(look: TerminalLook) -> bool:
+    """Whether the terminal may be asked for kitty's keys. One that does not know this request may print part of it."""
+    return look.multiplexer != "screen" and look.colors not in ("16", "none")
 
 
 def _multiplexer(environ: Mapping[str, str]) -> Literal["tmux", "screen"] | None:

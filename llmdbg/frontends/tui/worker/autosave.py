@@ -45,6 +45,11 @@ class Autosave:
         self._reported = False
         self._last = self._took = 0.0
 
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return self._saved.id
+
     def keep(self, debugger: Debugger) -> None:
         """Save the session's current state."""
         self._write(capture(debugger, self._saved, self.layout))

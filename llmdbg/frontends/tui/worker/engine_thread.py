@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import gc
-import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import LlmdbgError, UsageError
 from llmdbg.frontends.log import record
+from llmdbg.frontends.tui.worker.answering import answer_to, note_trace
 from llmdbg.frontends.tui.worker.loading_state import LoadingState
 from llmdbg.frontends.tui.worker.messages import Arrived, Failed, Left, Loading, Looked, Running
 from llmdbg.frontends.tui.worker.seen_stages import SeenStages
-from llmdbg.frontends.tui.worker.snapshot import RunProgress, Unanswered, snapshot
+from llmdbg.frontends.tui.worker.snapshot import RunProgress, snapshot
 from llmdbg.models.load_steps import StepTimer
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from llmdbg.debugger.comparison.references.process import Elsewhere
     from llmdbg.debugger.debugger import Debugger
-    from llmdbg.debugger.execution.stop import Stop, TokenRow
+    from llmdbg.debugger.execution.stop import TokenRow
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.frontends.tui.worker.autosave import Autosave
     from llmdbg.frontends.tui.worker.launch import LaunchRequest
@@ -139,6 +140,11 @@ class EngineThread(threading.Thread):
         """Which parts of the session are not saved, and why; empty if none."""
         return "" if self._autosave is None else self._autosave.left_out
 
+    @property
+    def session(self) -> str:
+        """The id of the saved session; empty if there is none yet."""
+        return "" if self._autosave is None else self._autosave.id
+
     def leave(self, seconds: float) -> bool:
         """Ask the thread to close the session and end. Returns whether it did within `seconds`."""
         self._lines.put(None)
@@ -173,8 +179,11 @@ class EngineThread(threading.Thread):
                     self._pending -= 1
             if self._autosave is not None:
                 self._autosave.close()
+        except BaseException as error:  # a device that has failed answers nothing any more
+            self._post(Failed(error))
         finally:
-            debugger.close()
+            with suppress(Exception):
+                debugger.close()
 
     def _load(self) -> Debugger:
         self._steps = StepTimer()  # the first step begins now
@@ -188,7 +197,7 @@ class EngineThread(threading.Thread):
             debugger.inspector.asked.tour = TourProgress(self._request.tour)
         debugger.run.on_token = self._note_token
         debugger.run.on_layer = self._note_layer
-        debugger.run.on_trace = _note_trace
+        debugger.run.on_trace = note_trace
         debugger.exporter = export
         debugger.other_runs = self._open_other
         return debugger
@@ -216,7 +225,7 @@ class EngineThread(threading.Thread):
         asked = dict(self._latest.asked)
         for question in self._questions:
             if question in lacking:
-                asked[question] = _answer_to(question, debugger, lacking[question])
+                asked[question] = answer_to(question, debugger, lacking[question])
         self._latest = replace(self._latest, asked=asked)
         return self._latest
 
@@ -242,7 +251,7 @@ class EngineThread(threading.Thread):
         self._post(Looked(self._looked[1]))
 
     def _answers(self, debugger: Debugger) -> dict[str, Any]:
-        return {question: _answer_to(question, debugger) for question in self._questions}
+        return {question: answer_to(question, debugger) for question in self._questions}
 
     def _begin(self, debugger: Debugger) -> None:
         """Restore a resumed session, and run the command line's breakpoints and commands."""
@@ -371,29 +380,3 @@ class EngineThread(threading.Thread):
         with self._noting:
             self._loading = replace(self._loading, tokens=tokens, count=count)
         self._post(Loading(self._loading))
-
-
-def _note_trace(stop: Stop) -> None:
-    """Send what a tracepoint logs to the log. Runs inside the forward."""
-    from llmdbg.frontends.answers.stops import stop_line
-
-    logging.getLogger("llmdbg.trace").warning("%s", stop_line(stop))
-
-
-def _answer_to(question: str, debugger: Debugger, lacking: Any = None) -> Any:
-    """The answer to a standing question, or another part of it. A question that fails must not end the run."""
-    from llmdbg.debugger.inspection.standing_questions import STANDING_QUESTIONS
-
-    standing = STANDING_QUESTIONS[question]
-    try:
-        if lacking is None or standing.fetch is None:
-            return standing.ask(debugger.inspector)
-        return standing.fetch(debugger.inspector, lacking)
-    except UsageError as error:
-        return Unanswered(str(error))
-    except LlmdbgError as error:
-        record(error)
-        return Unanswered(str(error))
-    except BaseException as error:
-        record(error)
-        return Unanswered(f"{type(error).__name__}: {' '.join(str(error).split())}")

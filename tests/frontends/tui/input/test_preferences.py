@@ -9,6 +9,7 @@ from textual.keys import _character_to_key
 from llmdbg.frontends.tui.input.actions import ACTIONS, Action
 from llmdbg.frontends.tui.input.key_names import bound, takes_keys, textual_key, typed_key
 from llmdbg.frontends.tui.input.preferences import (
+    Detachable,
     Layout,
     Preferences,
     example,
@@ -105,6 +106,28 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
     assert "cannot be read" in found.problems[0]
 
 
+def test_an_engine_outlives_its_screen_if_that_is_set(loaded):
+    assert loaded("[detachable]\nalways = true\nidle_hours = 0.5").detachable == Detachable(True, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('always = "yes"', 'detachable.always = "yes": it takes true or false'),
+        ("idle_hours = 0", "detachable.idle_hours = 0: it takes hours, up to 10,000"),
+        ("idle_hours = true", "detachable.idle_hours = true: it takes hours, up to 10,000"),
+        ("idle_hours = inf", "detachable.idle_hours = inf: it takes hours, up to 10,000"),
+        ("idle_hours = nan", "detachable.idle_hours = nan: it takes hours, up to 10,000"),
+        ("hours = 1", 'there is no setting of [detachable] "hours"'),
+    ],
+)
+def test_what_is_wrong_about_that_is_said(loaded, line, said):
+    found = loaded(f"[detachable]\n{line}")
+    assert found.detachable == Detachable()
+    (problem,) = found.problems
+    assert said in problem
+
+
 def test_a_byte_order_mark_is_no_mistake(loaded):
     assert loaded(b'\xef\xbb\xbftheme = "dark"') == Preferences(theme="dark")
 
@@ -115,7 +138,7 @@ def test_the_example_names_every_setting_and_is_its_default(loaded):
     found = loaded(everything)
     assert found.problems == ()
     assert dict(found.keys) == {action.name: action.keys for action in ACTIONS if takes_keys(action)}
-    assert set(tomllib.loads(everything)) == {"theme", "colors", "glyphs", "layout", "keys"}
+    assert set(tomllib.loads(everything)) == {"theme", "colors", "glyphs", "layout", "detachable", "keys"}
     assert None not in (found.layout.tokens_height, found.layout.stages_width)
     assert "#later = ['\"', " in example((keyed("later", "quotation_mark", "x", help="some day"),))
 

@@ -11,15 +11,15 @@ from llmdbg.frontends.tui.terminal import guard, keeper
 
 
 @pytest.mark.parametrize(
-    ("resumes", "said"),
-    [(True, "llmdbg: it was killed; `llmdbg --resume` continues the session"), (False, "llmdbg: it was killed")],
+    ("way_on", "said"),
+    [("`this` goes on", "llmdbg: it was killed; `this` goes on"), ("", "llmdbg: it was killed")],
 )
-def test_only_a_session_that_can_be_continued_is_said_to_be(monkeypatch, tmp_path, resumes, said):
+def test_what_the_user_can_do_then_is_said_if_there_is_anything(monkeypatch, tmp_path, way_on, said):
     started = []
     monkeypatch.setattr(termios, "tcgetattr", lambda _: [])
     monkeypatch.setattr(subprocess, "Popen", lambda command, **_: started.append(command))
     monkeypatch.setattr(faulthandler, "enable", lambda _: None)
-    with guard.Guard(tmp_path / "log", resumes=resumes):
+    with guard.Guard(tmp_path / "log", way_on=way_on):
         pass
     (command,) = started
     reading, writing = os.pipe()
