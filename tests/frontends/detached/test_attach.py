@@ -137,8 +137,7 @@ def test_two_screens_watch_and_one_drives(engines, tiny_folder):
     small.wait_for("is larger:")
     driver.send("n")
     for each in (driver, watcher):
-        each.wait_for("embed ")
-        each.wait_for("has run")
+        each.wait_for("@0 · embed")
     watcher.send("n")
     watcher.wait_for("watching: another screen drives")
     assert "layer 0" not in watcher.text.splitlines()[0]
