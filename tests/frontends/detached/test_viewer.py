@@ -19,7 +19,8 @@ def ends():
 
 def read(viewer, there):
     """The frames that come until nothing waits any more."""
-    reader, found = FrameReader(), []
+    reader = FrameReader()
+    found: list[tuple[Kind, bytes]] = []
     while viewer.has_more:
         assert viewer.send()
         found += reader.take(there.recv(1 << 20))
