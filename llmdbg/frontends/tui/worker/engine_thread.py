@@ -7,7 +7,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -179,11 +178,12 @@ class EngineThread(threading.Thread):
                     self._pending -= 1
             if self._autosave is not None:
                 self._autosave.close()
-        except BaseException as error:  # a device that has failed answers nothing any more
+        except RuntimeError as error:  # a device that has failed answers nothing any more
+            if threading.current_thread() is not self:
+                raise
             self._post(Failed(error))
         finally:
-            with suppress(Exception):
-                debugger.close()
+            debugger.close()
 
     def _load(self) -> Debugger:
         self._steps = StepTimer()  # the first step begins now
