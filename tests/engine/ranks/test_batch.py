@@ -64,6 +64,17 @@ def test_tokens_are_bitwise_those_of_transformers_own_ranks(shared_folder: Path)
     assert found.stdout.count("logits are equal bit by bit") == 2
 
 
+def test_a_recording_of_two_ranks_is_whole_and_compares_with_one_process(shared_folder: Path, tmp_path: Path):
+    recording = tmp_path / "RUN"
+    recorded = run(2, "-m", "llmdbg", str(shared_folder), *PROMPT, *commands(f"record {recording}", "continue"))
+    assert recorded.returncode == 0, recorded.stderr
+    sides = (str(shared_folder), str(recording))
+    differ = (sys.executable, "-m", "llmdbg", "diff", *sides, "-p", "The quick brown", "-n", "4")
+    found = subprocess.run(differ, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert "same within the arithmetic" in found.stdout
+
+
 def test_bad_usage_is_said_once_and_has_its_exit_code(shared_folder: Path):
     found = run(2, "-m", "llmdbg", str(shared_folder), *PROMPT, *commands("until nowhere"))
     assert found.returncode == 1  # torchrun's own, for any failure

@@ -39,6 +39,14 @@ def test_a_part_that_one_rank_alone_holds_is_compared_with_the_file(shared_folde
     assert lines_with(found.stdout, ["1", "32 to 63 of axis 2"])
 
 
+def test_beside_one_process_the_stage_with_the_wrong_part_is_found(shared_folder: Path):
+    beside = f"reference {shared_folder}"
+    found = run(2, str(PLANTED), "perturbed_shard", str(shared_folder), "0", beside, "break diverged", "continue")
+    assert found.returncode == 0, found.stderr
+    [first] = lines_with(found.stdout, ["breakpoint 1 (diverged"])
+    assert "prefill  1.mlp.up_proj " in first
+
+
 def test_a_stale_cache_is_compared_with_what_its_ids_give(shared_folder: Path):
     arguments = ("stale_cache", str(shared_folder), "0", "break unequal", "token 4", "info ranks cache", "info ranks")
     found = run(2, str(PLANTED), *arguments)
