@@ -11,14 +11,14 @@ cache, by which row each new one continues.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from llmdbg.engine.debuggee import FamilyStep, LaneFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -50,6 +50,8 @@ class Lanes:
         self._parents: tuple[int, ...] = ()
         self._family: list[FamilyStep] = []
         self._moved = False
+        self.cache: Callable[[], Any] = lambda: None
+        """The KV cache of the last forward; None without one, or once the program has dropped it."""
         self.length = 0
         """How many positions the last forward has come to."""
         self.sequences = 0

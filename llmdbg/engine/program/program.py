@@ -350,8 +350,10 @@ class Program(InLanes):
 
     def _reordered(self, cache: Any, rows: Tensor) -> None:
         """A cache is put into another order."""
-        if self._run.is_of_the_program() and cache is self._cache():
-            self._lanes.reorder(rows)
+        if self._run.is_of_the_program():
+            for each in self._models.values():
+                if each.lanes.cache() is cache:
+                    each.lanes.reorder(rows)
 
     def failed(self, model: nn.Module, error: BaseException) -> None:
         """An exception is on its way out of an outermost forward."""
@@ -391,6 +393,7 @@ class Program(InLanes):
             self._cache = _nothing if reading.cache is None else ref(reading.cache)
         except TypeError:  # a tuple, which nobody can refer to weakly
             self._cache = _nothing
+        self._lanes.cache = self._cache
 
 
 def _nothing() -> None:

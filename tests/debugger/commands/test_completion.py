@@ -68,7 +68,7 @@ def filled(line, words):
         ("tour mi", ("mistral",)),
         ("run ", ()),
         ("step ", ()),
-        ("info b", ("breakpoints", "branches")),
+        ("info b", ("beams", "breakpoints", "branches")),
         ("i sta", ("stage", "stats")),
         ("info attention ", ("attention 0", "attention 1")),
         ("info values 1.ml", ("values 1.mlp",)),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.debugger.execution.depth import Depth
 from llmdbg.debugger.inspection.latest_attention import latest_attention
-from llmdbg.debugger.inspection.local_values import tensor_names
 from llmdbg.engine.debuggee import Capability
 from llmdbg.frontends.tui.worker.execution_order import prefixes
 from llmdbg.frontends.tui.worker.fine_row import ran_in_layer, with_row
@@ -206,6 +205,9 @@ def _ablation(attention: str, head: int) -> str:
 
 def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | None = None) -> Snapshot:
     """Describe the session's current state."""
+    # Only now: it imports torch, which the first frame does not wait for.
+    from llmdbg.debugger.inspection.local_values import tensor_names
+
     debuggee, sampling, stop = debugger.debuggee, debugger.debuggee.sampling, debugger.stop
     chosen_by = "" if sampling is None else sampling.description
     model_notes = () if debuggee.loaded is None else debuggee.loaded.notes
