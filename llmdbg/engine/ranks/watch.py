@@ -187,8 +187,14 @@ class Watch:
     def _lose(self, loss: Loss) -> None:
         gone = {*self._gone, *(rank for rank, (_, failed) in self._ended.items() if failed)}
         left = [rank for rank in range(self._place.size) if rank not in gone]
-        # One that has failed alone has told the others, and one of them is the one that reports.
-        self._on_loss(loss, not self._failed and self._place.rank == min(left, default=self._place.rank))
+        if loss.rank is not None:
+            # So that this end is not taken for another loss.
+            with suppress(RuntimeError):
+                self._store.set(f"end/{self._place.rank}", json.dumps({"failed": loss.what}))
+        # One that has failed alone has told the others, and one of them is the one that reports; but a rank that is
+        # gone makes the others fail too.
+        speaks = loss.rank in self._gone or not self._failed
+        self._on_loss(loss, speaks and self._place.rank == min(left, default=self._place.rank))
 
 
 def _store(place: LaunchedRank) -> Store:
