@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _do(arguments: Sequence[str], ranks: Ranks | None) -> int:
     """What the arguments ask for, in this process; `ranks` if it is one of several. Returns the exit code."""
-    if (subcommand := _subcommand(arguments)) is not None:
+    if subcommand := _subcommand(arguments):
         return subcommand(arguments[1:])
     options = parser().parse_args(arguments)
     options.ranks = ranks
@@ -149,15 +149,9 @@ def _ranks(arguments: Sequence[str]) -> Ranks | None:
     place = launched_rank()
     if place is None:
         return None
-    from llmdbg.frontends.ranks import Ranks, refuse
+    from llmdbg.frontends.ranks import joined
 
-    ranks = Ranks(place)
-    for each in ("--tour", "--web"):
-        if each in arguments:
-            raise refuse(place, each)
-    if _subcommand(arguments) is not None:
-        raise refuse(place, f"llmdbg {arguments[0]}")
-    return ranks
+    return joined(place, arguments, subcommand=_subcommand(arguments) is not None)
 
 
 def _ends_with_a_code_of_its_own() -> None:

@@ -13,7 +13,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -197,9 +197,14 @@ def _note(_number: int, _frame: object) -> None:
     """A handler, so that the signal neither ends the process nor is ignored."""
 
 
-def refuse(place: LaunchedRank, what: str) -> UsageError:
-    """The error for what runs in one process only."""
-    return UsageError(f"{what} runs in one process: start it without torchrun, not on {place.size} ranks")
+def joined(place: LaunchedRank, arguments: Sequence[str], *, subcommand: bool) -> Ranks:
+    """One of several ranks, which this process is. Raises UsageError for arguments that are for one process."""
+    ranks = Ranks(place)
+    alone = [each for each in ("--tour", "--web") if each in arguments]
+    if alone or subcommand:
+        what = alone[0] if alone else f"llmdbg {arguments[0]}"
+        raise UsageError(f"{what} runs in one process: start it without torchrun, not on {place.size} ranks")
+    return ranks
 
 
 def _speak_to_log(place: LaunchedRank) -> Callable[[], object]:
