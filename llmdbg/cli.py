@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from llmdbg.debugger.persistence.model import SavedSession
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.frontends.ranks import Ranks
-    from llmdbg.frontends.wire.engine_link import EngineLink
     from llmdbg.models.spec import ModelSpec
 
 _EPILOG = """\
@@ -277,10 +276,11 @@ def _launch(
         raise UsageError("the screen does not show several ranks yet: add --batch")
     if not output.has_a_screen():
         raise UsageError("the screen needs a terminal: add --batch to run without one, or --web PORT for a page")
+    from llmdbg.frontends.detached.wanted import stand_if_wanted
     from llmdbg.frontends.tui.start import run
     from llmdbg.frontends.tui.worker.launch import LaunchRequest
 
-    link = _stand(options)
+    link = stand_if_wanted(options.detachable)
     if isinstance(link, int):
         return link
     breakpoints, commands = tuple(options.breakpoints), tuple(options.commands)
@@ -290,20 +290,6 @@ def _launch(
         ),
         link,
     )
-
-
-def _stand(options: argparse.Namespace) -> EngineLink | int | None:
-    """Go on in an engine of its own if that is wanted: its link there, and the exit code here; None if it is not."""
-    if options.detachable is False or output.is_in_a_page():
-        return None
-    from llmdbg.frontends.tui.input.preferences import load_preferences
-
-    detachable = load_preferences().detachable
-    if not (options.detachable or detachable.always):
-        return None
-    from llmdbg.frontends.detached.starting import stand
-
-    return stand(detachable.idle_hours)
 
 
 def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
