@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from llmdbg.files import state_folder
 from llmdbg.frontends.detached.folder import FOLDER_VARIABLE
 from llmdbg.frontends.wire.frames import PREAMBLE, FrameReader, Kind
 from llmdbg.frontends.wire.messages import HOLDERS, Ask, Attach, Status, packed, unpacked
@@ -164,6 +165,12 @@ def modes_left_changed(received: bytes) -> dict[bytes, bytes]:
     return {mode: state for mode, state in now.items() if state != (b"h" if mode in (b"7", b"25") else b"l")}
 
 
-def answer_of(result: subprocess.CompletedProcess[str]) -> str:
-    """The text that a batch run ended with."""
-    return next(event["text"] for event in map(json.loads, result.stdout.splitlines()) if event["event"] == "end")
+def ids_of(result: subprocess.CompletedProcess[str]) -> list[int]:
+    """The ids that a batch run ended with."""
+    return next(event["ids"] for event in map(json.loads, result.stdout.splitlines()) if event["event"] == "end")
+
+
+def saved_ids(engines: Engines) -> list[int]:
+    """The ids in the saved session of the only engine."""
+    path = state_folder() / "sessions" / engines.status().session / "session.json"
+    return list(json.loads(path.read_text())["generated"])
