@@ -108,10 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         output.require_stdout()
         ranks = _ranks(arguments)
-        code = _do(arguments, ranks)
-        if ranks is not None:
-            ranks.end()
-        return code
+        return _do(arguments, ranks)
     except LlmdbgError as error:
         if ranks is not None:
             ranks.end(f"{type(error).__name__}: {error}")
@@ -140,13 +137,13 @@ def _do(arguments: Sequence[str], ranks: Ranks | None) -> int:
         return subcommand(arguments[1:])
     options = parser().parse_args(arguments)
     options.ranks = ranks
-    return _run(options) if options.web is None else _serve(options, arguments)
+    code = _run(options) if options.web is None else _serve(options, arguments)
+    return code if ranks is None else ranks.end(code=code)
 
 
 def _ranks(arguments: Sequence[str]) -> Ranks | None:
     """The ranks of a torchrun, if this process is one of several. Raises UsageError for what runs in one process."""
-    place = launched_rank()
-    if place is None:
+    if (place := launched_rank()) is None:
         return None
     from llmdbg.frontends.ranks import joined
 

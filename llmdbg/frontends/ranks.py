@@ -119,8 +119,11 @@ class Ranks:
         if self._debugger is not None and self._begin is not None:
             self.saved = capture(self._debugger, self._begin)
 
-    def end(self, failed: str = "") -> None:
-        """Wait until every rank is at its end too, with or without a failure; a rank that is not ends the process."""
+    def end(self, failed: str = "", *, code: int = 0) -> int:
+        """Wait until every rank is at its end too, with or without a failure; a rank that is not ends the process.
+
+        Returns the exit code.
+        """
         if self._watch is not None:
             watch, self._watch = self._watch, None
             watch.end(failed)
@@ -130,6 +133,7 @@ class Ranks:
         if self.world is not None and not failed:
             self.world.close()
         self._tidy()
+        return code
 
     def leave(self) -> None:
         """End without waiting for the others: the user has interrupted rank 0, and they end for that."""

@@ -116,7 +116,7 @@ def main() -> int:
 
     def do(_arguments: object, ranks: Ranks) -> int:
         run(ranks, fault, folder, seed, commands)
-        return 0
+        return ranks.end()
 
     cli._do = do  # type: ignore[assignment]
     return cli.main([])

@@ -78,7 +78,7 @@ def main() -> int:
         for folder in folders:
             made, verified = walk(ranks, folder, int(count))
             write_lines([f"{Path(folder).name} {made} of {count}: {verified}"])
-        return 0
+        return ranks.end()
 
     cli._do = do  # type: ignore[assignment]
     return cli.main([])
