@@ -262,6 +262,8 @@ class LaneFacts:
     """How many of its first positions are padding, which the mask hides."""
     prompt: int
     """How many tokens its prompt has, without the padding."""
+    prompt_ids: tuple[int, ...]
+    """Their ids."""
     ids: tuple[int, ...]
     """The ids it was fed after that."""
 

@@ -103,7 +103,13 @@ class Lanes:
         """Each row's padding, prompt and ids. Waits for the device."""
         self._look()
         return tuple(
-            LaneFacts(each.padding, each.prompt - each.padding, tuple(each.ids[each.prompt :])) for each in self._lanes
+            LaneFacts(
+                padding=each.padding,
+                prompt=each.prompt - each.padding,
+                prompt_ids=tuple(each.ids[each.padding : each.prompt]),
+                ids=tuple(each.ids[each.prompt :]),
+            )
+            for each in self._lanes
         )
 
     def count(self) -> int:

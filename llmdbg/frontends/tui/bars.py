@@ -79,10 +79,11 @@ def _warned(shown: Snapshot, *, wide: bool) -> str:
 
 def _changed(shown: Snapshot, *, wide: bool) -> str:
     """What a step goes to, if not to modules; the current branch, if there are several; and how many edits it has."""
+    lane = "" if shown.lane is None else f" · lane {shown.lane}"
     depth = f" · steps by {shown.depth}" if shown.depth and wide else f" · {shown.depth}s" if shown.depth else ""
     branch = f" · {'branch ' if wide else ''}{sanitize(shown.branch)}" if len(shown.branches) > 1 else ""
     edits = f" · {counted(shown.edits, 'edit')}" if shown.edits else ""
-    return depth + branch + edits
+    return lane + depth + branch + edits
 
 
 def whereabouts(state: ScreenState, shown: Snapshot) -> str:

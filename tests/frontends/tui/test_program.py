@@ -106,3 +106,26 @@ async def test_leaving_ends_the_program_where_it_stands(capsys: pytest.CaptureFi
     model = next(iter(request.opened[0]._models))
     assert not any(each._forward_hooks or each._forward_pre_hooks for each in model.modules())
     assert request.opened[0].exit is None
+
+
+@pytest.mark.filterwarnings("ignore")
+async def test_the_lanes_of_a_batch_are_rows_and_the_arrows_choose_one() -> None:
+    app = LlmdbgApp(request_for("left_padded.py", ("until 1.mlp@2",)))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot, app)
+        await press(pilot, app)
+        rows = [each.strip() for each in pane(app, "tokens").splitlines() if each.strip()]
+        assert [each[:8] for each in rows[:3]] == ["0 +2 5·1", "1 +1 3·4", "2 +0 9·8"]
+        await press(pilot, app, "1", "down", "down")
+        assert app.state.snapshot.lane == 1 and "lane 1" in line(app, "header")
+        assert "·3·4·5" in pane(app, "tokens") and "+1" not in pane(app, "tokens")
+        assert app.state.snapshot.stop.lane == 1 and shape(app)[0] == 1
+        await press(pilot, app, "up", "up")
+        assert "+1" in pane(app, "tokens") and shape(app)[0] == 3
+    app.engine.leave(10)
+
+
+def shape(app: LlmdbgApp) -> tuple[int, ...]:
+    tensor = app.state.snapshot.stop.tensor
+    assert tensor is not None
+    return tuple(tensor.shape)

@@ -38,6 +38,7 @@ def words_at(shown: Snapshot) -> Words:
         choices={"show": (pane.name for pane in all_panes()), "theme": THEMES, "layout": PRESETS},
         branches=shown.branches,
         branch=shown.branch,
+        lanes=len(shown.lanes),
         gradients=shown.gradients,
         local_names=shown.local_tensors,
         others=() if shown.stop.beside is None else (BESIDE,),

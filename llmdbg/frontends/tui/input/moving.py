@@ -63,8 +63,19 @@ def _move(screen: Screen, by: int) -> None:
         _say_what_is_looked_at(state)
     elif picks(state):
         _pick(screen, by)
+    elif state.has_keys == "tokens" and state.snapshot.lanes:
+        _choose_lane(screen, by)
     else:
         screen.scroll(by)
+
+
+def _choose_lane(screen: Screen, by: int) -> None:
+    """Describe the next lane of a batch, or the one before; before the first, all of them."""
+    shown = screen.state.snapshot
+    here = -1 if shown.lane is None else shown.lane
+    lane = max(-1, min(len(shown.lanes) - 1, here + by))
+    if lane != here:
+        screen.submit("lane all" if lane < 0 else f"lane {lane}")
 
 
 def _say_what_is_looked_at(state: ScreenState) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from llmdbg.formatting import percent
-from llmdbg.frontends.sanitize import piece_text, quoted
+from llmdbg.frontends.sanitize import marked, piece_text, quoted
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.state.token_flow import SURPRISE_MARKS, TokenMode, surprise
 from llmdbg.frontends.tui.widgets.rows import LazyRows, Row, fitted, row
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from llmdbg.debugger.execution.stop import TokenRow
     from llmdbg.frontends.tui.state.screen_state import ScreenState
+    from llmdbg.frontends.tui.worker.lane_texts import LaneText
 
 _ROOM_FOR_TEXTS = 56
 
@@ -74,15 +77,49 @@ def _cells(token: TokenRow, piece_width: int, text_width: int, style: str) -> tu
     )
 
 
+def lane_rows(lanes: Sequence[LaneText], width: int) -> list[Row]:
+    """A row for each lane of a batch: its number, its padding, and the end of its text. Enter describes that lane."""
+    wide, padded = len(str(len(lanes) - 1)), max(len(str(each.padding)) for each in lanes)
+    rows = []
+    for at, each in enumerate(lanes):
+        padding = f" +{each.padding:<{padded}} " if any(other.padding for other in lanes) else " "
+        room = width - wide - len(padding) - 1
+        prompt, answer = marked(each.prompt), marked(each.answer)
+        # What came last matters most: the beginning is left out, and that is marked.
+        spare = max(0, room - cell_len(answer))
+        cut = prompt if cell_len(prompt) <= spare else _end_of(prompt, spare)
+        shown = answer if cell_len(answer) <= room else _end_of(answer, room)
+        texts = ((f"{at:{wide}}", "accent"), (padding, "dim"), (cut, ""), (shown, "token-new-even"))
+        rows.append(row(*texts, do=f"submit lane {at}"))
+    return rows
+
+
+def _end_of(text: str, width: int) -> str:
+    """The end of a text that is too wide, with a mark."""
+    while text and cell_len(text) >= max(1, width):
+        text = text[1:]
+    return f"…{text}" if width else ""
+
+
+def _shows_lanes(state: ScreenState) -> bool:
+    """Whether a batch runs and none of its lanes has been chosen."""
+    shown = state.snapshot
+    return bool(shown.lanes) and shown.lane is None and state.token_mode is TokenMode.TEXT
+
+
 def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     if state.token_mode is TokenMode.TABLE:
         return token_table(state, width)
+    if _shows_lanes(state):
+        return lane_rows(state.snapshot.lanes, width)
     state.flow.lay_out(state.tokens(), state.probabilities(), width, ids=state.token_mode is TokenMode.IDS)
     return state.flow.rows(state.focus(), state.token_matches())
 
 
 def _line(state: ScreenState) -> int | None:
     """The line to keep in view: that of the focus, or of the newest token during a run or if the focus follows it."""
+    if _shows_lanes(state):
+        return 0
     focus = state.focus()
     position = len(state.tokens()) - 1 if focus is None or state.snapshot.follows else focus
     return position + 1 if state.token_mode is TokenMode.TABLE else state.flow.line_of(position)

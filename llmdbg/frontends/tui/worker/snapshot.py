@@ -10,6 +10,7 @@ from llmdbg.debugger.inspection.latest_attention import latest_attention
 from llmdbg.engine.debuggee import Capability
 from llmdbg.frontends.tui.worker.execution_order import prefixes
 from llmdbg.frontends.tui.worker.fine_row import ran_in_layer, with_row
+from llmdbg.frontends.tui.worker.lane_texts import LaneText, lane_texts
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
@@ -116,6 +117,12 @@ class Snapshot:
 
     goes_back: bool = True
     """Whether the run can be started again, or taken back to an earlier stop."""
+
+    lane: int | None = None
+    """The row of the batch that everything is about; None for all of them, and where one sequence runs."""
+
+    lanes: tuple[LaneText, ...] = ()
+    """The rows of the batch; none where one sequence runs."""
 
     attention: tuple[str, int] = ("", 0)
     """The address of the attention of the current layer, else of the one that ran last, and how many heads it has."""
@@ -250,6 +257,8 @@ def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | Non
         depth="" if debugger.run.depth is Depth.MODULE else str(debugger.run.depth),
         ordered=frozenset(each for path in memory.order.sequence for each in prefixes(path)),
         asked=asked or {},
+        lane=debugger.lane.chosen,
+        lanes=lane_texts(debugger),
         gradients=debugger.run.stages.gradients(),
         local_tensors=tensor_names(debugger.inspector),
     )
