@@ -266,6 +266,10 @@ class LaneFacts:
     """Their ids."""
     ids: tuple[int, ...]
     """The ids it was fed after that."""
+    request: str = ""
+    """An engine's id of it; empty for a row of a rectangular batch."""
+    rows: tuple[int, int] | None = None
+    """Its rows of a flattened batch (tokens, width), from the first up to the one behind; None in a rectangular one."""
 
 
 @dataclass(frozen=True, slots=True)

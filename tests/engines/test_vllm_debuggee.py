@@ -170,3 +170,35 @@ def test_a_script_with_an_engine_stops_in_its_model_and_prints_the_same(
     assert "float32[4, 576]" in said and 'chose 28 "," 92.7%' in said
     first, second = said.split('" France"')[0], said.split('"The"')[1]
     assert '" the"  generated 1' in first and '" Paris"  generated 0' in second
+
+
+SEVERAL = """
+from vllm import LLM, SamplingParams
+
+if __name__ == "__main__":
+    llm = LLM({folder!r}, dtype="float32", enforce_eager=True, max_model_len=512)
+    asked = ["Once upon a time", "The capital of France is", "One two three four five"]
+    settings = [SamplingParams(temperature=0, max_tokens=most) for most in (3, 5, 4)]
+    for each in llm.generate(asked, settings, use_tqdm=False):
+        print(each.prompt, each.outputs[0].token_ids)
+"""
+
+
+@pytest.mark.timeout(1500)
+def test_several_requests_of_a_script_are_lanes(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has its rows, tokens and candidates, and keeps them when another has ended and rows have moved."""
+    script, printed = tmp_path / "script.py", tmp_path / "printed"
+    script.write_text(SEVERAL.format(folder=folder))
+    for name, value in (("VLLM_CPU_KVCACHE_SPACE", "1"), ("VLLM_LOGGING_LEVEL", "ERROR")):
+        monkeypatch.setenv(name, value)
+    plain = [each for each in run(str(script)).splitlines() if each.endswith("]")]
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    look = ("until 12", "info lanes", "lane 1", "info tokens", "until logits", "until 12@3", "info lanes", "continue")
+    commands = [word for each in look for word in ("-ex", each)]
+    said = run("-m", "llmdbg", "run", "--batch", "--program-output", str(printed), *commands, str(script))
+    assert [each for each in printed.read_text().splitlines() if each.endswith("]")] == plain
+    assert len(plain) == 3
+    assert all(re.search(rf"{rows} +{prompt} +0 ", said) for rows, prompt in (("0 to 3", 4), ("4 to 8", 5)))
+    assert "lane 1  float32[5, 576]" in said and '" France"' in said and '" Paris"' in said
+    later = said.split("token 3")[1]
+    assert re.search(r'1-\S+ +\d +5 +3 +" Paris', later) and re.search(r'2-\S+ +\d +5 +3 +"-digit', later)

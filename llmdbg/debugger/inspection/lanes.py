@@ -38,6 +38,10 @@ class LaneRow:
     """From the head on, the text of the token that it gives the highest score; None before."""
     prob: float | None
     """That token's probability by these scores, from 0 to 1; None before."""
+    request: str = ""
+    """The engine's id of it, where it is a request; else empty."""
+    rows: tuple[int, int] | None = None
+    """Its rows of a flattened batch, from the first up to the one behind; None where each lane is one row."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -78,6 +82,8 @@ def lanes(inspector: Inspector) -> LaneTable | str:
                 numbers=_numbers(part),
                 likeliest=text,
                 prob=prob,
+                request=lane.request,
+                rows=lane.rows,
             )
         )
     return LaneTable(tuple(rows), debuggee.lane, _BEAMS if debuggee.family() else "")
@@ -85,12 +91,15 @@ def lanes(inspector: Inspector) -> LaneTable | str:
 
 def _parts(tensor: Tensor | None, known: tuple[LaneFacts, ...]) -> list[Tensor | None]:
     """Each lane's part of a tensor whose first dimension is the batch, without the padding in front of it."""
+    spans = [each.rows for each in known if each.rows is not None]
+    if tensor is not None and tensor.dim() and spans and len(tensor) == spans[-1][1]:
+        return [tensor[start:end] for start, end in spans]
     if tensor is None or tensor.dim() < 2 or len(tensor) != len(known):
         return [None] * len(known)
     parts: list[Tensor | None] = []
     for lane, row in zip(known, tensor, strict=True):
         fed = lane.padding + lane.prompt
-        hidden = lane.padding if tensor.dim() > 2 and len(row) == fed and not lane.ids else 0
+        hidden = lane.padding if tensor.dim() > 2 and not spans and len(row) == fed and not lane.ids else 0
         parts.append(row[hidden:])
     return parts
 

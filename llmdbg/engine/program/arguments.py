@@ -15,6 +15,8 @@ from llmdbg.engine.stage_event import main_tensor
 if TYPE_CHECKING:
     from torch import nn
 
+    from llmdbg.engine.program.request_rows import RequestRows
+
 _IDS = ("decoder_input_ids", "input_ids", "ids", "tokens", "idx")
 _VECTORS = ("decoder_inputs_embeds", "inputs_embeds", "encoder_outputs")
 _CACHES = ("past_key_values", "cache_params")
@@ -37,6 +39,8 @@ class Reading:
     """How many sequences."""
     cache: Any
     """The KV cache; None without one."""
+    requests: tuple[RequestRows, ...] = ()
+    """The requests of a vLLM engine whose rows lie one after the other in `ids`, which has one row then."""
     goes_on: bool = False
     """Whether the cache has states of earlier positions and does not say how many: `first` is 0 then."""
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from llmdbg.engine.debuggee import PagedCache
+from llmdbg.engine.program.request_rows import RequestRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,24 +24,10 @@ if TYPE_CHECKING:
 
 _CLIENT = "vllm.v1.engine.core_client"
 SEVERAL_REQUESTS = (
-    "vLLM runs several requests in one forward here, their rows one after the other: tokens are shown where a request "
-    "is alone (max_num_seqs=1)"
+    "vLLM runs several requests in one forward here, their rows one after the other: `info lanes` has each of them, "
+    "`lane 0` shows one"
 )
 _MULTIPROCESSING = "VLLM_ENABLE_V1_MULTIPROCESSING"
-
-
-@dataclass(frozen=True, slots=True)
-class RequestRows:
-    """One request's part of a forward."""
-
-    name: str
-    """vLLM's id of the request."""
-    first: int
-    """The first position that it runs over: how many the cache holds."""
-    length: int
-    """How many positions it runs over."""
-    cache: PagedCache
-    """Its blocks."""
 
 
 def is_of_vllm(model: nn.Module) -> bool:
@@ -97,7 +84,14 @@ def _rows(runner: Any, batch: Any) -> tuple[RequestRows, ...]:
     settings = runner.cache_config
     sizes = int(settings.block_size), int(settings.num_gpu_blocks)
     return tuple(
-        RequestRows(str(name), first, starts[at + 1] - starts[at], PagedCache("vLLM", _blocks(runner, name), *sizes))
+        RequestRows(
+            name=str(name),
+            first=first,
+            length=starts[at + 1] - starts[at],
+            cache=PagedCache("vLLM", _blocks(runner, name), *sizes),
+            rows=slice(starts[at], starts[at + 1]),
+            prompt=tuple(map(int, runner.requests[name].prompt_token_ids or ())),
+        )
         for at, (name, first) in enumerate(zip(names, held, strict=True))
     )
 
@@ -107,15 +101,15 @@ def _blocks(runner: Any, name: str) -> tuple[int, ...]:
     return tuple(map(int, runner.requests[name].block_ids[0]))
 
 
-def read_flattened(reading: Reading, requests: Sequence[RequestRows], following: str | None) -> Reading:
-    """What a forward is given, where its arguments are those of vLLM.
-
-    The ids are known where one request is alone: from its first forward on, or if it is the one in `following`.
-    """
-    if len(requests) != 1:
-        is_decode = bool(requests) and all(each.first and each.length == 1 for each in requests)
-        return replace(reading, ids=None, first=int(is_decode), length=1 if is_decode else reading.length)
-    [request] = requests
-    known = reading.ids is not None and (request.first == 0 or request.name == following)
-    ids = reading.ids[:, : request.length] if known and reading.ids is not None else None
-    return replace(reading, ids=ids, first=request.first, length=request.length)
+def read_flattened(reading: Reading, requests: Sequence[RequestRows]) -> Reading:
+    """What a forward is given, where its arguments are those of vLLM."""
+    total = sum(each.length for each in requests)
+    ids = reading.ids[:, :total] if reading.ids is not None and requests else None
+    if len(requests) == 1:
+        [only] = requests
+        return replace(reading, ids=ids, first=only.first, length=only.length, rows=1, requests=(only,))
+    is_decode = bool(requests) and all(each.first and each.length == 1 for each in requests)
+    length = 1 if is_decode else reading.length
+    return replace(
+        reading, ids=ids, first=int(is_decode), length=length, rows=max(len(requests), 1), requests=tuple(requests)
+    )

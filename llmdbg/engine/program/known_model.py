@@ -12,6 +12,7 @@ from llmdbg.engine.program.anatomies import anatomy_of, encoder_of, entries
 from llmdbg.engine.program.arguments import read_arguments
 from llmdbg.engine.program.flattened import is_of_vllm, read_flattened, requests_of_forward, scorer_of
 from llmdbg.engine.program.lanes import Lanes
+from llmdbg.engine.program.request_lanes import RequestLanes
 from llmdbg.engine.residual_views import views_of
 from llmdbg.models.anatomy import vocabulary_size
 from llmdbg.models.module_trees import as_asked
@@ -37,12 +38,14 @@ class KnownModel:
         self.views: Mapping[str, ValueView] = views_of(self.anatomy) if is_of_vllm(model) else {}
         """How values are read that are not what they seem: those of vLLM's modules."""
         self.logits = self.anatomy.stages[-2]
-        self._lanes: defaultdict[int, tuple[Lanes, Lanes]] = defaultdict(lambda: (Lanes(), Lanes()))
+        self._lanes: defaultdict[int, tuple[Lanes, Lanes]] = defaultdict(self._new_lanes)
         self.size = _size_of(model)
         self._encoder = encoder_of(model)
         self.paged: PagedCache | None = None
         """The blocks of vLLM's request; None for models that are given a cache, and outside of requests."""
-        self._request: str | None = None
+
+    def _new_lanes(self) -> tuple[Lanes, Lanes]:
+        return (Lanes() if self.scorer is None else RequestLanes()), Lanes()
 
     @property
     def lanes(self) -> Lanes:
@@ -67,8 +70,7 @@ class KnownModel:
             return reading, 1
         known = requests_of_forward()
         requests = known or ()
-        reading = read_flattened(reading, requests, self._request)
-        self._request = None if reading.ids is None else requests[0].name
+        reading = read_flattened(reading, requests)
         self.paged = replace(requests[0].cache, requests=len(requests)) if requests else None
         return reading, 1 if known is None else len(known)
 

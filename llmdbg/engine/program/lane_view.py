@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from llmdbg.engine.program.lanes import Lane
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.models.attentions import KernelCall
 from llmdbg.models.stages import StageKind
 
 if TYPE_CHECKING:
     from llmdbg.engine.debuggee import FamilyStep, LaneFacts
+    from llmdbg.engine.program.arguments import Reading
     from llmdbg.engine.program.lanes import Lanes
+    from llmdbg.engine.program.request_rows import RequestRows
 
 RowScores = Callable[[int], Tensor]
 """The scores (1, vocabulary) float32 of a row."""
@@ -39,6 +42,26 @@ class LaneView:
         self.fed: Tensor | None = None
         self._scores: tuple[int, RowScores] | None = None
         self._next: tuple[int | None, ...] = ()
+        self._requests: tuple[RequestRows, ...] = ()
+
+    def covers(self, reading: Reading) -> None:
+        """Note the size of the batch of a forward that begins. A chosen request stays chosen until it has ended."""
+        if self.chosen is not None and self.chosen < len(self._requests):
+            names, chosen = [each.name for each in reading.requests], self._requests[self.chosen].name
+            self.chosen = names.index(chosen) if chosen in names else None
+        self.rows, self.length, self._requests = reading.rows, reading.length, reading.requests
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the rows of several requests are shown as they lie, which no one request's tokens belong to."""
+        return len(self._requests) > 1 and (self.chosen is None or self.chosen >= self.rows)
+
+    def span(self, of_forward: tuple[int, int] | None) -> tuple[int, int] | None:
+        """The first position that the row in view covers and how many, in a forward that covers `of_forward`."""
+        if len(self._requests) < 2 or self.is_mixed:
+            return of_forward
+        request = self._requests[self.row]
+        return request.first, request.length
 
     @property
     def row(self) -> int:
@@ -67,9 +90,12 @@ class LaneView:
         if self.chosen is None or self.chosen >= self.rows or self.rows < 2:
             return event
         if event.stage.kind is StageKind.TOKENIZE:
+            if self._requests and self.fed is not None:
+                return replace(event, output=self.fed[:, self._requests[self.chosen].rows])
             return event if self.fed is None else replace(event, output=self.fed[self.chosen][None])
         return replace(
             event,
+            span=self.span(event.span),
             output=self._part(event.output),
             args=tuple(map(self._part, event.args)),
             kwargs={name: self._part(each) for name, each in event.kwargs.items()},
@@ -78,7 +104,8 @@ class LaneView:
 
     def _choice(self, event: StageEvent) -> StageEvent:
         """Scores, and the token that follows, of the row in view. An event has those of one row alone."""
-        if self._scores is None or self._scores[0] == self.row or not event.trail:
+        is_whole = len(self._requests) > 1 and self.chosen is not None and event.chosen is None
+        if self._scores is None or not event.trail or (self._scores[0] == self.row and not is_whole):
             return event
         [(stage, _)] = event.trail
         scores = self._scores[1](self.row)
@@ -91,6 +118,8 @@ class LaneView:
     def _part(self, value: Any) -> Any:
         """The row's part of what a module took or returned."""
         assert self.chosen is not None
+        if isinstance(value, Tensor) and len(self._requests) > 1:
+            return self._rows_of_request(value, self.chosen)
         if isinstance(value, Tensor):
             if value.dim() and len(value) == self.rows:
                 return value[self.chosen : self.chosen + 1]
@@ -103,6 +132,11 @@ class LaneView:
         if isinstance(value, Mapping):
             return {name: self._part(each) for name, each in value.items()}
         return value
+
+    def _rows_of_request(self, value: Tensor, at: int) -> Tensor:
+        if value.dim() and len(value) == self._requests[-1].rows.stop:
+            return value[self._requests[at].rows]
+        return value[at : at + 1] if value.dim() and len(value) == self.rows else value
 
     def _call(self, call: KernelCall) -> KernelCall:
         return replace(call, **{each.name: self._part(getattr(call, each.name)) for each in fields(call)})
@@ -117,6 +151,9 @@ class InLanes:
     def family(self) -> tuple[FamilyStep, ...]:
         """Where the rows have come from. Waits for the device."""
         return self._lanes.family()
+
+    def _lane_in_view(self) -> Lane:
+        return Lane() if self._view.is_mixed else self._lanes.lane(self._view.row)
 
     def scores(self, lane: int) -> Tensor | None:
         """A row's scores at `logits` and at `sample`; None elsewhere."""

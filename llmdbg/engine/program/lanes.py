@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from llmdbg.engine.program.arguments import Reading
+
 _MOST_WAITING = 512
 
 
@@ -50,7 +52,7 @@ class Lanes:
         self._parents: tuple[int, ...] = ()
         self._family: list[FamilyStep] = []
         self._moved = False
-        self.cache: Callable[[], Any] = lambda: None
+        self.cache: Callable[[], Any] = no_cache
         """The KV cache of the last forward; None without one, or once the program has dropped it."""
         self.length = 0
         """How many positions the last forward has come to."""
@@ -68,14 +70,24 @@ class Lanes:
         if len(self._waiting) > _MOST_WAITING:
             self._look()
 
+    def take(self, reading: Reading) -> None:
+        """Note what a forward is fed, if it is ids. Does not wait for the device."""
+        if reading.ids is not None:
+            self.feed(reading.ids, reading.first, reading.mask)
+
+    def following(self, reading: Reading) -> tuple[int | None, ...]:
+        """`next_ids` of a forward that is not fed yet; empty if it is not fed ids."""
+        return () if reading.ids is None else self.next_ids(reading.ids, reading.first)
+
     def lane(self, index: int) -> Lane:
         """A row of the batch; an empty one if there is none. Waits for the device if there is something new."""
         self._look()
         return self._lanes[index] if index < len(self._lanes) else Lane()
 
-    def reorder(self, rows: Tensor) -> None:
-        """Note that row i continues what was row `rows[i]` until now. Does not wait for the device."""
-        self._waiting.append(rows.detach().clone())
+    def reordered(self, cache: Any, rows: Tensor) -> None:
+        """Note, if the cache is theirs, that row i continues what was row `rows[i]`. Does not wait for the device."""
+        if self.cache() is cache:
+            self._waiting.append(rows.detach().clone())
 
     def parents(self) -> tuple[int, ...]:
         """Which row each row was when it was last fed; empty if none has moved since. Waits for the device."""
@@ -164,6 +176,10 @@ class Lanes:
         self._parents = ()
         for lane, row in zip(self._lanes, rows, strict=True):
             lane.ids[first:] = row
+
+
+def no_cache() -> None:
+    """Refers to no cache."""
 
 
 def _added(row: Sequence[int], known: Sequence[int], first: int) -> int | None:

@@ -27,7 +27,7 @@ from llmdbg.engine.program.flattened import SEVERAL_REQUESTS, notes_on_engine
 from llmdbg.engine.program.known_model import KnownModel
 from llmdbg.engine.program.known_tokens import SeenTimeline
 from llmdbg.engine.program.lane_view import InLanes, LaneView
-from llmdbg.engine.program.lanes import Lanes
+from llmdbg.engine.program.lanes import Lanes, no_cache
 from llmdbg.engine.program.outputs import all_last_scores, last_scores, with_scores
 from llmdbg.engine.program.program_stops import ProgramStops
 from llmdbg.engine.program.turns import Turns
@@ -89,7 +89,7 @@ class Program(InLanes):
         self._stops: ProgramStops | None = None
         self._lanes = Lanes()
         self._view = LaneView()
-        self._timeline = SeenTimeline(lambda: self._lanes.lane(self._view.row))
+        self._timeline = SeenTimeline(self._lane_in_view)
         self._prompt: tuple[Any, Prompt] = (None, Prompt((), ""))
         self._mask: Tensor | None = None
         self._first: StageEvent | None = None
@@ -97,7 +97,7 @@ class Program(InLanes):
         self._begins_token = True
         self._chosen_from: Tensor | None = None
         self._forwards, self.computes_gradients = 0, False
-        self._cache: Callable[[], Any] = _nothing
+        self._cache: Callable[[], Any] = no_cache
         self._paged: PagedCache | None = None
 
     # What the debugger asks
@@ -114,10 +114,10 @@ class Program(InLanes):
     @property
     def prompt(self) -> Prompt:
         """What the lane in view was fed first in the current sequence; no ids if that was not ids."""
-        lane, here = self._lanes.lane(self._view.row), (self._lanes, self._lanes.sequences, self._view.row)
-        if self._prompt[0] != here:
+        lane = self._lane_in_view()
+        if self._prompt[0] is not lane:
             ids = tuple(lane.ids[: lane.prompt])
-            self._prompt = here, Prompt(ids, self.vocabulary.decode(ids), padding=lane.padding)
+            self._prompt = lane, Prompt(ids, self.vocabulary.decode(ids), padding=lane.padding)
         return self._prompt[1]
 
     @property
@@ -152,7 +152,7 @@ class Program(InLanes):
     def forward_positions(self, _token: int) -> tuple[int, int]:
         """The first position that the current forward covers, and how many."""
         assert self._stops is not None
-        return self._stops.span or (0, 1)
+        return self._view.span(self._stops.span) or (0, 1)
 
     def events(self, token: int = 0) -> Generator[StageEvent, None, None]:
         """Yield an event at every suspension. The last, at the program's end, is a `sample` with `ended_by` set.
@@ -299,9 +299,8 @@ class Program(InLanes):
         # An encoder's forward belongs to the decoder's that follows it.
         self._begins_token = not known.is_encoder(module)
         self._lanes = known.lanes if self._begins_token else known.read
-        if reading.ids is not None:
-            self._lanes.feed(reading.ids, reading.first, reading.mask)
-        self._view.rows, self._view.length = reading.rows, reading.length
+        self._lanes.take(reading)
+        self._view.covers(reading)
         stops.phase = Phase.DECODE if reading.first and reading.length == 1 else Phase.PREFILL
         stops.span = (reading.first, reading.length)
         self._note(reading)
@@ -343,8 +342,13 @@ class Program(InLanes):
     def _scored(self, known: KnownModel, scores: Any) -> Any:
         """VLLM has made scores (requests, vocabulary). Returns them, edited; None to leave them."""
         assert self._stops is not None
-        trail = ((known.logits, scores),) if len(scores) == 1 else ()
+        row = self._view.row
+        trail: ScoresTrail = ()
+        if len(scores) == self._view.rows:
+            trail = ((known.logits, scores[row][None]),)
+            self._view.scored(row, lambda other: cast("Tensor", scores[other][None]))
         left = self._stops.leave(known.logits, (), {}, scores, trail)
+        self._view.scored_nothing()
         self._chosen_from = left.clone() if trail and self._stops.watches(SAMPLE) else None
         return None if left is scores else left
 
@@ -352,8 +356,7 @@ class Program(InLanes):
         """A cache is put into another order."""
         if self._run.is_of_the_program():
             for each in self._models.values():
-                if each.lanes.cache() is cache:
-                    each.lanes.reorder(rows)
+                each.lanes.reordered(cache, rows)
 
     def failed(self, model: nn.Module, error: BaseException) -> None:
         """An exception is on its way out of an outermost forward."""
@@ -370,8 +373,7 @@ class Program(InLanes):
         self._chosen_from = None
         if not (stops.watches(SAMPLE) or stops.interrupted):
             return
-        goes_on = known.lanes is self._lanes and reading.ids is not None
-        ids = self._lanes.next_ids(reading.ids, reading.first) if goes_on and reading.ids is not None else ()
+        ids = self._lanes.following(reading) if known.lanes is self._lanes else ()
         row = self._view.row
         id = ids[row] if row < len(ids) else None
         if id is None:
@@ -390,11 +392,7 @@ class Program(InLanes):
     def _note(self, reading: Reading) -> None:
         self._mask = reading.mask
         try:
-            self._cache = _nothing if reading.cache is None else ref(reading.cache)
+            self._cache = no_cache if reading.cache is None else ref(reading.cache)
         except TypeError:  # a tuple, which nobody can refer to weakly
-            self._cache = _nothing
+            self._cache = no_cache
         self._lanes.cache = self._cache
-
-
-def _nothing() -> None:
-    return None

@@ -22,10 +22,11 @@ def lanes_blocks(value: LaneTable) -> list[Block]:
 
 def lanes_tables(value: LaneTable) -> Sequence[Table]:
     """The lanes as one table."""
+    has_requests = any(each.rows for each in value.rows)
     columns = (
         Column(""),
         Column("lane"),
-        Column("padding"),
+        *((Column("request"), Column("rows")) if has_requests else (Column("padding"),)),
         Column("prompt"),
         Column("tokens"),
         Column("text", left=True),
@@ -42,10 +43,14 @@ def _cells(each: LaneRow, shown: int | None) -> tuple[object, ...]:
     return (
         mark,
         each.lane,
-        each.padding,
+        *((each.padding,) if each.rows is None else (sanitize(each.request), _rows(*each.rows))),
         each.prompt,
         len(each.ids),
         quoted(each.text) if each.ids else "",
         here,
         likeliest,
     )
+
+
+def _rows(start: int, end: int) -> str:
+    return str(start) if end == start + 1 else f"{start} to {end - 1}"

@@ -74,7 +74,10 @@ class Runner:
 
     def generate(self, prompts, count):
         texts = {f"{at}-{len(prompts)}": list(each) for at, each in enumerate(prompts)}
-        self.requests = {name: SimpleNamespace(block_ids=([at + 1],)) for at, name in enumerate(texts)}
+        self.requests = {
+            name: SimpleNamespace(block_ids=([at + 1],), prompt_token_ids=[*texts[name]])
+            for at, name in enumerate(texts)
+        }
         held = dict.fromkeys(texts, 0)
         for _ in range(count):
             fed = [text[held[name] :] for name, text in texts.items()]
