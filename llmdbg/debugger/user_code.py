@@ -15,10 +15,11 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, redirect_stdout
 from types import CodeType
 from typing import Any
@@ -29,6 +30,8 @@ from llmdbg.formatting import listed
 
 NAMES = ("out", "inputs", "returned", "given", "torch", "model")
 """The names that the code sees, besides Python's own."""
+QUITTERS: Mapping[str, object] = {"exit": sys.exit, "quit": sys.exit}
+"""In place of Python's own, which close stdin, from which the next command is read."""
 SECONDS_TO_OBEY = 0.4
 """How long code that is stopped has to end before it is left behind."""
 _SECONDS_BETWEEN_LOOKS = 0.5

@@ -1,5 +1,6 @@
 """The user's own Python: whatever it does is told in one line, can be stopped, and leaves the run as it was."""
 
+import io
 import subprocess
 import sys
 import threading
@@ -311,3 +312,18 @@ def test_code_runs_under_a_tracer_too(debugger):
     )
     done = subprocess.run([sys.executable, "-c", tracing], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.split() == ["2", "4"], done.stderr[-500:]
+
+
+@pytest.mark.parametrize("line", ["print exit()", "edit quit()"])
+def test_leaving_by_pythons_own_words_does_not_close_stdin(line: str) -> None:
+    """The next command is read from there."""
+    session = tiny_session()
+    COMMANDS.run(session, "until 1")
+    stdin = sys.stdin = io.StringIO("step\n")
+    try:
+        with pytest.raises(CommandError):
+            COMMANDS.run(session, line)
+    finally:
+        sys.stdin = sys.__stdin__
+    assert not stdin.closed
+    session.close()

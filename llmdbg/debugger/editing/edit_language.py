@@ -45,7 +45,7 @@ from llmdbg.debugger.editing.edit_syntax import WORDS, NamedEdit, incomplete, sp
 from llmdbg.debugger.editing.edits import Draft, checked
 from llmdbg.debugger.editing.heads import Ablate, check_heads, projections_in
 from llmdbg.debugger.named_values import copies, given, returned
-from llmdbg.debugger.user_code import UserCode, UserCodeError, names_in, not_python
+from llmdbg.debugger.user_code import QUITTERS, UserCode, UserCodeError, names_in, not_python
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import EditError
 from llmdbg.models.stages import SAMPLE, TOKENIZE
@@ -134,7 +134,7 @@ class Python:
 
     def _made(self, tensor: Tensor, event: StageEvent) -> Tensor | str:
         """The tensor that the code makes, with no code of the user left in it; or in words what it makes instead."""
-        names: dict[str, Any] = {"out": tensor.clone(), "torch": torch, "model": self.model}
+        names: dict[str, Any] = {**QUITTERS, "out": tensor.clone(), "torch": torch, "model": self.model}
         if "inputs" in names_in(self.code):
             names["inputs"] = tuple(own_copy(each) for each in (*event.args, *event.kwargs.values()))
         module = None if self.model is None or not event.stage.module else self.model.get_submodule(event.stage.module)

@@ -14,7 +14,7 @@ from llmdbg.debugger.inspection.bounded_repr import bounded_repr
 from llmdbg.debugger.inspection.local_values import copied_locals
 from llmdbg.debugger.known_values import known_of, refuse_unrecorded
 from llmdbg.debugger.named_values import copies, given, returned
-from llmdbg.debugger.user_code import UserCodeError
+from llmdbg.debugger.user_code import QUITTERS, UserCodeError
 from llmdbg.engine.debuggee import Capability, require
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
@@ -59,6 +59,7 @@ def _evaluated(inspector: Inspector, source: str, taken: Callable[[Any], Any]) -
 
     def value() -> Any:
         names: dict[str, Any] = {
+            **QUITTERS,
             **frames_own,
             "out": None if out is None else out.clone(),
             "inputs": tuple(map(own_copy, event.args)),

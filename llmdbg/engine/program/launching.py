@@ -37,7 +37,7 @@ def script(path: str, arguments: Sequence[str]) -> Launch:
         return Launch(Path(path).name, lambda: _run_folder(path, arguments))
     try:
         with io.open_code(str(Path(path).absolute())) as file:
-            code = compile(file.read(), path, "exec", dont_inherit=True)
+            code = compile(file.read(), str(Path(path).absolute()), "exec", dont_inherit=True)
     except (OSError, SyntaxError, ValueError) as error:
         raise UsageError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
     return Launch(Path(path).name, lambda: _run_script(path, code, arguments))
@@ -79,7 +79,7 @@ def command(words: Sequence[str]) -> Launch:
 
 def _run_script(path: str, code: types.CodeType, arguments: Sequence[str]) -> None:
     main = types.ModuleType("__main__")
-    main.__file__ = path
+    main.__file__ = str(Path(path).absolute())  # as Python itself has it, whatever was typed
     main.__dict__["__builtins__"] = __builtins__
     # It stays there: threads, exit handlers and pickles look for it until the process ends.
     sys.modules["__main__"] = main

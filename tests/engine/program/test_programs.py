@@ -274,3 +274,14 @@ def test_the_scores_of_a_model_inside_an_adapter_are_known() -> None:
     assert session.stop.chosen is not None and session.stop.chosen.rank == 1
     do(session, "until 1.self_attn.q_proj.lora_A.default")
     session.close()
+
+
+def test_a_script_has_the_absolute_path_that_python_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever was typed, so that it holds after a change of folder, in tracebacks too."""
+    (tmp_path / "where.py").write_text("import sys; print(__file__, sys._getframe().f_code.co_filename, sys.argv[0])\n")
+    monkeypatch.chdir(tmp_path)
+    assert not LaunchedProgram(script("where.py", ())).find()
+    here = str(tmp_path / "where.py")
+    assert capsys.readouterr().out.split() == [here, here, "where.py"]
