@@ -381,7 +381,8 @@ class Program(InLanes):
             return
         trail: ScoresTrail = ()
         parents = self._lanes.parents()
-        if scores is not None and len(scores) == len(ids):
+        # A program may feed ids that the head does not score, such as those that stand for an image.
+        if scores is not None and len(scores) == len(ids) and max(each or 0 for each in ids) < scores.shape[-1]:
             # A row's token was chosen by the scores of the row that it continues.
             scores = scores[list(parents)] if parents else scores
             trail = ((known.logits, scores[row][None]),)
