@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.commands.registry import Answer
@@ -15,6 +17,7 @@ from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
 from llmdbg.frontends.answers.json_fields import stop_fields
 from llmdbg.frontends.answers.stops import stop_line
+from llmdbg.models.demo import demo_folder
 from llmdbg.probes.attention import AttentionMap
 from llmdbg.probes.statistics import measure, read
 from tests.engine.program.test_programs import PROGRAMS, begun, do
@@ -36,7 +39,7 @@ def own_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def transformers_own(name: str) -> tuple[list[dict[str, torch.Tensor]], Any]:
     """What each module returned in each forward, by its path, and what `generate()` returned."""
-    model = tiny_model(name)
+    model = AutoModelForCausalLM.from_pretrained(name).eval() if Path(name).is_dir() else tiny_model(name)
     forwards: list[dict[str, torch.Tensor]] = []
 
     def note(path: str) -> Any:
@@ -68,9 +71,12 @@ def part(tensor: torch.Tensor, lane: int, positions: int) -> torch.Tensor:
     return tensor[lane * positions : (lane + 1) * positions] if flat else tensor
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral", "gpt2", "gemma2", "mixtral", "olmoe", "falcon", "mamba"])
+@pytest.mark.parametrize(
+    "name", ["llama", "mistral", "gpt2", "gemma2", "mixtral", "olmoe", "falcon", "mamba", "smollm2"]
+)
 def test_every_module_and_choice_of_each_lane_is_transformers_own(name: str) -> None:
     """Statistics of modules bitwise; scores, candidates and tokens too."""
+    name = str(demo_folder(lambda _: None)) if name == "smollm2" else name
     forwards, out = transformers_own(name)
     session = begun("batch_of_four.py", name)
     seen = 0
