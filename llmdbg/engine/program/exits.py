@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import threading
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 _INTERRUPTED = 130
-_SPARE = 40
-"""For calls in C around a program, which have no frame."""
 _WRAPPERS = "llmdbg.engine.program.backward_calls"
 
 
@@ -35,8 +31,7 @@ def exit_of(run: Callable[[], None]) -> Exit:
     What is no `Exception`, `SystemExit` or `KeyboardInterrupt`, such as the end of its greenlet, is raised.
     """
     try:
-        with _its_own_depth():
-            run()
+        run()
     except SystemExit as asked:
         return _asked_for(asked.code)
     except (Exception, KeyboardInterrupt) as error:
@@ -45,19 +40,6 @@ def exit_of(run: Callable[[], None]) -> Exit:
         sys.excepthook(type(error), error, error.__traceback__)
         return Exit(_INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1, type(error).__name__)
     return Exit(0, None)
-
-
-@contextmanager
-def _its_own_depth() -> Iterator[None]:
-    """Let a program call as deep as it could if nobody had called it."""
-    before = sys.getrecursionlimit()
-    raised = before + len(inspect.stack(0)) + _SPARE
-    sys.setrecursionlimit(raised)
-    try:
-        yield
-    finally:
-        if sys.getrecursionlimit() == raised:  # else the program has set another
-            sys.setrecursionlimit(before)
 
 
 def at_work(threads: Iterable[threading.Thread]) -> list[threading.Thread]:

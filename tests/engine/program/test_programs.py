@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from pathlib import Path
 
@@ -298,17 +297,3 @@ def test_ids_that_the_head_does_not_score_are_no_error(line: str, capsys: pytest
         do(session, "continue")
     assert session.end.ended_with is None and len(capsys.readouterr().out.split()) == 3
     session.close()
-
-
-def test_a_script_calls_as_deep_as_without(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Python's limit is on how deep a program calls, and the debugger is above it."""
-    (tmp_path / "deep.py").write_text("def down(n):\n    return n and down(n - 1)\nprint(down(298))\n")
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(300 + len(inspect.stack(0)))
-    try:
-        program = LaunchedProgram(script(str(tmp_path / "deep.py"), ()))
-        found = program.find()
-    finally:
-        sys.setrecursionlimit(before)
-    assert not found and program.exit is not None and program.exit.code == 0
-    assert capsys.readouterr().out == "0\n"
