@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -48,6 +49,12 @@ class Client:
                 return message
             self.progress.append(message)
         return None
+
+    def close(self) -> None:
+        """Close the pipes of a server that has ended."""
+        for each in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with contextlib.suppress(OSError):
+                each.close()
 
     def send(self, do: str, **arguments: Any) -> int:
         """Send a request. Returns its id."""

@@ -23,6 +23,7 @@ def client(tiny_folder):
     yield found
     if found.process.poll() is None:
         found.end()
+    found.close()
 
 
 def kinds(answer):
@@ -141,6 +142,8 @@ def test_a_long_run_is_interrupted_and_tells_how_far_it_is(tiny_folder):
     opened = client.ask("open", model=str(tiny_folder), prompt="Hi", max_new_tokens=200, greedy=True)
     assert opened["ok"], opened
     assert {each["doing"] for each in client.progress} >= {"loading the weights", "preparing the run"}
+    # Operation by operation it runs for minutes.
+    assert client.command("set depth op")["ok"]
     running = client.send("command", line="step 100000000")
     end = time.monotonic() + 30
     while client.ask("state")["events"][0]["running"] is None:
@@ -153,6 +156,7 @@ def test_a_long_run_is_interrupted_and_tells_how_far_it_is(tiny_folder):
     assert answers[running]["interrupted"] and kinds(answers[running])[-1] == "stop"
     assert client.command("info stage")["ok"], "and it can be driven on"
     assert client.end() == 0
+    client.close()
 
 
 def test_python_and_files_are_off_until_they_are_allowed(client, tmp_path):
