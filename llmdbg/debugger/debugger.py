@@ -54,6 +54,7 @@ class Debugger:
 
     def __init__(self, debuggee: Debuggee, *, top: int = 10) -> None:
         prompt_length = len(debuggee.prompt.ids)
+        self.lane = Lane(debuggee)
         metrics = StageMetrics(
             None if debuggee.loaded is None else debuggee.loaded.model,
             debuggee.anatomy,
@@ -61,10 +62,10 @@ class Debugger:
             prompt_length,
             debuggee.clock,
             debuggee if isinstance(debuggee, InLockstep) else None,
+            seen=self.lane.seen,
         )
         self.debuggee = debuggee
-        self.lane = lane = Lane(debuggee)
-        self.breakpoints = Breakpoints(lambda event, *asked: metrics.measure(lane.seen(event), *asked))
+        self.breakpoints = Breakpoints(metrics.measure)
         forwards = debuggee.forward_positions if isinstance(debuggee, OwnForwards) else None
         self.focus = Focus(prompt_length, forwards)
         describer = StopDescriber(debuggee, self.focus, self.lane, top=top)

@@ -63,7 +63,11 @@ class StageMetrics:
         prompt_length: int,
         clock: Clock,
         lockstep: InLockstep | None = None,
+        *,
+        seen: Callable[[StageEvent], StageEvent],
     ) -> None:
+        """`seen` gives an event as the chosen lane has it."""
+        self._seen = seen
         self._model = model
         self._anatomy = anatomy
         self._vocabulary = vocabulary
@@ -84,6 +88,7 @@ class StageMetrics:
 
         Raises ConditionError for a local that is no tensor.
         """
+        event = self._seen(event)
         values = known_place(event)
         if "ms" in names:
             values["ms"] = event.ms if event.ms is not None else self._clock.elapsed(event.stage.address)

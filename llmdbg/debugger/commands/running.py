@@ -140,11 +140,11 @@ def _stepi(debugger: Debugger, count: int) -> Outcome:
 def _repeated(
     debugger: Debugger, plan: Callable[[Run, Depth], ResumePlan], count: int, depth: Depth | None = None
 ) -> Moved:
-    """Step `count` times, ending early at a breakpoint or the end of the generation."""
+    """Step `count` times, ending early at a breakpoint, the end of the generation, or when interrupted."""
     run, depth = debugger.run, debugger.run.depth if depth is None else depth
     for _ in range(count):
         stop = _go(debugger, lambda: plan(run, depth), fine_plans.finest(depth))
-        if debugger.end is not None or stop.reason is Reason.BREAKPOINT:
+        if debugger.end is not None or stop.reason is Reason.BREAKPOINT or run.interrupted:
             break
     return Moved(stop)
 

@@ -202,8 +202,8 @@ class ServedRun:
             tell("generating", generated + 1, total)
 
         def tell(doing: str, done: int, of: int | None) -> None:
-            # It came before the command had begun.
-            if self._interrupting and not debugger.run.interrupted:
+            # It may have come before the command, or the generation, had begun: that forgets it.
+            if self._interrupting:
                 debugger.interrupt()
             now = time.monotonic()
             if now - self._reported >= _SECONDS_BETWEEN_REPORTS:
