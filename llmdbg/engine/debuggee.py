@@ -1,7 +1,7 @@
 """The debuggee protocol: what the debugger needs of whatever it debugs.
 
-Our own `generate()` is one debuggee; a user's own program, a vLLM engine, tensor-parallel ranks and a recording are
-others. The debugger checks capabilities and never a class: what a debuggee cannot do is refused in one line.
+Our own `generate()` is one; a user's program, a vLLM engine, tensor-parallel ranks and a recording are others. The
+debugger checks capabilities and never a class: what a debuggee cannot do is refused in one line.
 
 - `events(token)` is a generator of stage events. It yields at every suspension, and closing it restores the debuggee.
 - Between two events the debugger arms stages: `stops.arm(addresses, handler)`. The handler runs inside the debuggee and
@@ -335,9 +335,7 @@ class InLockstep(Protocol):
         """How what a stage was given and what it returned lie on the ranks, in words."""
 
     def unlike_files(self) -> tuple[list[str], int, int]:
-        """What this process holds of the weights and is not as in their files, in sentences; how many were compared
-        and how many could not be.
-        """
+        """Sentences on its weights that are not as in their files; how many were compared, how many could not be."""
 
     def held(self) -> Any:
         """What this process holds of the KV cache."""
