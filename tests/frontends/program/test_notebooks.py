@@ -58,7 +58,7 @@ def test_stops_and_answers_are_tables_and_the_same_text_goes_with_them(kernel: K
     assert stop.tables[0][1][0] == "float32[1, 3, 32] cpu" and stop.tables[0][2][0] == "position 2"
     assert cell.shown[2]["text/plain"].startswith("token 0  prefill  1.mlp "), "a client without HTML has a line"
     assert fragment(cell, 3).tables == stop.tables
-    assert fragment(cell, 4).tables[0][0][:2] == ["lane", "padding"]
+    assert fragment(cell, 4).tables[0][0][:3] == ["", "lane", "padding"]
     at_logits = fragment(cell, 5)
     assert at_logits.tables[1] == fragment(cell, 6).tables[0] and at_logits.tables[1][0][:3] == ["rank", "id", "text"]
 
