@@ -274,8 +274,8 @@ def _launch(
     if not output.has_a_screen():
         raise UsageError("the screen needs a terminal: add --batch to run without one, or --web PORT for a page")
     from llmdbg.frontends.detached.wanted import stand_if_wanted
+    from llmdbg.frontends.launch_request import LaunchRequest
     from llmdbg.frontends.tui.start import run
-    from llmdbg.frontends.tui.worker.launch import LaunchRequest
 
     link = stand_if_wanted(options.detachable)
     if isinstance(link, int):

@@ -15,10 +15,10 @@ import platformdirs
 
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.explain.tour_routes import MODEL
+from llmdbg.frontends.launch_request import LaunchRequest
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.input.preferences import load_preferences
 from llmdbg.frontends.tui.terminal.look import look
-from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import DEMO_MODEL, ModelSpec
 from screenshots.clock import ticking
 from screenshots.svg import screen

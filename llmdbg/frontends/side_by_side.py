@@ -30,8 +30,8 @@ def show(reference: argparse.Namespace, candidate: argparse.Namespace) -> int:
     if any(each.saved is not None for each in (reference, candidate)):
         raise UsageError("--screen shows no branches: `llmdbg --resume ID` opens the session, and `diff` compares them")
     theirs, ours = reference, candidate
+    from llmdbg.frontends.launch_request import LaunchRequest
     from llmdbg.frontends.tui.start import run
-    from llmdbg.frontends.tui.worker.launch import LaunchRequest
 
     return run(
         LaunchRequest(

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llmdbg.engine.settings import GenerationSettings
+from llmdbg.frontends.launch_request import LaunchRequest
 from llmdbg.frontends.program.attaching import now_debugging
 from llmdbg.frontends.program.empty_stdin import INSTEAD, say_that_stdin_is_empty
 from llmdbg.frontends.program.ending import ending
 from llmdbg.frontends.program.opening import open_program
-from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
 
 if TYPE_CHECKING:

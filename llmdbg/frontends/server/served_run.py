@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from llmdbg.debugger.execution.stop import TokenRow
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.frontends.autosave import Autosave
     from llmdbg.frontends.server.journal import Journal
     from llmdbg.frontends.server.permissions import Permissions
     from llmdbg.frontends.server.requests import Open
-    from llmdbg.frontends.tui.worker.autosave import Autosave
     from llmdbg.models.spec import LoadProgress, ModelSpec
 
 Report = Callable[[str, int, int | None], None]
@@ -111,8 +111,8 @@ class ServedRun:
         self._save(journal)
 
     def _generation(self, request: Open, report: Report) -> tuple[Debuggee, Autosave]:
-        from llmdbg.frontends.tui.worker.autosave import Autosave
-        from llmdbg.frontends.tui.worker.launch import LaunchRequest
+        from llmdbg.frontends.autosave import Autosave
+        from llmdbg.frontends.launch_request import LaunchRequest
         from llmdbg.models.tokens import check_text
 
         assert request.prompt is not None

@@ -50,8 +50,8 @@ from llmdbg.frontends.tui.worker.messages import Arrived, Failed, Left, Loading,
 from llmdbg.models.spec import DEMO_MODEL
 
 if TYPE_CHECKING:
+    from llmdbg.frontends.launch_request import LaunchRequest
     from llmdbg.frontends.tui.terminal.messages import BackgroundReported
-    from llmdbg.frontends.tui.worker.launch import LaunchRequest
 
 _SECONDS_TO_THE_FIRST_FRAME = 0.05
 _SECONDS_BEFORE_RUNNING_SHOWS = 0.2

@@ -19,12 +19,12 @@ from llmdbg.frontends.tui.terminal.look import look, theme_for
 from llmdbg.frontends.wire.messages import Lost, Place, Release, cut
 
 if TYPE_CHECKING:
+    from llmdbg.frontends.launch_request import LaunchRequest
     from llmdbg.frontends.log import LogBook
     from llmdbg.frontends.tui.input.preferences import Preferences
     from llmdbg.frontends.tui.terminal.driver import TerminalLine
     from llmdbg.frontends.tui.terminal.look import TerminalLook
     from llmdbg.frontends.tui.terminal.messages import CloseAsked, TerminalCame
-    from llmdbg.frontends.tui.worker.launch import LaunchRequest
     from llmdbg.frontends.wire.engine_link import EngineLink
 
 _SECONDS_BETWEEN_REPORTS = 1.0

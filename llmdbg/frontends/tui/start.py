@@ -22,9 +22,9 @@ from llmdbg.frontends.tui.terminal.look import (
 )
 
 if TYPE_CHECKING:
+    from llmdbg.frontends.launch_request import LaunchRequest
     from llmdbg.frontends.tui.app import LlmdbgApp
     from llmdbg.frontends.tui.terminal.driver import TerminalLine
-    from llmdbg.frontends.tui.worker.launch import LaunchRequest
     from llmdbg.frontends.wire.engine_link import EngineLink
 
 _SECONDS_TO_CLOSE = 0.5

@@ -6,7 +6,7 @@ from textual.events import MouseScrollDown, MouseScrollUp
 
 from llmdbg.debugger.debugger import Debugger
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.frontends.tui.worker.launch import LaunchRequest
+from llmdbg.frontends.launch_request import LaunchRequest
 from llmdbg.models.spec import ModelSpec
 
 SIZES = [(80, 24), (120, 40)]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from llmdbg.engine.debuggee import Capability, Debuggee
 from llmdbg.engine.settings import GenerationSettings
+from llmdbg.frontends.launch_request import LaunchRequest
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.input.actions import ACTIONS
 from llmdbg.frontends.tui.panes import all_panes
-from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
 from tests.frontends.tui.driving import line, loaded, pane, press, typed
 from tests.scripted import MLP, ScriptedDebuggee, script

@@ -13,10 +13,10 @@ from llmdbg.debugger.execution.stop import TokenRow
 from llmdbg.debugger.persistence.store import SessionStore
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import LoadError
+from llmdbg.frontends.launch_request import LaunchRequest
 from llmdbg.frontends.prompts import early
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.loading import loading_rows
-from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.frontends.tui.worker.loading_state import LoadingState
 from llmdbg.models import libraries, loading, weights
 from llmdbg.models.load_steps import LoadStep, StepsTaken

@@ -4,8 +4,8 @@ import pytest
 from syrupy.extensions.image import SVGImageSnapshotExtension
 
 from llmdbg.engine.settings import GenerationSettings
+from llmdbg.frontends.launch_request import LaunchRequest
 from llmdbg.frontends.tui.app import LlmdbgApp
-from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.spec import ModelSpec
 from screenshots.clock import ticking
 from screenshots.svg import differences, screen

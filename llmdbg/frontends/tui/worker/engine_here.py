@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from textual.message import Message
 
-    from llmdbg.frontends.tui.worker.launch import LaunchRequest
+    from llmdbg.frontends.launch_request import LaunchRequest
 
 
 class EngineHere(EngineThread):

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.stop import TokenRow
     from llmdbg.engine.debuggee import Debuggee
-    from llmdbg.frontends.tui.worker.autosave import Autosave
-    from llmdbg.frontends.tui.worker.launch import LaunchRequest
+    from llmdbg.frontends.autosave import Autosave
+    from llmdbg.frontends.launch_request import LaunchRequest
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
     from llmdbg.models.spec import LoadProgress
 
@@ -257,7 +257,7 @@ class EngineThread(threading.Thread):
         """Restore a resumed session, and run the command line's breakpoints and commands."""
         from llmdbg.debugger.commands import COMMANDS
         from llmdbg.debugger.persistence.restore import restore
-        from llmdbg.frontends.tui.worker.autosave import Autosave
+        from llmdbg.frontends.autosave import Autosave
 
         autosave = Autosave(self._request) if self._request.saves else None
         notes = () if autosave is None else autosave.others()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.frontends.tui.worker.launch import LaunchRequest
+from llmdbg.frontends.launch_request import LaunchRequest
 from llmdbg.models.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import threading
 import pytest
 
 from llmdbg.debugger.commands import COMMANDS
+from llmdbg.frontends.launch_request import LaunchRequest
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.input.actions import ACTIONS, action_named, keyed_actions, perform
 from llmdbg.frontends.tui.widgets.row_pane import RowPane
-from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from tests.frontends.tui.driving import SIZES, here, line, loaded, pane, press, request, settled, typed, until
 
 

@@ -8,12 +8,12 @@ from rich.cells import cell_len
 from llmdbg.debugger.inspection.touring import tour_stops
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.explain.tour_routes import MISTRAL, MODEL
+from llmdbg.frontends.launch_request import LaunchRequest
 from llmdbg.frontends.sanitize import token_text
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.input.actions import perform
 from llmdbg.frontends.tui.panes.tour import page_rows, tour_line
 from llmdbg.frontends.tui.state.screen_state import Overlay
-from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.models.demo import demo_file
 from llmdbg.models.spec import ModelSpec
 from tests.debugger.inspection.test_tour_pictures import pages

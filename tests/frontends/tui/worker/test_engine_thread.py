@@ -9,9 +9,9 @@ import pytest
 
 from llmdbg.debugger.execution.replay import Replay
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.frontends.tui.worker.autosave import Autosave
+from llmdbg.frontends.autosave import Autosave
+from llmdbg.frontends.launch_request import LaunchRequest
 from llmdbg.frontends.tui.worker.engine_thread import EngineThread
-from llmdbg.frontends.tui.worker.launch import LaunchRequest
 from llmdbg.frontends.tui.worker.messages import Arrived
 from llmdbg.models.spec import ModelSpec
 from tests.frontends.tui.driving import watched_debuggers

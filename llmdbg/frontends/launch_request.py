@@ -1,4 +1,4 @@
-"""What the screen should debug."""
+"""What a front end with a saved session should debug, and what to begin with."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from llmdbg.models.stages import SAMPLE
 
 if TYPE_CHECKING:
     from llmdbg.debugger.debugger import Debugger
-    from llmdbg.frontends.tui.worker.launch import LaunchRequest
+    from llmdbg.frontends.launch_request import LaunchRequest
 
 _SECONDS_BETWEEN_SAVES = 1.0
 # A session of megabytes takes a while to write, and a run should not wait for that most of its time.
