@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import cache_utils
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from llmdbg.engine.generation.snapshots import CannotCopyError, copied, stamp, tensor_bytes
+from llmdbg.engine.model_memory.snapshots import CannotCopyError, copied, stamp, tensor_bytes
 
 _NOTED_EVERY = 8
 _KEPT_DENSE = 8

@@ -21,13 +21,13 @@ from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.generation.blame import blamed
 from llmdbg.engine.generation.cache_checks import check_cache
 from llmdbg.engine.generation.decoding import default_length, instead_of, one_sequence, stop_strings
-from llmdbg.engine.generation.hook_state import HookState
 from llmdbg.engine.generation.loop import DecodeLoop
-from llmdbg.engine.generation.module_state import ModuleState
 from llmdbg.engine.generation.processor_state import ProcessorState
 from llmdbg.engine.generation.replay_state import ReplayState
 from llmdbg.engine.generation.sampling_facts import sampling_facts
 from llmdbg.engine.generation.timeline import GenerationTimeline
+from llmdbg.engine.model_memory.hook_state import HookState
+from llmdbg.engine.model_memory.module_state import ModuleState
 from llmdbg.engine.random_streams import RandomStreams
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.engine.stage_event import StageEvent

@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 from transformers import Cache
 
-from llmdbg.engine.generation.snapshots import CannotCopyError, attributes, copied, holds, stamp, tensor_bytes
+from llmdbg.engine.model_memory.snapshots import CannotCopyError, attributes, copied, holds, stamp, tensor_bytes
 
 _MOST_BYTES = 1024 * 1024
 _MOST_BYTES_IN_ALL = 256 * 1024 * 1024

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmdbg.engine.generation.hook_state import HookState
-    from llmdbg.engine.generation.module_state import ModuleState
     from llmdbg.engine.generation.processor_state import ProcessorState
+    from llmdbg.engine.model_memory.hook_state import HookState
+    from llmdbg.engine.model_memory.module_state import ModuleState
     from llmdbg.engine.random_streams import RandomStreams
 
 

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.generation.cache_bank import CacheBank
-from llmdbg.engine.generation.snapshots import tensor_bytes
+from llmdbg.engine.model_memory.snapshots import tensor_bytes
 from llmdbg.engine.random_streams import same_states
 from llmdbg.engine.token_overrides import TokenOverrides
 
 if TYPE_CHECKING:
-    from llmdbg.engine.generation.module_state import State
     from llmdbg.engine.generation.processor_state import Kept
     from llmdbg.engine.generation.replay_state import ReplayState
+    from llmdbg.engine.model_memory.module_state import State
     from llmdbg.engine.settings import GenerationSettings
 
 _FEWEST_FINGERPRINTS = 64

@@ -10,13 +10,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from llmdbg.engine.generation.module_state import ModuleState
+from llmdbg.engine.model_memory.module_state import ModuleState
 from llmdbg.engine.random_streams import CALLERS_STREAMS, draws_from_torch_alone
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from llmdbg.engine.generation.module_state import State
+    from llmdbg.engine.model_memory.module_state import State
 
 
 @dataclass(slots=True)

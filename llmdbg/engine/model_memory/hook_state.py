@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules import module as torch_module
 
-from llmdbg.engine.generation.mementos import Memento, TooManyPartsError, mementos
+from llmdbg.engine.model_memory.mementos import Memento, TooManyPartsError, mementos
 
 
 class HookState:

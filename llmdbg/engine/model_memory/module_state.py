@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmdbg.engine.generation.snapshots import BY_REFERENCE, PLAIN, CannotCopyError, copied, stamp
+from llmdbg.engine.model_memory.snapshots import BY_REFERENCE, PLAIN, CannotCopyError, copied, stamp
 
 _SIGN = "max_seq_len_cached"
 _MOST_BYTES = 256 * 1024

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from llmdbg.engine.generation.hook_state import HookState
+from llmdbg.engine.model_memory.hook_state import HookState
 from tests.sessions import do, tiny_session
 
 CALLS = 0

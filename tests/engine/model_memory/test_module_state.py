@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from llmdbg.engine.generation.module_state import ModuleState
+from llmdbg.engine.model_memory.module_state import ModuleState
 
 
 class Keeper(nn.Module):

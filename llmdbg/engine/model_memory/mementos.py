@@ -34,7 +34,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from llmdbg.engine.fingerprints import fingerprint_of
-from llmdbg.engine.generation.snapshots import PLAIN, reduced, slots_of
+from llmdbg.engine.model_memory.snapshots import PLAIN, reduced, slots_of
 
 _MOST_BYTES = 1024 * 1024
 _MOST_PARTS = 20_000
