@@ -52,6 +52,7 @@ class Lanes:
         self._parents: tuple[int, ...] = ()
         self._family: list[FamilyStep] = []
         self._moved = False
+        self._last: Tensor | None = None
         self.cache: Callable[[], Any] = no_cache
         """The KV cache of the last forward; None without one, or once the program has dropped it."""
         self.length = 0
@@ -67,6 +68,7 @@ class Lanes:
         hiding = mask.detach().clone() if mask is not None and mask.dim() == 2 and first == 0 else None
         self.length = first + ids.shape[1]
         self._waiting.append((first, ids.detach().clone(), hiding))
+        self._last = None
         if len(self._waiting) > _MOST_WAITING:
             self._look()
 
@@ -123,6 +125,19 @@ class Lanes:
             )
             for each in self._lanes
         )
+
+    def may_end_with(self, ids: Tensor) -> None:
+        """Note ids (rows, positions) that the program has chosen, of which it may feed the last to nothing."""
+        self._last = ids
+
+    def end(self) -> None:
+        """The rows are fed no more: they end with what was noted last, if that is theirs. Waits for the device."""
+        self._look()
+        last, self._last = self._last, None
+        rows = [] if last is None or len(last) != len(self._lanes) else last.tolist()
+        if all(_begins(row, lane.ids[: lane.prompt]) for lane, row in zip(self._lanes, rows, strict=False)):
+            for lane, row in zip(self._lanes, rows, strict=False):
+                lane.ids[:] = row
 
     def count(self) -> int:
         """How many rows the batch has."""

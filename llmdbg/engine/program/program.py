@@ -3,8 +3,8 @@
 - Its first call of a model makes the stages known, and is the first stop. Models that it calls later have addresses
   with a prefix: `model2.12.mlp`.
 - A token is one outermost call of the first model, counted from 0: a step of a decoding loop, or of a training loop.
-- `logits` is where such a call ends. `sample` is where the program calls the model again, and what it has chosen
-  meanwhile can be seen; nothing is known of how it chose.
+- `logits` is where such a call ends. `sample` is where the program calls the model again, or where `generate()` ends,
+  and what it has chosen meanwhile can be seen; nothing is known of how it chose.
 - It runs once. What it did outside the forwards (files, random numbers, a KV cache) cannot be undone.
 """
 
@@ -23,7 +23,9 @@ from llmdbg.engine.debuggee import Capability, SamplingFacts
 from llmdbg.engine.program.anatomies import together
 from llmdbg.engine.program.cache_reordering import CacheReordering
 from llmdbg.engine.program.calls import OutermostCalls, failing_stage, running_stage
+from llmdbg.engine.program.choosing import Choosing
 from llmdbg.engine.program.flattened import SEVERAL_REQUESTS, notes_on_engine
+from llmdbg.engine.program.generate_ending import GenerateEnding
 from llmdbg.engine.program.known_model import KnownModel
 from llmdbg.engine.program.known_tokens import SeenTimeline
 from llmdbg.engine.program.lane_view import InLanes, LaneView
@@ -80,6 +82,7 @@ class Program(InLanes):
         self._announce = announce
         self._notes: list[str] = []
         self._reordering = CacheReordering(self._reordered)
+        self._ending = GenerateEnding(self._asked_to_end)
         self._models: dict[nn.Module, KnownModel] = {}
         self._run = Turns(run, errands, self._is_idle, self._announce)
         self._calls = OutermostCalls(self._is_ours, self._run, self)
@@ -95,7 +98,7 @@ class Program(InLanes):
         self._first: StageEvent | None = None
         self._begun = False
         self._begins_token = True
-        self._chosen_from: Tensor | None = None
+        self._choosing = Choosing(self._view)
         self._forwards, self.computes_gradients = 0, False
         self._cache: Callable[[], Any] = no_cache
         self._paged: PagedCache | None = None
@@ -169,6 +172,7 @@ class Program(InLanes):
                 yield event
                 event = self._run.resume()
             assert self.exit is not None
+            self._lanes.end()
             self._stops.last_stage = SAMPLE
             end = StageEvent(SAMPLE, self._stops.phase, self._stops.token, None, span=self._stops.span)
             end.ended_by, end.ended_with = "exit", self.exit.why
@@ -200,6 +204,7 @@ class Program(InLanes):
     def _let_go(self) -> None:
         self._watch.end()
         self._reordering.end()
+        self._ending.end()
         self._calls.clear()
         self._run.let_go()
         if self._stops is not None:
@@ -259,6 +264,7 @@ class Program(InLanes):
             RandomStreams.of_programs({each.device for other in self._models for each in other.parameters()})
         )
         self._reordering.begin()
+        self._ending.begin()
         self.anatomy = together([each.anatomy for each in self._models.values()])
         self._calls.follow(model, known.entries)
         for note in (*notes_on_compiled(model), *notes_on_engine(model)):
@@ -292,7 +298,9 @@ class Program(InLanes):
             self._say(SEVERAL_REQUESTS)
         self._paged = known.paged
         if self._begins_token and self._forwards:
-            self._end_token(known, reading)
+            following = self._lanes.following(reading) if known.lanes is self._lanes else ()
+            self._choosing.report(stops, known.logits, self._lanes, following)
+            self._choosing.begin_token()
             stops.token += 1
         self._forwards += 1
         self.computes_gradients = torch.is_grad_enabled()
@@ -317,7 +325,7 @@ class Program(InLanes):
         stops, known = self._stops, self._models[model]
         assert stops is not None
         stops.inside(running=False)
-        self._chosen_from = None
+        self._choosing.scores = None
         stage = known.logits
         if module is model:
             stops.returned(stage, output)
@@ -335,7 +343,7 @@ class Program(InLanes):
         left = stops.leave(stage, (), {}, scores, ((stage, scores),))
         changed = None if left is scores else with_scores(output, left, mask, known.size, row)
         if stops.watches(SAMPLE):
-            self._chosen_from = all_last_scores(output if changed is None else changed, mask, known.size)
+            self._choosing.scores = all_last_scores(output if changed is None else changed, mask, known.size)
         self._view.scored_nothing()
         return changed
 
@@ -349,7 +357,7 @@ class Program(InLanes):
             self._view.scored(row, lambda other: cast("Tensor", scores[other][None]))
         left = self._stops.leave(known.logits, (), {}, scores, trail)
         self._view.scored_nothing()
-        self._chosen_from = left.clone() if trail and self._stops.watches(SAMPLE) else None
+        self._choosing.scores = left.clone() if trail and self._stops.watches(SAMPLE) else None
         return None if left is scores else left
 
     def _reordered(self, cache: Any, rows: Tensor) -> None:
@@ -366,29 +374,18 @@ class Program(InLanes):
         known = self._models[model]
         stops.failed(failing_stage(error, known.anatomy) or known.logits, error)
 
-    def _end_token(self, known: KnownModel, reading: Reading) -> None:
-        """Report what the program chose, as far as the ids show it that it feeds next."""
-        stops, scores = self._stops, self._chosen_from
-        assert stops is not None
-        self._chosen_from = None
-        if not (stops.watches(SAMPLE) or stops.interrupted):
+    def _asked_to_end(self, ids: Tensor, is_done: Tensor) -> None:
+        """`generate()` has asked whether to stop: ids (rows, positions) so far, and whether each row is done."""
+        stops, lanes = self._stops, self._lanes
+        known = next((each for each in self._models.values() if each.lanes is lanes), None)
+        if stops is None or known is None or not self._is_ours():
             return
-        ids = self._lanes.following(reading) if known.lanes is self._lanes else ()
-        row = self._view.row
-        id = ids[row] if row < len(ids) else None
-        if id is None:
-            stops.leave(SAMPLE, (), {}, None)
-            return
-        trail: ScoresTrail = ()
-        parents = self._lanes.parents()
-        # A program may feed ids that the head does not score, such as those that stand for an image.
-        if scores is not None and len(scores) == len(ids) and max(each or 0 for each in ids) < scores.shape[-1]:
-            # A row's token was chosen by the scores of the row that it continues.
-            scores = scores[list(parents)] if parents else scores
-            trail = ((known.logits, scores[row][None]),)
-            self._view.scored(row, lambda other: scores[other][None], ids)
-        stops.leave(SAMPLE, (), {}, torch.tensor([id]), trail, id, reordered=parents)
-        self._view.scored_nothing()
+        lanes.may_end_with(ids)
+        if (stops.watches(SAMPLE) or stops.interrupted) and len(ids) == self._view.rows and bool(is_done.all()):
+            with self._run.turn() as has_turn:
+                if has_turn:
+                    self._choosing.report(stops, known.logits, lanes, lanes.next_ids(ids, 0))
+            lanes.end()
 
     def _note(self, reading: Reading) -> None:
         self._mask = reading.mask
