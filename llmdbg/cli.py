@@ -13,7 +13,9 @@ from llmdbg.errors import LlmdbgError, OutputError, UsageError
 from llmdbg.frontends import output
 from llmdbg.frontends.arguments import (
     add_commands,
+    add_detachable,
     add_run,
+    check_detachable,
     generation_settings,
     is_chat,
     model_spec,
@@ -90,11 +92,7 @@ def _add_debugging(group: argparse._ArgumentGroup) -> None:
         metavar="ROUTE",
         help="explain the way from a prompt to its second token; ROUTE is model (the default) or mistral",
     )
-    group.add_argument(
-        "--detachable",
-        action=argparse.BooleanOptionalAction,
-        help="run the model in a process of its own, which outlives this terminal (see `llmdbg attach --help`)",
-    )
+    add_detachable(group)
     group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")
     group.add_argument("--web", type=int, metavar="PORT", help="show the screen as a web page, on this machine only")
     group.add_argument("--json", action="store_true", help="with --batch: one JSON object per line")
@@ -164,8 +162,7 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError("--json goes with --batch: add --batch")
     if reads_stdin(options) and options.tour is not None:
         raise UsageError("--tour with --batch runs its own commands: leave out -x -")
-    if options.batch and options.detachable:
-        raise UsageError("--batch has no screen to outlive: leave out --detachable")
+    check_detachable(options)
     if options.tour is not None:
         from llmdbg.explain.tour_routes import check_route
 

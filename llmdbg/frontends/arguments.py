@@ -166,6 +166,22 @@ def add_commands(group: argparse._ArgumentGroup, *, stdin: bool = False) -> None
         )
 
 
+def add_detachable(group: argparse._ArgumentGroup) -> None:
+    """Add the option that asks for an engine which outlives its screen: `detachable`, None if nothing is said."""
+    group.add_argument(
+        "--detachable",
+        action=argparse.BooleanOptionalAction,
+        help="run it in a process of its own, which outlives this terminal (see `llmdbg attach --help`)",
+    )
+
+
+def check_detachable(options: argparse.Namespace) -> None:
+    """Raise UsageError for --detachable where there is no screen to outlive."""
+    for name in ("batch", "plain"):
+        if options.detachable and getattr(options, name, False):
+            raise UsageError(f"--{name} has no screen to outlive: leave out --detachable")
+
+
 class _Command(argparse.Action):
     def __call__(self, _parser: object, namespace: argparse.Namespace, value: object, _option: object = None) -> None:
         """Keep -ex and -x in the order they were given."""

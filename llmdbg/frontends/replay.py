@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.errors import UsageError
 from llmdbg.frontends import output
-from llmdbg.frontends.arguments import add_commands, reads_stdin
+from llmdbg.frontends.arguments import add_commands, add_detachable, check_detachable, reads_stdin
 from llmdbg.traces.foreign.registry import open_trace
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def replay(arguments: Sequence[str]) -> int:
     if options.json and not options.batch:
         raise UsageError("--json goes with --batch: add --batch")
     reads_stdin(options)
+    check_detachable(options)
     if not options.batch and not output.has_a_screen():
         raise UsageError("the screen needs a terminal: add --batch to run without one")
-    trace = open_trace(Path(options.run))
-    return _batch(options, trace) if options.batch else _screen(options, trace)
+    return _batch(options, open_trace(Path(options.run))) if options.batch else _screen(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument("run", metavar="RUN", help="the folder of a recording, or a foreign dump")
     group = options.add_argument_group("debugging")
     add_commands(group, stdin=True)
+    add_detachable(group)
     group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")
     group.add_argument("--json", action="store_true", help="with --batch: one JSON object per line")
     return options
@@ -67,8 +68,13 @@ def _batch(options: argparse.Namespace, trace: Trace) -> int:
     return run_commands(open_recording(trace), commands, json=options.json, stdin=stdin)
 
 
-def _screen(options: argparse.Namespace, trace: Trace) -> int:
+def _screen(options: argparse.Namespace) -> int:
+    from llmdbg.frontends.detached.wanted import stand_if_wanted
     from llmdbg.frontends.tui.start import run
     from llmdbg.frontends.tui.worker.replay_request import replay_request
 
-    return run(replay_request(trace, tuple(options.breakpoints), tuple(options.commands)))
+    link = stand_if_wanted(options.detachable)
+    if isinstance(link, int):
+        return link
+    trace = open_trace(Path(options.run))
+    return run(replay_request(trace, tuple(options.breakpoints), tuple(options.commands)), link)

@@ -246,7 +246,7 @@ class Holder:
         columns, lines = self._driver.size
         for each in self._viewers:
             if each.is_attached:
-                each.tell(Role(self._id, each is self._driver, columns, lines))
+                each.tell(Role(self._id, each is self._driver, columns, lines, self._place.session))
 
     def _as_status(self) -> Status:
         return Status(
@@ -309,7 +309,9 @@ class Holder:
         if isinstance(message, Modes):
             self._modes[message.number] = message.bytes.encode()
         elif isinstance(message, Place):
-            self._place = message
+            before, self._place = self._place, message
+            if message.session != before.session:
+                self._tell_roles()
         elif isinstance(message, Lost):
             self._reason, self._lost = message.reason, True
         elif isinstance(message, Release) and self._driver is not None:

@@ -66,6 +66,7 @@ class Relay:
         self._signal = 0
         self._is_open = False
         self._last = b""
+        self._session = ""
         self._watching: Watching | None = None
         self._settings: list[Any] = []
         self._guard = Guard(log_path(), way_on=f"`llmdbg attach {short(id)}` takes the engine up again")
@@ -147,7 +148,7 @@ class Relay:
 
     def _note(self, message: object) -> None:
         if isinstance(message, Role):
-            size = (message.columns, message.lines)
+            self._session, size = message.session, (message.columns, message.lines)
             self._watching = None if message.drives else Watching(size, os.get_terminal_size(_OUT))
         elif isinstance(message, Ended | Released | Refused):
             self._ended = message
@@ -232,7 +233,9 @@ class Relay:
             # The terminal has gone, or the holder was killed, and with it the engine.
             if not is_on_a_terminal():
                 return 128 + signal.SIGHUP
-            return self._offer_another("the process that held the engine has gone, and the engine with it", "")
+            return self._offer_another(
+                "the process that held the engine has gone, and the engine with it", self._session
+            )
         self._reap()
         if ended.lost or ended.code < 0:
             return self._offer_another(_why(ended), ended.session)
@@ -242,15 +245,18 @@ class Relay:
 
     def _offer_another(self, why: str, session: str) -> int:
         """Say what has happened, and start another engine from the saved session if the user wants one."""
-        from llmdbg.frontends.detached.restarting import start_again
-
         complain(why)
+        if not session:
+            narrate("there is no saved session of it to continue")
+            return 1
         with suppress(termios.error):
             termios.tcflush(_IN, termios.TCIFLUSH)
         answer = ask("start another from the saved session? [Y/n] ")
         if answer is None or answer.strip().lower() not in ("", "y", "yes"):
-            narrate(f"`llmdbg --resume{f' {session}' if session else ''}` continues the session")
+            narrate(f"`llmdbg --resume {session} --detachable` continues the session")
             return 1
+        from llmdbg.frontends.detached.restarting import start_again
+
         kept = tuple(each for each in sys.argv if each in ("--trust-remote-code", "--allow-pickle"))
         start_again(session, kept)
         return 1

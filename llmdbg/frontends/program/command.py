@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.errors import UsageError
 from llmdbg.frontends import output
-from llmdbg.frontends.arguments import add_commands
+from llmdbg.frontends.arguments import add_commands, add_detachable, check_detachable
 from llmdbg.frontends.batch.checks import parse_commands
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UsageError("--plain asks for commands and --batch does not: leave one out")
     if options.json and not options.batch:
         raise UsageError("--json goes with --batch: add --batch")
+    check_detachable(options)
     commands = parse_commands((*(f"break {address}" for address in options.breakpoints), *options.commands))
     launch = launch_of(how, words)
     if options.batch:
@@ -46,9 +47,15 @@ def run(arguments: Sequence[str]) -> int:
 
         return debug(launch, commands, json=options.json, program_output=options.program_output)
     if not options.plain and options.program_output is None and output.has_a_screen():
+        from llmdbg.frontends.detached.wanted import stand_if_wanted
         from llmdbg.frontends.program.screen import debug as debug_on_the_screen
 
-        return debug_on_the_screen(launch, tuple(options.breakpoints), tuple(options.commands))
+        link = stand_if_wanted(options.detachable)
+        if isinstance(link, int):
+            return link
+        return debug_on_the_screen(launch, tuple(options.breakpoints), tuple(options.commands), link)
+    if options.detachable:
+        raise UsageError("only the screen outlives its terminal, and this has none: leave out --detachable")
     from llmdbg.frontends.program.plain import debug as debug_at_the_prompt
 
     return debug_at_the_prompt(launch, commands, program_output=options.program_output)
@@ -93,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     group = options.add_argument_group("debugging")
     add_commands(group)
+    add_detachable(group)
     group.add_argument("--plain", action="store_true", help="a line-based prompt on stdin and stdout, as pdb has one")
     group.add_argument("--batch", action="store_true", help="no screen; without commands, trace to the end")
     group.add_argument("--json", action="store_true", help="with --batch: one JSON object per line")

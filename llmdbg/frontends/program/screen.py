@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.program.launching import Launch
     from llmdbg.engine.program.started import Started
     from llmdbg.frontends.prompts.early import PromptCallback
+    from llmdbg.frontends.wire.engine_link import EngineLink
     from llmdbg.models.spec import LoadProgress
 
 
@@ -62,13 +63,18 @@ def program_request(launch: Launch, breakpoints: tuple[str, ...], commands: tupl
     )
 
 
-def debug(launch: Launch, breakpoints: tuple[str, ...], commands: tuple[str, ...]) -> int:
-    """Show a program on the screen until the user leaves. Returns its exit code, or 0 if it had not ended."""
+def debug(
+    launch: Launch, breakpoints: tuple[str, ...], commands: tuple[str, ...], link: EngineLink | None = None
+) -> int:
+    """Show a program on the screen until the user leaves. Returns its exit code, or 0 if it had not ended.
+
+    `link` leads to the process that holds the terminal, if this is an engine that outlives its screen.
+    """
     from llmdbg.frontends.tui.start import run
 
     request = program_request(launch, breakpoints, commands)
     try:
-        code = run(request)
+        code = run(request, link)
     finally:
         now_debugging(None)
         for program in request.opened:

@@ -75,10 +75,9 @@ class StandingApp(LlmdbgApp):
             self.exit()
         else:
             stands = f"`llmdbg attach {self._link.id[:6]}` takes it up again, the model loaded and all as it is"
-            choices = (
-                Choice("leave it standing", f"quit {STAND}", stands),
-                Choice("end it", f"quit {END}", "`llmdbg --resume` continues the saved session, once it has loaded"),
-            )
+            saved = "`llmdbg --resume` continues the saved session, once it has loaded"
+            ends = saved if self.engine.session else "no session of it is saved"
+            choices = (Choice("leave it standing", f"quit {STAND}", stands), Choice("end it", f"quit {END}", ends))
             choosing.begin(self, Picker("leave", choices))
             self.follow()
 

@@ -63,12 +63,14 @@ class End(Message, frozen=True, tag="end"):
 
 
 class Role(Message, frozen=True, tag="role"):
-    """Whether this screen drives, and the size of the one that does."""
+    """Whether this screen drives, the size of the one that does, and what is left if the holder is lost too."""
 
     id: Text
     drives: bool
     columns: Cells
     lines: Cells
+    session: Text = ""
+    """The id of the engine's saved session; empty before there is one."""
 
 
 class Released(Message, frozen=True, tag="released"):

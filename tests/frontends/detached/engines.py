@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.terminal import Terminal
 
 PROGRAM = (sys.executable, "-m", "llmdbg")
 PROMPT = "The quick brown fox"
+TOKENS = 6
 
 
 class Engines:
@@ -55,14 +57,15 @@ class Engines:
         """The ids of the sockets that are there."""
         return [each.stem for each in self.folder.glob("*.sock")] if self.folder.exists() else []
 
-    def client(self) -> Client:
-        """A connection to the only engine."""
-        (id,) = self.ids()
+    def client(self, id: str | None = None) -> Client:
+        """A connection to an engine: of this id, or the only one."""
+        if id is None:
+            (id,) = self.ids()
         return Client(self.folder / f"{id}.sock")
 
-    def status(self) -> Status:
-        """How the only engine stands."""
-        client = self.client()
+    def status(self, id: str | None = None) -> Status:
+        """How an engine stands: of this id, or the only one."""
+        client = self.client(id)
         try:
             client.send(Ask())
             return next(each for each in client.messages(5) if isinstance(each, Status))
@@ -174,3 +177,21 @@ def saved_ids(engines: Engines) -> list[int]:
     """The ids in the saved session of the only engine."""
     path = state_folder() / "sessions" / engines.status().session / "session.json"
     return list(json.loads(path.read_text())["generated"])
+
+
+def cooked(settings):
+    """Whether line settings are as a shell's are."""
+    return bool(settings[3] & termios.ICANON and settings[3] & termios.ECHO and settings[1] & termios.OPOST)
+
+
+def started(engines, tiny_folder, *arguments, **settings):
+    """A terminal at the first stop."""
+    seen = engines.start(tiny_folder, "-n", str(TOKENS), *arguments, **settings)
+    seen.wait_for("split into")
+    return seen
+
+
+def ended(engines):
+    """Nothing is left: no process, no socket."""
+    wait_until(lambda: not any(map(is_alive, processes_of(engines.folder))), "the processes to end")
+    assert list(engines.folder.iterdir()) == []

@@ -4,44 +4,26 @@ import os
 import random
 import signal
 import statistics
-import termios
 import time
 
 import psutil
 import pytest
 
+from llmdbg.files import state_folder
 from llmdbg.frontends.wire.frames import MOST_BYTES, PREAMBLE, Kind
 from llmdbg.frontends.wire.messages import End, Ended, Refused, Repaint, Role
 from tests.frontends.detached.engines import (
     PROGRAM,
+    cooked,
+    ended,
     ids_of,
-    is_alive,
     modes_left_changed,
     processes_of,
     saved_ids,
+    started,
     wait_until,
 )
 from tests.terminal import Terminal
-
-TOKENS = 6
-
-
-def cooked(settings):
-    """Whether line settings are as a shell's are."""
-    return bool(settings[3] & termios.ICANON and settings[3] & termios.ECHO and settings[1] & termios.OPOST)
-
-
-def started(engines, tiny_folder, *arguments, **settings):
-    """A terminal at the first stop."""
-    seen = engines.start(tiny_folder, "-n", str(TOKENS), *arguments, **settings)
-    seen.wait_for("split into")
-    return seen
-
-
-def ended(engines):
-    """Nothing is left: no process, no socket."""
-    wait_until(lambda: not any(map(is_alive, processes_of(engines.folder))), "the processes to end")
-    assert list(engines.folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("how", ["killed", "hung up", "terminated", "interrupted"])
@@ -147,7 +129,9 @@ def test_two_screens_watch_and_one_drives(engines, tiny_folder):
     for each in (driver, watcher):
         each.wait_for("@0 · embed")
     watcher.send("n")
-    watcher.wait_for("watching: another screen drives")
+    # By itself: Enter is only known where it comes alone.
+    watcher.read(0.5)
+    assert "watching: another screen drives" in watcher.text
     assert "layer 0" not in watcher.text.splitlines()[0]
     watcher.send("\r")
     watcher.wait_for("q quit")
@@ -174,34 +158,6 @@ def test_a_wrong_model_says_and_returns_what_it_does_without(engines, tmp_path):
     assert said[0] == said[1]
     assert said[0][0] == 2
     ended(engines)
-
-
-def test_an_engine_that_is_killed_can_be_followed_by_another(engines, tiny_folder):
-    seen = started(engines, tiny_folder)
-    seen.send("nn")
-    seen.wait_for("layer 0")
-    seen.read(0.5)
-    os.kill(engines.status().pid, signal.SIGKILL)
-    seen.wait_for("start another")
-    assert b"the engine was killed (SIGKILL" in seen.received
-    assert modes_left_changed(seen.received) == {}
-    seen.send("\r")
-    seen.wait_for("layer 0")
-    seen.wait_for("resumed")
-
-
-def test_a_holder_that_is_killed_takes_its_engine_along_and_the_session_stays(engines, tiny_folder):
-    seen = started(engines, tiny_folder)
-    seen.send("n")
-    seen.wait_for("embed")
-    seen.read(0.5)
-    engine, holder = psutil.Process(engines.status().pid), engines.holder()
-    holder.kill()
-    seen.wait_for("start another")
-    wait_until(lambda: not is_alive(engine), "the engine to end")
-    seen.send("n\r")
-    assert seen.wait_for_exit() == 1
-    assert engines.run("attach").returncode == 2
 
 
 def test_what_is_not_understood_is_dropped_in_a_line(engines, tiny_folder):
@@ -301,7 +257,7 @@ def test_ctrl_z_stops_the_screen_and_not_the_engine(engines, tiny_folder):
 
 
 def test_a_link_that_drops_at_fifty_moments_loses_nothing(engines, tiny_folder):
-    """The bound of half a second is for a machine that does nothing else; here it has a margin."""
+    """The bound is half a second. Whatever else the machine does adds to it, so it is for the quickest quarter."""
     chance, times = random.Random(17), []
     expected = ids_of(
         engines.run(
@@ -329,12 +285,51 @@ def test_a_link_that_drops_at_fifty_moments_loses_nothing(engines, tiny_folder):
         seen.drawing = False
         seen.wait_for_bytes(b"quit", 20)
         times.append(time.perf_counter() - begun)
-    print(f"re-attached in {statistics.median(times):.3f} s, at most {max(times):.3f} s")
-    assert statistics.median(times) < 1.5
+    quickest = statistics.quantiles(times, n=4)[0]
+    print(f"re-attached in {quickest:.3f} s, {statistics.median(times):.3f} s, at most {max(times):.3f} s")
+    assert quickest <= 0.5
     assert engines.status().pid == engine
     seen.send("c")
     wait_until(lambda: seen.read(0.1) or "ended" in engines.status().place, "the end", 60)
     wait_until(lambda: saved_ids(engines) == expected, "what was saved to be what a run without a screen generates")
+
+
+def settled(count):
+    """What is counted, once it has not changed for a while: the last that asked may not have been let go yet."""
+    seen, since = count(), time.monotonic()
+    while time.monotonic() < since + 1:
+        time.sleep(0.05)
+        if (now := count()) != seen:
+            seen, since = now, time.monotonic()
+    return seen
+
+
+def test_screens_that_come_and_go_in_every_way_leave_no_file(engines, tiny_folder, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    engines.environment["TMPDIR"] = str(temporary)
+    seen = started(engines, tiny_folder)
+    seen.send("Q")
+    seen.wait_for_exit()
+
+    def there():
+        folders = (engines.folder, temporary, state_folder())
+        return sorted(path for folder in folders for path in folder.rglob("*")), len(processes_of(engines.folder))
+
+    before = settled(there)
+    ways = (
+        lambda seen: seen.process.kill(),
+        lambda seen: seen.process.terminate(),
+        lambda seen: seen.hang_up(),
+        lambda seen: seen.send("Q"),
+    )
+    for leave in 4 * ways:
+        seen = engines.attach()
+        seen.drawing = False
+        seen.wait_for_bytes(b"quit")
+        leave(seen)
+        assert seen.wait_for_exit() is not None
+    assert settled(there) == before
 
 
 def test_a_day_of_coming_and_going_leaves_nothing(engines, tiny_folder):
@@ -346,7 +341,7 @@ def test_a_day_of_coming_and_going_leaves_nothing(engines, tiny_folder):
     def counted():
         return holder.num_fds(), engine.num_fds(), engine.num_threads(), len(processes_of(engines.folder))
 
-    before = counted()
+    before = settled(counted)
     for at in range(300):
         client = engines.client()
         client.attach((80 + at % 7, 24))

@@ -31,7 +31,7 @@ def test_a_frame_is_refused_by_its_length_before_it_is_there(kind):
     ("data", "said"),
     [
         (b"GET / HTTP/1.1\r\n", "not llmdbg's protocol"),
-        (b"llmdbg\x00\x02", "version 2 of the protocol"),
+        (b"llmdbg\x00\x01", "version 1 of the protocol"),
         (PREAMBLE + b"z\x00\x00\x00\x00", "unknown kind b'z'"),
         (b"\x80\x04\x95", "not llmdbg's protocol"),
     ],
