@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from llmdbg.debugger.breakpoints.known_place import known_place
 from llmdbg.debugger.breakpoints.local_tensors import measure_locals
-from llmdbg.debugger.breakpoints.origins import begins_here
+from llmdbg.debugger.breakpoints.origins import Origins
 from llmdbg.debugger.breakpoints.triggers import BEGINS_HERE, CHOSEN_PROB, DIVERGES, UNEQUAL
 from llmdbg.debugger.known_values import known_of, probability_of_chosen
 from llmdbg.debugger.positions import positions
@@ -78,6 +78,7 @@ class StageMetrics:
         self._lens: Lens | None = None
         self.no_lens = ""
         self._ids: dict[str, int] = {}
+        self._origins = Origins()
         self._built = False
         self._verified = False
         self._last: Tensor | None = None
@@ -107,8 +108,7 @@ class StageMetrics:
         values |= measure_locals(event, names)
         values |= measure(names, output, scores=scores, tokens=ids, text_of=self._vocabulary.text)
         if BEGINS_HERE in names and event.stage.kind is StageKind.OP:
-            # Operands are looked at only where they matter.
-            values[BEGINS_HERE] = bool(values.get("nan") or values.get("inf")) and begins_here(event)
+            values[BEGINS_HERE] = self._origins.begins_here(event, bool(values.get("nan") or values.get("inf")))
         told: dict[str, QuantityValue] = self._told(values)
         return told
 

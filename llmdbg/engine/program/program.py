@@ -24,7 +24,7 @@ from llmdbg.engine.program.anatomies import together
 from llmdbg.engine.program.cache_reordering import CacheReordering
 from llmdbg.engine.program.calls import OutermostCalls, failing_stage, running_stage
 from llmdbg.engine.program.choosing import Choosing
-from llmdbg.engine.program.flattened import SEVERAL_REQUESTS, notes_on_engine
+from llmdbg.engine.program.flattened import SEVERAL_REQUESTS, is_of_vllm, notes_on_engine
 from llmdbg.engine.program.generate_ending import GenerateEnding
 from llmdbg.engine.program.known_model import KnownModel
 from llmdbg.engine.program.known_tokens import SeenTimeline
@@ -141,7 +141,7 @@ class Program(InLanes):
     def why_not(self, capability: Capability) -> str:
         """Why a program cannot do something."""
         if capability in (Capability.MODEL, Capability.LINES, Capability.OPS):
-            return "its model is not of transformers, whose parts can be asked for"
+            return "its model is vLLM's or not of transformers, whose parts can be asked for"
         if capability is Capability.SAMPLING:
             return "it chooses its tokens itself"
         if capability in (Capability.GO_BACK, Capability.FORK):
@@ -278,8 +278,9 @@ class Program(InLanes):
         inner = pretrained_in(model)
         tokenizer = find_tokenizer(model if inner is None else inner, size)
         self.vocabulary = IdVocabulary(size) if tokenizer is None else TokenizerVocabulary(tokenizer, size)
+        self.capabilities |= set() if is_of_vllm(model) else {Capability.LINES, Capability.OPS}
         if inner is not None:
-            self.capabilities |= {Capability.MODEL, Capability.LINES, Capability.OPS}
+            self.capabilities |= {Capability.MODEL}
             name = Path(str(inner.config.name_or_path or type(model).__name__)).name
             device = str(parameter.device)
             self.loaded = LoadedModel(name, inner, tokenizer, attention_of(inner), device=device, dtype=dtype)

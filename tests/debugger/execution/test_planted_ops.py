@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from transformers import PreTrainedModel
@@ -15,6 +17,7 @@ from llmdbg.engine.settings import GenerationSettings
 from llmdbg.frontends.answers import answer_lines
 from llmdbg.frontends.answers.stops import stop_line
 from llmdbg.models.spec import LoadedModel
+from llmdbg.models.stages import StageKind
 from llmdbg.models.tokens import Prompt, encode_prompt
 from tests.sessions import do, here
 from tests.tiny import attention_implementations, tiny_model
@@ -101,6 +104,67 @@ def test_an_attention_scale_of_infinity(attn):
     assert "inf" in session.stop.why.partition(", of ")[2], "the scale is among the operands"
     assert session.stop.code is not None
     assert session.stop.code.function == ("eager_attention_forward" if attn == "eager" else "sdpa_attention_forward")
+
+
+OUTSIDE = torch.tensor([math.nan, 0, 0, 0])
+ENDLESS = torch.tensor([math.inf, 0, 1, 1])
+
+
+def written_into(blank: torch.Tensor, place: Any) -> torch.Tensor:
+    blank[place] = math.nan
+    return blank
+
+
+def written_by_numpy(blank: torch.Tensor) -> torch.Tensor:
+    blank.numpy()[1] = math.nan
+    return blank
+
+
+CONSTANTS: dict[str, Callable[[], torch.Tensor]] = {
+    "lift_fresh of a tensor": lambda: torch.tensor(math.nan),
+    "lift_fresh of an item": lambda: written_into(torch.zeros(4), 0),
+    "lift_fresh of a mask": lambda: written_into(torch.zeros(4), torch.zeros(4) == 0),
+    "fill_": lambda: torch.zeros(4).fill_(math.nan),
+    "masked_fill_": lambda: torch.zeros(4).masked_fill_(torch.zeros(4) == 0, math.nan),
+    "full": lambda: torch.full((4,), math.nan),
+    "log_": lambda: torch.zeros(4).sub_(1).log_(),
+    "scatter_": lambda: torch.zeros(4).scatter_(0, torch.tensor([1]), math.nan),
+    "lift_fresh of NumPy": lambda: torch.from_numpy(numpy.array([1, math.nan, 0, 0], dtype="f4")),
+    "add": lambda: written_by_numpy(torch.zeros(4)) + 1,
+    "sub": lambda: torch.ones(4) - OUTSIDE,
+    "div": lambda: torch.ones(4) / ENDLESS,
+}
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_a_constant_that_is_written(name):
+    op = name.partition(" ")[0]
+    model: Any = tiny_model("llama")
+    plain = model.model.layers[1].mlp.forward
+
+    def with_a_constant(x: torch.Tensor) -> torch.Tensor:
+        return plain(x) + CONSTANTS[name]().nan_to_num(0, 0, 0).sum() * 0
+
+    model.model.layers[1].mlp.forward = with_a_constant
+    session = first_op(model)
+    assert here(session).startswith(f"1.mlp/{op}."), session.stop.why
+    assert session.stop.stage.module == "model.layers.1.mlp"
+    assert ", of " in session.stop.why
+    code = session.stop.code
+    assert code is not None
+    assert code.where.startswith("test_planted_ops.py:")
+    do(session, "continue")
+    assert here(session).startswith(f"1.mlp/{op}.") and session.stop.token == 1, "what takes it is no beginning"
+
+
+def test_a_weight_is_named_at_the_op_that_takes_it():
+    model: Any = tiny_model("llama")
+    model.model.layers[1].input_layernorm.weight.data[3] = math.nan
+    session = first_op(model)
+    assert here(session) == "1.input_layernorm/mul.1@0"
+    assert "with 1 NaN" in session.stop.why.partition(", of ")[2]
+    do(session, "set depth op", "continue")
+    assert session.stop.stage.kind is StageKind.MODULE, "no later op is a beginning"
 
 
 def test_masks_are_no_fault():

@@ -112,6 +112,21 @@ def test_the_first_call_is_the_first_stop_and_the_tokens_are_what_is_fed(capsys:
     assert session.end is not None and session.end.ids == (35, 10, 35, 10, 44)
 
 
+@pytest.mark.untraced
+def test_a_model_of_ones_own_is_stepped_through_by_lines_and_operations(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_of(script(str(PROGRAMS / "own_model.py"), []).run).code == 0
+    alone = capsys.readouterr().out
+    session = begun("own_model.py")
+    do(session, "set depth op", "step 3", "until 1.mlp.1", "step")
+    assert session.stop.stage.address.startswith("1.mlp.2/")
+    do(session, "set depth line", "break own_model.py:15 if layer == 2", "continue")
+    assert session.stop.stage.layer == 2
+    assert session.stop.code is not None and session.stop.code.text == "return x + self.mlp(self.norm(x))"
+    while session.end is None:
+        do(session, "step")
+    assert capsys.readouterr().out == alone
+
+
 def test_with_nothing_armed_only_the_model_itself_carries_hooks() -> None:
     session = begun("greedy.py")
     do(session, "until logits@3")
