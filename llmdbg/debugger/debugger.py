@@ -22,7 +22,8 @@ from llmdbg.debugger.execution.replay import Replay
 from llmdbg.debugger.execution.run import Run
 from llmdbg.debugger.execution.stop_describer import StopDescriber
 from llmdbg.debugger.inspection.inspector import Inspector
-from llmdbg.engine.debuggee import InLockstep, OwnForwards
+from llmdbg.engine.debuggee import OwnForwards
+from llmdbg.engine.lockstep import InLockstep
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:

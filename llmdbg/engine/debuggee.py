@@ -313,47 +313,6 @@ class HasLanes(Protocol):
 
 
 @runtime_checkable
-class InLockstep(Protocol):
-    """A debuggee that several processes run together, each with a debugger of its own that takes the same commands.
-
-    Every method is collective: all processes call it, in the same order.
-    """
-
-    def told(self, value: Any) -> Any:
-        """What the first process has for `value`: what is decided by a value is decided once, and told to the others.
-
-        `value` is plain Python.
-        """
-
-    def everyones(self, value: Any) -> Sequence[Any]:
-        """What each process has for `value`, plain Python, in their order."""
-
-    def part(self, event: StageEvent) -> tuple[Tensor | None, str]:
-        """What this process holds of the main output of an event, and which part of it that is, in words."""
-
-    def layouts(self, event: StageEvent) -> tuple[str, str]:
-        """How what a stage was given and what it returned lie on the ranks, in words."""
-
-    def unlike_files(self) -> tuple[list[str], int, int]:
-        """Sentences on its weights that are not as in their files; how many were compared, how many could not be."""
-
-    def held(self) -> Any:
-        """What this process holds of the KV cache."""
-
-    def unlike_ids(self, ids: Sequence[int], held: Any) -> list[tuple[int, str]]:
-        """Where `held` is not what `ids` give: the layer, and a sentence. No run may be active."""
-
-    def meet(self, failed: str) -> None:
-        """Wait for the others at the end of a command; `failed` is how it failed here, empty if it did not.
-
-        Raises RanksPartedError if it went otherwise there.
-        """
-
-    def differences(self, event: StageEvent) -> Sequence[str]:
-        """What should be equal in all processes and is not at an event, in sentences, the first one first."""
-
-
-@runtime_checkable
 class HasFrames(Protocol):
     """A debuggee whose Python frames can be read while it is suspended."""
 

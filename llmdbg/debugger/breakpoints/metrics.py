@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from llmdbg.engine.debuggee import Clock, InLockstep, Vocabulary
+    from llmdbg.engine.debuggee import Clock, Vocabulary
+    from llmdbg.engine.lockstep import InLockstep
     from llmdbg.engine.stage_event import StageEvent
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.probes.quantities import QuantityValue

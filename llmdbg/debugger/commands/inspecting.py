@@ -13,7 +13,9 @@ from llmdbg.debugger.commands.grammar.base import Described, Grammar, is_number,
 from llmdbg.debugger.commands.grammar.files import Exported, Question, expanded, split_export
 from llmdbg.debugger.commands.grammar.plain import Nothing, Text
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Command, Moved, Outcome, Quit
+from llmdbg.debugger.inspection.ranks import in_one_process
 from llmdbg.debugger.inspection.topics import TOPICS
+from llmdbg.engine.lockstep import InLockstep
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
@@ -98,6 +100,23 @@ class LaneNumber(Grammar[int | None]):
         return starting(typed, (*map(str, range(words.lanes)), "all")) if words.lanes else ()
 
 
+class RankNumber(Grammar[int | None]):
+    """A rank from 0, None for whole values."""
+
+    usage = "N"
+
+    def parse(self, arguments: str, command: Described) -> int | None:
+        """Parse a rank's number, or `all`."""
+        word = required(arguments, command, "N", "a rank, or `all`")
+        if word != "all" and not is_number(word):
+            raise CommandError(f"rank takes the number of a rank, from 0, or `all`, not {word!r}")
+        return None if word == "all" else int(word)
+
+    def complete(self, typed: str, words: Words) -> Sequence[str]:
+        """The ranks, and `all`."""
+        return starting(typed, (*map(str, range(words.ranks)), "all")) if words.ranks else ()
+
+
 class CommandName(Grammar[Command[Any] | None]):
     """A command, None for all of them."""
 
@@ -149,6 +168,23 @@ def _focus(debugger: Debugger, position: int | None) -> Outcome:
 def _lane(debugger: Debugger, lane: int | None) -> Outcome:
     debugger.lane.choose(lane)
     return Moved(debugger.run.look_at_lane())
+
+
+@COMMANDS.add(
+    "rank",
+    takes=RankNumber(),
+    effect=Effect.MOVES,
+    summary="Choose the rank whose own part stops, `info stats`, `info values`, `info kv` and `print` show; `rank all` "
+    "shows whole values, which conditions, edits, `save`, the lens and attention are always about.",
+    example="rank all",
+)
+def _rank(debugger: Debugger, rank: int | None) -> Outcome:
+    debuggee = debugger.debuggee
+    if isinstance(debuggee, InLockstep):
+        debuggee.choose_rank(rank)
+    elif rank:
+        raise CommandError(f"there is no rank {rank}: {in_one_process(debuggee.name)}")
+    return Moved(debugger.run.look())
 
 
 @COMMANDS.add(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llmdbg.display import Displayed, short
-from llmdbg.engine.debuggee import InLockstep
+from llmdbg.engine.lockstep import InLockstep
 from llmdbg.errors import CommandError
 from llmdbg.formatting import near_matches
 

@@ -23,7 +23,7 @@ from llmdbg.debugger.commands.grammar.conditions import complete_condition, last
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Outcome
 from llmdbg.debugger.limits import MOST_LINE, MOST_LINES
 from llmdbg.debugger.quoting import pieces
-from llmdbg.engine.debuggee import InLockstep
+from llmdbg.engine.lockstep import InLockstep
 from llmdbg.errors import CommandError
 from llmdbg.probes.quantities import APART, NAMES
 

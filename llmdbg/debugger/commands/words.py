@@ -38,6 +38,8 @@ class Words:
     """The likeliest next tokens, in JSON's quotes."""
     lanes: int = 0
     """How many rows the batch has, where there is a batch."""
+    ranks: int = 0
+    """How many ranks run, where there are several."""
     actions: tuple[tuple[str, str], ...] = ()
     """Name and help of each of the front end's own commands."""
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class Words:
         gradients: Iterable[str] = (),
         local_names: Iterable[str] = (),
         lanes: int = 0,
+        ranks: int = 0,
     ) -> Words:
         """The words for the stages of a run, its breakpoints and the length of its sequence."""
         return cls(
@@ -71,6 +74,7 @@ class Words:
             branch=branch,
             others=tuple(others),
             lanes=lanes,
+            ranks=ranks,
             candidates=tuple(json.dumps(each, ensure_ascii=False) for each in candidates),
             actions=tuple(actions),
             choices={name: tuple(each) for name, each in (choices or {}).items()},

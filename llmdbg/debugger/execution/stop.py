@@ -146,6 +146,11 @@ class Stop(Displayed):
     """How it compares with the reference; None if no run stands beside this one, or if the two cannot be compared."""
     unequal: tuple[str, ...] = ()
     """What should be equal on all ranks and is not, in sentences, the nearest to the cause first."""
+    layout: str = ""
+    """How its output lies on the ranks, in words: `split over axis 2`; empty in one process, and without a tensor."""
+    rank: int | None = None
+    """The rank whose own part of it `tensor`, `candidates` and `chosen` are about; None where they are about all of
+    it."""
 
     def __repr__(self) -> str:
         number = "" if self.breakpoint is None else f" {self.breakpoint}"

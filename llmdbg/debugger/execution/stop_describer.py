@@ -12,7 +12,7 @@ from llmdbg.debugger.known_values import known_of, recorded_statistics
 from llmdbg.debugger.named_values import given, returned
 from llmdbg.debugger.positions import positions
 from llmdbg.debugger.post_mortem import failed_frames, own_frame, tensors_used
-from llmdbg.engine.debuggee import InLockstep
+from llmdbg.engine.lockstep import InLockstep
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.models.source_files import source_line
 from llmdbg.models.stages import StageKind
@@ -49,7 +49,8 @@ class StopDescriber:
 
     def describe(self, event: StageEvent, cause: StopCause, *, differs: bool = False) -> Stop:
         """The stop at an event. `differs` marks one that did not come out bitwise the same when it was run again."""
-        event = self._lane.seen(event)
+        ranks, suspended = self._lockstep, event
+        event = self._lane.seen(event if ranks is None else ranks.as_held(event))
         found = self._candidates(event)
         module = self._debuggee.anatomy.modules.get(event.stage.address)
         return Stop(
@@ -73,7 +74,9 @@ class StopDescriber:
             why=self._why(event, cause),
             differs=differs or bool(self._debuggee.timeline.differing()),
             not_finite_since=self._not_finite_since(event, found[0]),
-            unequal=() if self._lockstep is None else tuple(self._lockstep.differences(event)),
+            unequal=() if ranks is None else tuple(ranks.differences(suspended)),
+            layout="" if ranks is None else ranks.layout(suspended),
+            rank=None if ranks is None else ranks.rank,
         )
 
     def _statistics(self, event: StageEvent) -> Statistics | None:

@@ -10,6 +10,7 @@ from llmdbg.debugger.inspection.read_additions import ReadAdditions
 from llmdbg.debugger.inspection.read_layers import ReadLayers
 from llmdbg.debugger.limits import MOST_RERUN_UNASKED
 from llmdbg.engine.debuggee import live_model
+from llmdbg.engine.lockstep import InLockstep
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,13 +46,14 @@ class Inspector:
 
     @property
     def event(self) -> StageEvent:
-        """The current event, with its live tensors, as the chosen lane has it."""
-        return self.run.lane.seen(self.run.event)
+        """The current event, with its live tensors, as the chosen lane or rank has it."""
+        return self.run.lane.seen(self.whole_event)
 
     @property
     def whole_event(self) -> StageEvent:
-        """The current event as it is, with all lanes."""
-        return self.run.event
+        """The current event with all lanes, as the chosen rank has it if one is chosen."""
+        event = self.run.event
+        return self.debuggee.as_held(event) if isinstance(self.debuggee, InLockstep) else event
 
     @property
     def stop(self) -> Stop:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from llmdbg.debugger.execution.recorder import RecordRequest
 from llmdbg.debugger.inspection.focus_row import focus_row
 from llmdbg.engine.debuggee import Capability, PagedCache
+from llmdbg.engine.lockstep import InLockstep
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
 from llmdbg.formatting import counted, printable, with_article
@@ -79,7 +80,7 @@ def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | s
         found = _layers(inspector, enumerate(layers), masks)
         growths = [each.growth for each in found if each.growth is not None]
         return CacheMap(
-            cache=type(cache).__name__,
+            cache=_cache_name(inspector, cache),
             layers=found,
             bytes=sum(each.bytes for each in found),
             storage=sum(each.storage for each in found),
@@ -96,7 +97,14 @@ def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | s
     [held] = _layers(inspector, [(index, layers[index])], masks)
     keys, values = norms(layers[index], held)
     scheme = _position_scheme(inspector, info)
-    return CacheLayerDetail(type(cache).__name__, held, position, text, scheme, _rotation(info), keys, values)
+    return CacheLayerDetail(_cache_name(inspector, cache), held, position, text, scheme, _rotation(info), keys, values)
+
+
+def _cache_name(inspector: Inspector, cache: Any) -> str:
+    """The class of a cache, and whose part of it this is where one rank is chosen."""
+    name, debuggee = type(cache).__name__, inspector.debuggee
+    chosen = debuggee.rank if isinstance(debuggee, InLockstep) else None
+    return name if chosen is None else f"{name} on rank {chosen}"
 
 
 def _layers(

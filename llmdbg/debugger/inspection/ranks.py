@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.display import Displayed
-from llmdbg.engine.debuggee import InLockstep
+from llmdbg.engine.lockstep import InLockstep
 from llmdbg.errors import CommandError
 from llmdbg.formatting import counted, printable
 
@@ -63,16 +63,21 @@ def ask(inspector: Inspector, arguments: str) -> RankTable | RankCheck | str:
     if word not in TOPIC_ARGUMENTS:
         raise CommandError(f"info ranks takes weights, cache or nothing, not {word!r}")
     if not isinstance(debuggee, InLockstep):
-        return f"{printable(debuggee.name)} runs in one process: `torchrun --nproc-per-node N -m llmdbg …` starts ranks"
+        return in_one_process(debuggee.name)
     if word == "weights":
         return _weights(debuggee)
     return _cache(inspector, debuggee) if word == "cache" else _here(inspector, debuggee)
 
 
+def in_one_process(name: str) -> str:
+    """What to say of a debuggee that has no ranks."""
+    return f"{printable(name)} runs in one process: `torchrun --nproc-per-node N -m llmdbg …` starts ranks"
+
+
 def _here(inspector: Inspector, debuggee: InLockstep) -> RankTable:
     from llmdbg.probes.statistics import device_name, measure, read
 
-    event = inspector.event
+    event = inspector.run.event
     part, words = debuggee.part(event)
     numbers = None if part is None or not part.numel() or not part.is_floating_point() else read([measure(part)])[0]
     mine = (words, numbers, device_name(inspector.model.device))

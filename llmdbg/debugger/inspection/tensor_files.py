@@ -52,7 +52,7 @@ def _found(inspector: Inspector, addresses: frozenset[str]) -> dict[str, dict[st
     """Copies of what these stages have returned so far, by address and name."""
     place = inspector.run.place
     if addresses == {place.address}:
-        return {place.address: _copies(inspector.whole_event)}
+        return {place.address: _copies(inspector.run.event)}
     if place == BEGINNING:
         return {}
     found: dict[str, dict[str, Tensor]] = {}

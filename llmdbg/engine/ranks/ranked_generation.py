@@ -16,6 +16,7 @@ import torch
 from llmdbg.engine.generation.generation import Generation
 from llmdbg.engine.generation.loop import DecodeLoop
 from llmdbg.engine.ranks.equality import Fingerprints, told_apart
+from llmdbg.engine.ranks.held import event_of, held_of
 from llmdbg.engine.ranks.layouts import (
     CACHED,
     REPLICATED,
@@ -29,7 +30,7 @@ from llmdbg.engine.ranks.ranked_stops import RankedStops
 from llmdbg.engine.ranks.soundness import cache_unlike_ids, held_by, weights_unlike_files
 from llmdbg.engine.ranks.whole import WholeValues, gathered, part_of, with_all_heads
 from llmdbg.engine.stage_event import main_tensor
-from llmdbg.errors import RanksPartedError
+from llmdbg.errors import CommandError, RanksPartedError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -61,11 +62,13 @@ class RankedGeneration(Generation):
         world: World,
         at_meeting: Meeting,
     ) -> None:
-        self.world = world
+        self.world, self.ranks = world, world.size
         self._at_meeting = at_meeting
         self._meetings = 0
         self._differences: tuple[str, ...] = ()
         self._event: StageEvent | None = None
+        self._rank: int | None = None
+        self._held: tuple[StageEvent, Any, StageEvent] | None = None
         super().__init__(loaded, prompt, settings, anatomy)
         config = loaded.model.config
         self.shapes = whole_shapes(config, loaded.attn)
@@ -92,7 +95,10 @@ class RankedGeneration(Generation):
 
     @property
     def cache(self) -> Any:
-        """The KV cache as it is now with the heads of all ranks, a copy; None if there is none (yet). Collective."""
+        """The KV cache as it is now, a copy; None if there is none (yet). Collective.
+
+        With the heads of all ranks, or with those of the chosen one.
+        """
         mine = super().cache
         layers = getattr(mine, "layers", None)
         if not layers:
@@ -110,8 +116,30 @@ class RankedGeneration(Generation):
             held = getattr(layer, name, None)
             if isinstance(held, torch.Tensor):
                 layout = layout_of(held.shape, shape, self.world.rank, self.world.size)
-                setattr(whole, name, gathered(self.world, held, layout or Layout(None)))
+                found = gathered(self.world, held, layout or REPLICATED)
+                setattr(whole, name, found if self._rank is None else held_of(self.world, found, layout, self._rank))
         return whole
+
+    @property
+    def rank(self) -> int | None:
+        """The rank whose own values are shown; None where whole ones are."""
+        return self._rank
+
+    def choose_rank(self, rank: int | None) -> None:
+        """Show what one rank holds from now on, or whole values. Raises CommandError for one that is not there."""
+        if rank is not None and rank >= self.world.size:
+            raise CommandError(f"there is no rank {rank}: this run has ranks 0 to {self.world.size - 1}")
+        self._rank, self._held = rank, None
+
+    def as_held(self, event: StageEvent) -> StageEvent:
+        """An event as the chosen rank holds it; as it is, whole, if none is chosen. Collective."""
+        if self._rank is None:
+            return event
+        if self._held is None or self._held[0] is not event or self._held[1] is not event.output:
+            view = self.values.get(event.stage.address)
+            takes, returns = ((), ()) if view is None or event.stage.is_fine else (view.takes, view.returns)
+            self._held = event, event.output, event_of(self.world, event, self._rank, takes, returns)
+        return self._held[2]
 
     def events(self, token: int = 0) -> Generator[StageEvent, None, None]:
         """Yield an event at every suspension, as `Generation.events` does, and compare there what should be equal.
@@ -121,6 +149,7 @@ class RankedGeneration(Generation):
         for event in super().events(token):
             self.differences(event)
             yield event
+            self._held = None
 
     def differences(self, event: StageEvent) -> Sequence[str]:
         """What should be equal on all ranks and is not at an event, in sentences, the first one first. Collective."""
@@ -158,6 +187,12 @@ class RankedGeneration(Generation):
         start, size = sum(layout.sizes[: self.world.rank]), layout.sizes[self.world.rank]
         words = f"{start} to {start + size - 1} of axis {layout.axis}" if size else "nothing"
         return part_of(output, layout, self.world.rank), words
+
+    def layout(self, event: StageEvent) -> str:
+        """How the main output of an event lies on the ranks, in words; empty where it has no tensor."""
+        if main_tensor(event.output) is None:
+            return ""
+        return layout_words((self._main_layout(event),))
 
     def layouts(self, event: StageEvent) -> tuple[str, str]:
         """How what a stage was given and what it returned lie on the ranks, in words."""

@@ -38,6 +38,7 @@ class World:
     def __init__(self, place: LaunchedRank, device: torch.device) -> None:
         self.place = place
         self.rank, self.size = place.rank, place.size
+        self._device = device
         backend = "nccl" if device.type == "cuda" else "gloo"
         try:
             if device.type == "cuda":
@@ -51,10 +52,10 @@ class World:
             text = " ".join(str(error).split())[:300]
             raise LoadError(f"the {place.size} ranks do not find each other ({backend}): {text}") from error
 
-    def told(self, value: Value) -> Value:
-        """Rank 0's value, on every rank: whoever decides by a value decides once and tells the others."""
+    def told(self, value: Value, *, by: int = 0) -> Value:
+        """Rank 0's value, or another's, on every rank: whoever decides by a value decides once and tells the others."""
         box = [value]
-        dist.broadcast_object_list(box, src=0, group=self._commands)
+        dist.broadcast_object_list(box, src=by, group=self._commands)
         return box[0]
 
     def told_flag(self, flag: bool) -> bool:
@@ -87,6 +88,16 @@ class World:
         mine = tensor.detach().clone(memory_format=torch.contiguous_format)
         dist.broadcast(mine, src=0)
         return mine
+
+    def tensor_of(self, rank: int, mine: Tensor) -> Tensor:
+        """A rank's tensor, a copy, on every rank. Each gives its own, which may have another shape and dtype."""
+        shape, dtype = self.told((mine.shape, mine.dtype), by=rank)
+        if rank == self.rank:
+            bits = mine.detach().to(self._device).contiguous().reshape(-1).view(torch.uint8).clone()
+        else:
+            bits = torch.empty(shape.numel() * dtype.itemsize, dtype=torch.uint8, device=self._device)
+        dist.broadcast(bits, src=rank)
+        return bits.view(dtype).reshape(shape).to(mine.device)
 
     def close(self) -> None:
         """Leave the groups."""

@@ -47,6 +47,8 @@ def stop_fields(stop: Stop) -> Fields:
         "tensor": None if stop.tensor is None else tensor_fields(stop.tensor),
         "ms": stop.ms,
         **({} if stop.lane is None else {"lane": stop.lane}),
+        **({} if stop.rank is None else {"rank": stop.rank}),
+        **({} if not stop.layout else {"layout": stop.layout}),
         **({} if not stop.reordered else {"reordered": list(stop.reordered)}),
     }
     if stop.candidates is not None:

@@ -232,6 +232,16 @@ class StopFields:
     """What it returned; null if that holds no tensor."""
     ms: float | None
     """Milliseconds that it took; null if not measured."""
+    lane: int | None = None
+    """The row of the batch that it is about; missing where it is about all of them."""
+    rank: int | None = None
+    """The rank whose own part the numbers are about; missing where they are about whole values."""
+    layout: str = ""
+    """On several ranks, how what it returned lies on them."""
+    reordered: tuple[int, ...] = ()
+    """At `sample`, the row of the batch that each row continues, where rows are reordered."""
+    unequal: tuple[str, ...] = ()
+    """What should be equal on all ranks and is not, in sentences."""
     candidates: tuple[CandidateFields, ...] = ()
     """At the logits and at processors: the likeliest tokens, best first."""
     entropy: float | None = None

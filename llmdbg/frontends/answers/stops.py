@@ -36,6 +36,8 @@ def stop_line(stop: Stop) -> str:
     parts = [f"{mark}token {stop.token}  {stop.phase:7}  {stop.stage.address:24}"]
     if stop.lane is not None:
         parts.append(f"lane {stop.lane}")
+    if layout := layout_words(stop):
+        parts.append(layout)
     if stop.reason is Reason.EXCEPTION:
         parts.append(f"raised {sanitize(stop.why)}")
     if stop.tensor is not None:
@@ -84,6 +86,12 @@ def _tensor_words(tensors: Iterable[NamedTensor]) -> str:
 def code_words(code: CodeLine) -> str:
     """The source line of a line or an op: `modeling_llama.py:174  query_states = self.q_proj(hidden_states)`."""
     return f"{sanitize(code.where)}  {sanitize(code.text)}".strip()
+
+
+def layout_words(stop: Stop) -> str:
+    """Whose values a stop of several ranks shows, and how they lie on them: `rank 1, split over axis 2`."""
+    rank = "" if stop.rank is None else f"rank {stop.rank}"
+    return ", ".join(filter(None, (rank, stop.layout)))
 
 
 def unequal_words(unequal: Sequence[str]) -> str:
@@ -245,6 +253,7 @@ def _stage_blocks(stop: Stop, numbers: Numbers) -> list[Block]:
         lines += [f"{what}{sanitize(stop.code.function)}", code_words(stop.code)]
     if stop.ended_by is not None:
         lines.append(f"the generation ends here: {sanitize(why_ended(stop.ended_by, stop.ended_with))}")
+    lines += [layout] if (layout := layout_words(stop)) else []
     lines += numbers(stop.tensor) if stop.tensor else []
     used = "uses" if stop.reason is Reason.EXCEPTION else "takes"
     lines += [f"{word} {_tensor_words(each)}" for word, each in (("returns", stop.returns), (used, stop.takes)) if each]

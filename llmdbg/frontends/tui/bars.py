@@ -78,12 +78,13 @@ def _warned(shown: Snapshot, *, wide: bool) -> str:
 
 
 def _changed(shown: Snapshot, *, wide: bool) -> str:
-    """What a step goes to, if not to modules; the current branch, if there are several; and how many edits it has."""
+    """The lane or the rank that is shown alone; what a step goes to, if not to modules; the branch; and its edits."""
     lane = "" if shown.lane is None else f" · lane {shown.lane}"
+    rank = "" if shown.stop.rank is None else f" · rank {shown.stop.rank}"
     depth = f" · steps by {shown.depth}" if shown.depth and wide else f" · {shown.depth}s" if shown.depth else ""
     branch = f" · {'branch ' if wide else ''}{sanitize(shown.branch)}" if len(shown.branches) > 1 else ""
     edits = f" · {counted(shown.edits, 'edit')}" if shown.edits else ""
-    return lane + depth + branch + edits
+    return lane + rank + depth + branch + edits
 
 
 def whereabouts(state: ScreenState, shown: Snapshot) -> str:

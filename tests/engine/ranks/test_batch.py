@@ -53,6 +53,8 @@ def test_two_ranks_do_what_one_process_does_and_one_of_them_shows_it(shared_fold
     assert ranks.returncode == 0, ranks.stderr
     ours, theirs = ([json.loads(line) for line in each.stdout.splitlines()] for each in (ranks, alone))
     assert len(ours) == len(theirs)
+    layouts = {each.pop("layout") for each in ours if each["event"] == "stop" and each["tensor"] is not None}
+    assert layouts == {"whole on every rank", "split over axis 2"}
     for here, there in zip(ours, theirs, strict=True):
         assert alike(here, there), (here, there)
 

@@ -39,6 +39,7 @@ def words_at(shown: Snapshot) -> Words:
         branches=shown.branches,
         branch=shown.branch,
         lanes=len(shown.lanes),
+        ranks=shown.ranks,
         gradients=shown.gradients,
         local_names=shown.local_tensors,
         others=() if shown.stop.beside is None else (BESIDE,),

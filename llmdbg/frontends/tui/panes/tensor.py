@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.execution.stop import Reason
 from llmdbg.debugger.inspection.standing_questions import TensorView
 from llmdbg.formatting import counted, milliseconds, percent
-from llmdbg.frontends.answers.stops import beside_words
+from llmdbg.frontends.answers.stops import beside_words, layout_words
 from llmdbg.frontends.sanitize import quoted, sanitize
 from llmdbg.frontends.tui.panes.pane import Pane, PaneSlot
 from llmdbg.frontends.tui.panes.tokens import token_table
@@ -55,6 +55,8 @@ def _draw(state: ScreenState, width: int, _height: int) -> Sequence[Row]:
     time = "" if shown.stop.ms is None else f"  {milliseconds(shown.stop.ms, 2)}"
     size = "×".join(map(str, tensor.shape)) or "one number"
     heading.append(row((size, "accent"), f" {tensor.dtype} {tensor.device}", (time, "dim")))
+    if layout := layout_words(shown.stop):
+        heading += [row((line, "dim")) for line in wrapped(layout, width)]
     if shown.stop.beside is not None:
         style = "" if shown.stop.beside.equal else "warn"
         heading += [row((line, style)) for line in wrapped(beside_words(shown.stop.beside), width)]

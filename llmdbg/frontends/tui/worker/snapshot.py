@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.debugger.execution.depth import Depth
 from llmdbg.debugger.inspection.latest_attention import latest_attention
 from llmdbg.engine.debuggee import Capability
+from llmdbg.engine.lockstep import InLockstep
 from llmdbg.frontends.tui.worker.execution_order import prefixes
 from llmdbg.frontends.tui.worker.fine_row import ran_in_layer, with_row
 from llmdbg.frontends.tui.worker.lane_texts import LaneText, lane_texts
@@ -123,6 +124,9 @@ class Snapshot:
 
     lanes: tuple[LaneText, ...] = ()
     """The rows of the batch; none where one sequence runs."""
+
+    ranks: int = 0
+    """How many ranks run this model together; 0 in one process."""
 
     attention: tuple[str, int] = ("", 0)
     """The address of the attention of the current layer, else of the one that ran last, and how many heads it has."""
@@ -259,6 +263,7 @@ def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | Non
         asked=asked or {},
         lane=debugger.lane.chosen,
         lanes=lane_texts(debugger),
+        ranks=debuggee.ranks if isinstance(debuggee, InLockstep) else 0,
         gradients=debugger.run.stages.gradients(),
         local_tensors=tensor_names(debugger.inspector),
     )

@@ -1,0 +1,68 @@
+"""What the debugger needs of a debuggee that several processes run together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.engine.stage_event import StageEvent
+
+
+@runtime_checkable
+class InLockstep(Protocol):
+    """A debuggee that several processes run together, each with a debugger of its own that takes the same commands.
+
+    Every method is collective: all processes call it, in the same order.
+    """
+
+    def told(self, value: Any) -> Any:
+        """What the first process has for `value`: what is decided by a value is decided once, and told to the others.
+
+        `value` is plain Python.
+        """
+
+    def everyones(self, value: Any) -> Sequence[Any]:
+        """What each process has for `value`, plain Python, in their order."""
+
+    ranks: int
+    """How many processes there are."""
+
+    @property
+    def rank(self) -> int | None:
+        """The process whose own values are shown, by its rank; None where whole ones are."""
+
+    def choose_rank(self, rank: int | None) -> None:
+        """Show what one process holds from now on, or whole values. Raises CommandError for one that is not there."""
+
+    def as_held(self, event: StageEvent) -> StageEvent:
+        """An event as the chosen process holds it; as it is, with whole values, if none is chosen."""
+
+    def layout(self, event: StageEvent) -> str:
+        """How the main output of an event lies on the ranks, in words; empty where it has no tensor."""
+
+    def part(self, event: StageEvent) -> tuple[Tensor | None, str]:
+        """What this process holds of the main output of an event, and which part of it that is, in words."""
+
+    def layouts(self, event: StageEvent) -> tuple[str, str]:
+        """How what a stage was given and what it returned lie on the ranks, in words."""
+
+    def unlike_files(self) -> tuple[list[str], int, int]:
+        """Sentences on its weights that are not as in their files; how many were compared, how many could not be."""
+
+    def held(self) -> Any:
+        """What this process holds of the KV cache."""
+
+    def unlike_ids(self, ids: Sequence[int], held: Any) -> list[tuple[int, str]]:
+        """Where `held` is not what `ids` give: the layer, and a sentence. No run may be active."""
+
+    def meet(self, failed: str) -> None:
+        """Wait for the others at the end of a command; `failed` is how it failed here, empty if it did not.
+
+        Raises RanksPartedError if it went otherwise there.
+        """
+
+    def differences(self, event: StageEvent) -> Sequence[str]:
+        """What should be equal in all processes and is not at an event, in sentences, the first one first."""
