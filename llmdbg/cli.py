@@ -30,6 +30,7 @@ from llmdbg.version import __version__
 if TYPE_CHECKING:
     from llmdbg.debugger.persistence.model import SavedSession
     from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.frontends.launch_request import LaunchRequest
     from llmdbg.frontends.ranks import Ranks
     from llmdbg.models.spec import ModelSpec
 
@@ -208,8 +209,11 @@ def _resume(options: argparse.Namespace) -> int:
     """Continue a saved session: the one named, or else the last one that was interrupted or quit."""
     from llmdbg.debugger.persistence.store import SessionStore
 
-    if not options.batch and not output.has_a_screen():
+    follows = options.ranks is not None and not options.ranks.place.owns_terminal
+    if not options.batch and not follows and not output.has_a_screen():
         raise UsageError("the screen needs a terminal: add --batch to run without one")
+    if not options.batch and options.ranks is not None and not options.resume:
+        raise UsageError("every rank has to resume the same session: name it, as in --resume 20260131-093000-1f2e")
     _refuse_what_is_saved(options)
     store = SessionStore()
     latest = None if options.resume else store.latest()
@@ -219,7 +223,7 @@ def _resume(options: argparse.Namespace) -> int:
     stored = store.load(id)
     spec = stored.spec_to_load(trust_remote_code=options.trust_remote_code, allow_pickle=options.allow_pickle)
     # Batch mode saves nothing, so the session is only read.
-    saved = stored if options.batch else store.resume(id)
+    saved = stored if options.batch or follows else store.resume(id)
     return _launch(options, spec, saved.settings, saved.prompt, chat=saved.chat, system=saved.system, resumed=saved)
 
 
@@ -266,30 +270,38 @@ def _launch(
             ranks=options.ranks,
             stdin=FromStdin(options.keep_going) if reads_stdin(options) else None,
         )
-    if options.ranks is not None:
-        raise UsageError("the screen does not show several ranks yet: add --batch")
+    from llmdbg.frontends.launch_request import LaunchRequest
+
+    breakpoints, commands, tour = tuple(options.breakpoints), tuple(options.commands), options.tour or ""
+    request = LaunchRequest(
+        spec, prompt, settings, chat, system, breakpoints, commands, resumed, left_pad, tour, ranks=options.ranks
+    )
+    return _show(request, options)
+
+
+def _show(request: LaunchRequest, options: argparse.Namespace) -> int:
+    """Show the screen; on a rank that has none, do what the one that has it asks for."""
+    if request.ranks is not None and not request.ranks.place.owns_terminal:
+        from llmdbg.frontends.tui.worker.following import follow
+
+        return follow(request)
     if not output.has_a_screen():
         raise UsageError("the screen needs a terminal: add --batch to run without one, or --web PORT for a page")
-    from llmdbg.frontends.detached.wanted import stand_if_wanted
-    from llmdbg.frontends.launch_request import LaunchRequest
     from llmdbg.frontends.tui.start import run
 
+    if request.ranks is not None:
+        return run(request)
+    from llmdbg.frontends.detached.wanted import stand_if_wanted
+
     link = stand_if_wanted(options.detachable)
-    if isinstance(link, int):
-        return link
-    breakpoints, commands = tuple(options.breakpoints), tuple(options.commands)
-    return run(
-        LaunchRequest(
-            spec, prompt, settings, chat, system, breakpoints, commands, resumed, left_pad, options.tour or ""
-        ),
-        link,
-    )
+    return link if isinstance(link, int) else run(request, link)
 
 
 def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
     """Offer an interrupted session to a user who gave no model and no prompt."""
     asked = (options.model, options.prompt, options.prompt_file)
-    if options.batch or options.tour or any(each is not None for each in asked) or not output.is_on_a_terminal():
+    elsewhere = options.batch or options.tour or options.ranks is not None
+    if elsewhere or any(each is not None for each in asked) or not output.is_on_a_terminal():
         return False
     from llmdbg.debugger.persistence.model import describe
     from llmdbg.debugger.persistence.store import SessionStore

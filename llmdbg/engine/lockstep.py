@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.stage_event import StageEvent
+
+Value = TypeVar("Value")
 
 
 @runtime_checkable
@@ -66,3 +69,18 @@ class InLockstep(Protocol):
 
     def differences(self, event: StageEvent) -> Sequence[str]:
         """What should be equal in all processes and is not at an event, in sentences, the first one first."""
+
+
+def told(debuggee: Debuggee, value: Value) -> Value:
+    """What the first process has for `value`, plain Python; the value itself where only one runs. Collective."""
+    found: Value = debuggee.told(value) if isinstance(debuggee, InLockstep) else value
+    return found
+
+
+def meet_failed(debuggee: Debuggee, error: BaseException) -> None:
+    """Where several processes run, say that something has failed here, which must have failed alike in the others.
+
+    Raises RanksPartedError if it went otherwise there.
+    """
+    if isinstance(debuggee, InLockstep):
+        debuggee.meet(f"{type(error).__name__}: {error}")

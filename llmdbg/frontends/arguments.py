@@ -176,7 +176,9 @@ def add_detachable(group: argparse._ArgumentGroup) -> None:
 
 
 def check_detachable(options: argparse.Namespace) -> None:
-    """Raise UsageError for --detachable where there is no screen to outlive."""
+    """Raise UsageError for --detachable where there is no screen to outlive, and on one of several ranks."""
+    if options.detachable and getattr(options, "ranks", None) is not None:
+        raise UsageError("--detachable runs in one process: leave it out, or start llmdbg without torchrun")
     for name in ("batch", "plain"):
         if options.detachable and getattr(options, name, False):
             raise UsageError(f"--{name} has no screen to outlive: leave out --detachable")

@@ -50,6 +50,11 @@ class Autosave:
         """The session's id."""
         return self._saved.id
 
+    @property
+    def saved(self) -> SavedSession:
+        """The session as it was saved last, or is to be saved first."""
+        return self._saved
+
     def keep(self, debugger: Debugger) -> None:
         """Save the session's current state."""
         self._write(capture(debugger, self._saved, self.layout))

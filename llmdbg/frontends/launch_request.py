@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.frontends.prompts.early import PromptCallback
+    from llmdbg.frontends.ranks import Ranks
     from llmdbg.models.spec import LoadProgress, ModelSpec
 
 
@@ -40,6 +41,8 @@ class LaunchRequest:
     """The route of the tour to begin; empty for no tour."""
     saves: bool = True
     """Whether the session is saved."""
+    ranks: Ranks | None = None
+    """The ranks of a torchrun, if this process is one of several."""
     in_main_thread: bool = False
     """Whether the debuggee must run in Python's main thread; the screen runs in another then."""
 
@@ -63,4 +66,5 @@ class LaunchRequest:
             report=report,
             left_pad=self.left_pad,
             on_prompt=on_prompt,
+            ranks=self.ranks,
         )

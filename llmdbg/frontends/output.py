@@ -41,6 +41,11 @@ def narrate_only(descriptor: int) -> None:
     _STREAMS["data"] = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- as long as the process lives
 
 
+def read_nothing() -> None:
+    """From now on stdin has nothing: it is another process's."""
+    _lead_nowhere(0)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises UsageError, and writes its help through this module."""
 

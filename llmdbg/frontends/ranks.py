@@ -38,6 +38,8 @@ Result = TypeVar("Result")
 _SECONDS_FOR_RANK_0 = 1.0
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_END = 1.5
+_SECONDS_FOR_THE_TERMINAL = 0.4
+"""How long the terminal of a rank that was killed takes to be given back."""
 
 
 class Ranks:
@@ -53,6 +55,7 @@ class Ranks:
         self.saved: SavedSession | None = None
         self.before_end: Callable[[], object] = _nothing
         self._begin: SavedSession | None = None
+        self._is_saved = False
         self._debugger: Debugger | None = None
         self._watch: Watch | None = None
         self._losing = threading.Lock()
@@ -71,7 +74,7 @@ class Ranks:
 
         check_request(spec, self.place)
         self.world = World(self.place, device_of(spec, self.place))
-        self._watch = Watch(self.place, self._lost)
+        self._watch = Watch(self.place, self._lost, self._interrupted)
         self._watch.start()
 
     def debuggee(self, loaded: LoadedModel, prompt: Prompt, settings: GenerationSettings) -> Debuggee:
@@ -81,14 +84,27 @@ class Ranks:
         assert self.world is not None
         return RankedGeneration(loaded, prompt, settings, world=self.world, at_meeting=self._met)
 
-    def keep(self, debugger: Debugger, begun: SavedSession) -> None:
-        """From now on, have the state of this debugger at hand as a session to save. `begun` is the session so far."""
-        self._debugger, self._begin = debugger, begun
+    def keep(self, debugger: Debugger, begun: SavedSession, *, is_saved: bool = False) -> None:
+        """From now on, have the state of this debugger at hand as a session to save. `begun` is the session so far.
+
+        `is_saved` says that rank 0 saves it by itself, so that another does only where that has left no file.
+        """
+        self._debugger, self._begin, self._is_saved = debugger, begun, is_saved
         if not self.place.owns_terminal:
             # Rank 0 writes what the user asks for; what this rank writes is the same, and goes when it ends.
             self._written = tempfile.mkdtemp(prefix="llmdbg-rank-")
             debugger.writes_into = Path(self._written)
         self._capture()
+
+    def interrupt(self) -> None:
+        """Let the other ranks interrupt the user's own Python, as rank 0 does. From any thread."""
+        if self._watch is not None:
+            self._watch.interrupt()
+
+    def _interrupted(self) -> None:
+        """Rank 0 was interrupted: what runs stops where that rank says, but the user's own Python asks nobody."""
+        if self._debugger is not None:
+            self._debugger.run.user_code.stop()
 
     def _signalled(self, number: int) -> None:
         """A signal asks this process to end; another rank may have been lost, and torchrun ends the others for it."""
@@ -135,12 +151,15 @@ class Ranks:
         self._tidy()
         return code
 
-    def leave(self) -> None:
-        """End without waiting for the others: the user has interrupted rank 0, and they end for that."""
-        if self._watch is not None:
-            from llmdbg.engine.ranks.watch import INTERRUPTED
+    def leave(self, *, at_once: bool = False) -> None:
+        """End without waiting for the others: the user has interrupted rank 0, and they end for that.
 
-            self._watch.leave(INTERRUPTED)
+        With `at_once` nothing more is to be said, and they end without a failure.
+        """
+        if self._watch is not None:
+            from llmdbg.engine.ranks.watch import INTERRUPTED, LEFT
+
+            self._watch.leave(LEFT if at_once else INTERRUPTED)
         self._tidy()
 
     def _tidy(self) -> None:
@@ -153,8 +172,10 @@ class Ranks:
         with self._losing:
             try:
                 record(LlmdbgError(f"rank {self.place.rank}: {loss.what}"))
+                self.before_end()
                 if reports:
-                    self.before_end()
+                    if loss.rank == 0:
+                        time.sleep(_SECONDS_FOR_THE_TERMINAL)
                     text = f"{loss.what}, so all ranks end{self._save()}"
                     output.last_word(text, self._terminal)
                 self._tidy()
@@ -171,10 +192,20 @@ class Ranks:
         if self.saved is None:
             return ""
         try:
-            SessionStore().save(replace(self.saved, owner=this_process()))
+            if not (self._is_saved and self._has_file(self.saved.id)):
+                SessionStore().save(replace(self.saved, owner=this_process()))
         except LlmdbgError as error:
             return f"; the session is not saved: {error}"
         return f"; the session is saved, and `--resume {self.saved.id}` takes it up"
+
+    def _has_file(self, id: str) -> bool:
+        """Whether rank 0 has saved the session on this machine, in a state that is newer than what is known here."""
+        from llmdbg.debugger.persistence.store import SessionStore
+
+        try:
+            return SessionStore().load(id).id == id
+        except LlmdbgError:
+            return False
 
 
 def _hear_signals(place: LaunchedRank, heard: Callable[[int], object]) -> None:
@@ -215,6 +246,7 @@ def _speak_to_log(place: LaunchedRank) -> Callable[[], object]:
     """Send what this process writes to stdout and stderr to the log. Returns what writes the rest of it."""
     from llmdbg.frontends.spool import Spool
 
+    output.read_nothing()
     book = LogBook(LogFile(log_path()))
     spool = Spool(f"rank {place.rank}", book)
     output.narrate_only(spool.descriptor)

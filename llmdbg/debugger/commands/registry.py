@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llmdbg.display import Displayed, short
-from llmdbg.engine.lockstep import InLockstep
+from llmdbg.engine.lockstep import InLockstep, meet_failed
 from llmdbg.errors import CommandError
 from llmdbg.formatting import near_matches
 
@@ -221,14 +221,13 @@ class Registry:
         Where several processes run it together, raises RanksPartedError if it does not end alike in all.
         """
         debuggee = debugger.debuggee
-        if not isinstance(debuggee, InLockstep):
-            return (self.parse(line) if isinstance(line, str) else line).run(debugger)
         try:
             outcome = (self.parse(line) if isinstance(line, str) else line).run(debugger)
         except Exception as error:
-            debuggee.meet(f"{type(error).__name__}: {error}")
+            meet_failed(debuggee, error)
             raise
-        debuggee.meet("")
+        if isinstance(debuggee, InLockstep):
+            debuggee.meet("")
         return outcome
 
     def run_all(self, debugger: Debugger, line: str | ParsedCommand) -> Iterator[tuple[str, Outcome]]:
@@ -243,7 +242,7 @@ class Registry:
         """As `run_all`, but an interruption that has come already is not forgotten: it meets the first command."""
         waiting: list[str | ParsedCommand] = [line]
         done = 0
-        while waiting and not (done and debugger.run.interrupted):
+        while waiting and not (done and debugger.run.was_interrupted):
             done += 1
             if done > _MOST_COMMANDS:
                 raise CommandError(

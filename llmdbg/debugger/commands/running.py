@@ -144,7 +144,7 @@ def _repeated(
     run, depth = debugger.run, debugger.run.depth if depth is None else depth
     for _ in range(count):
         stop = _go(debugger, lambda: plan(run, depth), fine_plans.finest(depth))
-        if debugger.end is not None or stop.reason is Reason.BREAKPOINT or run.interrupted:
+        if debugger.end is not None or stop.reason is Reason.BREAKPOINT or run.was_interrupted:
             break
     return Moved(stop)
 

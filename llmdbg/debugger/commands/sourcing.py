@@ -64,7 +64,7 @@ def _source(debugger: Debugger, named: CommandsFrom) -> Outcome:
                     if isinstance(outcome, Quit):
                         return outcome
                     found.append(outcome.stop if isinstance(outcome, Moved) else outcome.data)
-            if debugger.run.interrupted:
+            if debugger.run.was_interrupted:
                 break
     finally:
         _RUNNING.reset(token)

@@ -20,6 +20,7 @@ from llmdbg.debugger.execution.transcript import Transcript, note_probability, p
 from llmdbg.debugger.user_code import UserCode
 from llmdbg.engine.debuggee import Capability
 from llmdbg.engine.fingerprints import fingerprint_of
+from llmdbg.engine.lockstep import InLockstep
 from llmdbg.engine.stage_event import StageEvent, main_tensor
 from llmdbg.errors import OverError
 from llmdbg.models.stages import ANY_GRADIENT, ANY_OP, ANY_PROCESSOR, SAMPLE, StageKind, fine_among, reaches
@@ -76,6 +77,7 @@ class Run:
         lane: Lane,
     ) -> None:
         self.debuggee = debuggee
+        self._lockstep = debuggee if isinstance(debuggee, InLockstep) else None
         self.breakpoints = breakpoints
         self.recorder = recorder
         self.lane = lane
@@ -240,6 +242,14 @@ class Run:
         self.interrupted = True
         if not self.user_code.stop():
             self.debuggee.stops.interrupt()
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether `interrupt` has been called since `forget_interrupt`; on several ranks, whether on the first.
+
+        Collective, where several processes run the debuggee: they go on alike.
+        """
+        return self.interrupted if self._lockstep is None else bool(self._lockstep.told(self.interrupted))
 
     def forget_interrupt(self) -> None:
         """Begin something new: what was interrupted is over, even where no stage was met since."""

@@ -38,7 +38,8 @@ class Inspector:
         self.replay = replay
         self.branching = branching
         self.focus = focus
-        self.debuggee = replay.run.debuggee
+        self.debuggee = debuggee = replay.run.debuggee
+        self._lockstep = debuggee if isinstance(debuggee, InLockstep) else None
         self.asked = Asked()
         self.selected_frame = FrameSelection()
         self.read_layers = ReadLayers()
@@ -53,7 +54,7 @@ class Inspector:
     def whole_event(self) -> StageEvent:
         """The current event with all lanes, as the chosen rank has it if one is chosen."""
         event = self.run.event
-        return self.debuggee.as_held(event) if isinstance(self.debuggee, InLockstep) else event
+        return event if self._lockstep is None else self._lockstep.as_held(event)
 
     @property
     def stop(self) -> Stop:

@@ -40,19 +40,26 @@ _STORE_WAITS = timedelta(seconds=5)
 
 INTERRUPTED = "interrupted"
 """What rank 0 leaves when its user ends it by Ctrl-C."""
+LEFT = "left"
+"""What rank 0 leaves when its user leaves the screen while a forward runs, which nobody waits for."""
 
 
 class Watch:
     """Watches the other ranks from a thread of its own, from `start` to `end`.
 
     `on_loss(loss, reports)` is called in that thread once a rank is lost; it must end the process. `reports` says
-    whether this rank is the one that tells the user.
+    whether this rank is the one that tells the user. `on_interrupt` is called there, on all ranks but the first, when
+    the user has interrupted what runs.
     """
 
-    def __init__(self, place: LaunchedRank, on_loss: Callable[[Loss, bool], None]) -> None:
+    def __init__(
+        self, place: LaunchedRank, on_loss: Callable[[Loss, bool], None], on_interrupt: Callable[[], object]
+    ) -> None:
         self._place = place
         self._others = [rank for rank in range(place.size) if rank != place.rank]
         self._on_loss = on_loss
+        self._on_interrupt = on_interrupt
+        self._interrupts = self._interrupts_told = 0
         self._over = threading.Event()
         self._ended: dict[int, tuple[float, str]] = {}
         self._gone: dict[int, str] = {}
@@ -82,6 +89,10 @@ class Watch:
     def signalled(self, number: int) -> None:
         """Say that a signal asks this process to end. It does, once it is known whether a rank was lost."""
         self._signalled = self._signalled or (time.monotonic(), number)
+
+    def interrupt(self) -> None:
+        """Say, on the first rank, that the user interrupts what runs."""
+        self._interrupts += 1
 
     def met(self, number: int, failed: str) -> None:
         """Say that this rank has come to the end of its `number`-th command, and with what failure."""
@@ -139,9 +150,12 @@ class Watch:
         now = time.monotonic()
         self._counted += 1
         self._store.set(f"beat/{self._place.rank}", str(self._counted))
+        self._tell_of_interrupts()
         for rank in self._others:
             if self._has_ended(rank):
                 at, failed = self._ended[rank]
+                if failed == LEFT:
+                    self._on_loss(Loss(rank, f"rank {rank} has left", 0), False)
                 if now - at > (0 if failed == INTERRUPTED else _TO_END_TOO):
                     what = f"rank {rank} failed: {failed}" if failed else f"rank {rank} has ended before the others"
                     self._lose(Loss(rank, what))
@@ -154,6 +168,17 @@ class Watch:
         if self._signalled is not None and now - self._signalled[0] > _TO_LEARN_WHO:
             number = self._signalled[1]
             self._lose(Loss(None, f"ended by {signal.Signals(number).name}", 128 + number))
+
+    def _tell_of_interrupts(self) -> None:
+        """Let the other ranks know of each interrupt of the first, or hear of it."""
+        key = "interrupts"
+        if self._place.rank == 0:
+            if self._interrupts != self._interrupts_told:
+                self._interrupts_told = self._interrupts
+                self._store.set(key, str(self._interrupts))
+        elif self._store.check([key]) and (count := int(self._store.get(key))) != self._interrupts:
+            self._interrupts = count
+            self._on_interrupt()
 
     def _compare_with(self, rank: int, now: float) -> None:
         """Lose a rank that has long ended a command in which this one still is: they no longer do the same."""

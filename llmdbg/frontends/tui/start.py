@@ -13,7 +13,7 @@ from llmdbg.frontends.tui.input.actions import keyed_actions
 from llmdbg.frontends.tui.input.preferences import load_preferences
 from llmdbg.frontends.tui.terminal.capture import Capture
 from llmdbg.frontends.tui.terminal.guard import Guard
-from llmdbg.frontends.tui.terminal.hangup import ending_with
+from llmdbg.frontends.tui.terminal.hangup import ENDING, ENDING_A_RANK, ending_with
 from llmdbg.frontends.tui.terminal.look import (
     environment_as_started,
     look,
@@ -46,14 +46,19 @@ def run(request: LaunchRequest, link: EngineLink | None = None) -> int:
     from llmdbg.frontends.tui.terminal.driver import TerminalLine
 
     capture = Capture(book)
-    guard = Guard(log_path(), way_on="`llmdbg --resume` continues the session" if request.saves else "")
+    guard = Guard(log_path(), way_on=_way_on(request))
     line = TerminalLine(
         ask_for_background=may_ask_for_background(seen, preferences),
         guard=guard,
         link=link,
         colors="truecolor" if link is None else seen.colors,
     )
-    with guard, capture, ending_with(capture.terminals, line.give_back, request.is_running_here):
+    ranks = request.ranks
+    if ranks is not None:
+        # Whichever thread finds that a rank is lost gives the terminal back, and then says so.
+        ranks.before_end = line.leave_for_good
+    signals = ENDING if ranks is None else ENDING_A_RANK
+    with guard, capture, ending_with(capture.terminals, line.give_back, request.is_running_here, signals):
         # In a page Textual has a driver of its own, which is told the size.
         in_page = is_in_a_page()
         driver = None if in_page else line.driver_class
@@ -87,8 +92,15 @@ def run(request: LaunchRequest, link: EngineLink | None = None) -> int:
     if app.return_code:
         raise LlmdbgError(f"the screen failed (the traceback is in {log_path()})")
     if not closed:
+        if ranks is not None:
+            ranks.leave(at_once=True)
         _leave_at_once(app)
     return app.return_code or 0
+
+
+def _way_on(request: LaunchRequest) -> str:
+    """What the user can do once this process was killed; of several ranks, another one says it."""
+    return "`llmdbg --resume` continues the session" if request.saves and request.ranks is None else ""
 
 
 def _run_beside(app: LlmdbgApp, request: LaunchRequest, capture: Capture, line: TerminalLine) -> Any:
@@ -107,9 +119,7 @@ def _run_beside(app: LlmdbgApp, request: LaunchRequest, capture: Capture, line: 
 
     def give_back(code: int) -> None:
         if line.has_the_terminal:
-            line.give_back()
-            if line.guard is not None:
-                line.guard.closed()
+            line.leave_for_good()
             capture.tell(f"llmdbg: {request.spec.name} ended itself at once, with {code}")
 
     with signals_beside(), exiting_at_once(give_back):

@@ -70,7 +70,11 @@ def test_the_cache_is_shown_by_rank(shared_folder: Path):
 
 
 def test_conditions_and_edits_are_about_the_whole_value(shared_folder: Path):
-    looks = ("until 0.mlp.gate_proj", "rank 1", "print abs(float(out.norm())) < 1e9", "break 1.mlp.gate_proj if norm > 0")
+    looks = (
+        "until 0.mlp.gate_proj",
+        "rank 1",
+        "break 1.mlp.gate_proj if norm > 0",
+    )
     found = events(shared_folder, *looks, "zero 0.mlp.up_proj", "rank 0", "until 0.mlp.up_proj", "rank 1", "continue")
     [*_, end] = [each for each in found if each["event"] == "stop"]
     zeroed = [each for each in found if each["event"] == "stop" and each["stage"]["address"] == "0.mlp.up_proj"]

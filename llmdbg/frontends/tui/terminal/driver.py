@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import termios
 import threading
 import time
@@ -78,6 +79,13 @@ class TerminalLine:
         """Restore the terminal, from any thread, whatever the app is doing."""
         if self.driver is not None:
             self.driver.give_back()
+
+    def leave_for_good(self) -> None:
+        """Restore the terminal, from any thread, for what is going to be written there before the process ends."""
+        if self.has_the_terminal:
+            self.give_back()
+            if self.guard is not None:
+                self.guard.closed()
 
 
 class TerminalDriver(LinuxDriver):
@@ -178,13 +186,21 @@ class TerminalDriver(LinuxDriver):
                 if text:
                     self._pass_on(self._parser.feed, text)
                 self._pass_on(self._parser.tick)
+                self._look_at_the_size()
                 self._incoming.expecting = self._incoming.expecting and time.monotonic() < self._give_up
+
+    def _look_at_the_size(self) -> None:
+        """Do what the kernel does for a process that the terminal controls: signal that its size has changed."""
+        if self._size is not None and (size := _size_of(self.fileno)) != self._size:
+            self._size = size
+            os.kill(os.getpid(), signal.SIGWINCH)
 
     def _begin_reading(self) -> None:
         """Begin without anything of before: half a key or half a paste."""
         self._incoming = Incoming(self._report_background, expecting=self.line.ask_for_background)
         self._parser = XTermParser()
         self._decode = getincrementaldecoder("utf-8")("replace").decode
+        self._size = None if _controls(self.fileno) else _size_of(self.fileno)
         self._give_up = time.monotonic() + _SECONDS_TO_ANSWER
 
     def _obey(self, order: ToEngine) -> None:
@@ -204,3 +220,18 @@ class TerminalDriver(LinuxDriver):
         light = is_light(color)
         if light is not None:
             self.send_message(BackgroundReported(light=light))
+
+
+def _controls(descriptor: int) -> bool:
+    """Whether a terminal controls this process; not where torchrun has started it, in a session of its own."""
+    try:
+        return os.tcgetpgrp(descriptor) > 0
+    except OSError:
+        return False
+
+
+def _size_of(descriptor: int) -> os.terminal_size | None:
+    try:
+        return os.get_terminal_size(descriptor)
+    except OSError:
+        return None

@@ -20,7 +20,10 @@ from types import FrameType
 SECONDS_TO_SAVE = 0.5
 """How long saving the session may take once the terminal is gone."""
 _SECONDS_TO_LIVE = 1.2
-_ENDING = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+ENDING = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+"""The signals that end a process."""
+ENDING_A_RANK = (signal.SIGHUP, signal.SIGINT)
+"""Those that end one of several ranks: by SIGTERM torchrun ends all because one was lost, and that is said first."""
 _STOP = b"\0"
 
 
@@ -29,8 +32,9 @@ def ending_with(
     terminals: Sequence[int],
     before: Callable[[], object] | None = None,
     is_a_program: Callable[[], bool] = lambda: False,
+    signals: Sequence[signal.Signals] = ENDING,
 ) -> Iterator[None]:
-    """End the process when one of these terminals hangs up, or on SIGHUP, SIGTERM or SIGINT, whatever its threads do.
+    """End the process when one of these terminals hangs up, or on one of these signals, whatever its threads do.
 
     The exit status is 128 plus the signal's number, SIGHUP's for a hang-up. `terminals` are open file descriptors.
     `before` is called first, in a separate thread, and may take `SECONDS_TO_SAVE`. Without it the signals keep their
@@ -47,7 +51,7 @@ def ending_with(
             signal.default_int_handler(number, frame)
         os.write(wake, bytes((number,)))
 
-    found = {number: signal.getsignal(number) for number in _ENDING} if before is not None else {}
+    found = {number: signal.getsignal(number) for number in signals} if before is not None else {}
     handled = {number: was for number, was in found.items() if was is not signal.SIG_IGN}
     for number in handled:
         signal.signal(number, on_signal)

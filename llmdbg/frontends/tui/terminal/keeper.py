@@ -66,10 +66,18 @@ def _until_the_end() -> tuple[bytes, bool]:
 def give_back(settings: list[Any], report: bytes, way_on: str) -> None:
     """Put the terminal's modes and line settings back, and say in a line what has happened and what is to be done."""
     # Once a shell has taken the terminal over, its line settings are the shell's.
-    if os.tcgetpgrp(_TERMINAL) == os.getpgrp():
+    if not _is_a_shells():
         termios.tcsetattr(_TERMINAL, termios.TCSANOW, settings)
     said = "; ".join(each for each in (_reason(report), way_on) if each)
     os.write(_TERMINAL, f"{AS_IT_WAS}llmdbg: {said}\r\n".encode())
+
+
+def _is_a_shells() -> bool:
+    """Whether another process group has the terminal; not known where it controls nobody here, as under torchrun."""
+    try:
+        return os.tcgetpgrp(_TERMINAL) != os.getpgrp()
+    except OSError:
+        return False
 
 
 def _append(path: str, data: bytes) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.errors import LlmdbgError, UsageError
+from llmdbg.engine.lockstep import meet_failed
+from llmdbg.errors import LlmdbgError, RanksPartedError, UsageError
 from llmdbg.frontends.log import record
 from llmdbg.frontends.tui.worker.snapshot import Unanswered
 
@@ -30,11 +31,20 @@ def answer_to(question: str, debugger: Debugger, lacking: Any = None) -> Any:
         if lacking is None or standing.fetch is None:
             return standing.ask(debugger.inspector)
         return standing.fetch(debugger.inspector, lacking)
-    except UsageError as error:
-        return Unanswered(str(error))
-    except LlmdbgError as error:
-        record(error)
-        return Unanswered(str(error))
+    except RanksPartedError:
+        raise
     except BaseException as error:
+        return unanswered(debugger, error)
+
+
+def unanswered(debugger: Debugger, error: BaseException) -> Unanswered:
+    """The answer of a question that failed; the traceback goes to the log, but for what the user cannot have.
+
+    Raises RanksPartedError if it has not failed alike on every rank.
+    """
+    meet_failed(debugger.debuggee, error)
+    if not isinstance(error, UsageError):
         record(error)
-        return Unanswered(f"{type(error).__name__}: {' '.join(str(error).split())}")
+    if isinstance(error, LlmdbgError):
+        return Unanswered(str(error))
+    return Unanswered(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.errors import LlmdbgError, UsageError
+from llmdbg.engine.lockstep import told
+from llmdbg.errors import LlmdbgError, RanksPartedError, UsageError
 from llmdbg.frontends.log import record
-from llmdbg.frontends.tui.worker.answering import answer_to, note_trace
+from llmdbg.frontends.tui.worker.answering import answer_to, note_trace, unanswered
 from llmdbg.frontends.tui.worker.loading_state import LoadingState
 from llmdbg.frontends.tui.worker.messages import Arrived, Failed, Left, Loading, Looked, Running
+from llmdbg.frontends.tui.worker.orders import FETCH, LOOK_AGAIN, LOOK_AT, Order
 from llmdbg.frontends.tui.worker.seen_stages import SeenStages
 from llmdbg.frontends.tui.worker.snapshot import RunProgress, snapshot
 from llmdbg.models.load_steps import StepTimer
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from llmdbg.models.spec import LoadProgress
 
 SECONDS_BETWEEN_PAINTS = 0.2
-_LOOK_AGAIN, _FETCH, _LOOK_AT = "", "\n", "\v"
 _CANDIDATES = 40
 _MOST_PENDING = 64
 _SECONDS_TO_PAINT = 0.03
@@ -56,6 +57,7 @@ class EngineThread(threading.Thread):
         self._fresh: list[TokenRow] = []
         self._painted = 0.0
         self._questions: tuple[str, ...] = ()
+        self._order = Order(LOOK_AGAIN)
         self._latest: Snapshot | None = None
         self._lacking: dict[str, Any] = {}
         self._fetched: dict[str, Any] = {}
@@ -97,7 +99,7 @@ class EngineThread(threading.Thread):
         if any(question not in before for question in questions) and self._debugger is not None:
             with self._counting:
                 self._pending += 1
-            self._lines.put(_LOOK_AGAIN)
+            self._lines.put(LOOK_AGAIN)
 
     def fetch(self, question: str, lacking: Any) -> None:
         """Fetch a missing part of an answer at the current stop, unless it is None. Safe from any thread."""
@@ -111,7 +113,7 @@ class EngineThread(threading.Thread):
             self._fetched[question] = self._lacking[question] = lacking
             self._pending += not waits
         if not waits:
-            self._lines.put(_FETCH)
+            self._lines.put(FETCH)
 
     def look(self, address: str | None) -> None:
         """Describe a stage that has run for this token, without going there; None: the stop again. From any thread."""
@@ -122,12 +124,14 @@ class EngineThread(threading.Thread):
             if address is None:
                 return
             self._pending += 1
-        self._lines.put(_LOOK_AT)
+        self._lines.put(LOOK_AT)
 
     def interrupt(self) -> None:
         """Stop a run at its next stage, and the user's own Python at once."""
         if self._debugger is not None:
             self._debugger.interrupt()
+        if self._request.ranks is not None:
+            self._request.ranks.interrupt()
 
     @property
     def unsaved(self) -> str:
@@ -164,13 +168,13 @@ class EngineThread(threading.Thread):
             # As after loading: what the first stop has imported stays to the end too.
             gc.freeze()
             self._beginning = False
-            while (line := self._next_line(debugger)) is not None:
-                if line == _LOOK_AGAIN:
+            while (line := self._next_order(debugger).line) is not None:
+                if line == LOOK_AGAIN:
                     self._post(Arrived(self._snapshot(debugger), looked_again=True))
                     self._look(debugger)
-                elif line == _LOOK_AT:
+                elif line == LOOK_AT:
                     self._look(debugger)
-                elif line == _FETCH:
+                elif line == FETCH:
                     self._post(Arrived(self._with_fetched(debugger), looked_again=True))
                 else:
                     self._run_line(debugger, line)
@@ -178,7 +182,7 @@ class EngineThread(threading.Thread):
                     self._pending -= 1
             if self._autosave is not None:
                 self._autosave.close()
-        except RuntimeError as error:  # a device that has failed answers nothing any more
+        except (RuntimeError, RanksPartedError) as error:  # a device that has failed answers nothing any more
             if threading.current_thread() is not self:
                 raise
             self._post(Failed(error))
@@ -217,15 +221,23 @@ class EngineThread(threading.Thread):
         self._latest = replace(snapshot(debugger, self._memory, asked), unsaved=self.unsaved, left_out=self.left_out)
         return self._latest
 
+    def _next_order(self, debugger: Debugger) -> Order:
+        """Wait for the next order, which is the same on every rank where there are several."""
+        line = self._next_line(debugger)
+        with self._counting:
+            lacking = dict(self._lacking)
+            if line == FETCH:
+                self._lacking = {}
+        self._order = told(debugger.debuggee, Order(line, self._questions, self._wanted, lacking))
+        return self._order
+
     def _with_fetched(self, debugger: Debugger) -> Snapshot:
         """The latest snapshot, with the missing parts of answers filled in."""
-        with self._counting:
-            lacking, self._lacking = self._lacking, {}
         assert self._latest is not None
         asked = dict(self._latest.asked)
-        for question in self._questions:
-            if question in lacking:
-                asked[question] = answer_to(question, debugger, lacking[question])
+        for question, lacking in self._order.lacking.items():
+            if question in self._order.questions:
+                asked[question] = answer_to(question, debugger, lacking)
         self._latest = replace(self._latest, asked=asked)
         return self._latest
 
@@ -233,25 +245,23 @@ class EngineThread(threading.Thread):
         """Describe the stage that the user looks at; nothing if that has been answered, or is the stop."""
         from llmdbg.frontends.tui.worker.looking import look_at
 
-        address = self._wanted
+        address = self._order.wanted
         if address is None or self._latest is None or address == self._latest.stop.stage.address:
             return
-        key = (address, self._questions)
+        key = (address, self._order.questions)
         if self._looked is None or self._looked[0] != key:
             try:
                 seen = look_at(debugger, address, self._latest, lambda: self._answers(debugger))
-            except LlmdbgError as error:
-                self._post(Looked(None, str(error)))
-                return
+            except RanksPartedError:
+                raise
             except BaseException as error:  # as for a command: the screen hears of it, and the session goes on
-                record(error)
-                self._post(Looked(None, f"{type(error).__name__}: {error} (the traceback is in the log)"))
+                self._post(Looked(None, unanswered(debugger, error).message))
                 return
             self._looked = key, seen
         self._post(Looked(self._looked[1]))
 
     def _answers(self, debugger: Debugger) -> dict[str, Any]:
-        return {question: answer_to(question, debugger) for question in self._questions}
+        return {question: answer_to(question, debugger) for question in self._order.questions}
 
     def _begin(self, debugger: Debugger) -> None:
         """Restore a resumed session, and run the command line's breakpoints and commands."""
@@ -259,7 +269,11 @@ class EngineThread(threading.Thread):
         from llmdbg.debugger.persistence.restore import restore
         from llmdbg.frontends.autosave import Autosave
 
+        self._order = told(debugger.debuggee, Order(LOOK_AGAIN, self._questions))
         autosave = Autosave(self._request) if self._request.saves else None
+        begun = told(debugger.debuggee, None if autosave is None else autosave.saved)
+        if self._request.ranks is not None and begun is not None:
+            self._request.ranks.keep(debugger, begun, is_saved=True)
         notes = () if autosave is None else autosave.others()
         # The tour starts with its first stop; other sessions can be mentioned another time.
         self._post(Arrived(self._snapshot(debugger), () if self._request.tour else notes[-1:]))
@@ -300,6 +314,8 @@ class EngineThread(threading.Thread):
                     whole, answer = whole + said, answer + said
         except UsageError as problem:
             error = str(problem)
+        except RanksPartedError:
+            raise
         except LlmdbgError as problem:
             record(problem)
             error = str(problem)
@@ -342,7 +358,7 @@ class EngineThread(threading.Thread):
         """Whether a visible pane already shows a command's answer."""
         from llmdbg.debugger.inspection.standing_questions import STANDING_QUESTIONS
 
-        standing = (STANDING_QUESTIONS[question] for question in self._questions)
+        standing = (STANDING_QUESTIONS[question] for question in self._order.questions)
         return any(each.shows is not None and each.shows(answer) for each in standing)
 
     def _note_token(self, _generated: int, token: TokenRow) -> None:
