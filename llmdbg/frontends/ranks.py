@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -161,6 +162,13 @@ class Ranks:
 
             self._watch.leave(LEFT if at_once else INTERRUPTED)
         self._tidy()
+
+    def interrupted(self) -> None:
+        """Give the terminal back, say so, and have all ranks end: a signal or a hang-up ends rank 0."""
+        self.before_end()
+        with suppress(OSError):
+            output.last_word(f"interrupted, so all ranks end{self._save()}", self._terminal)
+        self.leave(at_once=True)
 
     def _tidy(self) -> None:
         self._finish_log()

@@ -57,8 +57,8 @@ def run(request: LaunchRequest, link: EngineLink | None = None) -> int:
     if ranks is not None:
         # Whichever thread finds that a rank is lost gives the terminal back, and then says so.
         ranks.before_end = line.leave_for_good
-    signals = ENDING if ranks is None else ENDING_A_RANK
-    with guard, capture, ending_with(capture.terminals, line.give_back, request.is_running_here, signals):
+    signals, give_back = (ENDING, line.give_back) if ranks is None else (ENDING_A_RANK, ranks.interrupted)
+    with guard, capture, ending_with(capture.terminals, give_back, request.is_running_here, signals):
         # In a page Textual has a driver of its own, which is told the size.
         in_page = is_in_a_page()
         driver = None if in_page else line.driver_class
