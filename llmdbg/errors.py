@@ -5,6 +5,7 @@
     │   ├── AddressError        an address that names no stage
     │   ├── CommandError        an unknown command, or arguments it does not take
     │   │   ├── OverError       a command that moves, once there is nowhere to go
+    │   │   ├── UnableError     what is debugged cannot do what a command needs
     │   │   ├── ConditionError  a condition or an expression that cannot be parsed
     │   │   └── EditError       an edit that cannot be parsed, or whose result does not fit the stage
     │   ├── PromptError         a prompt that is empty, unreadable or too long
@@ -67,6 +68,12 @@ class OverError(CommandError):
     """The generation or the program is over: a command has nowhere to move to."""
 
     remedy = "go back with `goto ADDRESS@TOKEN` or `reverse-step`, or begin again with `start`"
+
+
+class UnableError(CommandError):
+    """What is debugged cannot do what a command needs, such as going back."""
+
+    remedy = "go on with other commands: this one has changed nothing, and the message says why it cannot be done here"
 
 
 class ConditionError(CommandError):

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from llmdbg.engine.stage_event import EventHandler, StageEvent, always_suspend
-from llmdbg.errors import CommandError
+from llmdbg.errors import UnableError
 from llmdbg.formatting import printable
 
 if TYPE_CHECKING:
@@ -344,16 +344,16 @@ class OwnForwards(Protocol):
         """The first position that `token`'s forward covers, and how many it covers."""
 
 
-def require(debuggee: Debuggee, *capabilities: Capability) -> None:
-    """Raise CommandError, in one line, for the first capability that a debuggee lacks."""
+def require(debuggee: Debuggee, *capabilities: Capability, instead: str = "") -> None:
+    """Raise UnableError, in one line, for the first that a debuggee lacks; `instead` says what does work, if any."""
     for each in capabilities:
         if each not in debuggee.capabilities:
             why = f": {debuggee.why_not(each)}" if isinstance(debuggee, Limited) else ""
-            raise CommandError(f"{printable(debuggee.name)} cannot {each.value}{why}")
+            raise UnableError(f"{printable(debuggee.name)} cannot {each.value}{why}{instead and f'; {instead}'}")
 
 
 def live_model(debuggee: Debuggee) -> LoadedModel:
-    """The model of a debuggee. Raises CommandError if it has none, like a recording."""
+    """The model of a debuggee. Raises UnableError if it has none, like a recording."""
     require(debuggee, Capability.MODEL)
     assert debuggee.loaded is not None
     return debuggee.loaded

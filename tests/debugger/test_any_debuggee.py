@@ -177,6 +177,22 @@ def test_a_batch_writes_its_stops_as_text_and_as_json() -> None:
     assert events[-1]["text"] == "sat on a mat ."
 
 
+def test_what_runs_once_is_not_ended_by_a_question_that_it_cannot_answer() -> None:
+    lines = ["until 1", "info nonfinite", "until 2", "x 0", "continue"]
+    out = io.StringIO()
+    assert run_batch(debugger(), parsed(lines), JsonWriter(out), runs_once=True) == 2
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [each["event"] for each in events] == ["tokens", "stop", "error", "stop", "error", "stop", "end"]
+    assert events[2]["type"] == "UnableError" and "`break nonfinite` stops at" in events[2]["message"]
+    assert events[-1]["text"] == "sat on a mat ."
+
+
+@pytest.mark.parametrize("line", ["reverse-step", "zero 1"])
+def test_but_by_a_command_that_would_have_moved_it_or_changed_something(line: str) -> None:
+    with pytest.raises(UsageError):
+        run_batch(debugger(), parsed(["until 1", line, "continue"]), JsonWriter(io.StringIO()), runs_once=True)
+
+
 ABLE = (Capability.TOKENS, Capability.EDIT, Capability.GO_BACK, Capability.FORK)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.debugger.execution.stop_cause import STEPPED, caused_by
 from llmdbg.debugger.execution.trace import BEGINNING, TimelinePosition
 from llmdbg.engine.debuggee import Capability, require
-from llmdbg.errors import CommandError
+from llmdbg.errors import CommandError, UnableError
 from llmdbg.formatting import printable
 from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, StageKind, fine_among, reaches
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Replay:
-    """Reruns tokens of the current branch. Every method raises CommandError for a debuggee that cannot go back."""
+    """Reruns tokens of the current branch. Every method raises UnableError for a debuggee that cannot go back."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -108,7 +108,7 @@ class Replay:
         """What `request.take` returned at each of its stages that has run for the current token, by address, in order.
 
         Reruns the token up to the current stop, unless the record is already complete. Of a debuggee that cannot go
-        back, what was kept so far, from the current stage on; raises CommandError if that is nothing.
+        back, what was kept so far, from the current stage on; raises UnableError if that is nothing.
         """
         run, recorder, token = self.run, self.run.recorder, self.run.event.token
         if recorder.expect(request, token):
@@ -120,7 +120,7 @@ class Replay:
         if found := recorder.found(request, token):
             return found
         name = printable(run.debuggee.name)
-        raise CommandError(f"{name} cannot go back: what this reads is kept from here on, so ask at a later stop")
+        raise UnableError(f"{name} cannot go back: what this reads is kept from here on, so ask at a later stop")
 
     def record_again(self) -> None:
         """Rerun the current token up to the current stop, to record what was requested.
@@ -184,13 +184,14 @@ class Replay:
             yield run.look()
 
     @contextmanager
-    def elsewhere(self) -> Iterator[None]:
+    def elsewhere(self, instead: str = "") -> Iterator[None]:
         """Run anything of this branch inside the `with` block, and return to this stop afterwards.
 
-        No run is active when the block starts. Raises CommandError if the forward has failed.
+        No run is active when the block starts. Raises CommandError if the forward has failed, and UnableError for a
+        debuggee that cannot go back, with what to do `instead`.
         """
         run = self.run
-        require(run.debuggee, Capability.GO_BACK)
+        require(run.debuggee, Capability.GO_BACK, instead=instead)
         run.cursor.refuse_if_failed()
         place, end, stop, cause, counted = run.place, run.end, run.stop, run.cause, run.counted
         run.cursor.close()

@@ -31,6 +31,7 @@ _LONG_MS = 5000.0
 _MOST_MS_FOR_THE_OTHER_PHASE = 5000.0
 _TOKENS_ON = 3
 _TIMES_SLOWER = 2.0
+_AT_STOPS = "each stop says how long its stage took"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,12 @@ class Cost(Displayed):
 
 
 def ask(inspector: Inspector, _arguments: str = "") -> Cost:
-    """Answer `info cost`. Raises CommandError if the forward has failed, so that the run has no position."""
+    """Answer `info cost`.
+
+    Raises CommandError if the forward has failed, so that the run has no position, or the debuggee cannot go back.
+    """
     token, held, size = inspector.event.token, memory(inspector), cache_size(inspector)
-    with inspector.replay.elsewhere():
+    with inspector.replay.elsewhere(_AT_STOPS):
         kinds = _kinds(inspector)
         rounds, peak = _measured(inspector, token, kinds)
         alone = _timed(inspector, token, [each.ms for each in rounds[0]])

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _ROWS_BEFORE = 8
 _NEAREST = 8
+_IN_PASSING = "`break nonfinite` stops at the first output that is not finite, from here on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,10 @@ class NonfiniteHunt(Displayed):
 
 
 def ask(inspector: Inspector, _arguments: str = "") -> NonfiniteHunt:
-    """Answer `info nonfinite`. Raises CommandError if the forward has failed, so that the run has no position."""
+    """Answer `info nonfinite`.
+
+    Raises CommandError if the forward has failed, so that the run has no position, or the debuggee cannot go back.
+    """
     if (recorded := known_of(inspector.event)) is not None and not recorded.keeps_outputs:
         raise CommandError(
             "values were not recorded, only how many are NaN or infinite: `break nonfinite` and `run` find the first "
@@ -144,7 +148,7 @@ def ask(inspector: Inspector, _arguments: str = "") -> NonfiniteHunt:
         )
     at_tokenize = inspector.event.stage.kind is StageKind.TOKENIZE
     asked_at, tokens = inspector.event.token, inspector.run.tokens()
-    with inspector.replay.elsewhere():
+    with inspector.replay.elsewhere(_IN_PASSING):
         search = _Search(inspector, asked_at)
         found = None if search.at.first_bad is None else _find(inspector, search, tokens)
     notes = list(search.notes)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from llmdbg.debugger.inspection.inspector import Inspector
 
 
+_IN_PASSING = "`set depth op` and `step` go through the operations that are still to come"
+
+
 @dataclass(frozen=True, slots=True)
 class OpTensor:
     """A tensor of an operation."""
@@ -116,7 +119,7 @@ def ask(inspector: Inspector, arguments: str = "") -> Operations | str:
     here, before = inspector.event, None
     if (here.stage.address, here.token) == (address, token):
         before = _bits(here)
-    with inspector.replay.elsewhere():
+    with inspector.replay.elsewhere(_IN_PASSING):
         calls, after = _watched(inspector, module, address, token)
     rows = tuple(_row(number, each) for number, each in enumerate(calls, 1))
     notes = []

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.stage_event import StageEvent
 
 _SHOWN = 3
+_IN_PASSING = "a stage is saved where the run stops at it"
 
 
 def save_tensors(inspector: Inspector, target: Target, path: Path) -> str:
@@ -65,7 +66,8 @@ def _found(inspector: Inspector, addresses: frozenset[str]) -> dict[str, dict[st
         left -= event.stage.address == place.address
         return left < 0
 
-    with inspector.replay.elsewhere(), forward_of(inspector, place.token, {*addresses, place.address}, look) as events:
+    watched = {*addresses, place.address}
+    with inspector.replay.elsewhere(_IN_PASSING), forward_of(inspector, place.token, watched, look) as events:
         for event in events:
             if left < 0 or event.stage.address != "tokenize":
                 break

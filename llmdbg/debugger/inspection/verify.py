@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llmdbg.display import Displayed
 from llmdbg.engine.debuggee import Capability, Verifiable, require
 from llmdbg.engine.fingerprints import fingerprint_of
-from llmdbg.errors import CommandError
+from llmdbg.errors import CommandError, UnableError
 from llmdbg.formatting import printable
 
 if TYPE_CHECKING:
@@ -33,11 +33,12 @@ class Proof(Displayed):
 def verify(inspector: Inspector) -> Proof:
     """Run an untouched `generate()` over the tokens so far, compare, and return to where the run stood.
 
-    Logits are compared by a hash of their bits. Raises CommandError if the debuggee cannot run without the debugger, if
-    the branch has forced or banned tokens, changed settings or edits, and if nothing has been generated yet.
+    Logits are compared by a hash of their bits. Raises UnableError if the debuggee cannot run without the debugger,
+    and CommandError if the branch has forced or banned tokens, changed settings or edits, and if nothing has been
+    generated yet.
     """
     if not isinstance(inspector.debuggee, Verifiable):
-        raise CommandError(
+        raise UnableError(
             f"{printable(inspector.debuggee.name)} cannot run without the debugger, so there is nothing to verify"
         )
     require(inspector.debuggee, Capability.GO_BACK)

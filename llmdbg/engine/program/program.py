@@ -37,7 +37,7 @@ from llmdbg.engine.program.vocabulary import IdVocabulary, find_tokenizer
 from llmdbg.engine.program.watching import ModelWatch
 from llmdbg.engine.random_streams import RandomStreams
 from llmdbg.engine.stage_event import ScoresTrail, StageEvent
-from llmdbg.errors import CommandError
+from llmdbg.errors import CommandError, UnableError
 from llmdbg.formatting import printable
 from llmdbg.models.anatomy import Anatomy
 from llmdbg.models.compiled import notes_on_compiled
@@ -160,10 +160,10 @@ class Program(InLanes):
     def events(self, token: int = 0) -> Generator[StageEvent, None, None]:
         """Yield an event at every suspension. The last, at the program's end, is a `sample` with `ended_by` set.
 
-        Raises CommandError if it has been begun before: a program runs once.
+        Raises UnableError if it has been begun before: a program runs once.
         """
         if self._begun or token or self._first is None:
-            raise CommandError(f"{printable(self.name)} cannot go back: {self.why_not(Capability.GO_BACK)}")
+            raise UnableError(f"{printable(self.name)} cannot go back: {self.why_not(Capability.GO_BACK)}")
         self._begun = True
         assert self._stops is not None
         event: StageEvent | None = self._first

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Protocol
 
 from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
+from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.execution import resume_plans
 from llmdbg.debugger.limits import MOST_COMMANDS_BYTES
-from llmdbg.errors import LlmdbgError, OverError, UsageError
+from llmdbg.errors import LlmdbgError, OverError, UnableError, UsageError
 from llmdbg.frontends.answers import answer_lines, stops
 from llmdbg.frontends.batch import events
 from llmdbg.frontends.log import record
@@ -142,15 +143,16 @@ def run_batch(
     writer: Writer,
     notes: Iterable[str] = (),
     *,
-    past_the_end: bool = False,
+    runs_once: bool = False,
     stdin: FromStdin | None = None,
 ) -> int:
     """Run `commands` and then those of `stdin`, or without any, trace every stage of the outline to the end.
 
-    Returns the exit code: that of the first command of `stdin` that failed if it was to keep going, else 0.
+    Returns the exit code: that of the first command that failed without ending the run, else 0.
 
-    `notes` are warnings to write first. A command that moves after the end is an error, or if it may be `past_the_end`
-    just a note. Raises the LlmdbgError of the first command that fails; no end is written then.
+    `notes` are warnings to write first. Raises the LlmdbgError of the first command that fails, and no end is written
+    then; one of `stdin` may be kept going after. What `runs_once`, as a program does, is not ended by a question that
+    it cannot answer, and a command that would move after its end is just a note.
     """
     writer.tokens(debugger)
     for each in notes:
@@ -158,9 +160,9 @@ def run_batch(
     warning, code = _Warning(writer), 0
     try:
         if commands or stdin is not None:
-            goes_on = _run_commands(debugger, commands, warning, past_the_end=past_the_end)
+            goes_on, code = _run_commands(debugger, commands, warning, runs_once=runs_once)
             if stdin is not None and goes_on:
-                code = _run_stdin(debugger, stdin, warning)
+                code = _run_stdin(debugger, stdin, warning) or code
         else:
             _trace(debugger, warning)
     finally:
@@ -180,21 +182,27 @@ def _trace(debugger: Debugger, writer: _Warning) -> None:
 
 
 def _run_commands(
-    debugger: Debugger, commands: Sequence[ParsedCommand], writer: _Warning, *, past_the_end: bool
-) -> bool:
-    """Run them. Returns False if one of them quits."""
+    debugger: Debugger, commands: Sequence[ParsedCommand], writer: _Warning, *, runs_once: bool
+) -> tuple[bool, int]:
+    """Run them. Returns False if one of them quits, and the exit code of the first question that was refused."""
+    code = 0
     debugger.run.on_trace = writer.stop
     # stdout is data; what the user's own Python prints is not.
     debugger.run.user_code.tell = narrate
     for each in commands:
         try:
             if not _run_one(debugger, each, writer):
-                return False
+                return False, code
         except OverError:
-            if not past_the_end:
+            if not runs_once:
                 raise
             note(f"{debugger.debuggee.name} had ended before `{each.line}`")
-    return True
+        except UnableError as error:
+            if not runs_once or each.effect & (Effect.MOVES | Effect.CHANGES):
+                raise
+            writer.error(error)
+            code = code or error.exit_code
+    return True, code
 
 
 def _run_stdin(debugger: Debugger, stdin: FromStdin, writer: _Warning) -> int:

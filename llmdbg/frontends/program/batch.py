@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def debug(launch: Launch, commands: Sequence[ParsedCommand], *, json: bool, program_output: str | None) -> int:
     """Run a program under these commands; without any, trace it to its end. Returns its exit code.
 
-    A program that the last command leaves suspended is ended there, and the code is 0. Raises LlmdbgError.
+    A program that the last command leaves suspended is ended there, with 0. In place of a 0, the code is that of the
+    first question that was refused. Raises LlmdbgError.
     """
     around = Apart(program_output)
     started = start(launch, around.inside)
@@ -57,14 +58,14 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, json: bool, prog
             debugger.other_runs = open_other
             try:
                 check_addresses(commands, debugger)
-                run_batch(debugger, commands, writer, [*opening_notes(program), *early], past_the_end=True)
+                refused = run_batch(debugger, commands, writer, [*opening_notes(program), *early], runs_once=True)
             finally:
                 with ending(program):
                     debugger.close()
         if program.exit is None:
             note(f"{program.name} was ended where it stood, since the commands are over (`continue` lets it run on)")
-            return 0
-        return program.exit.code
+            return refused
+        return program.exit.code or refused
     finally:
         program.close()
         now_debugging(None)

@@ -157,6 +157,20 @@ def test_one_that_is_interrupted_ends_as_a_shell_sees_it(forks: Forks, tmp_path:
     assert stops(events)[:2] == ["1.mlp@0", "0@2"]
 
 
+@pytest.mark.parametrize(("name", "code"), [("greedy.py", 2), ("fails.py", 1)])
+def test_a_refused_question_is_an_error_of_that_command_and_the_program_runs_on(
+    name: str, code: int, forks: Forks, tmp_path: Path
+) -> None:
+    commands = ["until 1.mlp", "info nonfinite", "info ops 0", "continue", "continue"]
+    alone, done, events = both(forks, tmp_path, [str(SCRIPTS / name)], commands)
+    assert (plain(done.out), done.files) == (plain(alone.out), alone.files)
+    assert done.code == code
+    errors = [each for each in events if each["event"] == "error"]
+    assert [each["type"] for each in errors] == ["UnableError"] * 2
+    assert "`break nonfinite`" in errors[0]["message"] and "`set depth op`" in errors[1]["message"]
+    assert events[-1]["event"] == "end"
+
+
 def test_what_runs_beside_a_suspended_program_prints_where_the_program_does(forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "p.py").write_text(
         "import threading, torch\nfrom tiny_models import llama\ndone = threading.Event()\n"
