@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from llmdbg.probes.moments import std_mean
 from llmdbg.probes.quantities import OF_OUTPUT, QuantityValue, is_of_prediction, of_token
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _numbers(names: Collection[str], values: Tensor) -> Iterator[NamedScalar]:
         yield "max", high
     if "mean" in names or "std" in names:
         # Both, even if only one is asked for: torch's mean alone adds up in another order and differs in the last bits.
-        std, mean = torch.std_mean(values, None, correction=0)
+        std, mean = std_mean(values)
         yield "std", std
         yield "mean", mean
     if "norm" in names:

@@ -15,8 +15,8 @@ QuantityValue = int | float | str | bool | None
 OF_OUTPUT = {
     "min": "the least value of the stage's output",
     "max": "its greatest value",
-    "mean": "its mean",
-    "std": "its population standard deviation",
+    "mean": "the mean of its finite values",
+    "std": "their population standard deviation",
     "norm": "its L2 norm",
     "absmax": "its greatest magnitude",
     "nan": "how many of its values are NaN",

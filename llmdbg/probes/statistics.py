@@ -2,8 +2,9 @@
 
 - Everything is computed in float32 on the tensor's own device, into one small buffer.
 - Reading buffers takes one device-to-host copy, however many there are.
-- Logits processors cut tokens by setting their scores to -inf. Counted as values these would make the mean -inf and the
-  standard deviation NaN, so scores are also described over the tokens that are still in play.
+- The mean and the spread are over the numbers that are finite; the others are counted.
+- Logits processors cut tokens by setting their scores to -inf. Counted as values these would be the minimum, and make
+  the norm infinite, so scores are also described over the tokens that are still in play.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from llmdbg.display import Displayed
+from llmdbg.probes.moments import std_mean
 from llmdbg.probes.value_statistics import ValueStatistics
 
 if TYPE_CHECKING:
@@ -143,7 +145,7 @@ def measure(tensor: Tensor) -> Tensor:
     if values.numel() == 0:
         return torch.zeros(0, dtype=torch.float32, device=values.device)
     low, high = torch.aminmax(values)
-    std, mean = torch.std_mean(values, None, correction=0)
+    std, mean = std_mean(values)
     # On the CPU, vector_norm adds numbers one by one and loses four digits on a large tensor; sum adds in cascades.
     norm = values.square().sum().sqrt()
     # The counts are copied as bits: float32 could not hold large ones exactly, and a second copy would wait again.

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ValueStatistics:
-    """Statistics of some values, in float32. A NaN among the values makes min, max, mean, std and norm NaN."""
+    """Statistics of some values, in float32. A NaN among the values makes min, max and norm NaN."""
 
     min: float
     """The least value."""
     max: float
     """The greatest value."""
     mean: float
-    """The mean."""
+    """The mean of those that are finite; NaN if none is."""
     std: float
-    """The population standard deviation."""
+    """The population standard deviation of those that are finite; NaN if none is."""
     norm: float
     """The L2 norm."""
     nan: int

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from llmdbg.engine.fingerprints import fingerprints_of_rows
+from llmdbg.probes.moments import filled_with_mean
 from llmdbg.traces.sketch import WIDTH, by_position, projection
 
 if TYPE_CHECKING:
@@ -108,13 +109,14 @@ def _numbers(vectors: Tensor) -> tuple[Tensor, Tensor]:
         parts = [_numbers(part) for part in torch.split(vectors, max(1, _PIECE // each))]
         return torch.cat([one for one, _ in parts]), torch.cat([other for _, other in parts])
     values = vectors.reshape(count, each).to(torch.float32)
-    low, high, mean = values.amin(1), values.amax(1), values.sum(1) / each
-    norm = _norm(values)
-    std = _spread(values, mean, norm.square() / each)
+    low, high, norm = values.amin(1), values.amax(1), _norm(values)
     counts = _not_finite(values, norm)
     if counts is None:
         counts = torch.zeros(count, 2, dtype=torch.int64, device=values.device)
+        mean = values.sum(1) / each
+        std = _spread(values, mean, norm.square() / each)
     else:
+        mean, std = _finite_moments(values, each - counts.sum(1))
         values = values.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     sketches = values.reshape(count * positions, width) @ _matrix(width, values.device)
     rows = torch.stack((low, high, mean, std, norm), dim=1)
@@ -127,13 +129,16 @@ def _numbers_of_many(vectors: Tensor) -> tuple[Tensor, Tensor]:
     parts = torch.split(vectors, max(1, _PIECE // width))
     found = [_numbers(part[None]) for part in parts]
     rows = torch.cat([one for one, _ in found])
-    sizes = torch.tensor([part.numel() for part in parts], device=vectors.device, dtype=torch.float64)
-    mean = (rows[:, 2] * sizes).sum() / sizes.sum()
-    spread = rows[:, 3].to(torch.float64).square() + (rows[:, 2] - mean).square()
+    counts = rows[:, _NUMBERS:].contiguous().view(torch.int64)
+    sizes = torch.tensor([part.numel() for part in parts], device=vectors.device, dtype=torch.float64) - counts.sum(1)
+    # A part with no finite number has no mean, and adds nothing to that of all.
+    means, stds = (torch.where(sizes > 0, rows[:, at].to(torch.float64), 0.0) for at in (2, 3))
+    mean = (means * sizes).sum() / sizes.sum()
+    spread = stds.square() + (means - mean).square()
     std = ((spread * sizes).sum() / sizes.sum()).sqrt()
     norm = rows[:, 4].to(torch.float64).square().sum().sqrt()
     row = torch.stack((rows[:, 0].amin(), rows[:, 1].amax(), mean.float(), std.float(), norm.float()))
-    counts = rows[:, _NUMBERS:].contiguous().view(torch.int64).sum(0)
+    counts = counts.sum(0)
     return torch.cat((row, counts.view(torch.float32)))[None], torch.cat([other for _, other in found])
 
 
@@ -154,6 +159,14 @@ def _spread(values: Tensor, mean: Tensor, mean_square: Tensor) -> Tensor:
         if bool((variance > 0.01 * mean_square).all()):
             return variance.sqrt()
     return (values - mean[:, None]).square().sum(1).div(values.shape[1]).sqrt()
+
+
+def _finite_moments(values: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and population standard deviation of the `count` (n,) finite numbers of each row of `values` (n, width)."""
+    filled = filled_with_mean(values, values.isfinite(), count, 1)
+    mean = filled.sum(1) / values.shape[1]
+    deviation = (filled - mean[:, None]).square().sum(1).div(values.shape[1]).sqrt()
+    return mean, deviation * (values.shape[1] / count).sqrt()
 
 
 def _not_finite(values: Tensor, norm: Tensor) -> Tensor | None:

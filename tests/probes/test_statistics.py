@@ -42,7 +42,28 @@ def test_what_is_not_finite_is_counted():
     [got] = read([measure(tensor)])
 
     assert (got.nan, got.inf) == (2, 2)
-    assert math.isnan(got.mean)
+    assert (got.mean, got.std) == pytest.approx((1.5, 0.5))
+    assert math.isnan(got.min) and math.isnan(got.norm)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("centre", "scale"), [(0.0, 1.0), (1000.0, 1.0), (-3.0, 1e-3)])
+def test_mean_and_spread_are_over_the_finite_numbers(dtype, centre, scale):
+    tensor = (torch.randn(7, 1000, generator=torch.Generator().manual_seed(0)) * scale + centre).to(dtype)
+    tensor[2:, ::3], tensor[1, 5] = -math.inf, math.nan
+    kept = tensor[tensor.isfinite()].double()
+    [got] = read([measure(tensor)])
+
+    assert got.mean == pytest.approx(kept.mean().item(), rel=1e-5, abs=1e-6)
+    assert got.std == pytest.approx(kept.std(correction=0).item(), rel=1e-4)
+    assert (got.inf, got.nan, got.max) == (5 * 334, 1, pytest.approx(math.nan, nan_ok=True))
+
+
+def test_where_nothing_is_finite_nothing_is_said_of_it():
+    [got] = read([measure(torch.full((4,), -math.inf))])
+
+    assert math.isnan(got.mean) and math.isnan(got.std)
+    assert (got.min, got.inf) == (-math.inf, 4)
 
 
 def test_counts_beyond_what_float32_can_hold_are_exact():

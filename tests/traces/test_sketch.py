@@ -111,6 +111,22 @@ def test_a_large_tensor_is_reduced_in_pieces(monkeypatch: pytest.MonkeyPatch) ->
     assert stacked.statistics[1, 2] == pytest.approx(whole.statistics[0, 2] + 1, rel=1e-5)
 
 
+@pytest.mark.parametrize("piece", [500, 2**22])
+def test_mean_and_deviation_are_of_the_finite_numbers(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import llmdbg.traces.reductions as reductions
+
+    monkeypatch.setattr(reductions, "_PIECE", piece)
+    tensor = _random(1, 50, 64) * 3 + 100
+    tensor[0, :20], tensor[0, 40, 7] = -torch.inf, torch.nan
+    kept = tensor[tensor.isfinite()].double()
+    found, stacked = _of(tensor, 50), read(reduce([tensor, tensor - 1], 1).numpy(), 2, 50)
+    expected = [kept.mean().item(), kept.std(correction=0).item()]
+    assert found.statistics[0, 2:4] == pytest.approx(expected, rel=1e-5)
+    assert (found.nan[0], found.inf[0]) == (1, 20 * 64)
+    assert stacked.statistics[1, 2:4] == pytest.approx([expected[0] - 1, expected[1]], rel=1e-4)
+    assert np.isnan(_of(torch.full((1, 50, 64), torch.inf), 50).statistics[0, 2:4]).all()
+
+
 @pytest.mark.parametrize(
     "tensor", [torch.tensor([[3]]), torch.ones(1, 5, dtype=torch.bool), torch.ones(2, 3, dtype=torch.complex64)]
 )

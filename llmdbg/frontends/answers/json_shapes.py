@@ -63,9 +63,9 @@ class StatisticsFields:
     max: float | None
     """The largest value."""
     mean: float | None
-    """The mean."""
+    """The mean of those that are finite."""
     std: float | None
-    """The population standard deviation."""
+    """The population standard deviation of those that are finite."""
     norm: float | None
     """The L2 norm."""
     nan: int | None

@@ -66,9 +66,9 @@ class KnownOutput:
 
     @property
     def numbers(self) -> ValueStatistics | None:
-        """The recorded statistics, None for none; the mean of infinite values is NaN, as a live stop computes it."""
+        """The recorded statistics, None for none. A mean that infinities have a part in is NaN."""
         found = self.record.statistics
-        return found if found is None or not found.inf else replace(found, mean=math.nan)
+        return found if found is None or not found.inf or math.isfinite(found.mean) else replace(found, mean=math.nan)
 
     def statistics(self, first: int, length: int) -> Statistics:
         """The statistics of the output. The forward runs over `length` positions, from `first` on.
