@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,8 @@ class RunRecording:
         self.addresses = frozenset(each.address for each in debuggee.anatomy.stages) | {ANY_PROCESSOR.address}
         self._prompt_length = len(prompt.ids)
         self._size = (1, self._prompt_length)
-        self._token = -1
+        self._token, self._phase = -1, Phase.PREFILL
+        self._span: tuple[int, int] | None = None
         self._positions: Tensor | None = None
         self._random: Tensor | None = None
         self._settings: dict[str, Any] | None = None
@@ -67,10 +68,11 @@ class RunRecording:
         return False
 
     def passed(self, event: StageEvent) -> None:
-        """Record a stage that has just run. A token is complete with the event that has its id."""
+        """Record a stage that has just run. A token is complete with the event of its id, or the next token's first."""
         stage = event.stage
         if event.token != self._token:
             self._begin(event)
+        self._span = event.span or self._span
         if stage.kind is not StageKind.MODULE:
             self._note(event)
         late = event.trail
@@ -92,7 +94,9 @@ class RunRecording:
         self.writer.close()
 
     def _begin(self, event: StageEvent) -> None:
-        self._token, self._positions, self._random = event.token, None, None
+        self._end_without_choice(event.token)
+        self._token, self._phase, self._span = event.token, event.phase, None
+        self._positions = self._random = None
         self._size = (1, self._prompt_length if event.phase is Phase.PREFILL else 1)
 
     def _note(self, event: StageEvent) -> None:
@@ -121,6 +125,18 @@ class RunRecording:
         states = [generator.get_state() for generator in self._generators]
         return fingerprint_of(torch.cat(states)) if states else None
 
+    def _end_without_choice(self, before: int) -> None:
+        """End the tokens before this one of which nobody saw a choice, as a training step makes none."""
+        for index in range(self.writer.tokens, before):
+            known = TokenRecord(index, self._phase)
+            if index == self._token:
+                known = replace(known, first_position=self._first_position(), length=self._size[1])
+            self.writer.token(known)
+
+    def _first_position(self) -> int:
+        """Where in the sequence the current forward begins."""
+        return self._prompt_length + self._token - self._size[1] if self._span is None else self._span[0]
+
     def _end_token(self, event: StageEvent, chosen: int) -> None:
         timeline, token = self._debuggee.timeline, event.token
         text_of = self._debuggee.vocabulary.text
@@ -129,7 +145,6 @@ class RunRecording:
         changed, self._settings = settings != self._settings, settings
         overrides = timeline.overrides.get(token)
         positions = None if self._positions is None else tuple(self._positions.tolist())
-        length = self._size[1]
         self.writer.token(
             TokenRecord(
                 index=token,
@@ -143,8 +158,8 @@ class RunRecording:
                 ban=() if overrides is None else tuple(sorted(overrides.ban)),
                 random_state=None if self._random is None else int(self._random),
                 positions=positions,
-                first_position=self._prompt_length + token - length,
-                length=length,
+                first_position=self._first_position(),
+                length=self._size[1],
                 ms=round(self._debuggee.clock.token_milliseconds(), 3),
                 ended_by=event.ended_by,
                 ended_with=event.ended_with,
