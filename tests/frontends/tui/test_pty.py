@@ -1,5 +1,6 @@
 """The program in a real terminal: a pty, and what its user would see."""
 
+import re
 import signal
 import sys
 import termios
@@ -41,7 +42,11 @@ def test_from_prompt_to_answer(terminal, tiny_folder, size):
     seen.send("q")
 
     assert seen.wait_for_exit() == 0
-    assert b"\x1b[?1049l" in seen.received, "the terminal is given back as it was"
+    before, taken, rest = seen.received.partition(b"\x1b[?1049h")
+    _, given_back, after = rest.rpartition(b"\x1b[?1049l")
+    assert taken, "it is taken over"
+    assert given_back, "the terminal is given back as it was"
+    assert not re.search(rb"\x1b\[[\d;]*[A-HfG]", before + after), "and the shell goes on where it was"
 
 
 def test_at_rest_nothing_is_sent(terminal, tiny_folder):

@@ -23,6 +23,9 @@ _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 """A frame that the terminal shows all at once."""
 
 _HIDE_CURSOR = "\x1b[?25l"
+_SAME_ANYWHERE = re.compile(r"\x1b\[[<>?=].*|\x1b\].*", re.DOTALL)
+"""Modes, questions and titles, which do the same wherever the cursor is: where it is must not change beside the screen,
+since it is where the shell goes on."""
 
 _FLAGS = {"1": "22", "2": "22", "3": "23", "4": "24", "5": "25", "7": "27", "8": "28", "9": "29"}
 """The attributes, and what switches each off."""
@@ -146,7 +149,8 @@ class FrameDiff:
         elif sequence == _HIDE_CURSOR:
             self._out.append(sequence)
         else:
-            self._go()
+            if not _SAME_ANYWHERE.fullmatch(sequence):
+                self._go()
             self._colour(self._pen)
             self._out.append(sequence)
             self.forget()

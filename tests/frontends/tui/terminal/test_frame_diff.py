@@ -1,6 +1,7 @@
 """The shorter output shows the same on an emulated terminal as the output that it stands for."""
 
 import random
+import re
 
 import pyte
 import pytest
@@ -48,6 +49,17 @@ def test_the_terminal_shows_the_same(seed, wide):
         streams[0].feed(frame)
         streams[1].feed(diff.less(frame))
         assert shown(short) == shown(whole)
+
+
+def test_the_cursor_is_left_where_the_shell_goes_on():
+    diff, cursor_moves = FrameDiff(), re.compile(r"\x1b\[[\d;]*[A-HfG]")
+    assert not cursor_moves.search(diff.less("\x1b[?1049h\x1b[?1000h\x1b[?25l\x1b[>25u\x1b]11;?\x1b\\"))
+    assert "\x1b[3;2H" in diff.less("\x1b[3;2Hhere")
+    assert "\x1b[5;2H" in diff.less("\x1b[5;2H\x1b[K"), "what acts where the cursor is needs it there"
+    diff.less("\x1b[1;3H")
+    leaving = diff.less("\x1b[?2004l\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l")
+    assert not cursor_moves.search(leaving), leaving
+    assert "\x1b[m" in leaving
 
 
 def test_nothing_counts_as_known_until_the_frames_of_the_old_size_are_over():
