@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from math import gcd
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -64,14 +66,25 @@ def check_plan(name: str, config: PretrainedConfig, place: LaunchedRank) -> None
         )
     if getattr(config, "quantization_config", None) is not None:
         raise ModelRequestError(f"{name} is stored quantised, which is not supported on ranks: use one process")
-    for module, style in plan.items():
-        field, words = _HEADS.get(module.rpartition(".")[2], ("", ""))
-        count = getattr(text, field, None) if style == _SPLIT and field else None
-        if isinstance(count, int) and count % place.size:
-            raise ModelRequestError(
-                f"{name} has {count} {words}, which {place.size} ranks cannot share evenly: "
-                f"use a number of ranks that divides {count}"
-            )
+    _check_heads(name, _heads(text, plan), place.size)
+
+
+def _heads(text: PretrainedConfig, plan: Mapping[str, str]) -> dict[str, int]:
+    """How many heads of each kind the plan splits."""
+    split = (_HEADS.get(module.rpartition(".")[2]) for module, style in plan.items() if style == _SPLIT)
+    counts = {words: getattr(text, field, None) for field, words in filter(None, split)}
+    return {words: count for words, count in counts.items() if isinstance(count, int)}
+
+
+def _check_heads(name: str, heads: Mapping[str, int], ranks: int) -> None:
+    """Raise ModelRequestError where so many ranks cannot share the heads, with the numbers of ranks that can."""
+    uneven = next((words for words, count in heads.items() if count % ranks), None)
+    if uneven is None:
+        return
+    shared = gcd(*heads.values())
+    fitting = " or ".join(str(number) for number in range(2, shared + 1) if shared % number == 0)
+    way = f"{fitting} ranks" if fitting else "one process"
+    raise ModelRequestError(f"{name} has {heads[uneven]} {uneven}, which {ranks} ranks cannot share evenly: use {way}")
 
 
 def split_arguments(place: LaunchedRank) -> dict[str, Any]:

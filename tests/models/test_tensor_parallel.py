@@ -1,6 +1,7 @@
 """What ranks cannot do is refused in a line, before anything is loaded."""
 
 import pytest
+from transformers import LlamaConfig
 
 from llmdbg.errors import ModelRequestError, UsageError
 from llmdbg.models.launched_rank import LaunchedRank, launched_rank
@@ -30,8 +31,16 @@ def test_a_request_that_ranks_cannot_meet(spec: ModelSpec, words: str):
 def test_a_model_without_a_plan_and_heads_that_cannot_be_shared():
     with pytest.raises(ModelRequestError, match="no tensor-parallel plan for tiny"):
         check_plan("tiny", ARCHITECTURES["gpt2"](), PLACE)
-    with pytest.raises(ModelRequestError, match="2 key/value heads, which 4 ranks cannot share evenly"):
+    with pytest.raises(ModelRequestError, match="2 key/value heads, which 4 ranks cannot share evenly: use 2 ranks"):
         check_plan("tiny", ARCHITECTURES["llama"](), PLACE)
+    with pytest.raises(ModelRequestError, match=r"12 attention heads, .* cannot share evenly: use 2 or 4 ranks"):
+        check_plan(
+            "tiny", LlamaConfig(hidden_size=24, num_attention_heads=12, num_key_value_heads=8), LaunchedRank(0, 8, 0, 0)
+        )
+    with pytest.raises(ModelRequestError, match=r"9 attention heads, .* cannot share evenly: use one process"):
+        check_plan(
+            "tiny", LlamaConfig(hidden_size=18, num_attention_heads=9, num_key_value_heads=1), LaunchedRank(0, 2, 0, 0)
+        )
     check_plan("tiny", ARCHITECTURES["phi3"](), PLACE)
     check_plan("tiny", ARCHITECTURES["llama"](), LaunchedRank(0, 2, 0, 0))
 
