@@ -20,13 +20,13 @@ SECONDS = 120
 """How long a run may take on a busy machine."""
 
 
-def started(ranks: int, *program: str) -> subprocess.Popen[str]:
+def started(ranks: int, *program: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     """A program on so many ranks: `-m llmdbg …`, or a path and its arguments."""
     launcher = (sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}")
     return subprocess.Popen(
         (*launcher, *program),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,7 +13,8 @@ from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
 from llmdbg.debugger.commands.effect import Effect
 from llmdbg.debugger.execution import resume_plans
 from llmdbg.debugger.limits import MOST_COMMANDS_BYTES
-from llmdbg.errors import LlmdbgError, OverError, UnableError, UsageError
+from llmdbg.engine.lockstep import told
+from llmdbg.errors import LlmdbgError, OverError, RanksPartedError, UnableError, UsageError
 from llmdbg.frontends.answers import answer_lines, stops
 from llmdbg.frontends.batch import events
 from llmdbg.frontends.log import record
@@ -206,17 +207,20 @@ def _run_commands(
 
 
 def _run_stdin(debugger: Debugger, stdin: FromStdin, writer: _Warning) -> int:
-    """Run each line as soon as it is there. Returns the exit code; raises what the first that fails raises, or none."""
+    """Run each line as soon as it is there. Returns the exit code; raises what the first that fails raises, or none.
+
+    Where several processes run the debuggee, they run the lines of the first.
+    """
     code = 0
     lines = stdin_lines(MOST_COMMANDS_BYTES)
-    while (line := next(lines, None)) is not None:
+    while (line := told(debugger.debuggee, next(lines, None))) is not None:
         if not COMMANDS.is_command(line):
             continue
         try:
             if not _run_one(debugger, line, writer):
                 break
         except LlmdbgError as error:
-            if not stdin.keep_going:
+            if not stdin.keep_going or isinstance(error, RanksPartedError):
                 raise
             if not isinstance(error, UsageError):
                 record(error)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmdbg.debugger.persistence.store import SessionStore
-from tests.torchrun import complaints, process_of, run, started
+from tests.torchrun import SECONDS, complaints, process_of, run, started
 
 PROMPT = ("-p", "The quick brown", "-n", "4", "--greedy", "--batch")
 COMMANDS = (
@@ -44,6 +44,23 @@ def alike(one: object, other: object) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return one == pytest.approx(other, rel=_CLOSE, abs=_CLOSE)
     return one == other
+
+
+def test_commands_of_stdin_reach_every_rank_one_at_a_time(shared_folder: Path):
+    arguments = ("-m", "llmdbg", str(shared_folder), *PROMPT, "--json", "-x", "-", "--keep-going")
+    with started(2, *arguments, stdin=subprocess.PIPE) as launcher:
+        assert launcher.stdin is not None
+        assert launcher.stdout is not None
+        said = [launcher.stdout.readline()]
+        for line in ("until 0.mlp.gate_proj", "rank 1", "rank 7", "info stats"):
+            launcher.stdin.write(f"{line}\n")
+            launcher.stdin.flush()
+            said.append(launcher.stdout.readline())
+        out, narration = launcher.communicate(timeout=SECONDS)
+    kinds = [json.loads(line)["event"] for line in (*said, *out.splitlines())]
+    assert kinds == ["tokens", "stop", "stop", "error", "result", "end"], narration
+    assert json.loads(said[4])["data"]["shape"] == [1, 5, 32]
+    assert complaints(narration) == ["there is no rank 7: this run has ranks 0 to 1"]
 
 
 def test_two_ranks_do_what_one_process_does_and_one_of_them_shows_it(shared_folder: Path):
