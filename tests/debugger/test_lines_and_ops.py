@@ -9,21 +9,26 @@ from typing import Any
 import pytest
 
 from llmdbg.debugger.commands import COMMANDS, Answer
+from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.standing_questions import STANDING_QUESTIONS
 from llmdbg.debugger.inspection.topics import TOPICS
 from llmdbg.debugger.persistence.capture import capture
 from llmdbg.debugger.persistence.format import from_json, to_json
 from llmdbg.debugger.persistence.model import begin
 from llmdbg.debugger.persistence.restore import restore
+from llmdbg.engine.generation.generation import Generation
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.errors import CommandError, UsageError
 from llmdbg.frontends.answers import answer_lines
 from llmdbg.frontends.answers.stops import whole_stop_blocks
 from llmdbg.frontends.batch.run import JsonWriter, TextWriter, run_batch
-from llmdbg.frontends.unhit_breakpoints import never_hit
-from llmdbg.models.spec import ModelSpec
+from llmdbg.frontends.unhit_breakpoints import attention_in, never_hit
+from llmdbg.models.loading import attention_of
+from llmdbg.models.spec import LoadedModel, ModelSpec
+from llmdbg.models.tokens import encode_prompt
 from tests.scripted import ScriptedDebuggee, script
 from tests.sessions import do, here, tiny_session
+from tests.tiny import tiny_model
 
 # Lines are stopped at by a trace function of ours, and coverage has one of its own.
 pytestmark = pytest.mark.untraced
@@ -109,8 +114,6 @@ def test_breakpoints_at_lines_and_ops_and_the_place_survive_in_a_saved_session()
 
 
 def test_what_has_no_lines_and_no_ops_says_so():
-    from llmdbg.debugger.debugger import Debugger
-
     session = Debugger(ScriptedDebuggee(script()))
     for line, said in (
         ("set depth line", "a script cannot stop at source lines"),
@@ -135,13 +138,24 @@ def test_a_condition_on_what_a_line_does_not_have_is_refused():
 def test_what_never_ran_is_said_at_the_end():
     session = tiny_session("llama")
     do(session, "break op linear", "break 0.self_attn:forward@9", "continue")
-    ops, lines = never_hit(session.breakpoints.list())
+    ops, lines = never_hit(session.breakpoints.list(), attention_in(session))
     assert "breakpoint 1 (op linear) was never hit: no such op ran (torch takes some apart: `linear` runs as" in ops
     assert "sdpa" not in ops
     do(session, "break op softmax")
-    softmax = list(never_hit(session.breakpoints.list()))[-1]
-    assert "sdpa attention is one op, `aten._scaled_dot_product…`, which `--attn eager` takes apart" in softmax
+    softmax = list(never_hit(session.breakpoints.list(), attention_in(session)))[-1]
+    assert "sdpa attention is one op, `aten._scaled_dot_product…`, and eager attention is several" in softmax
     assert lines == "breakpoint 2 (0.self_attn:forward@9) was never hit: the run ended without that line"
+
+
+def test_sdpa_is_to_blame_only_where_it_is_used():
+    model = tiny_model("llama")
+    model.set_attn_implementation("eager")
+    loaded = LoadedModel("tiny llama", model, None, attention_of(model))
+    prompt = encode_prompt(None, "Hello", vocabulary_size=128)
+    session = Debugger(Generation(loaded, prompt, GenerationSettings(max_new_tokens=2, greedy=True)))
+    do(session, "break op log_softmax", "continue")
+    [said] = never_hit(session.breakpoints.list(), attention_in(session))
+    assert "no such op ran" in said and "sdpa" not in said
 
 
 def test_tracepoints_and_watches_take_ops():

@@ -19,7 +19,7 @@ from llmdbg.frontends.answers import answer_lines, stops
 from llmdbg.frontends.batch import events
 from llmdbg.frontends.log import record
 from llmdbg.frontends.output import complain, narrate, note, stdin_lines, write_json, write_lines
-from llmdbg.frontends.unhit_breakpoints import never_hit, unhit_breakpoints
+from llmdbg.frontends.unhit_breakpoints import attention_in, never_hit, unhit_breakpoints
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands import Outcome, ParsedCommand
@@ -170,7 +170,7 @@ def run_batch(
         ended = debugger.close()
     warning.end(ended)
     if ended.stopped_by != "quit":
-        for sentence in never_hit(debugger.breakpoints.list()):
+        for sentence in never_hit(debugger.breakpoints.list(), attention_in(debugger)):
             note(sentence)
     return code
 
@@ -231,13 +231,14 @@ def _run_stdin(debugger: Debugger, stdin: FromStdin, writer: _Warning) -> int:
 
 def _run_one(debugger: Debugger, line: str | ParsedCommand, writer: _Warning) -> bool:
     """Run a command, and those of every breakpoint that it stops at. Returns False if one quits."""
+    attn = attention_in(debugger)
     for command, outcome in COMMANDS.run_all(debugger, line):
         _write(outcome, command, writer)
         if isinstance(outcome, Quit):
             return False
         if isinstance(outcome, Moved) and outcome.done:
             note(outcome.done)
-        if isinstance(outcome, Moved) and (missed := unhit_breakpoints(command, outcome)):
+        if isinstance(outcome, Moved) and (missed := unhit_breakpoints(command, outcome, attn)):
             note(missed)
     return True
 

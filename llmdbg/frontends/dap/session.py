@@ -19,7 +19,7 @@ from llmdbg.frontends.dap.movement import THREAD, Movement
 from llmdbg.frontends.log import record
 from llmdbg.frontends.opening import opening_notes
 from llmdbg.frontends.sanitize import sanitize
-from llmdbg.frontends.unhit_breakpoints import unhit_breakpoints
+from llmdbg.frontends.unhit_breakpoints import attention_in, unhit_breakpoints
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands import Outcome
@@ -175,7 +175,8 @@ class EditorSession:
             done = f"{outcome.done} " if outcome.done else ""
             return [f"{done}{each}" for each in answer_lines(outcome.data)]
         assert isinstance(outcome, Moved)
-        return [each for each in (outcome.done, unhit_breakpoints(command, outcome)) if each]
+        missed = unhit_breakpoints(command, outcome, attention_in(self.debugger))
+        return [each for each in (outcome.done, missed) if each]
 
     def _report(self, reason: str = "") -> None:
         """Tell the editor that the run stands, and where; or that it is over."""

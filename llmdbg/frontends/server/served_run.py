@@ -166,7 +166,7 @@ class ServedRun:
     def _run(self, debugger: Debugger, line: str | ParsedCommand, journal: Journal, report: Report) -> bool:
         """Run a line, and the commands of every breakpoint that it stops at."""
         from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
-        from llmdbg.frontends.unhit_breakpoints import unhit_breakpoints
+        from llmdbg.frontends.unhit_breakpoints import attention_in, unhit_breakpoints
 
         self._listen(debugger, journal, report)
         try:
@@ -177,7 +177,8 @@ class ServedRun:
                     journal.answer(command, outcome)
                 elif isinstance(outcome, Moved):
                     journal.stop(outcome.stop)
-                    for said in filter(None, (outcome.done, unhit_breakpoints(command, outcome))):
+                    missed = unhit_breakpoints(command, outcome, attention_in(debugger))
+                    for said in filter(None, (outcome.done, missed)):
                         journal.warning(said)
         finally:
             journal.interrupted = debugger.run.interrupted

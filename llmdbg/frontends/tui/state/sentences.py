@@ -46,7 +46,7 @@ def _happened(shown: Snapshot) -> str:
 
 def _ending(shown: Snapshot) -> str:
     assert shown.end is not None
-    vain = [each.partition(":")[0] for each in never_hit(shown.breakpoints)]
+    vain = [each.partition(":")[0] for each in never_hit(shown.breakpoints, shown.attn)]
     missed = "" if not vain else f"{vain[0]} · " if len(vain) == 1 else f"{len(vain)} breakpoints were never hit · "
     if shown.end.stopped_by == "exit":
         return f"{token_text(shown.end.why)} · {missed}0 log: what it wrote"
@@ -82,4 +82,4 @@ def about_statistics(shown: Snapshot) -> str:
 
 def about_breakpoints(shown: Snapshot) -> str:
     """At the end of a run, say which breakpoints were never hit, and why that may be."""
-    return "" if shown.end is None else " ".join(f"Note: {each}." for each in never_hit(shown.breakpoints))
+    return "" if shown.end is None else " ".join(f"Note: {each}." for each in never_hit(shown.breakpoints, shown.attn))

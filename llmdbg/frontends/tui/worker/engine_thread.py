@@ -292,7 +292,7 @@ class EngineThread(threading.Thread):
     def _run_line(self, debugger: Debugger, line: str) -> None:
         from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
         from llmdbg.frontends.answers import answer_lines
-        from llmdbg.frontends.unhit_breakpoints import unhit_breakpoints
+        from llmdbg.frontends.unhit_breakpoints import attention_in, unhit_breakpoints
 
         self._running, self._fresh, self._painted = True, [], time.monotonic()
         # What was looked at belongs to the stop that the command leaves.
@@ -310,7 +310,8 @@ class EngineThread(threading.Thread):
                     whole += lines
                     answer += () if self._is_in_view(outcome.data) else lines
                 elif isinstance(outcome, Moved):
-                    said = tuple(filter(None, (outcome.done, unhit_breakpoints(command, outcome))))
+                    missed = unhit_breakpoints(command, outcome, attention_in(debugger))
+                    said = tuple(filter(None, (outcome.done, missed)))
                     whole, answer = whole + said, answer + said
         except UsageError as problem:
             error = str(problem)

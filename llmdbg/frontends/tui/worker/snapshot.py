@@ -12,6 +12,7 @@ from llmdbg.engine.lockstep import InLockstep
 from llmdbg.frontends.tui.worker.execution_order import prefixes
 from llmdbg.frontends.tui.worker.fine_row import ran_in_layer, with_row
 from llmdbg.frontends.tui.worker.lane_texts import LaneText, lane_texts
+from llmdbg.frontends.unhit_breakpoints import attention_in
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
@@ -124,6 +125,9 @@ class Snapshot:
 
     lanes: tuple[LaneText, ...] = ()
     """The rows of the batch; none where one sequence runs."""
+
+    attn: str = ""
+    """The attention implementation of its model; empty where no model is debugged."""
 
     ranks: int = 0
     """How many ranks run this model together; 0 in one process."""
@@ -263,6 +267,7 @@ def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | Non
         asked=asked or {},
         lane=debugger.lane.chosen,
         lanes=lane_texts(debugger),
+        attn=attention_in(debugger),
         ranks=debuggee.ranks if isinstance(debuggee, InLockstep) else 0,
         gradients=debugger.run.stages.gradients(),
         local_tensors=tensor_names(debugger.inspector),
