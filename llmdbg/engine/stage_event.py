@@ -68,7 +68,10 @@ class StageEvent:
     call: int = 0
     """How often the stage has run before in this forward. Counted where edits apply, 0 elsewhere."""
     code: CodePlace | None = None
-    """Of a line or an op, where its code is; None elsewhere. A line has no output, and is about to run."""
+    """Of a line or an op, and where a program stops itself, where that code is; None elsewhere.
+
+    A line has no output, and is about to run.
+    """
     reordered: tuple[int, ...] = ()
     """At `sample`, which row of the batch each row continues, in a program that reorders them; else none."""
     span: tuple[int, int] | None = None

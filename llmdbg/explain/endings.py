@@ -17,6 +17,7 @@ def why_ended(ended_by: str, ended_with: str | None = None) -> str:
         "context": "the model's context is full",
         "quit": "left",
         "recording": "the recording goes no further",
+        "detached": "debugging has ended, and the program runs on",
         "exit": f"the program has ended{f' with {printable(ended_with)}' if ended_with else ''}",
     }.get(ended_by, ended_by)
 

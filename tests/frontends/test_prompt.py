@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,11 +108,22 @@ def test_breakpoint_stops_at_its_line_in_a_forward_and_outside(capsys: pytest.Ca
             return self.more(x)
 
     model = Own()
-    user = Typed(capsys, "continue", "continue", "continue")
+    user = Typed(capsys, "continue", "info stage", "continue", "continue")
     with llmdbg.debug(ask=user):
         model(torch.ones(1, 2))
         llmdbg.breakpoint()
-    assert "outer" in user.before[1] and "logits" in user.before[2]
+        model(torch.ones(1, 2))
+    inside, said, outside = user.before[1:4]
+    assert "outer" in inside and re.search(r"test_prompt\.py:\d+  *llmdbg\.breakpoint\(\)", inside)
+    assert "stopped by" in said and "Outer.forward" in said
+    assert "logits" in outside and re.search(r"test_prompt\.py:\d+  *llmdbg\.breakpoint\(\)", outside)
+
+
+def test_at_the_end_of_a_block_it_is_debugging_that_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny_model("llama")
+    with llmdbg.debug(model, ask=Typed(capsys, "continue", "step")):
+        model(IDS)
+    assert "end  detached  0 tokens  (debugging has ended, and the program runs on)" in capsys.readouterr().err
 
 
 def test_an_error_of_the_program_is_shown_and_raised(capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,7 +96,7 @@ def module_of(address: str) -> str:
 
 def calls(event: StageEvent) -> Iterator[FrameType]:
     """The call of the function that a line or an op is in, its caller, and so on outwards."""
-    frame = None if event.code is None else event.code.frame
+    frame = event.code.frame if event.code is not None and event.stage.is_fine else None
     while frame is not None:
         yield frame
         frame = frame.f_back

@@ -23,6 +23,7 @@ from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.lockstep import InLockstep
 from llmdbg.engine.stage_event import StageEvent, main_tensor
 from llmdbg.errors import OverError
+from llmdbg.explain.endings import why_ended
 from llmdbg.models.stages import ANY_GRADIENT, ANY_OP, ANY_PROCESSOR, SAMPLE, StageKind, fine_among, reaches
 
 if TYPE_CHECKING:
@@ -167,8 +168,9 @@ class Run:
     def refuse_if_over(self) -> None:
         """Raise CommandError if the run cannot go on: the generation is over, or the forward has failed."""
         if self.end is not None:
-            what = "program has ended" if self.end.stopped_by == "exit" else "generation is over"
-            raise OverError(f"the {what}{self.cursor.ways_back()}")
+            by = self.end.stopped_by
+            over = why_ended(by) if by in ("exit", "detached") else "the generation is over"
+            raise OverError(f"{over}{self.cursor.ways_back()}")
         self.cursor.refuse_if_failed()
 
     def stand(self) -> Stop:

@@ -136,7 +136,8 @@ class Stop(Displayed):
     """Every tensor among its arguments, if there are several, or if the stage is an op. At an exception, those that the
     line uses."""
     code: CodeLine | None = None
-    """Of a line or an op, the source line; at an exception, the line that failed; None elsewhere."""
+    """Of a line or an op, the source line; at an exception, the line that failed; where a program stops itself,
+    the line that does; None elsewhere."""
     reordered: tuple[int, ...] = ()
     """At `sample`, the row of the batch that each row continues, in a program that reorders its rows; else none."""
     lane: int | None = None

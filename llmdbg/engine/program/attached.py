@@ -53,9 +53,9 @@ class AttachedProgram(Program):
         """Whether the caller is the program itself, not its debugger, nor another thread."""
         return self._run.is_running_here()
 
-    def detach(self) -> None:
-        """The program is debugged no further: the front end sees its end."""
-        self.exit = Exit(0, None)
+    def detach(self, ended_by: str = "detached") -> None:
+        """The program is debugged no further: the front end sees the end, of the program itself if `ended_by` exit."""
+        self.exit = Exit(0, None, ended_by)
         self._inside_out.finish()
         self._let_go()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import nn
 
 from llmdbg.engine._compat import running_call, untraced
+from llmdbg.engine.stage_event import CodePlace
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -150,6 +151,16 @@ def running_stage(anatomy: Anatomy) -> Stage | None:
             return anatomy.stage(at[owner])
         frame = frame.f_back
     return None
+
+
+def calling_line() -> CodePlace | None:
+    """The line of the program that has called into llmdbg; None if there is none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("llmdbg."):
+        frame = frame.f_back
+    if frame is None:
+        return None
+    return CodePlace(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname, frame)
 
 
 def _callers_of(traceback: TracebackType | None) -> list[nn.Module]:

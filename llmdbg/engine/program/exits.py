@@ -23,6 +23,8 @@ class Exit:
     """Its exit code."""
     why: str | None
     """The exception that ended it, or its exit code if that is not 0; None for a plain end."""
+    ended_by: str = "exit"
+    """As `StageEvent.ended_by`: `detached` where it runs on, and only its debugging has ended."""
 
 
 def exit_of(run: Callable[[], None]) -> Exit:

@@ -22,7 +22,7 @@ from llmdbg.engine._compat import in_backward
 from llmdbg.engine.debuggee import Capability, SamplingFacts
 from llmdbg.engine.program.anatomies import together
 from llmdbg.engine.program.cache_reordering import CacheReordering
-from llmdbg.engine.program.calls import OutermostCalls, failing_stage, running_stage
+from llmdbg.engine.program.calls import OutermostCalls, calling_line, failing_stage, running_stage
 from llmdbg.engine.program.choosing import Choosing
 from llmdbg.engine.program.flattened import SEVERAL_REQUESTS, is_of_vllm, notes_on_engine
 from llmdbg.engine.program.generate_ending import GenerateEnding
@@ -175,7 +175,7 @@ class Program(InLanes):
             self._lanes.end()
             self._stops.last_stage = SAMPLE
             end = StageEvent(SAMPLE, self._stops.phase, self._stops.token, None, span=self._stops.span)
-            end.ended_by, end.ended_with = "exit", self.exit.why
+            end.ended_by, end.ended_with = self.exit.ended_by, self.exit.why
             yield end
         finally:
             self.close()
@@ -190,14 +190,14 @@ class Program(InLanes):
 
         Before it has called a model, its first call is a stop anyway.
         """
-        stops = self._stops
+        stops, line = self._stops, calling_line()
         if stops is None or not self._run.is_of_the_program():
             return
         with self._run.turn() as has_turn:
             if has_turn:
                 stage = running_stage(self.anatomy) or stops.last_stage
                 stops.last_stage = stage
-                stops.suspend(StageEvent(stage, stops.phase, stops.token, None, span=stops.span))
+                stops.suspend(StageEvent(stage, stops.phase, stops.token, None, span=stops.span, code=line))
 
     # What the program does
 

@@ -12,7 +12,7 @@ from llmdbg.explain.endings import why_ended
 from llmdbg.formatting import counted, milliseconds, percent
 from llmdbg.frontends.answers.tables import Block, Column, Table
 from llmdbg.frontends.sanitize import piece_text, quoted, sanitize
-from llmdbg.models.stages import Phase
+from llmdbg.models.stages import Phase, StageKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -248,7 +248,8 @@ def _stage_blocks(stop: Stop, numbers: Numbers) -> list[Block]:
     lines: list[Block] = [f"{name}{module}: token {stop.token}, {stop.phase}"]
     if stop.code is not None:
         called = "in the backward of" if stop.phase is Phase.BACKWARD else "called in"
-        what = f"{sanitize(stop.code.operation)} {called} " if stop.code.operation else "about to run in "
+        what = "about to run in " if stop.stage.kind is StageKind.LINE else "stopped by "
+        what = f"{sanitize(stop.code.operation)} {called} " if stop.code.operation else what
         what = "raised in " if stop.reason is Reason.EXCEPTION else what
         lines += [f"{what}{sanitize(stop.code.function)}", code_words(stop.code)]
     if stop.ended_by is not None:

@@ -44,9 +44,12 @@ class Debugging:
 
     def detach(self) -> None:
         """Debug no further: every hook comes off. Again, it does nothing."""
+        self._end("detached")
+
+    def _end(self, ended_by: str) -> None:
         if self._program in _CURRENT:
             _CURRENT.remove(self._program)
-            self._program.detach()
+            self._program.detach(ended_by)
 
 
 def debug(
@@ -77,7 +80,7 @@ def debug(
     program.attach(model)
     _CURRENT.append(program)
     handle = Debugging(program)
-    atexit.register(handle.detach)
+    atexit.register(handle._end, "exit")
     return handle
 
 
