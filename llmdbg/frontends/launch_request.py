@@ -50,10 +50,13 @@ class LaunchRequest:
         """Whether the calling code is the debuggee's, not the debugger's."""
         return False
 
-    def open_debuggee(self, report: Callable[[LoadProgress], None], on_prompt: PromptCallback) -> Debuggee:
+    def open_debuggee(
+        self, report: Callable[[LoadProgress], None], on_prompt: PromptCallback | None = None
+    ) -> Debuggee:
         """Load the model and prepare its generation. Raises LlmdbgError.
 
-        `on_prompt` gets the prompt's first tokens, and how many there are, as soon as they are known.
+        `on_prompt` gets the prompt's first tokens, and how many there are, as soon as they are known; None if nobody
+        waits for them.
         """
         from llmdbg.frontends.opening import open_generation
 

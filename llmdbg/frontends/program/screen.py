@@ -44,7 +44,9 @@ class ProgramRequest(LaunchRequest):
         """Whether the calling code is the program's."""
         return any(each.is_running_here() for each in self.started)
 
-    def open_debuggee(self, report: Callable[[LoadProgress], None], on_prompt: PromptCallback) -> Debuggee:
+    def open_debuggee(
+        self, report: Callable[[LoadProgress], None], on_prompt: PromptCallback | None = None
+    ) -> Debuggee:
         """Run the program to its first call of a model. Raises LlmdbgError if it ends before that."""
         from llmdbg.models.load_steps import LoadStep
         from llmdbg.models.spec import LoadProgress

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,9 @@ PromptCallback = Callable[[tuple[TokenRow, ...], int], None]
 
 _PROGRAM = Path(__file__).with_name("early_process.py")
 _MOST_BYTES = 16 * 2**20
+_SECONDS_TO_END = 1.0
+"""How long a start waits for the killed process to be gone: it yields to all others, and may take its time to go."""
+_SECONDS_BETWEEN_LOOKS = 0.05
 _ENVIRONMENT = {
     # What is not here yet is fetched by this process alone.
     "HF_HUB_OFFLINE": "1",
@@ -74,7 +78,10 @@ class EarlyPrompt:
         self.close()
 
     def close(self) -> None:
-        """End the process. What it has not found by now is not needed any more. Safe to call again."""
+        """End the process. What it has not found by now is not needed any more. Safe to call again.
+
+        Returns soon, even if the process does not go at once.
+        """
         with self._lock:
             self._found = None
             if self._process is not None:
@@ -97,6 +104,13 @@ class EarlyPrompt:
             for pipe in (process.stdin, process.stdout):
                 with suppress(OSError):
                     pipe.close()
+        while not self._is_gone(process):
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def _is_gone(self, process: subprocess.Popen[bytes]) -> bool:
+        # Once it is looked at it may be gone, and its number another's: nobody may be about to kill it.
+        with self._lock:
+            return process.poll() is not None
 
 
 def _is_worth_it(spec: ModelSpec) -> bool:
@@ -109,11 +123,12 @@ def _cores() -> int:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and those that it has started."""
+    """Kill a process and those that it has started, and wait a moment until it is gone."""
     if process.returncode is None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_SECONDS_TO_END)
 
 
 def _rows(written: bytes) -> tuple[tuple[TokenRow, ...], int] | None:

@@ -129,7 +129,7 @@ class ServedRun:
                 told, self._reported = progress.stage, now
                 report(str(progress.stage), progress.done, progress.total)
 
-        return launch.open_debuggee(tell, lambda *_: None), Autosave(launch)
+        return launch.open_debuggee(tell), Autosave(launch)
 
     def _recording(self, request: Open) -> tuple[Debuggee, None]:
         from llmdbg.frontends.opening import open_recording

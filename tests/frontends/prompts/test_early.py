@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -172,6 +173,22 @@ def test_whatever_it_writes_is_tokens_or_nothing(monkeypatch, tmp_path, text):
     assert found_early(ModelSpec("any")) is None
     program(monkeypatch, tmp_path, f"sys.stdout.buffer.write({ANSWER!r})")
     assert found_early(ModelSpec("any"))[1] == 1
+
+
+def test_a_start_goes_on_though_the_process_does_not_go_yet(monkeypatch, tmp_path):
+    program(monkeypatch, tmp_path, "time.sleep(600)")
+    kill, killed = os.killpg, list[int]()
+    monkeypatch.setattr(os, "killpg", lambda group, _signal: killed.append(group))
+    begun = time.monotonic()
+    with early.EarlyPrompt(ModelSpec("any"), TEXT, HOW, lambda *_: None) as process:
+        pass
+    assert time.monotonic() - begun < 30 and killed
+    assert process._process.returncode is None
+    kill(killed[0], signal.SIGKILL)
+    for thread in threading.enumerate():
+        if thread.name == "llmdbg-early":
+            thread.join(20)
+    assert process._process.returncode == -signal.SIGKILL, "it is reaped all the same"
 
 
 def test_once_it_is_closed_nothing_comes_and_nobody_is_left(monkeypatch, tmp_path):

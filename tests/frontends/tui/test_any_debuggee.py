@@ -19,7 +19,7 @@ class ScriptedRequest(LaunchRequest):
     name = "a script"
     able: tuple[Capability, ...] = ()
 
-    def open_debuggee(self, report: object, on_prompt: object) -> Debuggee:
+    def open_debuggee(self, report: object, on_prompt: object = None) -> Debuggee:
         return ScriptedDebuggee(script(module=MLP), able=self.able, name=self.name)
 
 

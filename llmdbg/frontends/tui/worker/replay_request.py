@@ -26,7 +26,9 @@ class _ReplayRequest(LaunchRequest):
     saves: bool = False
     """A replay is no session: the recording is there already."""
 
-    def open_debuggee(self, report: Callable[[LoadProgress], None], on_prompt: PromptCallback) -> Debuggee:
+    def open_debuggee(
+        self, report: Callable[[LoadProgress], None], on_prompt: PromptCallback | None = None
+    ) -> Debuggee:
         """Read what the recording says of its tokens."""
         from llmdbg.frontends.opening import open_recording
         from llmdbg.models.load_steps import LoadStep

@@ -144,7 +144,7 @@ async def test_before_there_is_a_stop_only_quit_does_something(tiny_folder):
     may_load = threading.Event()
 
     class Slow(LaunchRequest):
-        def open_debuggee(self, report, on_prompt):
+        def open_debuggee(self, report, on_prompt=None):
             may_load.wait(60)
             return super().open_debuggee(report, on_prompt)
 
