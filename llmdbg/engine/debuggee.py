@@ -23,8 +23,6 @@ from llmdbg.formatting import printable
 if TYPE_CHECKING:
     from types import FrameType
 
-    from torch import Tensor
-
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.engine.token_overrides import TokenOverrides
     from llmdbg.models.anatomy import Anatomy
@@ -252,64 +250,6 @@ class Reopenable(Protocol):
 
     def reopened(self, loaded: LoadedModel, prompt: Prompt, settings: GenerationSettings) -> Debuggee:
         """Another debuggee of the same kind; nothing runs yet. Raises PromptError."""
-
-
-@dataclass(frozen=True, slots=True)
-class LaneFacts:
-    """One row of a batch, as far as its forwards have shown it."""
-
-    padding: int
-    """How many of its first positions are padding, which the mask hides."""
-    prompt: int
-    """How many tokens its prompt has, without the padding."""
-    prompt_ids: tuple[int, ...]
-    """Their ids."""
-    ids: tuple[int, ...]
-    """The ids it was fed after that."""
-    request: str = ""
-    """An engine's id of it; empty for a row of a rectangular batch."""
-    rows: tuple[int, int] | None = None
-    """Its rows of a flattened batch (tokens, width), from the first up to the one behind; None in a rectangular one."""
-
-
-@dataclass(frozen=True, slots=True)
-class FamilyStep:
-    """Where the rows of a batch came from when one token was added to each, in a program that reorders them."""
-
-    position: int
-    """The position of that token, padding included."""
-    parents: tuple[int, ...]
-    """For each row, the row that it continues."""
-    ids: tuple[int, ...]
-    """For each row, the token that was added."""
-
-
-@runtime_checkable
-class HasLanes(Protocol):
-    """A debuggee that runs several sequences at once. Tokens and scores are those of row 0 until a row is chosen."""
-
-    @property
-    def batch(self) -> int:
-        """How many rows the current forward has. Does not wait for the device."""
-
-    @property
-    def lane(self) -> int | None:
-        """The chosen row of the batch, from 0; None for all of them, and where the current forward has no such row."""
-
-    def choose_lane(self, lane: int | None) -> None:
-        """Show one row from now on, or all of them."""
-
-    def seen(self, event: StageEvent) -> StageEvent:
-        """An event as the chosen row has it: its part of every tensor, its scores and its token."""
-
-    def family(self) -> tuple[FamilyStep, ...]:
-        """Where the rows have come from, token by token; none where they have kept their places."""
-
-    def scores(self, lane: int) -> Tensor | None:
-        """A row's scores (1, vocabulary) float32 at `logits` and at `sample`; None elsewhere."""
-
-    def lanes(self) -> tuple[LaneFacts, ...]:
-        """The rows of the batch of the current forward. Waits for the device."""
 
 
 @runtime_checkable

@@ -81,8 +81,9 @@ EVERYWHERE = Positions()
 class ValueChange(Protocol):
     """What an edit does to the output of a stage."""
 
-    on_input: ClassVar[bool]
-    """Whether it recomputes the output from a changed input."""
+    @property
+    def on_input(self) -> bool:
+        """Whether it recomputes the output from a changed input."""
 
     def describe(self) -> str:
         """Say in a few words what it does."""

@@ -19,7 +19,7 @@ from llmdbg.debugger.editing.changes import NO_TENSOR, described
 from llmdbg.display import Displayed
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError, EditError
-from llmdbg.formatting import counted
+from llmdbg.formatting import counted, printable
 
 if TYPE_CHECKING:
     from llmdbg.debugger.editing.change_tally import ChangedValues, ChangeTally
@@ -40,6 +40,8 @@ class Draft:
     """The only generated token it applies to; None for every one from now on."""
     change: ValueChange
     """What it does to their output."""
+    request: str = ""
+    """The engine's id of the only request whose rows it changes; empty if it changes all."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,6 +62,8 @@ class Edit(Displayed):
     """What it does to their output."""
     enabled: bool = True
     """Whether it is applied."""
+    request: str = ""
+    """The engine's id of the only request whose rows it changes; empty if it changes all."""
 
     def __repr__(self) -> str:
         return f"<{self.line[:1].upper()}{self.line[1:]}>"
@@ -68,7 +72,8 @@ class Edit(Displayed):
     def line(self) -> str:
         """It in one line: `edit 1 zero 0-1.mlp (2 stages), from token 3 on`."""
         many = f" ({len(self.stages)} stages)" if len(self.stages) > 1 else ""
-        return f"edit {self.number} {self.text}{many}, {self.when}{'' if self.enabled else ', off'}"
+        whose = f" of request {printable(self.request)}" if self.request else ""
+        return f"edit {self.number} {self.text}{many}{whose}, {self.when}{'' if self.enabled else ', off'}"
 
     @property
     def when(self) -> str:
@@ -136,7 +141,9 @@ class Edits:
 
     def add(self, draft: Draft, since: int) -> Edit:
         """Add an edit that applies from token `since` on."""
-        added = Edit(self._next_number, draft.text, draft.stages, since, draft.token, draft.change)
+        added = Edit(
+            self._next_number, draft.text, draft.stages, since, draft.token, draft.change, request=draft.request
+        )
         self.put_back(added)
         return added
 

@@ -55,13 +55,13 @@ class EditControl:
             None if self._debuggee.loaded is None else self._debuggee.loaded.model,
             token,
             len(self._debuggee.prompt.ids),
-            self._run.event,
+            self._run.lane.edited(self._run.event),
             lambda other: self._other_run(other, line, token),
             self._run.user_code,
         )
         if len(self._run.edits.list()) >= MOST_LINES or len(line) > MOST_LINE:
             raise EditError(f"a branch holds {MOST_LINES} edits of {MOST_LINE} characters at most")
-        draft = read_edit(line, context)
+        draft = self._run.lane.owned(read_edit(line, context))
         stop = self._with_other_edits(token, draft.text, lambda: self._run.edits.add(draft, token))
         made = self._run.edits.list()[-1]
         self.done = what_changed(made, self._run.edits.counted(made.number))

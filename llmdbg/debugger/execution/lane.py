@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llmdbg.engine.debuggee import HasLanes
+from llmdbg.debugger.editing.of_request import OfRequest
+from llmdbg.engine.lanes import HasLanes
 from llmdbg.errors import CommandError
 from llmdbg.formatting import printable
 
 if TYPE_CHECKING:
-    from llmdbg.engine.debuggee import Debuggee, LaneFacts
+    from llmdbg.debugger.editing.edits import Draft
+    from llmdbg.engine.debuggee import Debuggee
+    from llmdbg.engine.lanes import LaneFacts
     from llmdbg.engine.stage_event import StageEvent
 
 
@@ -40,6 +44,23 @@ class Lane:
     def seen(self, event: StageEvent) -> StageEvent:
         """An event as the chosen lane has it: its part of every tensor, its scores and its token."""
         return event if self._lanes is None else self._lanes.seen(event)
+
+    def edited(self, event: StageEvent) -> StageEvent:
+        """What an edit that is made now finds at an event: the chosen request's part; elsewhere all of it."""
+        request = self._request
+        part = None if self._lanes is None or request is None else self._lanes.part_of(request, event)
+        return event if part is None else part.event
+
+    def owned(self, draft: Draft) -> Draft:
+        """An edit as it is made now: of the chosen one of several requests alone; of everything elsewhere."""
+        request = self._request
+        if self._lanes is None or request is None:
+            return draft
+        return replace(draft, change=OfRequest(draft.change, request, self._lanes), request=request)
+
+    @property
+    def _request(self) -> str | None:
+        return None if self._lanes is None else self._lanes.request_in_view()
 
     def all(self) -> tuple[LaneFacts, ...]:
         """Every lane of the batch of the current forward. Waits for the device."""

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.display import Displayed
-from llmdbg.engine.debuggee import HasLanes
+from llmdbg.engine.lanes import HasLanes
 from llmdbg.formatting import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmdbg.debugger.inspection.inspector import Inspector
-    from llmdbg.engine.debuggee import FamilyStep
+    from llmdbg.engine.lanes import FamilyStep
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.display import Displayed
-from llmdbg.engine.debuggee import HasLanes
+from llmdbg.engine.lanes import HasLanes
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.formatting import printable
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llmdbg.debugger.inspection.inspector import Inspector
-    from llmdbg.engine.debuggee import LaneFacts
+    from llmdbg.engine.lanes import LaneFacts
     from llmdbg.probes.value_statistics import ValueStatistics
 
 
@@ -71,7 +71,7 @@ def lanes(inspector: Inspector) -> LaneTable | str:
     parts = _parts(tensor, known)
     rows = []
     for at, (lane, part) in enumerate(zip(known, parts, strict=True)):
-        text, prob = _likeliest(inspector, debuggee.scores(at), part)
+        text, prob = _likeliest(inspector, debuggee.scores(inspector.whole_event, at), part)
         rows.append(
             LaneRow(
                 lane=at,

@@ -52,6 +52,6 @@ class Choosing:
             # A row's token was chosen by the scores of the row that it continues.
             scores = scores[list(parents)] if parents else scores
             trail = ((logits, scores[row][None]),)
-            self._view.scored(row, lambda other: scores[other][None], ids)
+            self._view.scored(row, lambda other: ((logits, scores[other][None]),), ids)
         stops.leave(SAMPLE, (), {}, torch.tensor([id]), trail, id, reordered=parents)
         self._view.scored_nothing()

@@ -23,9 +23,14 @@ if TYPE_CHECKING:
     from llmdbg.engine.program.arguments import Reading
 
 _CLIENT = "vllm.v1.engine.core_client"
+_ASYNCHRONOUS = "vllm.v1.engine.async_llm"
 SEVERAL_REQUESTS = (
     "vLLM runs several requests in one forward here, their rows one after the other: `info lanes` has each of them, "
     "`lane 0` shows one"
+)
+DRAFTED = (
+    "vLLM drafts tokens here and scores several positions of a request at once: where it has, `logits` are of all of "
+    "them, the sampler's steps are no stages, and tokens are known at the next forward"
 )
 _MULTIPROCESSING = "VLLM_ENABLE_V1_MULTIPROCESSING"
 
@@ -41,6 +46,17 @@ def scorer_of(model: nn.Module) -> nn.Module | None:
     return found if is_of_vllm(model) and isinstance(found, nn.Module) else None
 
 
+def sampler_of(runner: Any) -> Any:
+    """What chooses tokens by those scores; None if it is none that is known."""
+    found = getattr(runner, "sampler", None)
+    return found if isinstance(found, nn.Module) and hasattr(found, "topk_topp_sampler") else None
+
+
+def processors_of(runner: Any) -> Any:
+    """The `LogitsProcessors` of a runner; None if it has none."""
+    return getattr(getattr(runner, "input_batch", None), "logitsprocs", None)
+
+
 def notes_on_engine(model: nn.Module) -> list[str]:
     """A sentence where vLLM compiles the model."""
     if is_of_vllm(model) and any(getattr(each, "do_not_compile", True) is False for each in model.modules()):
@@ -50,6 +66,11 @@ def notes_on_engine(model: nn.Module) -> list[str]:
 
 def why_no_model() -> str:
     """Why a program that has ended called no model, in a line: that there was none, or that it ran elsewhere."""
+    if _ASYNCHRONOUS in sys.modules:
+        return (
+            "called no model in this process: vLLM's asynchronous engine always has a process of its own. Use `LLM` or "
+            f"`LLMEngine` instead, with {_MULTIPROCESSING}=0 and enforce_eager=True"
+        )
     if _CLIENT in sys.modules and os.environ.get(_MULTIPROCESSING, "1") != "0":
         return (
             "called no model in this process: vLLM's engine had a process of its own. Set "
@@ -58,21 +79,26 @@ def why_no_model() -> str:
     return "called no model: there was nothing to stop at"
 
 
-def requests_of_forward() -> tuple[RequestRows, ...] | None:
-    """The requests of the forward that begins, in the order of their rows; none of one that warms the engine up.
-
-    None where they are not known: no runner is among the callers, or none that has what vLLM's has.
-    """
+def runner_above() -> Any:
+    """The model runner of vLLM, found among the callers; None if there is none, or none that has what vLLM's has."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        batch = getattr(owner := frame.f_locals.get("self"), "input_batch", None)
-        if batch is not None and hasattr(owner, "query_start_loc"):
-            try:
-                return _rows(owner, batch)
-            except (AttributeError, LookupError, TypeError, ValueError):  # of another version
-                return None
+        owner = frame.f_locals.get("self")
+        if hasattr(owner, "query_start_loc") and getattr(owner, "input_batch", None) is not None:
+            return owner
         frame = frame.f_back
     return None
+
+
+def requests_of_forward(runner: Any) -> tuple[RequestRows, ...] | None:
+    """The requests of the forward that begins, in the order of their rows; none of one that warms the engine up.
+
+    None where they are not known: there is no runner, or one of another version.
+    """
+    try:
+        return _rows(runner, runner.input_batch)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return None
 
 
 def _rows(runner: Any, batch: Any) -> tuple[RequestRows, ...]:
@@ -83,17 +109,25 @@ def _rows(runner: Any, batch: Any) -> tuple[RequestRows, ...]:
     held = batch.num_computed_tokens_cpu[: len(names)].tolist()
     settings = runner.cache_config
     sizes = int(settings.block_size), int(settings.num_gpu_blocks)
-    return tuple(
-        RequestRows(
-            name=str(name),
-            first=first,
-            length=starts[at + 1] - starts[at],
-            cache=PagedCache("vLLM", _blocks(runner, name), *sizes),
-            rows=slice(starts[at], starts[at + 1]),
-            prompt=tuple(map(int, runner.requests[name].prompt_token_ids or ())),
+    found = []
+    for at, (name, first) in enumerate(zip(names, held, strict=True)):
+        request, length = runner.requests[name], starts[at + 1] - starts[at]
+        prompt = tuple(map(int, request.prompt_token_ids or ()))
+        known = int(getattr(request, "num_tokens", first + length))
+        found.append(
+            RequestRows(
+                name=str(name),
+                first=first,
+                length=length,
+                cache=PagedCache("vLLM", _blocks(runner, name), *sizes),
+                rows=slice(starts[at], starts[at + 1]),
+                prompt=prompt,
+                parameters=getattr(request, "sampling_params", None),
+                drafted=max(0, first + length - known),
+                produces=first + length >= known,
+            )
         )
-        for at, (name, first) in enumerate(zip(names, held, strict=True))
-    )
+    return tuple(found)
 
 
 def _blocks(runner: Any, name: str) -> tuple[int, ...]:

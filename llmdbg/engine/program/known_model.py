@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from llmdbg.engine.program.anatomies import anatomy_of, encoder_of, entries
 from llmdbg.engine.program.arguments import read_arguments
-from llmdbg.engine.program.flattened import is_of_vllm, read_flattened, requests_of_forward, scorer_of
+from llmdbg.engine.program.flattened import (
+    is_of_vllm,
+    processors_of,
+    read_flattened,
+    requests_of_forward,
+    runner_above,
+    sampler_of,
+    scorer_of,
+)
 from llmdbg.engine.program.lanes import Lanes
 from llmdbg.engine.program.request_lanes import RequestLanes
+from llmdbg.engine.program.sampled import SampledRequests
 from llmdbg.engine.residual_views import views_of
 from llmdbg.models.anatomy import vocabulary_size
 from llmdbg.models.module_trees import as_asked
@@ -31,13 +40,14 @@ class KnownModel:
     def __init__(self, model: nn.Module, prefix: str) -> None:
         self.anatomy = anatomy_of(model, prefix)
         self.entries = entries(model, self.anatomy)
-        self.scorer = scorer_of(model)
-        """What makes the scores of vLLM's models, after their forward; None for others, which return them."""
-        if self.scorer is not None:
-            self.entries.append(self.scorer)
         self.views: Mapping[str, ValueView] = views_of(self.anatomy) if is_of_vllm(model) else {}
         """How values are read that are not what they seem: those of vLLM's modules."""
         self.logits = self.anatomy.stages[-2]
+        scorer = scorer_of(model)
+        self.sampled = None if scorer is None else SampledRequests(scorer, sampler_of(runner_above()), self.logits)
+        """What comes after the forward of a vLLM model; None for others, which return their scores."""
+        if self.sampled is not None:
+            self.entries += self.sampled.parts
         self._lanes: defaultdict[int, tuple[Lanes, Lanes]] = defaultdict(self._new_lanes)
         self.size = _size_of(model)
         self._encoder = encoder_of(model)
@@ -45,7 +55,7 @@ class KnownModel:
         """The blocks of vLLM's request; None for models that are given a cache, and outside of requests."""
 
     def _new_lanes(self) -> tuple[Lanes, Lanes]:
-        return (Lanes() if self.scorer is None else RequestLanes()), Lanes()
+        return (Lanes() if self.sampled is None else RequestLanes()), Lanes()
 
     @property
     def lanes(self) -> Lanes:
@@ -57,6 +67,11 @@ class KnownModel:
         """What its encoder reads there."""
         return self._lanes[get_ident()][1]
 
+    def release(self) -> None:
+        """Stand around nothing any more, after a forward that has failed or when the program is let go."""
+        if self.sampled is not None:
+            self.sampled.close()
+
     def is_encoder(self, module: nn.Module) -> bool:
         """Whether a part of it is the encoder in front of its decoder."""
         return module is self._encoder
@@ -66,11 +81,12 @@ class KnownModel:
         reading = read_arguments(module, args, kwargs)
         if reading.goes_on:
             reading = replace(reading, first=self.lanes.length)
-        if self.scorer is None:
+        if self.sampled is None:
             return reading, 1
-        known = requests_of_forward()
+        known = requests_of_forward(runner := runner_above())
         requests = known or ()
         reading = read_flattened(reading, requests)
+        self.sampled.expect(requests, processors_of(runner))
         self.paged = replace(requests[0].cache, requests=len(requests)) if requests else None
         return reading, 1 if known is None else len(known)
 

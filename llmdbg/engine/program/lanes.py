@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from llmdbg.engine.debuggee import FamilyStep, LaneFacts
+from llmdbg.engine.lanes import FamilyStep, LaneFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,12 +19,12 @@ import torch
 from torch import nn
 
 from llmdbg.engine._compat import in_backward
-from llmdbg.engine.debuggee import Capability, SamplingFacts
+from llmdbg.engine.debuggee import Capability
 from llmdbg.engine.program.anatomies import together
 from llmdbg.engine.program.cache_reordering import CacheReordering
 from llmdbg.engine.program.calls import OutermostCalls, calling_line, failing_stage, running_stage
 from llmdbg.engine.program.choosing import Choosing
-from llmdbg.engine.program.flattened import SEVERAL_REQUESTS, is_of_vllm, notes_on_engine
+from llmdbg.engine.program.flattened import DRAFTED, SEVERAL_REQUESTS, is_of_vllm, notes_on_engine
 from llmdbg.engine.program.generate_ending import GenerateEnding
 from llmdbg.engine.program.known_model import KnownModel
 from llmdbg.engine.program.known_tokens import SeenTimeline
@@ -32,11 +32,12 @@ from llmdbg.engine.program.lane_view import InLanes, LaneView
 from llmdbg.engine.program.lanes import Lanes, no_cache
 from llmdbg.engine.program.outputs import all_last_scores, last_scores, with_scores
 from llmdbg.engine.program.program_stops import ProgramStops
+from llmdbg.engine.program.sampled import Samples
 from llmdbg.engine.program.turns import Turns
 from llmdbg.engine.program.vocabulary import IdVocabulary, find_tokenizer
 from llmdbg.engine.program.watching import ModelWatch
 from llmdbg.engine.random_streams import RandomStreams
-from llmdbg.engine.stage_event import ScoresTrail, StageEvent
+from llmdbg.engine.stage_event import StageEvent
 from llmdbg.errors import CommandError, UnableError
 from llmdbg.formatting import printable
 from llmdbg.models.anatomy import Anatomy
@@ -44,7 +45,7 @@ from llmdbg.models.compiled import notes_on_compiled
 from llmdbg.models.loading import attention_of
 from llmdbg.models.module_trees import is_of_transformers, pretrained_in
 from llmdbg.models.spec import LoadedModel
-from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase, Stage
+from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase
 from llmdbg.models.tokens import Prompt, TokenizerVocabulary
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.suspension import Suspension
 
 
-class Program(InLanes):
+class Program(InLanes, Samples):
     """A program, suspended at every armed stage of the models that it calls: a `Debuggee` from its first call on.
 
     `run` suspends and resumes it in its own thread (`LaunchedProgram`, `AttachedProgram`); `errands` reach that from
@@ -74,8 +75,6 @@ class Program(InLanes):
         self.settings: GenerationSettings | None = None
         self.vocabulary: Vocabulary = IdVocabulary(None)
         self.capabilities: frozenset[Capability] = frozenset((Capability.TOKENS, Capability.EDIT, Capability.GRADIENTS))
-        self.processors: tuple[Stage, ...] = ()
-        self.sampling: SamplingFacts | None = None
         self.exit: Exit | None = None
         self.stops: ArmedStages
         self.clock: Clock
@@ -206,6 +205,8 @@ class Program(InLanes):
         self._reordering.end()
         self._ending.end()
         self._calls.clear()
+        for each in self._models.values():
+            each.release()
         self._run.let_go()
         if self._stops is not None:
             self._stops.end()
@@ -263,6 +264,9 @@ class Program(InLanes):
         self._run.draw_from(
             RandomStreams.of_programs({each.device for other in self._models for each in other.parameters()})
         )
+        if known.sampled is not None:
+            known.sampled.show(self._stops, self._view, self._run.is_running_here)
+            self._sampled = self._sampled or known.sampled
         self._reordering.begin()
         self._ending.begin()
         self.anatomy = together([each.anatomy for each in self._models.values()])
@@ -289,18 +293,20 @@ class Program(InLanes):
         """An outermost forward begins."""
         stops, known = self._stops, self._models[model]
         assert stops is not None
-        if module is known.scorer:
-            stops.inside(running=True)
+        if known.sampled is not None and known.sampled.began(module, args, kwargs):
             return
         reading, requests = known.reading(module, args, kwargs)
         if not requests:
             return
         if requests > 1:
             self._say(SEVERAL_REQUESTS)
+        if any(each.drafted for each in reading.requests):
+            self._say(DRAFTED)
         self._paged = known.paged
         if self._begins_token and self._forwards:
-            following = self._lanes.following(reading) if known.lanes is self._lanes else ()
-            self._choosing.report(stops, known.logits, self._lanes, following)
+            if known.sampled is None or not known.sampled.has_chosen:
+                following = self._lanes.following(reading) if known.lanes is self._lanes else ()
+                self._choosing.report(stops, known.logits, self._lanes, following)
             self._choosing.begin_token()
             stops.token += 1
         self._forwards += 1
@@ -330,8 +336,9 @@ class Program(InLanes):
         stage = known.logits
         if module is model:
             stops.returned(stage, output)
-        if known.scorer is not None:
-            return self._scored(known, output) if module is known.scorer else None
+        if known.sampled is not None:
+            left, self._choosing.scores = known.sampled.ended(module, output)
+            return left
         wanted = stops.watches(stage) or stops.watches(SAMPLE) or stops.interrupted or stops.edits(stage)
         row, mask = self._view.row, self._mask
         scores = last_scores(output, mask, known.size, row) if wanted else None
@@ -340,26 +347,13 @@ class Program(InLanes):
         if scores is None:
             left = stops.leave(stage, (), {}, output)
             return None if left is output else left
-        self._view.scored(row, lambda other: cast("Tensor", last_scores(output, mask, known.size, other)))
+        self._view.scored(row, lambda other: ((stage, cast("Tensor", last_scores(output, mask, known.size, other))),))
         left = stops.leave(stage, (), {}, scores, ((stage, scores),))
         changed = None if left is scores else with_scores(output, left, mask, known.size, row)
         if stops.watches(SAMPLE):
             self._choosing.scores = all_last_scores(output if changed is None else changed, mask, known.size)
         self._view.scored_nothing()
         return changed
-
-    def _scored(self, known: KnownModel, scores: Any) -> Any:
-        """VLLM has made scores (requests, vocabulary). Returns them, edited; None to leave them."""
-        assert self._stops is not None
-        row = self._view.row
-        trail: ScoresTrail = ()
-        if len(scores) == self._view.rows:
-            trail = ((known.logits, scores[row][None]),)
-            self._view.scored(row, lambda other: cast("Tensor", scores[other][None]))
-        left = self._stops.leave(known.logits, (), {}, scores, trail)
-        self._view.scored_nothing()
-        self._choosing.scores = left.clone() if trail and self._stops.watches(SAMPLE) else None
-        return None if left is scores else left
 
     def _reordered(self, cache: Any, rows: Tensor) -> None:
         """A cache is put into another order."""
@@ -373,6 +367,7 @@ class Program(InLanes):
         assert stops is not None
         stops.inside(running=False)
         known = self._models[model]
+        known.release()
         stops.failed(failing_stage(error, known.anatomy) or known.logits, error)
 
     def _asked_to_end(self, ids: Tensor, is_done: Tensor) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmdbg.engine.debuggee import LaneFacts
+from llmdbg.engine.lanes import LaneFacts
 from llmdbg.engine.program.lanes import Lane, Lanes
 
 if TYPE_CHECKING:
@@ -24,11 +24,18 @@ class _Fed:
 
     lane: Lane
     waiting: list[tuple[int, Tensor]] = field(default_factory=list)
+    every: list[int] = field(default_factory=list)
+    drafted: int = 0
 
     def look(self) -> Lane:
+        if not self.waiting:
+            return self.lane
         for first, ids in self.waiting:
-            self.lane.ids[first : first + len(ids)] = ids.tolist()
+            # What was drafted there and dropped again goes; a prompt that is fed in parts stays.
+            del self.every[max(first, self.lane.prompt) :]
+            self.every[first : first + len(ids)] = ids.tolist()
         self.waiting.clear()
+        self.lane.ids[:] = self.every[: len(self.every) - self.drafted]
         return self.lane
 
 
@@ -45,7 +52,8 @@ class RequestLanes(Lanes):
         before, self._fed_to = self._fed_to, {}
         for each in reading.requests:
             known = before.get(each.name) if each.first else None
-            fed = known or _Fed(Lane([*each.prompt], len(each.prompt) or each.length))
+            fed = known or _Fed(Lane([*each.prompt], len(each.prompt) or each.length), every=[*each.prompt])
+            fed.drafted = each.drafted
             self._fed_to[each.name] = fed
             if reading.ids is not None:
                 fed.waiting.append((each.first, reading.ids[0, each.rows].detach().clone()))
@@ -57,7 +65,7 @@ class RequestLanes(Lanes):
         return tuple(self._added(each.name, coming.get(each.name), reading) for each in self._requests)
 
     def _added(self, name: str, request: RequestRows | None, reading: Reading) -> int | None:
-        if request is None or reading.ids is None or request.length != 1:
+        if request is None or reading.ids is None or request.length - request.drafted != 1:
             return None
         return int(reading.ids[0, request.rows][0]) if request.first == len(self._fed_to[name].look().ids) else None
 

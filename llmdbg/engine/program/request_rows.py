@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmdbg.engine.debuggee import PagedCache
@@ -25,3 +25,9 @@ class RequestRows:
     """Which rows of the flattened batch are its own."""
     prompt: tuple[int, ...]
     """Its prompt's ids; empty if it was given vectors."""
+    parameters: Any = None
+    """Its `SamplingParams`; None if they are not known."""
+    drafted: int = 0
+    """How many of the positions are tokens that vLLM has only drafted, and may drop again."""
+    produces: bool = True
+    """Whether the forward comes to its newest token, so that the scores choose one; not in a part of a long prompt."""

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from llmdbg.engine.served_model import ServedModel, served
 from llmdbg.engine.vllm.checks import MULTIPROCESSING, SUPPORTED, check_engine, check_request
-from llmdbg.engine.vllm.served_model import ServedModel, served
 from llmdbg.errors import LoadError, ModelRequestError
 from llmdbg.formatting import counted
 from llmdbg.models.configurations import load_config

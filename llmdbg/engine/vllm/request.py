@@ -20,11 +20,12 @@ from llmdbg.engine.debuggee import ArmedStages, Capability, Clock, PagedCache, S
 from llmdbg.engine.fingerprints import fingerprint_of
 from llmdbg.engine.random_streams import RandomStreams
 from llmdbg.engine.residual_views import views_of
+from llmdbg.engine.sampler_steps import processor_stages, sampling_facts
+from llmdbg.engine.served_model import anatomy_of
 from llmdbg.engine.stage_event import StageEvent
 from llmdbg.engine.stops import Stops
 from llmdbg.engine.suspension import Suspension
-from llmdbg.engine.vllm.sampling import SamplerStages, processor_stages, sampling_facts, sampling_parameters
-from llmdbg.engine.vllm.served_model import anatomy_of
+from llmdbg.engine.vllm.sampling import SamplerStages, sampling_parameters
 from llmdbg.engine.vllm.timeline import RequestTimeline
 from llmdbg.errors import GenerationError, LlmdbgError, PromptError, SettingsError
 from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase, Stage
@@ -110,7 +111,7 @@ class VllmRequest:
     @property
     def processors(self) -> tuple[Stage, ...]:
         """The stages of the sampler that change scores, in vLLM's order; known from the first event on."""
-        return () if self._parameters is None else processor_stages(self._parameters)
+        return () if self._parameters is None else processor_stages([self._parameters])
 
     @property
     def sampling(self) -> SamplingFacts | None:

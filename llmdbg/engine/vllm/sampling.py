@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from llmdbg.engine.debuggee import SamplingFacts
-from llmdbg.models.stages import SAMPLE, Stage, StageKind
+from llmdbg.engine.sampler_steps import module_of, replaced, standing_around
+from llmdbg.models.stages import SAMPLE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from llmdbg.engine.stops import Stops
     from llmdbg.engine.token_overrides import TokenOverrides
     from llmdbg.engine.vllm.timeline import RequestTimeline
+    from llmdbg.models.stages import Stage
 
+_CUTS = "apply_top_k_top_p"
 _SETTINGS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
-_NEUTRAL = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
 def sampling_parameters(llm: Any, settings: GenerationSettings, generation_config: Any) -> Any:
@@ -47,53 +48,11 @@ def sampling_parameters(llm: Any, settings: GenerationSettings, generation_confi
     return parameters
 
 
-def processor_stages(parameters: Any) -> tuple[Stage, ...]:
-    """The stages of the sampler, in vLLM's order: those that change scores with these parameters.
-
-    Top-k and top-p are one step of vLLM's: with both, the stage is `sample.top_k_top_p`.
-    """
-    names = ["repetition_penalty"] if parameters.repetition_penalty != 1 else []
-    if parameters.temperature:
-        cuts = [name for name in ("top_k", "top_p") if _changes(parameters, name)]
-        names += ["temperature"] if parameters.temperature != 1 else []
-        names += ["min_p"] if parameters.min_p else []
-        names += ["_".join(cuts)] if cuts else []
-    return tuple(Stage(StageKind.PROCESSOR, f"sample.{name}") for name in names)
-
-
-def sampling_facts(parameters: Any) -> SamplingFacts:
-    """How these parameters choose a token."""
-    addresses = [each.address for each in processor_stages(parameters)]
-    words = [
-        f"{name.replace('_', ' ' if name == 'repetition_penalty' else '-')} {getattr(parameters, name):g}"
-        for name in ("repetition_penalty", "temperature", "min_p", "top_k", "top_p")
-        if name == "temperature" or _changes(parameters, name)
-    ]
-    samples = bool(parameters.temperature)
-    if not samples:
-        words = ["greedy", *(each for each in words if each.startswith("repetition"))]
-    early = [each for each in addresses if each == "sample.repetition_penalty"]
-    return SamplingFacts(
-        description=" · ".join(words),
-        samples=samples,
-        limit=parameters.max_tokens,
-        values={name: float(getattr(parameters, name)) for name in _SETTINGS if samples or name == _SETTINGS[-1]},
-        before_temperature=tuple(early),
-        from_temperature=tuple(each for each in addresses if each not in early),
-    )
-
-
-def _changes(parameters: Any, name: str) -> bool:
-    value = getattr(parameters, name)
-    # vLLM takes both 0 and -1 for all tokens.
-    return bool(value > 0) if name == "top_k" else bool(value != _NEUTRAL[name])
-
-
 class SamplerStages:
-    """Suspends vLLM's sampler at each of its steps, by standing around the functions that it calls.
+    """Suspends vLLM's sampler at each of its steps: a `StepObserver`.
 
-    Each step runs as it would; what it returns is shown, and replaced where an edit has. `trail` are the scores so far.
-    `known` is the id of a token that is run again, which is chosen whatever comes of it.
+    Each step runs as it would; what it leaves is shown, and written over where an edit has changed it. `trail` are the
+    scores so far. `known` is the id of a token that is run again, which is chosen whatever comes of it.
     """
 
     def __init__(self, runner: Any, stops: Stops, logits: Stage, processors: tuple[Stage, ...]) -> None:
@@ -104,30 +63,17 @@ class SamplerStages:
         self._runner = runner
         self._stops = stops
         self._logits = logits
-        self._stages = {each.address.removeprefix("sample."): each for each in processors}
-        self._cuts = next((each for each in processors if each.address.startswith("sample.top_")), None)
+        self._stages = processors
 
     @contextmanager
     def standing_around(self) -> Iterator[None]:
         """Within this context, the sampler's steps are stages of the run."""
-        from vllm.v1.sample.ops import topk_topp_sampler
-
         sampler = self._runner.sampler
-        processors = self._runner.input_batch.logitsprocs.argmax_invariant
-        min_p = next((each for each in processors if type(each).__name__ == "MinPLogitsProcessor"), None)
         with ExitStack() as stack:
-            around = [
-                (sampler, "apply_logits_processors", self._stages.get("repetition_penalty")),
-                (sampler, "apply_temperature", self._stages.get("temperature")),
-                (min_p, "apply", self._stages.get("min_p")),
-                (topk_topp_sampler, "apply_top_k_top_p", self._cuts),
-            ]
-            for owner, name, stage in around:
-                if owner is not None and stage is not None:
-                    stack.enter_context(_replaced(owner, name, self._around(getattr(owner, name), stage)))
+            stack.enter_context(standing_around(sampler, self._runner.input_batch.logitsprocs, self._stages, self))
             # The last steps before the choice, where a ban has its place.
-            for owner, name in ((sampler, "greedy_sample"), (topk_topp_sampler, "apply_top_k_top_p")):
-                stack.enter_context(_replaced(owner, name, self._banned(getattr(owner, name), name)))
+            for owner, name in ((sampler, "greedy_sample"), (module_of(sampler.topk_topp_sampler), _CUTS)):
+                stack.enter_context(replaced(owner, name, self._banned(getattr(owner, name), name)))
             for handle in (
                 sampler.register_forward_pre_hook(self._begin, with_kwargs=True),
                 sampler.register_forward_hook(self._end),
@@ -135,15 +81,16 @@ class SamplerStages:
                 stack.callback(handle.remove)
             yield
 
-    def _is_ours(self) -> bool:
+    def is_ours(self) -> bool:
+        """Whether the sampler's current call is one to follow."""
         return self._stops.run is not None and self._stops.run.is_running_here()
 
     def _is_shown(self) -> bool:
-        return any(map(self._stops.watches, (*self._stages.values(), SAMPLE)))
+        return any(map(self._stops.watches, (*self._stages, SAMPLE)))
 
     def _begin(self, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The raw logits (1, vocabulary) have been computed."""
-        if not self._is_ours():
+        if not self.is_ours():
             return None
         given: Tensor = kwargs["logits"] if "logits" in kwargs else args[0]
         # A copy, since the sampler writes into what it gets.
@@ -157,24 +104,23 @@ class SamplerStages:
             return ((left.clone(), *args[1:]), kwargs) if args else (args, {**kwargs, "logits": left.clone()})
         return None
 
-    def _around(self, step: Callable[..., Any], stage: Stage) -> Callable[..., Any]:
-        def stand(logits: Tensor, *args: Any, **kwargs: Any) -> Any:
-            if not self._is_ours():
-                return step(logits, *args, **kwargs)
-            self._stops.enter(stage)
-            made = step(logits, *args, **kwargs)
-            before, trail = self.trail[-1][1], self.trail
-            # The next step may write into it; nobody looks where nothing is armed.
-            after = made.to(torch.float32, copy=True) if self._is_shown() else made
-            left = self._stops.leave(stage, (None, before), {}, after, (*trail, (stage, after)))
-            self.trail = (*trail, (stage, left))
-            return made if left is after else left.clone()
+    def entering(self, stage: Stage) -> None:
+        """A step begins."""
+        self._stops.enter(stage)
 
-        return stand
+    def left(self, stage: Stage, scores: Tensor) -> None:
+        """A step has ended with these scores (1, vocabulary)."""
+        before, trail = self.trail[-1][1], self.trail
+        # The next step may write into it; nobody looks where nothing is armed.
+        after = scores.to(torch.float32, copy=True) if self._is_shown() else scores
+        left = self._stops.leave(stage, (None, before), {}, after, (*trail, (stage, after)))
+        self.trail = (*trail, (stage, left))
+        if left is not after:
+            scores.copy_(left)
 
     def _banned(self, step: Callable[..., Any], name: str) -> Callable[..., Any]:
         def stand(logits: Tensor, *args: Any, **kwargs: Any) -> Any:
-            if not self._is_ours():
+            if not self.is_ours():
                 return step(logits, *args, **kwargs)
             self._stops.enter(SAMPLE)
             if self.overrides is None or not self.overrides.ban:
@@ -186,7 +132,7 @@ class SamplerStages:
         return stand
 
     def _end(self, _module: Any, _args: Any, output: Any) -> Any:
-        if not self._is_ours():
+        if not self.is_ours():
             return None
         force = None if self.overrides is None else self.overrides.force
         # A forced token consumes its random number too, so that later draws stay the same.
@@ -194,18 +140,3 @@ class SamplerStages:
         if wanted is not None:
             output.sampled_token_ids = torch.full_like(output.sampled_token_ids, wanted)
         return output
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Within this context, an attribute of an object or a module is another function."""
-    own = vars(owner)
-    had, before = name in own, own.get(name)
-    setattr(owner, name, function)
-    try:
-        yield
-    finally:
-        if had:
-            setattr(owner, name, before)
-        else:
-            delattr(owner, name)

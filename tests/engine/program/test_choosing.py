@@ -9,7 +9,7 @@ import pytest
 from transformers import StoppingCriteriaList
 
 from llmdbg.debugger.debugger import Debugger
-from llmdbg.engine.debuggee import HasLanes
+from llmdbg.engine.lanes import HasLanes
 from llmdbg.engine.program.generate_ending import GenerateEnding
 from tests.engine.program.test_programs import at, begun, do, own_process
 

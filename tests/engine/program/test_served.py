@@ -99,6 +99,66 @@ def test_each_of_several_requests_is_a_lane() -> None:
     assert "these 2 requests" in said(session, "info kv")
 
 
+STEPS = ["logits", "sample.allowed_token_ids", "sample.bad_words", "sample.biased", "sample.temperature"]
+
+
+def test_the_sampler_s_steps_are_stages_of_each_request(capfd: pytest.CaptureFixture[str]) -> None:
+    """In its order, each with the scores that it left, and then the tokens that it chose. Nothing is changed by it."""
+    session = begun("served.py", "2", "sampler")
+    do(session, "until logits", "lane 1")
+    seen, scores = [session.stop.stage.address], [session.inspector.event.output.clone()]
+    while session.stop.stage.address != "sample":
+        do(session, "step")
+        seen.append(session.stop.stage.address)
+        scores.append(session.inspector.event.output.clone())
+    assert seen == [*STEPS, "sample.top_k", "sample"]
+    allowed = torch.arange(32) < 16
+    assert torch.equal(scores[1], scores[0].masked_fill(~allowed, -torch.inf)) and torch.equal(scores[2], scores[1])
+    biased = scores[2].clone()
+    biased[0, 3] += 0.5
+    assert all(torch.equal(each, biased) for each in scores[3:6])  # the temperature and the cut are the other's
+    assert scores[6].tolist() == [int(biased.argmax())]
+    assert session.stop.lane == 1 and session.stop.chosen is not None
+    do(session, "lane 0")
+    assert session.stop.chosen.id != int(biased.argmax())
+    assert [stage.address for stage, _ in session.inspector.event.trail] == [*STEPS, "sample.top_k"]
+    assert (
+        session.debuggee.sampling is not None and session.debuggee.sampling.description == "temperature 0.5 · top-k 2"
+    )
+    do(session, "step")
+    assert at(session) == "embed@1"
+    do(session, "continue")
+    alone = [sys.executable, str(PROGRAMS / "served.py"), "2", "sampler"]
+    assert capfd.readouterr().out == subprocess.run(alone, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("stage", ["logits", "sample.allowed_token_ids", "sample.bad_words", "sample.temperature"])
+def test_an_edit_of_scores_changes_the_chosen_request_alone(stage: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """From there on in every forward, whichever request is in view then."""
+    session = begun("served.py", "2", "sampler")
+    do(session, f"until {stage}")
+    other = session.inspector.whole_event.output[0].clone()
+    do(session, "lane 1", "edit out.index_fill(1, torch.tensor([11]), 99.0)")
+    assert torch.equal(session.inspector.whole_event.output[0], other)
+    assert session.inspector.event.output.argmax() == 11
+    assert "of request 1-2, from token 0 on" in said(session, "info edits")
+    do(session, "lane all", "continue")
+    [_, edited] = eval(capfd.readouterr().out.splitlines()[-1])
+    assert edited == [3, 4, 5, 11, 11, 11]
+
+
+def test_an_edit_of_a_layer_changes_the_chosen_request_alone() -> None:
+    """And is the same for it as alone; one of all changes all."""
+    session = begun("served.py", "2")
+    do(session, "until 0")
+    before = session.inspector.event.output.clone()
+    do(session, "lane 1", "scale 0 2 at last")
+    after = session.inspector.whole_event.output
+    assert torch.equal(after[:4], before[:4]) and torch.equal(after[4], before[4] * 2)
+    do(session, "undo", "lane all", "zero 0")
+    assert not session.inspector.whole_event.output.any()
+
+
 def requests(*named: tuple[str, int, int]) -> tuple[RequestRows, ...]:
     """Requests by name, first position and length."""
     starts = [sum(length for _, _, length in named[:at]) for at in range(len(named))]
@@ -140,3 +200,27 @@ def test_an_engine_in_another_process_is_the_reason_that_no_model_was_called(mon
     assert "Set VLLM_ENABLE_V1_MULTIPROCESSING=0" in why_no_model()
     monkeypatch.setitem(os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     assert "nothing to stop at" in why_no_model()
+    monkeypatch.setitem(sys.modules, "vllm.v1.engine.async_llm", ModuleType("async_llm"))
+    assert "Use `LLM` or `LLMEngine` instead" in why_no_model()
+
+
+def test_drafted_tokens_are_a_request_s_own_once_the_next_forward_has_kept_them() -> None:
+    """Two were drafted after 7: one was kept."""
+    lanes = RequestLanes()
+    empty = Reading(ids=None, mask=None, first=0, length=1, rows=1, cache=None)
+    lanes.take(read_flattened(replace(empty, ids=torch.tensor([[1, 2]])), requests(("a", 0, 2))))
+    [drafting] = requests(("a", 2, 3))
+    lanes.take(read_flattened(replace(empty, ids=torch.tensor([[7, 8, 9]])), (replace(drafting, drafted=2),)))
+    assert lanes.facts()[0].ids == (7,)
+    lanes.take(read_flattened(replace(empty, ids=torch.tensor([[5]])), requests(("a", 4, 1))))
+    assert lanes.facts()[0].ids == (7, 8, 5)
+
+
+def test_a_part_of_a_prompt_is_all_that_a_forward_is_fed() -> None:
+    """The prompt is whole from the start."""
+    lanes = RequestLanes()
+    empty = Reading(ids=None, mask=None, first=0, length=1, rows=1, cache=None)
+    parts = [replace(each, prompt=(1, 2, 3)) for each in (*requests(("a", 0, 2)), *requests(("a", 2, 1)))]
+    for ids, part in zip(([1, 2], [3]), parts, strict=True):
+        lanes.take(read_flattened(replace(empty, ids=torch.tensor([ids])), (part,)))
+        assert (lanes.facts()[0].prompt_ids, lanes.facts()[0].ids) == ((1, 2, 3), ())

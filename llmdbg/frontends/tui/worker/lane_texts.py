@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmdbg.debugger.debugger import Debugger
-    from llmdbg.engine.debuggee import LaneFacts, Vocabulary
+    from llmdbg.engine.debuggee import Vocabulary
+    from llmdbg.engine.lanes import LaneFacts
 
 _MOST_TOKENS = 120
 
