@@ -67,19 +67,31 @@ class SamplingFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestBlocks:
+    """What one of several requests has of a cache in blocks."""
+
+    positions: int
+    """How many positions it has there after the current forward."""
+    blocks: tuple[int, ...]
+    """Its blocks, in order of its positions."""
+
+
+@dataclass(frozen=True, slots=True)
 class PagedCache:
     """A KV cache in blocks, whose keys and values lie as its kernels want them and are not read."""
 
     owner: str
     """Whose blocks they are."""
     blocks: tuple[int, ...]
-    """The blocks of this sequence, in order of its positions."""
+    """The blocks of this sequence, in order of its positions; none where `requests` has those of each."""
     block_size: int
     """How many positions a block holds."""
     total: int
     """How many blocks there are for all sequences."""
-    requests: int = 1
-    """How many requests the forward is for, where `blocks` are those of the first."""
+    shared: tuple[int, ...] = ()
+    """Those of the blocks that more than one request of the current forward has."""
+    requests: tuple[RequestBlocks, ...] = ()
+    """The requests of the current forward, by lane, where none is chosen."""
 
 
 class Vocabulary(Protocol):

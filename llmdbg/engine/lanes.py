@@ -65,6 +65,10 @@ class HasLanes(Protocol):
     def lane(self) -> int | None:
         """The chosen row of the batch, from 0; None for all of them, and where the current forward has no such row."""
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the rows of several requests are shown as they lie, which no one request's tokens belong to."""
+
     def choose_lane(self, lane: int | None) -> None:
         """Show one row from now on, or all of them."""
 

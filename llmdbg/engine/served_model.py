@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from llmdbg.formatting import counted
 from llmdbg.models.anatomy import Anatomy, dissect
 from llmdbg.models.stages import Stage, StageKind
 
@@ -19,12 +20,12 @@ class ServedModel(nn.Module):
     """A vLLM model: the same modules and weights under the same names, and nothing of its own.
 
     `model` is vLLM's, `config` and `generation_config` are transformers'. Calling it is not meant: vLLM does that. Its
-    class has the name of vLLM's (`served`).
+    class has the name of vLLM's (`served`). If it does not score, it has no head.
     """
 
     _projection: _Projection
 
-    def __init__(self, model: nn.Module, config: Any, generation_config: Any) -> None:
+    def __init__(self, model: nn.Module, config: Any, generation_config: Any, *, scores: bool) -> None:
         super().__init__()
         self.config, self.generation_config = config, generation_config
         for name, module in model.named_children():
@@ -32,7 +33,7 @@ class ServedModel(nn.Module):
         for name, parameter in model.named_parameters(recurse=False):
             self.register_parameter(name, parameter)
         # Past nn.Module, which would take it for one more module of the tree.
-        object.__setattr__(self, "_projection", _Projection(_head_of(model), _vocabulary(config)))
+        object.__setattr__(self, "_projection", _Projection(_head_of(model) if scores else None, _vocabulary(config)))
         self.eval()
 
     @property
@@ -67,11 +68,35 @@ class ServedModel(nn.Module):
         return sum(each.numel() for each in self.parameters())
 
 
-def served(model: nn.Module, config: Any, generation_config: Any) -> ServedModel:
-    """A vLLM model as llmdbg asks for it, of a class with the same name."""
+def served(model: nn.Module, config: Any, generation_config: Any, *, scores: bool = True) -> ServedModel:
+    """A vLLM model as llmdbg asks for it, of a class with the same name; one that embeds texts, say, does not score."""
     kind = type(type(model).__name__, (ServedModel,), {"__doc__": type(model).__doc__})
-    found: ServedModel = kind(model, config, generation_config)
+    found: ServedModel = kind(model, config, generation_config, scores=scores)
     return found
+
+
+def attention_backend(model: ServedModel) -> str:
+    """The class of vLLM's attention backend."""
+    for module in model.modules():
+        if (backend := getattr(module, "attn_backend", None)) is not None:
+            return str(getattr(backend, "__name__", backend))
+    return "none"
+
+
+def notes_on_weights(model: ServedModel) -> list[str]:
+    """A sentence where vLLM has packed weights, which leaves none where they were."""
+    packed = [each for each in model.modules() if hasattr(each, "quant_method") and _is_packed(each)]
+    if not packed:
+        return []
+    return [
+        f"vLLM keeps the weights of {counted(len(packed), 'projection')} packed for this processor, where they cannot "
+        "be read: numbers of weights leave them out"
+    ]
+
+
+def _is_packed(module: Any) -> bool:
+    weight = getattr(module, "weight", None)
+    return weight is not None and weight.numel() == 0
 
 
 class _Projection(nn.Module):

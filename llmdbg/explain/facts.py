@@ -227,8 +227,10 @@ class StageFacts:
     """The model that runs."""
     prompt: PromptFacts
     """What it was given."""
+    first: int
+    """The first position that goes through the model in this forward."""
     fed: int
-    """How many positions go through the model in this forward."""
+    """How many do."""
     at: tuple[int, str] | None = None
     """The position and token that the numbers describe."""
     shape: tuple[int, ...] | None = None

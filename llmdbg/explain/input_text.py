@@ -86,11 +86,14 @@ def about_phase(facts: StageFacts) -> str:
         return ""
     tokens = facts.prompt.tokens
     if facts.phase is Phase.PREFILL:
+        if facts.fed < tokens:
+            last = facts.first + facts.fed - 1
+            where = f"position {last} goes" if facts.fed == 1 else f"positions {facts.first} to {last} go"
+            return f"Prefill: of the prompt's {tokens} tokens, {where} through the model in this forward pass."
         if facts.fed > 1:
             return f"Prefill: all {tokens} tokens of the prompt go through the model in one forward pass."
         return "Prefill: the prompt's one token goes through the model."
-    newest = tokens + facts.token - 1
-    text = f"Decode: only the newest token, at position {newest}, goes through the model"
+    text = f"Decode: only the newest token, at position {facts.first}, goes through the model"
     if not facts.model.cached:
         return f"{text}."
     if facts.model.attends:

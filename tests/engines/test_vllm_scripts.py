@@ -91,14 +91,33 @@ def test_an_edit_of_scores_changes_the_chosen_request_alone(folder: str, tmp_pat
     assert "of 147,456 values of logits changed" in said
 
 
+def test_a_request_s_model_can_be_asked_for_its_parts(folder: str, tmp_path: Path) -> None:
+    """Of one request; the lens ends in the scores that vLLM's sampler gets."""
+    look = ("until 12", "lane 1", "explain", "info model", "until logits", "info lens", "until sample", "explain")
+    said = debugged("several", folder, tmp_path, *look, "lane all", "info kv", "continue")
+    assert 'The vector of " is" at position 4' in said and "all 5 tokens of the prompt go through the model" in said
+    assert "LlamaForCausalLM, 30 layers" in said and "attention CPUAttentionBackend" in said
+    last, scores = re.findall(r'^ *(29|logits) +\S+ +(77.3% " Paris" +6.5% " the" .*)$', said, re.MULTILINE)
+    assert last[1] == scores[1]
+    assert 'Greedy decoding took the highest score: the next token is " Paris", the likeliest at 77%' in said
+    assert "(of 182): lane 0 positions 0 to 3 in 1; lane 1 positions 0 to 4 in 2; lane 2 positions 0 to 4 in 3." in said
+
+
 TRIED = {
     "chat": (
         ("until 12", "info lanes", "until sample", "lane 3", "until 12@2", "info lanes", "continue"),
         (r"token 0  prefill  sample +lane 3 .*chose 2705", r"> +3 +1_1-\S+ +3 +34 +2 +\"One colour\""),
     ),
     "stopping": (
-        ("until logits", *["step"] * 5, "until logits@7", "info lanes", "continue"),
-        (r"sample.bad_words .*cut:2", r"sample.min_tokens .*cut:3", r"sample.logit_bias", r"sample.penalties"),
+        ("until logits", *["step"] * 5, "until logits@7", "info kv", "lane 0", "explain", "continue"),
+        (
+            r"sample.bad_words .*cut:2",
+            r"sample.min_tokens .*cut:3",
+            r"sample.logit_bias",
+            r"sample.penalties",
+            r"lane 1 positions 0 to 147 in 1, 3; 1 shared",
+            r"of the prompt's 148 tokens, positions 128 to 147 go through",
+        ),
     ),
     "structured": (
         ("until sample.structured_output", "step", "continue"),
@@ -115,6 +134,10 @@ TRIED = {
     "own_loop": (
         ("until logits", "until sample", "until 12@1", "info lanes", "continue"),
         (r"token 0  prefill  logits +float32\[1, 49152\]", r"0 +a-\S+ +0 to 3 +20 +0", r"1 +b-\S+ +4 +1 +0"),
+    ),
+    "pooling": (
+        ("until 12", "info lanes", "lane 1", "explain", "continue"),
+        (r"0 +0-\S+ +0 to 3 +4 +0", r"LlamaDecoderLayer", r"The vector of \" is\" at position 4"),
     ),
     "beams": (
         ("until sample", "until 12@1", "info lanes", "continue"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmdbg.debugger.editing.of_request import OfRequest
 from llmdbg.engine.lanes import HasLanes
-from llmdbg.errors import CommandError
+from llmdbg.errors import CommandError, UnableError
 from llmdbg.formatting import printable
 
 if TYPE_CHECKING:
@@ -44,6 +44,13 @@ class Lane:
     def seen(self, event: StageEvent) -> StageEvent:
         """An event as the chosen lane has it: its part of every tensor, its scores and its token."""
         return event if self._lanes is None else self._lanes.seen(event)
+
+    def require_one(self) -> None:
+        """Raise UnableError where several requests are in view, of which no one sequence of tokens is."""
+        if self._lanes is not None and self._lanes.is_mixed:
+            raise UnableError(
+                f"this forward is for {self._lanes.batch} requests, each with tokens of its own: `lane 0` chooses one"
+            )
 
     def edited(self, event: StageEvent) -> StageEvent:
         """What an edit that is made now finds at an event: the chosen request's part; elsewhere all of it."""

@@ -73,6 +73,7 @@ def explain_stage(inspector: Inspector, stage: Stage) -> Explanation:
             token=inspector.stop.token,
             model=model_facts(inspector),
             prompt=_prompt_facts(inspector, words=False),
+            first=inspector.forward_positions()[0],
             fed=inspector.forward_positions()[1],
             part=module_facts(inspector, stage),
         )
@@ -80,7 +81,8 @@ def explain_stage(inspector: Inspector, stage: Stage) -> Explanation:
 
 
 def facts_here(inspector: Inspector, *, avoid_rerun: bool = False) -> StageFacts:
-    """The facts about the current stop."""
+    """The facts about the current stop. Raises UnableError where several requests are in view."""
+    inspector.run.lane.require_one()
     stop, stage = inspector.stop, inspector.stop.stage
     tensor = None if stage.kind in (StageKind.TOKENIZE, StageKind.SAMPLE) else stop.tensor
     part = module_facts(inspector, stage)
@@ -98,6 +100,7 @@ def facts_here(inspector: Inspector, *, avoid_rerun: bool = False) -> StageFacts
         token=stop.token,
         model=model_facts(inspector),
         prompt=_prompt_facts(inspector, words=stage.kind is StageKind.TOKENIZE),
+        first=inspector.forward_positions()[0],
         fed=inspector.forward_positions()[1],
         at=None if at is None else (at, inspector.run.tokens()[at].text),
         shape=None if stop.tensor is None else stop.tensor.shape,

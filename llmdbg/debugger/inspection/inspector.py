@@ -87,7 +87,11 @@ class Inspector:
         return self.loaded.model
 
     def focus_position(self) -> int:
-        """The position to describe: the focus if the current token's forward runs over it, else its last position."""
+        """The position to describe: the focus if the current token's forward runs over it, else its last position.
+
+        Raises UnableError where several requests are in view.
+        """
+        self.run.lane.require_one()
         return self.focus.position_at(self.event.token)
 
     def is_long(self) -> bool:

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from llmdbg.debugger.execution.recorder import RecordRequest
 from llmdbg.debugger.inspection.focus_row import focus_row
+from llmdbg.debugger.inspection.kv_blocks import held_in_blocks
 from llmdbg.engine.debuggee import Capability, PagedCache
 from llmdbg.engine.lockstep import InLockstep
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
-from llmdbg.formatting import counted, printable, with_article
+from llmdbg.formatting import printable, with_article
 from llmdbg.models.attentions import attentions
 from llmdbg.models.stages import StageKind
 from llmdbg.probes.kernel_rows import visible_keys
@@ -65,7 +66,7 @@ def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | s
     if inspector.debuggee.cache is None and Capability.MODEL not in inspector.debuggee.capabilities:
         raise CommandError(f"{printable(inspector.debuggee.name)} has no KV cache to show")
     if isinstance(paged := inspector.debuggee.cache, PagedCache):
-        return _in_blocks(inspector, paged)
+        return held_in_blocks(paged, sum(inspector.forward_positions()))
     inspector.run.recorder.expect(_mask_request(inspector), inspector.event.token)
     info = _position_info(inspector, int(word) if word.isdecimal() else None)
     masks = inspector.replay.recorded(_mask_request(inspector))
@@ -151,20 +152,6 @@ def _no_cache(inspector: Inspector, cache: Any) -> str:
     if cache is None:
         return f"{name} was given no cache object: it keeps earlier tokens somewhere else, or not at all"
     return f"{name} keeps earlier tokens in {with_article(type(cache).__name__)}, whose layers cannot be read"
-
-
-def _in_blocks(inspector: Inspector, cache: PagedCache) -> str:
-    if cache.requests > 1:
-        return f"{cache.owner} keeps the keys and values of these {cache.requests} requests in its blocks: not read"
-    if not cache.blocks:
-        return f"{cache.owner} keeps no keys and values of this request now: it takes its blocks back at its end"
-    first, length = inspector.forward_positions()
-    blocks = ", ".join(map(str, cache.blocks))
-    return (
-        f"{cache.owner} keeps the keys and values of positions 0 to {first + length - 1} in "
-        f"{counted(len(cache.blocks), 'block')} of {cache.block_size:,} positions each: {blocks} (of {cache.total:,}). "
-        "They lie there as its kernels want them, and are not read"
-    )
 
 
 def _position_info(inspector: Inspector, layer: int | None) -> _PositionInfo | None:

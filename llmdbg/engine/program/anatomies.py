@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 ENCODER = "encoder"
 
 
-def anatomy_of(model: nn.Module, prefix: str = "") -> Anatomy:
+def anatomy_of(model: nn.Module, prefix: str = "", found: Anatomy | None = None) -> Anatomy:
     """The stages of a model. An encoder's blocks are stages of the outline, under `encoder.0`, `encoder.1` …
 
+    `found` are its stages where they are known already.
     With a `prefix`, it is in front of every address, and no stage is one of the decoder layers: those are the first
     model's.
     """
-    found = _dissected(model)
+    found = found or _dissected(model)
     stages = tuple(each for each in found.stages if each not in (TOKENIZE, SAMPLE))
     modules = dict(found.modules)
     if (encoder := _encoder_blocks(model)) is not None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from llmdbg.engine.debuggee import Capability
 from llmdbg.engine.program.anatomies import anatomy_of, encoder_of, entries
 from llmdbg.engine.program.arguments import read_arguments
 from llmdbg.engine.program.flattened import (
@@ -22,14 +24,18 @@ from llmdbg.engine.program.flattened import (
 from llmdbg.engine.program.lanes import Lanes
 from llmdbg.engine.program.request_lanes import RequestLanes
 from llmdbg.engine.program.sampled import SampledRequests
+from llmdbg.engine.program.served_program import served_by
 from llmdbg.engine.residual_views import views_of
+from llmdbg.engine.served_model import attention_backend, notes_on_weights
 from llmdbg.models.anatomy import vocabulary_size
-from llmdbg.models.module_trees import as_asked
+from llmdbg.models.loading import attention_of
+from llmdbg.models.module_trees import as_asked, pretrained_in
+from llmdbg.models.spec import LoadedModel
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import PreTrainedTokenizerBase
 
-    from llmdbg.engine.debuggee import PagedCache
     from llmdbg.engine.program.arguments import Reading
     from llmdbg.engine.stops import ValueView
 
@@ -38,21 +44,50 @@ class KnownModel:
     """A model that a program has called; `prefix` is in front of its stages."""
 
     def __init__(self, model: nn.Module, prefix: str) -> None:
-        self.anatomy = anatomy_of(model, prefix)
+        self._is_of_vllm = is_of_vllm(model)
+        runner = runner_above() if self._is_of_vllm else None
+        served, stages = served_by(runner, model) or (None, None)
+        self._served = served
+        self._pretrained = pretrained_in(model)
+        self.anatomy = anatomy_of(model, prefix, stages)
         self.entries = entries(model, self.anatomy)
-        self.views: Mapping[str, ValueView] = views_of(self.anatomy) if is_of_vllm(model) else {}
+        self.views: Mapping[str, ValueView] = views_of(self.anatomy) if self._is_of_vllm else {}
         """How values are read that are not what they seem: those of vLLM's modules."""
         self.logits = self.anatomy.stages[-2]
         scorer = scorer_of(model)
-        self.sampled = None if scorer is None else SampledRequests(scorer, sampler_of(runner_above()), self.logits)
+        self.sampled = None if scorer is None else SampledRequests(scorer, sampler_of(runner), self.logits)
         """What comes after the forward of a vLLM model; None for others, which return their scores."""
         if self.sampled is not None:
             self.entries += self.sampled.parts
         self._lanes: defaultdict[int, tuple[Lanes, Lanes]] = defaultdict(self._new_lanes)
         self.size = _size_of(model)
         self._encoder = encoder_of(model)
-        self.paged: PagedCache | None = None
-        """The blocks of vLLM's request; None for models that are given a cache, and outside of requests."""
+
+    @property
+    def asked(self) -> Any:
+        """The model as it is asked for its parts: of transformers, or vLLM's; None if it is neither."""
+        return self._pretrained if self._served is None else self._served
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can be asked for."""
+        fine = () if self._is_of_vllm else (Capability.LINES, Capability.OPS)
+        return frozenset(fine if self.asked is None else (Capability.MODEL, *fine))
+
+    def loaded(self, tokenizer: PreTrainedTokenizerBase | None) -> LoadedModel | None:
+        """The model with its tokenizer, where it can be asked for its parts."""
+        if self.asked is None:
+            return None
+        parameter = next(self.asked.parameters())
+        return LoadedModel(
+            name=Path(str(self.asked.config.name_or_path or type(self.asked).__name__)).name,
+            model=self.asked,
+            tokenizer=tokenizer,
+            attn=attention_of(self.asked) if self._served is None else attention_backend(self._served),
+            device=str(parameter.device),
+            dtype=str(parameter.dtype).removeprefix("torch."),
+            notes=() if self._served is None else tuple(notes_on_weights(self._served)),
+        )
 
     def _new_lanes(self) -> tuple[Lanes, Lanes]:
         return (Lanes() if self.sampled is None else RequestLanes()), Lanes()
@@ -87,7 +122,6 @@ class KnownModel:
         requests = known or ()
         reading = read_flattened(reading, requests)
         self.sampled.expect(requests, processors_of(runner))
-        self.paged = replace(requests[0].cache, requests=len(requests)) if requests else None
         return reading, 1 if known is None else len(known)
 
 

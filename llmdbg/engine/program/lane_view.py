@@ -15,12 +15,14 @@ from torch import Tensor
 
 from llmdbg.engine.lanes import LanePart
 from llmdbg.engine.program.lanes import Lane
+from llmdbg.engine.program.request_rows import cache_of
 from llmdbg.engine.stage_event import ScoresTrail, StageEvent, main_tensor
-from llmdbg.models.stages import StageKind
+from llmdbg.models.stages import Phase, StageKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmdbg.engine.debuggee import PagedCache
     from llmdbg.engine.lanes import FamilyStep, LaneFacts
     from llmdbg.engine.program.arguments import Reading
     from llmdbg.engine.program.lanes import Lanes
@@ -57,6 +59,10 @@ class LaneView:
     def is_mixed(self) -> bool:
         """Whether the rows of several requests are shown as they lie, which no one request's tokens belong to."""
         return len(self._requests) > 1 and (self.chosen is None or self.chosen >= self.rows)
+
+    def blocks(self) -> PagedCache | None:
+        """Where an engine keeps the keys and values of the requests in view; None outside of requests."""
+        return cache_of(self._requests, None if self.is_mixed else self.row)
 
     def span(self, of_forward: tuple[int, int] | None) -> tuple[int, int] | None:
         """The first position that the row in view covers and how many, in a forward that covers `of_forward`."""
@@ -129,8 +135,7 @@ class LaneView:
             return self._part(value, row)
 
         return replace(
-            event,
-            span=event.span if len(self._requests) < 2 else (self._requests[row].first, self._requests[row].length),
+            self._placed(event, row),
             output=part(event.output),
             args=tuple(map(part, event.args)),
             kwargs={name: part(each) for name, each in event.kwargs.items()},
@@ -139,6 +144,13 @@ class LaneView:
                 for call in event.kernel_calls
             ),
         )
+
+    def _placed(self, event: StageEvent, row: int) -> StageEvent:
+        """The event with the positions that a row runs over: one may be in its prompt, and another behind its own."""
+        if len(self._requests) < 2:
+            return event
+        first, length = self._requests[row].first, self._requests[row].length
+        return replace(event, span=(first, length), phase=Phase.DECODE if first and length == 1 else Phase.PREFILL)
 
     def _choice(self, event: StageEvent) -> StageEvent:
         """Scores, and the token that follows, of the row in view. An event has those of one row alone."""
@@ -151,6 +163,7 @@ class LaneView:
         """The scores of a row, and the token that follows; with the output of all rows if `whole`."""
         assert self._scores is not None
         trail = self._scores[1](row)
+        event = event if self.is_mixed else self._placed(event, row)
         if event.stage.kind is StageKind.SAMPLE:
             id = self._next[row] if row < len(self._next) else None
             return replace(event, output=None if id is None else torch.tensor([id]), trail=trail, chosen=id)
@@ -197,6 +210,11 @@ class InLanes:
 
     def _lane_in_view(self) -> Lane:
         return Lane() if self._view.is_mixed else self._lanes.lane(self._view.row)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the rows of several requests are shown as they lie."""
+        return self._view.is_mixed
 
     def request_in_view(self) -> str | None:
         """The engine's id of the chosen row; None where it is not one of several requests."""

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 from weakref import ref
 
@@ -24,7 +23,7 @@ from llmdbg.engine.program.anatomies import together
 from llmdbg.engine.program.cache_reordering import CacheReordering
 from llmdbg.engine.program.calls import OutermostCalls, calling_line, failing_stage, running_stage
 from llmdbg.engine.program.choosing import Choosing
-from llmdbg.engine.program.flattened import DRAFTED, SEVERAL_REQUESTS, is_of_vllm, notes_on_engine
+from llmdbg.engine.program.flattened import DRAFTED, SEVERAL_REQUESTS, notes_on_engine
 from llmdbg.engine.program.generate_ending import GenerateEnding
 from llmdbg.engine.program.known_model import KnownModel
 from llmdbg.engine.program.known_tokens import SeenTimeline
@@ -42,8 +41,7 @@ from llmdbg.errors import CommandError, UnableError
 from llmdbg.formatting import printable
 from llmdbg.models.anatomy import Anatomy
 from llmdbg.models.compiled import notes_on_compiled
-from llmdbg.models.loading import attention_of
-from llmdbg.models.module_trees import is_of_transformers, pretrained_in
+from llmdbg.models.module_trees import is_of_transformers
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase
 from llmdbg.models.tokens import Prompt, TokenizerVocabulary
@@ -51,7 +49,7 @@ from llmdbg.models.tokens import Prompt, TokenizerVocabulary
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmdbg.engine.debuggee import ArmedStages, Clock, PagedCache, Timeline, Vocabulary
+    from llmdbg.engine.debuggee import ArmedStages, Clock, Timeline, Vocabulary
     from llmdbg.engine.program.arguments import Reading
     from llmdbg.engine.program.errands import Errands
     from llmdbg.engine.program.exits import Exit
@@ -100,7 +98,6 @@ class Program(InLanes, Samples):
         self._choosing = Choosing(self._view)
         self._forwards, self.computes_gradients = 0, False
         self._cache: Callable[[], Any] = no_cache
-        self._paged: PagedCache | None = None
 
     # What the debugger asks
 
@@ -135,12 +132,15 @@ class Program(InLanes, Samples):
     @property
     def cache(self) -> Any:
         """The KV cache that the latest forward was given; None without one, and once the program has dropped it."""
-        return self._cache() if self._paged is None else self._paged
+        paged = self._view.blocks()
+        return self._cache() if paged is None else paged
 
     def why_not(self, capability: Capability) -> str:
         """Why a program cannot do something."""
-        if capability in (Capability.MODEL, Capability.LINES, Capability.OPS):
-            return "its model is vLLM's or not of transformers, whose parts can be asked for"
+        if capability is Capability.MODEL:
+            return "its model is not of transformers, whose parts can be asked for"
+        if capability in (Capability.LINES, Capability.OPS):
+            return "its model is vLLM's, which stops at modules"
         if capability is Capability.SAMPLING:
             return "it chooses its tokens itself"
         if capability in (Capability.GO_BACK, Capability.FORK):
@@ -256,7 +256,7 @@ class Program(InLanes, Samples):
             self._stops.show(known.views)
             self._stops.begin(cast("Suspension[StageEvent]", self._run))
             self.stops, self.clock = self._stops, self._stops.clock
-            self._describe(model, known.size)
+            self._describe(model, known)
         else:
             self._stops.show(known.views)
             self._stops.include(model, known.anatomy)
@@ -274,20 +274,14 @@ class Program(InLanes, Samples):
         for note in (*notes_on_compiled(model), *notes_on_engine(model)):
             self._say(note)
 
-    def _describe(self, model: nn.Module, size: int | None) -> None:
+    def _describe(self, model: nn.Module, known: KnownModel) -> None:
         """Take the vocabulary and the facts from the first model."""
         parameter = next(model.parameters())
-        dtype = str(parameter.dtype).removeprefix("torch.")
-        self.place = f"{parameter.device} {dtype}"
-        inner = pretrained_in(model)
-        tokenizer = find_tokenizer(model if inner is None else inner, size)
-        self.vocabulary = IdVocabulary(size) if tokenizer is None else TokenizerVocabulary(tokenizer, size)
-        self.capabilities |= set() if is_of_vllm(model) else {Capability.LINES, Capability.OPS}
-        if inner is not None:
-            self.capabilities |= {Capability.MODEL}
-            name = Path(str(inner.config.name_or_path or type(model).__name__)).name
-            device = str(parameter.device)
-            self.loaded = LoadedModel(name, inner, tokenizer, attention_of(inner), device=device, dtype=dtype)
+        self.place = f"{parameter.device} {str(parameter.dtype).removeprefix('torch.')}"
+        tokenizer = find_tokenizer(model if known.asked is None else known.asked, known.size)
+        self.vocabulary = IdVocabulary(known.size) if tokenizer is None else TokenizerVocabulary(tokenizer, known.size)
+        self.capabilities |= known.capabilities
+        self.loaded = known.loaded(tokenizer)
 
     def began(self, model: nn.Module, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """An outermost forward begins."""
@@ -302,7 +296,6 @@ class Program(InLanes, Samples):
             self._say(SEVERAL_REQUESTS)
         if any(each.drafted for each in reading.requests):
             self._say(DRAFTED)
-        self._paged = known.paged
         if self._begins_token and self._forwards:
             if known.sampled is None or not known.sampled.has_chosen:
                 following = self._lanes.following(reading) if known.lanes is self._lanes else ()

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from llmdbg.engine.debuggee import RequestBlocks
 
 if TYPE_CHECKING:
     from llmdbg.engine.debuggee import PagedCache
+
+_NO_BLOCK = 0
+"""What vLLM puts in the place of a block that it has taken back, behind a sliding window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +38,16 @@ class RequestRows:
     """How many of the positions are tokens that vLLM has only drafted, and may drop again."""
     produces: bool = True
     """Whether the forward comes to its newest token, so that the scores choose one; not in a part of a long prompt."""
+
+
+def cache_of(requests: Sequence[RequestRows], lane: int | None) -> PagedCache | None:
+    """The blocks of one of the requests of a forward, or of each of them; None if there is none."""
+    if not requests:
+        return None
+    owners = Counter(block for each in requests for block in {*each.cache.blocks})
+    shared = {block for block, count in owners.items() if count > 1 and block != _NO_BLOCK}
+    if lane is not None:
+        cache = requests[lane].cache
+        return replace(cache, shared=tuple(each for each in cache.blocks if each in shared))
+    held = tuple(RequestBlocks(each.first + each.length, each.cache.blocks) for each in requests)
+    return replace(requests[0].cache, blocks=(), shared=tuple(sorted(shared)), requests=held)

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from llmdbg.engine.served_model import ServedModel, served
+from llmdbg.engine.served_model import ServedModel, attention_backend, notes_on_weights, served
 from llmdbg.engine.vllm.checks import MULTIPROCESSING, SUPPORTED, check_engine, check_request
 from llmdbg.errors import LoadError, ModelRequestError
-from llmdbg.formatting import counted
 from llmdbg.models.configurations import load_config
 from llmdbg.models.load_steps import LoadStep
 from llmdbg.models.sources import download_weights, find_source
@@ -75,7 +74,7 @@ def start(
         name=source.name,
         model=cast(Any, model),
         tokenizer=tokenizer,
-        attn=_attention(model),
+        attn=attention_backend(model),
         notes=_notes(model),
         device=str(model.device),
         dtype=dtype,
@@ -123,14 +122,6 @@ def _generation_config(folder: str) -> Any:
         return GenerationConfig()
 
 
-def _attention(model: ServedModel) -> str:
-    """The class of vLLM's attention backend."""
-    for module in model.modules():
-        if (backend := getattr(module, "attn_backend", None)) is not None:
-            return str(getattr(backend, "__name__", backend))
-    return "none"
-
-
 def _notes(model: ServedModel) -> tuple[str, ...]:
     from vllm import __version__
 
@@ -138,18 +129,8 @@ def _notes(model: ServedModel) -> tuple[str, ...]:
         "vLLM runs eagerly here, one request at a time and its prompt in one forward; a layer's output is shown as the "
         "sum of the two tensors that it returns, hidden states and residual"
     ]
-    packed = [each for each in model.modules() if hasattr(each, "quant_method") and _is_packed(each)]
-    if packed:
-        notes.append(
-            f"vLLM keeps the weights of {counted(len(packed), 'projection')} packed for this processor, where they "
-            "cannot be read: numbers of weights leave them out"
-        )
+    notes += notes_on_weights(model)
     # A build says more behind it: `0.32.0+cpu`.
     if __version__.partition("+")[0] != SUPPORTED:
         notes.append(f"this is vLLM {__version__}, and llmdbg is tested with {SUPPORTED}")
     return tuple(notes)
-
-
-def _is_packed(module: Any) -> bool:
-    weight = getattr(module, "weight", None)
-    return weight is not None and weight.numel() == 0

@@ -114,7 +114,7 @@ def model_lines(value: ModelInfo) -> list[str]:
     return [
         f"{sanitize(value.name)}: {value.architecture}, {counted(value.layers, 'layer')}{weights}",
         f"{value.dtype} on {value.device}{size}, attention {value.attention}",
-        f"context {context}, vocabulary {vocabulary}, {value.sampling}",
+        f"context {context}, vocabulary {vocabulary}{value.sampling and f', {value.sampling}'}",
         *(f"note: {sanitize(note)}" for note in value.notes),
         # In finer patterns than the notes have room for.
         *(f"{kind}: {sanitize(which)}" for kind, which in rows if which not in told),

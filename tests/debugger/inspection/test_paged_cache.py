@@ -2,7 +2,8 @@
 
 import pytest
 
-from llmdbg.engine.debuggee import PagedCache
+from llmdbg.debugger.inspection.kv_blocks import held_in_blocks
+from llmdbg.engine.debuggee import PagedCache, RequestBlocks
 from llmdbg.engine.generation.generation import Generation
 from llmdbg.frontends.answers import answer_lines
 from tests.sessions import do, tiny_session
@@ -17,6 +18,20 @@ def _said(monkeypatch: pytest.MonkeyPatch, line: str, *blocks: int) -> str:
 
 def test_the_blocks_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "in 2 blocks of 16 positions each: 3, 7 (of 512)" in _said(monkeypatch, "info kv", 3, 7)
+
+
+def test_blocks_that_follow_one_another_are_a_run() -> None:
+    said = held_in_blocks(PagedCache("vLLM", (3, 4, 5, 9, 11, 12), 16, 512, shared=(3, 4)), 90)
+    assert "positions 0 to 89 in 6 blocks of 16 positions each: 3 to 5, 9, 11, 12 (of 512)" in said
+    assert "3, 4 shared with other requests. They lie there" in said
+
+
+def test_each_of_several_requests_has_its_own() -> None:
+    """Of many, the first."""
+    many = tuple(RequestBlocks(at + 4, (at, 90)) for at in range(14))
+    said = held_in_blocks(PagedCache("vLLM", (), 16, 512, (90,), many), 0)
+    assert "these 14 requests in blocks of 16 positions each (of 512): lane 0 positions 0 to 3 in 0, 90; lane 1" in said
+    assert "lane 11 positions 0 to 14 in 11, 90; 2 more lanes: `lane 12` shows one; 90 shared. They lie there" in said
 
 
 def test_a_request_that_has_ended_has_none(monkeypatch: pytest.MonkeyPatch) -> None:

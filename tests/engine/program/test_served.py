@@ -13,14 +13,19 @@ import torch
 from torch import nn
 
 from llmdbg.debugger.debugger import Debugger
+from llmdbg.debugger.inspection.explaining import explain_here
 from llmdbg.debugger.inspection.lanes import LaneRow, LaneTable
-from llmdbg.engine.debuggee import PagedCache
+from llmdbg.engine.debuggee import PagedCache, RequestBlocks
 from llmdbg.engine.program.arguments import Reading
 from llmdbg.engine.program.flattened import notes_on_engine, read_flattened, why_no_model
 from llmdbg.engine.program.lane_view import LaneView
 from llmdbg.engine.program.request_lanes import RequestLanes
-from llmdbg.engine.program.request_rows import RequestRows
+from llmdbg.engine.program.request_rows import RequestRows, cache_of
+from llmdbg.engine.stage_event import StageEvent
+from llmdbg.errors import UnableError
+from llmdbg.explain.input_text import about_phase
 from llmdbg.frontends.answers import answer_lines
+from llmdbg.models.stages import Phase, Stage, StageKind
 from llmdbg.probes.statistics import measure, read
 from tests.engine.program.test_programs import PROGRAMS, at, begun, do, own_process  # noqa: F401 - a fixture
 from tests.sessions import do as asked
@@ -96,7 +101,12 @@ def test_each_of_several_requests_is_a_lane() -> None:
     assert [[str(id) for id in each.ids] for each in lanes_of(session)] == [[each] for each in ids]
     assert session.inspector.event.output.shape == (2, 32)
     assert isinstance(session.debuggee.cache, PagedCache)
-    assert "these 2 requests" in said(session, "info kv")
+    held = (
+        "these 2 requests in blocks of 16 positions each (of 99): lane 0 positions 0 to 2 in 1; lane 1 positions 0 to 3"
+    )
+    assert held in said(session, "info kv")
+    do(session, "lane 1")
+    assert "positions 0 to 3 in 1 block of 16 positions each: 2 (of 99). They" in said(session, "info kv")
 
 
 STEPS = ["logits", "sample.allowed_token_ids", "sample.bad_words", "sample.biased", "sample.temperature"]
@@ -157,6 +167,59 @@ def test_an_edit_of_a_layer_changes_the_chosen_request_alone() -> None:
     assert torch.equal(after[:4], before[:4]) and torch.equal(after[4], before[4] * 2)
     do(session, "undo", "lane all", "zero 0")
     assert not session.inspector.whole_event.output.any()
+
+
+def test_a_model_whose_configuration_is_known_can_be_asked_for_its_parts() -> None:
+    """About one request at a time; its head, which never runs by itself, is no stage."""
+    session = begun("served.py", "2", "configured")
+    assert [each.address for each in session.run.stages.all()][-4:] == ["1", "logits_processor", "logits", "sample"]
+    do(session, "until 1")
+    with pytest.raises(UnableError, match="for 2 requests, each with tokens of its own: `lane 0` chooses one"):
+        explain_here(session.inspector)
+    do(session, "lane 1")
+    here = explain_here(session.inspector)
+    assert (here.facts.model.architecture, here.facts.model.context) == ("Served", 64)
+    assert (here.facts.at, here.facts.shape) == ((2, " 5"), (3, 8))
+    assert "Prefill: all 3 tokens of the prompt go through the model in one forward pass." in here.plain
+    do(session, "until logits")
+    assert explain_here(session.inspector).facts.at == (2, " 5")
+    do(session, "until 1@1")
+    assert any("only the newest token, at position 3," in each for each in explain_here(session.inspector).plain)
+
+
+def test_a_part_of_a_prompt_is_told_as_such() -> None:
+    session = begun("served.py", "2", "configured")
+    do(session, "until 1", "lane 1")
+    facts = replace(explain_here(session.inspector).facts, first=1, fed=2)
+    assert about_phase(facts) == (
+        "Prefill: of the prompt's 3 tokens, positions 1 to 2 go through the model in this forward pass."
+    )
+
+
+def test_where_a_request_runs_is_its_own() -> None:
+    """One may be in its prompt while another is behind its own."""
+    view = LaneView()
+    both = requests(("a", 7, 1), ("b", 0, 3))
+    empty = Reading(ids=None, mask=None, first=0, length=1, rows=1, cache=None)
+    view.covers(read_flattened(empty, both))
+    event = StageEvent(Stage(StageKind.LAYER, "0"), Phase.PREFILL, 3, torch.zeros(4, 2), span=(0, 4))
+    found = []
+    for view.chosen in (0, 1, None):
+        seen = view.seen(event)
+        found.append((seen.phase, seen.span, len(seen.output)))
+    assert found == [(Phase.DECODE, (7, 1), 1), (Phase.PREFILL, (0, 3), 3), (Phase.PREFILL, (0, 4), 4)]
+
+
+def test_blocks_that_requests_share_are_known() -> None:
+    """But block 0, which stands for one that was taken back."""
+    first, second = requests(("a", 0, 40), ("b", 32, 8))
+    first = replace(first, cache=PagedCache("vLLM", (0, 3, 4), 16, 9))
+    second = replace(second, cache=PagedCache("vLLM", (0, 3, 5), 16, 9))
+    alone, every = cache_of((first, second), 1), cache_of((first, second), None)
+    assert alone is not None and (alone.blocks, alone.shared) == ((0, 3, 5), (3,))
+    assert every is not None and (every.blocks, every.shared) == ((), (3,))
+    assert every.requests == (RequestBlocks(40, (0, 3, 4)), RequestBlocks(40, (0, 3, 5)))
+    assert cache_of((), None) is None
 
 
 def requests(*named: tuple[str, int, int]) -> tuple[RequestRows, ...]:

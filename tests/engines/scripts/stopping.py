@@ -6,7 +6,7 @@ from vllm import LLM, SamplingParams
 
 if __name__ == "__main__":
     llm = LLM(sys.argv[1], dtype="float32", enforce_eager=True, max_model_len=512, enable_prefix_caching=True)
-    shared = "You are given a short text about rivers and lakes, and you answer in one word. " * 3
+    shared = "You are given a short text about rivers and lakes, and you answer in one word. " * 8
     how = SamplingParams(
         temperature=0,
         max_tokens=12,
@@ -16,10 +16,12 @@ if __name__ == "__main__":
         logit_bias={260: -1.0},
         presence_penalty=0.2,
         frequency_penalty=0.1,
-        prompt_logprobs=1,
     )
+    with_scores = how.clone()
+    with_scores.prompt_logprobs = 1
     for asked in (["What is wet?"], ["What is wet?", "What is dry?"]):
-        for each in llm.generate([shared + one for one in asked], how, use_tqdm=False):
+        parameters = [how, with_scores][: len(asked)]
+        for each in llm.generate([shared + one for one in asked], parameters, use_tqdm=False):
             print(
                 each.num_cached_tokens,
                 each.outputs[0].token_ids,

@@ -88,6 +88,7 @@ class Runner:
     """Has what vLLM's model runner has of each request."""
 
     sampler: nn.Module
+    model_config: SimpleNamespace
 
     def __init__(self, model) -> None:
         self.model = model
@@ -133,6 +134,12 @@ torch.manual_seed(0)
 runner = Runner(Served().eval())
 if samples := "sampler" in sys.argv:
     runner.sampler = Sampler()
+if "configured" in sys.argv:
+    from transformers import LlamaConfig
+
+    config = LlamaConfig(vocab_size=IDS, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2)
+    runner.model_config = SimpleNamespace(hf_config=config, max_model_len=64)
+    runner.model.lm_head.quant_method = SimpleNamespace(apply=lambda head, hidden, bias: hidden @ head.weight.T)
 with torch.no_grad():
     runner.warm_up()
     for prompts in ([[5, 6, 7]], [[8, 9]], [[1, 2], [3, 4, 5]])[int(sys.argv[1]) :]:
