@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.frontends.prompts.early import PromptCallback
     from llmdbg.frontends.ranks import Ranks
+    from llmdbg.frontends.typed_lines import TypedLines
     from llmdbg.models.spec import LoadProgress, ModelSpec
 
 
@@ -43,6 +44,8 @@ class LaunchRequest:
     """Whether the session is saved."""
     ranks: Ranks | None = None
     """The ranks of a torchrun, if this process is one of several."""
+    typed: TypedLines | None = None
+    """What is typed for the debuggee's stdin; None if it reads none."""
     in_main_thread: bool = False
     """Whether the debuggee must run in Python's main thread; the screen runs in another then."""
 

@@ -137,6 +137,10 @@ class LogBook(logging.Handler):
                 self._unfinished[source] = LogLine(now, source, logging.INFO, kept)
             self._changes += 1
 
+    def echo(self, line: str) -> None:
+        """Add a line that was typed, where its stream stands: behind the question."""
+        self.write("stdout", f"{line}\n")
+
     def finish(self) -> None:
         """Turn everything unfinished into complete lines."""
         with self._held():

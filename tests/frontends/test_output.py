@@ -40,7 +40,7 @@ DOORS = {
     "engine/program/started.py": "flushes the streams of a program that has forked",
     "frontends/program/prompt.py": "asks whether somebody types",
     "frontends/program/surroundings.py": "gives a program its own streams",
-    "frontends/program/empty_stdin.py": "gives a program a stdin that says it is empty",
+    "frontends/program/typed_stdin.py": "gives a program the lines that are typed on the screen",
     "frontends/dap/streams.py": "leads what is printed to the log and the editor, since stdout is the protocol's",
     "frontends/detached/holder.py": "passes what an engine drew to its screens, and keys to the engine",
     "frontends/detached/relay.py": "passes what an engine drew to its terminal: it has been through `line_filters`",
@@ -51,6 +51,7 @@ DOORS = {
 FILES = {
     "debugger/user_code.py": "a stream that hands on what the user's Python prints, line by line",
     "files.py": "a file of the user's",
+    "frontends/log.py": "the log",
     "frontends/spool.py": "the log",
     "frontends/dap/wire.py": "messages to an editor, in which nothing but JSON is",
     "models/bounded.py": "the pipe from a child to its parent",

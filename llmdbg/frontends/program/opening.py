@@ -22,13 +22,11 @@ def open_program(
     *,
     into: list[Started] | None = None,
     opened: Callable[[LaunchedProgram], object] = lambda _: None,
-    about_stdin: str = "",
 ) -> LaunchedProgram:
     """Run a program to its first call of a model. Raises LlmdbgError if it ends before that.
 
     `announce` gets what is to be said of it, `into` the program as soon as it runs, `opened` before it is known whether
-    it calls a model; `inside` is around every stretch that it runs. `about_stdin` is said of one that ends for want of
-    input.
+    it calls a model; `inside` is around every stretch that it runs.
     """
     started = start(launch, inside, into)
     # torch comes with it: the program has imported it first.
@@ -42,8 +40,7 @@ def open_program(
     now_debugging(program)
     if not program.find():
         how = f" ({program.exit.why})" if program.exit is not None and program.exit.why else ""
-        why = f"; {about_stdin}" if about_stdin and how == " (EOFError)" else ""
-        raise LlmdbgError(f"{program.name} has ended{how}, and {why_no_model()}{why}")
+        raise LlmdbgError(f"{program.name} has ended{how}, and {why_no_model()}")
     # Of this thread outside the program: looking at a training step must not add to its graph.
     torch.set_grad_enabled(False)
     return program

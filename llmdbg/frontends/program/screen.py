@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.frontends.launch_request import LaunchRequest
 from llmdbg.frontends.program.attaching import now_debugging
-from llmdbg.frontends.program.empty_stdin import INSTEAD, say_that_stdin_is_empty
 from llmdbg.frontends.program.ending import ending
 from llmdbg.frontends.program.opening import open_program
+from llmdbg.frontends.program.typed_stdin import read_typed_lines
+from llmdbg.frontends.typed_lines import TypedLines
 from llmdbg.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -53,15 +54,22 @@ class ProgramRequest(LaunchRequest):
 
         report(LoadProgress(LoadStep.RUN, 0, None))
         assert self.launch is not None
+        if self.typed is not None:
+            read_typed_lines(self.typed)
         say = logging.getLogger("llmdbg.program").warning
-        say_that_stdin_is_empty(lambda: say(f"{self.spec.name} reads stdin: {INSTEAD}"))
-        return open_program(self.launch, say, into=self.started, opened=self.opened.append, about_stdin=INSTEAD)
+        return open_program(self.launch, say, into=self.started, opened=self.opened.append)
 
 
 def program_request(launch: Launch, breakpoints: tuple[str, ...], commands: tuple[str, ...]) -> ProgramRequest:
     """Ask for the screen over a program, and for these breakpoints and commands to begin with."""
     return ProgramRequest(
-        ModelSpec(launch.name), "", GenerationSettings(), breakpoints=breakpoints, commands=commands, launch=launch
+        ModelSpec(launch.name),
+        "",
+        GenerationSettings(),
+        breakpoints=breakpoints,
+        commands=commands,
+        typed=TypedLines(),
+        launch=launch,
     )
 
 

@@ -22,22 +22,21 @@ from textual.widget import Widget
 from llmdbg.frontends.log import LogBook
 from llmdbg.frontends.tui.clipboard_export import copied, saved_screen
 from llmdbg.frontends.tui.input.actions import action_named, keyed_actions, perform
-from llmdbg.frontends.tui.input.choosing import arrived, moved
+from llmdbg.frontends.tui.input.choosing import moved
 from llmdbg.frontends.tui.input.clicking import clicked
 from llmdbg.frontends.tui.input.history import History, history_path
 from llmdbg.frontends.tui.input.kept_keys import KeptKeys
 from llmdbg.frontends.tui.input.key_names import bound
 from llmdbg.frontends.tui.input.last_layout import keep_last_layout
-from llmdbg.frontends.tui.input.moving import say_what_is_seen
-from llmdbg.frontends.tui.input.on_rows import stay_near
 from llmdbg.frontends.tui.input.preferences import Preferences
 from llmdbg.frontends.tui.input.prompt import CommandLine
-from llmdbg.frontends.tui.input.showing import STAND, take_the_tour
-from llmdbg.frontends.tui.input.typed_line import PLACEHOLDERS, entered, take_picked, typed, words
-from llmdbg.frontends.tui.layout import arrangement, first_view, for_stop, questions
+from llmdbg.frontends.tui.input.showing import STAND
+from llmdbg.frontends.tui.input.typed_line import PLACEHOLDERS, ends_input, entered, say_that_it_waits, typed, words
+from llmdbg.frontends.tui.layout import arrangement, first_view, questions
 from llmdbg.frontends.tui.painting import arrange, composed, paint, paint_progress
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.presets import HUGE, NARROW, TALL, WIDE, Room
+from llmdbg.frontends.tui.reports import take
 from llmdbg.frontends.tui.state.screen_state import ScreenState, Typing
 from llmdbg.frontends.tui.state.theme_names import THEMES as THEME_WORDS
 from llmdbg.frontends.tui.terminal.look import TerminalLook, theme_for
@@ -46,7 +45,7 @@ from llmdbg.frontends.tui.widgets.row_pane import RowPane
 from llmdbg.frontends.tui.widgets.rows import Row
 from llmdbg.frontends.tui.worker.engine_thread import EngineThread
 from llmdbg.frontends.tui.worker.mailbox import Mailbox, MailCame
-from llmdbg.frontends.tui.worker.messages import Arrived, Failed, Left, Loading, Looked, Running
+from llmdbg.frontends.tui.worker.messages import AsksForLine
 from llmdbg.models.spec import DEMO_MODEL
 
 if TYPE_CHECKING:
@@ -98,7 +97,10 @@ class LlmdbgApp(App[BaseException]):
         self.on_running_at_last: Callable[[], object] = lambda: None
         self.mailbox = Mailbox(lambda: self.post_message(MailCame()))
         self.engine = EngineThread(request, self.mailbox.put)
-        self.kept_keys, self._resumes = KeptKeys(self.actions), request.resumed is not None
+        self._typed = request.typed
+        if request.typed is not None:
+            request.typed.on_ask = lambda: self.mailbox.put(AsksForLine())
+        self.kept_keys, self.resumes = KeptKeys(self.actions), request.resumed is not None
         saved = {} if request.resumed is None else request.resumed.layout
         view = first_view(saved, all_panes(), preferences.layout.first(), touring=bool(request.tour))
         self.state = ScreenState(request.spec.name or DEMO_MODEL, self.book, view=view, touring=bool(request.tour))
@@ -150,7 +152,8 @@ class LlmdbgApp(App[BaseException]):
 
     async def on_event(self, event: Event) -> None:
         """Handle typing here, in the order of the keys: otherwise keys after Enter would overtake it."""
-        if isinstance(event, Key | Paste) and not event.is_forwarded and self.kept_keys.keep(event):
+        may_be_kept = not event.is_forwarded and self.state.typing is not Typing.LINE
+        if isinstance(event, Key | Paste) and may_be_kept and self.kept_keys.keep(event):
             self.state.kept = self.kept_keys.shown
             self.paint()
         else:
@@ -167,6 +170,8 @@ class LlmdbgApp(App[BaseException]):
         """Offer a key or a paste to the input line. Returns whether the line handled it."""
         prompt = self.prompt
         if isinstance(event, Key) and self.state.typing is Typing.PICK and moved(self, event.key):
+            return True
+        if isinstance(event, Key) and event.key == "ctrl+d" and ends_input(self, prompt.value):
             return True
         if isinstance(event, Key) and event.key == "enter":
             if line := entered(self):
@@ -194,62 +199,9 @@ class LlmdbgApp(App[BaseException]):
     async def on_mail_came(self, _message: MailCame) -> None:
         """Handle what the engine thread reports."""
         for message in self.mailbox.take():
-            if isinstance(message, Loading):
-                self.state.loading = message.progress
-                self.paint()
-            elif isinstance(message, Running):
-                began = not self.state.running
-                self.state.run, self.state.running = message.progress, True
-                if began:
-                    self.paint()
-                else:
-                    paint_progress(self.state, self._widgets)
-            elif isinstance(message, Arrived):
-                self._arrive(message)
-                self.follow()
-            elif isinstance(message, Looked):
-                self._look(message)
-                self.follow()
-            elif isinstance(message, Failed):
-                self.exit(message.error)
-            elif isinstance(message, Left):
-                self.exit()
+            take(self, message)
         for event in self.kept_keys.take():
             await self._handle(event)
-
-    def _arrive(self, message: Arrived) -> None:
-        """Show the session's new place, and say what has happened."""
-        state, before, shown = self.state, self.state.shown, message.snapshot
-        shown = shown.remembering(before) if message.looked_again else shown
-        state.arrive(shown, message.title)
-        stay_near(self)
-        if message.title == "resumed" or not self._resumes:
-            self.kept_keys.release()
-        if arrived(self, message.title):
-            take_picked(self)
-        if before is not None and not before.same_place(shown):
-            self.scroll_home("explain")
-        if message.title.split(" ")[0] == "tour" and not message.error:
-            take_the_tour(self)
-        if message.looked_again:
-            return
-        state.note(before, message.title, message.whole, message.error)
-        if before is None and self.problems and not message.error:
-            state.say(f"{self.problems[0]} · `llmdbg doctor` says more", "warn")
-            return
-        state.view = for_stop(state.view, candidates=shown.stop.candidates is not None)
-        state.report(before, message.title, message.answer, message.error, self.size.width)
-
-    def _look(self, message: Looked) -> None:
-        """Show the stage that the user looks at, unless another has been selected since."""
-        state, seen = self.state, message.snapshot
-        if seen is None:
-            state.looked = None
-            state.say(message.error, "warn")
-        elif seen.stop.stage.address == state.to_look_at():
-            state.looked = seen
-            state.view = for_stop(state.view, candidates=seen.stop.candidates is not None)
-            say_what_is_seen(state, seen)
 
     def on_background_reported(self, message: BackgroundReported) -> None:
         """Choose colours for the terminal's background, since the user has chosen none."""
@@ -297,6 +249,23 @@ class LlmdbgApp(App[BaseException]):
     def interrupt(self) -> None:
         """Stop a run at its next stage, and the user's own Python at once."""
         self.engine.interrupt()
+
+    def give_line(self, text: str) -> None:
+        """Give the program the line that it waits for. The log shows it where the program has asked."""
+        assert self._typed is not None
+        self.state.asks_for_line = False
+        self.book.echo(text)
+        self._typed.type(text)
+
+    def end_input(self, *, by_interrupt: bool = False) -> None:
+        """Tell the program that waits for a line that its input ends, or raise KeyboardInterrupt there."""
+        assert self._typed is not None
+        self.state.asks_for_line = False
+        self.book.echo("^C" if by_interrupt else "^D")
+        if by_interrupt:
+            self._typed.interrupt()
+        else:
+            self._typed.end()
 
     def begin_typing(self, typing: Typing, text: str = "") -> None:
         """Open the input line with this text."""
@@ -389,9 +358,16 @@ class LlmdbgApp(App[BaseException]):
         if self._widgets:
             paint(self.state, self.actions, self._widgets)
 
+    def paint_progress(self) -> None:
+        """Make the rows that a run changes as it goes."""
+        paint_progress(self.state, self._widgets)
+
     def _look_at_the_log(self) -> None:
-        if self._log_seen != self.book.changes and "log" in self.state.in_view:
+        asked = self.state.typing is Typing.LINE
+        if self._log_seen != self.book.changes and (asked or "log" in self.state.in_view):
             self._log_seen = self.book.changes
+            if asked:
+                say_that_it_waits(self.state)
             self.paint()
 
     def _show_running(self) -> None:

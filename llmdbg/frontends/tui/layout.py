@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from llmdbg.frontends.tui.pages import page_named
 from llmdbg.frontends.tui.panes.pane import PaneSlot
 from llmdbg.frontends.tui.presets import PRESETS, Room
-from llmdbg.frontends.tui.state.screen_state import Overlay, View
+from llmdbg.frontends.tui.state.screen_state import Overlay
+from llmdbg.frontends.tui.state.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -70,7 +71,9 @@ def arrangement(panes: Sequence[Pane], state: ScreenState, width: int, height: i
         "-across": state.view.across,
     }
     keys = "prompt" if typing else state.has_keys
-    return Arrangement(tuple(sorted(seen)), displayed, keys if loaded and displayed[keys] else None, classes)
+    return Arrangement(
+        tuple(sorted(seen)), displayed, keys if (loaded or typing) and displayed[keys] else None, classes
+    )
 
 
 def in_view(panes: Sequence[Pane], view: View, width: int, height: int) -> frozenset[str]:

@@ -22,9 +22,13 @@ _BAR_WIDTH = 40
 _STEP_WIDTH = 58
 
 
-def loading_rows(model: str, loading: LoadingState, width: int, height: int, kept: str = "") -> list[Row]:
-    """The rows of the whole screen; `kept` are the keys that wait for the first stop."""
+def loading_rows(
+    model: str, loading: LoadingState, width: int, height: int, kept: str = "", printed: Sequence[str] = ()
+) -> list[Row]:
+    """The rows of the whole screen; `kept` keys wait for the first stop, and `printed` a program has printed."""
     steps = _step_rows(model, loading.steps, width)
+    if printed:
+        steps += [row(), *(row((fitted(sanitize(line), width).rstrip(), "dim")) for line in printed)]
     if kept:
         steps += [row(), row((fitted(f"kept for the first stop: {kept}", width).rstrip(), "accent"))]
     tokens = _token_rows(loading, width, height - len(steps) - 1) if loading.tokens else []

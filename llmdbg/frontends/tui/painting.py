@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _ALWAYS, _FIRST = 3, 4
 """The weight in the footer of what is always there, and of what the keys do to the selected row."""
+_PRINTED_WHILE_LOADING = 8  # lines
 
 _ON_THE_TOUR = {"next": "next stop", "reverse_next": "stop before"}
 
@@ -99,7 +100,9 @@ def paint(state: ScreenState, actions: Sequence[Action], widgets: Mapping[str, W
     if state.shown is None:
         _show(
             widgets["loading"],
-            lambda width, height: loading_rows(state.model, state.loading, width, height, state.kept),
+            lambda width, height: loading_rows(
+                state.model, state.loading, width, height, state.kept, state.printed(_PRINTED_WHILE_LOADING)
+            ),
         )
         return
     if state.overlay is not None:

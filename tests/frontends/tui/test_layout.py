@@ -6,7 +6,7 @@ from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.layout import in_view
 from llmdbg.frontends.tui.panes import all_panes
 from llmdbg.frontends.tui.panes.pane import PaneSlot
-from llmdbg.frontends.tui.state.screen_state import View
+from llmdbg.frontends.tui.state.view import View
 from tests.frontends.tui.driving import here, loaded, pane, press, request
 
 

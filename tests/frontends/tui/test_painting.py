@@ -5,8 +5,8 @@ from textual.geometry import Region
 from llmdbg.debugger.execution.stop import TokenRow
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.panes import pane_named
-from llmdbg.frontends.tui.state.screen_state import View
 from llmdbg.frontends.tui.state.token_flow import TokenMode
+from llmdbg.frontends.tui.state.view import View
 from llmdbg.frontends.tui.widgets.row_pane import RowPane
 from llmdbg.frontends.tui.widgets.rows import LazyRows
 from llmdbg.frontends.tui.worker.snapshot import RunProgress

@@ -12,7 +12,7 @@ from llmdbg.frontends.tui.layout import for_stop, in_view, laid_out, pane_after,
 from llmdbg.frontends.tui.panes import all_panes, pane_named
 from llmdbg.frontends.tui.panes.pane import PaneSlot
 from llmdbg.frontends.tui.presets import PRESETS, STANDARD, Room, preset_after
-from llmdbg.frontends.tui.state.screen_state import View
+from llmdbg.frontends.tui.state.view import View
 from llmdbg.frontends.tui.widgets.row_pane import RowPane
 from tests.frontends.tui.driving import line, loaded, press, request, typed
 

@@ -26,18 +26,18 @@ def work():
     model(ids)
 """
 _END = b"\x1b[?1049l"
-Start = Callable[[str], Terminal]
+Start = Callable[..., Terminal]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     opened: list[Terminal] = []
 
-    def begin(text: str) -> Terminal:
+    def begin(text: str, first: str = "tokenize") -> Terminal:
         (tmp_path / "p.py").write_text(_PROGRAM + text)
         command = (sys.executable, "-m", "llmdbg", "run", str(tmp_path / "p.py"))
         opened.append(Terminal(*command, size=(120, 40), environment={"OMP_NUM_THREADS": "1"}))
-        opened[-1].wait_for("tokenize")
+        opened[-1].wait_for(first)
         return opened[-1]
 
     yield begin
@@ -140,10 +140,52 @@ def test_a_new_size_is_seen_while_the_program_has_the_main_thread(start: Start) 
     assert is_as_it_was(seen)
 
 
-def test_reading_stdin_says_what_to_do(start: Start) -> None:
-    seen = start("model(ids)\ntry:\n    input('name: ')\nexcept EOFError:\n    model(ids)\n")
-    seen.send("t")
-    seen.wait_for("Here the next token is chosen")
-    seen.send("0")
-    seen.wait_for("reads stdin: stdin is empty")
-    seen.wait_for("name:")
+_TALKS = """\
+name = input('name: ')
+model(ids)
+try:
+    while True:
+        print('got', repr(name), repr(input('more: ')))
+        model(ids)
+except EOFError:
+    print('no more')
+try:
+    input('last: ')
+except KeyboardInterrupt:
+    print('broken off')
+model(ids)
+"""
+
+
+def test_a_line_of_stdin_is_typed_on_the_screen(start: Start) -> None:
+    seen = start(_TALKS, "name: ")
+    seen.send("q  x\r")
+    seen.wait_for("tokenize")
+    seen.send("0c")
+    seen.wait_for("more: ")
+    seen.wait_for("the program waits for a line")
+    seen.send("\x1b")
+    seen.wait_for(": command")
+    seen.send(":two\r")
+    seen.wait_for("got 'q  x' 'two'")
+    seen.wait_for("the program waits for a line")
+    seen.send("\x04")
+    seen.wait_for("no more")
+    seen.wait_for("last: ")
+    seen.send("\x03")
+    seen.wait_for("broken off")
+    seen.wait_for("has ended")
+    seen.send("q")
+    assert seen.wait_for_exit() == 0
+    assert is_as_it_was(seen)
+
+
+def test_leaving_while_a_line_is_waited_for_waits_for_nothing(start: Start) -> None:
+    seen = start("model(ids)\ninput('more: ')\n")
+    seen.send("c")
+    seen.wait_for("the program waits for a line")
+    seen.send("\x1b")
+    seen.wait_for(": command")
+    seen.send("q")
+    assert seen.wait_for_exit() == 0
+    assert is_as_it_was(seen)

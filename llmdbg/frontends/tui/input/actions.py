@@ -15,7 +15,7 @@ from llmdbg.engine.debuggee import Capability
 from llmdbg.frontends.tui.input import choosing, moving, on_rows, showing, sliding
 from llmdbg.frontends.tui.pages import all_pages
 from llmdbg.frontends.tui.panes import all_panes
-from llmdbg.frontends.tui.state.screen_state import Overlay
+from llmdbg.frontends.tui.state.screen_state import Overlay, Typing
 from llmdbg.frontends.tui.state.sentences import at_rest
 from llmdbg.frontends.tui.state.stage_progress import way_to
 
@@ -210,7 +210,10 @@ def pause(screen: Screen, _argument: str) -> None:
 def interrupt(screen: Screen, _argument: str) -> None:
     """Stop what runs, close what is typed or lies over the panes, or say how to leave; while loading, leave."""
     state = screen.state
-    if state.shown is None:
+    if state.typing is Typing.LINE:
+        screen.stop_typing()
+        screen.end_input(by_interrupt=True)  # as at a terminal, where it is the program's own
+    elif state.shown is None:
         screen.leave()
     elif screen.working:
         screen.interrupt()

@@ -48,8 +48,8 @@ class CommandLine(Input):
         self.cursor_position = len(text)
 
     def close(self) -> str:
-        """Close the line. Returns its text."""
-        text, self.value = self.value.strip(), ""
+        """Close the line. Returns its text, as it was typed."""
+        text, self.value = self.value, ""
         return text
 
     def remember(self, line: str) -> None:

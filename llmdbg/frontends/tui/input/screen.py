@@ -32,6 +32,12 @@ class Screen(Protocol):
     def interrupt(self) -> None:
         """Stop a run at its next stage."""
 
+    def give_line(self, text: str) -> None:
+        """Give the program the line of its stdin that it waits for."""
+
+    def end_input(self, *, by_interrupt: bool = False) -> None:
+        """Tell the program that waits for a line that its input ends, or raise KeyboardInterrupt there."""
+
     def begin_typing(self, typing: Typing, text: str = "") -> None:
         """Open the input line with this text."""
 

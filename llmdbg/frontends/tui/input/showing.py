@@ -157,8 +157,8 @@ def predictions(screen: Screen, _argument: str) -> None:
 
 
 def begin_command(screen: Screen, _argument: str) -> None:
-    """Open the command line."""
-    screen.begin_typing(Typing.COMMAND)
+    """Open the command line; while the program waits for a line, the one for that."""
+    screen.begin_typing(Typing.LINE if screen.state.asks_for_line else Typing.COMMAND)
 
 
 def close(screen: Screen, _argument: str) -> None:

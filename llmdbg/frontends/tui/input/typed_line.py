@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from llmdbg.debugger.commands import Command
     from llmdbg.debugger.commands.words import Words
     from llmdbg.frontends.tui.input.screen import Screen
+    from llmdbg.frontends.tui.state.screen_state import ScreenState
     from llmdbg.frontends.tui.worker.snapshot import Snapshot
 
 PLACEHOLDERS = {
     Typing.COMMAND: "a command, e.g. until 12.mlp or info model · Tab completes",
     Typing.PICK: "type to narrow the list · ↑↓ select · Enter takes · Esc closes",
     Typing.SEARCH: "text, #id of a token, or a stage's address · Enter goes to the next match",
+    Typing.LINE: "a line for the program · Enter gives it · Ctrl-D ends its input · Esc leaves it, and : comes back",
 }
 """The hint of an empty line."""
 
@@ -39,6 +41,8 @@ def typed(screen: Screen, text: str, hint: str) -> None:
         screen.state.say(hint)
     elif screen.state.typing is Typing.PICK:
         choosing.narrowed(screen, text)
+    elif screen.state.typing is Typing.LINE:
+        say_that_it_waits(screen.state)
     else:
         find(screen, text)
 
@@ -48,7 +52,12 @@ def entered(screen: Screen) -> str:
     if screen.state.typing is Typing.PICK:
         take_picked(screen)
         return ""
-    typing, line = screen.state.typing, screen.stop_typing()
+    typing, text = screen.state.typing, screen.stop_typing()
+    if typing is Typing.LINE:
+        screen.state.say("")
+        screen.give_line(text)
+        return ""
+    line = text.strip()
     if typing is Typing.SEARCH:
         find(screen, line or last_query(screen))
         next_hit(screen)
@@ -56,6 +65,30 @@ def entered(screen: Screen) -> str:
     if line:
         _run(screen, line)
     return line
+
+
+def ask_for_line(screen: Screen) -> None:
+    """The program waits for a line: let it be typed, unless another is being typed."""
+    state = screen.state
+    state.asks_for_line = True
+    if state.typing is None:
+        screen.begin_typing(Typing.LINE)
+    say_that_it_waits(state)
+
+
+def say_that_it_waits(state: ScreenState) -> None:
+    """Say what the program asks, if it has written that, and that it waits for an answer."""
+    asked = [] if state.book is None else [each.text for each in state.book.unfinished() if each.source == "stdout"]
+    state.say(f"{asked[-1].strip() if asked else ''}  (the program waits for a line of its stdin)".lstrip(), "accent")
+
+
+def ends_input(screen: Screen, text: str) -> bool:
+    """Whether Ctrl-D ends the program's input, as it does on an empty line; does so then."""
+    if screen.state.typing is not Typing.LINE or text:
+        return False
+    screen.stop_typing()
+    screen.end_input()
+    return True
 
 
 def take_picked(screen: Screen) -> None:

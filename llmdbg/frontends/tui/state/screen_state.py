@@ -6,7 +6,7 @@ Actions and messages of the engine thread change it; panes and bars are drawn fr
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from rich.cells import cell_len
 
 from llmdbg.debugger.inspection.standing_questions import LensView
 from llmdbg.frontends.sanitize import sanitize
-from llmdbg.frontends.tui.presets import STANDARD, Room
+from llmdbg.frontends.tui.presets import Room
 from llmdbg.frontends.tui.state.command_log import CommandLog
 from llmdbg.frontends.tui.state.search import Index, Matches
 from llmdbg.frontends.tui.state.sentences import sentence
@@ -22,6 +22,7 @@ from llmdbg.frontends.tui.state.stage_progress import can_be_looked_at, when_hit
 from llmdbg.frontends.tui.state.stage_tree import StageTree
 from llmdbg.frontends.tui.state.text_search import TextSearch
 from llmdbg.frontends.tui.state.token_flow import TokenFlow, TokenMode, described
+from llmdbg.frontends.tui.state.view import View
 from llmdbg.frontends.tui.worker.loading_state import LoadingState
 from llmdbg.frontends.tui.worker.snapshot import RunProgress
 
@@ -54,39 +55,7 @@ class Typing(Enum):
     COMMAND = ":"
     PICK = ">"
     SEARCH = "/"
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Which panes the user chose."""
-
-    pane: str = "stages"
-    """The pane that has the keyboard focus."""
-
-    side: str = "tensor"
-    """The pane beside the stages, if there is room for only one."""
-
-    tab: str = "explain"
-    """The front tab."""
-
-    zoomed: bool = False
-    """Whether `pane` fills the screen."""
-
-    predictions: bool = True
-    """Whether the stages show what each layer would say."""
-
-    layout: str = STANDARD
-    """The name of the ready-made layout."""
-
-    pinned: tuple[str, ...] | None = None
-    """The tabs that stay open beside the front one, the latest first; None leaves it to the layout."""
-
-    across: bool = False
-    """Whether several open tabs are side by side rather than one above the other."""
-
-    def as_saved(self) -> dict[str, object]:
-        """As JSON values, for a saved session."""
-        return asdict(self)
+    LINE = "stdin"
 
 
 @dataclass(slots=True, eq=False)
@@ -156,6 +125,9 @@ class ScreenState:
     typing: Typing | None = None
     """What the user is typing; None while keys are actions."""
 
+    asks_for_line: bool = False
+    """Whether the program waits for a line of its stdin."""
+
     selected: str = "tokenize"
     """The address of the selected stage."""
 
@@ -200,6 +172,12 @@ class ScreenState:
         """The current stop. Panes are drawn only once there is one."""
         assert self.shown is not None
         return self.shown
+
+    def printed(self, count: int) -> tuple[str, ...]:
+        """The last lines that a program has printed, while it waits for one of its stdin."""
+        if not self.asks_for_line or self.book is None:
+            return ()
+        return tuple(each.text for each in self.book.lines() if each.source == "stdout")[-count:]
 
     def to_look_at(self) -> str | None:
         """The selected stage, if it has run for this token and the run stands elsewhere."""

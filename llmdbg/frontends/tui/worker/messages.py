@@ -62,6 +62,10 @@ class Looked(Message):
         self.error = error
 
 
+class AsksForLine(Message):
+    """The program reads its stdin, and waits for a line."""
+
+
 class Failed(Message):
     """Loading failed, so there is no session to show."""
 

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from llmdbg.debugger.inspection.predictions_answer import LayerPrediction, LayerPredictions
 from llmdbg.frontends.tui.layout import saved_view
 from llmdbg.frontends.tui.panes import all_panes
-from llmdbg.frontends.tui.state.screen_state import View
+from llmdbg.frontends.tui.state.view import View
 from tests.frontends.tui.states import drawn_pane, stages_text, state_at
 from tests.sessions import do, tiny_session
 
