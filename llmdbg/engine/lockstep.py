@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ class InLockstep(Protocol):
     def layouts(self, event: StageEvent) -> tuple[str, str]:
         """How what a stage was given and what it returned lie on the ranks, in words."""
 
+    def forward_of(self, address: str) -> Callable[..., Any]:
+        """What runs a stage's module on whole values and returns a whole one, without its hooks."""
+
     def unlike_files(self) -> tuple[list[str], int, int]:
         """Sentences on its weights that are not as in their files; how many were compared, how many could not be."""
 
@@ -75,6 +78,14 @@ def told(debuggee: Debuggee, value: Value) -> Value:
     """What the first process has for `value`, plain Python; the value itself where only one runs. Collective."""
     found: Value = debuggee.told(value) if isinstance(debuggee, InLockstep) else value
     return found
+
+
+def forward_of(debuggee: Debuggee, address: str) -> Callable[..., Any]:
+    """What runs a stage's module on values as events have them and returns such a one, without its hooks."""
+    if isinstance(debuggee, InLockstep):
+        return debuggee.forward_of(address)
+    forward: Callable[..., Any] = debuggee.anatomy.modules[address].forward
+    return forward
 
 
 def meet_failed(debuggee: Debuggee, error: BaseException) -> None:

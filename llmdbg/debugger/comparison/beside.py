@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,6 +12,7 @@ from llmdbg.debugger.comparison.references.following import last_bit
 from llmdbg.debugger.comparison.references.source import error_of
 from llmdbg.debugger.comparison.tensor_tree import is_plain, tensors_of, with_tensors
 from llmdbg.debugger.execution.stop import BesideReference
+from llmdbg.engine.lockstep import forward_of
 from llmdbg.errors import EditError, LlmdbgError
 
 if TYPE_CHECKING:
@@ -138,8 +139,8 @@ class ReferenceRun:
 
     def _isolated(self, event: StageEvent) -> float | None:
         """The stage's error on the reference's input; None for one that reads the KV cache, or is no module's."""
-        module = self._debuggee.anatomy.modules.get(event.stage.address)
-        if module is None or not (is_plain(event.args) and is_plain(event.kwargs)):
+        is_module = event.stage.address in self._debuggee.anatomy.modules
+        if not is_module or not (is_plain(event.args) and is_plain(event.kwargs)):
             return None
         if (theirs := self._taken(event)) is None:
             return None
@@ -152,7 +153,7 @@ class ReferenceRun:
 
         args, kwargs = with_tensors((event.args, event.kwargs), on_the_reference)
         with torch.no_grad():
-            output: Any = module.forward(*args, **kwargs)
+            output = forward_of(self._debuggee, event.stage.address)(*args, **kwargs)
         error = error_of(output, theirs.output)
         return None if error is None else error.relative
 

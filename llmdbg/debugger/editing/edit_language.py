@@ -92,6 +92,8 @@ class EditContext:
     """Opens another run as it was typed. Raises LlmdbgError for one that does not exist."""
     user_code: UserCode = field(default_factory=UserCode)
     """Runs what `edit` is given."""
+    forward_of: Callable[[str], Callable[..., Any]] | None = None
+    """What finds how to run a stage's module on what its event has, by address; None where the module itself does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,7 @@ def _ablate(named: NamedEdit, positions: Positions, context: EditContext) -> tup
     fewest = min(each.heads for each in projections.values())
     check_heads([high for _, high in heads or ()], projections)
     chosen = sorted({head for low, high in heads or [(0, fewest - 1)] for head in range(low, high + 1)})
-    return target, Ablate(tuple(chosen), projections, positions)
+    return target, Ablate(tuple(chosen), projections, positions, context.forward_of)
 
 
 def _patch(named: NamedEdit, positions: Positions, context: EditContext) -> tuple[Target, ValueChange]:

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -56,6 +56,8 @@ class Ablate:
     """The output projections whose stages it changes, by address."""
     positions: Positions = EVERYWHERE
     """Where in the sequence."""
+    forward_of: Callable[[str], Callable[..., Any]] | None = field(default=None, repr=False, compare=False)
+    """What finds how to run a projection on what an event has, by address; None where its module does."""
     on_input: ClassVar[bool] = True
     """It recomputes the output from a changed input."""
 
@@ -77,7 +79,8 @@ class Ablate:
             return event.output
         args, kwargs = _with_input(event, features, silenced)
         # `forward`, not a call: no hook may run twice. Another ablation at this stage starts from this input.
-        made = projection.module.forward(*args, **kwargs)
+        forward = projection.module.forward if self.forward_of is None else self.forward_of(projection.address)
+        made = forward(*args, **kwargs)
         event.args, event.kwargs = args, kwargs
         result = main_tensor(made)
         if result is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.editing.change_tally import ChangeTally
@@ -16,6 +17,7 @@ from llmdbg.debugger.editing.edit_syntax import BESIDE, split_edit
 from llmdbg.debugger.editing.edits import DormantEdit, what_changed
 from llmdbg.debugger.limits import MOST_LINE, MOST_LINES
 from llmdbg.engine.debuggee import Capability, require
+from llmdbg.engine.lockstep import forward_of
 from llmdbg.errors import CommandError, EditError
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class EditControl:
             self._run.lane.edited(self._run.event),
             lambda other: self._other_run(other, line, token),
             self._run.user_code,
+            partial(forward_of, self._debuggee),
         )
         if len(self._run.edits.list()) >= MOST_LINES or len(line) > MOST_LINE:
             raise EditError(f"a branch holds {MOST_LINES} edits of {MOST_LINE} characters at most")

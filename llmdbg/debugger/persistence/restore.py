@@ -8,6 +8,7 @@ the session: one that writes or reads a file, runs Python, or makes no sense her
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.breakpoints.addresses import Target
@@ -21,6 +22,7 @@ from llmdbg.debugger.execution.resume_plans import ResumePlan
 from llmdbg.debugger.execution.trace import TimelinePosition
 from llmdbg.debugger.persistence.model import SavedBranch, SavedBreakpoint, SavedEdit, SavedPosition, SavedSession
 from llmdbg.engine.debuggee import Capability
+from llmdbg.engine.lockstep import forward_of
 from llmdbg.engine.token_overrides import TokenOverrides
 from llmdbg.errors import AddressError, GenerationError, UsageError
 from llmdbg.formatting import listed
@@ -180,6 +182,7 @@ def _edit_again(debugger: Debugger, saved: SavedEdit) -> Edit:
         None if debugger.debuggee.loaded is None else debugger.debuggee.loaded.model,
         saved.since,
         len(debugger.debuggee.prompt.ids),
+        forward_of=partial(forward_of, debugger.debuggee),
     )
     if saved.line.partition(" ")[0] not in MADE_AGAIN:
         stages = frozenset(each for each in saved.stages if debugger.run.stages.has(each))

@@ -209,6 +209,11 @@ class RankedGeneration(Generation):
             return None if event.stage.is_fine else REPLICATED
         return view.returns[0] if view.returns else None
 
+    def forward_of(self, address: str) -> Callable[..., Any]:
+        """What runs a stage's module on whole values, without its hooks; see `WholeValues.forward`."""
+        view, module = self.values.get(address), self.anatomy.modules[address]
+        return module.forward if view is None else lambda *args, **kwargs: view.forward(module, args, kwargs)
+
     def unlike_files(self) -> tuple[list[str], int, int]:
         """Compare this rank's part of the weights with their files; see `soundness.py`."""
         return weights_unlike_files(self._model, self.world.rank, self.world.size)

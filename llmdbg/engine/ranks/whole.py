@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmdbg.engine.ranks.layouts import (
     REPLICATED,
@@ -81,6 +81,19 @@ class WholeValues:
             return part_of(self.world.same(tensor), layout, self.world.rank).contiguous()
 
         return each_tensor(shown, part)
+
+    def forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a module returns for whole arguments, whole, without its hooks. Collective.
+
+        The arguments are taken to lie as those of the newest call did.
+        """
+        layouts = iter(self.takes)
+
+        def part(tensor: Tensor) -> Tensor:
+            return part_of(tensor, next(layouts, None) or REPLICATED, self.world.rank).contiguous()
+
+        output = module.forward(*each_tensor(args, part), **kwargs)
+        return self._gather(output, self._layouts(output, self.shapes.returns))
 
     def _layouts(self, value: Any, shapes: Sequence[Shape]) -> list[Layout | None]:
         tensors = tensors_in(value)

@@ -20,6 +20,9 @@ COMMANDS = (
         "step 2",
         "zero 1.mlp.up_proj",
         "edit out * 2",
+        "until 0.self_attn.o_proj@1",
+        "ablate 0.self_attn heads=1",
+        "ablate 1.self_attn heads=0,3 at last",
         "until 0.mlp.down_proj@2",
         "token",
         "force 7",
@@ -81,6 +84,17 @@ def test_tokens_are_bitwise_those_of_transformers_own_ranks(shared_folder: Path)
     found = run(2, "-m", "llmdbg", str(shared_folder), *PROMPT, *commands(*stops))
     assert found.returncode == 0, found.stderr
     assert found.stdout.count("logits are equal bit by bit") == 2
+
+
+def test_stages_are_run_again_on_the_input_of_a_reference(shared_folder: Path):
+    split = ("0.self_attn.q_proj", "0.self_attn.o_proj", "0.mlp.act_fn", "0.mlp.down_proj")
+    stops = (f"reference {shared_folder}", "zero embed at last", *(f"until {each}" for each in split))
+    found = run(2, "-m", "llmdbg", str(shared_folder), *PROMPT, "--json", *commands(*stops))
+    assert found.returncode == 0, found.stderr
+    stopped = [each for each in map(json.loads, found.stdout.splitlines()) if each["event"] == "stop"]
+    beside = [each["beside"] for each in stopped if each["stage"]["address"] in split]
+    assert len(beside) == len(split)
+    assert all(each["apart"] > 0.1 and each["by_itself"] < _CLOSE for each in beside), beside
 
 
 def test_a_recording_of_two_ranks_is_whole_and_compares_with_one_process(shared_folder: Path, tmp_path: Path):
