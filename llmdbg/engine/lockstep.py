@@ -44,7 +44,7 @@ class InLockstep(Protocol):
         """An event as the chosen process holds it; as it is, with whole values, if none is chosen."""
 
     def layout(self, event: StageEvent) -> str:
-        """How the main output of an event lies on the ranks, in words; empty where it has no tensor."""
+        """How the main output of an event lies on the ranks, in words; empty where there is nothing to say."""
 
     def part(self, event: StageEvent) -> tuple[Tensor | None, str]:
         """What this process holds of the main output of an event, and which part of it that is, in words."""

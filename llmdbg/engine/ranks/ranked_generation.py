@@ -189,16 +189,21 @@ class RankedGeneration(Generation):
         return part_of(output, layout, self.world.rank), words
 
     def layout(self, event: StageEvent) -> str:
-        """How the main output of an event lies on the ranks, in words; empty where it has no tensor."""
+        """How the main output of an event lies on the ranks, in words; empty where there is nothing to say.
+
+        The value of a line or an op is that of the rank that shows it.
+        """
         if main_tensor(event.output) is None:
             return ""
+        if event.stage.is_fine:
+            return "" if self._rank is not None else "rank 0's own"
         return layout_words((self._main_layout(event),))
 
     def layouts(self, event: StageEvent) -> tuple[str, str]:
         """How what a stage was given and what it returned lie on the ranks, in words."""
         view = self.values.get(event.stage.address)
         if event.stage.is_fine:
-            return ("not known", "not known")
+            return ("each rank's own", "each rank's own")
         if view is None:
             return (layout_words((REPLICATED,)), layout_words((REPLICATED,)))
         return layout_words(view.takes), layout_words(view.returns)

@@ -84,6 +84,17 @@ def test_conditions_and_edits_are_about_the_whole_value(shared_folder: Path):
     assert norm > end["tensor"]["norm"] * 1.1, "the condition saw both parts, the stop shows one"
 
 
+def test_the_values_of_ops_are_those_of_the_rank_that_shows_them(shared_folder: Path):
+    found = events(shared_folder, "until 0.mlp.gate_proj", "stepi", "info ranks", "rank 1")
+    _, ours, theirs = (each for each in found if each["event"] == "stop")
+    [ranks] = (each["data"] for each in found if each["event"] == "result")
+    assert (ours["layout"], ours.get("rank")) == ("rank 0's own", None)
+    assert (theirs.get("layout"), theirs["rank"]) == (None, 1)
+    assert ours["tensor"]["shape"] == theirs["tensor"]["shape"]
+    assert ours["tensor"]["norm"] != theirs["tensor"]["norm"]
+    assert ranks["layout"] == "each rank's own"
+
+
 def test_a_rank_that_is_not_there_is_refused(shared_folder: Path):
     found = run(2, "-m", "llmdbg", str(shared_folder), *_ARGUMENTS, "-ex", "rank 2")
     assert complaints(found.stderr) == ["there is no rank 2: this run has ranks 0 to 1"]
