@@ -13,20 +13,19 @@ from llmdbg.formatting import listed
 _END = 2**31
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationSettings:
-    """Arguments for `generate()`. None leaves a setting to the model's own generation config, as `generate()` does.
+@dataclass(frozen=True)
+class SettingFields:
+    """What can be set. None leaves a setting to the model's own generation config, as `generate()` does."""
 
-    Any of temperature, top-k, top-p and min-p turns `do_sample` on; `greedy` turns it off. NaN and infinity are
-    refused: neither does anything that a finite value cannot do, and a saved session could not hold them.
-    """
+    # So that a class with slots of its own can be one of these as well.
+    __slots__ = ()
 
     max_new_tokens: int | None = None
     """The most tokens to generate, from 1 to 2**31 - 1."""
     greedy: bool = False
-    """Take the likeliest token every time. Excludes temperature, top-k, top-p and min-p."""
+    """Take the likeliest token every time. Excludes temperature, top_k, top_p and min_p."""
     temperature: float | None = None
-    """Divides the logits; finite and greater than 0."""
+    """Divide the logits by this, and sample; finite and greater than 0."""
     top_k: int | None = None
     """Sample among the `top_k` likeliest tokens only, from 0 to 2**31 - 1; 0 for all."""
     top_p: float | None = None
@@ -34,9 +33,18 @@ class GenerationSettings:
     min_p: float | None = None
     """Sample among tokens at least `min_p` times as likely as the likeliest, from 0 to 1."""
     repetition_penalty: float | None = None
-    """Makes tokens that have occurred less likely if greater than 1; finite and greater than 0."""
+    """Make tokens that have occurred less likely if greater than 1; finite and greater than 0."""
     seed: int = 0
     """Seeds torch's, NumPy's and Python's random generators before generating; from 0 to 2**32 - 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSettings(SettingFields):
+    """Arguments for `generate()`.
+
+    Any of temperature, top-k, top-p and min-p turns `do_sample` on; `greedy` turns it off. NaN and infinity are
+    refused: neither does anything that a finite value cannot do, and a saved session could not hold them.
+    """
 
     def __post_init__(self) -> None:
         """Raise SettingsError, which names a setting as it is named here, for a value that cannot be."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from llmdbg.engine.settings import SettingFields
 from llmdbg.errors import UsageError
 from llmdbg.formatting import did_you_mean, listed, shortened
 
@@ -28,10 +29,10 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Open(Request):
+class Open(SettingFields, Request):
     """Load a model and stop before the first stage of a generation, or open a recording. Ends the run before it.
 
-    Give `prompt` (and `model`, unless smollm2 is meant), or `recording`.
+    Give `prompt` (and `model`, unless smollm2 is meant), or `recording`. A setting that is null is the model's own.
     """
 
     do: ClassVar[str] = "open"
@@ -44,22 +45,6 @@ class Open(Request):
     """Whether to put the prompt through the model's chat template."""
     system: str | None = None
     """A system message for the chat template; implies `chat`."""
-    max_new_tokens: int | None = None
-    """Generate at most so many tokens; null leaves it to the model."""
-    greedy: bool = False
-    """Whether to always take the likeliest token."""
-    temperature: float | None = None
-    """Divide the logits by this, and sample."""
-    top_k: int | None = None
-    """Sample among so many of the likeliest tokens."""
-    top_p: float | None = None
-    """Sample among the likeliest tokens that add up to this probability."""
-    min_p: float | None = None
-    """Sample among tokens at least so many times as likely as the best, from 0 to 1."""
-    repetition_penalty: float | None = None
-    """Make earlier tokens less likely."""
-    seed: int = 0
-    """The seed for sampling."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """The dtype to load the weights in; auto is the one they are stored in."""
     device: str = "auto"
