@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -106,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ranks: Ranks | None = None
     try:
         output.require_stdout()
-        ranks = _ranks(arguments)
+        ranks = _ranks()
         return _do(arguments, ranks)
     except LlmdbgError as error:
         if ranks is not None:
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except BaseException as error:  # a bug of ours: no traceback on the terminal, since it may contain untrusted text
         if ranks is not None:
-            ranks.end(f"{type(error).__name__}: {error}")
+            ranks.end("" if isinstance(error, SystemExit) and not error.code else f"{type(error).__name__}: {error}")
         if not isinstance(error, Exception) and not is_panic(error):
             raise
         return _report_mistake(error, json_lines=json_lines)
@@ -132,7 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _do(arguments: Sequence[str], ranks: Ranks | None) -> int:
     """What the arguments ask for, in this process; `ranks` if it is one of several. Returns the exit code."""
-    if subcommand := _subcommand(arguments):
+    subcommand = _subcommand(arguments)
+    if ranks is not None:
+        ranks.check(arguments, subcommand=subcommand is not None)
+    if subcommand:
         return subcommand(arguments[1:])
     options = parser().parse_args(arguments)
     options.ranks = ranks
@@ -140,13 +144,14 @@ def _do(arguments: Sequence[str], ranks: Ranks | None) -> int:
     return code if ranks is None else ranks.end(code=code)
 
 
-def _ranks(arguments: Sequence[str]) -> Ranks | None:
-    """The ranks of a torchrun, if this process is one of several. Raises UsageError for what runs in one process."""
+def _ranks() -> Ranks | None:
+    """The ranks of a torchrun, if this process is one of several."""
     if (place := launched_rank()) is None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return None
-    from llmdbg.frontends.ranks import joined
+    from llmdbg.frontends.ranks import Ranks
 
-    return joined(place, arguments, subcommand=_subcommand(arguments) is not None)
+    return Ranks(place)
 
 
 def _ends_with_a_code_of_its_own() -> None:

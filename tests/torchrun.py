@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -20,9 +21,14 @@ SECONDS = 120
 """How long a run may take on a busy machine."""
 
 
-def started(ranks: int, *program: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-    """A program on so many ranks: `-m llmdbg …`, or a path and its arguments."""
-    launcher = (sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}")
+def started(
+    ranks: int, *program: str, stdin: int = subprocess.DEVNULL, options: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """A program on so many ranks: `-m llmdbg …`, or a path and its arguments.
+
+    `options` are more of torchrun's.
+    """
+    launcher = (sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}", *options)
     return subprocess.Popen(
         (*launcher, *program),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -47,13 +53,27 @@ def complaints(narration: str) -> list[str]:
 
 def process_of(launcher: subprocess.Popen[str], rank: int) -> psutil.Process:
     """The process of a rank, once it runs."""
+    return processes_of(launcher, rank + 1)[rank]
+
+
+def processes_of(launcher: subprocess.Popen[str], ranks: int, *, first: int = 0) -> dict[int, psutil.Process]:
+    """The processes of so many ranks from the first of its node on, once they run."""
     give_up = time.monotonic() + SECONDS
     while time.monotonic() < give_up:
-        for each in psutil.Process(launcher.pid).children():
-            if each.environ().get("RANK") == str(rank):
-                return each
-        time.sleep(0.05)
-    raise TimeoutError(f"rank {rank} did not start")
+        found = {
+            int(each.environ().get("RANK", -1)): each for each in psutil.Process(launcher.pid).children(recursive=False)
+        }
+        if set(range(first, first + ranks)) <= set(found):
+            return found
+        time.sleep(0.02)
+    raise TimeoutError(f"{ranks} ranks did not start")
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def write_model(folder: Path, architecture: str, **changes: Any) -> Path:

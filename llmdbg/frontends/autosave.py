@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmdbg.debugger.persistence.capture import capture
-from llmdbg.debugger.persistence.model import SavedPosition, SavedSession, begin, describe
+from llmdbg.debugger.persistence.model import SavedPosition, SavedSession, describe
 from llmdbg.debugger.persistence.store import SessionStore
 from llmdbg.errors import LlmdbgError
 from llmdbg.frontends.log import record
@@ -32,14 +32,7 @@ class Autosave:
 
     def __init__(self, request: LaunchRequest) -> None:
         self._store = SessionStore()
-        self._saved: SavedSession = request.resumed or begin(
-            request.spec,
-            request.prompt,
-            request.settings,
-            chat=request.chat,
-            system=request.system,
-            left_pad=request.left_pad,
-        )
+        self._saved: SavedSession = request.first_session()
         self.layout: dict[str, object] = dict(self._saved.layout)
         self.unsaved = self.left_out = self._trouble = ""
         self._reported = False

@@ -53,6 +53,14 @@ class LaunchRequest:
         """Whether the calling code is the debuggee's, not the debugger's."""
         return False
 
+    def first_session(self) -> SavedSession:
+        """The session to save first: the one that is resumed, or a new one."""
+        from llmdbg.debugger.persistence.model import begin
+
+        return self.resumed or begin(
+            self.spec, self.prompt, self.settings, chat=self.chat, system=self.system, left_pad=self.left_pad
+        )
+
     def open_debuggee(
         self, report: Callable[[LoadProgress], None], on_prompt: PromptCallback | None = None
     ) -> Debuggee:

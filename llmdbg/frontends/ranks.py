@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from llmdbg.engine.ranks.loss import Loss
+from llmdbg.engine.ranks.watch import INTERRUPTED, LEFT, Watch
 from llmdbg.errors import LlmdbgError, UsageError
 from llmdbg.frontends import output
 from llmdbg.frontends.log import LogBook, LogFile, log_path, record
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.persistence.model import SavedSession
     from llmdbg.engine.debuggee import Debuggee
-    from llmdbg.engine.ranks.watch import Watch
+    from llmdbg.engine.ranks.loss import Loss
     from llmdbg.engine.ranks.world import World
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.models.launched_rank import LaunchedRank
@@ -36,11 +36,10 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_SECONDS_FOR_RANK_0 = 1.0
 _SECONDS_BETWEEN_LOOKS = 0.5
-_SECONDS_TO_END = 1.5
 _SECONDS_FOR_THE_TERMINAL = 0.4
 """How long the terminal of a rank that was killed takes to be given back."""
+_SECONDS_TO_READ_ARGUMENTS = 3.0
 
 
 class Ranks:
@@ -54,29 +53,37 @@ class Ranks:
         self.place = place
         self.world: World | None = None
         self.saved: SavedSession | None = None
+        self._has_session = threading.Event()
         self.before_end: Callable[[], object] = _nothing
         self._begin: SavedSession | None = None
         self._is_saved = False
         self._debugger: Debugger | None = None
-        self._watch: Watch | None = None
+        self._watch = Watch(place, self._lost, self._interrupted)
         self._losing = threading.Lock()
         self._written = ""
         self._finish_log: Callable[[], object] = _nothing
         self._terminal = os.dup(2)
         if not place.owns_terminal:
             self._finish_log = _speak_to_log(place)
-        _hear_signals(place, self._signalled)
+        _hear_signals(place, self._watch.signalled)
+        self._watch.start()
+
+    def check(self, arguments: Sequence[str], *, subcommand: bool) -> None:
+        """Raise UsageError for arguments that are for one process."""
+        alone = [each for each in ("--tour", "--web") if each in arguments]
+        if alone or subcommand:
+            what = alone[0] if alone else f"llmdbg {arguments[0]}"
+            raise UsageError(f"{what} runs in one process: start it without torchrun, not on {self.place.size} ranks")
 
     def find_each_other(self, spec: ModelSpec) -> None:
         """Wait for the other ranks, and watch them from now on. Raises LlmdbgError for what ranks cannot do."""
-        from llmdbg.engine.ranks.watch import Watch
         from llmdbg.engine.ranks.world import World
         from llmdbg.models.tensor_parallel import check_request, device_of
 
         check_request(spec, self.place)
+        self._watch.listen()
         self.world = World(self.place, device_of(spec, self.place))
-        self._watch = Watch(self.place, self._lost, self._interrupted)
-        self._watch.start()
+        self._watch.connect(self.world)
 
     def debuggee(self, loaded: LoadedModel, prompt: Prompt, settings: GenerationSettings) -> Debuggee:
         """The generation that all ranks run; nothing runs yet. Raises PromptError."""
@@ -85,10 +92,18 @@ class Ranks:
         assert self.world is not None
         return RankedGeneration(loaded, prompt, settings, world=self.world, at_meeting=self._met)
 
+    def begins(self, begun: SavedSession) -> None:
+        """From now on, have a session at hand that has not run yet."""
+        # The rank that saves it does so from another thread, which must not wait for an import of this one.
+        import llmdbg.debugger.persistence.store  # noqa: F401
+
+        self.saved = begun
+        self._has_session.set()
+
     def keep(self, debugger: Debugger, begun: SavedSession, *, is_saved: bool = False) -> None:
         """From now on, have the state of this debugger at hand as a session to save. `begun` is the session so far.
 
-        `is_saved` says that rank 0 saves it by itself, so that another does only where that has left no file.
+        `is_saved` says that rank 0 saves it by itself, so that what it has left counts if it is newer.
         """
         self._debugger, self._begin, self._is_saved = debugger, begun, is_saved
         if not self.place.owns_terminal:
@@ -99,33 +114,15 @@ class Ranks:
 
     def interrupt(self) -> None:
         """Let the other ranks interrupt the user's own Python, as rank 0 does. From any thread."""
-        if self._watch is not None:
-            self._watch.interrupt()
+        self._watch.interrupt()
 
     def _interrupted(self) -> None:
         """Rank 0 was interrupted: what runs stops where that rank says, but the user's own Python asks nobody."""
         if self._debugger is not None:
             self._debugger.run.user_code.stop()
 
-    def _signalled(self, number: int) -> None:
-        """A signal asks this process to end; another rank may have been lost, and torchrun ends the others for it."""
-        if self._watch is not None:
-            self._watch.signalled(number)
-            return
-        time.sleep(_SECONDS_TO_END)
-        self._signalled_late(number)
-
-    def _signalled_late(self, number: int) -> None:
-        """The ranks may have found each other meanwhile."""
-        if self._watch is not None:
-            self._watch.signalled(number)
-            return
-        what = "torchrun has ended the ranks while they were starting, perhaps since one was lost"
-        self._lost(Loss(None, what, 128 + number), self.place.owns_terminal)
-
     def _met(self, number: int, failed: str) -> None:
         """A command has ended here: note it for the other ranks, and the session as it stands."""
-        assert self._watch is not None
         self._watch.met(number, failed)
         if not failed:
             self._capture()
@@ -141,12 +138,7 @@ class Ranks:
 
         Returns the exit code.
         """
-        if self._watch is not None:
-            watch, self._watch = self._watch, None
-            watch.end(failed)
-        elif failed and not self.place.owns_terminal:
-            # torchrun ends all ranks once one has failed, and rank 0 is to say why before that.
-            time.sleep(_SECONDS_FOR_RANK_0)
+        self._watch.end(failed)
         if self.world is not None and not failed:
             self.world.close()
         self._tidy()
@@ -157,10 +149,7 @@ class Ranks:
 
         With `at_once` nothing more is to be said, and they end without a failure.
         """
-        if self._watch is not None:
-            from llmdbg.engine.ranks.watch import INTERRUPTED, LEFT
-
-            self._watch.leave(LEFT if at_once else INTERRUPTED)
+        self._watch.leave(LEFT if at_once else INTERRUPTED)
         self._tidy()
 
     def interrupted(self) -> None:
@@ -197,23 +186,27 @@ class Ranks:
         from llmdbg.debugger.persistence.model import this_process
         from llmdbg.debugger.persistence.store import SessionStore
 
-        if self.saved is None:
+        # A rank can be lost before this one has read its own arguments.
+        if self.saved is None and not self._has_session.wait(_SECONDS_TO_READ_ARGUMENTS):
             return ""
+        assert self.saved is not None
         try:
-            if not (self._is_saved and self._has_file(self.saved.id)):
-                SessionStore().save(replace(self.saved, owner=this_process()))
+            kept = self._kept_by_rank_0(self.saved.id) if self._is_saved else None
+            if kept is None or kept.updated <= self.saved.updated:
+                layout = self.saved.layout if kept is None else kept.layout
+                SessionStore().save(replace(self.saved, owner=this_process(), layout=layout))
         except LlmdbgError as error:
             return f"; the session is not saved: {error}"
         return f"; the session is saved, and `--resume {self.saved.id}` takes it up"
 
-    def _has_file(self, id: str) -> bool:
-        """Whether rank 0 has saved the session on this machine, in a state that is newer than what is known here."""
+    def _kept_by_rank_0(self, id: str) -> SavedSession | None:
+        """The session as rank 0 has saved it on this machine: during a run with more tokens than are known here."""
         from llmdbg.debugger.persistence.store import SessionStore
 
         try:
-            return SessionStore().load(id).id == id
+            return SessionStore().load(id)
         except LlmdbgError:
-            return False
+            return None
 
 
 def _hear_signals(place: LaunchedRank, heard: Callable[[int], object]) -> None:
@@ -227,6 +220,7 @@ def _hear_signals(place: LaunchedRank, heard: Callable[[int], object]) -> None:
     if not place.owns_terminal:
         signal.signal(signal.SIGINT, _note)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def listen() -> None:
         while number := os.read(woken, 1):
@@ -238,16 +232,6 @@ def _hear_signals(place: LaunchedRank, heard: Callable[[int], object]) -> None:
 
 def _note(_number: int, _frame: object) -> None:
     """A handler, so that the signal neither ends the process nor is ignored."""
-
-
-def joined(place: LaunchedRank, arguments: Sequence[str], *, subcommand: bool) -> Ranks:
-    """One of several ranks, which this process is. Raises UsageError for arguments that are for one process."""
-    ranks = Ranks(place)
-    alone = [each for each in ("--tour", "--web") if each in arguments]
-    if alone or subcommand:
-        what = alone[0] if alone else f"llmdbg {arguments[0]}"
-        raise UsageError(f"{what} runs in one process: start it without torchrun, not on {place.size} ranks")
-    return ranks
 
 
 def _speak_to_log(place: LaunchedRank) -> Callable[[], object]:

@@ -23,6 +23,8 @@ class LaunchedRank:
     """The number of its node, from 0."""
     attempt: int = 0
     """How often torchrun has started the ranks again."""
+    local_size: int = 0
+    """How many ranks there are on its node; 0 if it is not known."""
 
     @property
     def owns_terminal(self) -> bool:
@@ -40,9 +42,10 @@ def launched_rank(environment: Mapping[str, str] = os.environ) -> LaunchedRank |
     try:
         rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
         local, node = int(environment.get("LOCAL_RANK", rank)), int(environment.get("GROUP_RANK", 0))
+        local_size = int(environment.get("LOCAL_WORLD_SIZE", 0))
         attempt = int(environment.get("TORCHELASTIC_RESTART_COUNT", 0))
     except ValueError as error:
         raise UsageError(f"RANK, WORLD_SIZE and LOCAL_RANK must be numbers, as torchrun sets them: {error}") from error
     if not 0 <= rank < size:
         raise UsageError(f"RANK is {rank} and WORLD_SIZE {size}: start the ranks with torchrun, which sets both")
-    return LaunchedRank(rank, size, local, node, attempt) if size > 1 else None
+    return LaunchedRank(rank, size, local, node, attempt, local_size) if size > 1 else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +16,28 @@ class Loss:
     """What happened, as a sentence without its full stop."""
     code: int = 1
     """The exit code."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastWord:
+    """What a rank leaves for the others when it ends."""
+
+    failed: str = ""
+    """How it failed, or, of another rank that it has lost, a sentence; empty if it is done."""
+    is_sentence: bool = False
+    """Whether `failed` says by itself which rank it is about."""
+
+    def of(self, rank: int) -> str:
+        """What happened, as a sentence, of the rank that has left it."""
+        if not self.failed:
+            return f"rank {rank} has ended before the others"
+        return self.failed if self.is_sentence else f"rank {rank} failed: {self.failed}"
+
+    def to_json(self) -> str:
+        """The same as text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> LastWord:
+        """What `to_json` has made. Raises ValueError or TypeError for anything else."""
+        return cls(**json.loads(text))

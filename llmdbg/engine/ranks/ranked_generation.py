@@ -147,6 +147,7 @@ class RankedGeneration(Generation):
         Raises RanksPartedError if not all ranks are suspended at the same stage.
         """
         for event in super().events(token):
+            self.world.reached = f"{event.stage.address}@{event.token}"
             self.differences(event)
             yield event
             self._held = None

@@ -41,16 +41,17 @@ def launch(
 ) -> int:
     """Load the model, run the commands and return the exit code. Raises LlmdbgError."""
     parsed = parse_commands(commands)
-    with LoadingBar() as bar:
-        debuggee = open_generation(
-            spec, text, settings, chat=chat, system=system, report=bar.update, left_pad=left_pad, ranks=ranks
-        )
     keep: Callable[[Debugger], None] = _not_at_all
     if ranks is not None:
         from llmdbg.debugger.persistence.model import begin
 
         begun = resumed or begin(spec, text, settings, chat=chat, system=system, left_pad=left_pad)
+        ranks.begins(begun)
         keep = partial(ranks.keep, begun=begun)
+    with LoadingBar() as bar:
+        debuggee = open_generation(
+            spec, text, settings, chat=chat, system=system, report=bar.update, left_pad=left_pad, ranks=ranks
+        )
     return run_commands(debuggee, parsed, json=json, resumed=resumed, keep=keep, stdin=stdin)
 
 

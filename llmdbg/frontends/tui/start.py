@@ -57,6 +57,7 @@ def run(request: LaunchRequest, link: EngineLink | None = None) -> int:
     if ranks is not None:
         # Whichever thread finds that a rank is lost gives the terminal back, and then says so.
         ranks.before_end = line.leave_for_good
+        ranks.begins(request.first_session())
     signals, give_back = (ENDING, line.give_back) if ranks is None else (ENDING_A_RANK, ranks.interrupted)
     with guard, capture, ending_with(capture.terminals, give_back, request.is_running_here, signals):
         # In a page Textual has a driver of its own, which is told the size.

@@ -1,5 +1,6 @@
 """Faults planted on one rank: each is named with its stage, its rank and the value."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,14 @@ def test_without_a_fault_nothing_is_unequal(shared_folder: Path):
     assert found.returncode == 0, found.stderr
     assert not lines_with(found.stdout, ["unequal:"])
     assert lines_with(found.stdout, ["end", "length"])
+
+
+def test_ranks_that_wait_in_different_collectives_end_and_say_in_which(shared_folder: Path):
+    found = run(2, str(PLANTED), "another_collective", str(shared_folder), "0", "until 1.mlp.act_fn", "step 9")
+    assert found.returncode == 1
+    [line] = complaints(found.stderr)
+    waits = r"rank 0 waits in the debugger's \w+, after 1\.mlp@0, and rank 1 waits in the model's all_reduce"
+    assert re.match(f"the ranks have parted: {waits}, after 1.mlp.down_proj@0, so all ranks end; the session is", line)
 
 
 def test_a_forward_that_fails_on_one_rank_ends_all_with_its_message(shared_folder: Path):

@@ -22,6 +22,8 @@ def follow(request: LaunchRequest) -> int:
 
     Raises LlmdbgError when loading failed, and where this rank no longer does what the others do.
     """
+    assert request.ranks is not None
+    request.ranks.begins(request.first_session())
     route_libraries()
     failures: list[BaseException] = []
 

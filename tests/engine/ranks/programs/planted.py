@@ -75,6 +75,16 @@ def short_cache(model: Any, rank: int) -> None:
     model.model.layers[1].self_attn.register_forward_hook(cut, with_kwargs=True)
 
 
+def another_collective(model: Any, rank: int) -> None:
+    """Rank 1 sums something with the others that they do not sum."""
+
+    def add(*_: object) -> None:
+        torch.distributed.all_reduce(torch.zeros(1))
+
+    if rank == 1:
+        model.model.layers[1].mlp.register_forward_hook(add)
+
+
 def failing(model: Any, rank: int) -> None:
     """The forward fails on rank 1 alone."""
 
