@@ -114,9 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ranks.end(f"{type(error).__name__}: {error}")
         return _report(error, json_lines=json_lines)
     except KeyboardInterrupt:
-        output.complain("interrupted")
-        if ranks is not None:
-            ranks.leave()
+        if ranks is None:
+            output.complain("interrupted")
+        else:
+            ranks.interrupted()
         _ends_with_a_code_of_its_own()
         return 130
     except BrokenPipeError:
@@ -292,13 +293,10 @@ def _show(request: LaunchRequest, options: argparse.Namespace) -> int:
         return follow(request)
     if not output.has_a_screen():
         raise UsageError("the screen needs a terminal: add --batch to run without one, or --web PORT for a page")
+    from llmdbg.frontends.detached.wanted import stand_if_wanted
     from llmdbg.frontends.tui.start import run
 
-    if request.ranks is not None:
-        return run(request)
-    from llmdbg.frontends.detached.wanted import stand_if_wanted
-
-    link = stand_if_wanted(options.detachable)
+    link = None if request.ranks is not None else stand_if_wanted(options.detachable)
     return link if isinstance(link, int) else run(request, link)
 
 

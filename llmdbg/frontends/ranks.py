@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from llmdbg.engine.ranks.watch import INTERRUPTED, LEFT, Watch
+from llmdbg.engine.ranks.watch import LEFT, Watch
 from llmdbg.errors import LlmdbgError, UsageError
 from llmdbg.frontends import output
 from llmdbg.frontends.log import LogBook, LogFile, log_path, record
@@ -144,12 +144,9 @@ class Ranks:
         self._tidy()
         return code
 
-    def leave(self, *, at_once: bool = False) -> None:
-        """End without waiting for the others: the user has interrupted rank 0, and they end for that.
-
-        With `at_once` nothing more is to be said, and they end without a failure.
-        """
-        self._watch.leave(LEFT if at_once else INTERRUPTED)
+    def leave(self) -> None:
+        """End without waiting for the others: the user has left rank 0, and they end for that, without a failure."""
+        self._watch.leave(LEFT)
         self._tidy()
 
     def interrupted(self) -> None:
@@ -157,7 +154,7 @@ class Ranks:
         self.before_end()
         with suppress(OSError):
             output.last_word(f"interrupted, so all ranks end{self._save()}", self._terminal)
-        self.leave(at_once=True)
+        self.leave()
 
     def _tidy(self) -> None:
         self._finish_log()

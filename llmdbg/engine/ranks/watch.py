@@ -47,10 +47,8 @@ _PARTED_WITH_WHOLE_VALUES = 60.0
 _LOOKED_AWAY = 2.0
 """After so long without a look, this process was itself stopped or starved: what it saw of the others is old."""
 
-INTERRUPTED = "interrupted"
-"""What rank 0 leaves when its user ends it by Ctrl-C."""
 LEFT = "left"
-"""What rank 0 leaves when its user leaves the screen while a forward runs, which nobody waits for."""
+"""What rank 0 leaves when its user interrupts it, or leaves it in the middle of what nobody waits for."""
 
 
 class Watch:
@@ -283,7 +281,7 @@ class Watch:
             at, word = self._ended[rank]
             if word.failed == LEFT:
                 self._on_loss(Loss(rank, f"rank {rank} has left", 0), False)
-            if now - at > (0 if word.is_sentence or word.failed == INTERRUPTED else _TO_END_TOO):
+            if now - at > (0 if word.is_sentence else _TO_END_TOO):
                 self._lose(Loss(rank, word.of(rank)))
         elif rank in self._neighbours.ended:
             self._lose(Loss(rank, f"rank {rank} was lost (its process {self._neighbours.ended[rank]})"))

@@ -23,6 +23,7 @@ from llmdbg.frontends.tui.terminal.look import (
 
 if TYPE_CHECKING:
     from llmdbg.frontends.launch_request import LaunchRequest
+    from llmdbg.frontends.ranks import Ranks
     from llmdbg.frontends.tui.app import LlmdbgApp
     from llmdbg.frontends.tui.terminal.driver import TerminalLine
     from llmdbg.frontends.wire.engine_link import EngineLink
@@ -92,10 +93,9 @@ def run(request: LaunchRequest, link: EngineLink | None = None) -> int:
         raise LoadError(f"while {step}: {type(error).__name__}: {error} (the traceback is in {log_path()})") from error
     if app.return_code:
         raise LlmdbgError(f"the screen failed (the traceback is in {log_path()})")
-    if not closed:
-        if ranks is not None:
-            ranks.leave(at_once=True)
-        _leave_at_once(app)
+    # Before there is a stop, the other ranks still load, and take no order to end.
+    if not closed or (ranks is not None and app.state.shown is None):
+        _leave_at_once(app, ranks)
     return app.return_code or 0
 
 
@@ -127,7 +127,9 @@ def _run_beside(app: LlmdbgApp, request: LaunchRequest, capture: Capture, line: 
         return run_beside(show, engine.serve)
 
 
-def _leave_at_once(app: LlmdbgApp) -> None:
+def _leave_at_once(app: LlmdbgApp, ranks: Ranks | None = None) -> None:
     """End the process: a forward cannot be stopped in the middle of a kernel, and nobody should wait for it."""
+    if ranks is not None:
+        ranks.leave()
     flush()
     os._exit(app.return_code or 0)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -115,6 +116,18 @@ def test_bad_usage_is_said_once_and_has_its_exit_code(shared_folder: Path):
     assert "exitcode  : 2" in found.stderr
     assert len(complaints(found.stderr)) == 1
     assert "nowhere" in complaints(found.stderr)[0]
+
+
+def test_ctrl_c_ends_all_in_a_line_with_the_session_saved(shared_folder: Path):
+    endless = ("break *.* if norm < 0", *("run", "continue") * 40)
+    with started(2, "-m", "llmdbg", str(shared_folder), *PROMPT, "-ex", "step 3", *commands(*endless)) as launcher:
+        assert launcher.stdout is not None
+        while "0.input_layernorm" not in launcher.stdout.readline():
+            pass
+        launcher.send_signal(signal.SIGINT)
+        _, narration = launcher.communicate(timeout=SECONDS)
+    [line] = complaints(narration)
+    assert line.startswith("interrupted, so all ranks end; the session is saved, and `--resume"), line
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -27,14 +27,13 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def screen(folder: Path, *, size: tuple[int, int] = (120, 40)) -> Iterator[Terminal]:
-    """The screen at its first stop. No rank is left when it is over."""
+def screen(folder: Path, *, shows: str = "tokenize") -> Iterator[Terminal]:
+    """The screen at its first stop, or as soon as it shows something. No rank is left when it is over."""
     run = ("-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "llmdbg", str(folder))
     arguments = ("-p", "The quick brown", "-n", "6", "--greedy")
-    terminal = Terminal(sys.executable, *run, *arguments, size=size, environment={"OMP_NUM_THREADS": "1"})
+    terminal = Terminal(sys.executable, *run, *arguments, size=(120, 40), environment={"OMP_NUM_THREADS": "1"})
     try:
-        terminal.wait_for("tokenize", SECONDS)
-        terminal.wait_for("1 tokens", SECONDS)
+        terminal.wait_for(shows, SECONDS)
         yield terminal
     finally:
         left = [*psutil.Process(terminal.process.pid).children()] if terminal.process.poll() is None else []
@@ -82,6 +81,16 @@ def test_commands_reach_every_rank_and_q_ends_all_of_them(shared_folder: Path):
         assert all_end(ranks)
         assert said(terminal) == []
         assert terminal.line_settings != settings, "it was in raw mode, and is no more"
+
+
+@pytest.mark.parametrize("step", ["starting Python libraries", "▶ loading the weights"])
+def test_q_while_the_ranks_load_ends_all_of_them(shared_folder: Path, step: str):
+    with screen(shared_folder, shows=step) as terminal:
+        ranks = ranks_of(terminal)
+        terminal.send("q")
+        assert terminal.wait_for_exit(SECONDS) == 0, terminal.text
+        assert all_end(ranks)
+        assert said(terminal) == []
 
 
 def test_the_users_own_python_is_interrupted_on_every_rank(shared_folder: Path):
