@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _INTERRUPTED = 130
-_WRAPPERS = "llmdbg.engine.program.backward_calls"
+_WRAPPERS = frozenset(
+    f"llmdbg.engine.program.{each}" for each in ("backward_calls", "generate_calls", "generate_ending")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def _without_wrappers(traceback: TracebackType | None) -> TracebackType | None:
     each = traceback
     while each is not None:
         following = each.tb_next
-        while following is not None and following.tb_frame.f_globals.get("__name__") == _WRAPPERS:
+        while following is not None and following.tb_frame.f_globals.get("__name__") in _WRAPPERS:
             following = following.tb_next
         each.tb_next = following
         each = following

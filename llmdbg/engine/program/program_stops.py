@@ -10,6 +10,7 @@ import torch
 from llmdbg.engine._compat import in_backward
 from llmdbg.engine.gradient_stops import GradientStops
 from llmdbg.engine.program.backward_calls import BackwardCalls
+from llmdbg.engine.program.generate_calls import GenerateCalls
 from llmdbg.engine.stage_event import StageEvent, always_suspend
 from llmdbg.engine.stops import Stops
 from llmdbg.errors import LlmdbgError
@@ -47,6 +48,8 @@ class ProgramStops(Stops):
         self._fine.follow_backward(self._is_running_here)
         self._backward = BackwardCalls(self._failed_in_backward)
         self._backward.begin()
+        self._generating = GenerateCalls(self._failed_in_generate)
+        self._generating.begin()
 
     def inside(self, *, running: bool) -> None:
         """Note whether a forward of the program's is running; others, such as those of a copied model, are ignored."""
@@ -69,6 +72,7 @@ class ProgramStops(Stops):
         """Remove every hook."""
         self._gradients.end()
         self._backward.end()
+        self._generating.end()
         super().end(for_good=for_good)
 
     @property
@@ -120,6 +124,11 @@ class ProgramStops(Stops):
         if self._gradients.newest is None:
             self._announce(_WHOSE_BACKWARD)
         self.failed(self._gradients.newest or LOSS_GRADIENT, error, Phase.BACKWARD)
+
+    def _failed_in_generate(self, error: Exception) -> None:
+        """An exception is on its way out of `generate()`: it was raised where tokens are chosen, after a forward."""
+        if self._is_running_here():
+            self.failed(SAMPLE, error)
 
     def _arrived(self, stage: Stage, gradient: Tensor, through: tuple[str, ...], of_parameter: bool) -> Tensor:
         """Handle a gradient, in backward."""
