@@ -27,6 +27,8 @@ class LaneFacts:
     """An engine's id of it; empty for a row of a rectangular batch."""
     rows: tuple[int, int] | None = None
     """Its rows of a flattened batch (tokens, width), from the first up to the one behind; None in a rectangular one."""
+    behind: int = 0
+    """How many of the last positions of its prompt are padding, which the mask hides."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,21 +84,38 @@ class Position(Grammar[int | None]):
         return (*starting(typed, ("last",)), *_positions(typed, words.tokens))
 
 
-class LaneNumber(Grammar[int | None]):
-    """A row of the batch from 0, None for all of them."""
+@dataclass(frozen=True, slots=True)
+class LaneRequest:
+    """What is asked of a lane."""
 
-    usage = "N"
+    lane: int | None
+    """A row of the batch from 0; None for all of them, or with `alone` for the chosen one."""
+    alone: bool
+    """Whether to hold it against its single run, instead of choosing it."""
 
-    def parse(self, arguments: str, command: Described) -> int | None:
-        """Parse a row's number, or `all`."""
-        word = required(arguments, command, "N", "a row of the batch, or `all`")
-        if word != "all" and not is_number(word):
-            raise CommandError(f"lane takes a row of the batch from 0, or `all`, not {word!r}")
-        return None if word == "all" else int(word)
+
+class LaneNumber(Grammar[LaneRequest]):
+    """A row of the batch, to be chosen or held against its single run."""
+
+    usage = "N [alone]"
+
+    def parse(self, arguments: str, command: Described) -> LaneRequest:
+        """Parse a row's number, or `all`, and `alone`."""
+        words = required(arguments, command, "N", "a row of the batch, or `all`").split()
+        alone = words[-1] == "alone"
+        lane = " ".join(words[:-1] if alone else words)
+        if lane and not is_number(lane) and (alone or lane != "all"):
+            takes = "a row of the batch from 0 before `alone`" if alone else "a row of the batch from 0, or `all`"
+            raise CommandError(f"lane takes {takes}, not {lane!r}")
+        return LaneRequest(int(lane) if is_number(lane) else None, alone)
 
     def complete(self, typed: str, words: Words) -> Sequence[str]:
-        """The rows of the batch, and `all`."""
-        return starting(typed, (*map(str, range(words.lanes)), "all")) if words.lanes else ()
+        """The rows of the batch, `all`, and `alone` after a row."""
+        rows = [str(each) for each in range(words.lanes)]
+        lane, space, _ = typed.partition(" ")
+        if space:
+            return starting(typed, (f"{lane} alone",)) if lane in rows else ()
+        return starting(typed, (*rows, "all", "alone")) if rows else ()
 
 
 class RankNumber(Grammar[int | None]):
@@ -162,11 +180,16 @@ def _focus(debugger: Debugger, position: int | None) -> Outcome:
     "lane",
     takes=LaneNumber(),
     effect=Effect.MOVES,
-    summary="Choose the row of a batch that stops, conditions and panes describe; `lane all` describes all rows.",
+    summary="Choose the row of a batch that stops, conditions and panes describe; `lane all` describes all rows. "
+    "`lane N alone` holds a row against the same prompt run by itself.",
     example="lane 0",
 )
-def _lane(debugger: Debugger, lane: int | None) -> Outcome:
-    debugger.lane.choose(lane)
+def _lane(debugger: Debugger, asked: LaneRequest) -> Outcome:
+    if asked.alone:
+        from llmdbg.debugger.inspection.lane_alone import lane_alone
+
+        return Answer(lane_alone(debugger.inspector, asked.lane))
+    debugger.lane.choose(asked.lane)
     return Moved(debugger.run.look_at_lane())
 
 

@@ -14,6 +14,7 @@ import torch
 
 from llmdbg.debugger.comparison.fitting import fitted, fitted_scores, pasted
 from llmdbg.debugger.comparison.mask_fitting import fitted_masks
+from llmdbg.debugger.comparison.noise import Noise
 from llmdbg.debugger.comparison.stage_errors import ErrorTable
 from llmdbg.debugger.comparison.tensor_tree import is_plain, tensors_of, with_tensors
 
@@ -163,10 +164,9 @@ class Grafted:
         self.other_masks: dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]] = {}
         self._padding = padding
         self._own = own
-        self._noise = noise
+        self._noise = Noise(noise)
         self._edits = edits
         self._length = length
-        self._generators: dict[torch.device, torch.Generator] = {}
         self._inside = frozenset(
             stage.address
             for stage in anatomy.stages
@@ -240,13 +240,7 @@ class Grafted:
         return grafted(ours, theirs, self._pasted)
 
     def _pasted(self, ours: Tensor, theirs: Tensor) -> Tensor:
-        values = pasted(ours, theirs, self._padding)
-        if not self._noise or not values.is_floating_point():
-            return values
-        if (generator := self._generators.get(values.device)) is None:
-            generator = self._generators[values.device] = torch.Generator(values.device).manual_seed(0)
-        drawn = torch.rand(values.shape, generator=generator, device=values.device, dtype=torch.float32)
-        return (values.to(torch.float64) * (1 + self._noise * (2 * drawn - 1))).to(values.dtype)
+        return self._noise.on(pasted(ours, theirs, self._padding))
 
 
 def grafted(ours: Any, theirs: Any, paste: Callable[[Tensor, Tensor], Tensor]) -> Any:

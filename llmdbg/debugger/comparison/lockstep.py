@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -22,8 +22,38 @@ from llmdbg.errors import LlmdbgError
 from llmdbg.models.stages import SAMPLE, TOKENIZE
 
 if TYPE_CHECKING:
-    from llmdbg.engine.debuggee import Debuggee
+    from llmdbg.engine.debuggee import ArmedStages
     from llmdbg.models.anatomy import Anatomy
+    from llmdbg.models.stages import Stage
+
+
+class HasOverrides(Protocol):
+    """A timeline whose tokens can be forced."""
+
+    overrides: dict[int, TokenOverrides]
+
+
+class Runnable(Protocol):
+    """What is run in lockstep: a debuggee, or a single forward. It chooses the tokens that are forced."""
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """Its stages."""
+
+    @property
+    def processors(self) -> Sequence[Stage]:
+        """Its logits processors."""
+
+    @property
+    def timeline(self) -> HasOverrides:
+        """Its tokens."""
+
+    @property
+    def stops(self) -> ArmedStages:
+        """Where it is suspended."""
+
+    def events(self, token: int = 0) -> Generator[StageEvent, None, None]:
+        """Its events, from `tokenize` on. Raises LlmdbgError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +128,7 @@ Watcher = Callable[[StageEvent, "StageValues | None"], None]
 class Follower:
     """One run that follows the reference. `watch` sees each of its stages with the reference's values."""
 
-    def __init__(self, debuggee: Debuggee, watch: Watcher, stage_map: StageMap = NAMESAKES, padding: int = 0) -> None:
+    def __init__(self, debuggee: Runnable, watch: Watcher, stage_map: StageMap = NAMESAKES, padding: int = 0) -> None:
         """`stage_map` says which of the reference's stages are the counterpart of one of this run's.
 
         `padding` is how many positions more than the reference it has in front.
@@ -155,7 +185,7 @@ class Follower:
 
 
 def run_in_lockstep(
-    reference: Debuggee,
+    reference: Runnable,
     ids: Sequence[int],
     followers: Sequence[Follower],
     see: Callable[[StageEvent, StageShelf], None] = lambda event, shelf: shelf.put(event),
@@ -188,7 +218,7 @@ def watched_addresses(anatomy: Anatomy, processors: Sequence[str]) -> frozenset[
 
 
 def forced_run(
-    debuggee: Debuggee,
+    debuggee: Runnable,
     ids: Sequence[int],
     pauses: frozenset[str],
     see: Callable[[StageEvent], None],

@@ -73,12 +73,18 @@ class Lane:
         """Every lane of the batch of the current forward. Waits for the device."""
         return () if self._lanes is None else self._lanes.lanes()
 
+    def check(self, lane: int) -> None:
+        """Raise CommandError for a lane that is not there."""
+        count = max(1, self.count)
+        if lane < count:
+            return
+        if count == 1:
+            raise CommandError(f"{printable(self._name)} runs one sequence here: there is no other lane")
+        raise CommandError(f"there is no lane {lane}: this batch has lanes 0 to {count - 1}")
+
     def choose(self, lane: int | None) -> None:
         """Describe one lane from now on, or all of them. Raises CommandError for one that is not there."""
-        count = max(1, self.count)
-        if lane is not None and lane >= count:
-            if count == 1:
-                raise CommandError(f"{printable(self._name)} runs one sequence here: there is no other lane")
-            raise CommandError(f"there is no lane {lane}: this batch has lanes 0 to {count - 1}")
+        if lane is not None:
+            self.check(lane)
         if self._lanes is not None:
             self._lanes.choose_lane(lane)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,6 +43,16 @@ class Reading:
     """The requests of a vLLM engine whose rows lie one after the other in `ids`, which has one row then."""
     goes_on: bool = False
     """Whether the cache has states of earlier positions and does not say how many: `first` is 0 then."""
+    vectors: Tensor | None = None
+    """Vectors (rows, positions, width) that it is fed instead of ids; None where it is fed ids."""
+    places: Tensor | None = None
+    """The position ids (rows or 1, positions) it is given; None without any of that shape."""
+    read: tuple[Tensor, Tensor | None] | None = None
+    """The ids that the encoder reads in this very forward and their mask; None where it does not."""
+    named: Mapping[str, Any] = field(default_factory=dict)
+    """All its arguments by name."""
+    fed_as: str = ""
+    """The name of the one that has the ids or the vectors; empty if there is none."""
 
 
 def read_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Reading:
@@ -58,11 +68,17 @@ def read_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str
     mask = named.get(_MASKS.get(name or "", "attention_mask"))
     cache = next((named[each] for each in _CACHES if named.get(each) is not None), None)
     first = _held(cache)
-    vectors = next((named[each] for each in _VECTORS if isinstance(named.get(each), Tensor)), None)
+    of_vectors = next((each for each in _VECTORS if isinstance(named.get(each), Tensor)), None)
+    vectors = None if of_vectors is None else named[of_vectors]
     fed = ids if ids is not None else vectors if vectors is not None else main_tensor([*named.values()])
     rows, length = _size(fed)
     return Reading(
         ids=ids,
+        vectors=vectors if ids is None and vectors is not None and vectors.dim() == 3 else None,
+        places=_places(named.get("position_ids"), length),
+        read=_read_by_the_encoder(named) if name == "decoder_input_ids" else None,
+        named=named,
+        fed_as=name or of_vectors or "",
         mask=mask if isinstance(mask, Tensor) and mask.dim() == 2 else None,
         first=first,
         length=length,
@@ -70,6 +86,21 @@ def read_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str
         cache=cache,
         goes_on=not first and _has_states(cache),
     )
+
+
+def _places(value: Any, length: int) -> Tensor | None:
+    """Position ids (rows or 1, positions)."""
+    if not _is_ids(value) or value.shape[-1] != length:
+        return None
+    found: Tensor = value if value.dim() == 2 else value[None]
+    return found
+
+
+def _read_by_the_encoder(named: Mapping[str, Any]) -> tuple[Tensor, Tensor | None] | None:
+    ids, mask = named.get("input_ids"), named.get("attention_mask")
+    if ids is None or not _is_ids(ids) or ids.dim() != 2:
+        return None
+    return ids, mask if isinstance(mask, Tensor) and mask.shape == ids.shape else None
 
 
 def _named(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,7 @@ class SeenTimeline:
     @property
     def ids(self) -> list[int]:
         """The ids after the prompt, in a list of the caller's own."""
-        lane = self._lane()
-        return lane.ids[lane.prompt :]
+        return self._lane().later_ids()
 
     @ids.setter
     def ids(self, ids: list[int]) -> None:

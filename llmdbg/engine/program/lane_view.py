@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from llmdbg.engine.lanes import LanePart
-from llmdbg.engine.program.lanes import Lane
 from llmdbg.engine.program.request_rows import cache_of
 from llmdbg.engine.stage_event import ScoresTrail, StageEvent, main_tensor
 from llmdbg.models.stages import Phase, StageKind
@@ -23,9 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmdbg.engine.debuggee import PagedCache
-    from llmdbg.engine.lanes import FamilyStep, LaneFacts
     from llmdbg.engine.program.arguments import Reading
-    from llmdbg.engine.program.lanes import Lanes
     from llmdbg.engine.program.request_rows import RequestRows
 
 RowTrail = Callable[[int], ScoresTrail]
@@ -196,56 +193,3 @@ class LaneView:
         if value.dim() and len(value) == self._requests[-1].rows.stop:
             return self._requests[at].rows
         return slice(at, at + 1) if value.dim() and len(value) == self.rows else None
-
-
-class InLanes:
-    """What a program answers about the rows of its batch."""
-
-    _lanes: Lanes
-    _view: LaneView
-
-    def family(self) -> tuple[FamilyStep, ...]:
-        """Where the rows have come from. Waits for the device."""
-        return self._lanes.family()
-
-    def _lane_in_view(self) -> Lane:
-        return Lane() if self._view.is_mixed else self._lanes.lane(self._view.row)
-
-    @property
-    def is_mixed(self) -> bool:
-        """Whether the rows of several requests are shown as they lie."""
-        return self._view.is_mixed
-
-    def request_in_view(self) -> str | None:
-        """The engine's id of the chosen row; None where it is not one of several requests."""
-        return self._view.request_in_view()
-
-    def part_of(self, request: str, event: StageEvent) -> LanePart | None:
-        """A request's part of an event; None where it has none."""
-        return self._view.part_of(request, event)
-
-    def scores(self, event: StageEvent, lane: int) -> Tensor | None:
-        """A row's scores from `logits` to `sample`; None elsewhere."""
-        return self._view.scores(event, lane)
-
-    def lanes(self) -> tuple[LaneFacts, ...]:
-        """The rows of the batch of the current forward. Waits for the device."""
-        return self._lanes.facts()
-
-    @property
-    def batch(self) -> int:
-        """How many rows the current forward has."""
-        return self._view.rows
-
-    @property
-    def lane(self) -> int | None:
-        """The chosen row; None for all of them, and where the current forward has no such row."""
-        return self._view.chosen if self._view.chosen is not None and self._view.chosen < self._view.rows else None
-
-    def choose_lane(self, lane: int | None) -> None:
-        """Show one row of the batch from now on, or all of them."""
-        self._view.chosen = lane
-
-    def seen(self, event: StageEvent) -> StageEvent:
-        """An event as the chosen row has it."""
-        return self._view.seen(event)

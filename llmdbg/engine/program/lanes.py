@@ -1,5 +1,8 @@
 """The ids that each row of a program's batch has been fed, as far as its forwards show them.
 
+Beside the ids are the position ids that came with them, and the mask that came last. A position that was fed as a
+vector has no id.
+
 A forward that begins at position 0 starts a new sequence in every row, unless what it is fed begins with what the row
 has read already: a loop without a KV cache feeds everything again each time. Ids stay on their device until someone
 asks for them.
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from llmdbg.engine.program.arguments import Reading
 
 _MOST_WAITING = 512
+VECTOR = -1
+"""Stands among the ids of a lane for a position that was fed as a vector."""
 
 
 @dataclass(slots=True)
@@ -37,10 +42,33 @@ class Lane:
     """How many of them the first forward of the sequence was fed."""
     padding: int = 0
     """How many of the first ids are left padding, which the mask hides."""
+    behind: int = 0
+    """How many of the last ids of its prompt are right padding, which the mask hides."""
+    places: list[int | None] = field(default_factory=list)
+    """The position id that was given with each; None where the model counts them itself."""
 
     def copy(self) -> Lane:
-        """The same, with a list of its own."""
-        return replace(self, ids=list(self.ids))
+        """The same, with lists of its own."""
+        return replace(self, ids=list(self.ids), places=list(self.places))
+
+    def prompt_ids(self) -> tuple[int, ...]:
+        """The ids of its prompt, padding included; none if that was vectors."""
+        prompt = tuple(self.ids[: self.prompt])
+        return () if VECTOR in prompt else prompt
+
+    def later_ids(self) -> list[int]:
+        """The ids that it was fed after its prompt."""
+        return [each for each in self.ids[self.prompt :] if each != VECTOR]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fed:
+    """What one forward was fed, not looked at yet."""
+
+    first: int
+    ids: Tensor
+    mask: Tensor | None
+    places: Tensor | None
 
 
 class Lanes:
@@ -48,7 +76,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: list[Lane] = []
-        self._waiting: list[tuple[int, Tensor, Tensor | None] | Tensor] = []
+        self._waiting: list[_Fed | Tensor] = []
         self._parents: tuple[int, ...] = ()
         self._family: list[FamilyStep] = []
         self._moved = False
@@ -59,23 +87,55 @@ class Lanes:
         """How many positions the last forward has come to."""
         self.sequences = 0
         """How many times a new sequence has begun, among the forwards that were looked at."""
+        self.mask: Tensor | None = None
+        """The mask (rows, positions) of the last forward over all positions so far; None where it was given none.
 
-    def feed(self, ids: Tensor, first: int, mask: Tensor | None) -> None:
-        """Note what a forward is fed: ids (rows, positions) from position `first` on; mask (rows, positions) or None.
+        A forward that goes on without one has that of its prompt.
+        """
+        self.mask_is_of_prompt = False
+        """Whether that is so."""
+
+    def feed(self, ids: Tensor, first: int, mask: Tensor | None, places: Tensor | None = None) -> None:
+        """Note what a forward is fed: ids (rows, positions) from position `first` on; mask (rows, positions) or None;
+        position ids (rows or 1, positions) or None.
 
         Does not wait for the device.
         """
-        hiding = mask.detach().clone() if mask is not None and mask.dim() == 2 and first == 0 else None
+        self.mask = mask = self._whole_mask(mask, first, ids.shape[1])
         self.length = first + ids.shape[1]
-        self._waiting.append((first, ids.detach().clone(), hiding))
         self._last = None
+        self._waiting.append(
+            _Fed(
+                first,
+                ids.detach().clone(),
+                mask if first == 0 else None,
+                None if places is None else places.detach().clone(),
+            )
+        )
         if len(self._waiting) > _MOST_WAITING:
             self._look()
 
     def take(self, reading: Reading) -> None:
-        """Note what a forward is fed, if it is ids. Does not wait for the device."""
+        """Note what a forward is fed, if it is ids or vectors. Does not wait for the device."""
         if reading.ids is not None:
-            self.feed(reading.ids, reading.first, reading.mask)
+            self.feed(reading.ids, reading.first, reading.mask, reading.places)
+        elif reading.vectors is not None:
+            unknown = torch.full(reading.vectors.shape[:2], VECTOR)
+            self.feed(unknown, reading.first, reading.mask, reading.places)
+
+    def _whole_mask(self, mask: Tensor | None, first: int, length: int) -> Tensor | None:
+        """A copy of a forward's mask over all positions so far: a loop may give that of the new ones alone."""
+        self.mask_is_of_prompt = first > 0 and mask is None and self.mask is not None
+        if self.mask_is_of_prompt and self.mask is not None:
+            return torch.cat([self.mask[:, :first], self.mask.new_ones(len(self.mask), length)], -1)
+        if mask is None or mask.dim() != 2:
+            return None
+        if first and mask.shape[1] == length:
+            known = self.mask
+            fits = known is not None and known.shape == (len(mask), first)
+            before = known if known is not None and fits else mask.new_ones(len(mask), first)
+            return torch.cat([before.to(mask), mask.detach()], -1)
+        return mask.detach()[:, : first + length].clone()
 
     def following(self, reading: Reading) -> tuple[int | None, ...]:
         """`next_ids` of a forward that is not fed yet; empty if it is not fed ids."""
@@ -119,9 +179,10 @@ class Lanes:
         return tuple(
             LaneFacts(
                 padding=each.padding,
-                prompt=each.prompt - each.padding,
-                prompt_ids=tuple(each.ids[each.padding : each.prompt]),
-                ids=tuple(each.ids[each.prompt :]),
+                prompt=each.prompt - each.padding - each.behind,
+                prompt_ids=each.prompt_ids()[each.padding : each.prompt - each.behind],
+                ids=tuple(each.later_ids()),
+                behind=each.behind,
             )
             for each in self._lanes
         )
@@ -149,9 +210,8 @@ class Lanes:
             if isinstance(each, torch.Tensor):
                 self._reorder(each.tolist())
                 continue
-            first, ids, mask = each
-            masks = None if mask is None else mask.tolist()
-            self._fed(first, ids.tolist(), masks)
+            self._fed(each.first, each.ids.tolist(), None if each.mask is None else each.mask.tolist())
+            self._place(each.first, each.ids.shape[1], None if each.places is None else each.places.tolist())
         self._waiting.clear()
 
     def _reorder(self, rows: Sequence[int]) -> None:
@@ -175,7 +235,7 @@ class Lanes:
         if not first:
             self._follow(rows)
         goes_on = len(rows) == len(self._lanes) and all(
-            first <= len(lane.ids) if first else _begins(row, lane.ids)
+            first <= len(lane.ids) if first else VECTOR not in row and _begins(row, lane.ids)
             for lane, row in zip(self._lanes, rows, strict=True)
         )
         if not goes_on:
@@ -183,7 +243,8 @@ class Lanes:
             self._parents, self._family, self._moved = (), [], False
             self._lanes = [Lane(list(row), len(row)) for row in rows]
             for at, lane in enumerate(self._lanes):
-                lane.padding = 0 if masks is None else _leading_zeros(masks[at])
+                if masks is not None and any(masks[at]):
+                    lane.padding, lane.behind = _leading_zeros(masks[at]), _leading_zeros(masks[at][::-1])
             return
         if len(rows) > 1 and first + len(rows[0]) == len(self._lanes[0].ids) + 1:
             parents = self._parents or tuple(range(len(rows)))
@@ -191,6 +252,13 @@ class Lanes:
         self._parents = ()
         for lane, row in zip(self._lanes, rows, strict=True):
             lane.ids[first:] = row
+
+    def _place(self, first: int, length: int, rows: Sequence[Sequence[int]] | None) -> None:
+        """Note the position ids of the last forward: those of each row, or of all in one."""
+        for at, lane in enumerate(self._lanes):
+            given = None if rows is None else rows[at] if len(rows) == len(self._lanes) else rows[0]
+            lane.places += [None] * (first - len(lane.places))
+            lane.places[first:] = [None] * length if given is None else given
 
 
 def no_cache() -> None:

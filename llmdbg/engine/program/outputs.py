@@ -15,7 +15,7 @@ def last_scores(output: Any, mask: Tensor | None, size: int | None, row: int = 0
     `output` is what a forward returned, `mask` what it was given, and `size` how many ids there are, if known. Waits
     for the device if there is a mask.
     """
-    logits = _logits(output, size)
+    logits = logits_of(output, size)
     if logits is None or row >= len(logits):
         return None
     return logits[row, _last(logits, mask, row)][None].detach().to(torch.float32)
@@ -23,14 +23,14 @@ def last_scores(output: Any, mask: Tensor | None, size: int | None, row: int = 0
 
 def all_last_scores(output: Any, mask: Tensor | None, size: int | None) -> Tensor:
     """The same of every row, (rows, vocabulary), of an output that has them."""
-    logits = _logits(output, size)
+    logits = logits_of(output, size)
     assert logits is not None
     return torch.stack([logits[row, _last(logits, mask, row)] for row in range(len(logits))]).detach().float()
 
 
 def with_scores(output: Any, scores: Tensor, mask: Tensor | None, size: int | None, row: int = 0) -> Any:
     """The output with other scores (1, vocabulary) at that place."""
-    logits = _logits(output, size)
+    logits = logits_of(output, size)
     assert logits is not None
     changed = logits.clone()
     changed[row, _last(logits, mask, row)] = scores[0].to(logits.dtype)
@@ -43,7 +43,7 @@ def with_scores(output: Any, scores: Tensor, mask: Tensor | None, size: int | No
     return other
 
 
-def _logits(output: Any, size: int | None) -> Tensor | None:
+def logits_of(output: Any, size: int | None) -> Tensor | None:
     """The logits (rows, positions, vocabulary) in an output."""
     found = getattr(output, "logits", None)
     if found is None and isinstance(output, (Tensor, tuple)):

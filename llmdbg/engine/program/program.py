@@ -25,9 +25,10 @@ from llmdbg.engine.program.calls import OutermostCalls, calling_line, failing_st
 from llmdbg.engine.program.choosing import Choosing
 from llmdbg.engine.program.flattened import DRAFTED, SEVERAL_REQUESTS, notes_on_engine
 from llmdbg.engine.program.generate_ending import GenerateEnding
+from llmdbg.engine.program.in_lanes import InLanes
 from llmdbg.engine.program.known_model import KnownModel
 from llmdbg.engine.program.known_tokens import SeenTimeline
-from llmdbg.engine.program.lane_view import InLanes, LaneView
+from llmdbg.engine.program.lane_view import LaneView
 from llmdbg.engine.program.lanes import Lanes, no_cache
 from llmdbg.engine.program.outputs import all_last_scores, last_scores, with_scores
 from llmdbg.engine.program.program_stops import ProgramStops
@@ -115,7 +116,7 @@ class Program(InLanes, Samples):
         """What the lane in view was fed first in the current sequence; no ids if that was not ids."""
         lane = self._lane_in_view()
         if self._prompt[0] is not lane:
-            ids = tuple(lane.ids[: lane.prompt])
+            ids = lane.prompt_ids()
             self._prompt = lane, Prompt(ids, self.vocabulary.decode(ids), padding=lane.padding)
         return self._prompt[1]
 
@@ -306,9 +307,7 @@ class Program(InLanes, Samples):
         self.computes_gradients = torch.is_grad_enabled()
         # An encoder's forward belongs to the decoder's that follows it.
         self._begins_token = not known.is_encoder(module)
-        self._lanes = known.lanes if self._begins_token else known.read
-        self._lanes.take(reading)
-        self._view.covers(reading)
+        self._take(known, module, reading)
         stops.phase = Phase.DECODE if reading.first and reading.length == 1 else Phase.PREFILL
         stops.span = (reading.first, reading.length)
         self._note(reading)

@@ -10,6 +10,7 @@ from llmdbg import display
 from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
 from llmdbg.debugger.commands import Answer, Command, Moved, Quit
 from llmdbg.debugger.comparison.outcome import ComparedStage, Comparison
+from llmdbg.debugger.comparison.row_outcome import RowComparison
 from llmdbg.debugger.editing.edits import Edit
 from llmdbg.debugger.execution.branches import BranchRow
 from llmdbg.debugger.execution.stop import End, Stop, TokenRow
@@ -43,6 +44,7 @@ from llmdbg.frontends.answers.frames import frame_line, frames_blocks, frames_ta
 from llmdbg.frontends.answers.html import as_html
 from llmdbg.frontends.answers.json_values import json_value
 from llmdbg.frontends.answers.kv import cache_blocks, cache_tables, layer_blocks, layer_tables
+from llmdbg.frontends.answers.lane_alone import lane_alone_blocks, lane_alone_tables
 from llmdbg.frontends.answers.lanes import lanes_blocks, lanes_tables
 from llmdbg.frontends.answers.lens import lens_blocks, lens_tables
 from llmdbg.frontends.answers.nonfinite import nonfinite_hunt_blocks, nonfinite_hunt_tables
@@ -125,6 +127,7 @@ blocks.register(FrameList, frames_blocks)
 blocks.register(FrameRow, frame_line)
 blocks.register(BeamFamily, beams_blocks)
 blocks.register(LaneTable, lanes_blocks)
+blocks.register(RowComparison, lane_alone_blocks)
 blocks.register(RankTable, ranks_blocks)
 blocks.register(RankCheck, check_blocks)
 blocks.register(Locals, locals_blocks)
@@ -197,6 +200,7 @@ tables.register(CacheLayerDetail, layer_tables)
 tables.register(FrameList, frames_tables)
 tables.register(BeamFamily, beams_tables)
 tables.register(LaneTable, lanes_tables)
+tables.register(RowComparison, lane_alone_tables)
 tables.register(RankTable, ranks_tables)
 tables.register(LensTable, lens_tables)
 tables.register(NonfiniteHunt, nonfinite_hunt_tables)

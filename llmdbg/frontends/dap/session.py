@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from llmdbg.frontends.dap.wire import Message, Wire
 
 _GOES_ON = ("continue", "run")
-_LOOK_ELSEWHERE = ("up", "down", "frame", "focus")
+_LOOK_ELSEWHERE = ("up", "down", "frame", "focus", "lane")
 """Commands that move what is looked at, and not the run."""
 _REASONS = {Reason.WATCH: "data breakpoint", Reason.EXCEPTION: "exception", Reason.END: "end"}
 

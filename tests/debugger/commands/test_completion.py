@@ -120,6 +120,22 @@ def test_what_is_offered(line, offered, words):
     assert options(line, words) == offered
 
 
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("lane ", ("0", "1", "2", "all", "alone")),
+        ("lane a", ("all", "alone")),
+        ("lane 1 ", ("1 alone",)),
+        ("lane 1 al", ("1 alone",)),
+        ("lane 3 ", ()),
+        ("lane all ", ()),
+    ],
+)
+def test_the_lanes_of_a_batch(line, offered, words):
+    assert options(line, replace(words, lanes=3)) == offered
+    assert options(line, words) == ()
+
+
 AT_A_LINE = Words(
     addresses=("embed", "0.mlp", "0", "logits"),
     gradients=("0.mlp.grad", "0.grad", "logits.grad", "loss.grad"),

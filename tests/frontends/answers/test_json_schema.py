@@ -83,8 +83,11 @@ def holds(value):
     return set()
 
 
-NOT_HERE = {"Comparison", "WeightDifferences", "End", "AdapterShares", "LaneTable", "FrameRow"}
-"""What `diff`, loading, an adapter, a program's batch and `frame` in a program give; batches hold the end."""
+NOT_HERE = {
+    *("Comparison", "WeightDifferences", "End", "AdapterShares", "FrameRow"),
+    *("LaneTable", "BeamFamily", "RowComparison", "RankTable", "RankCheck"),
+}
+"""What `diff`, loading, an adapter, `frame` in a program, its batch and several ranks give; batches hold the end."""
 
 
 def test_what_every_question_and_every_command_answers_holds_to_its_schema(tmp_path, monkeypatch):
