@@ -218,13 +218,13 @@ def _resume(options: argparse.Namespace) -> int:
     follows = options.ranks is not None and not options.ranks.place.owns_terminal
     if not options.batch and not follows and not output.has_a_screen():
         raise UsageError("the screen needs a terminal: add --batch to run without one")
-    if not options.batch and options.ranks is not None and not options.resume:
-        raise UsageError("every rank has to resume the same session: name it, as in --resume 20260131-093000-1f2e")
     _refuse_what_is_saved(options)
     store = SessionStore()
     latest = None if options.resume else store.latest()
     if not options.resume and latest is None:
         raise UsageError("there is no saved session to resume: start one with a MODEL and -p TEXT")
+    if not options.batch and options.ranks is not None and latest is not None:
+        raise UsageError(f"every rank has to resume the same session: name it, as in --resume {latest.id}")
     id = options.resume or (latest.id if latest is not None else "")
     stored = store.load(id)
     spec = stored.spec_to_load(trust_remote_code=options.trust_remote_code, allow_pickle=options.allow_pickle)

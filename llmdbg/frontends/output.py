@@ -101,7 +101,12 @@ def complain(text: str) -> None:
 
 def last_word(text: str, descriptor: int) -> None:
     """Write what went wrong to a descriptor, past every stream: another thread may hold those, and never let go."""
-    os.write(descriptor, f"llmdbg: {sanitize(' '.join(shortened(text).split()))}\n".encode(errors="backslashreplace"))
+    os.write(descriptor, f"llmdbg: {one_safe_line(text)}\n".encode(errors="backslashreplace"))
+
+
+def one_safe_line(text: str) -> str:
+    """What went wrong as one line, which can be shown as it is."""
+    return sanitize(" ".join(shortened(text).split()))
 
 
 def ask(question: str) -> str | None:

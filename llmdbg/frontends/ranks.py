@@ -7,6 +7,7 @@ with the session saved.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from llmdbg.engine.ranks.watch import LEFT, Watch
 from llmdbg.errors import LlmdbgError, UsageError
+from llmdbg.files import write_private
 from llmdbg.frontends import output
 from llmdbg.frontends.log import LogBook, LogFile, log_path, record
 
@@ -138,6 +140,8 @@ class Ranks:
 
         Returns the exit code.
         """
+        if failed:
+            _tell_torchrun(failed)
         self._watch.end(failed)
         if self.world is not None and not failed:
             self.world.close()
@@ -167,11 +171,14 @@ class Ranks:
             try:
                 record(LlmdbgError(f"rank {self.place.rank}: {loss.what}"))
                 self.before_end()
+                text = loss.what
                 if reports:
                     if loss.rank == 0:
                         time.sleep(_SECONDS_FOR_THE_TERMINAL)
                     text = f"{loss.what}, so all ranks end{self._save()}"
                     output.last_word(text, self._terminal)
+                if loss.code:
+                    _tell_torchrun(text)
                 self._tidy()
             finally:
                 os._exit(loss.code)
@@ -225,6 +232,14 @@ def _hear_signals(place: LaunchedRank, heard: Callable[[int], object]) -> None:
                 heard(number[0])
 
     threading.Thread(target=listen, name="llmdbg-signals", daemon=True).start()
+
+
+def _tell_torchrun(why: str) -> None:
+    """Let torchrun show in its table of failures, which comes last, why this rank has failed."""
+    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        with suppress(OSError):
+            said = {"message": output.one_safe_line(why), "timestamp": int(time.time())}
+            write_private(Path(path), json.dumps(said).encode())
 
 
 def _note(_number: int, _frame: object) -> None:

@@ -116,6 +116,7 @@ def test_bad_usage_is_said_once_and_has_its_exit_code(shared_folder: Path):
     assert "exitcode  : 2" in found.stderr
     assert len(complaints(found.stderr)) == 1
     assert "nowhere" in complaints(found.stderr)[0]
+    assert re.search("traceback : .*nowhere", found.stderr), "torchrun's table comes last"
 
 
 def test_ctrl_c_ends_all_in_a_line_with_the_session_saved(shared_folder: Path):
@@ -145,6 +146,7 @@ def test_a_killed_rank_ends_the_others_in_a_line_with_the_session_saved(shared_f
     [line] = complaints(narration)
     how = r"\(its process (was ended by SIGKILL|has ended)\)"
     assert re.match(rf"rank {victim} was lost {how}, so all ranks end; the session is saved", line), line
+    assert f"traceback : {line}" in narration
     [saved] = SessionStore().survey().interrupted
     assert f"--resume {saved.id}" in line
     assert [each.address for each in saved.breakpoints] in ([], ["*.*"])
