@@ -26,12 +26,16 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("shared") / "llama", "llama")
 
 
+def two_ranks(*arguments: str) -> Terminal:
+    """Two ranks of llmdbg, rank 0 in a terminal."""
+    run = ("-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "llmdbg")
+    return Terminal(sys.executable, *run, *arguments, size=(120, 40), environment={"OMP_NUM_THREADS": "1"})
+
+
 @contextmanager
 def screen(folder: Path, *, shows: str = "tokenize") -> Iterator[Terminal]:
     """The screen at its first stop, or as soon as it shows something. No rank is left when it is over."""
-    run = ("-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "llmdbg", str(folder))
-    arguments = ("-p", "The quick brown", "-n", "6", "--greedy")
-    terminal = Terminal(sys.executable, *run, *arguments, size=(120, 40), environment={"OMP_NUM_THREADS": "1"})
+    terminal = two_ranks(str(folder), "-p", "The quick brown", "-n", "6", "--greedy")
     try:
         terminal.wait_for(shows, SECONDS)
         yield terminal
@@ -137,13 +141,22 @@ def test_every_rank_ends_with_torchrun(shared_folder: Path, number: signal.Signa
 
 def test_an_interrupted_rank_0_says_so_and_the_others_end_for_that(shared_folder: Path):
     with screen(shared_folder) as terminal:
+        command(terminal, "until 1", "layer 1 of 2")
         ranks = ranks_of(terminal)
         ranks[0].send_signal(signal.SIGINT)
         assert all_end(ranks)
         terminal.wait_for_exit(SECONDS)
         [line] = said(terminal)
         assert line.startswith("interrupted, so all ranks end; the session is saved, and `--resume"), line
-        assert SessionStore().survey().interrupted
+        [saved] = SessionStore().survey().interrupted
+    assert f"--resume {saved.id}" in line
+    unnamed = two_ranks("--resume")
+    assert unnamed.wait_for_exit(SECONDS) == 1
+    assert f"resume the same session: name it, as in --resume {saved.id}\r\n" in unnamed.received.decode()
+    resumed = two_ranks("--resume", saved.id)
+    resumed.wait_for("layer 1 of 2", SECONDS)
+    resumed.send("q")
+    assert resumed.wait_for_exit(SECONDS) == 0
 
 
 def test_every_rank_ends_when_the_terminal_hangs_up(shared_folder: Path):
