@@ -22,7 +22,7 @@ class StageSummary:
     """What a stop at a stage showed, during the current token."""
 
     norm: float | None
-    """L2 norm of the whole output in float32; None if the stage returned no numbers."""
+    """L2 norm of the whole output in float32; None if the stage returned no numbers, or only others' are known."""
 
     ms: float | None
     """How long the stage took, in milliseconds; None if not measured."""
@@ -42,6 +42,7 @@ class SeenStages:
     def __init__(self) -> None:
         self.order = ExecutionOrder()
         self._token = -1
+        self._whose: tuple[int | None, int | None] = (None, None)
         self._seen: dict[str, StageSummary] = {}
         self._latest: tuple[int, int | None, str] = (-1, None, "")
         self._sorted: tuple[tuple[Stage, ...], tuple[str, ...], tuple[Stage, ...]] | None = None
@@ -74,6 +75,10 @@ class SeenStages:
             if not set(self._seen) <= set(passed):
                 self._latest = (-1, None, "")
             self._seen = {address: seen for address, seen in self._seen.items() if address in passed}
+        if (whose := (stop.lane, stop.rank)) != self._whose:
+            # What others' values were says nothing about these.
+            self._whose = whose
+            self._seen = {address: StageSummary(None, seen.ms, 0) for address, seen in self._seen.items()}
         numbers = stop.tensor.telling if stop.tensor else None
         summary = StageSummary(
             None if numbers is None else numbers.norm, stop.ms, 0 if numbers is None else numbers.nan + numbers.inf
