@@ -93,8 +93,8 @@ def test_an_edit_of_scores_changes_the_chosen_request_alone(folder: str, tmp_pat
 
 def test_a_request_s_model_can_be_asked_for_its_parts(folder: str, tmp_path: Path) -> None:
     """Of one request; the lens ends in the scores that vLLM's sampler gets."""
-    look = ("until 12", "lane 1", "explain", "info model", "until logits", "info lens", "until sample", "explain")
-    said = debugged("several", folder, tmp_path, *look, "lane all", "info kv", "continue")
+    look = ("until 12", "lane 1", "info lens", "explain", "info model", "until logits", "info lens", "until sample")
+    said = debugged("several", folder, tmp_path, *look, "explain", "lane all", "info kv", "continue")
     assert 'The vector of " is" at position 4' in said and "all 5 tokens of the prompt go through the model" in said
     assert "LlamaForCausalLM, 30 layers" in said and "attention CPUAttentionBackend" in said
     last, scores = re.findall(r'^ *(29|logits) +\S+ +(77.3% " Paris" +6.5% " the" .*)$', said, re.MULTILINE)

@@ -42,8 +42,11 @@ def is_of_vllm(model: nn.Module) -> bool:
 
 def scorer_of(model: nn.Module) -> nn.Module | None:
     """What makes scores (requests, vocabulary) of what a vLLM model has returned, after its forward."""
-    found = getattr(model, "logits_processor", None)
-    return found if is_of_vllm(model) and isinstance(found, nn.Module) else None
+    if not is_of_vllm(model):
+        return None
+    # One that sees images has it in the language model that is a part of it.
+    named = (module for path, module in model.named_modules() if path.rpartition(".")[2] == "logits_processor")
+    return next(named, None)
 
 
 def sampler_of(runner: Any) -> Any:

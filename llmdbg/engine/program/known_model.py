@@ -33,7 +33,7 @@ from llmdbg.models.module_trees import as_asked, pretrained_in
 from llmdbg.models.spec import LoadedModel
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
     from llmdbg.engine.program.arguments import Reading
@@ -56,7 +56,7 @@ class KnownModel:
         self.logits = self.anatomy.stages[-2]
         scorer = scorer_of(model)
         self.sampled = None if scorer is None else SampledRequests(scorer, sampler_of(runner), self.logits)
-        """What comes after the forward of a vLLM model; None for others, which return their scores."""
+        """What comes after the forward of a vLLM model that scores; None for others, which return their scores."""
         if self.sampled is not None:
             self.entries += self.sampled.parts
         self._lanes: defaultdict[int, tuple[Lanes, Lanes]] = defaultdict(self._new_lanes)
@@ -90,7 +90,7 @@ class KnownModel:
         )
 
     def _new_lanes(self) -> tuple[Lanes, Lanes]:
-        return (Lanes() if self.sampled is None else RequestLanes()), Lanes()
+        return (RequestLanes() if self._is_of_vllm else Lanes()), Lanes()
 
     @property
     def lanes(self) -> Lanes:
@@ -101,6 +101,15 @@ class KnownModel:
     def read(self) -> Lanes:
         """What its encoder reads there."""
         return self._lanes[get_ident()][1]
+
+    def sampler_ended(self, module: nn.Module, output: Any) -> tuple[Any, Tensor | None]:
+        """What is around a vLLM model has ended: its output, edited, None to leave it; and the requests' scores."""
+        assert self.sampled is not None
+        ended = self.sampled.ended(module, output)
+        lanes = self.lanes
+        if self.sampled.tokens is not None and isinstance(lanes, RequestLanes):
+            lanes.chose(self.sampled.tokens)
+        return ended
 
     def release(self) -> None:
         """Stand around nothing any more, after a forward that has failed or when the program is let go."""
@@ -116,12 +125,13 @@ class KnownModel:
         reading = read_arguments(module, args, kwargs)
         if reading.goes_on:
             reading = replace(reading, first=self.lanes.length)
-        if self.sampled is None:
+        if not self._is_of_vllm:
             return reading, 1
         known = requests_of_forward(runner := runner_above())
         requests = known or ()
         reading = read_flattened(reading, requests)
-        self.sampled.expect(requests, processors_of(runner))
+        if self.sampled is not None:
+            self.sampled.expect(requests, processors_of(runner))
         return reading, 1 if known is None else len(known)
 
 

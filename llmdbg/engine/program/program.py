@@ -329,7 +329,7 @@ class Program(InLanes, Samples):
         if module is model:
             stops.returned(stage, output)
         if known.sampled is not None:
-            left, self._choosing.scores = known.sampled.ended(module, output)
+            left, self._choosing.scores = known.sampler_ended(module, output)
             return left
         wanted = stops.watches(stage) or stops.watches(SAMPLE) or stops.interrupted or stops.edits(stage)
         row, mask = self._view.row, self._mask

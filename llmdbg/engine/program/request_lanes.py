@@ -46,6 +46,7 @@ class RequestLanes(Lanes):
         super().__init__()
         self._fed_to: dict[str, _Fed] = {}
         self._requests: tuple[RequestRows, ...] = ()
+        self._chosen: Tensor | None = None
 
     def take(self, reading: Reading) -> None:
         """Note what a forward is fed. Does not wait for the device."""
@@ -57,7 +58,18 @@ class RequestLanes(Lanes):
             self._fed_to[each.name] = fed
             if reading.ids is not None:
                 fed.waiting.append((each.first, reading.ids[0, each.rows].detach().clone()))
-        self._requests = reading.requests
+        self._requests, self._chosen = reading.requests, None
+
+    def chose(self, ids: Tensor) -> None:
+        """Note the ids (requests, 1) that the sampler has chosen, which may be fed to nothing."""
+        self._chosen = ids
+
+    def end(self) -> None:
+        """The requests are fed no more: each ends with what was chosen for it last. Waits for the device."""
+        chosen, self._chosen = self._chosen, None
+        for at, [id] in enumerate([] if chosen is None else chosen.tolist()):
+            if self._requests[at].produces:
+                self.lane(at).ids.append(id)
 
     def following(self, reading: Reading) -> tuple[int | None, ...]:
         """The id by which a forward that is not fed yet makes each request longer; None where it does not."""

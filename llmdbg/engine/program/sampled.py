@@ -38,6 +38,8 @@ class SampledRequests:
         self.stages: tuple[Stage, ...] = ()
         self.has_chosen = False
         """Whether the latest forward's tokens were seen where the sampler chose them."""
+        self.tokens: Tensor | None = None
+        """What it chose for each of the requests (requests, 1); None before that, and where it is not known."""
         self._logits = logits
         self._requests: tuple[RequestRows, ...] = ()
         self._processors: Any = None
@@ -62,6 +64,7 @@ class SampledRequests:
         self.close()
         self._requests, self._processors, self._trail = requests, processors, ()
         self._waits, self._is_one_row_each = True, False
+        self.tokens = None
         parameters = [each.parameters for each in requests if each.parameters is not None]
         found = processor_stages(parameters, processors) if parameters and self.sampler is not None else ()
         # In the order of the sampler, those of earlier requests where they were.
@@ -141,6 +144,7 @@ class SampledRequests:
         if not isinstance(tokens, Tensor) or tokens.shape != (len(self._requests), 1):
             return
         self.has_chosen = self._is_one_row_each
+        self.tokens = tokens if self.has_chosen else None
         if not (self.has_chosen and self._trail and self._is_followed(SAMPLE)):
             return
         ids = [id if each.produces else None for each, [id] in zip(self._requests, tokens.tolist(), strict=True)]

@@ -187,6 +187,29 @@ def test_a_model_whose_configuration_is_known_can_be_asked_for_its_parts() -> No
     assert any("only the newest token, at position 3," in each for each in explain_here(session.inspector).plain)
 
 
+def test_what_scores_may_be_inside_the_language_model(capfd: pytest.CaptureFixture[str]) -> None:
+    """As in a model that sees images too."""
+    session = begun("served.py", "2", "sampler", "seeing")
+    do(session, "until 1", "lane 1", "until sample.temperature")
+    assert session.inspector.event.output.shape == (1, 32)
+    do(session, "until sample")
+    chosen = session.stop.chosen
+    do(session, "until 1@1")
+    assert chosen is not None and texts(session) == [3, 4, 5, chosen.id]
+    do(session, "continue")
+    alone = [sys.executable, str(PROGRAMS / "served.py"), "2", "sampler", "seeing"]
+    assert capfd.readouterr().out == subprocess.run(alone, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_last_tokens_are_known_at_the_end(capfd: pytest.CaptureFixture[str]) -> None:
+    """Which are fed to nothing; also where nothing stops in the last forward."""
+    session = begun("served.py", "2", "sampler")
+    do(session, "until 1@1", "lane 1", "continue")
+    assert session.stop.ended_by == "exit"
+    printed = eval(capfd.readouterr().out.splitlines()[-1])
+    assert [*session.debuggee.prompt.ids, *session.debuggee.generated] == printed[1] and len(printed[1]) == 6
+
+
 def test_a_part_of_a_prompt_is_told_as_such() -> None:
     session = begun("served.py", "2", "configured")
     do(session, "until 1", "lane 1")

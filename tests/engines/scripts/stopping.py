@@ -20,7 +20,8 @@ if __name__ == "__main__":
     with_scores = how.clone()
     with_scores.prompt_logprobs = 1
     for asked in (["What is wet?"], ["What is wet?", "What is dry?"]):
-        parameters = [how, with_scores][: len(asked)]
+        # vLLM scores no positions of a prompt that it has cached.
+        parameters = with_scores if len(asked) == 1 else how
         for each in llm.generate([shared + one for one in asked], parameters, use_tqdm=False):
             print(
                 each.num_cached_tokens,

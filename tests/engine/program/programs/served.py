@@ -56,7 +56,21 @@ class Served(nn.Module):
         return self.logits_processor(self.lm_head, hidden)
 
 
-Served.__module__ = "vllm.model_executor.models.served"
+class Seeing(nn.Module):
+    """One that would see images too: what scores is a part of its language model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.language_model = Served()
+
+    def forward(self, input_ids, positions):
+        return self.language_model.model(input_ids, positions)
+
+    def compute_logits(self, hidden):
+        return self.language_model.compute_logits(hidden)
+
+
+Served.__module__ = Seeing.__module__ = "vllm.model_executor.models.served"
 
 
 def parameters(**given):
@@ -131,7 +145,7 @@ class Runner:
 
 
 torch.manual_seed(0)
-runner = Runner(Served().eval())
+runner = Runner((Seeing() if "seeing" in sys.argv else Served()).eval())
 if samples := "sampler" in sys.argv:
     runner.sampler = Sampler()
 if "configured" in sys.argv:
