@@ -103,6 +103,14 @@ def test_a_request_s_model_can_be_asked_for_its_parts(folder: str, tmp_path: Pat
     assert "(of 182): lane 0 positions 0 to 3 in 1; lane 1 positions 0 to 4 in 2; lane 2 positions 0 to 4 in 3." in said
 
 
+def test_lines_and_operations_of_its_forward_change_no_bit(folder: str, tmp_path: Path) -> None:
+    """Stepped through, and all of them followed."""
+    lines = ("until 3", "set depth line", "step", "step 40", "set depth op", "step", "step 20")
+    said = debugged("exact", folder, tmp_path, *lines, "break nonfinite", "continue")
+    assert re.search(r"  forward:\d+ +llama.py:\d+ ", said) and re.search(r"  \S+/\w+\.\d+ +float32", said)
+    assert "hit 0 times" in said and "['-0x1." in said
+
+
 TRIED = {
     "chat": (
         ("until 12", "info lanes", "until sample", "lane 3", "until 12@2", "info lanes", "continue"),

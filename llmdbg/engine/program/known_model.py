@@ -71,7 +71,7 @@ class KnownModel:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What it can be asked for."""
-        fine = () if self._is_of_vllm else (Capability.LINES, Capability.OPS)
+        fine = (Capability.LINES, Capability.OPS)
         return frozenset(fine if self.asked is None else (Capability.MODEL, *fine))
 
     def loaded(self, tokenizer: PreTrainedTokenizerBase | None) -> LoadedModel | None:

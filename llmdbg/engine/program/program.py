@@ -140,8 +140,6 @@ class Program(InLanes, Samples):
         """Why a program cannot do something."""
         if capability is Capability.MODEL:
             return "its model is not of transformers, whose parts can be asked for"
-        if capability in (Capability.LINES, Capability.OPS):
-            return "its model is vLLM's, which stops at modules"
         if capability is Capability.SAMPLING:
             return "it chooses its tokens itself"
         if capability in (Capability.GO_BACK, Capability.FORK):
