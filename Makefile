@@ -1,7 +1,7 @@
 # make demo   open the demo model on the screen
 # make test   run every test
 # make faults  kill it hundreds of times at random moments, in a few minutes: see docs/reliability.md
-# make ranks   lose ranks of torchrun at random moments, in twenty minutes: see docs/reliability.md
+# make ranks   lose ranks of torchrun at random moments, and move on ranks at random, in half an hour: see docs/reliability.md
 # make planted  plant 200 faults and name them, and accuse nobody for noise, in ten minutes: see docs/comparing.md
 # make coverage  the same, and fail if fewer lines of llmdbg run than pyproject.toml requires
 # make fuzz   odd inputs, in about an hour: 5,000 for each test (or FUZZ=1000), 600,000 for each binary reader (or READS=1000)
@@ -30,7 +30,7 @@ faults: $(VENV)/.dev
 	LLMDBG_FAULTS=$(or $(LLMDBG_FAULTS),200) $(BIN)/python -m pytest tests/faults --ignore tests/faults/test_rank_kills.py
 
 ranks: $(VENV)/.dev
-	LLMDBG_FAULTS=$(or $(LLMDBG_FAULTS),200) $(BIN)/python -m pytest tests/faults/test_rank_kills.py
+	LLMDBG_FAULTS=$(or $(LLMDBG_FAULTS),200) $(BIN)/python -m pytest tests/faults/test_rank_kills.py tests/engine/ranks/test_walks.py
 
 planted: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.planted $(PLANTED)

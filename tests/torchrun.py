@@ -39,10 +39,10 @@ def started(
     )
 
 
-def run(ranks: int, *program: str) -> subprocess.CompletedProcess[str]:
+def run(ranks: int, *program: str, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
     """The same, once it has ended."""
     with started(ranks, *program) as launcher:
-        out, narration = launcher.communicate(timeout=SECONDS)
+        out, narration = launcher.communicate(timeout=seconds)
     return subprocess.CompletedProcess(program, launcher.returncode, out, narration)
 
 

@@ -1,13 +1,15 @@
 """llmdbg on the ranks of a torchrun, one of which fails by itself: `failing_rank.py HOW WHERE NUMBER RANK ARGUMENT…`.
 
-HOW is `raise` or `exit`, WHERE is `import`, `load`, `exchange` or `forward`: the NUMBER-th time that RANK imports a
-module, loads a tensor, meets the others or runs an MLP, it raises ValueError, or ends its process with exit code 7.
-Everything else is what `python -m llmdbg ARGUMENT…` does.
+HOW is `raise` or `exit`, WHERE is `import`, `load`, `exchange`, `forward` or `meet`: the NUMBER-th time that RANK
+imports a module, loads a tensor, exchanges something, runs an MLP or looks for the others, it raises ValueError, or
+ends its process with exit code 7. The file that `LLMDBG_PLANTED` names then says when. Everything else is what
+`python -m llmdbg ARGUMENT…` does.
 """
 
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ class Fault:
     def comes(self) -> None:
         """Count down; at the end raise ValueError, or end the process."""
         self._left -= 1
+        if self._left == 0:
+            Path(os.environ["LLMDBG_PLANTED"]).write_text(str(time.time()), encoding="ascii")
         if self._left == 0 and self._how == "exit":
             os._exit(CODE)
         if self._left == 0:
@@ -70,6 +74,10 @@ def plant(where: str, fault: Fault) -> None:
         from transformers.models.llama.modeling_llama import LlamaMLP
 
         before(LlamaMLP, "forward", fault.comes)
+    elif where == "meet":
+        from llmdbg.frontends.ranks import Ranks
+
+        before(Ranks, "find_each_other", fault.comes)
 
 
 def main() -> int:

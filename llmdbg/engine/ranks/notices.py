@@ -52,8 +52,7 @@ class Notices:
             return otherwise
         return True
 
-    @property
-    def someone_has_spoken(self) -> bool:
+    def has_someone_spoken(self) -> bool:
         """Whether a rank of this node has told the user why all end."""
         return self._folder is not None and (self._folder / _SAID).exists()
 

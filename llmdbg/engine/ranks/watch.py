@@ -159,11 +159,16 @@ class Watch:
 
     def _end_before_they_met(self, failed: str) -> None:
         """End with a failure that rank 0 shows as it is, if all have it; else this is a rank that has failed."""
-        shows = self._place.owns_terminal
-        if failed and self._waits_for(self._have_all_failed if shows else self._has_someone_spoken):
-            shows = shows and self._notices.is_first_to_speak(otherwise=True)
-        elif failed and self._notices.is_first_to_speak(otherwise=shows):
-            self._on_loss(Loss(self._place.rank, f"rank {self._place.rank} failed: {failed}"), True)
+        loss = Loss(self._place.rank, f"rank {self._place.rank} failed: {failed}")
+        if failed and self._place.owns_terminal:
+            have_all_failed = self._waits_for(self._have_all_failed) and not self._notices.has_someone_spoken()
+            speaks = self._notices.is_first_to_speak(otherwise=True)
+            if not have_all_failed:
+                self._on_loss(loss, speaks)
+        elif failed:
+            self._waits_for(self._notices.has_someone_spoken)
+            if self._notices.is_first_to_speak(otherwise=False):
+                self._on_loss(loss, True)
         self._over.set()
 
     def _waits_for(self, condition: Callable[[], bool]) -> bool:
@@ -182,9 +187,6 @@ class Watch:
         """Whether a rank of another node has neither ended nor been heard of just now."""
         now, there = time.monotonic(), set(self._beats) - self._neighbours.ranks - set(self._ended)
         return any(self._beats[rank][0] and now - self._beats[rank][1] > _QUIET for rank in there)
-
-    def _has_someone_spoken(self) -> bool:
-        return self._notices.someone_has_spoken
 
     def _have_all_failed(self) -> bool:
         """Whether all ranks of this node have ended, as far as that can be known."""
@@ -381,7 +383,7 @@ class Watch:
         reports = speaks and self._place.rank == min(left, default=self._place.rank)
         if not reports:
             # Rank 0 may have a terminal to give back before anything can be read on it.
-            _comes(self._has_someone_spoken, _TO_SPEAK)
+            _comes(self._notices.has_someone_spoken, _TO_SPEAK)
         for rank in self._silent:
             self._neighbours.continue_(rank)
         self._on_loss(loss, self._notices.is_first_to_speak(otherwise=reports))
