@@ -24,6 +24,9 @@ from llmdbg.formatting import byte_count
 _DONE, _FAILED, _NO_MEMORY = b"d", b"f", b"m"
 _WALL_FACTOR = 3  # the machine may be busy with something else
 _MOST_OF_REASON = 2000  # characters
+_TRIES = 3
+_SECONDS_ASLEEP = 1.5
+_SECONDS_BETWEEN_LOOKS = 0.25
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -41,6 +44,17 @@ def run_bounded(work: Callable[[], str], *, seconds: int, memory: int, most: int
     `seconds` limits the processor's time, `memory` what is allocated beyond what is there already, and `most` the
     result, both in bytes. Raises BoundExceededError or WorkFailedError.
     """
+    for _ in range(_TRIES - 1):
+        with suppress(_FellAsleepError):
+            return _run_once(work, seconds, memory, most, may_sleep=False)
+    return _run_once(work, seconds, memory, most, may_sleep=True)
+
+
+class _FellAsleepError(Exception):
+    """The child waits for something, and nothing is there to wait for."""
+
+
+def _run_once(work: Callable[[], str], seconds: int, memory: int, most: int, *, may_sleep: bool) -> str:
     reading, writing = os.pipe()
     try:
         child = _fork()
@@ -52,7 +66,8 @@ def run_bounded(work: Callable[[], str], *, seconds: int, memory: int, most: int
         _be_child(work, writing, seconds, memory)
     os.close(writing)
     try:
-        written = _read(reading, most, time.monotonic() + seconds * _WALL_FACTOR)
+        sleep = None if may_sleep else _Sleep(child)
+        written = _read(reading, most, time.monotonic() + seconds * _WALL_FACTOR, sleep)
     finally:
         os.close(reading)
         with suppress(ProcessLookupError, ChildProcessError):
@@ -74,19 +89,45 @@ def run_bounded(work: Callable[[], str], *, seconds: int, memory: int, most: int
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # Other threads may hold locks that the child then waits for in vain: it is killed when its time is over.
+        # Other threads may hold locks that the child then waits for in vain: it is killed, and another is forked.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
 
-def _read(descriptor: int, most: int, deadline: float) -> bytes | None:
-    """What the child writes until it ends, or a little more than `most`. None if it does not end in time."""
+class _Sleep:
+    """Whether a child only waits: asleep, and using no processor time. One that has to wait its turn is not asleep."""
+
+    def __init__(self, child: int) -> None:
+        self._stat = Path(f"/proc/{child}/stat")
+        self._used, self._since = "", time.monotonic()
+
+    def is_too_long(self) -> bool:
+        """Look again. False where there is no such thing to read, as outside Linux."""
+        try:
+            state, *fields = self._stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            return False
+        used = " ".join(fields[10:12])  # user and system time, the 14th and 15th of proc(5)
+        if state != "S" or used != self._used:
+            self._used, self._since = used, time.monotonic()
+        return time.monotonic() - self._since > _SECONDS_ASLEEP
+
+
+def _read(descriptor: int, most: int, deadline: float, sleep: _Sleep | None) -> bytes | None:
+    """What the child writes until it ends, or a little more than `most`. None if it does not end in time.
+
+    Raises _FellAsleepError where `sleep` says so.
+    """
     written = bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
         while len(written) <= most + 1:
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                return None
+            if not selector.select(max(0.0, min(deadline - time.monotonic(), _SECONDS_BETWEEN_LOOKS))):
+                if time.monotonic() >= deadline:
+                    return None
+                if sleep is not None and sleep.is_too_long():
+                    raise _FellAsleepError
+                continue
             piece = os.read(descriptor, 1 << 16)
             if not piece:
                 return bytes(written)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from contextlib import suppress
 
@@ -54,6 +55,20 @@ def test_time_is_limited(work):
     with pytest.raises(BoundExceededError, match="takes more than"):
         bounded(work, seconds=1)
     assert time.monotonic() - began < 10
+
+
+def test_a_child_that_waits_for_a_lock_of_another_thread_is_forked_again():
+    lock = threading.Lock()
+    assert lock.acquire()
+    threading.Timer(1, lock.release).start()
+
+    def work():
+        with lock:
+            return "done"
+
+    began = time.monotonic()
+    assert bounded(work, seconds=20) == "done"
+    assert time.monotonic() - began < 20, "not only when its time was over"
 
 
 def test_sleeping_is_limited():
