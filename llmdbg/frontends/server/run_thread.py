@@ -124,10 +124,10 @@ class RunThread(threading.Thread):
             case Open():
                 self._run.open(request, journal, report)
             case Command():
-                return self._run.command(request.line, journal, report)
+                self._run.command(request.line, journal, report)
             case Help():
                 line = f"help {request.command or ''}".strip()
-                return self._run.command(line, journal, report)
+                self._run.command(line, journal, report)
             case Schema():
                 _describe(request, journal)
             case Quit():

@@ -44,6 +44,12 @@ NOTHING_OPEN = StateEvent(
 )
 
 
+class NothingOpenError(CommandError):
+    """A command needs a run, and none is open."""
+
+    remedy = "`open` a model with a prompt, or a recording; then ask again"
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """What the command line says of the models that a client may open."""
@@ -107,7 +113,8 @@ class ServedRun:
         journal.tokens(debugger.run.tokens(), debuggee.prompt.notes)
         journal.stop(debugger.stop)
         for line in self._served.commands:
-            self._run(debugger, line, journal, report)
+            if not self._run(debugger, line, journal, report):
+                return
         self._save(journal)
 
     def _generation(self, request: Open, report: Report) -> tuple[Debuggee, Autosave]:
@@ -140,31 +147,30 @@ class ServedRun:
         self.close()
         return open_recording(trace), None
 
-    def command(self, line: str, journal: Journal, report: Report) -> bool:
-        """Run a line of a client's. Returns False if it asks to quit. Raises LlmdbgError."""
+    def command(self, line: str, journal: Journal, report: Report) -> None:
+        """Run a line of a client's; `quit` closes the run. Raises LlmdbgError."""
         from llmdbg.debugger.commands import COMMANDS
 
         parsed = COMMANDS.parse(line)
         if parsed.command.name == "help":
-            return bool(self.help(parsed.parsed, line, journal))
+            return self.help(parsed.parsed, line, journal)
         self._permissions.check(parsed)
         if self._debugger is None:
-            raise CommandError("nothing is open: `open` a model with a prompt, or a recording, first")
+            raise NothingOpenError("nothing is open: `open` a model with a prompt, or a recording, first")
         try:
-            return self._run(self._debugger, parsed, journal, report)
+            self._run(self._debugger, parsed, journal, report)
         finally:
             self._save(journal)
 
-    def help(self, command: Any, line: str, journal: Journal) -> bool:
-        """List all commands, or describe one; nothing need be open. Returns True."""
+    def help(self, command: Any, line: str, journal: Journal) -> None:
+        """List all commands, or describe one; nothing need be open."""
         from llmdbg.debugger.commands import COMMANDS, Answer
 
         found = tuple(COMMANDS) if command is None else (command, *command.takes.details())
         journal.answer(line, Answer(found))
-        return True
 
     def _run(self, debugger: Debugger, line: str | ParsedCommand, journal: Journal, report: Report) -> bool:
-        """Run a line, and the commands of every breakpoint that it stops at."""
+        """Run a line, and the commands of every breakpoint that it stops at. Returns False after `quit`."""
         from llmdbg.debugger.commands import COMMANDS, Answer, Moved, Quit
         from llmdbg.frontends.unhit_breakpoints import attention_in, unhit_breakpoints
 
@@ -172,6 +178,7 @@ class ServedRun:
         try:
             for command, outcome in COMMANDS.run_all(debugger, line):
                 if isinstance(outcome, Quit):
+                    self._quit(journal)
                     return False
                 if isinstance(outcome, Answer):
                     journal.answer(command, outcome)
@@ -185,6 +192,11 @@ class ServedRun:
             journal.close()
         self._tell_end(debugger, journal)
         return True
+
+    def _quit(self, journal: Journal) -> None:
+        """Close the run alone: whoever serves it goes on, for another."""
+        self.close()
+        journal.warning("the run is closed: `open` begins another")
 
     def _tell_end(self, debugger: Debugger, journal: Journal) -> None:
         end = debugger.end
