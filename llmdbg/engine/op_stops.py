@@ -186,6 +186,8 @@ class OpStops:
             taken, named = operation.as_taken(args, kwargs)
             self._entered(stage.address)
             output = func(*args, **kwargs)
+            if operation.text.startswith("c10d."):
+                _wait_for_collective(operation.text, output)
             # A kernel runs with dispatch keys excluded, which whoever runs meanwhile needs.
             with with_dispatch_keys(self._keys):
                 return self._reached(stage, place(), output, taken, named)
@@ -215,6 +217,13 @@ class OpStops:
             known = not code.co_filename.startswith((_TORCH, "<")) and not _is_any_of_llmdbg(code)
             self._is_model_code[code] = known
         return known
+
+
+def _wait_for_collective(operation: str, output: Any) -> None:
+    # Not every build of torch can import it.
+    from llmdbg.engine.collectives import wait_for_collective
+
+    wait_for_collective(operation, output)
 
 
 def _between(frame: FrameType | None) -> list[FrameType]:

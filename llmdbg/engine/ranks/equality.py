@@ -1,7 +1,8 @@
 """Compares at a stop what should be equal on all ranks, by hashes: one small exchange for all of it.
 
 Equal should be a value that every rank holds whole, the ids so far, the chosen token, the state of the random stream,
-and how many positions each layer of the cache holds. Values that are split have nothing to be compared with.
+and how many positions each layer of the cache holds. Values that are split have nothing to be compared with,
+and those of lines and ops, of which it is not known, are not compared.
 """
 
 from __future__ import annotations

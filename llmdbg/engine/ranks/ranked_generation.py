@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from llmdbg.engine.collectives import leaves_all_alike
 from llmdbg.engine.generation.generation import Generation
 from llmdbg.engine.generation.loop import DecodeLoop
 from llmdbg.engine.ranks.equality import Fingerprints, told_apart
@@ -24,6 +25,7 @@ from llmdbg.engine.ranks.layouts import (
     cache_address,
     layout_of,
     layout_words,
+    tensors_in,
     whole_shapes,
 )
 from llmdbg.engine.ranks.ranked_stops import RankedStops
@@ -160,15 +162,27 @@ class RankedGeneration(Generation):
 
     def _fingerprints(self, event: StageEvent) -> Fingerprints:
         """Hashes of what should be equal on all ranks at an event, each with its name."""
-        view = self.values.get(event.stage.address)
+        takes, returns = self._comparable(event)
         return Fingerprints.of(
             event,
-            takes=None if view is None else view.takes,
-            returns=None if view is None else view.returns,
+            takes=takes,
+            returns=returns,
             ids=self._timeline.ids[: event.token],
             streams=torch.default_generator.get_state(),
             held=[_positions(each) for each in getattr(self._timeline.cache, "layers", ())],
         )
+
+    def _comparable(self, event: StageEvent) -> tuple[Sequence[Layout | None] | None, Sequence[Layout | None] | None]:
+        """How what a stage was given and what it returned lie, for `Fingerprints.of`.
+
+        Of lines and ops that is not known, except where a collective has left the same on all ranks.
+        """
+        if event.stage.is_fine:
+            operation = "" if event.code is None else event.code.operation
+            alike = leaves_all_alike(operation, event.args, self.world.size)
+            return (), [REPLICATED for _ in tensors_in(event.output)] if alike else ()
+        view = self.values.get(event.stage.address)
+        return (None, None) if view is None else (view.takes, view.returns)
 
     def told(self, value: Any) -> Any:
         """What rank 0 has for `value`. Collective."""

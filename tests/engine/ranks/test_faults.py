@@ -75,6 +75,19 @@ def test_without_a_fault_nothing_is_unequal(shared_folder: Path):
     assert lines_with(found.stdout, ["end", "length"])
 
 
+@pytest.mark.untraced
+def test_the_parts_of_a_sum_are_not_compared_and_the_sum_is_once_it_is_there(shared_folder: Path):
+    ops = ("mm.0", "allreduce_.0")
+    way = [line for op in ops for line in (f"until 1.mlp.down_proj/{op}", "info ranks")]
+    found = run(2, str(PLANTED), "late", str(shared_folder), "0", "until 1.self_attn", "set depth op", *way)
+    assert found.returncode == 0, found.stderr
+    assert "differ" not in found.stdout
+    rows = [line.split()[2:] for line in lines_with(found.stdout, ["cpu ", "nan:0"])]
+    assert len(rows) == 4
+    assert rows[0] != rows[1]
+    assert rows[2] == rows[3]
+
+
 def test_ranks_that_wait_in_different_collectives_end_and_say_in_which(shared_folder: Path):
     found = run(2, str(PLANTED), "another_collective", str(shared_folder), "0", "until 1.mlp.act_fn", "step 9")
     assert found.returncode == 1

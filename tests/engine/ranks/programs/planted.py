@@ -4,6 +4,7 @@ Everything but the fault is what `python -m llmdbg` does.
 """
 
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,19 @@ def another_collective(model: Any, rank: int) -> None:
 
     if rank == 1:
         model.model.layers[1].mlp.register_forward_hook(add)
+
+
+def late(model: Any, rank: int) -> None:
+    """Rank 1 comes late to the sum of what one projection makes. No fault."""
+    projection = model.model.layers[1].mlp.down_proj
+    forward = projection.forward
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.5)
+        return forward(*arguments)
+
+    if rank == 1:
+        projection.forward = slow
 
 
 def failing(model: Any, rank: int) -> None:
