@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -135,6 +136,39 @@ def test_an_error_of_the_program_is_shown_and_raised(capsys: pytest.CaptureFixtu
     assert not hooks(model)
 
 
+def test_a_block_inside_another_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny_model("llama")
+    user = Typed(capsys, "until 1.mlp", "continue")
+    with llmdbg.debug(model, ask=user):
+        inner = llmdbg.debug(model, commands=["info stage"])
+        said = capsys.readouterr().err
+        with inner:
+            model(IDS)
+        assert _CURRENT, "the outer block goes on"
+        model(IDS)
+    assert "is being debugged already" in said and "its commands are left out" in said
+
+
+def test_a_script_with_a_block_of_its_own_runs_under_run(tmp_path: Path) -> None:
+    (tmp_path / "with.py").write_text(
+        "import torch, llmdbg\n"
+        "from tests.tiny import tiny_model\n"
+        "model = tiny_model('llama')\n"
+        "with llmdbg.debug(model):\n"
+        "    print('top', int(model(torch.tensor([[5, 17]])).logits[0, -1].argmax()))\n"
+    )
+    command = [sys.executable, "-m", "llmdbg", "run", "--batch", "-ex", "until 1.mlp", "-ex", "continue"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "with.py")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1.mlp" in done.stdout and "is being debugged already" in done.stderr
+
+
 def test_what_is_no_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     not_a_model: Any = "llama"
     with pytest.raises(UsageError, match=r"model takes an nn.Module or None, not 'llama'"):
@@ -143,8 +177,6 @@ def test_what_is_no_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None
         llmdbg.debug(torch.nn.ReLU())
     with pytest.raises(UsageError, match="no command"):
         llmdbg.debug(tiny_model("llama"), commands=["fly"])
-    with llmdbg.debug(tiny_model("llama")), pytest.raises(UsageError, match="already"):
-        llmdbg.attach()
 
 
 def test_run_asks_on_stdin_where_there_is_no_screen(tmp_path: Path) -> None:

@@ -29,9 +29,12 @@ _CURRENT: list[Program | Started] = []
 
 
 class Debugging:
-    """A program that is being debugged by itself. `detach` ends that; so does leaving a `with` block."""
+    """A program that is being debugged by itself. `detach` ends that; so does leaving a `with` block.
 
-    def __init__(self, program: AttachedProgram) -> None:
+    None is a program that was debugged before, and still is afterwards.
+    """
+
+    def __init__(self, program: AttachedProgram | None) -> None:
         self._program = program
 
     def __enter__(self) -> Self:
@@ -47,7 +50,7 @@ class Debugging:
         self._end("detached")
 
     def _end(self, ended_by: str) -> None:
-        if self._program in _CURRENT:
+        if self._program is not None and self._program in _CURRENT:
             _CURRENT.remove(self._program)
             self._program.detach(ended_by)
 
@@ -60,7 +63,8 @@ def debug(
         with llmdbg.debug(model):
             model.generate(**inputs)
 
-    The first forward is the first stop. `quit` lets the program run on by itself. Raises UsageError, in one line.
+    The first forward is the first stop. `quit` lets the program run on by itself. Raises UsageError, in one line. Where
+    the program is being debugged already, as under `llmdbg run`, that goes on, and a line says that this adds nothing.
 
     - `model`: any `nn.Module`. None is whatever model the block calls first.
     - `commands`: command lines to run at the first stop, before any is asked for.
@@ -68,12 +72,12 @@ def debug(
       Python's own `input`.
     """
     _leave_what_a_cell_has_lost()
-    if _CURRENT:
-        raise UsageError(
-            f"{_CURRENT[0].name} is being debugged already: leave that first, or use `llmdbg.breakpoint()`"
-        )
     _check(model)
     lines = [each.line for each in parse_commands(arguments.texts("commands", commands))]
+    if _CURRENT:
+        without = ", and its commands are left out" if lines else ""
+        note(f"{_CURRENT[0].name} is being debugged already: `llmdbg.debug` changes nothing{without}")
+        return Debugging(None)
     from llmdbg.engine.program.attached import AttachedProgram
 
     program = AttachedProgram(_name(), lambda attached: _at_the_prompt(attached, lines, ask), note)

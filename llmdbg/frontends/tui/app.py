@@ -241,6 +241,9 @@ class LlmdbgApp(App[BaseException]):
         """Let the engine thread run a command line."""
         self.state.opened_meanwhile = False
         if self.engine.submit(line):
+            if self.state.asks_for_line:
+                self.state.say(f"{line}: once the run stops; the program waits for its line first (:)", "warn")
+                self.paint()
             self.set_timer(_SECONDS_BEFORE_RUNNING_SHOWS, self._show_running)
         else:
             self.state.say("still running: space stops it at its next stage", "warn")
