@@ -4,6 +4,7 @@ It runs in a thread of its own while its caller waits, and so
 
 - it ends nobody but itself: `exit()`, `KeyboardInterrupt` and `GeneratorExit` are errors like any other;
 - it can be stopped from any thread. An exception is raised in its thread, again and again, for code may catch one;
+- inside a forward, which fails where its code is stopped, an interrupt waits for the code to end, though not for ever;
 - what sleeps or waits outside Python, where no exception is seen, is left behind until it wakes up, and ends then;
 - no exception is ever raised in the thread of a model's forward, which could not go on as it was.
 
@@ -19,8 +20,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextvars import ContextVar
 from types import CodeType
 from typing import Any
 
@@ -34,6 +36,10 @@ QUITTERS: Mapping[str, object] = {"exit": sys.exit, "quit": sys.exit}
 """In place of Python's own, which close stdin, from which the next command is read."""
 SECONDS_TO_OBEY = 0.4
 """How long code that is stopped has to end before it is left behind."""
+SECONDS_TO_END_BY_ITSELF = 3.0
+"""How long code inside a forward may have run, once it is interrupted, before it is stopped and the forward fails."""
+_SECONDS_TO_A_SECOND_INTERRUPT = 0.3
+"""Interrupts that come closer together than this are one: a client's two requests, a key that was held down."""
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_BETWEEN_ATTEMPTS = 0.01
 _MOST_MESSAGE = 300  # characters
@@ -56,6 +62,19 @@ class Stopped(BaseException):
     """Raised inside the user's code to stop it. No `except Exception` catches it."""
 
 
+_IN_FORWARD: ContextVar[bool] = ContextVar("whether a forward waits for the user's code", default=False)
+
+
+@contextmanager
+def inside_forward() -> Iterator[None]:
+    """What runs the user's code in here does it inside a forward, which goes on with what the code makes."""
+    before = _IN_FORWARD.set(True)
+    try:
+        yield
+    finally:
+        _IN_FORWARD.reset(before)
+
+
 class UserCode:
     """Runs the user's code for one debugger, one piece at a time.
 
@@ -73,7 +92,7 @@ class UserCode:
         It must make of its result what is needed, with no user code left to be called: a text, a plain tensor.
         """
         CALLERS_STREAMS.about_to_be_used()
-        job = _Job(as_in_this_thread(function))
+        job = _Job(as_in_this_thread(function), in_forward=_IN_FORWARD.get())
         with self._changing:
             before, self._job = self._job, job
         printed = None if self.tell is None else _PrintedLines(self.tell)
@@ -93,13 +112,14 @@ class UserCode:
             raise UserCodeError(job.failed) from UserTraceback(job.traceback)
         return job.result
 
-    def stop(self) -> bool:
-        """Stop what runs. Returns whether anything did. Safe from any thread."""
+    def interrupt(self) -> bool:
+        """Stop what runs. Returns whether anything is stopped. Safe from any thread.
+
+        Code inside a forward is left to end, so that the forward can go on to its next stage; it is stopped if it is
+        interrupted a second time, or has run for `SECONDS_TO_END_BY_ITSELF`, now or later.
+        """
         with self._changing:
-            job = self._job
-            if job is not None:
-                job.stop()
-            return job is not None
+            return self._job is not None and self._job.interrupt()
 
 
 _STEPS_TO_ARRIVE = 1000
@@ -141,13 +161,16 @@ class _PrintedLines(io.TextIOBase):
 class _Job:
     """A piece of code on its way through a worker."""
 
-    def __init__(self, function: Callable[[], Any]) -> None:
+    def __init__(self, function: Callable[[], Any], *, in_forward: bool) -> None:
         self.result: Any = None
         self.failed = ""
         self.traceback = ""
         self.stopping = False
         self.done = False
         self._begun = False
+        self._in_forward = in_forward
+        self._since = time.monotonic()
+        self._interrupted_at: float | None = None
         self._function: Callable[[], Any] | None = function
         self._ending = threading.Lock()
         self._news = threading.Event()
@@ -181,10 +204,21 @@ class _Job:
         self._end.set()
         self._news.set()
 
-    def stop(self) -> None:
-        """Have the one who waits stop it."""
+    def interrupt(self) -> bool:
+        """Have the one who waits stop it, unless it is to end by itself. Returns whether it is stopped."""
+        now, before = time.monotonic(), self._interrupted_at
+        if before is None:
+            self._interrupted_at = now
+        is_second = before is not None and now - before > _SECONDS_TO_A_SECOND_INTERRUPT
+        if self._in_forward and not is_second and not self._is_overdue():
+            return False
         self.stopping = True
         self._news.set()
+        return True
+
+    def _is_overdue(self) -> bool:
+        """Whether it was interrupted and has run for longer than it may then."""
+        return self._interrupted_at is not None and time.monotonic() - self._since > SECONDS_TO_END_BY_ITSELF
 
     def run_in(self, worker: _Worker) -> bool:
         """Wait until it has ended there, or is to be left behind. Returns whether it has ended.
@@ -204,7 +238,9 @@ class _Job:
         """Wait until it has ended or is to be stopped."""
         # A Ctrl-C that comes just as a wait without a limit begins does not wake it.
         while not self._news.wait(_SECONDS_BETWEEN_LOOKS):
-            pass
+            if self._is_overdue():
+                self.stopping = True
+                return
 
     def _make_it_end(self, worker: _Worker) -> bool:
         give_up = time.monotonic() + SECONDS_TO_OBEY

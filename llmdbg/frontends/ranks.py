@@ -121,7 +121,7 @@ class Ranks:
     def _interrupted(self) -> None:
         """Rank 0 was interrupted: what runs stops where that rank says, but the user's own Python asks nobody."""
         if self._debugger is not None:
-            self._debugger.run.user_code.stop()
+            self._debugger.run.user_code.interrupt()
 
     def _met(self, number: int, failed: str) -> None:
         """A command has ended here: note it for the other ranks, and the session as it stands."""

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from llmdbg.debugger.commands import COMMANDS
+from llmdbg.debugger.execution.stop import Reason
 from llmdbg.debugger.user_code import SECONDS_TO_OBEY, UserCode, UserCodeError
+from llmdbg.engine.stage_event import main_tensor
 from llmdbg.engine.thread_modes import as_in_this_thread
 from llmdbg.errors import CommandError, LlmdbgError
 from tests.sessions import do, tiny_session
@@ -140,18 +142,54 @@ def test_what_was_left_behind_ends_when_it_wakes_up(debugger):
 ENDLESS_WHILE_ASKED = "edit out if not [0 for _ in iter(lambda: torch.never_end, False)] else out"
 
 
-def test_an_edit_that_is_stopped_inside_a_forward_is_undone_like_any_other(debugger, untouched, monkeypatch):
+@pytest.mark.parametrize("interrupts_after", [(0.2, 0.6), (0.2,)], ids=["twice", "once"])
+def test_an_edit_that_does_not_end_inside_a_forward_is_broken_off_and_undone_like_any_other(
+    debugger, untouched, monkeypatch, interrupts_after
+):
+    """By a second interrupt, or once it has run for long enough."""
+    longest = 1000.0 if len(interrupts_after) > 1 else 1.0
+    monkeypatch.setattr("llmdbg.debugger.user_code.SECONDS_TO_END_BY_ITSELF", longest)
     monkeypatch.setattr(torch, "never_end", False, raising=False)
     do(debugger, ENDLESS_WHILE_ASKED)
     monkeypatch.setattr(torch, "never_end", True)
-    threading.Timer(0.2, debugger.interrupt).start()
+    for seconds in interrupts_after:
+        threading.Timer(seconds, debugger.interrupt).start()
     with pytest.raises(CommandError, match=r"edit 1 .* at 1 of token 3: stopped"):
         do(debugger, "continue")
     with pytest.raises(CommandError, match="the forward failed: go back"):
         do(debugger, "continue")
     monkeypatch.setattr(torch, "never_end", False)
+    debugger.run.forget_interrupt()
     do(debugger, "undo")
     goes_on(debugger, untouched)
+
+
+TAKES_A_WHILE = "edit (__import__('time').sleep(torch.a_while), out * 0)[1]"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_while_an_edit_runs_in_a_forward_stops_at_the_next_stage_with_it_applied(
+    debugger, monkeypatch, times
+):
+    """Interrupts that come at once, as from a client that pauses and sets a breakpoint, are one."""
+    monkeypatch.setattr(torch, "a_while", 0, raising=False)
+    do(debugger, TAKES_A_WHILE)
+    monkeypatch.setattr(torch, "a_while", 0.6)
+    for _ in range(times):
+        threading.Timer(0.2, debugger.interrupt).start()
+    # `1` is not armed: the next stage that is hooked is one of the token loop.
+    stop = do(debugger, "continue").stop
+    assert (stop.reason, stop.stage.address, stop.token) == (Reason.STEP, "logits", 3)
+    assert debugger.run.was_interrupted
+    logits = main_tensor(debugger.run.event.output).clone()
+    monkeypatch.setattr(torch, "a_while", 0)
+    list(COMMANDS.run_all(debugger, "goto 1@3"))
+    assert not main_tensor(debugger.run.event.output).any()
+    list(COMMANDS.run_all(debugger, "goto logits@3"))
+    again = main_tensor(debugger.run.event.output)
+    assert again is not None and torch.equal(again, logits)
+    list(COMMANDS.run_all(debugger, "continue"))
+    assert debugger.end is not None
 
 
 def test_what_was_interrupted_is_over_with_the_next_command(debugger, untouched):
@@ -240,7 +278,7 @@ def test_a_keyboard_interrupt_of_the_one_who_waits_stops_it(monkeypatch):
         each.join(20)
         assert not each.is_alive()
     assert user_code.run(lambda: 5) == 5
-    assert not user_code.stop()
+    assert not user_code.interrupt()
 
 
 def test_many_pieces_from_many_threads_keep_apart():
@@ -265,7 +303,7 @@ def test_stopping_at_any_moment_ends_only_what_runs():
     """The exception that stops a piece of code must hit neither the next piece nor the one who waits."""
     user_code = UserCode()
     for number in range(200):
-        stopping = threading.Timer(number % 20 / 4000, user_code.stop)
+        stopping = threading.Timer(number % 20 / 4000, user_code.interrupt)
         stopping.start()
         try:
             assert user_code.run(lambda: sum(range(20_000))) == 199_990_000

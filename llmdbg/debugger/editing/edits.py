@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from llmdbg.debugger.editing.changes import NO_TENSOR, described
+from llmdbg.debugger.user_code import inside_forward
 from llmdbg.display import Displayed
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError, EditError
@@ -254,7 +255,8 @@ def _inputs_first(edit: Edit) -> bool:
 def apply_edit(edit: Edit, event: StageEvent, prompt_length: int) -> None:
     """Replace the output of an event that an edit applies to. Raises EditError, which names the edit."""
     try:
-        output = checked(edit.change, event, prompt_length)
+        with inside_forward():
+            output = checked(edit.change, event, prompt_length)
     except EditError as error:
         place = f"at {event.stage.address} of token {event.token}"
         raise EditError(f"edit {edit.number} (`{edit.text}`) {place}: {error}") from error

@@ -239,11 +239,17 @@ class Run:
     def interrupt(self) -> None:
         """Stop the user's code that runs, or else the run at its next stage; run no further commands of breakpoints.
 
-        Safe from any thread.
+        Code of an edit inside the forward ends first, as `UserCode.interrupt` says. Safe from any thread.
         """
+        if self.user_code.interrupt():
+            self.interrupted = True
+        else:
+            self.suspend_soon()
+
+    def suspend_soon(self) -> None:
+        """As `interrupt`, but whatever of the user's code runs is left to end first. Safe from any thread."""
         self.interrupted = True
-        if not self.user_code.stop():
-            self.debuggee.stops.interrupt()
+        self.debuggee.stops.interrupt()
 
     @property
     def was_interrupted(self) -> bool:

@@ -59,7 +59,7 @@ class Movement:
         """Have a run that can be taken up again stop for a moment: there is a request to answer."""
         with self._changing:
             if self._going and self.debugger is not None:
-                self.debugger.interrupt()
+                self.debugger.run.suspend_soon()
 
     @contextmanager
     def by(self, granularity: str) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Each request of an editor, against a tiny model in this process. Every message is valid by the protocol's schema."""
 
 import inspect
+import time
 
 import pytest
 import torch
@@ -284,6 +285,23 @@ def test_pause_and_breakpoints_while_the_run_is_going(launch):
     client.ask("continue", threadId=1)
     assert stages("2.mlp@49", "norm@49")(client)["breakpoints"][0]["verified"]
     assert client.stopped()["reason"] in ("function breakpoint", "end")
+
+
+@pytest.mark.parametrize("pauses", [False, True])
+def test_what_comes_while_an_edit_runs_in_the_forward_lets_it_end(launch, monkeypatch, pauses):
+    monkeypatch.setattr(torch, "a_while", 0, raising=False)
+    commands = ["until 1.mlp", "edit (__import__('time').sleep(torch.a_while), out * 0)[1]"]
+    client = launch(stopOnEntry=True, commands=commands, settings={"max_new_tokens": 3, "greedy": True})
+    client.stopped()
+    monkeypatch.setattr(torch, "a_while", 0.5)
+    client.ask("continue", threadId=1)
+    time.sleep(0.2)
+    if pauses:
+        client.ask("pause", threadId=1)
+        assert client.stopped()["reason"] == "pause"
+    else:
+        stages("norm@2")(client)
+        assert client.stopped()["reason"] == "function breakpoint"
 
 
 def test_files_and_lines_that_can_be_stopped_at(launch):
