@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
@@ -13,10 +14,12 @@ from llmdbg.debugger.debugger import Debugger
 from llmdbg.debugger.inspection.adapter_answer import AdapterShares
 from llmdbg.engine.generation.generation import Generation
 from llmdbg.engine.settings import GenerationSettings
-from llmdbg.errors import CommandError
+from llmdbg.engine.stage_event import main_tensor
+from llmdbg.errors import CommandError, UnableError
 from llmdbg.frontends.answers import answer_json, answer_lines
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.tokens import encode_prompt
+from tests.engine.program.test_programs import begun
 from tests.sessions import do, tiny_session
 from tests.tiny import tiny_model
 
@@ -100,3 +103,27 @@ def test_merged_weights_are_said_to_be() -> None:
 
 def test_without_an_adapter_a_sentence() -> None:
     assert "no adapter is applied" in do(tiny_session(), "info adapter").data
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_in_a_program_it_is_measured_from_the_first_question_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [*sys.argv])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    session = begun("adapter.py")
+    do(session, "until logits")
+    with pytest.raises(UnableError, match="kept from here on, so ask at a later stop"):
+        do(session, "info adapter")
+    do(session, "until 1.self_attn.q_proj@1")
+    shares = asked(session)
+    assert [row.address for row in shares.rows] == ["0.self_attn.q_proj", "1.self_attn.q_proj"]
+    module: Any = session.inspector.anatomy.modules["1.self_attn.q_proj"]
+    (given,) = session.inspector.event.args
+    with torch.no_grad():
+        base, whole = module.base_layer(given).double(), main_tensor(session.inspector.event.output)
+    assert whole is not None
+    assert shares.rows[1].base == pytest.approx(float(base.norm()))
+    assert shares.rows[1].added == pytest.approx(float((whole.double() - base).norm()))
+    one = asked(session, "info adapter 1")
+    assert [row.address for row in one.rows] == ["1.self_attn.q_proj"]
+    session.close()
