@@ -49,6 +49,12 @@ class InLockstep(Protocol):
     def part(self, event: StageEvent) -> tuple[Tensor | None, str]:
         """What this process holds of the main output of an event, and which part of it that is, in words."""
 
+    def own_parts(self, event: StageEvent) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The parts of this process of what is split of what a stage was given, and of what it returned."""
+
+    def own_summand(self, event: StageEvent) -> Tensor | None:
+        """What this process added to what a stage returned, computed again; None where that is no such sum."""
+
     def layouts(self, event: StageEvent) -> tuple[str, str]:
         """How what a stage was given and what it returned lie on the ranks, in words."""
 

@@ -11,12 +11,13 @@ import torch
 
 from llmdbg.debugger.inspection.timed_runs import forward_of
 from llmdbg.debugger.positions import focus_in, positions
+from llmdbg.engine.lockstep import InLockstep
 from llmdbg.errors import LlmdbgError
 from llmdbg.models.stages import ANY_PROCESSOR, Stage, StageKind
-from llmdbg.probes.finiteness import FinitenessRecorder, TensorExtent, first_position, tensors_in
+from llmdbg.probes.finiteness import FinitenessRecorder, TensorExtent, can_be_measured, first_position, tensors_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -57,6 +58,8 @@ class PassedStage:
     """The floating-point tensors it took."""
     outputs: tuple[Measured, ...]
     """The floating-point tensors it returned."""
+    own: tuple[bool, bool] = (True, True)
+    """On several ranks, whether this rank's parts are finite: of what is split of its inputs, and of its outputs."""
 
     @property
     def bad(self) -> Measured | None:
@@ -128,6 +131,7 @@ class _ForwardRecorder:
         self._inspector = inspector
         self._recorder = FinitenessRecorder()
         self._stages: list[tuple[Stage, list[_Place], list[_Place]]] = []
+        self._own: list[tuple[list[int], list[int]]] = []
 
     def handler(self, event: StageEvent) -> bool:
         """Measure an event. Suspends at the first, to look into the cache, and at the last before `sample`."""
@@ -138,6 +142,7 @@ class _ForwardRecorder:
             given = self._record(event, _inputs(self._inspector, event))
             gave = self._record(event, list(tensors_in(event.output, "output")))
             self._stages.append((event.stage, given, gave))
+            self._own.append(self._record_own(event))
         self.at_beginning = len(self._stages) == 1
         last = event.trail and event.stage.address == self._inspector.run.stages.choosing()[-2].address
         self.at_end = bool(last) or event.stage.kind is StageKind.SAMPLE
@@ -150,7 +155,23 @@ class _ForwardRecorder:
         def measured(places: list[_Place]) -> tuple[Measured, ...]:
             return tuple(Measured(each.name, each.axis, each.first, found[each.number]) for each in places)
 
-        return [PassedStage(stage, measured(given), measured(gave)) for stage, given, gave in self._stages]
+        def finite(numbers: list[int]) -> bool:
+            return all(found[each].is_finite for each in numbers)
+
+        return [
+            PassedStage(stage, measured(given), measured(gave), (finite(own_given), finite(own_gave)))
+            for (stage, given, gave), (own_given, own_gave) in zip(self._stages, self._own, strict=True)
+        ]
+
+    def _record_own(self, event: StageEvent) -> tuple[list[int], list[int]]:
+        debuggee = self._inspector.debuggee
+        if not isinstance(debuggee, InLockstep):
+            return [], []
+        given, gave = debuggee.own_parts(event)
+        return self._numbers(given), self._numbers(gave)
+
+    def _numbers(self, tensors: Sequence[Tensor]) -> list[int]:
+        return [self._recorder.record(each, None) for each in tensors if can_be_measured(each)]
 
     def _record(self, event: StageEvent, tensors: list[tuple[str, Tensor]]) -> list[_Place]:
         prompt = len(self._inspector.prompt.ids)

@@ -28,6 +28,7 @@ from llmdbg.engine.ranks.layouts import (
     tensors_in,
     whole_shapes,
 )
+from llmdbg.engine.ranks.parts import split_parts, summand_of
 from llmdbg.engine.ranks.ranked_stops import RankedStops
 from llmdbg.engine.ranks.soundness import cache_unlike_ids, held_by, weights_unlike_files
 from llmdbg.engine.ranks.whole import WholeValues, gathered, part_of, with_all_heads
@@ -202,6 +203,20 @@ class RankedGeneration(Generation):
         start, size = sum(layout.sizes[: self.world.rank]), layout.sizes[self.world.rank]
         words = f"{start} to {start + size - 1} of axis {layout.axis}" if size else "nothing"
         return part_of(output, layout, self.world.rank), words
+
+    def own_parts(self, event: StageEvent) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]:
+        """The parts of this rank of what is split of what a stage was given, and of what it returned."""
+        view, rank = self.values.get(event.stage.address), self.world.rank
+        if view is None:
+            return [], []
+        return split_parts(event.args, view.takes, rank), split_parts(event.output, view.returns, rank)
+
+    def own_summand(self, event: StageEvent) -> torch.Tensor | None:
+        """What this rank added to what a stage returned, computed again; None where that is no such sum."""
+        given, returned = self.own_parts(event)
+        if len(given) != 1 or returned:
+            return None
+        return summand_of(self.anatomy.modules.get(event.stage.address), given[0])
 
     def layout(self, event: StageEvent) -> str:
         """How the main output of an event lies on the ranks, in words; empty where there is nothing to say.

@@ -39,6 +39,8 @@ def causes(found: NonfiniteFinding) -> list[str]:
     lines = []
     if found.input_is_finite is not None:
         lines.append(f"its input was {'finite' if found.input_is_finite else 'not finite'}")
+    if found.ranks:
+        lines.append(_ranks_line(found))
     lines += map(_weight_line, found.weights)
     if not found.weights and found.weights_are_read is not None:
         read = (
@@ -54,6 +56,12 @@ def causes(found: NonfiniteFinding) -> list[str]:
     elif found.earlier_edits:
         lines.append(f"{_edits(found.earlier_edits)} changed stages before it")
     return lines
+
+
+def _ranks_line(found: NonfiniteFinding) -> str:
+    if len(found.ranks) == 1:
+        return f"it comes from rank {found.ranks[0]}: the parts that the other ranks hold are finite"
+    return f"it is in the parts of ranks {', '.join(map(str, found.ranks))}"
 
 
 def _weight_line(weight: BadWeight) -> str:

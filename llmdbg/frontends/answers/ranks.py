@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 def ranks_blocks(value: RankTable) -> list[Block]:
-    """How the stage's values lie, a line for each rank, and what should be equal and is not."""
+    """How the stage's values lie, a line for each rank, whose are not finite, and what should be equal and is not."""
     return [
         f"{sanitize(value.stage)} returned: {sanitize(value.layout)}; was given: {sanitize(value.takes)}",
         *ranks_tables(value),
+        *map(sanitize, value.sources),
         *(map(sanitize, value.unequal) if value.unequal else ("what should be equal on all ranks is",)),
     ]
 

@@ -75,6 +75,25 @@ def test_without_a_fault_nothing_is_unequal(shared_folder: Path):
     assert lines_with(found.stdout, ["end", "length"])
 
 
+@pytest.mark.parametrize(
+    ("fault", "source", "hunted"),
+    [
+        ("not_a_number_in_a_sum", "was given is not finite on rank 1 (32 NaN) alone", "it comes from rank 1: "),
+        ("overflow_in_a_sum", "returned is not finite on rank 1 (", "its input was finite"),
+    ],
+)
+def test_what_a_sum_spread_is_traced_to_the_rank_it_came_from(
+    shared_folder: Path, fault: str, source: str, hunted: str
+):
+    stops = ("break nonfinite", "continue", "info ranks", "info nonfinite")
+    found = run(2, str(PLANTED), fault, str(shared_folder), "0", *stops)
+    assert found.returncode == 0, found.stderr
+    assert lines_with(found.stdout, ["(nonfinite: ", "1.mlp.down_proj "])
+    [line] = lines_with(found.stdout, ["each rank", f"1.mlp.down_proj {source}"])
+    assert line.endswith(" alone")
+    assert lines_with(found.stdout, [hunted])
+
+
 @pytest.mark.untraced
 def test_the_parts_of_a_sum_are_not_compared_and_the_sum_is_once_it_is_there(shared_folder: Path):
     ops = ("mm.0", "allreduce_.0")

@@ -86,6 +86,30 @@ def another_collective(model: Any, rank: int) -> None:
         model.model.layers[1].mlp.register_forward_hook(add)
 
 
+def not_a_number_in_a_sum(model: Any, rank: int) -> None:
+    """What rank 1 gives to a projection whose parts are summed is NaN at one position, by code that is no module."""
+    if rank == 1:
+        _before_down_proj(model, float("nan"))
+
+
+def overflow_in_a_sum(model: Any, rank: int) -> None:
+    """What rank 1 gives to that projection is finite, and overflows in its part of the product."""
+    if rank == 1:
+        _before_down_proj(model, 3e38)
+
+
+def _before_down_proj(model: Any, value: float) -> None:
+    """Give the projection other values at the last position."""
+    mlp = model.model.layers[1].mlp
+
+    def forward(hidden: torch.Tensor) -> Any:
+        part = mlp.act_fn(mlp.gate_proj(hidden)) * mlp.up_proj(hidden)
+        part[..., -1, :] = value
+        return mlp.down_proj(part)
+
+    mlp.forward = forward
+
+
 def late(model: Any, rank: int) -> None:
     """Rank 1 comes late to the sum of what one projection makes. No fault."""
     projection = model.model.layers[1].mlp.down_proj
