@@ -70,6 +70,12 @@ class OverError(CommandError):
     remedy = "go back with `goto ADDRESS@TOKEN` or `reverse-step`, or begin again with `start`"
 
 
+class AtStartError(CommandError):
+    """The run stands at its start: a command has nowhere to go back to."""
+
+    remedy = "go on with `step`, `next` or `continue`"
+
+
 class UnableError(CommandError):
     """What is debugged cannot do what a command needs, such as going back."""
 

@@ -355,10 +355,16 @@ class Breakpoints:
         """Whether any enabled one that stops covers this token."""
         return any(each.target.at(token) for each in self._that_stop())
 
-    def would_hit(self, event: StageEvent, evaluator: BreakpointEvaluator) -> Hit | None:
-        """The first hit of an event that would stop, without counting it; None if there is none."""
-        hits = evaluator.hits(self._that_stop(), event)
-        return replace(hits[0], values=()) if hits else None
+    def would_hit(self, event: StageEvent, evaluator: BreakpointEvaluator) -> tuple[Hit, ...]:
+        """The hits of an event by breakpoints that stop, without counting them."""
+        return tuple(replace(hit, values=()) for hit in evaluator.hits(self._that_stop(), event))
+
+    def pass_ignored(self, hits: tuple[Hit, ...]) -> Hit | None:
+        """The first of an event's hits that is not ignored, where the run goes back; each that is uses up one pass."""
+        ignored = [hit.breakpoint.number for hit in hits if self._by_number[hit.breakpoint.number].ignore]
+        for number in ignored:
+            self.change(number, ignore=self._by_number[number].ignore - 1)
+        return next((hit for hit in hits if hit.breakpoint.number not in ignored), None)
 
     def _that_stop(self) -> tuple[Breakpoint, ...]:
         return tuple(each for each in self.list() if each.enabled and each.kind is not BreakpointKind.TRACE)

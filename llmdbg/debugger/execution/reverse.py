@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.execution import fine_reverse, resume_plans
 from llmdbg.debugger.execution.depth import Depth
 from llmdbg.debugger.execution.trace import BEGINNING, TimelinePosition, last_of, places
-from llmdbg.errors import CommandError
+from llmdbg.errors import AtStartError, CommandError
 from llmdbg.models.stages import SAMPLE, Phase, Stage, StageKind, fine_among
 
 if TYPE_CHECKING:
@@ -54,10 +54,11 @@ def reverse_continue(replay: Replay, count: int = 1) -> Stop:
         hits = _hits(replay, token, place)
         if hits is None:
             return replay.run.stop
-        if len(hits) >= count:
-            where, hit = hits[-count]
-            return replay.return_to(where, hit)
-        count -= len(hits)
+        for where, hits_here in reversed(hits):
+            hit = replay.run.breakpoints.pass_ignored(hits_here)
+            count -= hit is not None
+            if not count:
+                return replay.return_to(where, hit)
     return replay.return_to(BEGINNING)
 
 
@@ -122,20 +123,22 @@ def _before(replay: Replay, place: TimelinePosition) -> TimelinePosition:
     return last_of(place.token - 1) if place.token else BEGINNING
 
 
-def _hits(replay: Replay, token: int, before: TimelinePosition) -> list[tuple[TimelinePosition, Hit]] | None:
-    """Where breakpoints would have stopped at `token`, before a place, in order. None if interrupted."""
+def _hits(
+    replay: Replay, token: int, before: TimelinePosition
+) -> list[tuple[TimelinePosition, tuple[Hit, ...]]] | None:
+    """Where breakpoints that stop were hit at `token`, before a place, in order. None if interrupted."""
     if not replay.run.breakpoints.may_hit(token):
         return []
-    found: list[tuple[TimelinePosition, Hit]] = []
+    found: list[tuple[TimelinePosition, tuple[Hit, ...]]] = []
     evaluator = replay.run.breakpoints.evaluator_before(token)
 
     def look(event: StageEvent) -> bool:
         place = replay.run.trace.place(event)
         if place == before:
             return True
-        hit = replay.run.breakpoints.would_hit(event, evaluator)
-        if hit is not None:
-            found.append((place, hit))
+        hits = replay.run.breakpoints.would_hit(event, evaluator)
+        if hits:
+            found.append((place, hits))
         return event.stage.kind is StageKind.SAMPLE
 
     finer = fine_among(frozenset((*replay.run.waits_at(), before.address)))
@@ -154,5 +157,5 @@ def _where_from(replay: Replay) -> TimelinePosition:
     if run.cursor.failed and reached > run.place.token:
         return TimelinePosition(reached, _IN_VAIN)
     if run.place == BEGINNING:
-        raise CommandError("this is the start of the run: nothing comes before `tokenize`")
+        raise AtStartError("this is the start of the run: nothing comes before `tokenize`")
     return run.place

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.debugger.commands import COMMANDS, Answer, Effect, Moved, Quit
 from llmdbg.debugger.execution.stop import Reason
 from llmdbg.engine.debuggee import Capability, require
-from llmdbg.errors import LlmdbgError, UsageError
+from llmdbg.errors import AtStartError, LlmdbgError, UsageError
 from llmdbg.frontends.answers import answer_lines
 from llmdbg.frontends.answers.stops import end_lines, stop_line
 from llmdbg.frontends.dap import arguments
@@ -125,7 +125,7 @@ class EditorSession:
     def _go(self, line: str, granularity: str = "") -> list[str]:
         """Run on, and tell the editor where it stopped. Returns the lines that commands on the way answered."""
         self._looking.forget()
-        self._going, said = True, list[str]()
+        self._going, said, at_start = True, list[str](), ""
         try:
             while True:
                 with self._movement.by(granularity):
@@ -136,13 +136,17 @@ class EditorSession:
                 if self._again:
                     self._again = False
                     self._breakpoints.begin_again()
+        except AtStartError as error:
+            at_start = str(error)
         except LlmdbgError as error:
             record(error)
             self._failed = str(error)
         finally:
             self._going = False
+        if at_start:
+            self._console.say([at_start])
         if not self._is_over:
-            self._report()
+            self._report("entry" if at_start else "")
         return said
 
     def _takes_up_again(self, line: str) -> bool:

@@ -234,3 +234,30 @@ def test_a_stage_that_is_run_again_and_differs_is_told():
     assert do(session, "goto 0@2").stop.differs is False
     assert do(session, "goto 1@2").stop.differs is True
     assert do(session, "goto 1@2").stop.differs is False
+
+
+def test_going_back_to_a_breakpoint_passes_the_hits_that_are_ignored():
+    session = started()
+    do(session, "break 1.mlp")
+    do(session, "break 0.mlp@3")
+    do(session, "goto 1@4")
+    do(session, "ignore 1 2")
+    do(session, "reverse-continue")
+    assert (here(session), session.breakpoints.list()[0].ignore) == ("0.mlp@3", 0)
+    do(session, "reverse-continue")
+    assert here(session) == "1.mlp@2"
+    do(session, "ignore 1 1")
+    do(session, "reverse-continue")
+    assert here(session) == "1.mlp@0"
+
+
+def test_of_two_breakpoints_at_a_place_the_one_that_is_not_ignored_stops():
+    session = started()
+    do(session, "break 1.mlp")
+    do(session, "break 1.mlp@3")
+    do(session, "goto 1.mlp@4")
+    do(session, "ignore 1 2")
+    do(session, "reverse-continue")
+    assert (here(session), session.stop.breakpoint) == ("1.mlp@3", 2)
+    do(session, "reverse-continue")
+    assert here(session) == "1.mlp@1"

@@ -151,6 +151,18 @@ def test_going_back_is_bitwise_the_same(launch):
     assert top(client) != "1.mlp@0"
 
 
+@pytest.mark.parametrize("request_", ["stepBack", "reverseContinue"])
+def test_going_back_at_the_start_says_so_and_is_no_failure(launch, request_):
+    client = launch(stopOnEntry=True)
+    client.stopped()
+    client.ask(request_, threadId=1)
+    assert client.stopped()["reason"] == "entry"
+    assert "this is the start of the run" in client.output()
+    assert top(client) == "tokenize@0"
+    client.ask("next", threadId=1)
+    assert client.stopped()["reason"] == "step"
+
+
 def test_tensors_are_shapes_until_they_are_expanded_page_by_page(launch):
     client = launch(before=stages("1.mlp"))
     client.stopped()
