@@ -109,6 +109,10 @@ class LaneNumber(Grammar[LaneRequest]):
             raise CommandError(f"lane takes {takes}, not {lane!r}")
         return LaneRequest(int(lane) if is_number(lane) else None, alone)
 
+    def effect(self, parsed: LaneRequest) -> Effect:
+        """Choosing a row moves what is looked at; holding one against its single run only reads."""
+        return Effect.READS if parsed.alone else Effect.MOVES
+
     def complete(self, typed: str, words: Words) -> Sequence[str]:
         """The rows of the batch, `all`, and `alone` after a row."""
         rows = [str(each) for each in range(words.lanes)]
@@ -179,7 +183,7 @@ def _focus(debugger: Debugger, position: int | None) -> Outcome:
 @COMMANDS.add(
     "lane",
     takes=LaneNumber(),
-    effect=Effect.MOVES,
+    effect=Effect.READS,
     summary="Choose the row of a batch that stops, conditions and panes describe; `lane all` describes all rows. "
     "`lane N alone` holds a row against the same prompt run by itself.",
     example="lane 0",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from llmdbg.engine.program.masks import read_mask
 from llmdbg.engine.stage_event import main_tensor
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class Reading:
     ids: Tensor | None
     """Token ids (rows, positions); None if it is given none."""
     mask: Tensor | None
-    """The mask (rows, positions) over everything that the forward may read; None without one of that shape."""
+    """The mask (rows, positions) over everything that the forward may read, read off one for each query if it is given
+    that; None without any."""
     first: int
     """The first position that it runs over: how many the cache holds."""
     length: int
@@ -53,6 +55,8 @@ class Reading:
     """All its arguments by name."""
     fed_as: str = ""
     """The name of the one that has the ids or the vectors; empty if there is none."""
+    mask_is_plain: Tensor | None = None
+    """Whether a mask for each query hides no more than `mask` and what comes later; None where it is given none."""
 
 
 def read_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Reading:
@@ -72,6 +76,7 @@ def read_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str
     vectors = None if of_vectors is None else named[of_vectors]
     fed = ids if ids is not None else vectors if vectors is not None else main_tensor([*named.values()])
     rows, length = _size(fed)
+    keys = read_mask(mask, rows, first, length)
     return Reading(
         ids=ids,
         vectors=vectors if ids is None and vectors is not None and vectors.dim() == 3 else None,
@@ -79,7 +84,8 @@ def read_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str
         read=_read_by_the_encoder(named) if name == "decoder_input_ids" else None,
         named=named,
         fed_as=name or of_vectors or "",
-        mask=mask if isinstance(mask, Tensor) and mask.dim() == 2 else None,
+        mask=None if keys is None else keys.shown,
+        mask_is_plain=None if keys is None else keys.is_plain,
         first=first,
         length=length,
         rows=rows,

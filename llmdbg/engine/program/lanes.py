@@ -94,6 +94,7 @@ class Lanes:
         """
         self.mask_is_of_prompt = False
         """Whether that is so."""
+        self._plain: Tensor | None = None
 
     def feed(self, ids: Tensor, first: int, mask: Tensor | None, places: Tensor | None = None) -> None:
         """Note what a forward is fed: ids (rows, positions) from position `first` on; mask (rows, positions) or None;
@@ -117,11 +118,17 @@ class Lanes:
 
     def take(self, reading: Reading) -> None:
         """Note what a forward is fed, if it is ids or vectors. Does not wait for the device."""
+        before, now = self._plain if reading.first else None, reading.mask_is_plain
+        self._plain = before if now is None else now if before is None else before & now
         if reading.ids is not None:
             self.feed(reading.ids, reading.first, reading.mask, reading.places)
         elif reading.vectors is not None:
             unknown = torch.full(reading.vectors.shape[:2], VECTOR)
             self.feed(unknown, reading.first, reading.mask, reading.places)
+
+    def mask_is_plain(self) -> bool:
+        """Whether the masks of the sequence hid no more than padding and what comes later. Waits for the device."""
+        return self._plain is None or bool(self._plain)
 
     def _whole_mask(self, mask: Tensor | None, first: int, length: int) -> Tensor | None:
         """A copy of a forward's mask over all positions so far: a loop may give that of the new ones alone."""

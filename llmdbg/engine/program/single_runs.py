@@ -75,6 +75,8 @@ class _Batch:
             raise UnableError(
                 "it was fed vectors in a forward before this one, which are not kept: ask in the forward of its prompt"
             )
+        if not lanes.mask_is_plain():
+            raise UnableError("its attention mask does more than hide padding and what comes later: ask without it")
         if self.mask is not None and self.mask.shape != (len(self.lanes), self.total):
             raise UnableError(f"its attention mask covers {self.mask.shape[-1]} positions of {self.total}")
 
