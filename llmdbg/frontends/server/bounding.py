@@ -7,32 +7,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 from llmdbg.errors import UsageError
 from llmdbg.formatting import shortened
-from llmdbg.frontends.sanitize import json_text
+from llmdbg.frontends.batch.events import warning_event
+from llmdbg.frontends.server.fitting import Cut, LeftOut, child, least, named, size_of
 
 _MOST_KEPT = 50
 _MOST_KEPT_CHARACTERS = 64_000_000
-_MOST_KEYS = 100
-_COMMA = 2
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A list, an object or a text of an answer that is not here whole."""
-
-    handle: str
-    """What to ask `more` for."""
-    kept: int
-    """How many of its items, or characters of a text, are here."""
-    of: int
-    """How many there are."""
-    next: int
-    """The offset of the first that is not here."""
+_BRACKETS = 2
 
 
 class AnswerStore:
@@ -43,22 +27,34 @@ class AnswerStore:
         self._count = 0
         self._changing = threading.Lock()
 
-    def bounded_events(self, events: list[Any], most: int) -> tuple[list[Any], tuple[LeftOut, ...]]:
-        """Events in about `most` characters of JSON, and what of them is left out, which is kept for later.
+    def bounded_events(self, events: list[Any], room: int) -> tuple[list[Any], tuple[LeftOut, ...]]:
+        """Events, and what of them is left out, which is kept for later: both in `room` characters of JSON.
 
-        The last one, which says how it ended, is always there.
+        Neither's brackets count. The last event, which says how it ended, is always there, unless not even that has
+        room: then there is a warning in place of all.
         """
-        size = len(json_text(events))
-        if size <= most:
+        size = size_of(events)
+        if size - _BRACKETS <= room:
             return events, ()
-        number, left_out = self._keep({"events": events}, size), list[LeftOut]()
-        handle, before = f"{number}/events", len(events) - 1
-        last = _fit(events[-1], f"{handle}/{before}", most // 2 if before else most - _COMMA, left_out)
+        cut, handle, (*before, last) = Cut(), f"{self._keep({'events': events}, size)}/events", events
+        path, others = child(handle, len(before)), named(handle, len(events)) + _BRACKETS if before else 0
+        needed = least(last, path) + others
+        if needed > room and not before and "found" in last:
+            # A schema: whatever stands there is one, so it may lose fields.
+            around = size_of({**last, "found": ""})
+            found = cut.part(last["found"], child(path, "found"), room - around, 0)
+            return [{**last, "found": found}], tuple(cut.left_out)
+        if needed > room:
+            said = (
+                f"this answer takes {needed - room} characters more than `most`: raise it, or fetch parts with `more`"
+            )
+            return [warning_event(said)], (LeftOut(handle, 0, len(events), 0),)
+        ended = cut.fit(last, path, max(needed, room // 2) - others if before else room)
         if not before:
-            return [last], tuple(left_out)
-        first = _fit_list(events[:-1], handle, most - len(json_text(last)), left_out)
-        shown = [replace(each, of=len(events)) if each.handle == handle else each for each in left_out]
-        return [*first, last], tuple(shown)
+            return [ended], tuple(cut.left_out)
+        left = room - size_of(ended) - cut.named_since(0)
+        first = before if size_of(before) <= left else cut.items(before, handle, left, of=len(events))
+        return [*first, ended], tuple(cut.left_out)
 
     def bounded_text(self, text: str, most: int) -> tuple[str, tuple[LeftOut, ...]]:
         """A text in `most` characters, and the rest of it as what is left out, which is kept for later."""
@@ -78,7 +74,7 @@ class AnswerStore:
                 self._whole.popitem(last=False)
             return str(self._count)
 
-    def more(self, handle: str, offset: int, most: int) -> tuple[Any, int, tuple[LeftOut, ...]]:
+    def more(self, handle: str, offset: int, room: int) -> tuple[Any, int, tuple[LeftOut, ...]]:
         """The items or characters of a handle from `offset` on, how many there are, and what of them is left out.
 
         Raises UsageError for a handle that is unknown or too old, and an offset beyond the end.
@@ -96,90 +92,12 @@ class AnswerStore:
             raise UsageError(f"no answer has a handle {shortened(repr(handle))}: copy it from `left_out`") from error
         if not 0 <= offset < max(count, 1):
             raise UsageError(f"the offset {offset} is not from 0 to {count - 1}, the last of {handle}")
-        found, left_out = _cut(_from(value, offset), handle, most, at=offset)
-        return found, count, left_out
+        cut = Cut()
+        return cut.part(_from(value, offset), handle, room, offset), count, tuple(cut.left_out)
 
 
 def _from(value: Any, offset: int) -> Any:
     return dict(list(value.items())[offset:]) if isinstance(value, dict) else value[offset:]
-
-
-def _cut(whole: Any, handle: str, most: int, at: int = 0) -> tuple[Any, tuple[LeftOut, ...]]:
-    """A value in about `most` characters. `at` is how many of its items come before those that are here."""
-    left_out: list[LeftOut] = []
-    found = _fit(whole, handle, most, left_out, at)
-    return found, tuple(left_out)
-
-
-def _fit(value: Any, handle: str, room: int, left_out: list[LeftOut], at: int = 0) -> Any:
-    if len(json_text(value)) <= room:
-        return value
-    if isinstance(value, str):
-        return _fit_text(value, handle, room, left_out, at)
-    if isinstance(value, list):
-        return _fit_list(value, handle, room, left_out, at)
-    if isinstance(value, dict) and len(value) > _MOST_KEYS:
-        return dict(_fit_list(list(value.items()), handle, room, left_out, at, pairs=True))
-    return _fit_object(value, handle, room, left_out) if isinstance(value, dict) else value
-
-
-def _fit_object(value: dict[str, Any], handle: str, room: int, left_out: list[LeftOut]) -> dict[str, Any]:
-    names = {name: len(json_text(name)) + 2 * _COMMA for name in value}
-    shares = _shares({name: names[name] + len(json_text(each)) for name, each in value.items()}, room - _COMMA)
-    return {
-        name: _fit(each, f"{handle}/{_escaped(name)}", shares[name] - names[name], left_out)
-        for name, each in value.items()
-    }
-
-
-def _fit_text(value: str, handle: str, room: int, left_out: list[LeftOut], at: int) -> str:
-    kept = max(1, min(room - 2, len(value)))
-    # One character may take several in JSON.
-    while kept > 1 and len(json_text(value[:kept])) > room:
-        kept = max(1, kept // 2)
-    if kept >= len(value):
-        return value
-    left_out.append(LeftOut(handle, kept, at + len(value), at + kept))
-    return value[:kept]
-
-
-def _fit_list(
-    value: list[Any], handle: str, room: int, left_out: list[LeftOut], at: int = 0, *, pairs: bool = False
-) -> list[Any]:
-    """The first items, one at least, which is cut itself if it has to be."""
-    found: list[Any] = []
-    used = _COMMA
-    for number, each in enumerate(value):
-        size = len(json_text(each)) + _COMMA
-        if found and used + size > room:
-            break
-        if size > room and not pairs:
-            each = _fit(each, f"{handle}/{at + number}", room - used, left_out)  # noqa: PLW2901
-        found.append(each)
-        used += size
-    if len(found) < len(value):
-        left_out.append(LeftOut(handle, len(found), at + len(value), at + len(found)))
-    return found
-
-
-def _shares(sizes: dict[str, int], room: int) -> dict[str, int]:
-    """How much of the room each part gets: the small ones all that they need, the others the same."""
-    shares: dict[str, int] = {}
-    for name, size, fair in _fair(sizes, room):
-        shares[name] = min(size, fair)
-    return shares
-
-
-def _fair(sizes: dict[str, int], room: int) -> Iterator[tuple[str, int, int]]:
-    left, waiting = room, len(sizes)
-    for name, size in sorted(sizes.items(), key=lambda each: each[1]):
-        fair = max(left // waiting, 0)
-        yield name, size, fair
-        left, waiting = left - min(size, fair), waiting - 1
-
-
-def _escaped(step: str) -> str:
-    return step.replace("~", "~0").replace("/", "~1")
 
 
 def _unescaped(step: str) -> str:

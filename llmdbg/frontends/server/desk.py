@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import UsageError
 from llmdbg.frontends.answers.json_values import json_value
 from llmdbg.frontends.server.bounding import AnswerStore
+from llmdbg.frontends.server.fitting import size_of
 from llmdbg.frontends.server.journal import Journal
 from llmdbg.frontends.server.messages import MoreEvent, Reply
 from llmdbg.frontends.server.requests import Interrupt, More, Request, State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmdbg.frontends.server.fitting import LeftOut
     from llmdbg.frontends.server.messages import Id
     from llmdbg.frontends.server.run_thread import RunThread
     from llmdbg.frontends.server.served_run import Report
+
+LONGEST_ID = 200
+"""How many characters of JSON an `id` may take."""
+_LARGEST_COUNT = 10**9
+_LONGEST_NOTE = 120
 
 
 class Desk:
@@ -39,27 +49,20 @@ class Desk:
         self._thread.interrupt()
 
     def reply(self, id: Id, journal: Journal, most: int) -> dict[str, Any]:
-        """A journal as the reply to a request, in about `most` characters."""
+        """A journal as the reply to a request, in at most `most` characters of JSON."""
         events, left_out = journal.events, journal.left_out
         if left_out is None:
-            events, left_out = self._answers.bounded_events(events, most)
-        shown = Reply(
-            id=id,
-            ok=not journal.failed,
-            interrupted=journal.interrupted,
-            events=tuple(events),
-            left_out=left_out,
-        )
-        return dict(json_value(shown))
+            events, left_out = self._answers.bounded_events(events, most - size_of(_reply(id, journal)))
+        return _reply(id, journal, events, left_out)
 
     def text(self, journal: Journal, most: int) -> str:
-        """A journal as lines for people, in about `most` characters; the last says how to get what is left out."""
+        """A journal as lines for people, in at most `most` characters; the last says how to get what is left out."""
         text, left_out = "\n".join(journal.lines), journal.left_out
-        if left_out is None:
-            text, left_out = self._answers.bounded_text(text, most)
+        if left_out is None and len(text) > most:
+            text, left_out = self._answers.bounded_text(text, most - _LONGEST_NOTE)
         more = "".join(
             f"\n… {each.of - each.next:,} more: call `more` with handle {each.handle!r} and offset {each.next}"
-            for each in left_out
+            for each in left_out or ()
         )
         return f"{text}{more}"
 
@@ -79,10 +82,17 @@ class Desk:
         return journal
 
     def _more(self, request: More, journal: Journal) -> None:
-        found, of, left_out = self._answers.more(request.handle, request.offset, request.most)
-        event = MoreEvent(handle=request.handle, offset=request.offset, of=of, found=found)
+        event = MoreEvent(handle=request.handle, offset=request.offset, of=_LARGEST_COUNT, found="")
+        around = size_of(_reply("x" * LONGEST_ID, journal, [json_value(event)]))
+        found, of, left_out = self._answers.more(request.handle, request.offset, request.most - around)
+        event = replace(event, of=of, found=found)
         journal.value(event, _lines_of(found))
         journal.left_out = left_out
+
+
+def _reply(id: Id, journal: Journal, events: Sequence[Any] = (), left_out: tuple[LeftOut, ...] = ()) -> dict[str, Any]:
+    ok, events = not journal.failed, tuple(events)
+    return dict(json_value(Reply(id=id, ok=ok, interrupted=journal.interrupted, events=events, left_out=left_out)))
 
 
 def failed(error: BaseException) -> Journal:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from llmdbg.debugger.commands import Answer
     from llmdbg.debugger.execution.stop import End, Stop, TokenRow
-    from llmdbg.frontends.server.bounding import LeftOut
+    from llmdbg.frontends.server.fitting import LeftOut
 
 _MOST_EVENTS = 2_000
 

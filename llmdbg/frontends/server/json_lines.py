@@ -19,7 +19,8 @@ from llmdbg.formatting import shortened
 from llmdbg.frontends.answers.json_values import json_value
 from llmdbg.frontends.log import record
 from llmdbg.frontends.output import write_json
-from llmdbg.frontends.server.desk import Desk, failed
+from llmdbg.frontends.sanitize import json_text
+from llmdbg.frontends.server.desk import LONGEST_ID, Desk, failed
 from llmdbg.frontends.server.journal import Journal
 from llmdbg.frontends.server.messages import Progress, Ready
 from llmdbg.frontends.server.requests import DEFAULT_MOST, REQUESTS, Open, Request, request_of
@@ -38,7 +39,6 @@ _HOW = (
     '{"id": 3, "do": "command", "line": "continue"}. Begin with "help". `llmdbg serve --schema` prints the JSON Schema '
     "of every request, answer and event."
 )
-_LONGEST_ID = 200
 _MOST_LINES = 100
 
 
@@ -155,6 +155,6 @@ def _object(line: bytes) -> dict[str, Any]:
 def _id(given: object) -> Id:
     if given is not None and (isinstance(given, bool) or not isinstance(given, str | int)):
         raise UsageError("`id` must be a string or a whole number")
-    if isinstance(given, str) and len(given) > _LONGEST_ID:
-        raise UsageError(f"`id` must have {_LONGEST_ID} characters at most")
+    if len(json_text(given)) > LONGEST_ID:
+        raise UsageError(f"`id` must take {LONGEST_ID} characters of JSON at most")
     return given

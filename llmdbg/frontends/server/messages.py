@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llmdbg.frontends.server.bounding import LeftOut
+from llmdbg.frontends.server.fitting import LeftOut
 
 Id = str | int | None
 

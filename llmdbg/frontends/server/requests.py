@@ -13,7 +13,8 @@ from llmdbg.formatting import did_you_mean, listed, shortened
 
 DEFAULT_MOST = 8_000
 """How many characters of JSON an answer may take unless the client asks for another number."""
-LEAST_MOST, LARGEST_MOST = 500, 100_000
+LEAST_MOST, LARGEST_MOST = 2_000, 100_000
+"""Below, many an answer has no room for its short fields and for naming what is left out of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class Request:
     """Whether it waits for its turn; one that does not is answered at once, while a command runs."""
 
     most: int = DEFAULT_MOST
-    """How many characters of JSON the answer may take, from 500 to 100000. What does not fit is in `left_out`."""
+    """How many characters of JSON the answer may take, from 2000 to 100000. What does not fit is in `left_out`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,5 +140,8 @@ def request_of(do: object, arguments: dict[str, Any]) -> Request:
     except msgspec.ValidationError as error:
         raise UsageError(f"{do}: {shortened(str(error))}") from error
     if not LEAST_MOST <= request.most <= LARGEST_MOST:
-        raise UsageError(f"{do}: `most` must be from {LEAST_MOST} to {LARGEST_MOST}, not {request.most}")
+        raise UsageError(
+            f"{do}: `most` must be from {LEAST_MOST}, which an answer needs, to {LARGEST_MOST}, not {request.most}: "
+            f"leave it out for {DEFAULT_MOST}"
+        )
     return request

@@ -12,8 +12,26 @@ import pytest
 
 from llmdbg.debugger.commands import COMMANDS
 from llmdbg.debugger.persistence.store import SessionStore
+from llmdbg.frontends.sanitize import json_text
 from tests import schemas
 from tests.frontends.server.client import Client
+
+TOPICS = ("kv", "lens", "attention", "cost", "ops", "values", "tokens", "locals", "model", "candidates", "stage")
+LOOKING = (
+    "step",
+    "explain",
+    "explain attention",
+    "glossary",
+    "x 1.mlp by magnitude",
+    "x 1.mlp as heat",
+    "backtrace",
+    "edits",
+    "break *.mlp",
+    "trace *.mlp norm",
+    "nonsense " + "word " * 1_000,
+    *(f"info {each}" for each in TOPICS),
+)
+"""Lines whose answers are long, or have many fields."""
 
 
 @pytest.fixture
@@ -99,10 +117,7 @@ def test_what_is_no_request_is_one_error_each_and_ends_nothing(client):
 
 def test_every_answer_is_bounded_and_the_rest_can_be_fetched(client):
     client.command("until 1")
-    for most in (500, 2_000, 20_000):
-        answer = client.command("info values", most=most)
-        assert len(json.dumps(answer["events"])) <= most + 2_000
-    answer = client.command("help", most=1_000)
+    answer = client.command("help", most=2_000)
     [left] = [each for each in answer["left_out"] if each["handle"].endswith("/data")]
     names = [each["name"] for each in answer["events"][-1]["data"]]
     assert left["kept"] == len(names) < left["of"]
@@ -111,6 +126,28 @@ def test_every_answer_is_bounded_and_the_rest_can_be_fetched(client):
         names += [each["name"] for each in more["events"][0]["found"]]
         left = next(iter(more["left_out"]), None)
     assert names == [each.name for each in COMMANDS]
+
+
+def test_no_answer_is_longer_than_it_may_be_and_none_breaks_its_schema(client):
+    client.command("until 1.mlp")
+    asked = [{"do": "state"}, {"do": "help"}, {"do": "schema"}, {"do": "schema", "name": "StopEvent"}]
+    asked += [{"do": "command", "line": line} for line in LOOKING]
+    for most in (2_000, 3_000, 8_000):
+        for each in asked:
+            answer = client.ask(most=most, **each)
+            assert len(json_text(answer)) <= most, each
+            assert not any("more than `most`" in event.get("message", "") for event in answer["events"]), each
+            for left in answer["left_out"]:
+                more = client.ask("more", handle=left["handle"], offset=left["next"], most=most)
+                assert more["ok"] and len(json_text(more)) <= most, left
+                [event] = more["events"]
+                assert event["found"], "there is always something of it"
+
+
+def test_a_bound_that_no_answer_can_keep_is_refused(client):
+    for most in (0, 500, 1_999, 100_001):
+        error = error_of(client.ask("state", most=most))
+        assert "`most` must be from 2000" in error["message"] and str(most) in error["message"]
 
 
 def test_many_stops_leave_the_last_one_here(client):

@@ -107,7 +107,7 @@ async def test_a_whole_session_over_mcp(tiny_folder):
         for tool, given in (("nothing", {}), ("command", {}), ("command", {"line": 3}), ("open", {"prompt": ""})):
             wrong = await client.call_tool(tool, given)
             assert wrong.is_error and wrong.structured_content["events"][-1]["remedy"]
-        cut = await call("help", most=500)
+        cut = await call("help", most=2_000)
         [left] = [each for each in cut.structured_content["left_out"] if each["handle"].endswith("/data")]
         more = await call("more", handle=left["handle"], offset=left["next"])
         assert more.structured_content["events"][0]["found"]
