@@ -47,7 +47,7 @@ def run(request: LaunchRequest, link: EngineLink | None = None) -> int:
     from llmdbg.frontends.tui.terminal.driver import TerminalLine
 
     capture = Capture(book)
-    guard = Guard(log_path(), way_on=_way_on(request))
+    guard = Guard(log_path(), way_on=_way_on(request) if link is None else "")
     line = TerminalLine(
         ask_for_background=may_ask_for_background(seen, preferences),
         guard=guard,
@@ -100,7 +100,10 @@ def run(request: LaunchRequest, link: EngineLink | None = None) -> int:
 
 
 def _way_on(request: LaunchRequest) -> str:
-    """What the user can do once this process was killed; of several ranks, another one says it."""
+    """What the user can do once this process was killed; of several ranks, another one says it.
+
+    Of an engine that outlives its screen, whoever holds the terminal does, who knows whether a session is saved.
+    """
     return "`llmdbg --resume` continues the session" if request.saves and request.ranks is None else ""
 
 

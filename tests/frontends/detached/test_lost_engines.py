@@ -23,6 +23,16 @@ def test_an_engine_that_is_killed_can_be_followed_by_another(engines, tiny_folde
     seen.wait_for("resumed")
 
 
+def test_of_an_engine_that_is_killed_while_it_loads_no_session_is_promised(engines, tiny_folder):
+    seen = engines.terminal(str(tiny_folder), "-p", "Hi", "--greedy", "-n", "4", "--detachable")
+    seen.wait_for("loading")
+    os.kill(engines.status().pid, signal.SIGKILL)
+    seen.wait_for("there is no saved session of it to continue")
+    assert b"the engine was killed (SIGKILL" in seen.received
+    assert b"--resume" not in seen.received
+    assert seen.wait_for_exit() == 1
+
+
 def test_a_holder_that_is_killed_takes_its_engine_along_and_the_session_stays(engines, tiny_folder):
     seen = started(engines, tiny_folder)
     seen.send("n")
