@@ -14,6 +14,7 @@ cache, by which row each new one continues.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,7 +40,7 @@ class Lane:
     ids: list[int] = field(default_factory=list)
     """Every id that it was fed, padding included."""
     prompt: int = 0
-    """How many of them the first forward of the sequence was fed."""
+    """How many of them were fed before anything was chosen: by the first forward, or in parts."""
     padding: int = 0
     """How many of the first ids are left padding, which the mask hides."""
     behind: int = 0
@@ -69,6 +70,16 @@ class _Fed:
     ids: Tensor
     mask: Tensor | None
     places: Tensor | None
+    is_prompt: bool
+
+
+class _Chosen(Enum):
+    """Whether the program has chosen a token of the sequence."""
+
+    NOTHING = auto()
+    PERHAPS = auto()
+    """It was fed a single one: the first that was chosen, or the last part of its prompt."""
+    SOMETHING = auto()
 
 
 class Lanes:
@@ -76,7 +87,8 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: list[Lane] = []
-        self._waiting: list[_Fed | Tensor] = []
+        self._waiting: list[_Fed | Tensor | int] = []
+        self._choice = _Chosen.NOTHING
         self._parents: tuple[int, ...] = ()
         self._family: list[FamilyStep] = []
         self._moved = False
@@ -103,18 +115,28 @@ class Lanes:
         Does not wait for the device.
         """
         self.mask = mask = self._whole_mask(mask, first, ids.shape[1])
+        is_prompt = first == 0 or self.goes_on_with_prompt(first, ids.shape[1])
+        if not is_prompt:
+            self._choice = _Chosen.PERHAPS if self._choice is _Chosen.NOTHING else _Chosen.SOMETHING
+        elif first == 0:
+            self._choice = _Chosen.NOTHING
         self.length = first + ids.shape[1]
         self._last = None
         self._waiting.append(
             _Fed(
                 first,
                 ids.detach().clone(),
-                mask if first == 0 else None,
+                mask if is_prompt else None,
                 None if places is None else places.detach().clone(),
+                is_prompt,
             )
         )
         if len(self._waiting) > _MOST_WAITING:
             self._look()
+
+    def goes_on_with_prompt(self, first: int, length: int) -> bool:
+        """Whether a forward of `length` positions from `first` on is fed more of the prompt: nothing was chosen yet."""
+        return 0 < first == self.length and length > 1 and self._choice is _Chosen.NOTHING
 
     def take(self, reading: Reading) -> None:
         """Note what a forward is fed, if it is ids or vectors. Does not wait for the device."""
@@ -195,8 +217,14 @@ class Lanes:
         )
 
     def may_end_with(self, ids: Tensor) -> None:
-        """Note ids (rows, positions) that the program has chosen, of which it may feed the last to nothing."""
+        """Note ids (rows, positions) that the program has chosen, of which it may feed the last to nothing.
+
+        Where they are the first that it has chosen, all that was fed before is the prompt.
+        """
         self._last = ids
+        if self._choice is _Chosen.PERHAPS and ids.shape[-1] == self.length + 1:
+            self._waiting.append(self.length)
+        self._choice = _Chosen.SOMETHING
 
     def end(self) -> None:
         """The rows are fed no more: they end with what was noted last, if that is theirs. Waits for the device."""
@@ -217,7 +245,11 @@ class Lanes:
             if isinstance(each, torch.Tensor):
                 self._reorder(each.tolist())
                 continue
-            self._fed(each.first, each.ids.tolist(), None if each.mask is None else each.mask.tolist())
+            if isinstance(each, int):
+                for lane in self._lanes:
+                    lane.prompt = each
+                continue
+            self._fed(each)
             self._place(each.first, each.ids.shape[1], None if each.places is None else each.places.tolist())
         self._waiting.clear()
 
@@ -238,7 +270,8 @@ class Lanes:
         if all(each is not None for each in found) and found != [*range(len(rows))]:
             self._reorder([each for each in found if each is not None])
 
-    def _fed(self, first: int, rows: Sequence[Sequence[int]], masks: Sequence[Sequence[int]] | None) -> None:
+    def _fed(self, fed: _Fed) -> None:
+        first, rows = fed.first, fed.ids.tolist()
         if not first:
             self._follow(rows)
         goes_on = len(rows) == len(self._lanes) and all(
@@ -249,9 +282,7 @@ class Lanes:
             self.sequences += 1
             self._parents, self._family, self._moved = (), [], False
             self._lanes = [Lane(list(row), len(row)) for row in rows]
-            for at, lane in enumerate(self._lanes):
-                if masks is not None and any(masks[at]):
-                    lane.padding, lane.behind = _leading_zeros(masks[at]), _leading_zeros(masks[at][::-1])
+            self._pad(fed.mask)
             return
         if len(rows) > 1 and first + len(rows[0]) == len(self._lanes[0].ids) + 1:
             parents = self._parents or tuple(range(len(rows)))
@@ -259,6 +290,15 @@ class Lanes:
         self._parents = ()
         for lane, row in zip(self._lanes, rows, strict=True):
             lane.ids[first:] = row
+            lane.prompt = len(lane.ids) if first and fed.is_prompt else lane.prompt
+        if first and fed.is_prompt:
+            self._pad(fed.mask)
+
+    def _pad(self, mask: Tensor | None) -> None:
+        """Note what a mask over the prompt hides at its ends."""
+        for lane, seen in zip(self._lanes, [] if mask is None else mask.tolist(), strict=False):
+            if any(seen):
+                lane.padding, lane.behind = _leading_zeros(seen), _leading_zeros(seen[::-1])
 
     def _place(self, first: int, length: int, rows: Sequence[Sequence[int]] | None) -> None:
         """Note the position ids of the last forward: those of each row, or of all in one."""

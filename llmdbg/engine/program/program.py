@@ -115,7 +115,8 @@ class Program(InLanes, Samples):
     def prompt(self) -> Prompt:
         """What the lane in view was fed first in the current sequence; no ids if that was not ids."""
         lane = self._lane_in_view()
-        if self._prompt[0] is not lane:
+        # It grows while it is fed in parts.
+        if self._prompt[0] is not lane or len(self._prompt[1].ids) != lane.prompt:
             ids = lane.prompt_ids()
             self._prompt = lane, Prompt(ids, self.vocabulary.decode(ids), padding=lane.padding)
         return self._prompt[1]
@@ -295,7 +296,8 @@ class Program(InLanes, Samples):
             self._say(SEVERAL_REQUESTS)
         if any(each.drafted for each in reading.requests):
             self._say(DRAFTED)
-        if self._begins_token and self._forwards:
+        is_part = known.lanes is self._lanes and self._lanes.goes_on_with_prompt(reading.first, reading.length)
+        if self._begins_token and self._forwards and not is_part:
             if known.sampled is None or not known.sampled.has_chosen:
                 following = self._lanes.following(reading) if known.lanes is self._lanes else ()
                 self._choosing.report(stops, known.logits, self._lanes, following)

@@ -67,3 +67,34 @@ def test_one_sequence_has_no_lanes() -> None:
     """It is said what shows its tokens."""
     outcome = COMMANDS.run(tiny_session(), "info lanes")
     assert isinstance(outcome, Answer) and outcome.data == "tiny llama runs one sequence, which `info tokens` shows"
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "parts"), [("generate", 3, 3), ("generate", 4, 3), ("generate", 9, 1), ("loop", 3, 3)]
+)
+def test_a_prompt_that_is_fed_in_parts_is_a_prompt(kind: str, size: int, parts: int) -> None:
+    """No token is chosen between its parts; of a last part of one token that shows once one is."""
+    session = begun("prompt_in_parts.py", kind, str(size))
+    do(session, "break 1.mlp")
+    for part in range(parts):
+        do(session, "continue")
+        fed = min(size * (part + 1), 9)
+        if size != 4 or part < 2:
+            assert session.stop.token == 0 and len(session.debuggee.prompt.ids) == fed
+            assert session.debuggee.generated == ()
+    for token in range(2):
+        do(session, "continue")
+        rows = _lanes(session).rows
+        assert [(each.padding, each.prompt, len(each.ids)) for each in rows] == [(5, 4, token + 1), (0, 9, token + 1)]
+        assert session.debuggee.prompt.ids == (0, 0, 0, 0, 0, 5, 17, 3, 4) and session.debuggee.prompt.padding == 5
+    session.close()
+
+
+def test_tokens_that_are_fed_several_at_once_after_a_choice_are_no_prompt() -> None:
+    """As where another model has drafted them."""
+    session = begun("assisted.py")
+    do(session, "until logits")
+    prompt = len(session.debuggee.prompt.ids)
+    do(session, "break 1.mlp", "continue", "continue", "continue")
+    assert len(session.debuggee.prompt.ids) <= prompt
+    session.close()
