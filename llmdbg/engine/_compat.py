@@ -9,7 +9,8 @@ and autocast is queried with one call per device: both are too slow where a stop
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -31,6 +32,9 @@ TORCH_NAMES = (
     "_current_autograd_node",
     "_is_multithreading_enabled",
 )
+
+FUNCTORCH_NAMES = ("peek_interpreter_stack", "pop_dynamic_layer_stack", "push_dynamic_layer_stack")
+"""Of `torch._C._functorch`: no public name says whether a `torch.func` transform runs."""
 
 MODULE_CALL = torch.nn.Module._call_impl.__code__
 """The code that calls a module's forward: wherever it runs, a module is running."""
@@ -64,6 +68,24 @@ def running_call() -> FrameType | None:
 def in_backward() -> bool:
     """Whether autograd is running a backward in this thread, around the caller."""
     return bool(torch._C._current_graph_task_id() != -1)
+
+
+def in_transform() -> bool:
+    """Whether a `torch.func` transform such as `vmap` runs around the caller: its tensors have no data of their own."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+@contextmanager
+def outside_transforms() -> Iterator[None]:
+    """Run no transform in the `with` block, whose tensors would take part in it."""
+    levels = []
+    try:
+        while in_transform():
+            levels.append(torch._C._functorch.pop_dynamic_layer_stack())
+        yield
+    finally:
+        for level in reversed(levels):
+            torch._C._functorch.push_dynamic_layer_stack(level)
 
 
 def newest_node() -> int:

@@ -22,6 +22,7 @@ from llmdbg.engine._compat import (
     dispatch_keys,
     drop_dispatch_mode,
     in_backward,
+    in_transform,
     push_dispatch_mode,
     with_dispatch_keys,
 )
@@ -99,7 +100,9 @@ class OpStops:
         # While an op runs, torch has taken the mode off the stack, and puts it back afterwards. Autograd runs each node
         # with the modes that its backward began with.
         thread = get_ident()
-        if self._inside or (thread in self._on) is bool(self._armed) or in_backward():
+        # A transform such as vmap takes an op apart with dispatch keys of its own, in which no stop can be made.
+        wanted = bool(self._armed) and not in_transform()
+        if self._inside or (thread in self._on) is wanted or in_backward():
             return
         self._on ^= {thread}
         if thread in self._on:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llmdbg.engine._compat import in_backward
+from llmdbg.engine._compat import in_backward, in_transform, outside_transforms
 from llmdbg.engine.attention_capture import AttentionCapture
 from llmdbg.engine.clock import StageClock
 from llmdbg.engine.debuggee import Editor
 from llmdbg.engine.fine_stops import FineStops
 from llmdbg.engine.hooks import Hooks
 from llmdbg.engine.stage_event import EventHandler, StageEvent, always_suspend
-from llmdbg.models.stages import ANY_PROCESSOR, TOKENIZE, Phase, Stage, StageKind
+from llmdbg.models.stages import ANY_PROCESSOR, TOKENIZE, Phase, Stage, StageKind, reaches
 
 if TYPE_CHECKING:
     import torch
@@ -245,9 +246,21 @@ class Stops:
         assert self.run is not None
         self.interrupted = False
         event.ms = self.clock.suspend(event.stage.address)
-        self.run.suspend(event)
+        if in_transform():
+            with outside_transforms():
+                self.run.suspend(event)
+        else:
+            self.run.suspend(event)
         self._fine.sync()
         self.clock.resume()
+
+    def leave_without_values(self, event: StageEvent) -> None:
+        """Handle a stage inside a transform such as `vmap`: its tensors have no values to show, and none to change."""
+        with outside_transforms():
+            wanted = not self._held and reaches(self.armed, event.stage.address) and self._handler(event)
+        if wanted or self.interrupted:
+            self.suspend(event)
+        event.release()
 
     def _is_watched(self) -> bool:
         """Whether a line or an op of the calling forward is to be stopped at."""
@@ -259,6 +272,11 @@ class Stops:
         """Handle a line or an op."""
         self.last_stage = stage
         phase = Phase.BACKWARD if in_backward() else self.phase
+        if in_transform():
+            # The locals have no values either.
+            code = replace(code, frame=None)
+            self.leave_without_values(StageEvent(stage, phase, self.token, None, code=code, span=self.span))
+            return output
         event = StageEvent(stage, phase, self.token, output, args, kwargs, code=code, span=self.span)
         if self._handler(event) or self.interrupted:
             self.suspend(event)
@@ -277,7 +295,7 @@ class Stops:
             return note
 
         def enter(module: Any, args: Any) -> None:
-            if self._is_ours() and (address in self.armed or address in self._edited):
+            if self._is_ours() and (address in self.armed or address in self._edited) and not in_transform():
                 self._given[address] = view.given(args)
             note(module, args)
 
@@ -294,6 +312,9 @@ class Stops:
             if self.run is None or self._aside or not self.run.is_running_here():
                 return None
             self.last_stage = stage
+            if in_transform():
+                self.leave_without_values(StageEvent(stage, self.phase, self.token, None, span=self.span))
+                return None
             shown = output
             if view is not None:
                 shown, args = view.shown(output), self._given.pop(address, args)

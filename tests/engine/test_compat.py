@@ -11,6 +11,27 @@ def test_torch_still_has(name):
     assert callable(getattr(torch._C, name))
 
 
+@pytest.mark.parametrize("name", _compat.FUNCTORCH_NAMES)
+def test_functorch_still_has(name):
+    assert callable(getattr(torch._C._functorch, name))
+
+
+def test_a_block_outside_transforms_reads_values_and_leaves_the_transform_as_it_was():
+    seen = []
+
+    def doubled(x):
+        with _compat.outside_transforms():
+            seen.append((_compat.in_transform(), torch.ones(2).sum().item()))
+        assert _compat.in_transform()
+        return x * 2
+
+    given = torch.arange(6.0).reshape(3, 2)
+    doubling = torch.vmap(torch.func.jacrev(doubled))
+    assert torch.equal(doubling(given), 2 * torch.eye(2).expand(3, 2, 2))
+    assert seen == [(False, 2.0)]
+    assert not _compat.in_transform()
+
+
 def test_the_keyword_arguments_of_a_hooked_call_are_read():
     seen = []
 

@@ -17,7 +17,7 @@ from weakref import ref
 import torch
 from torch import nn
 
-from llmdbg.engine._compat import in_backward
+from llmdbg.engine._compat import in_backward, in_transform
 from llmdbg.engine.debuggee import Capability
 from llmdbg.engine.program.anatomies import together
 from llmdbg.engine.program.cache_reordering import CacheReordering
@@ -289,7 +289,8 @@ class Program(InLanes, Samples):
         assert stops is not None
         if known.sampled is not None and known.sampled.began(module, args, kwargs):
             return
-        reading, requests = known.reading(module, args, kwargs)
+        # Inside a transform such as vmap nothing can be read of what a forward is given.
+        reading, requests = known.reading(module, *(((), {}) if in_transform() else (args, kwargs)))
         if not requests:
             return
         if requests > 1:
@@ -333,6 +334,9 @@ class Program(InLanes, Samples):
             return left
         wanted = stops.watches(stage) or stops.watches(SAMPLE) or stops.interrupted or stops.edits(stage)
         row, mask = self._view.row, self._mask
+        if in_transform():
+            stops.leave_without_values(StageEvent(stage, stops.phase, stops.token, None, span=stops.span))
+            return None
         scores = last_scores(output, mask, known.size, row) if wanted else None
         if scores is None and module is not model:
             return None  # a part of it, which scores nothing

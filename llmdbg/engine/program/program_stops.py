@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from llmdbg.engine._compat import in_backward
+from llmdbg.engine._compat import in_backward, in_transform
 from llmdbg.engine.gradient_stops import GradientStops
 from llmdbg.engine.program.backward_calls import BackwardCalls
 from llmdbg.engine.program.generate_calls import GenerateCalls
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from llmdbg.models.stages import Stage
 
 _WHOSE_BACKWARD = "whose backward has failed is not known: with `break *.grad`, before its forward, the module is named"
+_IN_TRANSFORM = (
+    "inside vmap and other transforms of torch.func values are not known: nothing is measured or edited there, and "
+    "no operation is stopped at"
+)
 
 
 class ProgramStops(Stops):
@@ -45,6 +49,7 @@ class ProgramStops(Stops):
         self._gradients = GradientStops(devices, self._is_running_here, lambda: not self._aside, self._arrived)
         self._gradients.include(anatomy)
         self._too_late = False
+        self._said_transform = False
         self._fine.follow_backward(self._is_running_here)
         self._backward = BackwardCalls(self._failed_in_backward)
         self._backward.begin()
@@ -58,6 +63,13 @@ class ProgramStops(Stops):
         if running:
             self._too_late = torch.is_grad_enabled() and not self._gradients.armed
             self._gradients.begin_forward()
+            if in_transform() and not self.is_idle:
+                self._say_transform()
+
+    def _say_transform(self) -> None:
+        if not self._said_transform:
+            self._said_transform = True
+            self._announce(_IN_TRANSFORM)
 
     def returned(self, logits: Stage, output: Any) -> None:
         """Note what a whole model returned, whose stage of the logits is `logits`."""
@@ -135,6 +147,10 @@ class ProgramStops(Stops):
         self.last_stage = stage
         # The values of a parameter are at no position.
         span = (0, 0) if of_parameter else self.span
+        if in_transform() or not _has_values(gradient):
+            self._say_transform()
+            self.leave_without_values(StageEvent(stage, Phase.BACKWARD, self.token, None, span=span, through=through))
+            return gradient
         event = StageEvent(stage, Phase.BACKWARD, self.token, gradient, span=span, through=through)
         if stage.address in self._edited:
             self._editor(event)
@@ -143,3 +159,14 @@ class ProgramStops(Stops):
         left: Tensor = event.output
         event.release()
         return left
+
+
+def _has_values(gradient: Tensor) -> bool:
+    """Whether a gradient is in memory: one of `is_grads_batched` stands for many, and has no storage."""
+    if gradient.layout is not torch.strided:
+        return True
+    try:
+        gradient.untyped_storage()
+    except (NotImplementedError, RuntimeError):
+        return False
+    return True
