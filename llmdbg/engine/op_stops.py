@@ -101,7 +101,7 @@ class OpStops:
         # with the modes that its backward began with.
         thread = get_ident()
         # A transform such as vmap takes an op apart with dispatch keys of its own, in which no stop can be made.
-        wanted = bool(self._armed) and not in_transform()
+        wanted = bool(self._armed) and not (in_transform() or torch.jit.is_tracing())
         if self._inside or (thread in self._on) is wanted or in_backward():
             return
         self._on ^= {thread}

@@ -214,9 +214,10 @@ class Program(InLanes, Samples):
     def _is_ours(self) -> bool:
         """Whether the caller is the program, in a thread that can be stopped. That others call models is said once.
 
-        A forward that checkpointing runs again in backward is no call of the program's.
+        A forward that checkpointing runs again in backward is no call of the program's, nor is torch.jit.trace's reading of
+        one: what it records would not stand a stop.
         """
-        if not self._run.is_of_the_program() or in_backward():
+        if not self._run.is_of_the_program() or in_backward() or torch.jit.is_tracing():
             return False
         if self._run.is_elsewhere():
             self._say("forwards in other threads run without a stop where llmdbg is not in Python's main thread")

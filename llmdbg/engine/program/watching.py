@@ -105,8 +105,8 @@ class ModelWatch:
 
     def _called(self, module: nn.Module, _args: Any) -> None:
         """The global hook: a module is called, by whomever."""
-        if torch.compiler.is_compiling():
-            return  # no call, but torch.compile's reading of one
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return  # no call, but torch.compile's or torch.jit.trace's reading of one
         if not self._is_ours() or self._is_running():
             return
         model = self.root_of(module)
@@ -129,5 +129,5 @@ class ModelWatch:
                 self._waiting[model] = model.register_forward_pre_hook(self._first_call, with_kwargs=True)
 
     def _first_call(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if model in self._waiting and self._is_ours() and not self._is_running():
+        if model in self._waiting and not torch.jit.is_tracing() and self._is_ours() and not self._is_running():
             self._on_model(model, model, args, kwargs)

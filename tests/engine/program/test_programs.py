@@ -73,6 +73,7 @@ def hooks() -> int:
         ("adapter.py", 3),
         ("training.py", 3),
         ("own_model.py", 1),
+        ("traced.py", None),
     ],
 )
 def test_it_prints_the_same_stepped_through_every_stage(
