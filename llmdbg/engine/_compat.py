@@ -75,6 +75,11 @@ def in_transform() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
+def in_jit_trace() -> bool:
+    """Whether torch.jit.trace is reading the caller: every op becomes part of what it makes."""
+    return bool(torch._C._is_tracing())
+
+
 @contextmanager
 def outside_transforms() -> Iterator[None]:
     """Run no transform in the `with` block, whose tensors would take part in it."""

@@ -48,3 +48,16 @@ def test_the_keyword_arguments_of_a_hooked_call_are_read():
     finally:
         handle.remove()
     assert seen == [((1,), {"y": 2})]
+
+
+def test_what_jit_trace_reads_is_told_from_a_call():
+    seen = []
+
+    class Noting(torch.nn.Module):
+        def forward(self, x):
+            seen.append(_compat.in_jit_trace())
+            return x + 1
+
+    torch.jit.trace(Noting(), torch.ones(1), check_trace=False)
+    Noting()(torch.ones(1))
+    assert seen == [True, False]

@@ -15,9 +15,10 @@ from torch import nn
 
 from llmdbg.engine.debuggee import PagedCache
 from llmdbg.engine.program.request_rows import RequestRows
+from llmdbg.models.compiled import is_compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import FrameType
 
     from llmdbg.engine.program.arguments import Reading
@@ -67,8 +68,11 @@ def notes_on_engine(model: nn.Module) -> list[str]:
     return []
 
 
-def why_no_model() -> str:
-    """Why a program that has ended called no model, in a line: that there was none, or that it ran elsewhere."""
+def why_no_model(made: Iterable[nn.Module] = ()) -> str:
+    """Why a program that has ended called no model, in a line: that there was none, or that it ran elsewhere.
+
+    `made` are the models that it has put together and still holds.
+    """
     if _ASYNCHRONOUS in sys.modules:
         return (
             "called no model in this process: vLLM's asynchronous engine always has a process of its own. Use `LLM` or "
@@ -78,6 +82,12 @@ def why_no_model() -> str:
         return (
             "called no model in this process: vLLM's engine had a process of its own. Set "
             f"{_MULTIPROCESSING}=0, and start the engine with enforce_eager=True"
+        )
+    compiled = next((each for model in made for each in model.modules() if is_compiled(each)), None)
+    if compiled is not None:
+        return (
+            f"called no model but in compiled code, which calls no hooks ({type(compiled).__name__}.compile()): set "
+            "TORCH_COMPILE_DISABLE=1 to run it as it is written"
         )
     return "called no model: there was nothing to stop at"
 

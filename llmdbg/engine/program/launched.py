@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+from llmdbg.engine.program.flattened import why_no_model
 from llmdbg.engine.program.program import Program
 from llmdbg.engine.program.started import Following, Started
 from llmdbg.engine.stage_event import StageEvent
@@ -57,6 +58,11 @@ class LaunchedProgram(Program):
         started.follow(Following(self._found, self._is_ours, self._calls.is_running, self._ended))
         self._first = self._run.resume()
         return self._first is not None
+
+    def why_no_model(self) -> str:
+        """Why it called no model, in a line, once it has ended without."""
+        watch = self._started.watch
+        return why_no_model([] if watch is None else watch.models())
 
     def close(self) -> None:
         """End it where it stands, unless it has ended by itself: only then has it an `exit`."""

@@ -32,7 +32,6 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, json: bool, prog
     import torch
 
     from llmdbg.debugger.debugger import Debugger
-    from llmdbg.engine.program.flattened import why_no_model
     from llmdbg.engine.program.launched import LaunchedProgram
 
     writer = JsonWriter(around.data) if json else TextWriter(around.data)
@@ -48,7 +47,7 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, json: bool, prog
         if not program.find():
             for each in early:
                 note(each)
-            note(f"{program.name} has ended, and {why_no_model()}")
+            note(f"{program.name} has ended, and {program.why_no_model()}")
             return 0 if program.exit is None else program.exit.code
         begun = True
         # The program's own modes are its own; looking at a training step must not add to its graph.

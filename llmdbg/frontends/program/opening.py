@@ -32,7 +32,6 @@ def open_program(
     # torch comes with it: the program has imported it first.
     import torch
 
-    from llmdbg.engine.program.flattened import why_no_model
     from llmdbg.engine.program.launched import LaunchedProgram
 
     program = LaunchedProgram(started, announce, inside)
@@ -40,7 +39,7 @@ def open_program(
     now_debugging(program)
     if not program.find():
         how = f" ({program.exit.why})" if program.exit is not None and program.exit.why else ""
-        raise LlmdbgError(f"{program.name} has ended{how}, and {why_no_model()}")
+        raise LlmdbgError(f"{program.name} has ended{how}, and {program.why_no_model()}")
     # Of this thread outside the program: looking at a training step must not add to its graph.
     torch.set_grad_enabled(False)
     return program

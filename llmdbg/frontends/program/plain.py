@@ -25,7 +25,6 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, program_output: 
     import torch
 
     from llmdbg.debugger.debugger import Debugger
-    from llmdbg.engine.program.flattened import why_no_model
     from llmdbg.engine.program.launched import LaunchedProgram
     from llmdbg.frontends.program.prompt import LinePrompt
 
@@ -33,7 +32,7 @@ def debug(launch: Launch, commands: Sequence[ParsedCommand], *, program_output: 
     now_debugging(program)
     try:
         if not program.find():
-            note(f"{program.name} has ended, and {why_no_model()}")
+            note(f"{program.name} has ended, and {program.why_no_model()}")
             return 0 if program.exit is None else program.exit.code
         with torch.no_grad():
             debugger = Debugger(program)

@@ -290,6 +290,13 @@ def test_an_engine_in_another_process_is_the_reason_that_no_model_was_called(mon
     assert "Use `LLM` or `LLMEngine` instead" in why_no_model()
 
 
+def test_a_model_compiled_in_place_is_the_reason_that_none_was_called() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    assert "nothing to stop at" in why_no_model([net])
+    net[1].compile(backend="eager")
+    assert "(ReLU.compile()): set TORCH_COMPILE_DISABLE=1" in why_no_model([net])
+
+
 def test_drafted_tokens_are_a_request_s_own_once_the_next_forward_has_kept_them() -> None:
     """Two were drafted after 7: one was kept."""
     lanes = RequestLanes()
