@@ -75,9 +75,14 @@ def in_transform() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
-def in_jit_trace() -> bool:
-    """Whether torch.jit.trace is reading the caller: every op becomes part of what it makes."""
-    return bool(torch._C._is_tracing())
+def is_only_read() -> bool:
+    """Whether the caller is read rather than run: by torch.jit.trace or torch.export, or on fake tensors.
+
+    Every op becomes part of what is made of it, and no tensor has values.
+    """
+    if torch.compiler.is_compiling():
+        return True  # first: torch.compile, which reads this too, goes no further
+    return bool(torch._C._is_tracing()) or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
 
 
 @contextmanager

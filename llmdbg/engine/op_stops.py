@@ -22,8 +22,8 @@ from llmdbg.engine._compat import (
     dispatch_keys,
     drop_dispatch_mode,
     in_backward,
-    in_jit_trace,
     in_transform,
+    is_only_read,
     push_dispatch_mode,
     with_dispatch_keys,
 )
@@ -102,7 +102,7 @@ class OpStops:
         # with the modes that its backward began with.
         thread = get_ident()
         # A transform such as vmap takes an op apart with dispatch keys of its own, in which no stop can be made.
-        wanted = bool(self._armed) and not (in_transform() or in_jit_trace())
+        wanted = bool(self._armed) and not (in_transform() or is_only_read())
         if self._inside or (thread in self._on) is wanted or in_backward():
             return
         self._on ^= {thread}

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from llmdbg.engine import _compat
 
@@ -50,14 +51,19 @@ def test_the_keyword_arguments_of_a_hooked_call_are_read():
     assert seen == [((1,), {"y": 2})]
 
 
-def test_what_jit_trace_reads_is_told_from_a_call():
+def test_what_is_only_read_is_told_from_a_call():
     seen = []
 
     class Noting(torch.nn.Module):
         def forward(self, x):
-            seen.append(_compat.in_jit_trace())
+            seen.append(_compat.is_only_read())
             return x + 1
 
     torch.jit.trace(Noting(), torch.ones(1), check_trace=False)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        Noting()(torch.ones(1))
+    assert all(seen) and len(seen) == 2
+    torch.export.export(Noting(), (torch.ones(1),))
+    assert all(seen) and len(seen) > 2
     Noting()(torch.ones(1))
-    assert seen == [True, False]
+    assert not seen[-1]

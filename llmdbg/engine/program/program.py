@@ -17,7 +17,7 @@ from weakref import ref
 import torch
 from torch import nn
 
-from llmdbg.engine._compat import in_backward, in_jit_trace, in_transform
+from llmdbg.engine._compat import in_backward, in_transform, is_only_read
 from llmdbg.engine.debuggee import Capability
 from llmdbg.engine.program.anatomies import together
 from llmdbg.engine.program.cache_reordering import CacheReordering
@@ -214,10 +214,10 @@ class Program(InLanes, Samples):
     def _is_ours(self) -> bool:
         """Whether the caller is the program, in a thread that can be stopped. That others call models is said once.
 
-        A forward that checkpointing runs again in backward is no call of the program's. Nor is one that torch.jit.trace
-        reads: a stop's own ops would be recorded.
+        A forward that checkpointing runs again in backward is no call of the program's. Nor is one that is only read,
+        as by torch.export: a stop's own ops would become part of it.
         """
-        if not self._run.is_of_the_program() or in_backward() or in_jit_trace():
+        if not self._run.is_of_the_program() or in_backward() or is_only_read():
             return False
         if self._run.is_elsewhere():
             self._say("forwards in other threads run without a stop where llmdbg is not in Python's main thread")

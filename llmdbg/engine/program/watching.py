@@ -13,11 +13,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
-import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook, register_module_module_registration_hook
 
-from llmdbg.engine._compat import arguments_of_hooked_call, in_jit_trace, running_modules
+from llmdbg.engine._compat import arguments_of_hooked_call, is_only_read, running_modules
 from llmdbg.engine.program.process_wide import ProcessWide
 from llmdbg.models.compiled import is_compiled
 
@@ -105,8 +104,8 @@ class ModelWatch:
 
     def _called(self, module: nn.Module, _args: Any) -> None:
         """The global hook: a module is called, by whomever."""
-        if torch.compiler.is_compiling() or in_jit_trace():
-            return  # no call, but torch.compile's or torch.jit.trace's reading of one
+        if is_only_read():
+            return
         if not self._is_ours() or self._is_running():
             return
         model = self.root_of(module)
@@ -129,5 +128,5 @@ class ModelWatch:
                 self._waiting[model] = model.register_forward_pre_hook(self._first_call, with_kwargs=True)
 
     def _first_call(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if model in self._waiting and not in_jit_trace() and self._is_ours() and not self._is_running():
+        if model in self._waiting and not is_only_read() and self._is_ours() and not self._is_running():
             self._on_model(model, model, args, kwargs)

@@ -74,6 +74,7 @@ def hooks() -> int:
         ("training.py", 3),
         ("own_model.py", 1),
         ("traced.py", None),
+        ("exported.py", None),
     ],
 )
 def test_it_prints_the_same_stepped_through_every_stage(
