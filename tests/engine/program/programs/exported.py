@@ -12,3 +12,4 @@ made = torch.export.export(net, (torch.ones(1, 4),))
 print(len(made.graph.nodes), bits(made.module()(torch.ones(1, 4))))
 with FakeTensorMode(allow_non_fake_inputs=True):
     print(net(torch.ones(3, 4)).shape)
+print(bits(net(torch.ones(2, 4))))
