@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import torch
 
@@ -17,6 +18,9 @@ print(bits(model(ids).logits))
 thread = threading.Thread(target=lambda: found.append(bits(model(ids).logits)))
 thread.start()
 thread.join()
+# Python lets a thread be joined before it is gone, and MKL, which tidies up then, does not survive a fork in between.
+while os.path.exists(f"/proc/self/task/{thread.native_id}"):
+    time.sleep(0.001)
 sys.stdout.flush()
 child = os.fork()
 if child == 0:
