@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import torch
 
@@ -19,7 +20,7 @@ thread = threading.Thread(target=lambda: found.append(bits(model(ids).logits)))
 thread.start()
 thread.join()
 # Python lets a thread be joined before it is gone, and MKL, which tidies up then, does not survive a fork in between.
-while os.path.exists(f"/proc/self/task/{thread.native_id}"):
+while Path(f"/proc/self/task/{thread.native_id}").exists():
     time.sleep(0.001)
 sys.stdout.flush()
 child = os.fork()
