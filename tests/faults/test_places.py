@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from dataclasses import replace
 
 import pytest
@@ -62,11 +63,23 @@ def test_a_state_that_cannot_be_written_is_reported_at_once(nursery, tiny_folder
         assert b"llmdbg: the session is not saved: " in doomed.received.rpartition(b"\x1b[?1049l")[2]
 
 
+def remove(folder):
+    """Remove a folder into which a session may just be saved."""
+    for _ in range(200):
+        try:
+            shutil.rmtree(folder)
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise AssertionError(f"{folder} comes again and again")
+
+
 def test_a_state_folder_that_is_removed_is_made_again(nursery, tiny_folder, tmp_path):
     with Doomed(nursery, tmp_path, str(tiny_folder), *ARGUMENTS) as doomed:
         doomed.read_until(b"tokenize")
         do(doomed, "break 1", "done1")
-        shutil.rmtree(tmp_path / "state")
+        remove(tmp_path / "state")
         do(doomed, "break 2", "done2")
         doomed.kill(signal.SIGKILL)
         doomed.wait()

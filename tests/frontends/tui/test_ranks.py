@@ -169,6 +169,7 @@ def test_every_rank_ends_when_the_terminal_hangs_up(shared_folder: Path):
 
 def test_looking_for_longer_than_any_silence_that_is_watched_for_changes_nothing(shared_folder: Path):
     with screen(shared_folder) as terminal:
+        terminal.read(4)  # until it has settled
         sent = len(terminal.received)
         time.sleep(12)
         terminal.read()
