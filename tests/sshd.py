@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.processes import kill
+
 ENVIRONMENT = ("LANG", "LC_ALL", "LC_CTYPE", "NO_COLOR")
 """What the client may send and the server takes over, as Debian's and Fedora's ssh do with the locale."""
 
@@ -110,9 +112,7 @@ class Sshd:
 
     def close(self) -> None:
         """End the server and whatever still runs in its sessions."""
-        for each in (*self.process.children(recursive=True), self.process):
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
+        kill((*self.process.children(recursive=True), self.process))
         self.process.wait()
 
     def _descendants(self) -> Iterator[tuple[psutil.Process, str]]:

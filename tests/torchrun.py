@@ -60,13 +60,19 @@ def processes_of(launcher: subprocess.Popen[str], ranks: int, *, first: int = 0)
     """The processes of so many ranks from the first of its node on, once they run."""
     give_up = time.monotonic() + SECONDS
     while time.monotonic() < give_up:
-        found = {
-            int(each.environ().get("RANK", -1)): each for each in psutil.Process(launcher.pid).children(recursive=False)
-        }
+        found = {rank: each for each in psutil.Process(launcher.pid).children() if (rank := _rank(each)) is not None}
         if set(range(first, first + ranks)) <= set(found):
             return found
         time.sleep(0.02)
     raise TimeoutError(f"{ranks} ranks did not start")
+
+
+def _rank(process: psutil.Process) -> int | None:
+    try:
+        found = process.environ().get("RANK")
+    except psutil.Error:
+        return None
+    return None if found is None else int(found)
 
 
 def free_port() -> int:

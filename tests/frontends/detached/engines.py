@@ -19,6 +19,7 @@ from llmdbg.files import state_folder
 from llmdbg.frontends.detached.folder import FOLDER_VARIABLE
 from llmdbg.frontends.wire.frames import PREAMBLE, FrameReader, Kind
 from llmdbg.frontends.wire.messages import HOLDERS, Ask, Attach, Status, packed, unpacked
+from tests.processes import kill
 from tests.terminal import Terminal
 
 PROGRAM = (sys.executable, "-m", "llmdbg")
@@ -81,9 +82,7 @@ class Engines:
         for each in self._terminals:
             each.close()
         for path in self.folder.glob("*.sock") if self.folder.exists() else ():
-            pids = peer_and_children(path)
-            for pid in pids:
-                pid.kill()
+            kill(peer_and_children(path))
         wait_until(lambda: not any(map(is_alive, self._left())), "the engines to end")
 
     def _left(self) -> list[psutil.Process]:

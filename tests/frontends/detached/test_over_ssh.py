@@ -9,6 +9,7 @@ import pytest
 
 from tests import sshd as ssh_server
 from tests.frontends.detached.engines import wait_until
+from tests.processes import kill
 from tests.sshd import Sshd
 from tests.terminal import Terminal
 
@@ -35,8 +36,7 @@ def test_a_dropped_link_leaves_the_engine_at_its_stop(engines, tiny_folder, tmp_
         seen.wait_for("layer 0")
         seen.read(0.3)
         before, engine = seen.text, engines.status().pid
-        for each in (psutil.Process(seen.process.pid), *server.serving()):
-            each.kill()
+        kill((psutil.Process(seen.process.pid), *server.serving()))
         wait_until(lambda: engines.status().screens == 0, "the screen to be gone")
         again = session("attach")
         again.wait_for("layer 0")

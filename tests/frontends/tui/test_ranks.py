@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from llmdbg.debugger.persistence.store import SessionStore
+from tests.processes import kill
 from tests.terminal import Terminal
 from tests.torchrun import SECONDS, write_model
 
@@ -41,8 +42,8 @@ def screen(folder: Path, *, shows: str = "tokenize") -> Iterator[Terminal]:
         yield terminal
     finally:
         left = [*psutil.Process(terminal.process.pid).children()] if terminal.process.poll() is None else []
-        for each in (terminal.process, *left):
-            each.kill()
+        terminal.process.kill()
+        kill(left)
         terminal.process.wait()
 
 

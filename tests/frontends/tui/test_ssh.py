@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import psutil
 import pytest
 
 from tests import sshd as ssh_server
+from tests.processes import kill
 from tests.sshd import Sshd
 from tests.terminal import Terminal
 
@@ -73,7 +73,7 @@ def session(sshd: Sshd) -> Iterator[Debugger]:
     yield start
     for each in opened:
         each.close()
-    end(sshd.served())
+    kill(sshd.served())
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_in_tmux_a_dropped_link_loses_nothing(session, llmdbg, tmux):
     play(seen, *TO_THE_BREAKPOINT)
     watch(seen, seconds=0.5)
     before = captured(tmux)
-    drop(psutil.Process(seen.process.pid))
+    seen.process.kill()
     again = session(shlex.join((*tmux, "attach", "-t", "work")))
     play(again, ("", TO_THE_BREAKPOINT[-1][1]))
     watch(again, seconds=0.5)
@@ -177,7 +177,7 @@ def test_a_dropped_link_leaves_no_process(sshd, session, llmdbg, roomy, end, ste
     ours = sshd.served()
     assert any("llmdbg" in each.cmdline() for each in ours)
 
-    drop(*([psutil.Process(seen.process.pid)] if end == "client" else sshd.serving()))
+    kill([psutil.Process(seen.process.pid)] if end == "client" else sshd.serving())
 
     assert left_of(ours, seconds=3) == []
 
@@ -186,7 +186,7 @@ def test_after_a_dropped_link_the_session_goes_on_where_it_stood(sshd, session, 
     seen = session(in_an_interactive_shell(llmdbg("-n", "3")))
     play(seen, *TO_THE_BREAKPOINT)
     ours = sshd.served()
-    drop(psutil.Process(seen.process.pid))
+    seen.process.kill()
     assert left_of(ours, seconds=3) == []
 
     again = session(llmdbg(model=None))
@@ -265,19 +265,13 @@ def in_an_interactive_shell(line: str) -> str:
     return f"exec bash --norc -ic {shlex.quote(line + '; exit')}"
 
 
-def drop(*processes: psutil.Process) -> None:
-    """Kill one end of the link, which has no time to say goodbye."""
-    for each in processes:
-        each.kill()
-
-
 def left_of(processes: list[psutil.Process], seconds: float) -> list[str]:
     """The names of those that still run after `seconds`; they are killed."""
     limit = time.monotonic() + seconds
     while (left := [each for each in processes if runs(each)]) and time.monotonic() < limit:
         time.sleep(0.02)
     names = [f"{each.pid} {each.name()}" for each in left if runs(each)]
-    end(left)
+    kill(left)
     return names
 
 
@@ -287,9 +281,3 @@ def runs(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def end(processes: list[psutil.Process]) -> None:
-    for each in processes:
-        with suppress(psutil.NoSuchProcess):
-            each.kill()
