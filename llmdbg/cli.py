@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,14 +135,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _do(arguments: Sequence[str], ranks: Ranks | None) -> int:
     """What the arguments ask for, in this process; `ranks` if it is one of several. Returns the exit code."""
-    subcommand = _subcommand(arguments)
+    subcommand = _subcommand(arguments, ranks)
     if ranks is not None:
         ranks.check(arguments, subcommand=subcommand is not None)
     if subcommand:
-        return subcommand(arguments[1:])
-    options = parser().parse_args(arguments)
-    options.ranks = ranks
-    code = _run(options) if options.web is None else _serve(options, arguments)
+        code = subcommand(arguments[1:])
+    else:
+        options = parser().parse_args(arguments)
+        options.ranks = ranks
+        code = _run(options) if options.web is None else _serve(options, arguments)
     return code if ranks is None else ranks.end(code=code)
 
 
@@ -324,7 +326,7 @@ def _wants_the_interrupted_session(options: argparse.Namespace) -> bool:
     return answer is not None and answer.strip().lower() in ("", "y", "yes")
 
 
-def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | None:
+def _subcommand(arguments: Sequence[str], ranks: Ranks | None) -> Callable[[Sequence[str]], int] | None:
     """What the first word asks for, unless a model folder has that name; None for a model."""
     first = arguments[0] if arguments else ""
     if first not in _SUBCOMMANDS or Path(first, "config.json").exists():
@@ -356,7 +358,7 @@ def _subcommand(arguments: Sequence[str]) -> Callable[[Sequence[str]], int] | No
     if first in ("serve", "mcp"):
         from llmdbg.frontends.server import command
 
-        return command.serve if first == "serve" else command.mcp
+        return partial(command.serve if first == "serve" else command.mcp, ranks=ranks)
     if first == "import":
         from llmdbg.frontends.importing import import_dump
 

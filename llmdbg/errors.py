@@ -169,7 +169,9 @@ class RanksPartedError(GenerationError):
 
 
 class EngineLostError(LlmdbgError):
-    """The engine cannot go on: its device has failed, or its process has ended."""
+    """The engine cannot go on: its device has failed, or its process or another rank's has ended."""
+
+    remedy = "start llmdbg again: `--resume` with the session's id, if the message names one, takes up where it stood"
 
 
 class TraceError(LlmdbgError):

@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from llmdbg.engine.ranks.watch import LEFT, Watch
-from llmdbg.errors import LlmdbgError, UsageError
+from llmdbg.errors import LlmdbgError, RanksPartedError, UsageError
 from llmdbg.files import write_private
 from llmdbg.frontends import output
 from llmdbg.frontends.log import LogBook, LogFile, log_path, record
@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from llmdbg.models.spec import LoadedModel, ModelSpec
     from llmdbg.models.tokens import Prompt
 
-Result = TypeVar("Result")
+Value = TypeVar("Value")
 
+_SERVING = ("serve", "mcp")
+"""The subcommands that several ranks run."""
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_FOR_THE_TERMINAL = 0.4
 """How long the terminal of a rank that was killed takes to be given back."""
@@ -48,7 +50,8 @@ class Ranks:
     """The ranks of this run, as a front end of one of them sees them.
 
     `saved` is the session to save if a rank is lost, None before there is one. `before_end` gives the terminal back
-    before a last line is written to it.
+    before a last line is written to it. `tell_client` is told the lost rank if it is one, that line, and the id of the
+    saved session, empty if none is; only where there is a client.
     """
 
     def __init__(self, place: LaunchedRank) -> None:
@@ -57,12 +60,15 @@ class Ranks:
         self.saved: SavedSession | None = None
         self._has_session = threading.Event()
         self.before_end: Callable[[], object] = _nothing
+        self.tell_client: Callable[[int | None, str, str], object] | None = None
         self._begin: SavedSession | None = None
         self._is_saved = False
         self._debugger: Debugger | None = None
         self._watch = Watch(place, self._lost, self._interrupted)
+        self._meetings = 0
+        self._has_ended = False
         self._losing = threading.Lock()
-        self._written = ""
+        self._written = self._saved_as = ""
         self._finish_log: Callable[[], object] = _nothing
         self._terminal = os.dup(2)
         if not place.owns_terminal:
@@ -72,19 +78,24 @@ class Ranks:
 
     def check(self, arguments: Sequence[str], *, subcommand: bool) -> None:
         """Raise UsageError for arguments that are for one process."""
+        if subcommand and arguments[0] in _SERVING:
+            return
         alone = [each for each in ("--tour", "--web") if each in arguments]
         if alone or subcommand:
             what = alone[0] if alone else f"llmdbg {arguments[0]}"
             raise UsageError(f"{what} runs in one process: start it without torchrun, not on {self.place.size} ranks")
 
     def find_each_other(self, spec: ModelSpec) -> None:
-        """Wait for the other ranks, and watch them from now on. Raises LlmdbgError for what ranks cannot do."""
+        """Wait for the other ranks once, and watch them from now on. Raises LlmdbgError for what ranks cannot do."""
         from llmdbg.engine.ranks.world import World
         from llmdbg.models.tensor_parallel import check_request, device_of
 
         check_request(spec, self.place)
+        device = device_of(spec, self.place)
+        if self.world is not None:
+            return
         self._watch.listen()
-        self.world = World(self.place, device_of(spec, self.place))
+        self.world = World(self.place, device)
         self._watch.connect(self.world)
 
     def debuggee(self, loaded: LoadedModel, prompt: Prompt, settings: GenerationSettings) -> Debuggee:
@@ -94,12 +105,29 @@ class Ranks:
         assert self.world is not None
         return RankedGeneration(loaded, prompt, settings, world=self.world, at_meeting=self._met)
 
-    def begins(self, begun: SavedSession) -> None:
-        """From now on, have a session at hand that has not run yet."""
+    def told(self, value: Value) -> Value:
+        """Rank 0's value, plain Python, on every rank. Collective, once the ranks have found each other."""
+        assert self.world is not None
+        return self.world.told(value)
+
+    def meet(self, failed: str) -> None:
+        """Wait for the others at the end of something; `failed` is how it failed here, empty if it did not. Collective.
+
+        Raises RanksPartedError if it has failed on some ranks alone.
+        """
+        assert self.world is not None
+        self._met(failed)
+        everyones = self.world.everyones(failed)
+        if any(everyones) and not all(everyones):
+            rank = next(rank for rank, each in enumerate(everyones) if each)
+            raise RanksPartedError(f"the ranks have parted: rank {rank} failed ({everyones[rank]}), and others did not")
+
+    def begins(self, begun: SavedSession | None) -> None:
+        """From now on, have a session at hand that has not run yet; None: there is none, and nothing to save."""
         # The rank that saves it does so from another thread, which must not wait for an import of this one.
         import llmdbg.debugger.persistence.store  # noqa: F401
 
-        self.saved = begun
+        self.saved, self._debugger, self._is_saved = begun, None, False
         self._has_session.set()
 
     def keep(self, debugger: Debugger, begun: SavedSession, *, is_saved: bool = False) -> None:
@@ -110,7 +138,7 @@ class Ranks:
         self._debugger, self._begin, self._is_saved = debugger, begun, is_saved
         if not self.place.owns_terminal:
             # Rank 0 writes what the user asks for; what this rank writes is the same, and goes when it ends.
-            self._written = tempfile.mkdtemp(prefix="llmdbg-rank-")
+            self._written = self._written or tempfile.mkdtemp(prefix="llmdbg-rank-")
             debugger.writes_into = Path(self._written)
         self._capture()
 
@@ -123,9 +151,10 @@ class Ranks:
         if self._debugger is not None:
             self._debugger.run.user_code.interrupt()
 
-    def _met(self, number: int, failed: str) -> None:
+    def _met(self, failed: str) -> None:
         """A command has ended here: note it for the other ranks, and the session as it stands."""
-        self._watch.met(number, failed)
+        self._meetings += 1
+        self._watch.met(self._meetings, failed)
         if not failed:
             self._capture()
 
@@ -140,6 +169,9 @@ class Ranks:
 
         Returns the exit code.
         """
+        if self._has_ended:
+            return code
+        self._has_ended = True
         if failed:
             _tell_torchrun(failed)
         self._watch.end(failed)
@@ -152,6 +184,20 @@ class Ranks:
         """End without waiting for the others: the user has left rank 0, and they end for that, without a failure."""
         self._watch.leave(LEFT)
         self._tidy()
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """End the process with what has failed on every rank, from a thread of it that no other waits for."""
+        record(error)
+        # If the others have not failed too, it ends the process.
+        self.end(f"{type(error).__name__}: {error}")
+        with self._losing:
+            code = error.exit_code if isinstance(error, LlmdbgError) else 1
+            try:
+                text = f"{' '.join(str(error).split())}{self._save()}"
+                output.last_word(text, self._terminal)
+                self._tell_client(None, text)
+            finally:
+                os._exit(code)
 
     def interrupted(self) -> None:
         """Give the terminal back, say so, and have all ranks end: a signal or a hang-up ends rank 0."""
@@ -172,16 +218,22 @@ class Ranks:
                 record(LlmdbgError(f"rank {self.place.rank}: {loss.what}"))
                 self.before_end()
                 text = loss.what
-                if reports:
-                    if loss.rank == 0:
-                        time.sleep(_SECONDS_FOR_THE_TERMINAL)
+                if reports and loss.rank == 0:
+                    time.sleep(_SECONDS_FOR_THE_TERMINAL)
+                if reports or self.tell_client is not None:
                     text = f"{loss.what}, so all ranks end{self._save()}"
+                if reports:
                     output.last_word(text, self._terminal)
+                self._tell_client(loss.rank, text)
                 if loss.code:
                     _tell_torchrun(text)
                 self._tidy()
             finally:
                 os._exit(loss.code)
+
+    def _tell_client(self, rank: int | None, text: str) -> None:
+        if self.tell_client is not None:
+            self.tell_client(rank, text, self._saved_as)
 
     def _save(self) -> str:
         """Save the session. Returns how to take it up again, as the end of a sentence."""
@@ -193,7 +245,8 @@ class Ranks:
         # A rank can be lost before this one has read its own arguments.
         if self.saved is None and not self._has_session.wait(_SECONDS_TO_READ_ARGUMENTS):
             return ""
-        assert self.saved is not None
+        if self.saved is None:
+            return ""
         try:
             kept = self._kept_by_rank_0(self.saved.id) if self._is_saved else None
             if kept is None or kept.updated <= self.saved.updated:
@@ -201,6 +254,7 @@ class Ranks:
                 SessionStore().save(replace(self.saved, owner=this_process(), layout=layout))
         except LlmdbgError as error:
             return f"; the session is not saved: {error}"
+        self._saved_as = self.saved.id
         return f"; the session is saved, and `--resume {self.saved.id}` takes it up"
 
     def _kept_by_rank_0(self, id: str) -> SavedSession | None:

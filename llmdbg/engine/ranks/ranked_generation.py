@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from llmdbg.models.spec import LoadedModel
     from llmdbg.models.tokens import Prompt
 
-Meeting = Callable[[int, str], None]
-"""Told before this rank waits for the others at the end of a command: its number, and how it failed here."""
+Meeting = Callable[[str], None]
+"""Told before this rank waits for the others at the end of a command: how it failed here, empty if it did not."""
 
 
 class RankedGeneration(Generation):
@@ -67,7 +67,6 @@ class RankedGeneration(Generation):
     ) -> None:
         self.world, self.ranks = world, world.size
         self._at_meeting = at_meeting
-        self._meetings = 0
         self._differences: tuple[str, ...] = ()
         self._event: StageEvent | None = None
         self._rank: int | None = None
@@ -264,8 +263,7 @@ class RankedGeneration(Generation):
 
     def meet(self, failed: str) -> None:
         """Wait for the other ranks at the end of a command. Raises RanksPartedError if it went otherwise there."""
-        self._meetings += 1
-        self._at_meeting(self._meetings, failed)
+        self._at_meeting(failed)
         event = self._event
         place = "" if event is None else f"{event.stage.address}@{event.token}"
         everyones = self.world.everyones((place, failed))

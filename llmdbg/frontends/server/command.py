@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
+from typing import TYPE_CHECKING
 
 from llmdbg.errors import UsageError
 from llmdbg.frontends import output
@@ -12,6 +14,9 @@ from llmdbg.frontends.arguments import add_commands, add_run, generation_setting
 from llmdbg.frontends.server.permissions import Permissions
 from llmdbg.frontends.server.requests import Open
 from llmdbg.frontends.server.served_run import Served, ServedRun
+
+if TYPE_CHECKING:
+    from llmdbg.frontends.ranks import Ranks
 
 _COMMON = """
 A client may step, look, set breakpoints, go back and change the session, and open other models
@@ -34,8 +39,11 @@ It needs the package `mcp`: pip install 'llm-generation-debugger[mcp]'
 """
 
 
-def serve(arguments: Sequence[str]) -> int:
-    """Serve one client in JSON Lines over stdio. Returns the exit code. Raises LlmdbgError."""
+def serve(arguments: Sequence[str], ranks: Ranks | None = None) -> int:
+    """Serve one client in JSON Lines over stdio; of several ranks, rank 0 does. Returns the exit code.
+
+    Raises LlmdbgError.
+    """
     options = _serve_parser().parse_args(arguments)
     if options.schema:
         from llmdbg.frontends.server.schema import protocol_schema
@@ -45,25 +53,46 @@ def serve(arguments: Sequence[str]) -> int:
     if not options.json:
         raise UsageError("serve speaks JSON Lines: add --json, or --schema for the JSON Schema of its lines")
     served, permissions, first = _asked(options)
+    make = partial(ServedRun, served, permissions, ranks)
     from llmdbg.frontends.batch.foreign_output import libraries_in_log
     from llmdbg.frontends.server.json_lines import JsonServer
     from llmdbg.frontends.server.streams import protocol_streams
 
+    if _follows(ranks, make):
+        return 0
     with libraries_in_log(), protocol_streams() as (asked, answers):
-        JsonServer(lambda: ServedRun(served, permissions), asked, answers).serve(first)
+        JsonServer(make, asked, answers, ranks).serve(first)
     return 0
 
 
-def mcp(arguments: Sequence[str]) -> int:
-    """Serve one client of the Model Context Protocol over stdio. Returns the exit code. Raises LlmdbgError."""
+def mcp(arguments: Sequence[str], ranks: Ranks | None = None) -> int:
+    """Serve one client of the Model Context Protocol over stdio; of several ranks, rank 0 does. Returns the exit code.
+
+    Raises LlmdbgError.
+    """
     served, permissions, first = _asked(_mcp_parser().parse_args(arguments))
+    make = partial(ServedRun, served, permissions, ranks)
     from llmdbg.frontends.batch.foreign_output import libraries_in_log
     from llmdbg.frontends.server.mcp_server import serve_mcp
     from llmdbg.frontends.server.streams import protocol_streams
 
+    if _follows(ranks, make):
+        return 0
     with libraries_in_log(), protocol_streams() as (asked, answers):
-        serve_mcp(lambda: ServedRun(served, permissions), asked, answers, first)
+        serve_mcp(make, asked, answers, first, ranks)
     return 0
+
+
+def _follows(ranks: Ranks | None, make: Callable[[], ServedRun]) -> bool:
+    """Where another rank has the client, do what that one is asked, to the end. Returns whether it is another."""
+    if ranks is None or ranks.place.owns_terminal:
+        return False
+    from llmdbg.frontends.batch.foreign_output import libraries_in_log
+    from llmdbg.frontends.server.following import follow
+
+    with libraries_in_log():
+        follow(make(), ranks)
+    return True
 
 
 def _asked(options: argparse.Namespace) -> tuple[Served, Permissions, Open | None]:

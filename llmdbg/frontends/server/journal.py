@@ -28,10 +28,17 @@ class Journal:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
         self.lines: list[str] = []
-        self.failed = self.interrupted = False
+        self.interrupted = False
+        self.failure = ""
+        """The error that ended the request, with its kind; empty if it went well."""
         self.left_out: tuple[LeftOut, ...] | None = None
         """What `more` has still left out; None where nothing has been cut yet."""
         self._dropped, self._warned = 0, False
+
+    @property
+    def failed(self) -> bool:
+        """Whether the request failed."""
+        return bool(self.failure)
 
     def traced(self, stop: Stop) -> None:
         """A tracepoint logged a stage in passing."""
@@ -74,14 +81,14 @@ class Journal:
 
     def error(self, error: BaseException) -> None:
         """The request failed. What was not raised on purpose is a bug of ours."""
-        self.failed = True
         if not isinstance(error, LlmdbgError):
             where = f"a bug in llmdbg; its traceback is in {log_path()}"
             bug = LlmdbgError(f"{type(error).__name__}: {error} ({where}, and the run goes on where it can)")
             event = events.error_event("Bug", " ".join(str(bug).split()), bug)
         else:
             event = events.error_event(type(error).__name__, " ".join(str(error).split()), error)
-        self._add(event, [f"{event['type']}: {sanitize(event['message'])}", f"what helps: {event['remedy']}"])
+        self.failure = f"{event['type']}: {event['message']}"
+        self._add(event, [sanitize(self.failure), f"what helps: {event['remedy']}"])
 
     def value(self, event: object, lines: Iterable[str] = ()) -> None:
         """An event of the server's own, which is a data class."""

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
-from llmdbg.errors import LlmdbgError, OutputError, UsageError
+from llmdbg.errors import EngineLostError, LlmdbgError, OutputError, UsageError
 from llmdbg.formatting import shortened
 from llmdbg.frontends.answers.json_values import json_value
 from llmdbg.frontends.log import record
@@ -22,7 +22,7 @@ from llmdbg.frontends.output import write_json
 from llmdbg.frontends.sanitize import json_text
 from llmdbg.frontends.server.desk import LONGEST_ID, Desk, failed
 from llmdbg.frontends.server.journal import Journal
-from llmdbg.frontends.server.messages import Progress, Ready
+from llmdbg.frontends.server.messages import Lost, Progress, Ready
 from llmdbg.frontends.server.requests import DEFAULT_MOST, REQUESTS, Open, Request, request_of
 from llmdbg.frontends.server.run_thread import RunThread
 from llmdbg.frontends.server.streams import lines_of
@@ -31,6 +31,7 @@ from llmdbg.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from llmdbg.frontends.ranks import Ranks
     from llmdbg.frontends.server.messages import Id
     from llmdbg.frontends.server.served_run import ServedRun
 
@@ -40,18 +41,21 @@ _HOW = (
     "of every request, answer and event."
 )
 _MOST_LINES = 100
+_SECONDS_FOR_LAST_WORDS = 1.0
 
 
 class JsonServer:
-    """Serves one client."""
+    """Serves one client, on rank 0 where there are several `ranks`."""
 
-    def __init__(self, make: Callable[[], ServedRun], asked: int, out: IO[str]) -> None:
+    def __init__(self, make: Callable[[], ServedRun], asked: int, out: IO[str], ranks: Ranks | None = None) -> None:
         self._out = out
         self._writing = threading.Lock()
         self._gone = False
         self._lines = _Lines(asked)
-        self._thread = RunThread(make, on_left=self._lines.end)
+        self._thread = RunThread(make, self._lines.end, ranks)
         self._desk = Desk(self._thread)
+        if ranks is not None:
+            ranks.tell_client = self._tell_loss
 
     def serve(self, first: Open | None) -> None:
         """Answer every line until the input ends or a request quits. `first` is what the command line asks to open."""
@@ -65,6 +69,17 @@ class JsonServer:
             self._thread.leave()
         # What was asked before the end of the input is still answered: the input may be a file.
         self._thread.finish()
+
+    def _tell_loss(self, rank: int | None, text: str, session: str) -> None:
+        """Answer what waits and say why all ends, as long as the client reads: nobody waits for one that does not."""
+
+        def tell() -> None:
+            self._thread.abandon(EngineLostError(text))
+            self._write(json_value(Lost(rank=rank, message=text, session=session)))
+
+        telling = threading.Thread(target=tell, name="llmdbg-last-words", daemon=True)
+        telling.start()
+        telling.join(_SECONDS_FOR_LAST_WORDS)
 
     def _take(self, line: bytes) -> None:
         id: Id = None

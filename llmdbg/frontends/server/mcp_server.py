@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from functools import cache
 from typing import IO, TYPE_CHECKING, Any
 
-from llmdbg.errors import UsageError
+from llmdbg.errors import EngineLostError, UsageError
 from llmdbg.frontends.answers.described_types import description_of
 from llmdbg.frontends.answers.json_schema import DIALECT
 from llmdbg.frontends.server.desk import Desk, failed
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
     import mcp_types as types
     from mcp.server.context import ServerRequestContext
 
+    from llmdbg.frontends.ranks import Ranks
     from llmdbg.frontends.server.journal import Journal
     from llmdbg.frontends.server.served_run import ServedRun
 
 _TOOLS = {do: kind for do, kind in REQUESTS.items() if kind is not Quit}
 """A client of this protocol leaves by closing the stream."""
+_SECONDS_FOR_LAST_WORDS = 0.5
+"""How long the loop has to write the answers of calls that will not be carried out."""
 _INSTRUCTIONS = (
     "llmdbg is gdb for language models: it stops a real model's own forward at every stage (each layer, each module, "
     "the logits, the choice of the token), shows what is there, and goes on or back. Call `help` to list the commands, "
@@ -105,8 +109,13 @@ class _Tools:
         )
 
 
-def serve_mcp(make: Callable[[], ServedRun], asked: int, answers: IO[str], first: Open | None) -> None:
-    """Serve one client until it closes the stream. Raises UsageError if the package `mcp` is not installed."""
+def serve_mcp(
+    make: Callable[[], ServedRun], asked: int, answers: IO[str], first: Open | None, ranks: Ranks | None = None
+) -> None:
+    """Serve one client until it closes the stream, on rank 0 where there are several `ranks`.
+
+    Raises UsageError if the package `mcp` is not installed.
+    """
     try:
         import mcp.server.stdio
         from mcp.server import Server
@@ -117,7 +126,7 @@ def serve_mcp(make: Callable[[], ServedRun], asked: int, answers: IO[str], first
     import anyio
 
     logging.getLogger("mcp").setLevel(logging.WARNING)
-    thread = RunThread(make)
+    thread = RunThread(make, ranks=ranks)
     tools = _Tools(thread)
     server: Server[Any] = Server(
         "llmdbg",
@@ -132,6 +141,12 @@ def serve_mcp(make: Callable[[], ServedRun], asked: int, answers: IO[str], first
         async with mcp.server.stdio.stdio_server(lines, anyio.wrap_file(answers)) as (read, write):
             await server.run(read, write, server.create_initialization_options())
 
+    def tell_loss(_rank: int | None, text: str, _session: str) -> None:
+        thread.abandon(EngineLostError(text))
+        time.sleep(_SECONDS_FOR_LAST_WORDS)
+
+    if ranks is not None:
+        ranks.tell_client = tell_loss
     thread.start()
     if first is not None:
         thread.submit(first, lambda *_: None)

@@ -144,7 +144,21 @@ class Reply:
     """What of `events` is not here, for want of room; `more` fetches it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """The last line of a server whose ranks cannot go on. Every request that waited has been answered with an error."""
+
+    event: Literal["lost"] = "lost"
+    """Which message this is."""
+    rank: int | None
+    """The rank that is gone or has failed; null if it is not one of them."""
+    message: str
+    """What happened, in a sentence."""
+    session: str
+    """The id of the saved session, which `--resume` takes up; empty if there was none to save."""
+
+
 SERVER_EVENTS = (OpenedEvent, StateEvent, MoreEvent, SchemaEvent, PrintedEvent)
 """What may stand in a reply's `events` beside the events of a batch."""
-MESSAGES = (Ready, Progress, Reply)
+MESSAGES = (Ready, Progress, Reply, Lost)
 """Every line that the server writes."""

@@ -1,23 +1,27 @@
-"""The thread that owns the run: it carries out one request after another, and any thread may interrupt it."""
+"""The thread that owns the run: it carries out one request after another, and any thread may interrupt it.
+
+On rank 0 of several, the others carry out with it what concerns all (`following.py`).
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llmdbg.errors import LlmdbgError, UsageError
-from llmdbg.formatting import shortened
+from llmdbg.errors import UsageError
 from llmdbg.frontends.log import record
-from llmdbg.frontends.sanitize import json_text
+from llmdbg.frontends.server.carrying_out import carry_out
 from llmdbg.frontends.server.journal import Journal
-from llmdbg.frontends.server.messages import SchemaEvent
-from llmdbg.frontends.server.requests import Command, Help, Open, Quit, Request, Schema
+from llmdbg.frontends.server.requests import Command, Quit, Request
 
 if TYPE_CHECKING:
+    from llmdbg.errors import LlmdbgError
+    from llmdbg.frontends.ranks import Ranks
     from llmdbg.frontends.server.messages import StateEvent
     from llmdbg.frontends.server.served_run import Report, ServedRun
 
@@ -32,12 +36,19 @@ class BusyError(UsageError):
 
 
 class RunThread(threading.Thread):
-    """Carries out the requests that wait. `on_left` is called in the thread when a request has asked to quit."""
+    """Carries out the requests that wait. `on_left` is called in the thread when a request has asked to quit.
 
-    def __init__(self, make: Callable[[], ServedRun], on_left: Callable[[], object] = lambda: None) -> None:
+    `ranks` are those of a torchrun, of which this is rank 0. It ends the process where they cannot go on.
+    """
+
+    def __init__(
+        self, make: Callable[[], ServedRun], on_left: Callable[[], object] = lambda: None, ranks: Ranks | None = None
+    ) -> None:
         super().__init__(name="llmdbg-engine", daemon=True)
         self._run = make()
         self._on_left = on_left
+        self._ranks = ranks
+        self._unanswered: set[Future[Journal]] = set()
         self._jobs: queue.SimpleQueue[tuple[Request, Report, Future[Journal]] | None] = queue.SimpleQueue()
         self._waiting, self._counting = 0, threading.Lock()
         self._running: str | None = None
@@ -51,6 +62,8 @@ class RunThread(threading.Thread):
                 raise BusyError(f"{_MOST_WAITING} requests wait already")
             self._waiting += 1
         future: Future[Journal] = Future()
+        self._unanswered.add(future)
+        future.add_done_callback(self._unanswered.discard)
         self._jobs.put((request, report, future))
         return future
 
@@ -64,6 +77,15 @@ class RunThread(threading.Thread):
         if running:
             self._run.interrupt()
         return running
+
+    def abandon(self, error: LlmdbgError) -> None:
+        """Answer every request with an error, as the process is about to end. Safe from any thread."""
+        for future in [*self._unanswered]:
+            journal = Journal()
+            journal.error(error)
+            # It may have been answered, or cancelled, just now.
+            with suppress(InvalidStateError):
+                future.set_result(journal)
 
     def finish(self) -> None:
         """Carry out what waits, save and close. Returns when that is done."""
@@ -83,15 +105,25 @@ class RunThread(threading.Thread):
     def run(self) -> None:
         """Serve."""
         try:
-            while (job := self._jobs.get()) is not None:
-                if not self._serve(*job):
-                    self._on_left()
-                    break
+            self._serve_all()
+        except BaseException as error:  # what concerns one rank alone, or all of them: there is no going on
+            if self._ranks is None:
+                raise
+            self._ranks.fail(error)
         finally:
             try:
                 self._run.close()
             except Exception as error:
                 record(error)
+
+    def _serve_all(self) -> None:
+        self._run.find_ranks()
+        while (job := self._jobs.get()) is not None:
+            if not self._serve(*job):
+                self._on_left()
+                break
+        if self._ranks is not None:
+            self._ranks.told(None)
 
     def _serve(self, request: Request, report: Report, future: Future[Journal]) -> bool:
         """Carry out one request. Returns False if it asks to quit."""
@@ -101,47 +133,19 @@ class RunThread(threading.Thread):
             future.cancel()
         if not future.set_running_or_notify_cancel():
             return True
-        journal, stays = Journal(), True
         self._run.begin()
         self._running = request.line if isinstance(request, Command) else request.do
-        try:
-            stays = self._carry_out(request, journal, report)
-        except UsageError as error:
-            journal.error(error)
-        except BaseException as error:  # a bug of ours, or `exit()` in a model's own code, ends the request alone
-            record(error)
-            journal.error(error)
+        is_shared = self._ranks is not None and self._run.concerns_all(request)
+        if self._ranks is not None and is_shared:
+            self._ranks.told(request)
+        journal = carry_out(self._run, request, report)
+        if self._ranks is not None and is_shared:
+            self._ranks.meet(journal.failure)
         try:
             self._state = self._run.state()
         except Exception as error:
             record(error)
         self._running = None
-        future.set_result(journal)
-        return stays
-
-    def _carry_out(self, request: Request, journal: Journal, report: Report) -> bool:
-        match request:
-            case Open():
-                self._run.open(request, journal, report)
-            case Command():
-                self._run.command(request.line, journal, report)
-            case Help():
-                line = f"help {request.command or ''}".strip()
-                self._run.command(line, journal, report)
-            case Schema():
-                _describe(request, journal)
-            case Quit():
-                return False
-            case _:
-                raise LlmdbgError(f"{request.do} does not wait for its turn")
-        return True
-
-
-def _describe(request: Schema, journal: Journal) -> None:
-    from llmdbg.frontends.server.schema import protocol_schema
-
-    known = protocol_schema()["$defs"]
-    if request.name is not None and request.name not in known:
-        raise UsageError(f"there is no schema {shortened(repr(request.name))}: `schema` without a name lists them")
-    found = sorted(known) if request.name is None else known[request.name]
-    journal.value(SchemaEvent(name=request.name or "", found=found), [json_text(found)])
+        with suppress(InvalidStateError):
+            future.set_result(journal)
+        return not isinstance(request, Quit)

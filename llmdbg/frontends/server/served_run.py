@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.errors import CommandError, LlmdbgError, SettingsError, UsageError
 from llmdbg.frontends.log import record
 from llmdbg.frontends.server.messages import OpenedEvent, StateEvent
+from llmdbg.frontends.server.requests import Command, Open
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands import ParsedCommand
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.frontends.autosave import Autosave
+    from llmdbg.frontends.launch_request import LaunchRequest
+    from llmdbg.frontends.ranks import Ranks
     from llmdbg.frontends.server.journal import Journal
     from llmdbg.frontends.server.permissions import Permissions
-    from llmdbg.frontends.server.requests import Open
+    from llmdbg.frontends.server.requests import Request
     from llmdbg.models.spec import LoadProgress, ModelSpec
 
 Report = Callable[[str, int, int | None], None]
@@ -51,6 +54,11 @@ class NothingOpenError(CommandError):
 
 
 @dataclass(frozen=True, slots=True)
+class CloseRun:
+    """What rank 0 tells the others when it closes the run of all: it opens something that it has alone."""
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """What the command line says of the models that a client may open."""
 
@@ -69,10 +77,10 @@ class Served:
 
 
 class ServedRun:
-    """What is open, if anything is."""
+    """What is open, if anything is. `ranks` are those of a torchrun, if this process is one of several."""
 
-    def __init__(self, served: Served, permissions: Permissions) -> None:
-        self._served, self._permissions = served, permissions
+    def __init__(self, served: Served, permissions: Permissions, ranks: Ranks | None = None) -> None:
+        self._served, self._permissions, self._ranks = served, permissions, ranks
         self._debugger: Debugger | None = None
         self._autosave: Autosave | None = None
         self._name = ""
@@ -80,11 +88,31 @@ class ServedRun:
         self._interrupting = False
         self._told_end = False
 
+    def find_ranks(self) -> None:
+        """Wait for the other ranks, if there are several. Raises LlmdbgError for what they cannot do. Collective."""
+        if self._ranks is not None:
+            self._ranks.begins(None)
+            self._ranks.find_each_other(self._served.spec)
+
+    def concerns_all(self, request: Request) -> bool:
+        """Whether every rank has to carry out a request: each has a part of the model; a recording is rank 0's."""
+        if isinstance(request, Open):
+            return request.recording is None
+        return isinstance(request, Command) and self._is_in_lockstep
+
+    @property
+    def _is_in_lockstep(self) -> bool:
+        from llmdbg.engine.lockstep import InLockstep
+
+        return self._debugger is not None and isinstance(self._debugger.debuggee, InLockstep)
+
     def interrupt(self) -> None:
         """Stop what runs at its next stage. Safe from any thread."""
         self._interrupting = True
         if (debugger := self._debugger) is not None:
             debugger.interrupt()
+            if self._ranks is not None:
+                self._ranks.interrupt()
 
     def begin(self) -> None:
         """Something new is going to run: what was interrupted is over."""
@@ -96,16 +124,18 @@ class ServedRun:
             raise UsageError("open takes a `prompt`, with or without a `model`, or a `recording`: give one of them")
         self._reported = 0.0
         opened = self._recording(request) if request.prompt is None else self._generation(request, report)
-        debuggee, autosave = opened
+        debuggee, launch = opened
         from llmdbg.debugger.debugger import Debugger
         from llmdbg.frontends.export import export
         from llmdbg.frontends.opening import opening_notes
         from llmdbg.frontends.other_runs import open_other
 
         debugger = self._debugger = Debugger(debuggee)
-        self._autosave, self._name, self._told_end = autosave, debuggee.name, False
+        self._name, self._told_end = debuggee.name, False
         debugger.exporter = export
         debugger.other_runs = open_other
+        if launch is not None:
+            self._keep(debugger, launch)
         notes = (*opening_notes(debuggee), *debuggee.notes)
         can = tuple(sorted(each.value for each in debuggee.capabilities))
         opened_event = OpenedEvent(name=debuggee.name, place=debuggee.place, can=can, notes=notes)
@@ -117,16 +147,29 @@ class ServedRun:
                 return
         self._save(journal)
 
-    def _generation(self, request: Open, report: Report) -> tuple[Debuggee, Autosave]:
+    def _keep(self, debugger: Debugger, launch: LaunchRequest) -> None:
+        """Save the session from now on; where there are several ranks, rank 0 does."""
         from llmdbg.frontends.autosave import Autosave
+
+        if self._ranks is None or self._ranks.place.owns_terminal:
+            self._autosave = Autosave(launch)
+        if self._ranks is not None:
+            begun = self._ranks.told(None if self._autosave is None else self._autosave.saved)
+            assert begun is not None
+            self._ranks.keep(debugger, begun, is_saved=True)
+
+    def _generation(self, request: Open, report: Report) -> tuple[Debuggee, LaunchRequest]:
         from llmdbg.frontends.launch_request import LaunchRequest
         from llmdbg.models.tokens import check_text
 
         assert request.prompt is not None
         check_text(request.prompt, called="the prompt", remedy="give some text as `prompt`")
         chat = request.chat or request.system is not None
-        launch = LaunchRequest(self._served.spec_for(request), request.prompt, _settings(request), chat, request.system)
+        spec, settings = self._served.spec_for(request), _settings(request)
+        launch = LaunchRequest(spec, request.prompt, settings, chat, request.system, ranks=self._ranks)
         self.close()
+        if self._ranks is not None:
+            self._ranks.begins(launch.first_session())
         told = ""
 
         def tell(progress: LoadProgress) -> None:
@@ -136,7 +179,15 @@ class ServedRun:
                 told, self._reported = progress.stage, now
                 report(str(progress.stage), progress.done, progress.total)
 
-        return launch.open_debuggee(tell), Autosave(launch)
+        try:
+            debuggee = launch.open_debuggee(tell)
+        except BaseException as error:
+            self._forget()
+            # Before anything else that all do together: a rank may have failed alone.
+            self._meet(f"{type(error).__name__}: {error}")
+            raise
+        self._meet("")
+        return debuggee, launch
 
     def _recording(self, request: Open) -> tuple[Debuggee, None]:
         from llmdbg.frontends.opening import open_recording
@@ -144,6 +195,8 @@ class ServedRun:
 
         assert request.recording is not None
         trace = open_trace(Path(request.recording))
+        if self._ranks is not None and self._is_in_lockstep:
+            self._ranks.told(CloseRun())
         self.close()
         return open_recording(trace), None
 
@@ -261,6 +314,7 @@ class ServedRun:
         autosave, self._autosave = self._autosave, None
         if debugger is None:
             return
+        self._forget()
         try:
             if autosave is not None:
                 autosave.keep(debugger)
@@ -270,6 +324,14 @@ class ServedRun:
                 debugger.close()
             except LlmdbgError as error:
                 record(error)
+
+    def _meet(self, failed: str) -> None:
+        if self._ranks is not None:
+            self._ranks.meet(failed)
+
+    def _forget(self) -> None:
+        if self._ranks is not None:
+            self._ranks.begins(None)
 
 
 def _settings(request: Open) -> GenerationSettings:

@@ -19,15 +19,16 @@ SECONDS = 120
 
 
 class Client:
-    """A server in a process of its own."""
+    """A server in a process of its own, or on so many `ranks` of a torchrun; `program` runs llmdbg."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, ranks: int = 1, program: tuple[str, ...] = ("-m", "llmdbg")) -> None:
+        launcher = () if ranks == 1 else ("-m", "torch.distributed.run", f"--nproc-per-node={ranks}")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "llmdbg", "serve", "--json", *arguments],
+            [sys.executable, *launcher, *program, "serve", "--json", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **({} if ranks == 1 else {"OMP_NUM_THREADS": "1"})},
         )
         self.lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.progress: list[dict[str, Any]] = []
