@@ -10,6 +10,7 @@ from llmdbg.debugger.execution.first_nonfinite import first_nonfinite, operands_
 from llmdbg.debugger.execution.stop import CodeLine, NamedTensor, Stop
 from llmdbg.debugger.known_values import known_of, recorded_statistics
 from llmdbg.debugger.named_values import given, returned
+from llmdbg.debugger.nonfinite_ranks import rank_sources
 from llmdbg.debugger.positions import positions
 from llmdbg.debugger.post_mortem import failed_frames, own_frame, tensors_used
 from llmdbg.engine.lockstep import InLockstep
@@ -71,7 +72,7 @@ class StopDescriber:
             takes=_described(_taken(event, module), even_one=event.code is not None or event.error is not None),
             code=_code(event),
             values=cause.values,
-            why=self._why(event, cause),
+            why=self._why(event, suspended, cause),
             differs=differs or bool(self._debuggee.timeline.differing()),
             not_finite_since=self._not_finite_since(event, found[0]),
             unequal=() if ranks is None else tuple(ranks.differences(suspended)),
@@ -98,12 +99,14 @@ class StopDescriber:
         known = known_of(event)
         return (None, None) if known is None else known.candidates(text_of, self._top)
 
-    def _why(self, event: StageEvent, cause: StopCause) -> str:
-        """What the breakpoint found; of values that are not finite, the first."""
+    def _why(self, event: StageEvent, suspended: StageEvent, cause: StopCause) -> str:
+        """What the breakpoint found; of values that are not finite, the first, and whose they are of several ranks."""
         if not cause.not_finite:
             return cause.why
         first = first_nonfinite(event, self._debuggee.anatomy.modules.get(event.stage.address))
         why = f"{cause.why}, {first}" if first else cause.why
+        if self._lockstep is not None and (source := rank_sources(self._lockstep, suspended).in_short()):
+            why += f", {source}"
         if event.through:
             why += f", out of the backward of {' or '.join(event.through)}"
         return f"{why}, {operands_in_words(event)}" if event.stage.kind is StageKind.OP else why

@@ -5,21 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmdbg.debugger.nonfinite_ranks import rank_sources
 from llmdbg.display import Displayed
 from llmdbg.engine.lockstep import InLockstep
 from llmdbg.errors import CommandError
 from llmdbg.formatting import counted, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
     from llmdbg.debugger.inspection.inspector import Inspector
-    from llmdbg.engine.stage_event import StageEvent
     from llmdbg.probes.value_statistics import ValueStatistics
 
-_WHAT = ("NaN", "infinite")
 TOPIC_ARGUMENTS = ("", "weights", "cache")
 
 
@@ -92,39 +87,8 @@ def _here(inspector: Inspector, debuggee: InLockstep) -> RankTable:
     rows = tuple(RankRow(rank, *each) for rank, each in enumerate(debuggee.everyones(mine)))
     takes, returns = debuggee.layouts(event)
     unequal = tuple(debuggee.differences(event))
-    return RankTable(event.stage.address, returns, takes, rows, unequal, _sources(debuggee, event))
-
-
-def _sources(debuggee: InLockstep, event: StageEvent) -> tuple[str, ...]:
-    """Whose part of what a stage was given is not finite; if nobody's, who added what is not. Collective."""
-    given, _ = debuggee.own_parts(event)
-    summand = debuggee.own_summand(event)
-    mine = not_finite(given), not_finite(() if summand is None else [summand])
-    parts, summands = zip(*debuggee.everyones(mine), strict=True)
     address = event.stage.address
-    if any(map(any, parts)):
-        return (f"each rank's part of what {address} was given is not finite on {_on(parts)}",)
-    if any(map(any, summands)):
-        return (f"what each rank adds up to what {address} returned is not finite on {_on(summands)}",)
-    return ()
-
-
-def not_finite(tensors: Sequence[Tensor]) -> tuple[int, int]:
-    """How many NaNs some tensors hold, and how many infinite values. Waits for the device."""
-    from llmdbg.probes.finiteness import can_be_measured, extents
-
-    found = extents([(each, None) for each in tensors if can_be_measured(each)])
-    return sum(each.nan for each in found), sum(each.inf for each in found)
-
-
-def _on(counts: Sequence[tuple[int, int]]) -> str:
-    """Which ranks have values that are not finite, with their numbers of NaN and infinite ones."""
-    some = [
-        f"rank {rank} ({', '.join(f'{count} {what}' for count, what in zip(each, _WHAT, strict=True) if count)})"
-        for rank, each in enumerate(counts)
-        if any(each)
-    ]
-    return f"{', '.join(some)}{' alone' if len(some) == 1 else ''}"
+    return RankTable(address, returns, takes, rows, unequal, rank_sources(debuggee, event).in_words(address))
 
 
 def _weights(debuggee: InLockstep) -> RankCheck:

@@ -17,6 +17,7 @@ from llmdbg.debugger.persistence.model import (
     SavedSettings,
     now,
 )
+from llmdbg.engine.lockstep import InLockstep
 
 if TYPE_CHECKING:
     from llmdbg.debugger.breakpoints.breakpoints import Breakpoint
@@ -38,6 +39,7 @@ def capture(debugger: Debugger, saved: SavedSession, layout: Mapping[str, Any] |
         ended=debugger.end is not None and debugger.end.stopped_by != "quit",
         generated=debugger.run.generated_ids(),
         focus=debugger.focus.position,
+        rank=debugger.debuggee.rank if isinstance(debugger.debuggee, InLockstep) else None,
         branches=_branches(debugger),
         branch=debugger.run.branches.current.number,
         layout=saved.layout if layout is None else dict(layout),

@@ -20,7 +20,7 @@ from llmdbg.errors import SessionFileError
 from llmdbg.formatting import byte_count
 from llmdbg.models.spec import ATTENTION, DTYPES, ENGINES, QUANTIZATION
 
-FORMAT = 5
+FORMAT = 6
 """The version of the format, increased with every change of the records. Only this version is read."""
 MOST_BYTES = 4 * 2**20
 _DEEPEST_LAYOUT = 20

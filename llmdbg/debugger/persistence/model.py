@@ -210,6 +210,8 @@ class SavedSession:
     """The ids generated up to `place`."""
     focus: Count | None = None
     """The position in focus; None for the newest."""
+    rank: Count | None = None
+    """The rank whose own values are shown; None for whole values, and in one process."""
     branches: Annotated[tuple[SavedBranch, ...], Meta(max_length=MOST_BRANCHES)] = ()
     """All branches; empty while there is a single unchanged one."""
     branch: Count = 1

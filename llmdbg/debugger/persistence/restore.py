@@ -22,9 +22,9 @@ from llmdbg.debugger.execution.resume_plans import ResumePlan
 from llmdbg.debugger.execution.trace import TimelinePosition
 from llmdbg.debugger.persistence.model import SavedBranch, SavedBreakpoint, SavedEdit, SavedPosition, SavedSession
 from llmdbg.engine.debuggee import Capability
-from llmdbg.engine.lockstep import forward_of
+from llmdbg.engine.lockstep import InLockstep, forward_of
 from llmdbg.engine.token_overrides import TokenOverrides
-from llmdbg.errors import AddressError, GenerationError, UsageError
+from llmdbg.errors import AddressError, CommandError, GenerationError, UsageError
 from llmdbg.formatting import listed
 from llmdbg.models.stages import SAMPLE, TOKENIZE
 
@@ -59,7 +59,23 @@ def restore(debugger: Debugger, saved: SavedSession) -> tuple[str, ...]:
         debugger.run.look()
     elif saved.focus is not None:
         notes.append(f"there is no position {saved.focus} to focus on: the last one has the focus")
+    notes += _rank_again(debugger, saved.rank)
     return tuple(notes)
+
+
+def _rank_again(debugger: Debugger, rank: int | None) -> list[str]:
+    """Show what the rank holds whose values were shown."""
+    if rank is None:
+        return []
+    debuggee = debugger.debuggee
+    if not isinstance(debuggee, InLockstep):
+        return [f"rank {rank} is not shown: this is one process"]
+    try:
+        debuggee.choose_rank(rank)
+    except CommandError as error:
+        return [f"whole values are shown: {error}"]
+    debugger.run.look()
+    return []
 
 
 def _replay(debugger: Debugger, saved: SavedSession) -> list[str]:

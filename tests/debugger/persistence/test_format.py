@@ -48,6 +48,7 @@ WRONG: dict[str, list[Any]] = {
     "place.token": [5, -1],
     "generated": [[1, "x"], {"0": 1}, [1.5]],
     "focus": [-1, "last"],
+    "rank": [-1, "all"],
     "layout": [[], None],
     "open": ["true"],
     "format": [0, "1", None, True],

@@ -92,6 +92,7 @@ def test_what_a_model_no_longer_has_becomes_a_note():
         place=SavedPosition("7", 1),
         generated=(1, 2),
         focus=500,
+        rank=1,
     )
     session = tiny_session()
     notes = restore(session, saved)
@@ -101,6 +102,7 @@ def test_what_a_model_no_longer_has_becomes_a_note():
     assert "the layers of this model are 0 to 1" in notes[1]
     assert "other tokens than before, from token 0" in notes[2]
     assert "no position 500" in notes[3]
+    assert notes[4] == "rank 1 is not shown: this is one process"
 
 
 def test_a_stage_that_does_not_run_this_time_ends_the_replay_at_its_token():

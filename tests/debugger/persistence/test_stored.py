@@ -1,4 +1,4 @@
-"""A session written by an earlier llmdbg, kept in `format_5/`, is read, comes back and is written the same."""
+"""A session written by an earlier llmdbg, kept in `format_6/`, is read, comes back and is written the same."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from llmdbg.debugger.persistence.restore import restore
 from llmdbg.models.spec import ModelSpec
 from tests.sessions import tiny_session
 
-FOLDER = Path(__file__).parent / "format_5"
+FOLDER = Path(__file__).parent / "format_6"
 DOCUMENT = (FOLDER / "session.json").read_text("utf-8")
 PROMPT = (FOLDER / "prompt.txt").read_text("utf-8")
 

@@ -62,7 +62,7 @@ def test_a_nan_is_found_with_the_rank_that_has_it(shared_folder: Path, tmp_path:
     stops = ("break nonfinite", "continue", "info ranks", "info nonfinite", weights, f"record {tmp_path / 'RUN'}")
     found = run(2, str(PLANTED), "not_a_number", str(shared_folder), "0", *stops, "delete", "token 2")
     assert found.returncode == 0, found.stderr
-    assert lines_with(found.stdout, ["(nonfinite: 5 NaN, weight[34,5] = nan)", "1.mlp.up_proj "])
+    assert lines_with(found.stdout, ["(nonfinite: 5 NaN, weight[34,5] = nan, on rank 1)", "1.mlp.up_proj "])
     assert lines_with(found.stdout, ["1  cpu     32 to 63 of axis 2", "nan:5"])
     assert lines_with(found.stdout, ["0  cpu     0 to 31 of axis 2", "nan:0"])
     assert (tmp_path / "RUN" / HEADER).is_file()
@@ -76,19 +76,24 @@ def test_without_a_fault_nothing_is_unequal(shared_folder: Path):
 
 
 @pytest.mark.parametrize(
-    ("fault", "source", "hunted"),
+    ("fault", "source", "hunted", "short"),
     [
-        ("not_a_number_in_a_sum", "was given is not finite on rank 1 (32 NaN) alone", "it comes from rank 1: "),
-        ("overflow_in_a_sum", "returned is not finite on rank 1 (", "its input was finite"),
+        (
+            "not_a_number_in_a_sum",
+            "was given is not finite on rank 1 (32 NaN) alone",
+            "it comes from rank 1: ",
+            "from rank 1's part of its input",
+        ),
+        ("overflow_in_a_sum", "returned is not finite on rank 1 (", "its input was finite", "from what rank 1 adds"),
     ],
 )
 def test_what_a_sum_spread_is_traced_to_the_rank_it_came_from(
-    shared_folder: Path, fault: str, source: str, hunted: str
+    shared_folder: Path, fault: str, source: str, hunted: str, short: str
 ):
     stops = ("break nonfinite", "continue", "info ranks", "info nonfinite")
     found = run(2, str(PLANTED), fault, str(shared_folder), "0", *stops)
     assert found.returncode == 0, found.stderr
-    assert lines_with(found.stdout, ["(nonfinite: ", "1.mlp.down_proj "])
+    assert lines_with(found.stdout, ["(nonfinite: ", f", {short})", "1.mlp.down_proj "])
     [line] = lines_with(found.stdout, ["each rank", f"1.mlp.down_proj {source}"])
     assert line.endswith(" alone")
     assert lines_with(found.stdout, [hunted])

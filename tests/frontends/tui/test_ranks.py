@@ -34,7 +34,7 @@ def two_ranks(*arguments: str) -> Terminal:
 
 
 @contextmanager
-def screen(folder: Path, *, shows: str = "tokenize") -> Iterator[Terminal]:
+def screen(folder: Path, *, shows: str = "split into") -> Iterator[Terminal]:
     """The screen at its first stop, or as soon as it shows something. No rank is left when it is over."""
     terminal = two_ranks(str(folder), "-p", "The quick brown", "-n", "6", "--greedy")
     try:
@@ -143,6 +143,7 @@ def test_every_rank_ends_with_torchrun(shared_folder: Path, number: signal.Signa
 def test_an_interrupted_rank_0_says_so_and_the_others_end_for_that(shared_folder: Path):
     with screen(shared_folder) as terminal:
         command(terminal, "until 1", "layer 1 of 2")
+        command(terminal, "rank 1", "· rank 1")
         ranks = ranks_of(terminal)
         ranks[0].send_signal(signal.SIGINT)
         assert all_end(ranks)
@@ -156,6 +157,7 @@ def test_an_interrupted_rank_0_says_so_and_the_others_end_for_that(shared_folder
     assert f"resume the same session: name it, as in --resume {saved.id}\r\n" in unnamed.received.decode()
     resumed = two_ranks("--resume", saved.id)
     resumed.wait_for("layer 1 of 2", SECONDS)
+    resumed.wait_for("· rank 1", SECONDS)
     resumed.send("q")
     assert resumed.wait_for_exit(SECONDS) == 0
 
@@ -170,8 +172,10 @@ def test_every_rank_ends_when_the_terminal_hangs_up(shared_folder: Path):
 
 def test_looking_for_longer_than_any_silence_that_is_watched_for_changes_nothing(shared_folder: Path):
     with screen(shared_folder) as terminal:
-        terminal.read(4)  # until it has settled
-        sent = len(terminal.received)
+        sent = 0
+        while len(terminal.received) > sent:  # until it has settled
+            sent = len(terminal.received)
+            terminal.read(2)
         time.sleep(12)
         terminal.read()
         assert len(terminal.received) == sent, "at rest, nothing is sent"

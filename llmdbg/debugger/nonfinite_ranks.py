@@ -1,0 +1,77 @@
+"""Which of several ranks values that are not finite come from, where a sum or a gathering has spread them over all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmdbg.probes.finiteness import can_be_measured, extents
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmdbg.engine.lockstep import InLockstep
+    from llmdbg.engine.stage_event import StageEvent
+
+_WHAT = ("NaN", "infinite")
+
+Counts = tuple[int, int]
+"""How many NaNs some tensors hold, and how many infinite values."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankSources:
+    """What each rank alone had to do with the values at a stage that are not finite, in the order of the ranks."""
+
+    given: tuple[Counts, ...]
+    """In its parts of what the stage was given."""
+    summands: tuple[Counts, ...]
+    """In what it adds to a sum over all ranks."""
+    returned: tuple[Counts, ...]
+    """In its parts of what the stage returned."""
+
+    def in_words(self, address: str) -> tuple[str, ...]:
+        """Whose part of what the stage was given is not finite; if nobody's, who adds what is not. In sentences."""
+        if any(map(any, self.given)):
+            return (f"each rank's part of what {address} was given is not finite on {_on(self.given)}",)
+        if any(map(any, self.summands)):
+            return (f"what each rank adds up to what {address} returned is not finite on {_on(self.summands)}",)
+        return ()
+
+    def in_short(self) -> str:
+        """The ranks it comes from, if not from all: `from rank 1's part of its input`. Empty if it cannot be told."""
+        places = (
+            (self.given, "from {}'s part of its input"),
+            (self.summands, "from what {} adds"),
+            (self.returned, "on {}"),
+        )
+        for counts, words in places:
+            ranks = [f"rank {rank}" for rank, each in enumerate(counts) if any(each)]
+            if ranks:
+                return "" if len(ranks) == len(counts) else words.format(" and ".join(ranks))
+        return ""
+
+
+def rank_sources(debuggee: InLockstep, event: StageEvent) -> RankSources:
+    """Where the values at an event that are not finite come from. Collective. Waits for the device."""
+    given, returned = debuggee.own_parts(event)
+    summand = debuggee.own_summand(event)
+    mine = not_finite(given), not_finite(() if summand is None else [summand]), not_finite(returned)
+    return RankSources(*zip(*debuggee.everyones(mine), strict=True))
+
+
+def not_finite(tensors: Sequence[Tensor]) -> Counts:
+    """How many NaNs some tensors hold, and how many infinite values. Waits for the device."""
+    found = extents([(each, None) for each in tensors if can_be_measured(each)])
+    return sum(each.nan for each in found), sum(each.inf for each in found)
+
+
+def _on(counts: Sequence[Counts]) -> str:
+    """Which ranks have values that are not finite, with their numbers of NaN and infinite ones."""
+    some = [
+        f"rank {rank} ({', '.join(f'{count} {what}' for count, what in zip(each, _WHAT, strict=True) if count)})"
+        for rank, each in enumerate(counts)
+        if any(each)
+    ]
+    return f"{', '.join(some)}{' alone' if len(some) == 1 else ''}"
