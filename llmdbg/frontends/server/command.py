@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 from llmdbg.errors import UsageError
 from llmdbg.frontends import output
 from llmdbg.frontends.arguments import add_commands, add_run, generation_settings, is_chat, model_spec, prompt_text
+from llmdbg.frontends.server.opening import Served
 from llmdbg.frontends.server.permissions import Permissions
 from llmdbg.frontends.server.requests import Open
-from llmdbg.frontends.server.served_run import Served, ServedRun
+from llmdbg.frontends.server.served_run import ServedRun
 
 if TYPE_CHECKING:
     from llmdbg.frontends.ranks import Ranks
 
 _COMMON = """
-A client may step, look, set breakpoints, go back and change the session, and open other models
-and recordings. It may run Python (`print`, `edit`) after --allow-python, and write files after
---allow-files. What -b, -ex and -x give is yours, and runs whenever a run begins.
+A client may step, look, set breakpoints, go back and change the session, and open other models,
+recordings and saved sessions. It may run Python (`print`, `edit`) after --allow-python, and
+write files after --allow-files. What -b, -ex and -x give is yours, and runs whenever a run begins.
 """
 _SERVE = f"""\
 examples:

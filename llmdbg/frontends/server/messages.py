@@ -52,6 +52,8 @@ class OpenedEvent:
     """Where it runs: the device and the dtype."""
     can: tuple[str, ...]
     """What this run can do; a command that needs anything else is refused in a line."""
+    session: str
+    """The id under which it is saved after each command, for a later `open`; empty if it is not."""
     notes: tuple[str, ...]
     """What there is to know about it, in sentences."""
 
@@ -84,6 +86,8 @@ class StateEvent:
     """How many breakpoints, tracepoints and watches there are."""
     allowed: tuple[str, ...]
     """What commands may do here: `harmless` always, and what the command line has allowed."""
+    session: str
+    """The id of the saved session; empty if there is none."""
     unsaved: str
     """Why the session is not being saved; empty if it is, or if there is none to save."""
 

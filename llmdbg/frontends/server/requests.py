@@ -33,7 +33,8 @@ class Request:
 class Open(SettingFields, Request):
     """Load a model and stop before the first stage of a generation, or open a recording. Ends the run before it.
 
-    Give `prompt` (and `model`, unless smollm2 is meant), or `recording`. A setting that is null is the model's own.
+    Give `prompt` (and `model`, unless smollm2 is meant), or `recording`, or `session`: a saved one goes on where it
+    stood. A setting that is null is the model's own.
     """
 
     do: ClassVar[str] = "open"
@@ -52,6 +53,8 @@ class Open(SettingFields, Request):
     """auto, cpu or cuda."""
     recording: str | None = None
     """The folder of a recording, instead of a model: no model is loaded."""
+    session: str | None = None
+    """The id of a saved session, or `latest`: it has its own model, prompt and settings, so give nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

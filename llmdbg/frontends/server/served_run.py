@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.errors import CommandError, LlmdbgError, SettingsError, UsageError
+from llmdbg.errors import CommandError, LlmdbgError, SessionFileError
 from llmdbg.frontends.log import record
 from llmdbg.frontends.server.messages import OpenedEvent, StateEvent
+from llmdbg.frontends.server.opening import check, find_session, launch_again, launch_of
 from llmdbg.frontends.server.requests import Command, Open
 
 if TYPE_CHECKING:
     from llmdbg.debugger.commands import ParsedCommand
     from llmdbg.debugger.debugger import Debugger
     from llmdbg.debugger.execution.stop import TokenRow
+    from llmdbg.debugger.persistence.model import SavedSession
+    from llmdbg.debugger.persistence.store import SessionStore
     from llmdbg.engine.debuggee import Debuggee
-    from llmdbg.engine.settings import GenerationSettings
     from llmdbg.frontends.autosave import Autosave
     from llmdbg.frontends.launch_request import LaunchRequest
     from llmdbg.frontends.ranks import Ranks
     from llmdbg.frontends.server.journal import Journal
+    from llmdbg.frontends.server.opening import Served
     from llmdbg.frontends.server.permissions import Permissions
     from llmdbg.frontends.server.requests import Request
-    from llmdbg.models.spec import LoadProgress, ModelSpec
+    from llmdbg.models.spec import LoadProgress
 
 Report = Callable[[str, int, int | None], None]
 """Is told what is being done, how much of it is done, and how much there is."""
@@ -43,6 +47,7 @@ NOTHING_OPEN = StateEvent(
     text="",
     breakpoints=0,
     allowed=(),
+    session="",
     unsaved="",
 )
 
@@ -56,24 +61,6 @@ class NothingOpenError(CommandError):
 @dataclass(frozen=True, slots=True)
 class CloseRun:
     """What rank 0 tells the others when it closes the run of all: it opens something that it has alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What the command line says of the models that a client may open."""
-
-    spec: ModelSpec
-    """The model that is named there, and how to load it. Leave to run code or to unpickle is for that one alone."""
-    commands: tuple[str, ...] = ()
-    """Command lines of the user's own, to run whenever a run begins."""
-
-    def spec_for(self, request: Open) -> ModelSpec:
-        """The model that a client asks for."""
-        spec = self.spec
-        if request.model is not None and request.model != spec.name:
-            spec = replace(spec, name=request.model, trust_remote_code=False, allow_pickle=False)
-        dtype = spec.dtype if request.dtype == "auto" else request.dtype
-        return replace(spec, dtype=dtype, device=spec.device if request.device == "auto" else request.device)
 
 
 class ServedRun:
@@ -101,6 +88,11 @@ class ServedRun:
         return isinstance(request, Command) and self._is_in_lockstep
 
     @property
+    def _session_id(self) -> str:
+        """The id of the session that is saved here; empty if none is."""
+        return "" if self._autosave is None else self._autosave.id
+
+    @property
     def _is_in_lockstep(self) -> bool:
         from llmdbg.engine.lockstep import InLockstep
 
@@ -120,11 +112,9 @@ class ServedRun:
 
     def open(self, request: Open, journal: Journal, report: Report) -> None:
         """Open what a client asks for, after closing what is open. Raises LlmdbgError."""
-        if (request.prompt is None) == (request.recording is None):
-            raise UsageError("open takes a `prompt`, with or without a `model`, or a `recording`: give one of them")
+        check(request)
         self._reported = 0.0
-        opened = self._recording(request) if request.prompt is None else self._generation(request, report)
-        debuggee, launch = opened
+        debuggee, launch = self._opened(request, report)
         from llmdbg.debugger.debugger import Debugger
         from llmdbg.frontends.export import export
         from llmdbg.frontends.opening import opening_notes
@@ -134,40 +124,104 @@ class ServedRun:
         self._name, self._told_end = debuggee.name, False
         debugger.exporter = export
         debugger.other_runs = open_other
-        if launch is not None:
-            self._keep(debugger, launch)
         notes = (*opening_notes(debuggee), *debuggee.notes)
+        if launch is not None:
+            try:
+                notes += self._resume(debugger, launch, journal, report)
+            except BaseException:
+                self.close()
+                self._give_back(launch)
+                raise
         can = tuple(sorted(each.value for each in debuggee.capabilities))
-        opened_event = OpenedEvent(name=debuggee.name, place=debuggee.place, can=can, notes=notes)
+        opened_event = OpenedEvent(
+            name=debuggee.name, place=debuggee.place, can=can, session=self._session_id, notes=notes
+        )
         journal.value(opened_event, [f"{debuggee.name} · {debuggee.place}", *(f"note: {each}" for each in notes)])
         journal.tokens(debugger.run.tokens(), debuggee.prompt.notes)
         journal.stop(debugger.stop)
+        self._tell_end(debugger, journal)
         for line in self._served.commands:
             if not self._run(debugger, line, journal, report):
                 return
         self._save(journal)
 
-    def _keep(self, debugger: Debugger, launch: LaunchRequest) -> None:
-        """Save the session from now on; where there are several ranks, rank 0 does."""
+    def _opened(self, request: Open, report: Report) -> tuple[Debuggee, LaunchRequest | None]:
+        if request.session is not None:
+            return self._session(request.session, report)
+        return self._recording(request) if request.prompt is None else self._generation(request, report)
+
+    def _resume(self, debugger: Debugger, launch: LaunchRequest, journal: Journal, report: Report) -> tuple[str, ...]:
+        """Bring a saved session to where it stood, if this is one, and save it from now on. Returns what is to say.
+
+        Where there are several ranks, rank 0 saves.
+        """
+        from llmdbg.debugger.persistence.restore import restore
         from llmdbg.frontends.autosave import Autosave
 
+        notes: tuple[str, ...] = ()
+        if launch.resumed is not None:
+            self._listen(debugger, journal, report)
+            notes = restore(debugger, launch.resumed)
+            journal.interrupted = debugger.run.interrupted
+        # Only now: a replay that is broken off leaves the session as it was.
         if self._ranks is None or self._ranks.place.owns_terminal:
             self._autosave = Autosave(launch)
         if self._ranks is not None:
             begun = self._ranks.told(None if self._autosave is None else self._autosave.saved)
             assert begun is not None
             self._ranks.keep(debugger, begun, is_saved=True)
+        return notes
 
     def _generation(self, request: Open, report: Report) -> tuple[Debuggee, LaunchRequest]:
-        from llmdbg.frontends.launch_request import LaunchRequest
-        from llmdbg.models.tokens import check_text
-
-        assert request.prompt is not None
-        check_text(request.prompt, called="the prompt", remedy="give some text as `prompt`")
-        chat = request.chat or request.system is not None
-        spec, settings = self._served.spec_for(request), _settings(request)
-        launch = LaunchRequest(spec, request.prompt, settings, chat, request.system, ranks=self._ranks)
+        launch = launch_of(request, self._served, self._ranks)
         self.close()
+        return self._loaded(launch, report), launch
+
+    def _session(self, asked: str, report: Report) -> tuple[Debuggee, LaunchRequest]:
+        """Take a saved session over and load its model. What is open stays if the session cannot be had."""
+        store = self._store
+        found = self._by_rank_0(lambda: find_session(store, asked))
+        launch_again(found, self._served, self._ranks)
+        if found.id == self._session_id:
+            self.close()
+        saved = self._by_rank_0(lambda: store.resume(found.id))
+        self.close()
+        launch = launch_again(saved, self._served, self._ranks)
+        try:
+            return self._loaded(launch, report), launch
+        except BaseException:
+            self._give_back(launch)
+            raise
+
+    @cached_property
+    def _store(self) -> SessionStore:
+        """Where sessions are taken over from; the one that runs is saved by `_autosave`."""
+        from llmdbg.debugger.persistence.store import SessionStore
+
+        return SessionStore()
+
+    def _give_back(self, launch: LaunchRequest) -> None:
+        """Leave a session that was taken over and could not be brought back to whoever wants it next."""
+        if launch.resumed is not None:
+            self._store.close(launch.resumed.id)
+
+    def _by_rank_0(self, do: Callable[[], SavedSession]) -> SavedSession:
+        """What rank 0 finds in its files, on every rank. Raises what it raises there, a SessionFileError."""
+        if self._ranks is None:
+            return do()
+        found: SavedSession | SessionFileError | None = None
+        if self._ranks.place.owns_terminal:
+            try:
+                found = do()
+            except SessionFileError as error:
+                found = error
+        found = self._ranks.told(found)
+        if isinstance(found, SessionFileError):
+            raise found
+        assert found is not None
+        return found
+
+    def _loaded(self, launch: LaunchRequest, report: Report) -> Debuggee:
         if self._ranks is not None:
             self._ranks.begins(launch.first_session())
         told = ""
@@ -187,7 +241,7 @@ class ServedRun:
             self._meet(f"{type(error).__name__}: {error}")
             raise
         self._meet("")
-        return debuggee, launch
+        return debuggee
 
     def _recording(self, request: Open) -> tuple[Debuggee, None]:
         from llmdbg.frontends.opening import open_recording
@@ -305,6 +359,7 @@ class ServedRun:
             text=debugger.debuggee.vocabulary.decode(debugger.run.generated_ids()),
             breakpoints=len(debugger.breakpoints.list()),
             allowed=self._permissions.names,
+            session=self._session_id,
             unsaved="" if self._autosave is None else self._autosave.unsaved,
         )
 
@@ -332,13 +387,3 @@ class ServedRun:
     def _forget(self) -> None:
         if self._ranks is not None:
             self._ranks.begins(None)
-
-
-def _settings(request: Open) -> GenerationSettings:
-    from llmdbg.engine.settings import GenerationSettings
-
-    asked = {each.name: getattr(request, each.name) for each in fields(GenerationSettings)}
-    try:
-        return GenerationSettings(**asked)
-    except SettingsError as error:
-        raise SettingsError(f"open: {error}") from error

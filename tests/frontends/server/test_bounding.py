@@ -14,9 +14,10 @@ from llmdbg.frontends.sanitize import json_text
 from llmdbg.frontends.server.bounding import AnswerStore
 from llmdbg.frontends.server.desk import Desk
 from llmdbg.frontends.server.journal import Journal
+from llmdbg.frontends.server.opening import Served
 from llmdbg.frontends.server.permissions import Permissions
 from llmdbg.frontends.server.run_thread import RunThread
-from llmdbg.frontends.server.served_run import Served, ServedRun
+from llmdbg.frontends.server.served_run import ServedRun
 from llmdbg.models.spec import ModelSpec
 
 JSON = st.recursive(

@@ -6,9 +6,9 @@ import pytest
 
 from llmdbg.debugger.commands import COMMANDS, Effect
 from llmdbg.errors import CommandError
+from llmdbg.frontends.server.opening import Served
 from llmdbg.frontends.server.permissions import Permissions
 from llmdbg.frontends.server.requests import Open
-from llmdbg.frontends.server.served_run import Served
 from llmdbg.models.spec import ModelSpec
 
 

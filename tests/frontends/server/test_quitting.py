@@ -9,10 +9,11 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from llmdbg.debugger.persistence.store import SessionStore
+from llmdbg.frontends.server.opening import Served
 from llmdbg.frontends.server.permissions import Permissions
 from llmdbg.frontends.server.requests import Command, Open
 from llmdbg.frontends.server.run_thread import RunThread
-from llmdbg.frontends.server.served_run import Served, ServedRun
+from llmdbg.frontends.server.served_run import ServedRun
 from llmdbg.models.spec import ModelSpec
 from tests.frontends.server.client import Client as JsonClient
 

@@ -125,6 +125,17 @@ def test_what_ranks_cannot_open_is_refused_and_the_next_open_works(client, folde
     assert error_of(client.command("step"))["type"] == "NothingOpenError"
     assert client.ask("open", **opening(folder))["ok"]
     assert client.command("until 1")["events"][-1]["layout"] == "whole on every rank"
+    # And the session of this one, on every rank.
+    id = client.ask("state")["events"][0]["session"]
+    assert client.command("zero 1.mlp.up_proj")["ok"]
+    assert client.command("until 0.mlp.gate_proj@2")["ok"]
+    assert client.command("quit")["ok"]
+    assert error_of(client.ask("open", session="20260131-093000-1f2e"))["type"] == "SessionRequestError"
+    again = client.ask("open", session=id)["events"]
+    assert (again[0]["session"], again[0]["notes"]) == (id, [])
+    assert (again[-1]["stage"]["address"], again[-1]["token"]) == ("0.mlp.gate_proj", 2)
+    assert (again[-1]["layout"], again[-1].get("unequal", [])) == ("split over axis 2", [])
+    assert client.command("continue")["events"][-1]["event"] == "end"
     assert client.ask("quit")["ok"]
     assert client.process.wait(SECONDS) == 0
 

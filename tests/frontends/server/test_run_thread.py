@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from llmdbg.frontends.server.opening import Served
 from llmdbg.frontends.server.permissions import Permissions
 from llmdbg.frontends.server.requests import Command, Open
 from llmdbg.frontends.server.run_thread import RunThread
-from llmdbg.frontends.server.served_run import Served, ServedRun
+from llmdbg.frontends.server.served_run import ServedRun
 from llmdbg.models.spec import ModelSpec
 
 
