@@ -202,4 +202,4 @@ class SessionFileError(LlmdbgError):
 class SessionRequestError(SessionFileError, UsageError):
     """A saved session that is not there, is open elsewhere, or cannot be resumed without another option."""
 
-    remedy = "`llmdbg --resume` without an id takes the latest session that can be resumed"
+    remedy = "`llmdbg --resume` without an id, or `open` with `latest`, takes the last session that can be resumed"

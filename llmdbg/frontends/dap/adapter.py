@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmdbg.errors import LlmdbgError, UsageError
 from llmdbg.frontends.dap import arguments
 from llmdbg.frontends.dap.breakpoints import FILTERS
-from llmdbg.frontends.dap.launching import check_names, is_program
+from llmdbg.frontends.dap.launching import check_names, is_program, not_known
 from llmdbg.frontends.dap.movement import THREAD
 from llmdbg.frontends.log import record
 from llmdbg.frontends.sanitize import sanitize
@@ -107,7 +107,9 @@ class Adapter:
         if self._launched is not None:
             raise UsageError("this adapter has launched already: one adapter debugs one run")
         request = arguments.read(arguments.LaunchRequest, message)
-        check_names(message.get("arguments") or {})
+        given = message.get("arguments") or {}
+        check_names(given)
+        self._console.say(not_known(given))
         self._launched = request
         try:
             movement = self._opener.open(request, reports=self._editor.supports_progress_reporting)

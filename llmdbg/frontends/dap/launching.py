@@ -8,19 +8,28 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from llmdbg.errors import SettingsError, UsageError
-from llmdbg.formatting import nearest_or_all
+from llmdbg.formatting import did_you_mean, nearest_or_all, shortened
 from llmdbg.frontends.arguments import read_text
+from llmdbg.frontends.dap.arguments import LaunchRequest
 from llmdbg.models.spec import ATTENTION, DTYPES, ENGINES, QUANTIZATION, ModelSpec
 from llmdbg.models.tokens import MOST_TEXT_BYTES, check_text
 
 if TYPE_CHECKING:
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.settings import GenerationSettings
-    from llmdbg.frontends.dap.arguments import LaunchRequest
     from llmdbg.models.spec import LoadProgress
 
 _ONE_OF = {"engine": ENGINES, "dtype": DTYPES, "attn": ATTENTION, "quantize": QUANTIZATION}
+_OF_EDITORS = (
+    *("type", "request", "name", "presentation", "preLaunchTask", "postDebugTask", "internalConsoleOptions"),
+    *("debugServer", "serverReadyAction", "suppressMultipleSessionWarning", "console", "windows", "linux", "osx"),
+)
+"""Names in a `launch.json` that are the editor's own, and that it may pass on."""
+_OF_VS_CODE = "__"
+"""What names begin with that VS Code adds: `__sessionId`."""
 _GIVEN_BY_HAND = {"trustRemoteCode": "--trust-remote-code", "allowPickle": "--allow-pickle"}
 
 
@@ -29,6 +38,16 @@ def check_names(arguments: dict[str, Any]) -> None:
     for name, option in _GIVEN_BY_HAND.items():
         if arguments.get(name):
             raise UsageError(f"{name} is not taken from a file: start the adapter with `llmdbg dap {option}`")
+
+
+def not_known(arguments: dict[str, Any]) -> list[str]:
+    """A line for each name that `launch` does not take, and that no editor adds by itself: it is ignored."""
+    known = [each.encode_name for each in structs.fields(LaunchRequest)]
+    passed = {*known, *_GIVEN_BY_HAND, *_OF_EDITORS}
+    odd = [name for name in arguments if name not in passed and not name.startswith(_OF_VS_CODE)]
+    return [
+        f"note: launch does not know {shortened(repr(name))}, and ignores it{did_you_mean(name, known)}" for name in odd
+    ]
 
 
 def is_program(request: LaunchRequest) -> bool:

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 _OPTIONS = {Effect.RUNS_PYTHON: "--allow-python", Effect.WRITES_FILE: "--allow-files"}
 
 
+class NotAllowedError(CommandError):
+    """A command may do more than whoever started the server has allowed."""
+
+    remedy = (
+        "only whoever starts llmdbg can allow it, with the option in the message; `state` says what is allowed. "
+        "Without Python, `x` and `info values` show values, and `zero`, `scale`, `ablate` and `patch` change them; "
+        "without files, `more` has what an answer left out"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Permissions:
     """What the command line has allowed."""
@@ -41,13 +51,13 @@ class Permissions:
         return ("harmless", *(["python"] if self.python else []), *(["files"] if self.files else []))
 
     def check(self, command: ParsedCommand) -> None:
-        """Raise CommandError for a command that may do more, or that keeps such a one for later."""
+        """Raise NotAllowedError for a command that may do more, or that keeps such a one for later."""
         refused = _effect(command) & ~self.allowed
         if refused:
             options = listed([_OPTIONS[each] for each in refused])
-            raise CommandError(
+            raise NotAllowedError(
                 f"`{command.command.name}` is off here, since commands that {listed(refused.beyond_session())} are the "
-                f"user's own: they are on after `llmdbg serve … {options}`"
+                f"user's own: they are on where `llmdbg serve` or `llmdbg mcp` was started with {options}"
             )
 
 

@@ -113,7 +113,7 @@ class Schema(Request):
     do: ClassVar[str] = "schema"
 
     name: str | None = None
-    """Such as `StopEvent` or `LensTable`; null lists the names. A `$ref` in a schema names another."""
+    """Such as `StopEvent` or `LensTable`; null or "" lists the names. A `$ref` in a schema names another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

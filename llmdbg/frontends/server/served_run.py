@@ -55,7 +55,10 @@ NOTHING_OPEN = StateEvent(
 class NothingOpenError(CommandError):
     """A command needs a run, and none is open."""
 
-    remedy = "`open` a model with a prompt, or a recording; then ask again"
+    remedy = (
+        '`open` a model with a prompt first, as in {"do": "open", "model": "smollm2", "prompt": "Once upon a"}, or '
+        "with the tool `open`, which takes the same; a `recording` or a `session` can be opened too"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +266,7 @@ class ServedRun:
             return self.help(parsed.parsed, line, journal)
         self._permissions.check(parsed)
         if self._debugger is None:
-            raise NothingOpenError("nothing is open: `open` a model with a prompt, or a recording, first")
+            raise NothingOpenError(f"nothing is open, and `{parsed.command.name}` needs a run")
         try:
             self._run(self._debugger, parsed, journal, report)
         finally:

@@ -356,6 +356,24 @@ def test_a_launch_that_cannot_be_is_one_clear_line_and_another_may_follow(client
     assert why in client.refused("launch", **wrong)
 
 
+def test_what_launch_does_not_know_is_said_once_on_the_console(launch):
+    client = launch(
+        promt="x",
+        maxTokens=5,
+        type="llmdbg",
+        request="launch",
+        name="mine",
+        console="integratedTerminal",
+        __sessionId="1",
+        trustRemoteCode=False,
+    )
+    said = [line for line in client.output("console").splitlines() if "does not know" in line]
+    assert said == [
+        "note: launch does not know 'promt', and ignores it (did you mean prompt?)",
+        "note: launch does not know 'maxTokens', and ignores it",
+    ]
+
+
 def test_nonsense_is_refused_in_one_line_and_the_session_goes_on(launch, client):
     assert "comes after launch" in client.refused("stackTrace", threadId=1)
     assert "attach is not possible" in client.refused("attach")

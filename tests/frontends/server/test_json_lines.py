@@ -207,7 +207,9 @@ def test_python_and_files_are_off_until_they_are_allowed(client, tmp_path):
         "reference smollm2 --python /usr/bin/python3",
         "reference smollm2 --trust-remote-code",
     ):
-        assert "off here" in error_of(client.command(line))["message"], line
+        error = error_of(client.command(line))
+        assert "off here" in error["message"] and "was started with --allow-" in error["message"], line
+        assert error["type"] == "NotAllowedError" and "whoever starts llmdbg can allow it" in error["remedy"]
     client.command("break 1")
     assert "off here" in error_of(client.command("commands 1 print 1"))["message"]
     assert client.command("commands 1 info stage; info model")["ok"]
