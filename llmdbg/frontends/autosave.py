@@ -32,6 +32,7 @@ class Autosave:
 
     def __init__(self, request: LaunchRequest) -> None:
         self._store = SessionStore()
+        self._on_saved = request.on_saved
         self._saved: SavedSession = request.first_session()
         self.layout: dict[str, object] = dict(self._saved.layout)
         self.unsaved = self.left_out = self._trouble = ""
@@ -87,6 +88,8 @@ class Autosave:
         self._saved = saved
         try:
             before, self.left_out, self.unsaved = self.left_out, self._store.save(saved), ""
+            if self._on_saved is not None:
+                self._on_saved()
             if self.left_out and self.left_out != before:
                 self._reported, self._trouble = False, f"not all of this session is saved: {self.left_out}"
             elif self._reported or before != self.left_out:

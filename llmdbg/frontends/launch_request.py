@@ -42,6 +42,8 @@ class LaunchRequest:
     """The route of the tour to begin; empty for no tour."""
     saves: bool = True
     """Whether the session is saved."""
+    on_saved: Callable[[], object] | None = None
+    """Told whenever the session has been saved."""
     ranks: Ranks | None = None
     """The ranks of a torchrun, if this process is one of several."""
     typed: TypedLines | None = None

@@ -83,6 +83,7 @@ class Relay:
         self._settings = termios.tcgetattr(_IN)
         try:
             with self._guard:
+                self._guard.can_go_on()
                 tty.setraw(_IN, termios.TCSANOW)
                 try:
                     self._send(PREAMBLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from llmdbg.errors import EngineLostError, LlmdbgError, LoadError
@@ -60,7 +61,10 @@ def run(request: LaunchRequest, link: EngineLink | None = None) -> int:
         ranks.before_end = line.leave_for_good
         ranks.begins(request.first_session())
     signals, give_back = (ENDING, line.give_back) if ranks is None else (ENDING_A_RANK, ranks.interrupted)
+    request = replace(request, on_saved=guard.can_go_on)
     with guard, capture, ending_with(capture.terminals, give_back, request.is_running_here, signals):
+        if request.resumed is not None:
+            guard.can_go_on()
         # In a page Textual has a driver of its own, which is told the size.
         in_page = is_in_a_page()
         driver = None if in_page else line.driver_class
@@ -76,10 +80,7 @@ def run(request: LaunchRequest, link: EngineLink | None = None) -> int:
         else:
             error = app.run(size=None if in_page else capture.size)
             closed = app.engine.leave(_SECONDS_TO_CLOSE)
-    if app.engine.unsaved:
-        complain(f"the session is not saved: {app.engine.unsaved}")
-    elif app.engine.left_out:
-        complain(f"not all of the session is saved: {app.engine.left_out}")
+    _complain_of_what_is_not_saved(app)
     step = app.state.loading.steps.present
     if error is not None and app.state.shown is not None:
         record(error)
@@ -97,6 +98,13 @@ def run(request: LaunchRequest, link: EngineLink | None = None) -> int:
     if not closed or (ranks is not None and app.state.shown is None):
         _leave_at_once(app, ranks)
     return app.return_code or 0
+
+
+def _complain_of_what_is_not_saved(app: LlmdbgApp) -> None:
+    if app.engine.unsaved:
+        complain(f"the session is not saved: {app.engine.unsaved}")
+    elif app.engine.left_out:
+        complain(f"not all of the session is saved: {app.engine.left_out}")
 
 
 def _way_on(request: LaunchRequest) -> str:

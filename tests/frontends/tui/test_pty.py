@@ -61,6 +61,18 @@ def test_at_rest_nothing_is_sent(terminal, tiny_folder):
     assert len(seen.received) == before
 
 
+@pytest.mark.parametrize(("shows", "way_on"), [("loading the weights", ""), ("split into", "; `llmdbg --resume`")])
+def test_once_it_was_killed_only_a_saved_session_is_promised(terminal, tiny_folder, shows, way_on):
+    seen = terminal(tiny_folder, "-p", "The quick brown fox", "-n", "6", "--greedy")
+    seen.wait_for(shows)
+    if way_on:
+        seen.send("n")
+        seen.wait_for("embed ")
+    seen.process.kill()
+    seen.wait_for_bytes(f"llmdbg: it was killed{way_on}".encode())
+    assert bool(way_on) == (b"--resume" in seen.received)
+
+
 def test_leaving_in_the_middle_of_a_long_run_is_at_once(terminal):
     """The demo model runs 400 tokens here; nobody waits for them."""
     seen = terminal("smollm2", "-p", "Once upon a time", "-n", "400", "--greedy")

@@ -25,7 +25,7 @@ class Guard:
     """
 
     def __init__(self, log: Path, *, way_on: str = "") -> None:
-        """`way_on` says what the user can do once llmdbg was killed; empty if nothing."""
+        """`way_on` says what the user can do if llmdbg is killed after `can_go_on` was called; empty if nothing."""
         self._log = log
         self._way_on = way_on
         self._process: subprocess.Popen[bytes] | None = None
@@ -38,6 +38,10 @@ class Guard:
     def closed(self) -> None:
         """The terminal is as it was."""
         self._tell(keeper.CLOSED)
+
+    def can_go_on(self) -> None:
+        """From now on there is something to go on with."""
+        self._tell(keeper.CAN_GO_ON)
 
     def __enter__(self) -> Self:
         with suppress(OSError, termios.error):

@@ -3,10 +3,11 @@
 Run as a program with nothing but the standard library. It reads what llmdbg reports until llmdbg has ended:
 
 - `OPENED` and `CLOSED`: whether llmdbg has the terminal;
+- `CAN_GO_ON`: that there is now something to go on with once llmdbg was killed;
 - what `faulthandler` says of a fatal error.
 
 Arguments: the line settings the terminal had (what `termios.tcgetattr` gave, in Python's notation), the log
-file, and what the user can do then, empty if nothing.
+file, and what the user can do once there is something to go on with.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import termios
 from contextlib import suppress
 from typing import Any
 
-OPENED, CLOSED = b"\x01", b"\x02"
+OPENED, CLOSED, CAN_GO_ON = b"\x01", b"\x02", b"\x03"
+_MARKS = (*OPENED, *CLOSED, *CAN_GO_ON)
 # In the order of Textual's own: what begins before the other screen is left has to end before.
 AS_IT_WAS = (
     "\x1b[?2026l\x1b[?2004l\x1b[?2048l\x1b[?7h\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[0m\x1b[<u"
@@ -42,25 +44,26 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     for number in (signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN):
         signal.signal(number, signal.SIG_IGN)
-    report, is_open = _until_the_end()
+    report, is_open, can_go_on = _until_the_end()
     if is_open:
         # A terminal that nobody reads takes nothing.
         signal.alarm(_SECONDS_TO_GIVE_BACK)
         with suppress(OSError, termios.error):
-            give_back(ast.literal_eval(sys.argv[1]), report, sys.argv[3])
+            give_back(ast.literal_eval(sys.argv[1]), report, sys.argv[3] if can_go_on else "")
     if report:
         with suppress(OSError):
             _append(sys.argv[2], report + b"\n")
 
 
-def _until_the_end() -> tuple[bytes, bool]:
-    """What was said of a fatal error, and whether llmdbg had the terminal at its end."""
-    report, is_open = b"", False
+def _until_the_end() -> tuple[bytes, bool, bool]:
+    """What was said of a fatal error, whether llmdbg had the terminal at its end, and whether there is a way on."""
+    report, is_open, can_go_on = b"", False, False
     while data := os.read(0, 65536):
+        can_go_on = can_go_on or CAN_GO_ON in data
         marks = [mark for mark in data if bytes((mark,)) in (OPENED, CLOSED)]
         is_open = marks[-1:] == list(OPENED) if marks else is_open
-        report = (report + data.replace(OPENED, b"").replace(CLOSED, b""))[:_MOST_BYTES]
-    return report, is_open
+        report = (report + data.translate(None, bytes(_MARKS)))[:_MOST_BYTES]
+    return report, is_open, can_go_on
 
 
 def give_back(settings: list[Any], report: bytes, way_on: str) -> None:
