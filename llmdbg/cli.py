@@ -18,6 +18,7 @@ from llmdbg.frontends.arguments import (
     add_detachable,
     add_run,
     check_detachable,
+    check_tour,
     generation_settings,
     is_chat,
     model_spec,
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ranks: Ranks | None = None
     try:
         output.require_stdout()
-        ranks = _ranks()
+        ranks = _ranks(arguments)
         return _do(arguments, ranks)
     except LlmdbgError as error:
         if ranks is not None:
@@ -147,14 +148,14 @@ def _do(arguments: Sequence[str], ranks: Ranks | None) -> int:
     return code if ranks is None else ranks.end(code=code)
 
 
-def _ranks() -> Ranks | None:
+def _ranks(arguments: Sequence[str]) -> Ranks | None:
     """The ranks of a torchrun, if this process is one of several."""
     if (place := launched_rank()) is None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return None
-    from llmdbg.frontends.ranks import Ranks
+    from llmdbg.frontends.detached.on_ranks import begin
 
-    return Ranks(place)
+    return begin(place, arguments)
 
 
 def _ends_with_a_code_of_its_own() -> None:
@@ -169,17 +170,8 @@ def _ends_with_a_code_of_its_own() -> None:
 def _run(options: argparse.Namespace) -> int:
     if options.json and not options.batch:
         raise UsageError("--json goes with --batch: add --batch")
-    if reads_stdin(options) and options.tour is not None:
-        raise UsageError("--tour with --batch runs its own commands: leave out -x -")
     check_detachable(options)
-    if options.tour is not None:
-        from llmdbg.explain.tour_routes import check_route
-
-        check_route(options.tour)
-    if options.tour and options.resume is not None:
-        raise UsageError("--tour starts a run of its own: leave out --resume")
-    if options.tour and options.batch and (options.breakpoints or options.commands):
-        raise UsageError("--tour with --batch runs its own commands: leave out -b, -ex and -x")
+    check_tour(options)
     if options.resume is not None or _wants_the_interrupted_session(options):
         return _resume(options)
     check_left_pad(options.left_pad)
@@ -218,7 +210,7 @@ def _resume(options: argparse.Namespace) -> int:
     from llmdbg.debugger.persistence.store import SessionStore
 
     follows = options.ranks is not None and not options.ranks.place.owns_terminal
-    if not options.batch and not follows and not output.has_a_screen():
+    if not (options.batch or follows or (options.ranks and options.ranks.link) or output.has_a_screen()):
         raise UsageError("the screen needs a terminal: add --batch to run without one")
     _refuse_what_is_saved(options)
     store = SessionStore()
@@ -293,12 +285,14 @@ def _show(request: LaunchRequest, options: argparse.Namespace) -> int:
         from llmdbg.frontends.tui.worker.following import follow
 
         return follow(request)
+    if request.ranks is not None:
+        request.ranks.take_terminal()
     if not output.has_a_screen():
         raise UsageError("the screen needs a terminal: add --batch to run without one, or --web PORT for a page")
     from llmdbg.frontends.detached.wanted import stand_if_wanted
     from llmdbg.frontends.tui.start import run
 
-    link = None if request.ranks is not None else stand_if_wanted(options.detachable)
+    link = stand_if_wanted(options.detachable) if request.ranks is None else request.ranks.link
     return link if isinstance(link, int) else run(request, link)
 
 

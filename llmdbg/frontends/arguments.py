@@ -176,12 +176,24 @@ def add_detachable(group: argparse._ArgumentGroup) -> None:
 
 
 def check_detachable(options: argparse.Namespace) -> None:
-    """Raise UsageError for --detachable where there is no screen to outlive, and on one of several ranks."""
-    if options.detachable and getattr(options, "ranks", None) is not None:
-        raise UsageError("--detachable runs in one process: leave it out, or start llmdbg without torchrun")
+    """Raise UsageError for --detachable where there is no screen to outlive."""
     for name in ("batch", "plain"):
         if options.detachable and getattr(options, name, False):
             raise UsageError(f"--{name} has no screen to outlive: leave out --detachable")
+
+
+def check_tour(options: argparse.Namespace) -> None:
+    """Raise UsageError for a tour that there is not, or with what does not go with it."""
+    if reads_stdin(options) and options.tour is not None:
+        raise UsageError("--tour with --batch runs its own commands: leave out -x -")
+    if options.tour is not None:
+        from llmdbg.explain.tour_routes import check_route
+
+        check_route(options.tour)
+    if options.tour and options.resume is not None:
+        raise UsageError("--tour starts a run of its own: leave out --resume")
+    if options.tour and options.batch and (options.breakpoints or options.commands):
+        raise UsageError("--tour with --batch runs its own commands: leave out -b, -ex and -x")
 
 
 class _Command(argparse.Action):

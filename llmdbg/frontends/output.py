@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _STREAMS: dict[str, IO[str]] = {}
 """The streams of `write_to`."""
+_HERE_TOO: list[int] = []
+"""The descriptors of `narrate_here_too`."""
 
 
 def write_to(data: IO[str], narration: IO[str]) -> None:
@@ -39,6 +42,11 @@ def narrate_only(descriptor: int) -> None:
     for each in (1, 2):
         os.dup2(descriptor, each)
     _STREAMS["data"] = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- as long as the process lives
+
+
+def narrate_here_too(descriptor: int) -> None:
+    """From now on write narration to a descriptor as well: what is said when nobody looks must be found later."""
+    _HERE_TOO.append(descriptor)
 
 
 def read_nothing() -> None:
@@ -87,6 +95,9 @@ def narrate(text: str) -> None:
         _write(f"{sanitize(text)}\n", _narration())
     except (OSError, ValueError):
         _lead_nowhere(_descriptor(_narration(), 2))
+    for descriptor in _HERE_TOO:
+        with suppress(OSError):
+            os.write(descriptor, f"{sanitize(text)}\n".encode(errors="backslashreplace"))
 
 
 def note(text: str) -> None:

@@ -24,6 +24,7 @@ from llmdbg.errors import LlmdbgError, RanksPartedError, UsageError
 from llmdbg.files import write_private
 from llmdbg.frontends import output
 from llmdbg.frontends.log import LogBook, LogFile, log_path, record
+from llmdbg.frontends.wire.messages import Ends, Lost, cut
 
 if TYPE_CHECKING:
     from llmdbg.debugger.debugger import Debugger
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.ranks.loss import Loss
     from llmdbg.engine.ranks.world import World
     from llmdbg.engine.settings import GenerationSettings
+    from llmdbg.frontends.wire.engine_link import EngineLink
     from llmdbg.models.launched_rank import LaunchedRank
     from llmdbg.models.spec import LoadedModel, ModelSpec
     from llmdbg.models.tokens import Prompt
@@ -44,6 +46,8 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_FOR_THE_TERMINAL = 0.4
 """How long the terminal of a rank that was killed takes to be given back."""
 _SECONDS_TO_READ_ARGUMENTS = 3.0
+_SECONDS_TO_SEE_WHY = 0.1
+"""How much later than the terminal's hang-up the end of the process that kept it may be seen."""
 
 
 class Ranks:
@@ -51,11 +55,19 @@ class Ranks:
 
     `saved` is the session to save if a rank is lost, None before there is one. `before_end` gives the terminal back
     before a last line is written to it. `tell_client` is told the lost rank if it is one, that line, and the id of the
-    saved session, empty if none is; only where there is a client.
+    saved session, empty if none is; only where there is a client. `link` leads to the process that keeps a terminal for
+    rank 0, if its engine outlives its screens, and `take_terminal` takes that; `refused` says why none can be kept.
     """
 
-    def __init__(self, place: LaunchedRank) -> None:
-        self.place = place
+    def __init__(
+        self,
+        place: LaunchedRank,
+        link: EngineLink | None = None,
+        take_terminal: Callable[[], object] | None = None,
+        refused: LlmdbgError | None = None,
+    ) -> None:
+        self.place, self.link, self._refused = place, link, refused
+        self.take_terminal = take_terminal or _nothing
         self.world: World | None = None
         self.saved: SavedSession | None = None
         self._has_session = threading.Event()
@@ -77,13 +89,15 @@ class Ranks:
         self._watch.start()
 
     def check(self, arguments: Sequence[str], *, subcommand: bool) -> None:
-        """Raise UsageError for arguments that are for one process."""
+        """Raise UsageError for arguments that are for one process, and LlmdbgError for an engine that cannot stand."""
         if subcommand and arguments[0] in _SERVING:
             return
         alone = [each for each in ("--tour", "--web") if each in arguments]
         if alone or subcommand:
             what = alone[0] if alone else f"llmdbg {arguments[0]}"
             raise UsageError(f"{what} runs in one process: start it without torchrun, not on {self.place.size} ranks")
+        if self._refused is not None:
+            raise self._refused
 
     def find_each_other(self, spec: ModelSpec) -> None:
         """Wait for the other ranks once, and watch them from now on. Raises LlmdbgError for what ranks cannot do."""
@@ -177,12 +191,14 @@ class Ranks:
         self._watch.end(failed)
         if self.world is not None and not failed:
             self.world.close()
+        self._tell(Ends(1 if failed else code))
         self._tidy()
         return code
 
     def leave(self) -> None:
         """End without waiting for the others: the user has left rank 0, and they end for that, without a failure."""
         self._watch.leave(LEFT)
+        self._tell(Ends(0))
         self._tidy()
 
     def fail(self, error: BaseException) -> NoReturn:
@@ -201,10 +217,20 @@ class Ranks:
 
     def interrupted(self) -> None:
         """Give the terminal back, say so, and have all ranks end: a signal or a hang-up ends rank 0."""
+        # First of all: there is little time, and what is left of a holder that has gone is found by others.
+        is_left = self.link is not None and self.link.is_left_behind(_SECONDS_TO_SEE_WHY)
         self.before_end()
+        why = "the process that held the engine has gone" if is_left else "interrupted"
+        text = f"{why}, so all ranks end{self._save()}"
+        self._tell(Lost(cut(output.one_safe_line(text))))
         with suppress(OSError):
-            output.last_word(f"interrupted, so all ranks end{self._save()}", self._terminal)
+            output.last_word(text, self._terminal)
         self.leave()
+
+    def _tell(self, message: Ends | Lost) -> None:
+        """Let the screens know how it ends, if it outlives them."""
+        if self.link is not None:
+            self.link.tell(message)
 
     def _tidy(self) -> None:
         self._finish_log()
@@ -220,12 +246,14 @@ class Ranks:
                 text = loss.what
                 if reports and loss.rank == 0:
                     time.sleep(_SECONDS_FOR_THE_TERMINAL)
-                if reports or self.tell_client is not None:
+                if reports or self.tell_client is not None or self.link is not None:
                     text = f"{loss.what}, so all ranks end{self._save()}"
                 if reports:
-                    output.last_word(text, self._terminal)
+                    with suppress(OSError):
+                        output.last_word(text, self._terminal)
                 self._tell_client(loss.rank, text)
                 if loss.code:
+                    self._tell(Lost(cut(output.one_safe_line(text))))
                     _tell_torchrun(text)
                 self._tidy()
             finally:

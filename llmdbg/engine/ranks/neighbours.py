@@ -128,14 +128,22 @@ def _children(process: int) -> list[int]:
 
 def _how_it_ended(process: int) -> str:
     """How a process has ended, as long as torchrun has not taken note of it; what is known in any case after that."""
+    code = exit_code_of(process)
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            return f"was ended by {signal.Signals(-code).name}"
+    return f"has ended with exit code {code}" if code else "has ended"
+
+
+def exit_code_of(process: int) -> int | None:
+    """The exit code of a process that has ended, minus the signal's number if one ended it.
+
+    None while it runs, and once its parent has taken note of its end.
+    """
     with suppress(OSError, ValueError, IndexError):
         values = (_PROCESSES / str(process) / "stat").read_text().rpartition(")")[2].split()
-        status = int(values[_STATUS]) if values[0] == _ENDED else 0
-        if os.WIFSIGNALED(status):
-            return f"was ended by {signal.Signals(os.WTERMSIG(status)).name}"
-        if code := os.WEXITSTATUS(status):
-            return f"has ended with exit code {code}"
-    return "has ended"
+        return os.waitstatus_to_exitcode(int(values[_STATUS])) if values[0] == _ENDED else None
+    return None
 
 
 def _rank_of(process: int) -> int | None:

@@ -141,7 +141,7 @@ def _lines(standing: Sequence[Status]) -> list[str]:
         rows.append(
             (
                 short(each.id),
-                each.model,
+                each.model if each.ranks == 1 else f"{each.model} on {each.ranks} ranks",
                 each.place,
                 f"{since:%Y-%m-%d %H:%M}",
                 str(each.screens) if each.screens else "none",

@@ -16,14 +16,21 @@ _SECONDS_TO_CLOSE, _SECONDS_TO_END = 4.0, 4.0
 
 
 class EngineProcess:
-    """A child process with a socket to it, neither of which is ever waited for."""
+    """A child process with a socket to it, neither of which is ever waited for.
 
-    def __init__(self, pid: int, link: socket.socket) -> None:
+    `seconds_to_close` is how long it may take to end once it is asked to.
+    """
+
+    handle: int | None = None
+    """A descriptor to read from once it has ended; None where a signal says so."""
+
+    def __init__(self, pid: int, link: socket.socket, *, seconds_to_close: float = _SECONDS_TO_CLOSE) -> None:
         self.pid, self.link = pid, link
         self.exit_code: int | None = None
-        """Minus the signal's number if a signal ended it; None while it runs."""
+        """Minus the signal's number if a signal ended it; None while it runs, or where that cannot be known."""
+        self._seconds_to_close = seconds_to_close
         self._reader = FrameReader()
-        self._ends: list[tuple[float, int]] = []
+        self._ends: list[tuple[float, signal.Signals]] = []
         link.setblocking(False)
         with suppress(OSError):
             link.sendall(PREAMBLE)
@@ -46,10 +53,10 @@ class EngineProcess:
 
     def end(self) -> None:
         """Ask it to end; later it is told to, and then killed: see `press`."""
-        if self._ends or self.exit_code is not None:
+        if self._ends or self.has_ended():
             return
         self.order(Close())
-        told = time.monotonic() + _SECONDS_TO_CLOSE
+        told = time.monotonic() + self._seconds_to_close
         self._ends = [(told, signal.SIGTERM), (told + _SECONDS_TO_END, signal.SIGKILL)]
 
     def press(self) -> float | None:
@@ -57,9 +64,12 @@ class EngineProcess:
         while self._ends and self._ends[0][0] <= time.monotonic():
             _, number = self._ends.pop(0)
             if not self.has_ended():
-                with suppress(ProcessLookupError):
-                    os.kill(self.pid, number)
+                self._send(number)
         return max(0.0, self._ends[0][0] - time.monotonic()) if self._ends else None
+
+    def _send(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def has_ended(self) -> bool:
         """Whether its process has ended."""

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from llmdbg.frontends.detached.ending import Ending
 from llmdbg.frontends.detached.engine_process import EngineProcess
 from llmdbg.frontends.detached.folder import listen, peer_user
 from llmdbg.frontends.detached.idleness import Idleness
@@ -28,7 +29,7 @@ from llmdbg.frontends.wire.messages import (
     Ask,
     Attach,
     End,
-    Ended,
+    Ends,
     Environment,
     FromEngine,
     FromScreen,
@@ -57,11 +58,23 @@ _SIGNALS = (signal.SIGCHLD, signal.SIGTERM)
 
 
 class Holder:
-    """Holds one engine. `run` returns when the engine has ended and the screens know."""
+    """Holds one engine. `run` returns when the engine has ended and the screens know.
 
-    def __init__(self, id: str, pid: int, terminal: int, engine: socket.socket, hours: float) -> None:
-        self._id, self._terminal, self._engine = id, terminal, EngineProcess(pid, engine)
-        self._listening, self._path = listen(id)
+    `terminal` is the other end of the engine's, `name` what `listen(id)` returned, `hours` how long it may be idle.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        terminal: int,
+        engine: EngineProcess,
+        name: tuple[socket.socket, Path],
+        hours: float,
+        *,
+        ranks: int = 1,
+    ) -> None:
+        self._id, self._terminal, self._engine, self._ranks = id, terminal, engine, ranks
+        self._listening, self._path = name
         self._viewers: list[Viewer] = []
         self._driver: Viewer | None = None
         self._keys = bytearray()
@@ -70,7 +83,7 @@ class Holder:
         self._wanted: Environment | None = None
         self._place = Place("", "starting", "", working=True)
         self._since, self._idleness = time.time(), Idleness(hours)
-        self._reason, self._lost = "", False
+        self._ending = Ending()
         self._stop_reading_at: float | None = None
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake = socket.socketpair()
@@ -96,6 +109,9 @@ class Holder:
         self._selector.register(self._engine.link, selectors.EVENT_READ, self._read_engine)
         self._selector.register(self._listening, selectors.EVENT_READ, self._accept)
         self._selector.register(self._woken, selectors.EVENT_READ, self._wake_up)
+        if (handle := self._engine.handle) is not None:
+            # It only wakes the loop.
+            self._selector.register(handle, selectors.EVENT_READ, lambda: self._watch(handle, 0, None))
         try:
             while not self._has_ended():
                 self._turn(_SECONDS_BETWEEN_LOOKS)
@@ -111,7 +127,7 @@ class Holder:
         self._idleness.note(attended=self._driver is not None, working=self._place.working)
         left = self._idleness.seconds_left
         if left == 0:
-            self._reason = "nobody had looked at it for so long"
+            self._ending.reason = "nobody had looked at it for so long"
             self._engine.end()
         self._watch_for_room()
         pressed = self._engine.press()
@@ -246,7 +262,7 @@ class Holder:
         columns, lines = self._driver.size
         for each in self._viewers:
             if each.is_attached:
-                each.tell(Role(self._id, each is self._driver, columns, lines, self._place.session))
+                each.tell(Role(self._id, each is self._driver, columns, lines, self._place.session, self._ranks))
 
     def _as_status(self) -> Status:
         return Status(
@@ -258,6 +274,7 @@ class Holder:
             self._engine.pid,
             self._idleness.seconds_left,
             self._place.session,
+            self._ranks,
         )
 
     # The engine.
@@ -312,8 +329,8 @@ class Holder:
             before, self._place = self._place, message
             if message.session != before.session:
                 self._tell_roles()
-        elif isinstance(message, Lost):
-            self._reason, self._lost = message.reason, True
+        elif isinstance(message, Lost | Ends):
+            self._ending.note(message)
         elif isinstance(message, Release) and self._driver is not None:
             self._driver.tell(Released())
             self._driver.leaves = True
@@ -339,8 +356,7 @@ class Holder:
         self._path.unlink(missing_ok=True)
         self._selector.unregister(self._listening)
         self._listening.close()
-        assert self._engine.exit_code is not None
-        ended = Ended(self._engine.exit_code, cut(self._reason), self._lost, self._place.session)
+        ended = self._ending.told(self._engine.exit_code, self._place.session)
         for each in self._viewers:
             each.waits_for, each.is_behind = None, False
             each.show(self._marks.rest())

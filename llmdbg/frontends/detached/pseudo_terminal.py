@@ -1,4 +1,4 @@
-"""A child process on a pseudo-terminal of its own: the leader of its own session, which no login can hang up."""
+"""A process on a pseudo-terminal of its own: the leader of its own session, which no login can hang up."""
 
 from __future__ import annotations
 
@@ -33,17 +33,26 @@ def fork_on_a_terminal(settings: list[Any], size: tuple[int, int]) -> tuple[int,
         return pid, ours, here
     os.close(ours)
     here.close()
-    os.setsid()
-    ioctl(theirs, termios.TIOCSCTTY, 0)
-    for descriptor in range(3):
-        os.dup2(theirs, descriptor)
-    os.close(theirs)
+    take(theirs)
     for number in _AS_A_PROGRAM_EXPECTS:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    return there
+
+
+def take(terminal: int) -> None:
+    """Make a terminal that nobody has this process's stdin, stdout and stderr, and what controls it."""
+    with suppress(PermissionError):
+        # Whoever has started it may have made it the leader of a session already.
+        os.setsid()
+    with suppress(OSError):
+        # That session may have a terminal; the size of one that controls nothing here is looked at from time to time.
+        ioctl(terminal, termios.TIOCSCTTY, 0)
+    for descriptor in range(3):
+        os.dup2(terminal, descriptor)
+    os.close(terminal)
     for name in _OF_ANOTHER_SIZE:
         os.environ.pop(name, None)
-    return there
 
 
 def resize(terminal: int, size: tuple[int, int]) -> None:

@@ -66,7 +66,7 @@ class Relay:
         self._signal = 0
         self._is_open = False
         self._last = b""
-        self._session = ""
+        self._session, self._ranks = "", 1
         self._watching: Watching | None = None
         self._settings: list[Any] = []
         self._guard = Guard(log_path(), way_on=f"`llmdbg attach {short(id)}` takes the engine up again")
@@ -149,7 +149,7 @@ class Relay:
 
     def _note(self, message: object) -> None:
         if isinstance(message, Role):
-            self._session, size = message.session, (message.columns, message.lines)
+            self._session, self._ranks, size = message.session, message.ranks, (message.columns, message.lines)
             self._watching = None if message.drives else Watching(size, os.get_terminal_size(_OUT))
         elif isinstance(message, Ended | Released | Refused):
             self._ended = message
@@ -249,6 +249,9 @@ class Relay:
         complain(why)
         if not session:
             narrate("there is no saved session of it to continue")
+            return 1
+        if self._ranks > 1:
+            narrate(f"torchrun on {self._ranks} ranks, with `--resume {session} --detachable`, continues the session")
             return 1
         with suppress(termios.error):
             termios.tcflush(_IN, termios.TCIFLUSH)

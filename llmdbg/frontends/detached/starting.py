@@ -7,7 +7,8 @@ import signal
 import socket
 import termios
 
-from llmdbg.frontends.detached.folder import engines_folder, new_id
+from llmdbg.frontends.detached.engine_process import EngineProcess
+from llmdbg.frontends.detached.folder import engines_folder, listen, new_id
 from llmdbg.frontends.detached.holder import Holder
 from llmdbg.frontends.detached.pseudo_terminal import fork_on_a_terminal
 from llmdbg.frontends.detached.relay import Relay, greeting
@@ -49,10 +50,9 @@ def _held(id: str, first: socket.socket, settings: list[object], greeted: Attach
         record(error)
         os._exit(1)
     try:
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_IGN)
-        _let_go_of_the_terminal()
-        holder = Holder(id, *forked, hours)
+        pid, terminal, link = forked
+        stand_apart()
+        holder = Holder(id, terminal, EngineProcess(pid, link), listen(id), hours)
         holder.admit(first, greeted)
         holder.run()
     except BaseException as error:
@@ -61,8 +61,11 @@ def _held(id: str, first: socket.socket, settings: list[object], greeted: Attach
     os._exit(0)
 
 
-def _let_go_of_the_terminal() -> None:
-    """Neither the login's terminal nor a mounted folder is to be kept busy."""
+def stand_apart() -> None:
+    """Make this process one that holds an engine: neither a terminal that it came from nor its folder is its own."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    # Neither the login's terminal nor a mounted folder is to be kept busy.
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nothing, descriptor)

@@ -46,6 +46,7 @@ class StandingApp(LlmdbgApp):
     ) -> None:
         super().__init__(request, preferences, look, book, line.driver_class)
         self._line, self._link = line, link
+        self._resume = "llmdbg --resume" if request.ranks is None else "torchrun … --resume ID --detachable"
         self._reported: Place | None = None
         self._reported_at = 0.0
 
@@ -75,7 +76,7 @@ class StandingApp(LlmdbgApp):
             self.exit()
         else:
             stands = f"`llmdbg attach {self._link.id[:6]}` takes it up again, the model loaded and all as it is"
-            saved = "`llmdbg --resume` continues the saved session, once it has loaded"
+            saved = f"`{self._resume}` continues the saved session, once it has loaded"
             ends = saved if self.engine.session else "no session of it is saved"
             choices = (Choice("leave it standing", f"quit {STAND}", stands), Choice("end it", f"quit {END}", ends))
             choosing.begin(self, Picker("leave", choices))

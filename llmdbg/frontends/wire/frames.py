@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from enum import Enum
 
-VERSION = 2
+VERSION = 3
 _NAME = b"llmdbg\x00"
 PREAMBLE = _NAME + bytes((VERSION,))
 _HEADER = struct.Struct("!cI")

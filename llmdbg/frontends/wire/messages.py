@@ -2,7 +2,7 @@
 
 A screen sends `Attach`, `Resize`, `TakeOver`, `Repaint`, `Ask` and `End`; the holder answers with `Role`, `Released`,
 `Refused`, `Status` and `Ended`. The holder sends `Shown` and `Close` to its engine, which sends `Modes`, `Place`,
-`Release` and `Lost`. Nothing but these is accepted, and no field beyond its bounds.
+`Release`, `Lost` and `Ends`. Nothing but these is accepted, and no field beyond its bounds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from llmdbg.frontends.wire.frames import FrameError, Kind, frame
 Cells = Annotated[int, Meta(ge=1, le=10_000)]
 Text = Annotated[str, Meta(max_length=1_000)]
 Pid = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Ranks = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 Environment = Annotated[dict[Annotated[str, Meta(max_length=40)], Text], Meta(max_length=20)]
 
@@ -71,6 +72,8 @@ class Role(Message, frozen=True, tag="role"):
     lines: Cells
     session: Text = ""
     """The id of the engine's saved session; empty before there is one."""
+    ranks: Ranks = 1
+    """On how many ranks of a torchrun the engine runs."""
 
 
 class Released(Message, frozen=True, tag="released"):
@@ -100,6 +103,8 @@ class Status(Message, frozen=True, tag="status"):
     """Seconds until it ends for being idle; None while that is not counted, as when a screen is attached."""
     session: Text
     """The id of its saved session; empty before there is one."""
+    ranks: Ranks = 1
+    """On how many ranks of a torchrun it runs."""
 
 
 class Ended(Message, frozen=True, tag="ended"):
@@ -154,10 +159,17 @@ class Lost(Message, frozen=True, tag="lost"):
     reason: Text
 
 
+class Ends(Message, frozen=True, tag="ends"):
+    """The engine ends by itself, as it should."""
+
+    code: Annotated[int, Meta(ge=-1000, le=1000)]
+    """Its exit code."""
+
+
 FromScreen = Attach | Resize | TakeOver | Repaint | Ask | End
 ToScreen = Role | Released | Refused | Status | Ended
 ToEngine = Shown | Close
-FromEngine = Modes | Place | Release | Lost
+FromEngine = Modes | Place | Release | Lost | Ends
 _MOST_TEXT = 1_000
 
 SCREENS = msgspec.json.Decoder(FromScreen)
