@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from llmdbg.engine.ranks.watch import LEFT, Watch
-from llmdbg.errors import LlmdbgError, RanksPartedError, UsageError
+from llmdbg.errors import LlmdbgError, RanksPartedError, SessionRequestError, UsageError
 from llmdbg.files import write_private
 from llmdbg.frontends import output
 from llmdbg.frontends.log import LogBook, LogFile, log_path, record
@@ -136,12 +136,15 @@ class Ranks:
             rank = next(rank for rank, each in enumerate(everyones) if each)
             raise RanksPartedError(f"the ranks have parted: rank {rank} failed ({everyones[rank]}), and others did not")
 
-    def begins(self, begun: SavedSession | None) -> None:
-        """From now on, have a session at hand that has not run yet; None: there is none, and nothing to save."""
+    def begins(self, begun: SavedSession | None, *, is_saved: bool = False) -> None:
+        """From now on, have a session at hand that has not run yet; None: there is none, and nothing to save.
+
+        `is_saved` says that it is one that rank 0 has taken up, so that it has a file.
+        """
         # The rank that saves it does so from another thread, which must not wait for an import of this one.
         import llmdbg.debugger.persistence.store  # noqa: F401
 
-        self.saved, self._debugger, self._is_saved = begun, None, False
+        self.saved, self._debugger, self._is_saved = begun, None, is_saved
         self._has_session.set()
 
     def keep(self, debugger: Debugger, begun: SavedSession, *, is_saved: bool = False) -> None:
@@ -265,11 +268,6 @@ class Ranks:
 
     def _save(self) -> str:
         """Save the session. Returns how to take it up again, as the end of a sentence."""
-        from dataclasses import replace
-
-        from llmdbg.debugger.persistence.model import this_process
-        from llmdbg.debugger.persistence.store import SessionStore
-
         # A rank can be lost before this one has read its own arguments.
         if self.saved is None and not self._has_session.wait(_SECONDS_TO_READ_ARGUMENTS):
             return ""
@@ -278,12 +276,27 @@ class Ranks:
         try:
             kept = self._kept_by_rank_0(self.saved.id) if self._is_saved else None
             if kept is None or kept.updated <= self.saved.updated:
-                layout = self.saved.layout if kept is None else kept.layout
-                SessionStore().save(replace(self.saved, owner=this_process(), layout=layout))
+                self._write(self.saved, kept)
         except LlmdbgError as error:
             return f"; the session is not saved: {error}"
         self._saved_as = self.saved.id
         return f"; the session is saved, and `--resume {self.saved.id}` takes it up"
+
+    def _write(self, saved: SavedSession, kept: SavedSession | None) -> None:
+        """Save the session, in place of what rank 0 has kept if that one is gone. Raises SessionFileError."""
+        from dataclasses import replace
+
+        from llmdbg.debugger.persistence.model import this_process
+        from llmdbg.debugger.persistence.store import SessionStore
+
+        store, layout = SessionStore(), saved.layout if kept is None else kept.layout
+        if kept is not None and kept.owner != this_process():
+            try:
+                store.resume(kept.id)
+            except SessionRequestError:
+                # Its process is still there, stopped: what it has kept is as old as the last command.
+                return
+        store.save(replace(saved, owner=this_process(), layout=layout))
 
     def _kept_by_rank_0(self, id: str) -> SavedSession | None:
         """The session as rank 0 has saved it on this machine: during a run with more tokens than are known here."""

@@ -26,12 +26,18 @@ class LastWord:
     """How it failed, or, of another rank that it has lost, a sentence; empty if it is done."""
     is_sentence: bool = False
     """Whether `failed` says by itself which rank it is about."""
+    about: int | None = None
+    """The rank that such a sentence is about; None if it is about none."""
 
     def of(self, rank: int) -> str:
         """What happened, as a sentence, of the rank that has left it."""
         if not self.failed:
             return f"rank {rank} has ended before the others"
         return self.failed if self.is_sentence else f"rank {rank} failed: {self.failed}"
+
+    def loss(self, rank: int, code: int = 1) -> Loss:
+        """Why the others cannot go on either, of the rank that has left it."""
+        return Loss(self.about if self.is_sentence else rank, self.of(rank), code)
 
     def to_json(self) -> str:
         """The same as text."""

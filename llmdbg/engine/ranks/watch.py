@@ -146,7 +146,7 @@ class Watch:
         for rank, (_, word) in [*self._ended.items()]:
             if word.is_sentence:
                 # What has failed here, if anything has, is that a partner was gone.
-                self._lose(Loss(rank, word.failed))
+                self._lose(word.loss(rank))
         if not all(rank in self._ended for rank in self._others):
             # The thread is about to find out the same.
             alone = f"rank {self._place.rank} failed and the others did not: {failed}" if failed else ""
@@ -272,7 +272,7 @@ class Watch:
             return Loss(min(missing), f"rank {min(missing)} was lost (its process ended as it started)", code)
         for rank, (_, word) in [*self._ended.items()]:
             if word.failed:
-                return Loss(rank, word.of(rank), code)
+                return word.loss(rank, code)
         if self._notices.is_signalled_alone(self._place.rank):
             return Loss(self._place.rank, f"rank {self._place.rank} was ended by {name}", code)
         return Loss(None, f"ended by {name}", code)
@@ -284,7 +284,7 @@ class Watch:
             if word.failed == LEFT:
                 self._on_loss(Loss(rank, f"rank {rank} has left", 0), False)
             if now - at > (0 if word.is_sentence else _TO_END_TOO):
-                self._lose(Loss(rank, word.of(rank)))
+                self._lose(word.loss(rank))
         elif rank in self._neighbours.ended:
             self._lose(Loss(rank, f"rank {rank} was lost (its process {self._neighbours.ended[rank]})"))
         elif rank in self._neighbours.ranks:
@@ -376,7 +376,7 @@ class Watch:
         could = self._here if self._notices.are_kept else range(self._place.size)
         left = [rank for rank in could if rank not in gone]
         # So that this end is not taken for another loss.
-        self._leave_word(LastWord(loss.what, is_sentence=True), with_store=loss.rank is not None)
+        self._leave_word(LastWord(loss.what, is_sentence=True, about=loss.rank), with_store=loss.rank is not None)
         # One that has failed alone has told the others, and one of them is the one that reports; but a rank that is
         # gone makes the others fail too.
         speaks = loss.rank in gone - set(self._ended) or not self._failed

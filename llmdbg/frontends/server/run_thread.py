@@ -48,7 +48,7 @@ class RunThread(threading.Thread):
         self._run = make()
         self._on_left = on_left
         self._ranks = ranks
-        self._unanswered: set[Future[Journal]] = set()
+        self._unanswered: dict[Future[Journal], None] = {}
         self._jobs: queue.SimpleQueue[tuple[Request, Report, Future[Journal]] | None] = queue.SimpleQueue()
         self._waiting, self._counting = 0, threading.Lock()
         self._running: str | None = None
@@ -62,8 +62,8 @@ class RunThread(threading.Thread):
                 raise BusyError(f"{_MOST_WAITING} requests wait already")
             self._waiting += 1
         future: Future[Journal] = Future()
-        self._unanswered.add(future)
-        future.add_done_callback(self._unanswered.discard)
+        self._unanswered[future] = None
+        future.add_done_callback(self._unanswered.pop)
         self._jobs.put((request, report, future))
         return future
 
@@ -79,7 +79,7 @@ class RunThread(threading.Thread):
         return running
 
     def abandon(self, error: LlmdbgError) -> None:
-        """Answer every request with an error, as the process is about to end. Safe from any thread."""
+        """Answer every request with an error, in their order, as the process is about to end. Safe from any thread."""
         for future in [*self._unanswered]:
             journal = Journal()
             journal.error(error)

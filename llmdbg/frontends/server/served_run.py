@@ -226,7 +226,7 @@ class ServedRun:
 
     def _loaded(self, launch: LaunchRequest, report: Report) -> Debuggee:
         if self._ranks is not None:
-            self._ranks.begins(launch.first_session())
+            self._ranks.begins(launch.first_session(), is_saved=launch.resumed is not None)
         told = ""
 
         def tell(progress: LoadProgress) -> None:

@@ -59,7 +59,7 @@ def run(request: LaunchRequest, link: EngineLink | None = None) -> int:
     if ranks is not None:
         # Whichever thread finds that a rank is lost gives the terminal back, and then says so.
         ranks.before_end = line.leave_for_good
-        ranks.begins(request.first_session())
+        ranks.begins(request.first_session(), is_saved=request.resumed is not None)
     signals, give_back = (ENDING, line.give_back) if ranks is None else (ENDING_A_RANK, ranks.interrupted)
     request = replace(request, on_saved=guard.can_go_on)
     with guard, capture, ending_with(capture.terminals, give_back, request.is_running_here, signals):

@@ -169,7 +169,7 @@ def test_a_run_and_the_users_own_python_are_interrupted_on_every_rank(folder):
     assert client.end() == 0
 
 
-@pytest.mark.parametrize(("victim", "doing"), [(0, "runs"), (1, "runs"), (1, "waits")])
+@pytest.mark.parametrize(("victim", "doing"), [(0, "runs"), (1, "runs"), (0, "waits"), (1, "waits")])
 def test_a_killed_rank_ends_all_and_the_client_hears_of_it(client, folder, victim, doing):
     assert client.ask("open", **{**opening(folder), "max_new_tokens": 400})["ok"]
     assert client.command("until 1")["ok"]
@@ -196,6 +196,15 @@ def test_a_killed_rank_ends_all_and_the_client_hears_of_it(client, folder, victi
     assert len(last) == (1 if running is None else 2)
 
 
+def test_the_client_hears_of_a_signal_that_is_about_no_rank(client, folder):
+    assert client.ask("open", **opening(folder))["ok"]
+    client.process.terminate()
+    last = client.next()
+    assert (last["event"], last["rank"]) == ("lost", None)
+    assert last["message"].startswith("ended by SIGTERM, so all ranks end; the session is saved")
+    client.process.wait(SECONDS)
+
+
 @pytest.mark.parametrize("where", ["load", "forward"])
 def test_a_rank_that_fails_alone_ends_all_and_the_client_hears_of_it(folder, where, tmp_path, monkeypatch):
     monkeypatch.setenv("LLMDBG_PLANTED", str(tmp_path / "planted"))
@@ -208,7 +217,7 @@ def test_a_rank_that_fails_alone_ends_all_and_the_client_hears_of_it(folder, whe
     assert client.process.wait(SECONDS_TO_END) == 1
     assert last[-1]["event"] == "lost"
     assert "rank 1 failed" in last[-1]["message"] and "planted" in last[-1]["message"]
-    assert {each["id"] for each in last[:-1]} == {1, 2}
+    assert [each["id"] for each in last[:-1]] == [1, 2]
     assert error_of(last[-2])["type"] == "EngineLostError"
     client.close()
 

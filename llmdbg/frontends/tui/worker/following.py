@@ -23,7 +23,7 @@ def follow(request: LaunchRequest) -> int:
     Raises LlmdbgError when loading failed, and where this rank no longer does what the others do.
     """
     assert request.ranks is not None
-    request.ranks.begins(request.first_session())
+    request.ranks.begins(request.first_session(), is_saved=request.resumed is not None)
     route_libraries()
     failures: list[BaseException] = []
 
