@@ -23,7 +23,7 @@ from llmdbg.debugger.execution.run import Run
 from llmdbg.debugger.execution.stop_describer import StopDescriber
 from llmdbg.debugger.inspection.inspector import Inspector
 from llmdbg.engine.debuggee import OwnForwards
-from llmdbg.engine.lockstep import InLockstep
+from llmdbg.engine.lockstep import HeldByRanks
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Debugger:
             debuggee.vocabulary,
             prompt_length,
             debuggee.clock,
-            debuggee if isinstance(debuggee, InLockstep) else None,
+            debuggee if isinstance(debuggee, HeldByRanks) else None,
             seen=self.lane.seen,
         )
         self.debuggee = debuggee

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmdbg.engine.lockstep import InLockstep
 from llmdbg.probes.finiteness import can_be_measured, extents
+from llmdbg.traces.records import RanksRecord
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmdbg.engine.lockstep import InLockstep
+    from llmdbg.engine.lockstep import HeldByRanks
     from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.traces.records import StageRecord
 
 _WHAT = ("NaN", "infinite")
 
@@ -53,12 +56,29 @@ class RankSources:
         return ""
 
 
-def rank_sources(debuggee: InLockstep, event: StageEvent) -> RankSources:
-    """Where the values at an event that are not finite come from. Collective. Waits for the device."""
+def rank_sources(debuggee: HeldByRanks, event: StageEvent) -> RankSources:
+    """Where the values at an event that are not finite come from, or came from when it was recorded.
+
+    Collective, where the ranks are live; waits for the device.
+    """
+    if not isinstance(debuggee, InLockstep):
+        return _recorded_sources(event.known.record, debuggee.ranks)
     given, returned = debuggee.own_parts(event)
     summand = debuggee.own_summand(event)
     mine = not_finite(given), not_finite(() if summand is None else [summand]), not_finite(returned)
     return RankSources(*zip(*debuggee.everyones(mine), strict=True))
+
+
+def _recorded_sources(record: StageRecord, ranks: int) -> RankSources:
+    """Where they came from as far as that was recorded."""
+    given, summands, returned = ([(0, 0)] * ranks for _ in range(3))
+    known = record.ranks or RanksRecord()
+    for each in known.not_finite:
+        (summands if each.in_sum else given)[each.rank] = each.nan, each.inf
+    for held in known.held if record.is_split else ():
+        if held.statistics is not None:
+            returned[held.rank] = held.statistics.nan, held.statistics.inf
+    return RankSources(tuple(given), tuple(summands), tuple(returned))
 
 
 def not_finite(tensors: Sequence[Tensor]) -> Counts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -27,6 +28,15 @@ def fingerprint_of(tensor: Tensor) -> Tensor:
     words, rest = _words(tensor)
     hashed = _hash_of_any_length(words)
     return hashed if rest is None else hashed ^ _hashed(rest.flip(0)) * _REST
+
+
+def read_together(numbers: Sequence[int | Tensor]) -> list[int]:
+    """Numbers on the host, those of scalar int64 tensors with one copy from each device. Waits for the devices."""
+    found: dict[int, int] = {}
+    for device in {each.device for each in numbers if isinstance(each, Tensor)}:
+        there = [at for at, each in enumerate(numbers) if isinstance(each, Tensor) and each.device == device]
+        found |= zip(there, torch.stack([torch.as_tensor(numbers[at]) for at in there]).tolist(), strict=True)
+    return [found[at] if at in found else int(each) for at, each in enumerate(numbers)]
 
 
 def fingerprints_of_rows(matrix: Tensor) -> Tensor:

@@ -220,9 +220,10 @@ def found_python(text: str) -> str:
 
 def open_recording(trace: Trace) -> Debuggee:
     """A recording as a debuggee. It needs no model, and transformers is not imported."""
+    from llmdbg.traces.replay.recorded_ranks import RecordedRanks
     from llmdbg.traces.replay.recorded_run import RecordedRun
 
-    return RecordedRun(trace)
+    return RecordedRanks(trace) if trace.header.ranks else RecordedRun(trace)
 
 
 def _vocabulary_size(loaded: LoadedModel) -> int:

@@ -22,7 +22,17 @@ from llmdbg.files import why_not
 from llmdbg.models.stages import Phase
 from llmdbg.probes.value_statistics import ValueStatistics
 from llmdbg.traces.json_text import parsed, record_from
-from llmdbg.traces.records import FORMAT, Positions, RunHeader, StageEntry, StageRecord, TokenRecord
+from llmdbg.traces.rank_rows import RankRows
+from llmdbg.traces.records import (
+    FORMAT,
+    Positions,
+    RanksRecord,
+    RunHeader,
+    StageEntry,
+    StageLayouts,
+    StageRecord,
+    TokenRecord,
+)
 from llmdbg.traces.safetensors_files import open_regular
 from llmdbg.traces.tables import POSITIONS, STAGES, TableReader, file_name
 
@@ -42,6 +52,7 @@ _MOST_POSITIONS = 2**22
 _MOST_NUMBERS = 2**48
 _REALS = frozenset({"prob", "logit", "entropy", "ms"})
 _KEPT_TOKENS = 8
+_MOST_RANKS = 2**14
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,7 @@ class _Form:
     sketches: bool
     tensors: tuple[str, ...] = ()
     input_width: int | None = None
+    layouts: StageLayouts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +144,9 @@ class Trace:
         self.tokens = TokenRecords(folder / TOKENS)
         self._rows = TableReader(folder, "stages", STAGES, header.rows_per_shard)
         self._positions = TableReader(folder, "positions", POSITIONS, header.rows_per_shard)
+        self._ranks = RankRows(folder, len(header.ranks), header.rows_per_shard)
         self._known: OrderedDict[int, tuple[StageRecord, ...]] = OrderedDict()
+        self._own_tensors: dict[int, TensorReader] = {}
 
     @staticmethod
     def open(folder: Path | str) -> Trace:
@@ -154,6 +168,8 @@ class Trace:
             raise TraceError(f"{path} is damaged: an address is there twice")
         if not 1 <= header.rows_per_shard <= _MOST_ROWS_PER_SHARD:
             raise TraceError(f"{path} is damaged: rows_per_shard is {header.rows_per_shard}")
+        if len(header.ranks) > _MOST_RANKS:
+            raise TraceError(f"{path} is damaged: it says that {len(header.ranks):,} ranks ran")
         return Trace(folder, header)
 
     @property
@@ -175,6 +191,14 @@ class Trace:
     def stage(self, token: int, address: str, call: int = 0) -> StageRecord | None:
         """What a stage returned for a token; None if it was not recorded. `call` is which time it ran."""
         return next((each for each in self.stages(token) if each.address == address and each.call == call), None)
+
+    def own_tensor(self, rank: int, token: int, address: str, name: str, call: int = 0) -> Tensor | None:
+        """A tensor that `rank` held otherwise than rank 0, on the CPU; None if none was kept, or it held the same."""
+        if rank not in self._own_tensors:
+            from llmdbg.traces.tensor_files import TensorReader
+
+            self._own_tensors[rank] = TensorReader(self.folder, rank)
+        return self._own_tensors[rank].read(token, _tensor_name(address, name, call)) if rank else None
 
     def tensor(self, token: int, address: str, name: str = "output", call: int = 0) -> Tensor | None:
         """A whole tensor, on the CPU; None if it was not kept. Of several, `output` is the first."""
@@ -212,6 +236,8 @@ class Trace:
                 form = record_from(document, _Form, path, where)
                 if min(form.shape, default=0) < 0 or math.prod(form.shape) > _MOST_NUMBERS:
                     raise TraceError(f"{path} is damaged{where}: no tensor has the shape {list(form.shape)}")
+                if not _lies_so(form, len(self.header.ranks)):
+                    raise TraceError(f"{path} is damaged{where}: {list(form.shape)} cannot be split as it says")
                 forms[form.form] = form
         return tuple(entries), forms
 
@@ -221,6 +247,7 @@ class Trace:
             return
         columns = self._rows.read(first, count)
         entries, forms = self._index
+        ranks = self._of_ranks(token, count, forms)
         calls: dict[int, int] = {}
         for at in range(count):
             number, form = int(columns["stage"][at]), forms.get(int(columns["form"][at]))
@@ -228,10 +255,22 @@ class Trace:
                 path = self.folder / file_name("stages", (first + at) // self.header.rows_per_shard)
                 raise TraceError(f"{path} is damaged: row {first + at:,} is of no stage of token {token}")
             calls[number] = call = calls.get(number, -1) + 1
-            yield self._record(entries[number - 1], form, columns, at, call)
+            yield self._record(entries[number - 1], form, columns, at, call, ranks[at])
+
+    def _of_ranks(self, token: int, count: int, forms: dict[int, _Form]) -> Sequence[RanksRecord | None]:
+        """What was recorded of the ranks at each of a token's rows."""
+        if not self.header.ranks or token >= len(self.tokens):
+            return [None] * count
+        return self._ranks.of_token(self.tokens[token], forms)
 
     def _record(
-        self, entry: StageEntry, form: _Form, columns: dict[str, np.ndarray[Any, Any]], at: int, call: int
+        self,
+        entry: StageEntry,
+        form: _Form,
+        columns: dict[str, np.ndarray[Any, Any]],
+        at: int,
+        call: int,
+        ranks: RanksRecord | None,
     ) -> StageRecord:
         numbers = None
         if form.statistics:
@@ -257,6 +296,8 @@ class Trace:
             call=call,
             tensors=form.tensors,
             source=_InTable(self._positions, first, positions) if form.sketches else None,
+            layouts=form.layouts,
+            ranks=ranks,
         )
 
     def _place(self, token: int) -> tuple[int, int]:
@@ -289,6 +330,17 @@ class Trace:
             if written < left or left + at < shard:
                 return count
         return count
+
+
+def _lies_so(form: _Form, ranks: int) -> bool:
+    """Whether an output of this form can lie on so many ranks as it says."""
+    for each in () if form.layouts is None else (*form.layouts.takes, *form.layouts.returns):
+        if each is not None and each.is_split and (len(each.sizes) != ranks or min(each.sizes, default=-1) < 0):
+            return False
+    main = form.layouts.returns[0] if form.layouts is not None and form.layouts.returns else None
+    if main is None or main.axis is None:
+        return True
+    return 0 <= main.axis < len(form.shape) and sum(main.sizes) == form.shape[main.axis]
 
 
 def _tensor_name(address: str, name: str, call: int) -> str:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llmdbg.engine.fingerprints import fingerprint_of
+from llmdbg.engine.lockstep import InLockstep
 from llmdbg.models.stages import ANY_PROCESSOR, Phase, StageKind
 from llmdbg.traces.choices import choice
 from llmdbg.traces.live_header import header_of, plain, prompt_of
+from llmdbg.traces.rank_recording import RankRecording, opened_together
 from llmdbg.traces.records import TokenRecord
 from llmdbg.traces.tensor_files import Keep
 from llmdbg.traces.writer import TraceWriter
@@ -21,13 +23,15 @@ if TYPE_CHECKING:
 
     from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.traces.records import StageLayouts
 
 
 class RunRecording:
     """Records a debuggee that stands at an event, from there on, into a new or empty folder.
 
-    `typed`, `chat` and `system` are the prompt as the user gave it. Raises UsageError for a folder that is not empty,
-    and TraceError where it cannot be written.
+    `typed`, `chat` and `system` are the prompt as the user gave it. `by_rank`: where several ranks run it, each
+    records into a folder of its own, and tells rank 0 at the end of each token what it alone holds. Raises UsageError
+    for a folder that is not empty, and TraceError where it cannot be written; of ranks, on all at once.
 
     >>> events = debuggee.events()
     >>> first = next(events)
@@ -47,11 +51,17 @@ class RunRecording:
         typed: str | None = None,
         chat: bool = False,
         system: str | None = None,
+        by_rank: bool = False,
     ) -> None:
         self._debuggee = debuggee
         prompt = prompt_of(debuggee, typed=typed, chat=chat, system=system)
         header = header_of(debuggee, prompt=prompt, tensors=str(keep or Keep()))
-        self.writer = TraceWriter(folder, header, keep)
+        if by_rank and isinstance(debuggee, InLockstep):
+            self.writer = opened_together(debuggee, folder, header, keep)
+            self._ranks: RankRecording | None = RankRecording(debuggee, self.writer)
+        else:
+            self.writer = TraceWriter(folder, header, keep)
+            self._ranks = None
         self.addresses = frozenset(each.address for each in debuggee.anatomy.stages) | {ANY_PROCESSOR.address}
         self._prompt_length = len(prompt.ids)
         self._size = (1, self._prompt_length)
@@ -75,19 +85,29 @@ class RunRecording:
         self._span = event.span or self._span
         if stage.kind is not StageKind.MODULE:
             self._note(event)
-        late = event.trail
-        self.writer.stage(
-            stage,
+        size = (1, 1) if event.trail else self._size
+        if self._ranks is None:
+            self._write(event, size, None)
+        else:
+            layouts = self._ranks.layouts(event)
+            kept = self._ranks.attempt(lambda: self._write(event, size, layouts), dict[str, "Tensor"]())
+            self._ranks.passed(event, kept, size)
+        if event.chosen is not None:
+            self._end_token(event, event.chosen)
+
+    def _write(self, event: StageEvent, size: tuple[int, int], layouts: StageLayouts | None) -> dict[str, Tensor]:
+        """Record a stage. Returns the whole tensors that are kept of it, by their whole names."""
+        return self.writer.stage(
+            event.stage,
             event.output,
             token=event.token,
             phase=event.phase,
-            batch=1 if late else self._size[0],
-            length=1 if late else self._size[1],
-            ms=self._debuggee.clock.lap(stage.address),
+            batch=size[0],
+            length=size[1],
+            ms=self._debuggee.clock.lap(event.stage.address),
             inputs=(event.args, event.kwargs),
+            layouts=layouts,
         )
-        if event.chosen is not None:
-            self._end_token(event, event.chosen)
 
     def close(self) -> None:
         """End the recording."""
@@ -127,6 +147,8 @@ class RunRecording:
 
     def _end_without_choice(self, before: int) -> None:
         """End the tokens before this one of which nobody saw a choice, as a training step makes none."""
+        if self._ranks is not None:
+            self._ranks.forget()
         for index in range(self.writer.tokens, before):
             known = TokenRecord(index, self._phase)
             if index == self._token:
@@ -145,7 +167,8 @@ class RunRecording:
         changed, self._settings = settings != self._settings, settings
         overrides = timeline.overrides.get(token)
         positions = None if self._positions is None else tuple(self._positions.tolist())
-        self.writer.token(
+        end = self.writer.token if self._ranks is None else self._ranks.end_token
+        end(
             TokenRecord(
                 index=token,
                 phase=event.phase,

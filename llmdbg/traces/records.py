@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from llmdbg.engine.layout import REPLICATED, Layout
 from llmdbg.models.stages import Phase, Stage, StageKind
 from llmdbg.probes.value_statistics import ValueStatistics
 
@@ -132,6 +133,8 @@ class RunHeader:
     """What the model was fed at the start."""
     tensors: str = "none"
     """Which whole tensors were kept: `none`, `last`, `all`, `inputs`, or addresses."""
+    ranks: tuple[str, ...] = ()
+    """The device of each rank, in their order; empty if one process ran it."""
     notes: tuple[str, ...] = ()
     """Sentences about how it ran, or how it was recorded."""
     rows_per_shard: int = 32_768
@@ -166,6 +169,32 @@ class ScoresRecord:
     """How many tokens are not cut: scores above minus infinity."""
     cut: int = 0
     """How many tokens this processor has cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankChoice:
+    """How a rank chose a token, where it did so otherwise than rank 0."""
+
+    rank: int
+    """Its number, from 0."""
+    id: int
+    """The token that it chose."""
+    text: str
+    """Its text."""
+    prob: float | None = None
+    """Its probability where it was chosen, from 0 to 1."""
+    scores: tuple[ScoresRecord, ...] = ()
+    """As `TokenRecord.scores`."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnequalRecord:
+    """What should have been equal on all ranks at a stage and was not."""
+
+    row: int
+    """Which of the token's rows, from 0."""
+    found: tuple[str, ...]
+    """Sentences that name the rank and the value, the first one first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +237,14 @@ class TokenRecord:
     """The first of its rows in the table of stages."""
     rows: int = 0
     """How many rows it has there."""
+    first_rank_row: int = 0
+    """The first of its rows in the table of ranks."""
+    rank_rows: int | None = None
+    """How many rows it has there; None where it was not recorded what each rank held."""
+    ranks: tuple[RankChoice, ...] = ()
+    """The ranks that chose it otherwise than rank 0, or from other scores."""
+    unequal: tuple[UnequalRecord, ...] = ()
+    """What should have been equal on all ranks and was not, by stage."""
 
     @property
     def entropy(self) -> float | None:
@@ -244,6 +281,60 @@ class KnownPositions:
         return self.positions
 
 
+@dataclass(frozen=True, slots=True)
+class StageLayouts:
+    """How the tensors of a stage lie on the ranks, in order; None of one of which that is not known."""
+
+    takes: tuple[Layout | None, ...] = ()
+    """Those among its positional arguments."""
+    returns: tuple[Layout | None, ...] = ()
+    """Those of its output."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRecord:
+    """What one rank alone held of a stage's main output: its part, or its own copy where that was not rank 0's."""
+
+    rank: int
+    """Its number, from 0."""
+    shape: tuple[int, ...]
+    """Of what it held."""
+    dtype: str
+    """Without `torch.`."""
+    device: str
+    """The rank's."""
+    statistics: ValueStatistics | None
+    """Over what it held; None where they were not recorded."""
+    hash: int | None
+    """Of its bits; None where it was not recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotFiniteRecord:
+    """Values that are not finite of one rank alone, of what a sum over all ranks has been made of."""
+
+    rank: int
+    """Its number, from 0."""
+    in_sum: bool
+    """Whether they are in what the rank added; else in its part of what the stage was given."""
+    nan: int
+    """How many are NaN."""
+    inf: int
+    """How many are infinite."""
+
+
+@dataclass(frozen=True, slots=True)
+class RanksRecord:
+    """What was recorded of the ranks at a stage."""
+
+    held: tuple[HeldRecord, ...] = ()
+    """Of each rank where the main output is split; else of those whose own is not rank 0's."""
+    not_finite: tuple[NotFiniteRecord, ...] = ()
+    """Of the ranks that have any."""
+    unequal: tuple[str, ...] = ()
+    """What should have been equal and was not, in sentences."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StageRecord:
     """What a stage returned for a token. Of several tensors, all but `tensors` is about the first."""
@@ -278,6 +369,22 @@ class StageRecord:
     """The names of the whole tensors that were kept: `output`, `output.1`, `input.hidden_states`."""
     source: PositionSource | None = None
     """Where `position_hashes` and `sketch` come from; None if they were not recorded."""
+    layouts: StageLayouts | None = None
+    """How its tensors lie on the ranks; None if each holds all of them, or one process ran it."""
+    ranks: RanksRecord | None = None
+    """What each rank held; None where that was not recorded, as of a token that was interrupted."""
+
+    @property
+    def layout(self) -> Layout | None:
+        """How its main output lies on the ranks; None where that is not known."""
+        if self.layouts is None:
+            return REPLICATED
+        return self.layouts.returns[0] if self.layouts.returns else None
+
+    @property
+    def is_split(self) -> bool:
+        """Whether each rank held a part of its main output only."""
+        return self.layout is not None and self.layout.is_split
 
     @property
     def position_hashes(self) -> np.ndarray[Any, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from llmdbg.traces.tables import STAGES
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from llmdbg.models.stages import Phase
     from llmdbg.traces.records import StageRecord
 
 Milliseconds = Callable[[], "float | None"]
@@ -48,6 +49,48 @@ class ReducedGroup(NamedTuple):
     """How many positions each has."""
 
 
+class OwnRow(NamedTuple):
+    """What one process knows of a value that a stage returned there."""
+
+    shape: tuple[int, ...]
+    """Its shape."""
+    dtype: str
+    """Without `torch.`."""
+    device: str
+    """Its device."""
+    phase: Phase
+    """Of the forward."""
+    known: bool
+    """Whether the numbers are known."""
+    statistics: tuple[float, ...]
+    """Min, max, mean, std and norm."""
+    nan: int
+    """How many values are NaN."""
+    inf: int
+    """How many are infinite."""
+    hash: int
+    """Of its bits."""
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What is equal of equal values."""
+        return self.shape, self.dtype, self.known, self.hash
+
+    def form(self) -> dict[str, Any]:
+        """What rows like this one have in common."""
+        named = {name: getattr(self, name) for name in ("shape", "dtype", "device", "phase")}
+        return named | {"statistics": self.known, "hashes": self.known}
+
+
+def own_rows(columns: Mapping[str, np.ndarray[Any, Any]], forms: Sequence[Mapping[str, Any]]) -> list[OwnRow]:
+    """The rows of a table of stages. `forms` has the form of each."""
+    numbers = zip(*(columns[name].tolist() for name in ("statistics", "nan", "inf", "hash")), strict=True)
+    return [
+        OwnRow(form["shape"], form["dtype"], form["device"], form["phase"], form["hashes"], tuple(statistics), *counts)
+        for form, (statistics, *counts) in zip(forms, numbers, strict=True)
+    ]
+
+
 def positions_of(shape: tuple[int, ...], dimension: int | None, *, complex: bool) -> int:
     """How many vectors `by_position` makes of a tensor."""
     if dimension == -1 or (complex and dimension is None):
@@ -70,7 +113,7 @@ def table_columns(
         column.name: np.zeros(column.shape(len(rows)), column.numpy) for column in STAGES
     }
     hashes, sketches = [np.zeros(0, np.int64)], [np.zeros((0, 16), np.float32)]
-    for group, found in zip(reduced, _on_host(reduced), strict=True):
+    for group, found in zip(reduced, on_host(reduced), strict=True):
         at = np.asarray(group.rows)
         columns["statistics"][at] = found.statistics
         columns["nan"][at] = np.minimum(found.nan, _MOST_COUNT)
@@ -93,7 +136,7 @@ def table_columns(
     return columns, np.concatenate(hashes), np.concatenate(sketches)
 
 
-def _on_host(reduced: list[ReducedGroup]) -> list[Reduced]:
+def on_host(reduced: list[ReducedGroup]) -> list[Reduced]:
     """The numbers of every group: one copy from each device."""
     sizes = [len(buffer) for buffer, _, _ in reduced]
     homes = {buffer.device for buffer, _, _ in reduced}

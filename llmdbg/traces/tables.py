@@ -61,6 +61,17 @@ STAGES = (
     Column("statistics", "F32", 5),
 )
 """A row for each stage that ran. `stage` and `form` count from 1; 0 is a row that was never written."""
+RANKS = (
+    Column("row", "I64"),
+    Column("hash", "I64"),
+    Column("rank", "I32"),
+    Column("what", "I32"),
+    Column("form", "I32"),
+    Column("nan", "U32"),
+    Column("inf", "U32"),
+    Column("statistics", "F32", 5),
+)
+"""A row for what one rank alone held of the stage of a row: see `rank_rows.py`."""
 POSITIONS = (Column("hash", "I64"), Column("sketch", "F32", 16))
 """A row for each position of each stage."""
 

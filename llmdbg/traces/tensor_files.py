@@ -2,7 +2,8 @@
 
 A file holds tensors of one token, each named `ADDRESS/NAME`: `12.mlp/output`, `12/output.0`, `12/input.hidden_states`.
 It is complete under its name or not there at all. Long tokens have several: `tensors-00012.safetensors`,
-`tensors-00012-1.safetensors`.
+`tensors-00012-1.safetensors`. What another rank held otherwise than rank 0 is in files of its own:
+`tensors-00012.rank-3.safetensors`.
 """
 
 from __future__ import annotations
@@ -117,32 +118,47 @@ def _can_be_kept(tensor: Tensor) -> bool:
 
 
 class TensorWriter:
-    """Writes tensors in files of one token. `pending` is how many bytes wait. Raises OSError."""
+    """Writes tensors of a rank in files of one token. `pending` is how many bytes wait. Raises OSError."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rank: int = 0) -> None:
         self.pending = 0
-        self._folder = folder
+        self._folder, self._rank = folder, rank
         self._token, self._part = -1, 0
         self._calls: dict[str, int] = {}
         self._waiting: dict[str, Tensor] = {}
 
-    def add(self, token: int, address: str, named: Mapping[str, Tensor]) -> None:
-        """Keep tensors of a stage that nobody changes any more. Those of its later calls get the number of the call."""
+    def add(self, token: int, address: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Keep tensors of a stage that nobody changes any more. Those of its later calls get the number of the call.
+
+        Returns them by their whole names.
+        """
+        self._begin(token)
+        call = self._calls[address] = self._calls.get(address, -1) + 1
+        start = f"{address}#{call}" if call else address
+        whole = {f"{start}/{name}": tensor for name, tensor in named.items()}
+        for name, tensor in whole.items():
+            self._waiting[name] = tensor
+            self.pending += tensor.nbytes
+        return whole
+
+    def add_named(self, token: int, name: str, tensor: Tensor) -> None:
+        """Keep a tensor under its whole name, `ADDRESS/NAME`."""
+        self._begin(token)
+        self._waiting[name] = tensor
+        self.pending += tensor.nbytes
+
+    def _begin(self, token: int) -> None:
         if token != self._token:
             self.flush()
             self._token, self._part, self._calls = token, 0, {}
-        call = self._calls[address] = self._calls.get(address, -1) + 1
-        start = f"{address}#{call}" if call else address
-        for name, tensor in named.items():
-            self._waiting[f"{start}/{name}"] = tensor
-            self.pending += tensor.nbytes
 
     def flush(self) -> None:
         """Write down what waits, into a file of its own."""
         if not self._waiting:
             return
         waiting, self._waiting, self.pending = self._waiting, {}, 0
-        with private_replacement(self._folder / file_name(self._token, self._part)) as new, new.open("wb") as file:
+        path = self._folder / file_name(self._token, self._part, self._rank)
+        with private_replacement(path) as new, new.open("wb") as file:
             file.write(
                 header_bytes(
                     {
@@ -156,9 +172,9 @@ class TensorWriter:
         self._part += 1
 
 
-def file_name(token: int, part: int = 0) -> str:
-    """The name of a token's file of tensors."""
-    return f"tensors-{token:05d}{f'-{part}' if part else ''}.safetensors"
+def file_name(token: int, part: int = 0, rank: int = 0) -> str:
+    """The name of a token's file of tensors: those that rank 0 held, whole, or those that were another rank's own."""
+    return f"tensors-{token:05d}{f'.rank-{rank}' if rank else ''}{f'-{part}' if part else ''}.safetensors"
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
@@ -190,10 +206,10 @@ def read_tensor(path: Path, header: FileHeader, entry: Entry) -> Tensor:
 
 
 class TensorReader:
-    """Finds the tensors of a token in its files. Raises TraceError, naming the file."""
+    """Finds the tensors of a token in its files, those of one rank. Raises TraceError, naming the file."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, rank: int = 0) -> None:
+        self._folder, self._rank = folder, rank
         self._headers: dict[int, list[tuple[Path, FileHeader]]] = {}
 
     def names(self, token: int, address: str) -> tuple[str, ...]:
@@ -218,7 +234,7 @@ class TensorReader:
             if len(self._headers) > 64:
                 self._headers.clear()
             found: list[tuple[Path, FileHeader]] = []
-            while (path := self._folder / file_name(token, len(found))).exists() or path.is_symlink():
+            while (path := self._folder / file_name(token, len(found), self._rank)).exists() or path.is_symlink():
                 found.append((path, read_header(path)))
             self._headers[token] = found
         return self._headers[token]

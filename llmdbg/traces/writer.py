@@ -8,7 +8,7 @@ recording is valid up to its last token, and up to its last stage but for those 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -22,23 +22,28 @@ from llmdbg.files import FILE_MODE, FOLDER_MODE, why_not, write_private
 from llmdbg.probes.statistics import device_name, dtype_name
 from llmdbg.traces.json_text import text_of
 from llmdbg.traces.pending import PendingOutputs, Slot
+from llmdbg.traces.rank_rows import RankRow, rank_columns
 from llmdbg.traces.records import FORMAT, RunHeader, StageEntry, StageRecord, TokenRecord
 from llmdbg.traces.reductions import can_be_reduced
-from llmdbg.traces.rows import Milliseconds, ReducedGroup, Row, table_columns
+from llmdbg.traces.rows import Milliseconds, OwnRow, ReducedGroup, Row, own_rows, table_columns
 from llmdbg.traces.sketch import by_position, position_dimension
-from llmdbg.traces.tables import POSITIONS, STAGES, TableWriter
+from llmdbg.traces.tables import POSITIONS, RANKS, STAGES, TableReader, TableWriter
 from llmdbg.traces.tensor_files import Keep, TensorWriter, input_width, named_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from llmdbg.models.stages import Phase, Stage
+    from llmdbg.traces.records import StageLayouts
 
 MOST_PENDING = 16 * 2**20
 """Bytes of outputs that wait to be reduced together."""
 _LONGEST_WAIT = 0.5  # seconds
 _NUMBERS = ("statistics", "hashes", "sketches")
-_FORM = ("shape", "dtype", "device", "phase", "by_position", *_NUMBERS, "tensors", "input_width")
+_FORM = ("shape", "dtype", "device", "phase", "by_position", *_NUMBERS, "tensors", "input_width", "layouts")
+_NOT_WHOLE = {"by_position": False, "sketches": False, "tensors": (), "input_width": None, "layouts": None}
+"""What the form of a rank's own does not say."""
+_MAY_BE_NONE = ("input_width", "layouts")
 HEADER, TOKENS, INDEX = "trace.json", "tokens.jsonl", "index.jsonl"
 
 
@@ -67,7 +72,11 @@ class TraceWriter:
         rows = header.rows_per_shard
         self._table = TableWriter(folder, "stages", STAGES, rows)
         self._positions = TableWriter(folder, "positions", POSITIONS, rows)
+        self._ranks = TableWriter(folder, "ranks", RANKS, rows)
+        self._written = TableReader(folder, "stages", STAGES, rows)
         self._tensors = TensorWriter(folder)
+        self._own_tensors: dict[int, TensorWriter] = {}
+        self._kept: dict[str, Tensor] = {}
         self._lines: dict[str, int] = {}
         self._guarded(self._begin)
 
@@ -82,20 +91,23 @@ class TraceWriter:
         batch: int = 1,
         ms: float | Milliseconds | None = None,
         inputs: tuple[tuple[Any, ...], Mapping[str, Any]] = ((), {}),
-    ) -> None:
+        layouts: StageLayouts | None = None,
+    ) -> dict[str, Tensor]:
         """Record what a stage has just returned, in a forward over `batch` sequences of `length` positions.
 
         `ms` may be a function that waits for the device. `inputs` are the module's arguments. Copies what it needs, and
-        on a GPU does not wait. A stage that returns no tensor is left out.
+        on a GPU does not wait. A stage that returns no tensor is left out. `layouts` say how its tensors lie on ranks.
+        Returns the whole tensors that are kept, by their whole names.
         """
         tensor = output if type(output) is torch.Tensor else main_tensor(output)
+        self._kept = {}
         if tensor is None:
-            return
+            return self._kept
         if tensor.requires_grad:
             tensor = tensor.detach()
         slot = self._slots.get(stage.address)
         if slot is None or self._keep.any or not slot.fits(tensor, phase, length, batch):
-            slot = self._new_slot(stage, token, output, tensor, phase, (length, batch), inputs)
+            slot = self._new_slot(stage, token, output, tensor, phase, (length, batch), inputs, layouts)
         rows, pending = self._rows, self._pending
         pending.add(slot, len(rows), tensor)
         rows.append(Row(slot.number, token, slot.form, ms))
@@ -105,6 +117,7 @@ class TraceWriter:
                 self.flush()
         elif slot.on_cpu and perf_counter() - self._since > _LONGEST_WAIT:
             self.flush()
+        return self._kept
 
     def record(self, record: StageRecord, stage: Stage) -> None:
         """Record a stage of which numbers are known and no tensor is, as from another program's dump."""
@@ -120,6 +133,7 @@ class TraceWriter:
                 "sketches": record.source is not None,
                 "tensors": record.tensors,
                 "input_width": record.input_width,
+                "layouts": None,
             }
         )
         self._rows.append(Row(self._number(stage), record.token, form, record.ms, record))
@@ -131,6 +145,30 @@ class TraceWriter:
         self._tensors.add(token, address, named)
         if self._tensors.pending > MOST_PENDING:
             self._guarded(self._tensors.flush)
+
+    def unfinished(self) -> list[OwnRow]:
+        """The rows of stages since the last token, in order. Waits for the device."""
+        self.flush()
+        columns = self._written.read(self._first_row, self._table.written - self._first_row)
+        # Forms are numbered in the order in which they were met.
+        keys = [dict(zip(_FORM, each, strict=True)) for each in self._forms]
+        return own_rows(columns, [keys[form - 1] for form in columns["form"]])
+
+    def held(self, rows: Sequence[RankRow]) -> tuple[int, int]:
+        """Record what ranks held at stages since the last token. Returns the first of their rows, and how many."""
+        first = self._ranks.written
+        if rows:
+            forms = [0 if each.own is None else self._form_of(each.own.form() | _NOT_WHOLE) for each in rows]
+            columns = rank_columns(rows, self._first_row, forms)
+            self._guarded(lambda: self._ranks.append(len(rows), columns))
+        return first, len(rows)
+
+    def own_tensor(self, rank: int, token: int, name: str, tensor: Tensor) -> None:
+        """Keep a tensor that a rank held otherwise than rank 0, under its whole name, `ADDRESS/NAME`."""
+        writer = self._own_tensors.setdefault(rank, TensorWriter(self.folder, rank))
+        writer.add_named(token, name, tensor)
+        if writer.pending > MOST_PENDING:
+            self._guarded(writer.flush)
 
     def token(self, record: TokenRecord) -> None:
         """Record that a token is complete: everything that its forward has left, and then its line."""
@@ -152,7 +190,8 @@ class TraceWriter:
         reduced, self._reduced = self._reduced, []
         if rows:
             self._guarded(lambda: self._write_rows(rows, reduced))
-        self._guarded(self._tensors.flush)
+        for writer in (self._tensors, *self._own_tensors.values()):
+            self._guarded(writer.flush)
         self._since = perf_counter()
 
     def close(self) -> None:
@@ -173,7 +212,7 @@ class TraceWriter:
         self._since = perf_counter()
 
     def _end(self) -> None:
-        for table in (self._positions, self._table):
+        for table in (self._positions, self._ranks, self._table):
             table.close()
         while self._lines:
             os.close(self._lines.popitem()[1])
@@ -199,11 +238,12 @@ class TraceWriter:
         phase: Phase,
         size: tuple[int, int],
         inputs: tuple[tuple[Any, ...], Mapping[str, Any]],
+        layouts: StageLayouts | None,
     ) -> Slot:
         """A slot for a stage, the form of whose output is another than before. Keeps the whole tensors."""
         keep = self._keep
         names = self._keep_tensors(stage.address, token, output, tensor, inputs, size) if keep.any else ()
-        form = self._form(tensor, phase, size, names, input_width(*inputs, *size))
+        form = self._form(tensor, phase, size, names, input_width(*inputs, *size), layouts)
         slot = self._slots.get(stage.address)
         if slot is None or slot.form != form or not slot.fits(tensor, phase, *size):
             slot = self._pending.slot(self._number(stage), form, tensor, phase, *size)
@@ -211,7 +251,13 @@ class TraceWriter:
         return slot
 
     def _form(
-        self, tensor: Tensor, phase: Phase, size: tuple[int, int], names: tuple[str, ...], width: int | None
+        self,
+        tensor: Tensor,
+        phase: Phase,
+        size: tuple[int, int],
+        names: tuple[str, ...],
+        width: int | None,
+        layouts: StageLayouts | None,
     ) -> int:
         shape, known = tuple(tensor.shape), can_be_reduced(tensor)
         by_position = position_dimension(shape, *size) is not None
@@ -226,15 +272,16 @@ class TraceWriter:
             "sketches": known,
             "tensors": names,
             "input_width": width,
+            "layouts": layouts,
         }
         return self._form_of(fields)
 
     def _form_of(self, fields: dict[str, Any]) -> int:
-        key = tuple(fields.values())
+        key = tuple(fields[name] for name in _FORM)
         form = self._forms.get(key)
         if form is None:
             form = self._forms[key] = len(self._forms) + 1
-            known = {name: each for name, each in fields.items() if name != "input_width" or each is not None}
+            known = {name: each for name, each in fields.items() if name not in _MAY_BE_NONE or each is not None}
             self._write_line(INDEX, {"form": form} | known)
         return form
 
@@ -265,7 +312,7 @@ class TraceWriter:
             if self._keep.inputs:
                 found |= named_tensors("input", inputs[0]) | named_tensors("input", dict(inputs[1]))
             named = {name: each.detach().clone() for name, each in found.items()}
-        self._tensors.add(token, address, named)
+        self._kept = self._tensors.add(token, address, named)
         return tuple(named)
 
     def _reduce(self) -> None:

@@ -11,6 +11,7 @@ from llmdbg.debugger.breakpoints.origins import Origins
 from llmdbg.debugger.breakpoints.triggers import BEGINS_HERE, CHOSEN_PROB, DIVERGES, UNEQUAL
 from llmdbg.debugger.known_values import known_of, probability_of_chosen
 from llmdbg.debugger.positions import positions
+from llmdbg.engine.lockstep import InLockstep
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import LensError
 from llmdbg.models.stages import StageKind
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from llmdbg.engine.debuggee import Clock, Vocabulary
-    from llmdbg.engine.lockstep import InLockstep
+    from llmdbg.engine.lockstep import HeldByRanks
     from llmdbg.engine.stage_event import StageEvent
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.probes.quantities import QuantityValue
@@ -50,7 +51,7 @@ def _as_it_is(value: Any) -> Any:
 
 
 class StageMetrics:
-    """Measures stage events of one debuggee. `lockstep` is the debuggee if several processes run it together.
+    """Measures stage events of one debuggee. `ranks` is the debuggee if its values lie on several.
 
     `reference` is the run that stands beside it, None if none does. `no_lens` says why there is no lens before
     `logits`; empty if there is.
@@ -63,7 +64,7 @@ class StageMetrics:
         vocabulary: Vocabulary,
         prompt_length: int,
         clock: Clock,
-        lockstep: InLockstep | None = None,
+        ranks: HeldByRanks | None = None,
         *,
         seen: Callable[[StageEvent], StageEvent],
     ) -> None:
@@ -74,8 +75,8 @@ class StageMetrics:
         self._vocabulary = vocabulary
         self._prompt_length = prompt_length
         self._clock = clock
-        self._lockstep = lockstep
-        self._told: Callable[[Any], Any] = _as_it_is if lockstep is None else lockstep.told
+        self._ranks = ranks
+        self._told: Callable[[Any], Any] = ranks.told if isinstance(ranks, InLockstep) else _as_it_is
         self._lens: Lens | None = None
         self.no_lens = ""
         self._ids: dict[str, int] = {}
@@ -97,8 +98,8 @@ class StageMetrics:
         if CHOSEN_PROB in names and event.chosen is not None:
             prob = probability_of_chosen(event)
             values[CHOSEN_PROB] = None if prob is None else float(prob)
-        if self._lockstep is not None and UNEQUAL in names:
-            values[UNEQUAL] = next(iter(self._lockstep.differences(event)), "")
+        if self._ranks is not None and UNEQUAL in names:
+            values[UNEQUAL] = next(iter(self._ranks.differences(event)), "")
         if self.reference is not None and (APART in names or DIVERGES in names):
             values[APART], values[DIVERGES] = self.reference.measured(event)
         output = main_tensor(event.output) if needs_output(names) else None

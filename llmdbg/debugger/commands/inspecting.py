@@ -16,7 +16,7 @@ from llmdbg.debugger.commands.grammar.plain import Nothing, Text
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Command, Moved, Outcome, Quit
 from llmdbg.debugger.inspection.ranks import in_one_process
 from llmdbg.debugger.inspection.topics import TOPICS
-from llmdbg.engine.lockstep import InLockstep
+from llmdbg.engine.lockstep import HeldByRanks
 from llmdbg.errors import CommandError
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _lane(debugger: Debugger, asked: LaneRequest) -> Outcome:
 )
 def _rank(debugger: Debugger, rank: int | None) -> Outcome:
     debuggee = debugger.debuggee
-    if isinstance(debuggee, InLockstep):
+    if isinstance(debuggee, HeldByRanks):
         debuggee.choose_rank(rank)
     elif rank:
         raise CommandError(f"there is no rank {rank}: {in_one_process(debuggee.name)}")

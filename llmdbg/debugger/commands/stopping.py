@@ -23,7 +23,7 @@ from llmdbg.debugger.commands.grammar.conditions import complete_condition, last
 from llmdbg.debugger.commands.registry import COMMANDS, Answer, Outcome
 from llmdbg.debugger.limits import MOST_LINE, MOST_LINES
 from llmdbg.debugger.quoting import pieces
-from llmdbg.engine.lockstep import InLockstep
+from llmdbg.engine.lockstep import HeldByRanks
 from llmdbg.errors import CommandError
 from llmdbg.probes.quantities import APART, NAMES
 
@@ -359,7 +359,7 @@ def set_breakpoint(debugger: Debugger, spec: BreakpointSpec, *, temporary: bool 
     waits = not debugger.reference_name and any(APART in each.names for each in spec.asked())
     if waits:
         return Answer(point, "not before `reference MODEL` lets a run stand beside this one:")
-    alone = not isinstance(debugger.debuggee, InLockstep) and any(UNEQUAL in each.names for each in spec.asked())
+    alone = not isinstance(debugger.debuggee, HeldByRanks) and any(UNEQUAL in each.names for each in spec.asked())
     return Answer(point, "only on the ranks of a torchrun, and this is one process:" if alone else "")
 
 

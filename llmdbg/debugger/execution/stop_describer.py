@@ -13,7 +13,7 @@ from llmdbg.debugger.named_values import given, returned
 from llmdbg.debugger.nonfinite_ranks import rank_sources
 from llmdbg.debugger.positions import positions
 from llmdbg.debugger.post_mortem import failed_frames, own_frame, tensors_used
-from llmdbg.engine.lockstep import InLockstep
+from llmdbg.engine.lockstep import HeldByRanks
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.models.source_files import source_line
 from llmdbg.models.stages import StageKind
@@ -46,11 +46,11 @@ class StopDescriber:
         self._lane = lane
         self._focus = focus
         self._top = top
-        self._lockstep = debuggee if isinstance(debuggee, InLockstep) else None
+        self._ranks = debuggee if isinstance(debuggee, HeldByRanks) else None
 
     def describe(self, event: StageEvent, cause: StopCause, *, differs: bool = False) -> Stop:
         """The stop at an event. `differs` marks one that did not come out bitwise the same when it was run again."""
-        ranks, suspended = self._lockstep, event
+        ranks, suspended = self._ranks, event
         event = self._lane.seen(event if ranks is None else ranks.as_held(event))
         found = self._candidates(event)
         module = self._debuggee.anatomy.modules.get(event.stage.address)
@@ -105,7 +105,7 @@ class StopDescriber:
             return cause.why
         first = first_nonfinite(event, self._debuggee.anatomy.modules.get(event.stage.address))
         why = f"{cause.why}, {first}" if first else cause.why
-        if self._lockstep is not None and (source := rank_sources(self._lockstep, suspended).in_short()):
+        if self._ranks is not None and (source := rank_sources(self._ranks, suspended).in_short()):
             why += f", {source}"
         if event.through:
             why += f", out of the backward of {' or '.join(event.through)}"

@@ -33,7 +33,7 @@ class Tape:
         self.folder = folder
         self.ended = ""
         self._debuggee, self._cursor, self._timeline = debuggee, cursor, debuggee.timeline
-        self._recording = RunRecording(debuggee, folder, keep)
+        self._recording = RunRecording(debuggee, folder, keep, by_rank=True)
         self.addresses = self._recording.addresses
         event = cursor.event
         self._first = event.token if at_start else event.token + 1

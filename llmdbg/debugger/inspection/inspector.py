@@ -10,7 +10,7 @@ from llmdbg.debugger.inspection.read_additions import ReadAdditions
 from llmdbg.debugger.inspection.read_layers import ReadLayers
 from llmdbg.debugger.limits import MOST_RERUN_UNASKED
 from llmdbg.engine.debuggee import live_model
-from llmdbg.engine.lockstep import InLockstep
+from llmdbg.engine.lockstep import HeldByRanks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,7 +39,7 @@ class Inspector:
         self.branching = branching
         self.focus = focus
         self.debuggee = debuggee = replay.run.debuggee
-        self._lockstep = debuggee if isinstance(debuggee, InLockstep) else None
+        self._ranks = debuggee if isinstance(debuggee, HeldByRanks) else None
         self.asked = Asked()
         self.selected_frame = FrameSelection()
         self.read_layers = ReadLayers()
@@ -54,7 +54,7 @@ class Inspector:
     def whole_event(self) -> StageEvent:
         """The current event with all lanes, as the chosen rank has it if one is chosen."""
         event = self.run.event
-        return event if self._lockstep is None else self._lockstep.as_held(event)
+        return event if self._ranks is None else self._ranks.as_held(event)
 
     @property
     def stop(self) -> Stop:

@@ -11,7 +11,7 @@ from llmdbg.debugger.execution.recorder import RecordRequest
 from llmdbg.debugger.inspection.focus_row import focus_row
 from llmdbg.debugger.inspection.kv_blocks import held_in_blocks
 from llmdbg.engine.debuggee import Capability, PagedCache
-from llmdbg.engine.lockstep import InLockstep
+from llmdbg.engine.lockstep import HeldByRanks
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.errors import CommandError
 from llmdbg.formatting import printable, with_article
@@ -104,7 +104,7 @@ def ask(inspector: Inspector, arguments: str) -> CacheMap | CacheLayerDetail | s
 def _cache_name(inspector: Inspector, cache: Any) -> str:
     """The class of a cache, and whose part of it this is where one rank is chosen."""
     name, debuggee = type(cache).__name__, inspector.debuggee
-    chosen = debuggee.rank if isinstance(debuggee, InLockstep) else None
+    chosen = debuggee.rank if isinstance(debuggee, HeldByRanks) else None
     return name if chosen is None else f"{name} on rank {chosen}"
 
 

@@ -14,6 +14,7 @@ from llmdbg.formatting import counted, printable
 if TYPE_CHECKING:
     from llmdbg.debugger.inspection.inspector import Inspector
     from llmdbg.probes.value_statistics import ValueStatistics
+    from llmdbg.traces.replay.recorded_ranks import RecordedRanks
 
 TOPIC_ARGUMENTS = ("", "weights", "cache")
 
@@ -65,6 +66,11 @@ def ask(inspector: Inspector, arguments: str) -> RankTable | RankCheck | str:
     debuggee, word = inspector.debuggee, arguments.strip()
     if word not in TOPIC_ARGUMENTS:
         raise CommandError(f"info ranks takes weights, cache or nothing, not {word!r}")
+    # Imported here: it needs torch, and the screen imports this before it does.
+    from llmdbg.traces.replay.recorded_ranks import RecordedRanks
+
+    if isinstance(debuggee, RecordedRanks):
+        return _recorded(inspector, debuggee, word)
     if not isinstance(debuggee, InLockstep):
         return in_one_process(debuggee.name)
     if word == "weights":
@@ -89,6 +95,28 @@ def _here(inspector: Inspector, debuggee: InLockstep) -> RankTable:
     unequal = tuple(debuggee.differences(event))
     address = event.stage.address
     return RankTable(address, returns, takes, rows, unequal, rank_sources(debuggee, event).in_words(address))
+
+
+def _recorded(inspector: Inspector, debuggee: RecordedRanks, word: str) -> RankTable:
+    """What was recorded of the ranks at a stage. Raises CommandError where nothing was."""
+    if word:
+        raise CommandError(f"no rank's {word} are in a recording: `info ranks {word}` looks at the ranks as they run")
+    event = inspector.run.event
+    stage, ranks = event.stage.address, event.known.record.ranks
+    if ranks is None:
+        raise CommandError(f"what each rank held at {stage} was not recorded: its token was not completed")
+    rows = tuple(
+        RankRow(rank, words, held.statistics if held is not None and _is_real(held.dtype) else None, device)
+        for rank, ((words, held), device) in enumerate(zip(debuggee.holdings(event), debuggee.devices, strict=True))
+    )
+    takes, returns = debuggee.layouts(event)
+    sources = rank_sources(debuggee, event).in_words(stage)
+    return RankTable(stage, returns, takes, rows, tuple(debuggee.differences(event)), sources)
+
+
+def _is_real(dtype: str) -> bool:
+    """Whether a dtype, as torch names it, is of real numbers with a point."""
+    return dtype.startswith(("float", "bfloat"))
 
 
 def _weights(debuggee: InLockstep) -> RankCheck:

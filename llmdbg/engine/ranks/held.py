@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from llmdbg.engine.ranks.layouts import Layout
+    from llmdbg.engine.layout import Layout
     from llmdbg.engine.ranks.world import World
     from llmdbg.engine.stage_event import StageEvent
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from llmdbg.engine.layout import REPLICATED, Layout, split_over
 from llmdbg.models.anatomy import dissect
 
 if TYPE_CHECKING:
@@ -27,36 +28,6 @@ _DTYPE = torch.bfloat16
 
 Shape = tuple[int | None, ...]
 """The shape of a whole value; None for an axis that depends on the length of the input."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How one value lies on the ranks."""
-
-    axis: int | None
-    """The axis it is split over; None if every rank holds all of it."""
-    sizes: tuple[int, ...] = ()
-    """How much of that axis each rank holds, in order; empty if it is not split."""
-
-    @property
-    def is_split(self) -> bool:
-        """Whether each rank holds a part only."""
-        return self.axis is not None
-
-
-REPLICATED = Layout(None)
-"""Every rank holds all of it."""
-
-
-def layout_words(layouts: Sequence[Layout | None]) -> str:
-    """How values lie, in words, those of one kind once."""
-    return ", ".join(dict.fromkeys(map(_words, layouts))) or "no tensor"
-
-
-def _words(layout: Layout | None) -> str:
-    if layout is None:
-        return "not known"
-    return "whole on every rank" if layout.axis is None else f"split over axis {layout.axis}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +68,6 @@ def each_tensor(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, list):
         return [each_tensor(each, change) for each in value]
     return value
-
-
-def split_over(size: int, ranks: int) -> tuple[int, ...]:
-    """How much of an axis each rank holds: as `torch.chunk` splits, so the last may hold less."""
-    each = -(-size // ranks)
-    return tuple(max(0, min(each, size - rank * each)) for rank in range(ranks))
 
 
 def layout_of(held: Sequence[int], whole: Shape | None, rank: int, ranks: int) -> Layout | None:

@@ -13,7 +13,7 @@ from llmdbg.engine.ranks.whole import part_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmdbg.engine.ranks.layouts import Layout
+    from llmdbg.engine.layout import Layout
 
 
 def split_parts(value: Any, layouts: Sequence[Layout | None], rank: int) -> list[Tensor]:

@@ -16,15 +16,13 @@ import torch
 from llmdbg.engine.collectives import leaves_all_alike
 from llmdbg.engine.generation.generation import Generation
 from llmdbg.engine.generation.loop import DecodeLoop
-from llmdbg.engine.ranks.equality import Fingerprints, told_apart
+from llmdbg.engine.layout import REPLICATED, Layout, layout_words, part_words
+from llmdbg.engine.ranks.equality import fingerprints_of, told_apart
 from llmdbg.engine.ranks.held import event_of, held_of
 from llmdbg.engine.ranks.layouts import (
     CACHED,
-    REPLICATED,
-    Layout,
     cache_address,
     layout_of,
-    layout_words,
     tensors_in,
     whole_shapes,
 )
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from llmdbg.engine.settings import GenerationSettings
     from llmdbg.engine.stage_event import StageEvent
     from llmdbg.engine.stops import Stops
+    from llmdbg.engine.unequal import Fingerprints
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.models.attentions import KernelCall
     from llmdbg.models.spec import LoadedModel
@@ -65,7 +64,7 @@ class RankedGeneration(Generation):
         world: World,
         at_meeting: Meeting,
     ) -> None:
-        self.world, self.ranks = world, world.size
+        self.world, self.ranks, self.own_rank = world, world.size, world.rank
         self._at_meeting = at_meeting
         self._differences: tuple[str, ...] = ()
         self._event: StageEvent | None = None
@@ -157,13 +156,13 @@ class RankedGeneration(Generation):
     def differences(self, event: StageEvent) -> Sequence[str]:
         """What should be equal on all ranks and is not at an event, in sentences, the first one first. Collective."""
         if event is not self._event:
-            self._event, self._differences = event, told_apart(self.world, self._fingerprints(event))
+            self._event, self._differences = event, told_apart(self.world, self.fingerprints(event))
         return self._differences
 
-    def _fingerprints(self, event: StageEvent) -> Fingerprints:
+    def fingerprints(self, event: StageEvent) -> Fingerprints:
         """Hashes of what should be equal on all ranks at an event, each with its name."""
         takes, returns = self._comparable(event)
-        return Fingerprints.of(
+        return fingerprints_of(
             event,
             takes=takes,
             returns=returns,
@@ -173,7 +172,7 @@ class RankedGeneration(Generation):
         )
 
     def _comparable(self, event: StageEvent) -> tuple[Sequence[Layout | None] | None, Sequence[Layout | None] | None]:
-        """How what a stage was given and what it returned lie, for `Fingerprints.of`.
+        """How what a stage was given and what it returned lie, for `fingerprints_of`.
 
         Of lines and ops that is not known, except where a collective has left the same on all ranks.
         """
@@ -197,11 +196,20 @@ class RankedGeneration(Generation):
         output, layout = main_tensor(event.output), self._main_layout(event)
         if output is None:
             return None, ""
-        if layout is None or not layout.is_split:
-            return output, "all of it" if layout is not None else "what it has itself"
-        start, size = sum(layout.sizes[: self.world.rank]), layout.sizes[self.world.rank]
-        words = f"{start} to {start + size - 1} of axis {layout.axis}" if size else "nothing"
-        return part_of(output, layout, self.world.rank), words
+        words = part_words(layout, self.world.rank)
+        return output if layout is None else part_of(output, layout, self.world.rank), words
+
+    def lies(self, event: StageEvent) -> tuple[Sequence[Layout | None], Sequence[Layout | None]] | None:
+        """How the tensors of what a stage was given and of what it returned lie, in order.
+
+        None for a stage that no module runs, and one whose whole shapes are not known: every rank holds all it has.
+        """
+        view = self.values.get(event.stage.address)
+        return None if view is None else (tuple(view.takes), tuple(view.returns))
+
+    def tensor_of(self, rank: int, mine: torch.Tensor) -> torch.Tensor:
+        """A rank's tensor, a copy, on every rank. Collective."""
+        return self.world.tensor_of(rank, mine)
 
     def own_parts(self, event: StageEvent) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]:
         """The parts of this rank of what is split of what a stage was given, and of what it returned."""

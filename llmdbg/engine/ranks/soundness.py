@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate, Shard
 
-from llmdbg.engine.ranks.layouts import CACHED, Layout, split_over
+from llmdbg.engine.layout import Layout, split_over
+from llmdbg.engine.ranks.layouts import CACHED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from llmdbg.engine.layout import REPLICATED, Layout
 from llmdbg.engine.ranks.layouts import (
-    REPLICATED,
-    Layout,
     StageShapes,
     each_tensor,
     layout_of,

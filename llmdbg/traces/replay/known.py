@@ -43,6 +43,8 @@ class KnownOutput:
     """Its probability where it was chosen, from 0 to 1."""
     length: int | None = None
     """Over how many positions the forward ran; None if that was not recorded."""
+    absent: str = ""
+    """Why nothing is known of what a rank held of it, in a line; empty if it is."""
 
     @property
     def has_scores(self) -> bool:
@@ -57,6 +59,8 @@ class KnownOutput:
     def missing(self, *, inputs: bool = False) -> str:
         """That the values of the output, or of what the stage takes, are not there, and how they are recorded."""
         address = self.stage.address
+        if self.absent:
+            return self.absent
         if inputs:
             return f"what {address} takes was not recorded: `llmdbg record --tensors inputs` keeps it"
         what = f"the values of {address}"
@@ -85,7 +89,7 @@ class KnownOutput:
             in_play = None if cut else self.numbers
         missing = ""
         if self.numbers is None and 0 not in record.shape:
-            missing = "its statistics were not recorded"
+            missing = self.absent or "its statistics were not recorded"
         elif cut:
             missing = "the statistics of the tokens in play were not recorded"
         elif self.numbers is not None and length > 1 and not self.has_scores and self.stage.kind in _BY_POSITION:

@@ -19,7 +19,7 @@ from llmdbg.formatting import printable
 from llmdbg.models.anatomy import Anatomy
 from llmdbg.models.stages import ANY_PROCESSOR, SAMPLE, TOKENIZE, Phase, Stage, StageKind
 from llmdbg.models.tokens import Prompt
-from llmdbg.traces.records import StageRecord
+from llmdbg.traces.records import RanksRecord, StageRecord
 from llmdbg.traces.replay.choices import read_choices
 from llmdbg.traces.replay.events import KeptTensors, RecordedEvent
 from llmdbg.traces.replay.known import KnownOutput
@@ -269,9 +269,17 @@ class RecordedRun:
     def _beginning(self) -> StageEvent:
         """The event that the prompt has been cut into tokens, recorded or not."""
         shape = (1, len(self.prompt.ids))
-        record = StageRecord(0, TOKENIZE.address, Phase.PREFILL, shape, "int64")
+        record = StageRecord(0, TOKENIZE.address, Phase.PREFILL, shape, "int64", ranks=self._ranks_at_beginning())
         known = KnownOutput(TOKENIZE, record, self._header)
         return RecordedEvent(known, self._kept, None, ends=False)
+
+    def _ranks_at_beginning(self) -> RanksRecord | None:
+        """What was recorded of the ranks there; None if nothing was, or it is damaged, which its stages will say."""
+        try:
+            found = self._trace.stage(0, TOKENIZE.address) if self._header.ranks else None
+        except TraceError:
+            return None
+        return None if found is None else found.ranks
 
 
 def _name(model: str) -> str:

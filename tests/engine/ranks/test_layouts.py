@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from llmdbg.engine.ranks.layouts import Layout, cache_address, each_tensor, layout_of, split_over, whole_shapes
+from llmdbg.engine.layout import Layout, split_over
+from llmdbg.engine.ranks.layouts import cache_address, each_tensor, layout_of, whole_shapes
 from llmdbg.engine.ranks.whole import part_of
 from tests.tiny import ARCHITECTURES
 

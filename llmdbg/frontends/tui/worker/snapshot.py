@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmdbg.debugger.execution.depth import Depth
 from llmdbg.debugger.inspection.latest_attention import latest_attention
 from llmdbg.engine.debuggee import Capability
-from llmdbg.engine.lockstep import InLockstep
+from llmdbg.engine.lockstep import HeldByRanks
 from llmdbg.frontends.tui.worker.execution_order import prefixes
 from llmdbg.frontends.tui.worker.fine_row import ran_in_layer, with_row
 from llmdbg.frontends.tui.worker.lane_texts import LaneText, lane_texts
@@ -268,7 +268,7 @@ def snapshot(debugger: Debugger, memory: SeenStages, asked: dict[str, Any] | Non
         lane=debugger.lane.chosen,
         lanes=lane_texts(debugger),
         attn=attention_in(debugger),
-        ranks=debuggee.ranks if isinstance(debuggee, InLockstep) else 0,
+        ranks=debuggee.ranks if isinstance(debuggee, HeldByRanks) else 0,
         gradients=debugger.run.stages.gradients(),
         local_tensors=tensor_names(debugger.inspector),
     )

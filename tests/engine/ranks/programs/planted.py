@@ -3,6 +3,7 @@
 Everything but the fault is what `python -m llmdbg` does.
 """
 
+import resource
 import sys
 import time
 from functools import partial
@@ -140,6 +141,23 @@ def not_a_number(model: Any, rank: int) -> None:
             model.model.layers[1].mlp.up_proj.weight.to_local()[2, 5] = float("nan")
 
 
+def no_room(_model: Any, rank: int) -> None:
+    """Rank 1 cannot write large files."""
+    if rank == 1:
+        _limit_files()
+
+
+def no_room_at_rank_0(_model: Any, rank: int) -> None:
+    """Rank 0 cannot."""
+    if rank == 0:
+        _limit_files()
+
+
+def _limit_files() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**18, most))
+
+
 def none(_model: Any, _rank: int) -> None:
     """No fault."""
 
@@ -149,7 +167,8 @@ def run(ranks: Ranks, fault: str, folder: str, seed: str, commands: list[str]) -
     from llmdbg.debugger.persistence.model import begin
     from llmdbg.models.spec import ModelSpec
 
-    spec, settings = ModelSpec(folder), GenerationSettings(max_new_tokens=6, seed=int(seed), greedy=seed == "0")
+    spec, temperature = ModelSpec(folder), None if seed == "0" else 1.5
+    settings = GenerationSettings(max_new_tokens=6, seed=int(seed), greedy=seed == "0", temperature=temperature)
     debuggee = opening.open_generation(
         spec, "The quick brown", settings, chat=False, system=None, report=lambda _: None, ranks=ranks
     )
