@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -15,13 +16,16 @@ import psutil
 import pytest
 
 from llmdbg.debugger.persistence.store import SessionStore
+from tests import sshd as ssh_server
 from tests.frontends.detached.engines import Engines, ended, ids_of, is_alive, processes_of, saved_ids, wait_until
 from tests.processes import kill
+from tests.sshd import Sshd
 from tests.terminal import Terminal
 from tests.torchrun import SECONDS, complaints, write_model
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "llmdbg")
 RUN = ("-p", "The quick brown", "--greedy", "-n", "6", "--detachable")
+ROOT = Path(__file__).parents[3]
 _SECONDS_TO_END = 10
 
 
@@ -288,3 +292,51 @@ def test_a_torchrun_that_ends_with_its_terminal_is_said(engines, shared_folder):
         assert list(engines.folder.iterdir()) == []
     finally:
         seen.close()
+
+
+@pytest.mark.skipif(bool(ssh_server.missing()), reason=ssh_server.missing())
+def test_started_as_the_documentation_says_it_outlives_a_link_that_drops(engines, shared_folder, tmp_path):
+    [line] = re.findall(r"(?m)^(setsid -f torchrun .*)$", (ROOT / "docs" / "ranks.md").read_text())
+    program = shlex.join((*TORCHRUN, str(shared_folder), *RUN))
+    line = re.sub(r"torchrun .* --detachable", lambda _: program, line).replace("run.log", str(tmp_path / "run.log"))
+    assert line.startswith("setsid -f /")
+    assert line.endswith(f"--detachable </dev/null >{tmp_path}/run.log 2>&1")
+    server = Sshd(tmp_path)
+    settings = {name: value for name, value in engines.environment.items() if name != "LC_ALL"}
+    variables = [f"{name}={value}" for name, value in settings.items()]
+    folders = (f"XDG_{kind}_HOME={tmp_path / kind}" for kind in ("STATE", "CONFIG"))
+    begin = f"cd {shlex.quote(str(ROOT))}; export {shlex.join((*variables, *folders, 'OMP_NUM_THREADS=1'))}"
+    attach = shlex.join((sys.executable, "-m", "llmdbg", "attach"))
+    login = again = None
+    try:
+        login = Terminal(*server.ssh(f"{begin}; {line}; exec sh"), environment={"LANG": "C.UTF-8"})
+        wait_until(lambda: engines.ids() and "tokenize" in engines.status().place, "the ranks to stand", SECONDS)
+        engine = engines.status().pid
+        assert "ends with its terminal" not in (tmp_path / "run.log").read_text()
+        login.send(f"{attach}\r")
+        login.wait_for("tokenize", SECONDS)
+        command(login, "until 1", "layer 1 of 2")
+        kill((psutil.Process(login.process.pid), *server.serving()))
+        wait_until(lambda: engines.status().screens == 0, "the screen to be gone")
+        again = Terminal(*server.ssh(f"{begin}; {attach}"), environment={"LANG": "C.UTF-8"})
+        again.wait_for("layer 1 of 2", SECONDS)
+        assert engines.status().pid == engine
+        again.send("q")
+        again.wait_for("leave it standing")
+        again.send("end\r")
+        assert again.wait_for_exit(SECONDS) == 0
+        ended(engines)
+    finally:
+        for each in (login, again):
+            if each is not None:
+                each.close()
+        server.close()
+        kill(processes_of(engines.folder))
+
+
+def test_a_screen_that_attaches_while_the_ranks_load_sees_them_stop(engines, launch):
+    launch()
+    wait_until(engines.ids, "the engine to be found", SECONDS)
+    seen = attached(engines)
+    seen.send("n")
+    seen.wait_for("@0 · embed", SECONDS)
