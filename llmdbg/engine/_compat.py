@@ -36,6 +36,9 @@ TORCH_NAMES = (
 FUNCTORCH_NAMES = ("peek_interpreter_stack", "pop_dynamic_layer_stack", "push_dynamic_layer_stack")
 """Of `torch._C._functorch`: no public name says whether a `torch.func` transform runs."""
 
+CONSTANT_MARK = "_dynamo_marked_constant"
+"""What torch.compiler.assume_constant_result sets of a function."""
+
 MODULE_CALL = torch.nn.Module._call_impl.__code__
 """The code that calls a module's forward: wherever it runs, a module is running."""
 
@@ -158,14 +161,42 @@ def arguments_of_hooked_call() -> tuple[tuple[Any, ...], dict[str, Any]]:
     return tuple(args), dict(kwargs)
 
 
-def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that torch.compile does not read into a graph, but calls as it is. The function itself where it is not
-    in use: importing it takes seconds.
+def untraced(function: Callable[..., Any], on_read: Callable[[bool], None] | None = None) -> Callable[..., Any]:
+    """A hook that torch.compile does not read into a graph. It calls it as it is, between two graphs; where the graph
+    must stay whole, with `fullgraph=True` or for torch.export, it leaves it out.
+
+    `on_read` is called while torch.compile reads the hook, with whether the graph must stay whole.
     """
-    if "torch._dynamo" not in sys.modules:
-        return function
-    kept: Callable[..., Any] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
-    return kept
+    called = [function]
+    if "torch._dynamo" in sys.modules:
+        called[0] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+
+    def is_left_out() -> bool:
+        """Runs while torch.compile reads the hook. Before that, importing what disables takes seconds for nothing."""
+        if called[0] is function:
+            called[0] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+        is_whole = _keeps_graph_whole()
+        if on_read is not None and not torch.compiler.is_exporting():
+            on_read(is_whole)
+        return is_whole
+
+    # As torch.compiler.assume_constant_result does, which imports that too.
+    setattr(is_left_out, CONSTANT_MARK, True)
+
+    def hook(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() and is_left_out():
+            return None
+        return called[0](*args, **kwargs)
+
+    return hook
+
+
+def _keeps_graph_whole() -> bool:
+    """Whether torch.compile, which is reading the caller, may not call anything between two graphs."""
+    from torch._dynamo.symbolic_convert import InstructionTranslator
+
+    reading: Any = InstructionTranslator.current_tx()
+    return bool(reading.one_graph or reading.error_on_graph_break)
 
 
 def heed_hooks() -> bool:

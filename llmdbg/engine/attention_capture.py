@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from llmdbg.engine._compat import untraced
 from llmdbg.models.attentions import KernelCall
 
 if TYPE_CHECKING:
@@ -200,8 +201,10 @@ class AttentionCapture:
         for module in wanted - self._handles.keys():
             # Functions, not methods: a copy of the model would copy a bound method's object, and with it the run.
             self._handles[module] = (
-                module.register_forward_pre_hook(lambda module, _: self._enter(module), prepend=True),
-                module.register_forward_hook(lambda module, *_: self._leave(module), prepend=True, always_call=True),
+                module.register_forward_pre_hook(untraced(lambda module, _: self._enter(module)), prepend=True),
+                module.register_forward_hook(
+                    untraced(lambda module, *_: self._leave(module)), prepend=True, always_call=True
+                ),
             )
         for module in self._handles.keys() - wanted - self._open.keys():
             self._unhook(module)

@@ -19,7 +19,7 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from llmdbg.engine._compat import in_backward
+from llmdbg.engine._compat import in_backward, untraced
 from llmdbg.engine.stage_event import main_tensor
 from llmdbg.models.stages import (
     ANY_GRADIENT,
@@ -144,8 +144,10 @@ class GradientStops:
         for address, module in anatomy.modules.items():
             stage = anatomy.stage(address)
             gradient = Stage(StageKind.GRADIENT, gradient_address(address), stage.module, stage.layer, stage.depth)
-            self._modules.append(module.register_forward_pre_hook(self._taking(module, address), with_kwargs=True))
-            self._modules.append(module.register_forward_hook(self._returning(module, gradient)))
+            self._modules.append(
+                module.register_forward_pre_hook(untraced(self._taking(module, address)), with_kwargs=True)
+            )
+            self._modules.append(module.register_forward_hook(untraced(self._returning(module, gradient))))
 
     def _taking(self, own: nn.Module, address: str) -> Callable[..., None]:
         def take(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from llmdbg.engine._compat import untraced
 from llmdbg.engine.shared_modules import LeaveHook, PreHook, SharedModules
-from llmdbg.models.compiled import is_compiled
 from llmdbg.models.stages import Stage, fine_among, line_parts, op_parts
 
 if TYPE_CHECKING:
@@ -22,13 +20,20 @@ if TYPE_CHECKING:
     from llmdbg.models.anatomy import Anatomy
 
 
+AnyHook = Callable[..., Any]
+
+
+def _as_it_is(hook: AnyHook) -> AnyHook:
+    return hook
+
+
 class Hooks:
     """The forward hooks on a model's stages.
 
     `entering(address)` makes the pre-hook of each armed module and of those enclosing it, `leaving(stage)` the hook of
     each armed module. They run at every armed stage, so torch calls them directly; forwards that are not the run's call
     them too. Modules that appear at several places are hooked by `SharedModules` for a whole run; `is_ours()` says
-    whether the calling forward is the run's.
+    whether the calling forward is the run's. `outside` keeps a hook out of what torch.compile makes of the model.
     """
 
     def __init__(
@@ -38,13 +43,13 @@ class Hooks:
         is_ours: Callable[[], bool],
         entering: Callable[[str], PreHook],
         leaving: Callable[[Stage], LeaveHook],
+        outside: Callable[[AnyHook], AnyHook] = _as_it_is,
     ) -> None:
         self._anatomy = anatomy
-        self._shared = SharedModules(model, anatomy, is_ours, entering, leaving)
+        self._shared = SharedModules(model, anatomy, is_ours, entering, leaving, outside)
         self._entering = entering
         self._leaving = leaving
-        # A hook that torch.compile read into a graph would be part of it.
-        self._outside = untraced if any(is_compiled(each) for each in model.modules()) else _as_it_is
+        self._outside = outside
         self._hooked_now: frozenset[str] = frozenset()
         self._armed: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
         self._around: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
@@ -105,10 +110,6 @@ class Hooks:
         module = self._anatomy.modules[address]
         entering, leaving = self._outside(self._entering(address)), self._outside(_do_nothing)
         return module.register_forward_pre_hook(entering), module.register_forward_hook(leaving)
-
-
-def _as_it_is(hook: Callable[..., Any]) -> Callable[..., Any]:
-    return hook
 
 
 def _do_nothing(_module: Any, _args: Any, _output: Any) -> None:

@@ -56,6 +56,11 @@ class _OpMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # Skipping needs `torch._dynamo`, which takes seconds to import.
         return False
 
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Otherwise torch.compile compiles nothing while the mode is on, and with `fullgraph=True` fails."""
+        return True
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the op, and stop after it if it is armed."""
         return self._stops.called(func, args, kwargs or {}, sys._getframe(1))

@@ -42,7 +42,7 @@ class SharedModules:
     """The modules of a model that appear at several places; `address in shared` says whether one is at an address.
 
     `entering(address)` and `leaving(stage)` make the hooks of a place, as for any other module. Forwards for which
-    `is_ours()` is False are ignored.
+    `is_ours()` is False are ignored. `outside` keeps a hook out of what torch.compile makes of the model.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class SharedModules:
         is_ours: Callable[[], bool],
         entering: Callable[[str], PreHook],
         leaving: Callable[[Stage], LeaveHook],
+        outside: Callable[[Callable[..., Any]], Callable[..., Any]],
     ) -> None:
         at: dict[nn.Module, list[str]] = {}
         for address, module in anatomy.modules.items():
@@ -60,6 +61,7 @@ class SharedModules:
         self._model = model
         self._anatomy = anatomy
         self._is_ours = is_ours
+        self._outside = outside
         self._leaving = leaving
         places = [address for addresses in self._at.values() for address in addresses]
         self._enter = {address: entering(address) for address in places}
@@ -79,7 +81,7 @@ class SharedModules:
         if not self._at:
             return
         # A function, not a method: a copy of the model would copy a bound method's object, and with it the run.
-        self._handles.append(self._model.register_forward_pre_hook(lambda *_: self._begin()))
+        self._handles.append(self._model.register_forward_pre_hook(self._outside(lambda *_: self._begin())))
         around = {address for address in self._inside.values() if address is not None and address not in self}
         for address in sorted(around):
             self._follow(self._anatomy.modules[address], address)
@@ -114,8 +116,8 @@ class SharedModules:
             place = self._end(module)
             return self._leave[place](module, args, kwargs, output) if place in self._leave else None
 
-        self._handles.append(module.register_forward_pre_hook(enter))
-        self._handles.append(module.register_forward_hook(leave, with_kwargs=True))
+        self._handles.append(module.register_forward_pre_hook(self._outside(enter)))
+        self._handles.append(module.register_forward_hook(self._outside(leave), with_kwargs=True))
 
     def _begin(self) -> None:
         if self._is_ours():

@@ -7,19 +7,21 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llmdbg.engine._compat import in_backward, in_transform, outside_transforms
+from llmdbg.engine._compat import in_backward, in_transform, outside_transforms, untraced
 from llmdbg.engine.attention_capture import AttentionCapture
 from llmdbg.engine.clock import StageClock
 from llmdbg.engine.debuggee import Editor
 from llmdbg.engine.fine_stops import FineStops
 from llmdbg.engine.hooks import Hooks
 from llmdbg.engine.stage_event import EventHandler, StageEvent, always_suspend
+from llmdbg.models.compiled import is_compiled
 from llmdbg.models.stages import ANY_PROCESSOR, TOKENIZE, Phase, Stage, StageKind, reaches
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from llmdbg.engine.hooks import AnyHook
     from llmdbg.engine.shared_modules import LeaveHook, PreHook
     from llmdbg.engine.stage_event import CodePlace, ScoresTrail
     from llmdbg.engine.suspension import Suspension
@@ -105,7 +107,11 @@ class Stops:
             self._hook()
 
     def _hooks_on(self, model: nn.Module, anatomy: Anatomy) -> Hooks:
-        return Hooks(model, anatomy, self._is_ours, self._entering, self._leaving)
+        return Hooks(model, anatomy, self._is_ours, self._entering, self._leaving, self._outside(model))
+
+    def _outside(self, model: nn.Module) -> Callable[[AnyHook], AnyHook]:
+        """What keeps the hooks of a model out of what torch.compile makes of it."""
+        return untraced if any(is_compiled(each) for each in model.modules()) else lambda hook: hook
 
     def arm(self, addresses: Collection[str], handler: EventHandler = always_suspend) -> None:
         """Call `handler` at exactly these stages from now on, and suspend where it returns True."""

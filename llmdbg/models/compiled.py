@@ -6,7 +6,7 @@ torch has no public names for what it marks them with; `tests/models/test_compil
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 _MOST_NAMED = 3
+_SWITCH_OFF = "set TORCH_COMPILE_DISABLE=1 to run it as it is written"
+_TAKEN_APART = f"a stop inside takes it apart, which may change its bits and takes long; {_SWITCH_OFF}"
 WRAPPER = "OptimizedModule"
 """The class of what `torch.compile` returns for a module."""
 
@@ -27,10 +29,7 @@ def notes_on_compiled(model: nn.Module) -> list[str]:
     graphed = [name for name, each in named if _is_graphed(each)]
     notes = []
     if compiled:
-        notes.append(
-            f"{_listed(compiled)} {_is(compiled)} compiled (torch.compile): a stop inside takes it apart, which may "
-            "change its bits and takes long; set TORCH_COMPILE_DISABLE=1 to run it as it is written"
-        )
+        notes.append(f"{_listed(compiled)} {_is(compiled)} compiled (torch.compile): {_TAKEN_APART}")
     if scripted:
         notes.append(
             f"{_listed(scripted)} {_is(scripted)} TorchScript, with no Python inside: stops, lines and operations "
@@ -42,6 +41,21 @@ def notes_on_compiled(model: nn.Module) -> list[str]:
             "not reached; leave out torch.cuda.make_graphed_callables"
         )
     return notes
+
+
+def notes_on_compiling(model: nn.Module, *, is_whole: bool, said: Sequence[str] = ()) -> list[str]:
+    """What torch.compile does to the stops of a model that it reads: a sentence, unless it is `said` already.
+
+    `is_whole` is with `fullgraph=True`.
+    """
+    name = type(model).__name__
+    if is_whole:
+        return [
+            f"{name} is compiled with fullgraph=True, which allows no stop inside: nothing stops there; {_SWITCH_OFF}"
+        ]
+    if any(each.endswith(_TAKEN_APART) for each in said):
+        return []
+    return [f"{name} is called in compiled code (torch.compile): {_TAKEN_APART}"]
 
 
 def is_compiled(module: nn.Module) -> bool:

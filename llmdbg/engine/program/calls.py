@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from torch import nn
 
 from llmdbg.engine._compat import running_call, untraced
@@ -48,12 +50,22 @@ class Turn(Protocol):
 
 
 class OutermostCalls:
-    """Tells `follower` of the outermost calls of the models in `follow`, where `is_ours()` says that they are."""
+    """Tells `follower` of the outermost calls of the models in `follow`, where `is_ours()` says that they are.
 
-    def __init__(self, is_ours: Callable[[], bool], turn: Turn, follower: Follower) -> None:
+    `on_compiled` is called with a model whose call torch.compile reads, and whether it allows no stop.
+    """
+
+    def __init__(
+        self,
+        is_ours: Callable[[], bool],
+        turn: Turn,
+        follower: Follower,
+        on_compiled: Callable[[nn.Module, bool], None],
+    ) -> None:
         self._is_ours = is_ours
         self._turn = turn
         self._follower = follower
+        self._on_compiled = on_compiled
         self._running: list[nn.Module] = []
         self._begun_by = 0
         self._early: FrameType | None = None
@@ -67,10 +79,11 @@ class OutermostCalls:
         """Hook the modules of a model that a program may call from outside."""
         for entry in entries:
             # Functions, not methods: a copy of the model would copy a bound method's object too.
-            self._handles.append(
-                entry.register_forward_pre_hook(untraced(self._entering(model, entry)), with_kwargs=True)
-            )
-            leaving = untraced(self._leaving(model, entry))
+            entering, leaving = self._entering(model, entry), self._leaving(model, entry)
+            # One in what is compiled is rarely outermost, and would take it apart.
+            outside = partial(untraced, on_read=partial(self._on_compiled, model)) if entry is model else _unless_read
+            self._handles.append(entry.register_forward_pre_hook(outside(entering), with_kwargs=True))
+            leaving = outside(leaving)
             self._handles.append(entry.register_forward_hook(leaving, with_kwargs=True, always_call=True))
 
     def begin(self, model: nn.Module, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -132,6 +145,15 @@ class OutermostCalls:
                 self._turn.free()
 
         return leave
+
+
+def _unless_read(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook that torch.compile leaves out of what it makes of the module."""
+
+    def hook(*args: Any, **kwargs: Any) -> Any:
+        return None if torch.compiler.is_compiling() else function(*args, **kwargs)
+
+    return hook
 
 
 def failing_stage(error: BaseException, anatomy: Anatomy) -> Stage | None:

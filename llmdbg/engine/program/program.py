@@ -41,7 +41,7 @@ from llmdbg.engine.stage_event import StageEvent
 from llmdbg.errors import CommandError, UnableError
 from llmdbg.formatting import printable
 from llmdbg.models.anatomy import Anatomy
-from llmdbg.models.compiled import notes_on_compiled
+from llmdbg.models.compiled import notes_on_compiled, notes_on_compiling
 from llmdbg.models.module_trees import is_of_transformers
 from llmdbg.models.spec import LoadedModel
 from llmdbg.models.stages import SAMPLE, TOKENIZE, Phase
@@ -83,7 +83,7 @@ class Program(InLanes, Samples):
         self._ending = GenerateEnding(self._asked_to_end)
         self._models: dict[nn.Module, KnownModel] = {}
         self._run = Turns(run, errands, self._is_idle, self._announce)
-        self._calls = OutermostCalls(self._is_ours, self._run, self)
+        self._calls = OutermostCalls(self._is_ours, self._run, self, self._compiled)
         self._watch = ModelWatch(self._is_ours, self._calls.is_running, self._found)
         self.frames = self._run.frames
         run.draw_from(RandomStreams.of_programs(()))
@@ -232,6 +232,12 @@ class Program(InLanes, Samples):
             self._notes.append(note)
             self._announce(note)
 
+    def _compiled(self, model: nn.Module, is_whole: bool) -> None:
+        """A model is read by torch.compile: what that means for its stops is said."""
+        self._watch.heed_hooks()
+        for note in notes_on_compiling(model, is_whole=is_whole, said=self._notes):
+            self._say(note)
+
     def _found(self, model: nn.Module, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A model is called, for the first time as a rule."""
         with self._run.turn() as has_turn:
@@ -253,7 +259,7 @@ class Program(InLanes, Samples):
         known = self._models[model] = KnownModel(model, prefix)
         devices = {each.device for each in model.parameters()}
         if self._stops is None:
-            self._stops = ProgramStops(model, known.anatomy, devices, self._announce)
+            self._stops = ProgramStops(model, known.anatomy, devices, self._announce, self._compiled)
             self._stops.show(known.views)
             self._stops.begin(cast("Suspension[StageEvent]", self._run))
             self.stops, self.clock = self._stops, self._stops.clock

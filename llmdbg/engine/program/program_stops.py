@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
-from llmdbg.engine._compat import in_backward, in_transform
+from llmdbg.engine._compat import in_backward, in_transform, untraced
 from llmdbg.engine.gradient_stops import GradientStops
 from llmdbg.engine.program.backward_calls import BackwardCalls
 from llmdbg.engine.program.generate_calls import GenerateCalls
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from llmdbg.engine.debuggee import Editor
+    from llmdbg.engine.hooks import AnyHook
     from llmdbg.engine.stage_event import EventHandler
     from llmdbg.models.anatomy import Anatomy
     from llmdbg.models.stages import Stage
@@ -34,7 +36,10 @@ _IN_TRANSFORM = (
 
 
 class ProgramStops(Stops):
-    """`Stops` that react inside outermost forwards alone. `announce` gets what an edit refuses to do."""
+    """`Stops` that react inside outermost forwards alone. `announce` gets what an edit refuses to do.
+
+    `on_compiled` is called with a model where torch.compile reads an armed stage, and whether it allows no stop there.
+    """
 
     def __init__(
         self,
@@ -42,7 +47,9 @@ class ProgramStops(Stops):
         anatomy: Anatomy,
         devices: Collection[torch.device],
         announce: Callable[[str], None],
+        on_compiled: Callable[[nn.Module, bool], None],
     ) -> None:
+        self._on_compiled = on_compiled
         super().__init__(model, anatomy, devices)
         self._announce = announce
         self._aside = True
@@ -55,6 +62,10 @@ class ProgramStops(Stops):
         self._backward.begin()
         self._generating = GenerateCalls(self._failed_in_generate)
         self._generating.begin()
+
+    def _outside(self, model: nn.Module) -> Callable[[AnyHook], AnyHook]:
+        # A program compiles its model whenever it likes.
+        return partial(untraced, on_read=partial(self._on_compiled, model))
 
     def inside(self, *, running: bool) -> None:
         """Note whether a forward of the program's is running; others, such as those of a copied model, are ignored."""

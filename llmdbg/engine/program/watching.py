@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
+import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook, register_module_module_registration_hook
 
@@ -75,12 +76,19 @@ class ModelWatch:
         self._known.add(model)
         self._wide.begin()
         if any(is_compiled(each) for each in model.modules()):
-            self._wide.compiled()
+            self.heed_hooks()
         if (handle := self._waiting.pop(model, None)) is not None:
             handle.remove()
 
+    def heed_hooks(self) -> None:
+        """Something is compiled: hooks that come later, or lie on one of several modules of the same code, count."""
+        self._wide.compiled()
+
     def _put_together(self, parent: nn.Module, _name: str, child: nn.Module | None) -> None:
         known = None if child is None else self._parents.get(child)
+        if torch.compiler.is_exporting():
+            self._leave_to_export()
+            return
         if child is None or (known is not None and known() is not None) or self._is_running():
             # A slice of a ModuleList, as many forwards take it, is another list of the same modules.
             return
@@ -88,6 +96,13 @@ class ModelWatch:
         self._made.add(parent)
         if self._everywhere is None and parent not in self._known:
             self._watch_everywhere()
+
+    def _leave_to_export(self) -> None:
+        """A strict torch.export reads no module where there is a global hook. Wait for the models one by one."""
+        if self._everywhere is not None:
+            self._everywhere.remove()
+            self._everywhere = None
+            self._wait_for_others()
 
     def _copied(self, module: nn.Module) -> None:
         """A copy, which nobody has put together."""
@@ -128,5 +143,5 @@ class ModelWatch:
                 self._waiting[model] = model.register_forward_pre_hook(self._first_call, with_kwargs=True)
 
     def _first_call(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if model in self._waiting and not is_only_read() and self._is_ours() and not self._is_running():
+        if not is_only_read() and model in self._waiting and self._is_ours() and not self._is_running():
             self._on_model(model, model, args, kwargs)

@@ -84,6 +84,7 @@ def stops(events: list[Any]) -> list[str]:
         ("serves.py", "1.mlp@0 0@1"),
         ("workers.py", "1.mlp@0 0@1"),
         ("compiled.py", "1.mlp@0 0@1"),
+        ("exported.py", "1.mlp@0 0@1"),
         ("spawns.py", "1.mlp@0 0@1"),
         ("bars.py", "1.mlp@0 0@1"),
         ("signals.py", "1.mlp@0 0@1"),
@@ -132,6 +133,21 @@ def test_stages_of_several_models_and_stacks(
     alone, done, events = both(forks, tmp_path, [str(SCRIPTS / name)], commands)
     assert_same(alone, done)
     assert stops(events) == where.split()
+
+
+@pytest.mark.parametrize(
+    "commands", [["break 1.mlp"], ["set depth op", "break nonfinite"], ["trace 1.mlp.grad norm", "break logits"]]
+)
+def test_one_that_is_compiled_whole_is_the_same_and_it_is_said_that_nothing_stops_in_it(
+    commands: list[str], forks: Forks, tmp_path: Path
+) -> None:
+    alone, done, events = both(forks, tmp_path, [str(SCRIPTS / "compiled_whole.py")], [*commands, *["continue"] * 4])
+    assert_same(alone, done)
+    assert stops(events)[-1].startswith("sample@")
+    if commands == ["break 1.mlp"]:
+        assert stops(events)[:2] == ["1.mlp@0", "1.mlp@1"]
+        assert "compiled with fullgraph=True, which allows no stop inside" in done.err
+        assert "TORCH_COMPILE_DISABLE=1" in done.err
 
 
 @pytest.mark.parametrize(
