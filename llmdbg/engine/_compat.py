@@ -193,6 +193,8 @@ def untraced(function: Callable[..., Any], on_read: Callable[[bool], None] | Non
 
 def _keeps_graph_whole() -> bool:
     """Whether torch.compile, which is reading the caller, may not call anything between two graphs."""
+    if torch.compiler.is_exporting():
+        return True  # without `strict` it runs the caller rather than read it
     from torch._dynamo.symbolic_convert import InstructionTranslator
 
     reading: Any = InstructionTranslator.current_tx()
