@@ -54,6 +54,9 @@ def beams(inspector: Inspector) -> BeamFamily | str:
     """The family tree of the current batch; a sentence where the rows have kept their places."""
     debuggee = inspector.debuggee
     steps = debuggee.family() if isinstance(debuggee, HasLanes) else ()
+    moved = [f"lane {at} continues lane {row}" for at, row in enumerate(inspector.stop.reordered) if at != row]
+    if not steps and moved:
+        return f"the rows have just moved for the first time: {', '.join(moved)}; the tree begins with the next forward"
     if not steps:
         return f"{printable(debuggee.name)} has not moved the rows of a batch: each continues itself"
     text, prompt = debuggee.vocabulary.text, len(inspector.prompt.ids)

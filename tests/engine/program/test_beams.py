@@ -96,6 +96,11 @@ def test_the_move_is_said_and_can_be_stopped_at() -> None:
     assert len(stop.reordered) == 4 and stop.reordered != (0, 1, 2, 3)
     assert stop_fields(stop)["reordered"] == list(stop.reordered)
     assert f"lanes 0←{stop.reordered[0]} 1←{stop.reordered[1]}" in stop_line(stop)
+    lane = next(at for at, row in enumerate(stop.reordered) if at != row)
+    said = asked(session, "info beams")
+    assert isinstance(said, str)
+    assert said.startswith("the rows have just moved for the first time: ")
+    assert f"lane {lane} continues lane {stop.reordered[lane]}" in said
     do(session, "until sample")
     shown = "\n".join(answer_lines(asked(session, "info beams")))
     assert "lane 3" in shown and "×: nothing continues it" in shown
