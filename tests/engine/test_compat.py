@@ -53,7 +53,8 @@ def test_the_keyword_arguments_of_a_hooked_call_are_read():
 
 @torch.no_grad()
 def test_a_hook_is_left_out_of_a_whole_graph_and_called_between_two():
-    called, read = [], []
+    called: list[bool] = []
+    read: list[bool] = []
 
     def hook(_module, _args, output):
         called.append(torch.compiler.is_compiling())
