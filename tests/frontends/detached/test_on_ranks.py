@@ -309,7 +309,10 @@ def test_started_as_the_documentation_says_it_outlives_a_link_that_drops(engines
     attach = shlex.join((sys.executable, "-m", "llmdbg", "attach"))
     login = again = None
     try:
-        login = Terminal(*server.ssh(f"{begin}; {line}; exec sh"), environment={"LANG": "C.UTF-8"})
+        # Typed in an interactive bash, which hangs up on its jobs as it is hung up on.
+        login = Terminal(*server.ssh(f"{begin}; PS1=ready exec bash --norc -i"), environment={"LANG": "C.UTF-8"})
+        login.wait_for("ready")
+        login.send(f"{line}\r")
         wait_until(lambda: engines.ids() and "tokenize" in engines.status().place, "the ranks to stand", SECONDS)
         engine = engines.status().pid
         assert "ends with its terminal" not in (tmp_path / "run.log").read_text()
