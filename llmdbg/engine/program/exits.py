@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _INTERRUPTED = 130
+_OPS = "llmdbg.engine.op_stops"
+_CALLS_OP = "torch._ops"
+"""What runs an op that llmdbg has been handed: torch calls the others without Python."""
 _WRAPPERS = frozenset(
-    f"llmdbg.engine.program.{each}" for each in ("backward_calls", "generate_calls", "generate_ending")
+    (_OPS, *(f"llmdbg.engine.program.{each}" for each in ("backward_calls", "generate_calls", "generate_ending")))
 )
 
 
@@ -81,9 +84,12 @@ def _without_wrappers(traceback: TracebackType | None) -> TracebackType | None:
     """The same traceback without the frames of what llmdbg has wrapped."""
     each = traceback
     while each is not None:
-        following = each.tb_next
-        while following is not None and following.tb_frame.f_globals.get("__name__") in _WRAPPERS:
-            following = following.tb_next
+        following, before = each.tb_next, ""
+        while following is not None:
+            name = str(following.tb_frame.f_globals.get("__name__"))
+            if name not in _WRAPPERS and (before, name) != (_OPS, _CALLS_OP):
+                break
+            following, before = following.tb_next, name
         each.tb_next = following
         each = following
     return traceback

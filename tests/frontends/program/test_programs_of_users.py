@@ -135,6 +135,15 @@ def test_stages_of_several_models_and_stacks(
     assert stops(events) == where.split()
 
 
+def test_no_frame_of_llmdbg_is_in_the_traceback_of_an_operation_that_fails_at_op_depth(
+    forks: Forks, tmp_path: Path
+) -> None:
+    commands = ["set depth op", "break op aten.never", "continue", "continue"]
+    alone, done, _ = both(forks, tmp_path, [str(SCRIPTS / "fails_between.py")], commands)
+    assert_same(alone, done)
+    assert "llmdbg/engine" not in done.err
+
+
 @pytest.mark.parametrize(
     "commands", [["break 1.mlp"], ["set depth op", "break nonfinite"], ["trace 1.mlp.grad norm", "break logits"]]
 )
