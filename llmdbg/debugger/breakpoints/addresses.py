@@ -184,7 +184,11 @@ class AddressBook:
         line = f"no stage is called {place!r}"
         numbers = [int(number) for number in re.findall(r"\b\d{1,9}\b", place.partition(".")[0])]
         if numbers and max(numbers) >= self._layer_count > 0:
-            return f"{line}: the layers of this model are 0 to {self._layer_count - 1}"
+            of_others = sorted(
+                each for each in self._by_address if re.fullmatch(rf"model\d+\.{re.escape(place)}", each)
+            )
+            hint = f"; another model of the program has {of_others[0]!r}" if of_others else ""
+            return f"{line}: the layers of this model are 0 to {self._layer_count - 1}{hint}"
         known = {name: name for name in (*self._by_address, *self._by_module)}
         if "." not in place:
             # `mpl` is more likely a typo for `0.mlp` than for `sample`.

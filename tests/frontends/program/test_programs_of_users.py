@@ -135,6 +135,11 @@ def test_stages_of_several_models_and_stacks(
     assert stops(events) == where.split()
 
 
+def test_a_layer_that_only_another_model_has_is_named_as_it_is_called(forks: Forks, tmp_path: Path) -> None:
+    _, done, _ = both(forks, tmp_path, [str(SCRIPTS / "assisted_by_less.py")], ["break 3.mlp"])
+    assert "the layers of this model are 0 to 1; another model of the program has 'model2.3.mlp'" in done.err
+
+
 def test_no_frame_of_llmdbg_is_in_the_traceback_of_an_operation_that_fails_at_op_depth(
     forks: Forks, tmp_path: Path
 ) -> None:
