@@ -139,6 +139,25 @@ def test_python_dash_m():
     assert done.stdout == f"llmdbg {__version__}\n"
 
 
+@pytest.mark.parametrize("own", [{}, {"PYTHONHASHSEED": "7"}])
+def test_every_process_walks_over_sets_in_one_order_and_the_environment_stays(monkeypatch, tmp_path, own):
+    """Python draws the order anew for each process, and Gemma's forward walks over a set."""
+    program = tmp_path / "walks.py"
+    program.write_text(
+        "import os, sys\n"
+        "print(*{str(number) for number in range(20)}, sep=',')\n"
+        "print(sorted(each for each in os.environ if 'HASH' in each), sys.argv[1:])\n"
+    )
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    command = (sys.executable, "-m", "llmdbg", "run", "--batch", "-ex", "continue", str(program), "a b", "*")
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(2)]
+    first, second = (each.stderr.splitlines()[:2] for each in runs)
+    assert first == second
+    assert first[1] == f"{sorted(own)} ['a b', '*']"
+
+
 def test_a_process_keeps_stdout_for_data_and_stderr_quiet(tiny_folder):
     done = in_a_process(tiny_folder, "-p", "The quick", "-n", "2", "--batch", "--json")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from llmdbg.traces.reader import HEADER
-from tests.torchrun import complaints, lines_with, run
+from tests.torchrun import complaints, lines_with, run, write_model
 
 PLANTED = Path(__file__).with_name("programs") / "planted.py"
 
@@ -73,6 +73,15 @@ def test_without_a_fault_nothing_is_unequal(shared_folder: Path):
     assert found.returncode == 0, found.stderr
     assert not lines_with(found.stdout, ["unequal:"])
     assert lines_with(found.stdout, ["end", "length"])
+
+
+def test_where_a_forward_walks_over_a_set_all_ranks_do_in_one_order(tmp_path: Path):
+    """Gemma 3 calls its rotary embedding for each kind of attention, in the order of a set of their names."""
+    folder = write_model(tmp_path, "gemma3")
+    commands = ("-ex", "break unequal", "-ex", "until sample@1", "-ex", "info ranks")
+    found = run(4, "-m", "llmdbg", str(folder), "-p", "Hi there", "-n", "2", "--batch", *commands)
+    assert found.returncode == 0, found.stderr
+    assert "differ" not in found.stdout
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,8 @@ class OtherProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                # It walks over sets of strings in the order in which llmdbg does: see `__main__`.
+                env={"PYTHONHASHSEED": "0", **os.environ},
                 pass_fds=(life,),
                 process_group=0,
             )
