@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.engine.lockstep import InLockstep
-from llmdbg.probes.finiteness import can_be_measured, extents
+from llmdbg.probes.finiteness import can_be_measured, extents, tensors_in
 from llmdbg.traces.records import RanksRecord
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from llmdbg.engine.lockstep import HeldByRanks
     from llmdbg.engine.stage_event import StageEvent
+    from llmdbg.probes.quantities import QuantityValue
     from llmdbg.traces.records import StageRecord
 
 _WHAT = ("NaN", "infinite")
@@ -32,7 +33,7 @@ class RankSources:
     summands: tuple[Counts, ...]
     """In what it adds to a sum over all ranks."""
     returned: tuple[Counts, ...]
-    """In its parts of what the stage returned."""
+    """In its part of what the stage returned, or its own copy where all hold all of it."""
 
     def in_words(self, address: str) -> tuple[str, ...]:
         """Whose part of what the stage was given is not finite; if nobody's, who adds what is not. In sentences."""
@@ -65,8 +66,34 @@ def rank_sources(debuggee: HeldByRanks, event: StageEvent) -> RankSources:
         return _recorded_sources(event.known.record, debuggee.ranks)
     given, returned = debuggee.own_parts(event)
     summand = debuggee.own_summand(event)
-    mine = not_finite(given), not_finite(() if summand is None else [summand]), not_finite(returned)
+    held = returned or [each for _, each in tensors_in(event.output)]
+    mine = not_finite(given), not_finite(() if summand is None else [summand]), not_finite(held)
     return RankSources(*zip(*debuggee.everyones(mine), strict=True))
+
+
+def not_finite_on_any(
+    debuggee: HeldByRanks, event: StageEvent, values: dict[str, QuantityValue]
+) -> dict[str, QuantityValue]:
+    """What rank 0 has measured at an event, with `nan` and `inf` of the rank that has most of them. Collective.
+
+    A value that all should hold whole may be finite on rank 0 alone.
+    """
+    if isinstance(debuggee, InLockstep):
+        everyones: Sequence[dict[str, QuantityValue]] = debuggee.everyones(values)
+    else:
+        held = (event.known.record.ranks or RanksRecord()).held
+        known = [each.statistics for each in held if each.statistics is not None]
+        everyones = [values, *({"nan": each.nan, "inf": each.inf} for each in known)]
+    first = dict(everyones[0])
+    for name in ("nan", "inf"):
+        if isinstance(first.get(name), int):
+            first[name] = max(count for each in everyones if isinstance(count := each.get(name), int))
+    return first
+
+
+def first_on_any(debuggee: HeldByRanks, found: str) -> str:
+    """What this rank has found first, in words, or where that is nothing the next rank that has. Collective."""
+    return next(filter(None, debuggee.everyones(found)), "") if isinstance(debuggee, InLockstep) else found
 
 
 def _recorded_sources(record: StageRecord, ranks: int) -> RankSources:
@@ -75,7 +102,9 @@ def _recorded_sources(record: StageRecord, ranks: int) -> RankSources:
     known = record.ranks or RanksRecord()
     for each in known.not_finite:
         (summands if each.in_sum else given)[each.rank] = each.nan, each.inf
-    for held in known.held if record.is_split else ():
+    if not record.is_split and record.statistics is not None:
+        returned = [(record.statistics.nan, record.statistics.inf)] * ranks
+    for held in known.held:
         if held.statistics is not None:
             returned[held.rank] = held.statistics.nan, held.statistics.inf
     return RankSources(tuple(given), tuple(summands), tuple(returned))

@@ -10,6 +10,7 @@ from llmdbg.debugger.breakpoints.local_tensors import measure_locals
 from llmdbg.debugger.breakpoints.origins import Origins
 from llmdbg.debugger.breakpoints.triggers import BEGINS_HERE, CHOSEN_PROB, DIVERGES, UNEQUAL
 from llmdbg.debugger.known_values import known_of, probability_of_chosen
+from llmdbg.debugger.nonfinite_ranks import not_finite_on_any
 from llmdbg.debugger.positions import positions
 from llmdbg.engine.lockstep import InLockstep
 from llmdbg.engine.stage_event import main_tensor
@@ -111,8 +112,7 @@ class StageMetrics:
         values |= measure(names, output, scores=scores, tokens=ids, text_of=self._vocabulary.text)
         if BEGINS_HERE in names and event.stage.kind is StageKind.OP:
             values[BEGINS_HERE] = self._origins.begins_here(event, bool(values.get("nan") or values.get("inf")))
-        told: dict[str, QuantityValue] = self._told(values)
-        return told
+        return values if self._ranks is None else not_finite_on_any(self._ranks, event, values)
 
     def scores(self, event: StageEvent) -> Tensor | None:
         """The next token's scores (1, vocabulary): the event's own from `logits` on, before that the lens's, if any."""

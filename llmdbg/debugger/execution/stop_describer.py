@@ -10,7 +10,7 @@ from llmdbg.debugger.execution.first_nonfinite import first_nonfinite, operands_
 from llmdbg.debugger.execution.stop import CodeLine, NamedTensor, Stop
 from llmdbg.debugger.known_values import known_of, recorded_statistics
 from llmdbg.debugger.named_values import given, returned
-from llmdbg.debugger.nonfinite_ranks import rank_sources
+from llmdbg.debugger.nonfinite_ranks import first_on_any, rank_sources
 from llmdbg.debugger.positions import positions
 from llmdbg.debugger.post_mortem import failed_frames, own_frame, tensors_used
 from llmdbg.engine.lockstep import HeldByRanks
@@ -104,6 +104,8 @@ class StopDescriber:
         if not cause.not_finite:
             return cause.why
         first = first_nonfinite(event, self._debuggee.anatomy.modules.get(event.stage.address))
+        if self._ranks is not None:
+            first = first_on_any(self._ranks, first)
         why = f"{cause.why}, {first}" if first else cause.why
         if self._ranks is not None and (source := rank_sources(self._ranks, suspended).in_short()):
             why += f", {source}"

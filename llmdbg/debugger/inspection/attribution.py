@@ -10,6 +10,8 @@ import torch
 from llmdbg.debugger.execution.recorder import RecordRequest
 from llmdbg.debugger.inspection.lens import check_scored, usable_lens
 from llmdbg.debugger.inspection.token_names import token_id
+from llmdbg.debugger.nonfinite_ranks import not_finite
+from llmdbg.engine.lockstep import InLockstep
 from llmdbg.errors import LensError
 from llmdbg.models.attentions import attentions
 from llmdbg.models.stages import StageKind
@@ -39,7 +41,25 @@ def ask(inspector: Inspector, arguments: str) -> Attribution | str:
 
 
 def attributed(inspector: Inspector, id: int | None) -> Attribution | str:
-    """The attribution of one token's logit; None for the likeliest token here. Raises LensError."""
+    """The attribution of one token's logit; None for the likeliest token here. Raises LensError.
+
+    Of several ranks all do if one does.
+    """
+    debuggee = inspector.debuggee
+    if not isinstance(debuggee, InLockstep):
+        return _attributed(inspector, id)
+    found, failed = None, ""
+    try:
+        found = _attributed(inspector, id)
+    except LensError as error:
+        failed = str(error)
+    if failed := next(filter(None, debuggee.everyones(failed)), ""):
+        raise LensError(failed)
+    assert found is not None
+    return found
+
+
+def _attributed(inspector: Inspector, id: int | None) -> Attribution | str:
     if inspector.event.stage.kind is StageKind.TOKENIZE:
         return "nothing has run yet: attribution reads what the embedding and each layer add"
     inspector.run.recorder.expect(parts_request(inspector), inspector.event.token)
@@ -50,6 +70,11 @@ def attributed(inspector: Inspector, id: int | None) -> Attribution | str:
     if not done:
         return "no layer has run yet for this token"
     residual = _given(seen[done[-1].address], done[-1], lens)[0]
+    if isinstance(inspector.debuggee, InLockstep) and any(inspector.debuggee.everyones(any(not_finite([residual])))):
+        # What follows asks all ranks for their parts of the logits, so that none may stop on the way.
+        raise LensError(
+            f"what {done[-1].address} returned is not finite, on one rank at least: `info nonfinite` finds why"
+        )
     if id is None:
         id = _likeliest(inspector, lens, residual)
     read = readout(lens, residual, id)

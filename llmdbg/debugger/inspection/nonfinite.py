@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from llmdbg.debugger.inspection.sweep import Measured, PassedStage, Sweep, sweep
 from llmdbg.debugger.known_values import known_of
 from llmdbg.display import Displayed
-from llmdbg.engine.lockstep import InLockstep
 from llmdbg.errors import CommandError
 from llmdbg.models.stages import Phase, StageKind
 from llmdbg.models.whole_parameters import whole
@@ -98,7 +97,8 @@ class NonfiniteFinding:
     input_is_finite: bool | None
     """Whether the stage's inputs were finite; None if none could be measured."""
     ranks: tuple[int, ...]
-    """The ranks whose parts of its inputs were not finite, or if nobody's, of its output; empty if nothing is split."""
+    """The ranks whose parts of its inputs were not finite, or if nobody's, of its output;
+    where nothing is split, those whose own copies were not, if others' were."""
     weights: tuple[BadWeight, ...]
     """The stage's parameters and buffers that are not finite."""
     weights_are_read: bool | None
@@ -250,7 +250,7 @@ def _find(inspector: Inspector, search: _Search, tokens: tuple[TokenRow, ...]) -
         nan=bad.extent.nan,
         inf=bad.extent.inf,
         input_is_finite=passed.input_is_finite,
-        ranks=_ranks(inspector, passed),
+        ranks=passed.ranks,
         weights=bad_weights(module),
         weights_are_read=_weights_are_read(module),
         from_cache=at.from_cache,
@@ -258,17 +258,6 @@ def _find(inspector: Inspector, search: _Search, tokens: tuple[TokenRow, ...]) -
         finite_without_edits=_finite_without_edits(inspector, search, passed.stage) if edits else None,
         earlier_edits=_edits_of(inspector, at.token, [each.stage.address for each in at.passed[: at.first_bad]]),
     )
-
-
-def _ranks(inspector: Inspector, passed: PassedStage) -> tuple[int, ...]:
-    """The ranks in whose own parts the values that are not finite are; empty in one process. Collective."""
-    debuggee = inspector.debuggee
-    if not isinstance(debuggee, InLockstep):
-        return ()
-    for sides in zip(*debuggee.everyones(passed.own), strict=True):
-        if not all(sides):
-            return tuple(rank for rank, is_finite in enumerate(sides) if not is_finite)
-    return ()
 
 
 def _finite_without_edits(inspector: Inspector, search: _Search, stage: Stage) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from llmdbg.debugger.inspection.inspector import Inspector
+    from llmdbg.engine.debuggee import Debuggee
     from llmdbg.engine.stage_event import StageEvent
 
 _UNSEEN = (StageKind.TOKENIZE, StageKind.SAMPLE)
@@ -60,6 +61,9 @@ class PassedStage:
     """The floating-point tensors it returned."""
     own: tuple[bool, bool] = (True, True)
     """On several ranks, whether this rank's parts are finite: of what is split of its inputs, and of its outputs."""
+    ranks: tuple[int, ...] = ()
+    """The ranks whose parts of its inputs were not finite, or if nobody's, of its outputs, or if nothing is split whose
+    own copies are not, where others' are; empty in one process."""
 
     @property
     def bad(self) -> Measured | None:
@@ -120,7 +124,28 @@ def sweep(inspector: Inspector, token: int) -> Sweep:
         except LlmdbgError as error:
             found.trouble = str(error)
     found.passed = recorder.passed()
-    return found
+    return _of_all_ranks(inspector.debuggee, found)
+
+
+def _of_all_ranks(debuggee: Debuggee, mine: Sweep) -> Sweep:
+    """Rank 0's sweep, and of each stage that is finite there what the first rank measured where it is not. Collective.
+
+    So all ranks go on alike. In one process the sweep itself.
+    """
+    if not isinstance(debuggee, InLockstep):
+        return mine
+    everyones: Sequence[Sweep] = debuggee.everyones(mine)
+    cached = [each.from_cache for each in everyones if each.from_cache is not None]
+    passed = [_of_one_stage(each) for each in zip(*(each.passed for each in everyones), strict=False)]
+    return replace(everyones[0], passed=passed, from_cache=min(cached, default=None))
+
+
+def _of_one_stage(everyones: Sequence[PassedStage]) -> PassedStage:
+    worst = next((each for each in everyones if each.bad is not None), everyones[0])
+    copies = [each.bad is None for each in everyones]
+    sides = (*zip(*(each.own for each in everyones), strict=True), copies if any(copies) else ())
+    found = ([rank for rank, is_finite in enumerate(side) if not is_finite] for side in sides)
+    return replace(worst, ranks=tuple(next(filter(None, found), ())))
 
 
 class _ForwardRecorder:

@@ -60,7 +60,7 @@ def causes(found: NonfiniteFinding) -> list[str]:
 
 def _ranks_line(found: NonfiniteFinding) -> str:
     if len(found.ranks) == 1:
-        return f"it comes from rank {found.ranks[0]}: the parts that the other ranks hold are finite"
+        return f"it comes from rank {found.ranks[0]}: what the other ranks hold is finite"
     return f"it is in the parts of ranks {', '.join(map(str, found.ranks))}"
 
 

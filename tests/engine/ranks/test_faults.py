@@ -108,6 +108,29 @@ def test_what_a_sum_spread_is_traced_to_the_rank_it_came_from(
     assert lines_with(found.stdout, [hunted])
 
 
+@pytest.mark.parametrize(
+    ("fault", "stage", "first"),
+    [("not_a_number_in_a_copy", "1.mlp", "output[0,4,3]"), ("not_a_number_in_the_logits", "lm_head", "output[0,0,3]")],
+)
+def test_a_nan_in_what_all_hold_alike_stops_them_though_rank_0_has_none(
+    shared_folder: Path, fault: str, stage: str, first: str
+):
+    stops = ("break nonfinite", "continue", "info ranks", "info nonfinite", "token 2", "info nonfinite")
+    found = run(2, str(PLANTED), fault, str(shared_folder), "0", *stops)
+    assert found.returncode == 0, found.stderr
+    assert lines_with(found.stdout, [f"(nonfinite: 1 NaN, {first} = nan, on rank 1)", f"{stage} "])
+    assert len(lines_with(found.stdout, ["it comes from rank 1: what the other ranks hold is finite"])) == 2
+
+
+def test_what_cannot_be_answered_for_one_ranks_nan_is_refused_alike_on_all(shared_folder: Path):
+    commands = ("until logits", "info lens", "info attribution")
+    found = run(2, str(PLANTED), "not_a_number_in_a_copy", str(shared_folder), "0", *commands)
+    assert found.returncode == 1  # torchrun's own, for any failure
+    [line] = complaints(found.stderr)
+    assert "is not finite" in line and "`info nonfinite`" in line and "all ranks end" not in line
+    assert found.stderr.count("exitcode  : 2") == 2
+
+
 @pytest.mark.untraced
 def test_the_parts_of_a_sum_are_not_compared_and_the_sum_is_once_it_is_there(shared_folder: Path):
     ops = ("mm.0", "allreduce_.0")

@@ -134,6 +134,24 @@ def failing(model: Any, rank: int) -> None:
         model.model.layers[1].mlp.register_forward_pre_hook(fail)
 
 
+def not_a_number_in_a_copy(model: Any, rank: int) -> None:
+    """What all ranks hold whole is not finite on rank 1, after the sum of an MLP over all ranks."""
+    if rank == 1:
+        model.model.layers[1].mlp.register_forward_hook(_poisoned)
+
+
+def not_a_number_in_the_logits(model: Any, rank: int) -> None:
+    """The logits of rank 1 are not finite."""
+    if rank == 1:
+        model.lm_head.register_forward_hook(_poisoned)
+
+
+def _poisoned(_module: nn.Module, _args: object, output: torch.Tensor) -> torch.Tensor:
+    output = output.clone()
+    output[..., -1, 3] = float("nan")
+    return output
+
+
 def not_a_number(model: Any, rank: int) -> None:
     """The part of rank 1 has a NaN."""
     if rank == 1:
