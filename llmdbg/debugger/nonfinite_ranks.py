@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmdbg.engine.lockstep import InLockstep
-from llmdbg.probes.finiteness import can_be_measured, extents, tensors_in
 from llmdbg.traces.records import RanksRecord
 
 if TYPE_CHECKING:
@@ -64,6 +63,9 @@ def rank_sources(debuggee: HeldByRanks, event: StageEvent) -> RankSources:
     """
     if not isinstance(debuggee, InLockstep):
         return _recorded_sources(event.known.record, debuggee.ranks)
+    # Imported here: the screen imports this before it needs torch.
+    from llmdbg.probes.finiteness import tensors_in
+
     given, returned = debuggee.own_parts(event)
     summand = debuggee.own_summand(event)
     held = returned or [each for _, each in tensors_in(event.output)]
@@ -112,6 +114,9 @@ def _recorded_sources(record: StageRecord, ranks: int) -> RankSources:
 
 def not_finite(tensors: Sequence[Tensor]) -> Counts:
     """How many NaNs some tensors hold, and how many infinite values. Waits for the device."""
+    # Imported here: the screen imports this before it needs torch.
+    from llmdbg.probes.finiteness import can_be_measured, extents
+
     found = extents([(each, None) for each in tensors if can_be_measured(each)])
     return sum(each.nan for each in found), sum(each.inf for each in found)
 

@@ -25,7 +25,8 @@ _ROOM_FOR_TEXTS = 56
 def token_table(state: ScreenState, width: int, count: int | None = None) -> LazyRows:
     """A row for each token: position, id, how the vocabulary spells it, its text, and how likely it was."""
     tokens, focus, matches = state.tokens(), state.focus(), state.token_matches()
-    probabilities, generated = state.probabilities(), state.snapshot.prompt_length
+    probabilities = state.probabilities()
+    generated = len(tokens) - len(probabilities)
     count = len(tokens) if count is None else count
     piece_width, text_width = _widths(width)
 

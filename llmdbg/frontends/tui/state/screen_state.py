@@ -281,12 +281,12 @@ class ScreenState:
 
     def tokens(self) -> tuple[TokenRow, ...]:
         """The whole sequence, including tokens chosen since the last stop."""
-        known = self.snapshot.tokens
+        known = self.snapshot.tokens if self.run.before is None else self.run.before
         return (*known, *self._fresh()) if self.run.tokens else known
 
     def probabilities(self) -> tuple[float | None, ...]:
         """The probability of each generated token, from 0 to 1; None if it was not recorded."""
-        known = self.snapshot.probabilities
+        known = self.snapshot.probabilities if self.run.before is None else ()
         fresh = len(self._fresh())
         return (*known, *self.run.probabilities[-fresh:]) if fresh else known
 
@@ -374,5 +374,5 @@ class ScreenState:
         self._stages = self.tree.visible(self._unfolded, self.snapshot.stop.stage.address)
 
     def _fresh(self) -> tuple[TokenRow, ...]:
-        known = len(self.snapshot.tokens)
+        known = len(self.snapshot.tokens if self.run.before is None else self.run.before)
         return tuple(token for token in self.run.tokens if token.index >= known)

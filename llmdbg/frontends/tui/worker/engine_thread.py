@@ -14,6 +14,7 @@ from llmdbg.engine.lockstep import told
 from llmdbg.errors import LlmdbgError, RanksPartedError, UsageError
 from llmdbg.frontends.log import record
 from llmdbg.frontends.tui.worker.answering import answer_to, note_trace, unanswered
+from llmdbg.frontends.tui.worker.fresh_tokens import FreshTokens
 from llmdbg.frontends.tui.worker.loading_state import LoadingState
 from llmdbg.frontends.tui.worker.messages import Arrived, Failed, Left, Loading, Looked, Running
 from llmdbg.frontends.tui.worker.orders import FETCH, LOOK_AGAIN, LOOK_AT, Order
@@ -54,7 +55,7 @@ class EngineThread(threading.Thread):
         self._running, self._beginning = False, True
         self._debugger: Debugger | None = None
         self._memory = SeenStages()
-        self._fresh: list[TokenRow] = []
+        self._fresh: FreshTokens | None = None
         self._painted = 0.0
         self._questions: tuple[str, ...] = ()
         self._order = Order(LOOK_AGAIN)
@@ -199,8 +200,7 @@ class EngineThread(threading.Thread):
         debugger = Debugger(debuggee, top=_CANDIDATES)
         if self._request.tour:
             debugger.inspector.asked.tour = TourProgress(self._request.tour)
-        debugger.run.on_token = self._note_token
-        debugger.run.on_layer = self._note_layer
+        debugger.run.on_token, debugger.run.on_layer = self._note_token, self._note_layer
         debugger.run.on_trace = note_trace
         debugger.exporter = export
         debugger.other_runs = self._open_other
@@ -294,7 +294,7 @@ class EngineThread(threading.Thread):
         from llmdbg.frontends.answers import answer_lines
         from llmdbg.frontends.unhit_breakpoints import attention_in, unhit_breakpoints
 
-        self._running, self._fresh, self._painted = True, [], time.monotonic()
+        self._running, self._fresh, self._painted = True, FreshTokens(debugger), time.monotonic()
         # What was looked at belongs to the stop that the command leaves.
         self._wanted = None
         answer: tuple[str, ...] = ()
@@ -364,12 +364,13 @@ class EngineThread(threading.Thread):
 
     def _note_token(self, _generated: int, token: TokenRow) -> None:
         """Keep the newest tokens, and show them at intervals. Runs inside the forward."""
-        self._fresh.append(token)
-        if self._autosave is not None and self._debugger is not None and token.generated is not None:
+        if self._fresh is None or self._debugger is None:
+            return
+        self._fresh.add(token)
+        if self._autosave is not None and token.generated is not None:
             self._autosave.keep_token(self._debugger, token.generated, token.id)
-        if self._may_paint() and self._debugger is not None:
-            probabilities = self._debugger.run.probabilities_of(each.generated for each in self._fresh)
-            self._post(Running(RunProgress(tuple(self._fresh), probabilities)))
+        if self._may_paint():
+            self._post(Running(self._fresh.progress()))
 
     def _note_layer(self, done: int, layers: int) -> None:
         """Show a prefill's progress. Runs inside the forward."""

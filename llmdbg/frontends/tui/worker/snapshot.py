@@ -40,6 +40,9 @@ class RunProgress:
     probabilities: tuple[float | None, ...] = ()
     """The probability the model gave to each of `tokens`, from 0 to 1; None if it was not recorded."""
 
+    before: tuple[TokenRow, ...] | None = None
+    """The sequence that `tokens` follow, where a program has read more or another prompt; else None: the stop's."""
+
     layer: int = 0
     """During a prefill: how many layers are done."""
 
