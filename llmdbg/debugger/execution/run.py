@@ -289,7 +289,11 @@ class Run:
 
         None for a token whose choice was not observed. One copy to the host for all that are new.
         """
-        return self.probabilities_of(range(len(self.generated_ids())))
+        count = len(self.generated_ids())
+        # A program may be at its second prompt, where tokens are numbered on, and places begin again.
+        numbered_alike = count == self.event.token + (self.event.chosen is not None)
+        goes_back = Capability.GO_BACK in self.debuggee.capabilities
+        return self.probabilities_of(range(count) if goes_back or numbered_alike else [None] * count)
 
     def probabilities_of(self, tokens: Iterable[int | None]) -> tuple[float | None, ...]:
         """The same for some of the generated tokens, counted from 0; the one being chosen may be among them."""

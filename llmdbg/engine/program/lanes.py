@@ -274,8 +274,12 @@ class Lanes:
         first, rows = fed.first, fed.ids.tolist()
         if not first:
             self._follow(rows)
+        # Fed from the start again, longer by one token, it is a loop without a cache; by more, a prompt that begins
+        # with what was said before, as a chat's next turn.
         goes_on = len(rows) == len(self._lanes) and all(
-            first <= len(lane.ids) if first else VECTOR not in row and _begins(row, lane.ids)
+            first <= len(lane.ids)
+            if first
+            else VECTOR not in row and len(row) <= len(lane.ids) + 1 and _begins(row, lane.ids)
             for lane, row in zip(self._lanes, rows, strict=True)
         )
         if not goes_on:

@@ -98,3 +98,15 @@ def test_tokens_that_are_fed_several_at_once_after_a_choice_are_no_prompt() -> N
     do(session, "break 1.mlp", "continue", "continue", "continue")
     assert len(session.debuggee.prompt.ids) <= prompt
     session.close()
+
+
+def test_the_next_turn_of_a_chat_is_a_prompt_and_its_tokens_have_no_other_turns_probabilities() -> None:
+    session = begun("two_turns.py")
+    session.run.on_token = lambda _number, _row: None
+    do(session, "until 1.mlp@2")
+    assert [each.generated for each in session.run.tokens()] == [*[None] * 5, 0, 1]
+    assert None not in session.run.probabilities() and len(session.run.probabilities()) == 2
+    do(session, "until 1.mlp@6")
+    assert [each.id for each in session.run.tokens()][9:12] == [40, 41, 42]
+    assert [each.generated for each in session.run.tokens()] == [*[None] * 12, 0, 1]
+    assert session.run.probabilities() == (None, None)

@@ -128,7 +128,8 @@ def test_what_cannot_be_answered_for_one_ranks_nan_is_refused_alike_on_all(share
     assert found.returncode == 1  # torchrun's own, for any failure
     [line] = complaints(found.stderr)
     assert "is not finite" in line and "`info nonfinite`" in line and "all ranks end" not in line
-    assert found.stderr.count("exitcode  : 2") == 2
+    # torchrun may end one rank before that has ended by itself; none is aborted.
+    assert "exitcode  : 2" in found.stderr and "SIGABRT" not in found.stderr
 
 
 @pytest.mark.untraced
