@@ -1,9 +1,10 @@
 # make demo   open the demo model on the screen
-# make test   run every test
+# make test   run the tests, without those that take long
+# make slow   run those that take long: more ranks, links, terminals, killed engines, pictures
 # make faults  kill it hundreds of times at random moments, in a few minutes: see docs/reliability.md
 # make ranks   lose ranks of torchrun at random moments, and move on ranks at random, in half an hour: see docs/reliability.md
 # make planted  plant 200 faults and name them, and accuse nobody for noise, in ten minutes: see docs/comparing.md
-# make coverage  the same, and fail if fewer lines of llmdbg run than pyproject.toml requires
+# make coverage  the same as make test, and fail if fewer lines of llmdbg run than pyproject.toml requires
 # make fuzz   odd inputs, in about an hour: 5,000 for each test (or FUZZ=1000), 600,000 for each binary reader (or READS=1000)
 # make check  lint, types and the directions of imports
 # make screenshots  redraw the pictures in screenshots/
@@ -18,13 +19,16 @@ DEMO_PROMPT := Can you write an email explaining what an LLM is?
 FUZZ ?= 5000
 READS ?= 600000
 
-.PHONY: fuzz demo test faults ranks planted coverage check format screenshots benchmark clean
+.PHONY: fuzz demo test slow faults ranks planted coverage check format screenshots benchmark clean
 
 demo: $(VENV)/.demo
 	$(BIN)/llmdbg smollm2 --chat -p "$(DEMO_PROMPT)" -n 256
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 faults: $(VENV)/.dev
 	LLMDBG_FAULTS=$(or $(LLMDBG_FAULTS),200) $(BIN)/python -m pytest tests/faults --ignore tests/faults/test_rank_kills.py
@@ -36,8 +40,8 @@ planted: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.planted $(PLANTED)
 
 coverage: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov -m "not untraced"
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m untraced
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov -m "not untraced and not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "untraced and not slow"
 
 # Each input has 20 s; a test, which tries thousands, has no limit of its own.
 fuzz: $(VENV)/.fuzz

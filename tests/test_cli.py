@@ -139,6 +139,7 @@ def test_python_dash_m():
     assert done.stdout == f"llmdbg {__version__}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [{}, {"PYTHONHASHSEED": "7"}])
 def test_every_process_walks_over_sets_in_one_order_and_the_environment_stays(monkeypatch, tmp_path, own):
     """Python draws the order anew for each process, and Gemma's forward walks over a set."""
@@ -158,6 +159,7 @@ def test_every_process_walks_over_sets_in_one_order_and_the_environment_stays(mo
     assert first[1] == f"{sorted(own)} ['a b', '*']"
 
 
+@pytest.mark.slow
 def test_a_process_keeps_stdout_for_data_and_stderr_quiet(tiny_folder):
     done = in_a_process(tiny_folder, "-p", "The quick", "-n", "2", "--batch", "--json")
 
@@ -166,6 +168,7 @@ def test_a_process_keeps_stdout_for_data_and_stderr_quiet(tiny_folder):
     assert done.stderr.splitlines() == [f"{step} …" for step in LoadStep]
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_traceback(tiny_folder):
     command = f"{sys.executable} -m llmdbg {tiny_folder} -p 'The quick' -n 30 --batch | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=True)

@@ -17,6 +17,7 @@ from tests.engine.test_real_text import QUESTION, as_mistral
 SETTINGS = GenerationSettings(max_new_tokens=20, greedy=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [None, 32])
 def test_break_under_a_condition_go_back_force_continue_switch_back(smollm2, window):
     loaded = smollm2 if window is None else dataclasses.replace(smollm2, model=as_mistral(smollm2.model, window))

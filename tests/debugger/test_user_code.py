@@ -127,6 +127,7 @@ def test_it_can_be_stopped_and_the_run_goes_on(debugger, untouched, line, monkey
     goes_on(debugger, untouched)
 
 
+@pytest.mark.slow
 def test_what_was_left_behind_ends_when_it_wakes_up(debugger):
     before = set(threading.enumerate())
     threading.Timer(0.1, debugger.interrupt).start()
@@ -338,6 +339,7 @@ def test_the_modes_of_the_thread_go_along():
         assert elsewhere(as_in_this_thread(modes)) == modes() == (True, False, torch.float32, "meta")
 
 
+@pytest.mark.slow
 def test_code_runs_under_a_tracer_too(debugger):
     """A sign that CPython is left with, that something is to be raised, kept a traced thread at its first step."""
     tracing = (

@@ -69,6 +69,7 @@ def test_smollm2_sampled(asked):
     assert_bitwise_equal(under_llmdbg(model, prompt, settings, everything=True), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_mistral_that_speaks_english_well_past_its_window(asked, dtype):
     model, prompt = asked

@@ -113,6 +113,7 @@ def noted(kind, seconds, commands, status):
             figures.write(f"{kind.name} {seconds:.3f} {commands} {'left' if status == 0 else 'killed'}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(KILLS // 2))
 def test_killed_while_leaving(nursery, tiny_folder, tmp_path, number):
     chance = random.Random(1000 * SEED + number)

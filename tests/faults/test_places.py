@@ -86,6 +86,7 @@ def test_a_state_folder_that_is_removed_is_made_again(nursery, tiny_folder, tmp_
         assert [each.address for each in doomed.session().breakpoints] == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_what_comes_after_it_and_no_more(nursery, tiny_folder, tmp_path):
     disk = tmp_path / "state"
     disk.mkdir()
@@ -152,6 +153,7 @@ def test_a_session_that_is_open_is_not_taken_from_the_one_who_has_it(nursery, ti
         assert len(first.running().breakpoints) == 2
 
 
+@pytest.mark.slow
 def test_a_new_size_every_five_milliseconds_changes_nothing_of_the_run(nursery, tiny_folder, tmp_path):
     with Doomed(nursery, tmp_path, str(tiny_folder), *ARGUMENTS) as doomed:
         doomed.read_until(b"tokenize")

@@ -131,6 +131,7 @@ def test_one_rank_is_lost_at_a_random_moment(folder, number):
     in_the_log(set(range(ranks)) - {victim})
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("number", numbers(7, 9))
 def test_one_rank_fails_by_itself(folder, number, tmp_path, monkeypatch):
@@ -154,6 +155,7 @@ def test_one_rank_fails_by_itself(folder, number, tmp_path, monkeypatch):
     says_why(narration, victim, how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", numbers(1, step=5))
 def test_without_torchrun_no_rank_stays(folder, number):
     chance = random.Random(1000 * SEED + number)
@@ -172,6 +174,7 @@ def test_without_torchrun_no_rank_stays(folder, number):
     assert re.match("torchrun has ended(, and the store of the ranks with it)?, so all ranks end; the session is", line)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("number", numbers(1, step=5))
 def test_a_rank_of_another_node_is_lost(folder, number):

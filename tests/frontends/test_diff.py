@@ -56,6 +56,7 @@ def test_another_prompt_is_named_first(tiny_folder: Path, capsys: pytest.Capture
     assert "the input differs: at the end the candidate has" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_side_is_run_by_another_python(
     tiny_folder: Path,
     faulty_folder: Path,

@@ -76,6 +76,7 @@ def test_problems_of_the_configuration_are_told_and_fail(home, capsys):
     assert report["terminal"]["unicode"] is False
 
 
+@pytest.mark.slow
 def test_a_key_chosen_twice_fails_and_nothing_is_left_without_one(home):
     config(home, '[keys]\nstep = "j"\nquit = "j"\n')
     done = subprocess.run([sys.executable, "-m", "llmdbg", "doctor"], capture_output=True, text=True, check=False)

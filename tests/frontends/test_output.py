@@ -234,6 +234,7 @@ def test_a_full_disk_and_a_closed_stdout_are_one_line(arguments):
     assert (ended.returncode, ended.stderr) == (1, "llmdbg: stdout is closed: llmdbg has nowhere to write to\n")
 
 
+@pytest.mark.slow
 def test_a_run_whose_output_cannot_be_written_ends_with_one_line(tiny_folder):
     with Path("/dev/full").open("w") as full:
         ended = run([str(tiny_folder), "-p", "hi", "--batch", "-n", "2"], stdout=full)
@@ -242,6 +243,7 @@ def test_a_run_whose_output_cannot_be_written_ends_with_one_line(tiny_folder):
     assert "Traceback" not in ended.stderr and "Exception" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_narration_that_cannot_be_written_is_dropped(tiny_folder):
     command = [sys.executable, "-m", "llmdbg", str(tiny_folder), "-p", "hi", "--batch", "-n", "1", "--json"]
     with Path("/dev/full").open("w") as full:

@@ -111,6 +111,7 @@ def test_from_a_command_into_a_file(tmp_path: Path) -> None:
         ElementTree.parse(tmp_path / f"{topic}.svg")
 
 
+@pytest.mark.slow
 def test_many_followed_tokens_are_cut_and_it_is_said() -> None:
     lens = Lens(4, None, None, torch.nn.Linear(4, 200))
     vectors = {str(layer): torch.randn(4) for layer in range(80)}

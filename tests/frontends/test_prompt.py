@@ -149,6 +149,7 @@ def test_a_block_inside_another_changes_nothing(capsys: pytest.CaptureFixture[st
     assert "is being debugged already" in said and "its commands are left out" in said
 
 
+@pytest.mark.slow
 def test_a_script_with_a_block_of_its_own_runs_under_run(tmp_path: Path) -> None:
     (tmp_path / "with.py").write_text(
         "import torch, llmdbg\n"
@@ -179,6 +180,7 @@ def test_what_is_no_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None
         llmdbg.debug(tiny_model("llama"), commands=["fly"])
 
 
+@pytest.mark.slow
 def test_run_asks_on_stdin_where_there_is_no_screen(tmp_path: Path) -> None:
     program = tmp_path / "p.py"
     program.write_text(

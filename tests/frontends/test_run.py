@@ -38,6 +38,7 @@ def test_threads_a_fork_and_a_subprocess_are_the_programs_own(tmp_path: Path) ->
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_test_that_pytest_captures_is_stopped_in() -> None:
     done = run("--batch", "-b", "1", "-ex", "c", "-ex", "c", "-ex", "delete", "-ex", "c", "--", *_PYTEST)
     assert done.returncode == 0, done.stderr
@@ -50,6 +51,7 @@ def test_a_test_that_pytest_captures_is_stopped_in() -> None:
 _PYTEST = ("pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore", "-c", os.devnull, "case_in_pytest.py")
 
 
+@pytest.mark.slow
 def test_its_own_stdout_may_stay_stdout_and_its_exit_code_is_kept(tmp_path: Path) -> None:
     program = tmp_path / "p.py"
     program.write_text(
@@ -73,6 +75,7 @@ def test_bad_usage_is_one_line(arguments: list[str], words: str, capsys: pytest.
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_it_sets_before_its_imports_holds(tmp_path: Path) -> None:
     program = tmp_path / "p.py"
     program.write_text(

@@ -44,6 +44,7 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _JSON_FILES)
 def test_a_model_folder_whose_json_is_odd(name: str, folder: Path) -> None:
     path = folder / name
@@ -60,6 +61,7 @@ def test_a_model_folder_whose_json_is_odd(name: str, folder: Path) -> None:
         path.write_text(valid)
 
 
+@pytest.mark.slow
 def test_weights_that_are_damaged(folder: Path) -> None:
     path = folder / "model.safetensors"
     valid = path.read_bytes()

@@ -44,6 +44,7 @@ def test_a_model_of_too_many_layers(a_copy, changes, random_weights):
     assert "num_hidden_layers" in line and "10,000 layers are the most" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [

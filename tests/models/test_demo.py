@@ -13,6 +13,7 @@ from llmdbg.models.spec import LoadProgress, ModelSpec
 from tests.models.refusals import spec
 
 
+@pytest.mark.slow
 def test_a_gguf_file():
     heard: list[LoadProgress] = []
     loaded = load(spec(demo.demo_file()), heard.append)
@@ -24,6 +25,7 @@ def test_a_gguf_file():
     assert converting[-1].done == (converting[-1].total or 0) > 80_000_000
 
 
+@pytest.mark.slow
 def test_the_demo_model_is_converted_once_and_is_the_gguf(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "cache_folder", lambda: tmp_path)
     heard: list[LoadProgress] = []
@@ -50,6 +52,7 @@ def test_the_demo_model_is_converted_once_and_is_the_gguf(tmp_path, monkeypatch)
     assert second.tokenizer("Hi ☂\n  x")["input_ids"] == tokenizer("Hi ☂\n  x")["input_ids"]
 
 
+@pytest.mark.slow
 def test_a_conversion_that_fails_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "cache_folder", lambda: tmp_path)
 

@@ -64,6 +64,7 @@ def test_what_generate_takes_is_left_alone(a_copy, capfd, value):
     assert main([str(folder), "-p", "hi", "--batch", "-ex", "continue"]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_any_setting_of_any_value_runs_or_is_one_line_with_its_name(tmp_path):
     model = tiny_model("llama")

@@ -111,6 +111,7 @@ def test_what_is_in_the_cache_is_found_without_asking(server):
     assert len(server.asked) == asked
 
 
+@pytest.mark.slow
 def test_the_screen_has_the_prompts_tokens_while_the_weights_are_downloaded(server, tmp_path):
     command = (sys.executable, "-m", "llmdbg", NAME, "-p", "The quick")
     terminal = Terminal(*command, environment={"XDG_STATE_HOME": str(tmp_path / "state")})

@@ -46,6 +46,7 @@ def test_a_tokenizer_that_asks_for_too_much_is_given_up(folder, monkeypatch):
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.slow
 def test_a_file_of_another_kind_that_claims_a_huge_vocabulary_is_given_up(folder, monkeypatch):
     monkeypatch.setattr("llmdbg.models.tokenizer_files._SECONDS", 3)
     monkeypatch.setattr("llmdbg.models.tokenizer_files._MEMORY", 2**29)

@@ -216,6 +216,7 @@ def test_no_call_at_all_says_so() -> None:
     assert "neither a softmax over keys nor an attention kernel" in str(rows([], 0, 6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [None, 16])
 def test_the_demo_models_weights_are_eager_attentions(smollm2: Any, window: int | None) -> None:
     """Over its weights in Mistral's class too, with a window that the prompt is longer than."""

@@ -268,6 +268,7 @@ def test_left_padding_is_hidden_from_it() -> None:
         assert check_row.top[0].text == " Paris"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantize", ["4bit", "8bit"])
 def test_quantised_weights_have_a_lens_and_an_attribution(quantize: str) -> None:
     session = opened(

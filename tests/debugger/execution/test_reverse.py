@@ -84,6 +84,7 @@ def known():
     return of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WALKED)
 @settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), sampled=st.booleans())

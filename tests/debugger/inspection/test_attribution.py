@@ -81,6 +81,7 @@ def test_it_is_written_to_files(tmp_path: Path) -> None:
     assert (tmp_path / "parts.txt").read_text(encoding="utf-8").splitlines() == answer_lines(value)
 
 
+@pytest.mark.slow
 def test_left_padding_changes_no_part() -> None:
     told = []
     for padding in (0, 6):

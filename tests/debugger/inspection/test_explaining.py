@@ -323,6 +323,7 @@ def test_a_generation_of_one_token_ends_the_tour_at_its_choice() -> None:
     assert session.stop.stage.kind is StageKind.SAMPLE
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(demo_file() is None, reason="the demo model is not installed")
 def test_the_demo_model_is_told_with_its_own_numbers() -> None:
     session = opened("smollm2", QUESTION, chat=True, temperature=0.7, top_p=0.9, max_new_tokens=3)

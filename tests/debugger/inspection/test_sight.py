@@ -86,6 +86,7 @@ def test_a_mask_that_is_not_the_configurations_is_told_as_it_is(attn: str, more:
         session.close()
 
 
+@pytest.mark.slow
 def test_flex_attentions_block_mask_is_asked() -> None:
     session = session_over(tiny_model("mistral", attn="flex_attention"), "flex_attention")
     try:

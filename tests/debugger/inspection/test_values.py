@@ -140,6 +140,7 @@ def test_parameters_and_buffers(line: str, name: str) -> None:
     assert found.numbers == tuple(tensor[name].double().flatten().tolist()[: insight.COUNT])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantize", ["4bit", "8bit"])
 def test_quantised_weights_are_shown_as_the_layer_uses_them(quantize: str) -> None:
     pytest.importorskip("bitsandbytes")

@@ -259,6 +259,7 @@ def child(folder):
     )
 
 
+@pytest.mark.slow
 def test_two_processes_that_are_killed_leave_two_sessions_to_come_back_to(tmp_path):
     folder = tmp_path / "sessions"
     children = [child(folder), child(folder)]

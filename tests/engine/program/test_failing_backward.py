@@ -130,6 +130,7 @@ def test_where_gradients_are_armed_it_is_said_behind_which_one(how: str, why: st
     assert session.end is not None
 
 
+@pytest.mark.slow
 def test_its_traceback_and_exit_code_are_the_programs_own(tmp_path: Path) -> None:
     path = tmp_path / "p.py"
     path.write_text(FAILS)

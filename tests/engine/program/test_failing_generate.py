@@ -96,6 +96,7 @@ def test_one_in_a_forward_is_stopped_at_once(tmp_path: Path) -> None:
     assert session.end is not None and session.end.ended_with == "IndexError"
 
 
+@pytest.mark.slow
 def test_its_traceback_and_exit_code_are_the_programs_own(tmp_path: Path) -> None:
     path = tmp_path / "p.py"
     path.write_text(FAILS)

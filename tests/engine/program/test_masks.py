@@ -128,6 +128,7 @@ def test_a_mask_that_does_more_is_refused() -> None:
     session.close()
 
 
+@pytest.mark.slow
 def test_what_is_refused_ends_no_program() -> None:
     """It is an error of that command, in one line."""
     program, root = [str(PROGRAMS / "masks_of_each_query.py"), "both ways"], str(PROGRAMS.parents[3])

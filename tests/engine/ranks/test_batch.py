@@ -51,6 +51,7 @@ def alike(one: object, other: object) -> bool:
     return one == other
 
 
+@pytest.mark.slow
 def test_commands_of_stdin_reach_every_rank_one_at_a_time(shared_folder: Path):
     arguments = ("-m", "llmdbg", str(shared_folder), *PROMPT, "--json", "-x", "-", "--keep-going")
     with started(2, *arguments, stdin=subprocess.PIPE) as launcher:
@@ -81,6 +82,7 @@ def test_two_ranks_do_what_one_process_does_and_one_of_them_shows_it(shared_fold
         assert alike(here, there), (here, there)
 
 
+@pytest.mark.slow
 def test_tokens_are_bitwise_those_of_transformers_own_ranks(shared_folder: Path):
     stops = ("break *.*", *("continue",) * 8, "delete", "continue", "verify", "reverse-token 2", "token", "verify")
     found = run(2, "-m", "llmdbg", str(shared_folder), *PROMPT, *commands(*stops))
@@ -88,6 +90,7 @@ def test_tokens_are_bitwise_those_of_transformers_own_ranks(shared_folder: Path)
     assert found.stdout.count("logits are equal bit by bit") == 2
 
 
+@pytest.mark.slow
 def test_stages_are_run_again_on_the_input_of_a_reference(shared_folder: Path):
     split = ("0.self_attn.q_proj", "0.self_attn.o_proj", "0.mlp.act_fn", "0.mlp.down_proj")
     stops = (f"reference {shared_folder}", "zero embed at last", *(f"until {each}" for each in split))
@@ -99,6 +102,7 @@ def test_stages_are_run_again_on_the_input_of_a_reference(shared_folder: Path):
     assert all(each["apart"] > 0.1 and each["by_itself"] < _CLOSE for each in beside), beside
 
 
+@pytest.mark.slow
 def test_a_recording_of_two_ranks_is_whole_and_compares_with_one_process(shared_folder: Path, tmp_path: Path):
     recording = tmp_path / "RUN"
     recorded = run(2, "-m", "llmdbg", str(shared_folder), *PROMPT, *commands(f"record {recording}", "continue"))
@@ -110,6 +114,7 @@ def test_a_recording_of_two_ranks_is_whole_and_compares_with_one_process(shared_
     assert "same within the arithmetic" in found.stdout
 
 
+@pytest.mark.slow
 def test_bad_usage_is_said_once_and_has_its_exit_code(shared_folder: Path):
     found = run(2, "-m", "llmdbg", str(shared_folder), *PROMPT, *commands("until nowhere"))
     assert found.returncode == 1  # torchrun's own, for any failure
@@ -119,6 +124,7 @@ def test_bad_usage_is_said_once_and_has_its_exit_code(shared_folder: Path):
     assert re.search("traceback : .*nowhere", found.stderr), "torchrun's table comes last"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_in_a_line_with_the_session_saved(shared_folder: Path):
     endless = ("break *.* if norm < 0", *("run", "continue") * 40)
     with started(2, "-m", "llmdbg", str(shared_folder), *PROMPT, "-ex", "step 3", *commands(*endless)) as launcher:
@@ -131,6 +137,7 @@ def test_ctrl_c_ends_all_in_a_line_with_the_session_saved(shared_folder: Path):
     assert line.startswith("interrupted, so all ranks end; the session is saved, and `--resume"), line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_ends_the_others_in_a_line_with_the_session_saved(shared_folder: Path, victim: int):
     endless = ("break *.* if norm < 0", *("run", "continue") * 40)

@@ -11,6 +11,7 @@ from tests.torchrun import complaints, lines_with, run, write_model
 PLANTED = Path(__file__).with_name("programs") / "planted.py"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "seed", "stage", "words"),
     [
@@ -30,6 +31,7 @@ def test_the_first_stage_where_a_rank_differs_is_named(
     assert f"prefill  {stage} " in first
 
 
+@pytest.mark.slow
 def test_a_part_that_one_rank_alone_holds_is_compared_with_the_file(shared_folder: Path):
     arguments = ("perturbed_shard", str(shared_folder), "0", "until 1.mlp.up_proj", "info ranks weights", "info ranks")
     found = run(2, str(PLANTED), *arguments)
@@ -40,6 +42,7 @@ def test_a_part_that_one_rank_alone_holds_is_compared_with_the_file(shared_folde
     assert lines_with(found.stdout, ["1", "32 to 63 of axis 2"])
 
 
+@pytest.mark.slow
 def test_beside_one_process_the_stage_with_the_wrong_part_is_found(shared_folder: Path):
     beside = f"reference {shared_folder}"
     found = run(2, str(PLANTED), "perturbed_shard", str(shared_folder), "0", beside, "break diverged", "continue")
@@ -48,6 +51,7 @@ def test_beside_one_process_the_stage_with_the_wrong_part_is_found(shared_folder
     assert "prefill  1.mlp.up_proj " in first
 
 
+@pytest.mark.slow
 def test_a_stale_cache_is_compared_with_what_its_ids_give(shared_folder: Path):
     arguments = ("stale_cache", str(shared_folder), "0", "break unequal", "token 4", "info ranks cache", "info ranks")
     found = run(2, str(PLANTED), *arguments)
@@ -75,6 +79,7 @@ def test_without_a_fault_nothing_is_unequal(shared_folder: Path):
     assert lines_with(found.stdout, ["end", "length"])
 
 
+@pytest.mark.slow
 def test_where_a_forward_walks_over_a_set_all_ranks_do_in_one_order(tmp_path: Path):
     """Gemma 3 calls its rotary embedding for each kind of attention, in the order of a set of their names."""
     folder = write_model(tmp_path, "gemma3")
@@ -84,6 +89,7 @@ def test_where_a_forward_walks_over_a_set_all_ranks_do_in_one_order(tmp_path: Pa
     assert "differ" not in found.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "source", "hunted", "short"),
     [
@@ -108,6 +114,7 @@ def test_what_a_sum_spread_is_traced_to_the_rank_it_came_from(
     assert lines_with(found.stdout, [hunted])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "stage", "first"),
     [("not_a_number_in_a_copy", "1.mlp", "output[0,4,3]"), ("not_a_number_in_the_logits", "lm_head", "output[0,0,3]")],
@@ -122,6 +129,7 @@ def test_a_nan_in_what_all_hold_alike_stops_them_though_rank_0_has_none(
     assert len(lines_with(found.stdout, ["it comes from rank 1: what the other ranks hold is finite"])) == 2
 
 
+@pytest.mark.slow
 def test_what_cannot_be_answered_for_one_ranks_nan_is_refused_alike_on_all(shared_folder: Path):
     commands = ("until logits", "info lens", "info attribution")
     found = run(2, str(PLANTED), "not_a_number_in_a_copy", str(shared_folder), "0", *commands)
@@ -132,6 +140,7 @@ def test_what_cannot_be_answered_for_one_ranks_nan_is_refused_alike_on_all(share
     assert "exitcode  : 2" in found.stderr and "SIGABRT" not in found.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.untraced
 def test_the_parts_of_a_sum_are_not_compared_and_the_sum_is_once_it_is_there(shared_folder: Path):
     ops = ("mm.0", "allreduce_.0")
@@ -145,6 +154,7 @@ def test_the_parts_of_a_sum_are_not_compared_and_the_sum_is_once_it_is_there(sha
     assert rows[2] == rows[3]
 
 
+@pytest.mark.slow
 def test_ranks_that_wait_in_different_collectives_end_and_say_in_which(shared_folder: Path):
     found = run(2, str(PLANTED), "another_collective", str(shared_folder), "0", "until 1.mlp.act_fn", "step 9")
     assert found.returncode == 1
@@ -153,6 +163,7 @@ def test_ranks_that_wait_in_different_collectives_end_and_say_in_which(shared_fo
     assert re.match(f"the ranks have parted: {waits}, after 1.mlp.down_proj@0, so all ranks end; the session is", line)
 
 
+@pytest.mark.slow
 def test_a_forward_that_fails_on_one_rank_ends_all_with_its_message(shared_folder: Path):
     found = run(2, str(PLANTED), "failing", str(shared_folder), "0", "continue")
     assert found.returncode == 1

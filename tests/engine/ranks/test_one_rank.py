@@ -47,6 +47,7 @@ def stats_size(shape: list[int]) -> int:
     return shape[0] * shape[1] * shape[2]
 
 
+@pytest.mark.slow
 def test_a_value_that_should_be_whole_is_shown_as_each_rank_has_it(shared_folder: Path):
     looks = ("until 1.self_attn.o_proj", "rank 0", "rank 1", "rank all", "rank 1", "until logits", "until sample")
     found = run(2, str(PLANTED), "missing_all_reduce", str(shared_folder), "0", *looks, "print out.shape", "token")
@@ -59,6 +60,7 @@ def test_a_value_that_should_be_whole_is_shown_as_each_rank_has_it(shared_folder
     assert len(lines_with(found.stdout, ["sample", "rank 1, whole on every rank", "chose"])) == 2
 
 
+@pytest.mark.slow
 def test_the_cache_is_shown_by_rank(shared_folder: Path):
     looks = ("until 1", "info kv 0", "rank 1", "info kv 0", "info kv", "rank all", "info kv")
     found = events(shared_folder, *looks)
@@ -69,6 +71,7 @@ def test_the_cache_is_shown_by_rank(shared_folder: Path):
     assert map_of_rank["bytes"] * 2 == map_of_all["bytes"]
 
 
+@pytest.mark.slow
 def test_conditions_and_edits_are_about_the_whole_value(shared_folder: Path):
     looks = (
         "until 0.mlp.gate_proj",
@@ -84,6 +87,7 @@ def test_conditions_and_edits_are_about_the_whole_value(shared_folder: Path):
     assert norm > end["tensor"]["norm"] * 1.1, "the condition saw both parts, the stop shows one"
 
 
+@pytest.mark.slow
 def test_the_values_of_ops_are_those_of_the_rank_that_shows_them(shared_folder: Path):
     found = events(shared_folder, "until 0.mlp.gate_proj", "stepi", "info ranks", "rank 1")
     _, ours, theirs = (each for each in found if each["event"] == "stop")
@@ -95,6 +99,7 @@ def test_the_values_of_ops_are_those_of_the_rank_that_shows_them(shared_folder: 
     assert ranks["layout"] == "each rank's own"
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_not_there_is_refused(shared_folder: Path):
     found = run(2, "-m", "llmdbg", str(shared_folder), *_ARGUMENTS, "-ex", "rank 2")
     assert complaints(found.stderr) == ["there is no rank 2: this run has ranks 0 to 1"]

@@ -72,6 +72,7 @@ def unnamed(line: dict[str, Any]) -> dict[str, Any]:
     return line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_each_rank_is_shown_as_at_the_live_stop_bit_by_bit(shared_folder: Path, tmp_path: Path, ranks: int):
     recording = tmp_path / "RUN"
@@ -98,6 +99,7 @@ def recorded(shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return recording
 
 
+@pytest.mark.slow
 def test_no_more_is_kept_of_the_ranks_than_the_numbers_of_their_parts(recorded: Path):
     trace = Trace.open(recorded)
     assert trace.header.ranks == ("cpu", "cpu")
@@ -115,6 +117,7 @@ def test_no_more_is_kept_of_the_ranks_than_the_numbers_of_their_parts(recorded: 
             assert (each.statistics.min, each.statistics.max) == (part.min().item(), part.max().item())
 
 
+@pytest.mark.slow
 def test_without_whole_tensors_the_numbers_of_each_rank_are_there_and_its_values_are_said_to_be_missing(
     shared_folder: Path, tmp_path: Path
 ):
@@ -139,6 +142,7 @@ def test_without_whole_tensors_the_numbers_of_each_rank_are_there_and_its_values
         assert words in replayed(tmp_path / "RUN", line, code=2)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "seed", "address", "words"),
     [
@@ -182,6 +186,7 @@ def test_the_token_that_a_rank_chose_otherwise_is_kept(shared_folder: Path, tmp_
     assert one != zeroth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "address", "short", "source"),
     [
@@ -212,6 +217,7 @@ def test_the_rank_that_values_come_from_that_are_not_finite_is_named_by_the_reco
         assert [row["numbers"]["nan"] for row in table["rows"]] == [0, 5]
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_there_is_refused_on_all_ranks_and_they_go_on(shared_folder: Path, tmp_path: Path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
@@ -224,6 +230,7 @@ def test_a_folder_that_is_there_is_refused_on_all_ranks_and_they_go_on(shared_fo
     assert len(Trace.open(tmp_path / "RUN").tokens) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "where"), [("no_room", "on rank 1: "), ("no_room_at_rank_0", "")])
 def test_where_one_rank_cannot_write_the_recording_ends_on_all_and_the_run_goes_on(
     shared_folder: Path, tmp_path: Path, fault: str, where: str

@@ -55,6 +55,7 @@ def walk(ranks: int, moves: int, *folders: str) -> None:
             file.write(f"{ranks} ranks, {time.monotonic() - start:.0f} s\n")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize(("ranks", "moves"), [(2, MOVES or 30), (4, MOVES or 10)])
 def test_ranks_stay_together_on_any_way_and_generate_what_generate_does(folders: list[str], ranks: int, moves: int):

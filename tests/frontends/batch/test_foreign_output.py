@@ -23,6 +23,7 @@ def panicking(folder):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--json"], ["--tour"]])
 def test_a_panic_of_rust_is_our_one_line_and_the_rest_is_in_the_log(a_copy, tmp_path, more):
     arguments = [str(panicking(a_copy())), "-p", "h" * 40 + "!", "--batch", *more]
@@ -64,6 +65,7 @@ def test_all_is_as_it_was_afterwards(capfd, tmp_path):
     assert all(each in logged for each in ("hidden without a line break", "told"))
 
 
+@pytest.mark.slow
 def test_a_stderr_that_cannot_be_written_is_dropped(tiny_folder):
     command = [sys.executable, "-m", "llmdbg", str(tiny_folder), "-p", "hi", "--batch", "-n", "1", "-ex", "print 1"]
     with Path("/dev/full").open("w") as full:

@@ -82,6 +82,7 @@ def test_what_does_not_go_together(capsys, tiny_folder, arguments, says):
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_each_is_answered_before_the_next_is_asked(tiny_folder):
     command = [sys.executable, "-m", "llmdbg", str(tiny_folder), "-p", "Hi", "-n", "2", "--batch", "--json", "-x", "-"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as batch:

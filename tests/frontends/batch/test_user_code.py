@@ -38,6 +38,7 @@ def ended(folder, *lines, options=()):
     return subprocess.run(command(folder, *lines, options=options), capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["exit()", "__import__('sys').exit(0)", "(_ for _ in ()).throw(KeyboardInterrupt)"])
 def test_what_would_end_the_program_fails_and_says_so(tiny_folder, code):
     run = ended(tiny_folder, "goto 1@1", f"print {code}", "continue")
@@ -47,6 +48,7 @@ def test_what_would_end_the_program_fails_and_says_so(tiny_folder, code):
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.slow
 def test_what_it_prints_is_no_data(tiny_folder):
     run = ended(tiny_folder, "print print('by \\x1b[31mhand')", "print 'x' * 10 ** 7", options=["--json"])
     assert run.returncode == 0
@@ -56,6 +58,7 @@ def test_what_it_prints_is_no_data(tiny_folder):
     assert len(run.stdout) < 20_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", FOR_EVER)
 def test_ctrl_c_ends_it(tiny_folder, line):
     process = subprocess.Popen(

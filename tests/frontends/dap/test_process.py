@@ -112,6 +112,7 @@ def test_a_script_is_debugged_and_what_it_prints_goes_to_the_editor(adapter, tmp
     assert process.wait(20) == 0
 
 
+@pytest.mark.slow
 def test_exceptions_pass_where_their_filter_is_off(adapter, tmp_path):
     _, client = adapter
     (tmp_path / "net.py").write_text(SCRIPT)
@@ -120,6 +121,7 @@ def test_exceptions_pass_where_their_filter_is_off(adapter, tmp_path):
     assert client.event("exited") == {"exitCode": 7}
 
 
+@pytest.mark.slow
 def test_the_editor_killed_ends_the_adapter_at_a_stop(adapter, tiny_folder):
     process, client = adapter
     launched(client, tiny_folder, stopOnEntry=True)
@@ -130,6 +132,7 @@ def test_the_editor_killed_ends_the_adapter_at_a_stop(adapter, tiny_folder):
     assert all(is_gone(each.pid) for each in children)
 
 
+@pytest.mark.slow
 def test_and_in_the_middle_of_a_program_that_meets_no_stage(adapter, tmp_path):
     process, client = adapter
     (tmp_path / "sleeps.py").write_text("import time\nprint('asleep', flush=True)\ntime.sleep(600)\n")
@@ -140,6 +143,7 @@ def test_and_in_the_middle_of_a_program_that_meets_no_stage(adapter, tmp_path):
     assert process.wait(SECONDS_TO_LEAVE + 5) == 0
 
 
+@pytest.mark.slow
 def test_disconnect_is_answered_though_the_program_never_comes_to_a_stage(adapter, tmp_path):
     process, client = adapter
     (tmp_path / "sleeps.py").write_text("import time\nprint('asleep', flush=True)\ntime.sleep(600)\n")
@@ -150,6 +154,7 @@ def test_disconnect_is_answered_though_the_program_never_comes_to_a_stage(adapte
     assert process.wait(5) == 0
 
 
+@pytest.mark.slow
 def test_terminate_and_disconnect_while_the_run_is_going(adapter, tiny_folder):
     process, client = adapter
     launched(client, tiny_folder, stopOnEntry=True)
@@ -173,6 +178,7 @@ def test_what_is_no_protocol_ends_the_adapter_with_a_line(adapter, text):
     assert said.startswith("llmdbg: ") and said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_port_is_for_this_machine_and_this_user(tiny_folder):
     with running("--port", "0") as (process, _):
         where = process.stderr.readline().decode()

@@ -26,6 +26,7 @@ from tests.frontends.detached.engines import (
 from tests.terminal import Terminal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "hung up", "terminated", "interrupted"])
 def test_the_engine_stands_where_it_was_when_its_screen_has_gone(engines, tiny_folder, how):
     seen = started(engines, tiny_folder)
@@ -67,6 +68,7 @@ def test_a_screen_that_is_killed_leaves_its_terminal_as_it_was(engines, tiny_fol
         seen.close()
 
 
+@pytest.mark.slow
 def test_leaving_asks_and_ending_leaves_nothing(engines, tiny_folder):
     seen = started(engines, tiny_folder)
     seen.send("q")
@@ -96,6 +98,7 @@ def test_leaving_asks_and_ending_leaves_nothing(engines, tiny_folder):
     ended(engines)
 
 
+@pytest.mark.slow
 def test_the_terminal_that_comes_is_shown_what_it_can_show(engines, tiny_folder):
     seen = started(engines, tiny_folder, size=(120, 40))
     seen.process.kill()
@@ -149,6 +152,7 @@ def test_two_screens_watch_and_one_drives(engines, tiny_folder):
     driver.wait_for("layer 1")
 
 
+@pytest.mark.slow
 def test_a_wrong_model_says_and_returns_what_it_does_without(engines, tmp_path):
     said = []
     for detachable in ("--no-detachable", "--detachable"):
@@ -160,6 +164,7 @@ def test_a_wrong_model_says_and_returns_what_it_does_without(engines, tmp_path):
     ended(engines)
 
 
+@pytest.mark.slow
 def test_what_is_not_understood_is_dropped_in_a_line(engines, tiny_folder):
     seen = started(engines, tiny_folder)
     oversized = Kind.KEYS.value + (MOST_BYTES[Kind.KEYS] + 1).to_bytes(4, "big")
@@ -182,6 +187,7 @@ def test_what_is_not_understood_is_dropped_in_a_line(engines, tiny_folder):
     assert engines.status().screens == 1
 
 
+@pytest.mark.slow
 def test_who_only_watches_does_not_type(engines, tiny_folder):
     seen = started(engines, tiny_folder)
     client = engines.client()
@@ -193,6 +199,7 @@ def test_who_only_watches_does_not_type(engines, tiny_folder):
     client.close()
 
 
+@pytest.mark.slow
 def test_a_screen_that_reads_nothing_stops_nobody_and_sees_all_in_the_end(engines, tiny_folder):
     seen = started(engines, tiny_folder, size=(200, 50))
     stuck = engines.client()
@@ -210,6 +217,7 @@ def test_a_screen_that_reads_nothing_stops_nobody_and_sees_all_in_the_end(engine
         each.close()
 
 
+@pytest.mark.slow
 def test_engines_are_listed_and_ended(engines, tiny_folder):
     assert "no engine is standing" in engines.run("attach").stderr
     assert engines.run("attach", "--list").stdout == "no engine is standing\n"
@@ -230,6 +238,7 @@ def test_engines_are_listed_and_ended(engines, tiny_folder):
     ended(engines)
 
 
+@pytest.mark.slow
 def test_an_idle_engine_ends_by_the_rule(engines, tiny_folder, tmp_path):
     settings = tmp_path / "llmdbg"
     settings.mkdir()
@@ -242,6 +251,7 @@ def test_an_idle_engine_ends_by_the_rule(engines, tiny_folder, tmp_path):
     ended(engines)
 
 
+@pytest.mark.slow
 def test_ctrl_z_stops_the_screen_and_not_the_engine(engines, tiny_folder):
     seen = started(engines, tiny_folder)
     seen.process.send_signal(signal.SIGTSTP)
@@ -256,6 +266,7 @@ def test_ctrl_z_stops_the_screen_and_not_the_engine(engines, tiny_folder):
     seen.wait_for("embed")
 
 
+@pytest.mark.slow
 def test_a_link_that_drops_at_fifty_moments_loses_nothing(engines, tiny_folder):
     """The bound is half a second. Whatever else the machine does adds to it, so it is for the quickest quarter."""
     chance, times = random.Random(17), []
@@ -304,6 +315,7 @@ def settled(count):
     return seen
 
 
+@pytest.mark.slow
 def test_screens_that_come_and_go_in_every_way_leave_no_file(engines, tiny_folder, tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -332,6 +344,7 @@ def test_screens_that_come_and_go_in_every_way_leave_no_file(engines, tiny_folde
     assert settled(there) == before
 
 
+@pytest.mark.slow
 def test_a_day_of_coming_and_going_leaves_nothing(engines, tiny_folder):
     seen = started(engines, tiny_folder)
     seen.send("Q")
@@ -359,6 +372,7 @@ def test_a_day_of_coming_and_going_leaves_nothing(engines, tiny_folder):
     ended(engines)
 
 
+@pytest.mark.slow
 def test_who_asks_for_the_end_is_told_of_it(engines, tiny_folder):
     started(engines, tiny_folder)
     client = engines.client()

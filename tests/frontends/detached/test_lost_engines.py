@@ -4,11 +4,13 @@ import os
 import signal
 
 import psutil
+import pytest
 
 from tests.frontends.detached.engines import PROGRAM, cooked, is_alive, modes_left_changed, started, wait_until
 from tests.terminal import Terminal
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_killed_can_be_followed_by_another(engines, tiny_folder):
     seen = started(engines, tiny_folder)
     seen.send("nn")
@@ -33,6 +35,7 @@ def test_of_an_engine_that_is_killed_while_it_loads_no_session_is_promised(engin
     assert seen.wait_for_exit() == 1
 
 
+@pytest.mark.slow
 def test_a_holder_that_is_killed_takes_its_engine_along_and_the_session_stays(engines, tiny_folder):
     seen = started(engines, tiny_folder)
     seen.send("n")
@@ -48,6 +51,7 @@ def test_a_holder_that_is_killed_takes_its_engine_along_and_the_session_stays(en
     assert engines.run("attach").returncode == 2
 
 
+@pytest.mark.slow
 def test_after_a_killed_holder_it_is_its_own_session_that_goes_on_detachable_as_before(engines, tiny_folder):
     seen = started(engines, tiny_folder)
     seen.send("nn")
@@ -68,6 +72,7 @@ def test_after_a_killed_holder_it_is_its_own_session_that_goes_on_detachable_as_
     assert [engines.status(id).session for id in set(engines.ids()) - before] == [session]
 
 
+@pytest.mark.slow
 def test_without_an_engine_of_its_own_a_kill_gives_the_terminal_back(engines, tiny_folder):
     said = f"{' '.join(PROGRAM)} {tiny_folder} -p Hi --greedy -n 4 --no-detachable; read line"
     seen = Terminal("sh", "-c", said, environment=engines.environment)

@@ -112,6 +112,7 @@ def after_the_screen(seen: Terminal) -> str:
     return seen.received.rpartition(b"\x1b[?1049l")[2].decode(errors="replace")
 
 
+@pytest.mark.slow
 def test_screens_that_are_killed_at_any_moment_are_followed_by_others_at_once(engines, launch, shared_folder):
     expected = ids_of(
         engines.run(str(shared_folder), *RUN[:-1], "--batch", "--json", "-ex", "continue"),
@@ -167,6 +168,7 @@ def test_it_is_listed_two_screens_show_it_and_q_ends_every_rank(engines, launch)
     ended(engines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_rank_that_is_killed_while_nobody_looks_ends_all_and_the_session_is_saved(engines, launch, victim):
     launched = launch()
@@ -188,6 +190,7 @@ def test_a_rank_that_is_killed_while_nobody_looks_ends_all_and_the_session_is_sa
     stands(engines, again, "layer 1 of 2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_screen_is_told_which_rank_was_lost_and_how_to_go_on(engines, launch, victim):
     launched = launch()
@@ -209,6 +212,7 @@ def test_a_screen_is_told_which_rank_was_lost_and_how_to_go_on(engines, launch, 
     assert SessionStore().load(session).place.address == "1"
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_it_when_torchrun_is_told_to_end(engines, launch):
     launched = launch()
     stands(engines, launched)
@@ -221,6 +225,7 @@ def test_nothing_is_left_of_it_when_torchrun_is_told_to_end(engines, launch):
     assert SessionStore().survey().interrupted
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_it_when_its_holder_is_killed(engines, launch):
     launched = launch()
     stands(engines, launched)
@@ -240,6 +245,7 @@ def test_nothing_is_left_of_it_when_its_holder_is_killed(engines, launch):
     assert "torchrun on 2 ranks, with `--resume" in after_the_screen(seen)
 
 
+@pytest.mark.slow
 def test_the_holder_that_is_told_to_end_ends_the_ranks_as_a_user_does(engines, launch):
     launched = launch()
     stands(engines, launched)
@@ -250,6 +256,7 @@ def test_the_holder_that_is_told_to_end_ends_the_ranks_as_a_user_does(engines, l
     ended(engines)
 
 
+@pytest.mark.slow
 def test_ranks_that_nobody_looks_at_end_by_the_rule(engines, launch, tmp_path):
     settings = tmp_path / "llmdbg"
     settings.mkdir()
@@ -261,6 +268,7 @@ def test_ranks_that_nobody_looks_at_end_by_the_rule(engines, launch, tmp_path):
     assert SessionStore().survey().closed
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_found_where_torchrun_writes(engines, launch, tmp_path):
     nowhere = launch(str(tmp_path / "nothing"), *RUN)
     assert nowhere.process.wait(SECONDS) == 1
@@ -272,6 +280,7 @@ def test_what_goes_wrong_is_found_where_torchrun_writes(engines, launch, tmp_pat
     ended(engines)
 
 
+@pytest.mark.slow
 def test_a_folder_that_others_can_enter_is_refused_on_ranks_too(engines, launch):
     engines.folder.mkdir(mode=0o755)
     launched = launch()
@@ -280,6 +289,7 @@ def test_a_folder_that_others_can_enter_is_refused_on_ranks_too(engines, launch)
     assert "is not a folder that only you can enter" in said
 
 
+@pytest.mark.slow
 def test_a_torchrun_that_ends_with_its_terminal_is_said(engines, shared_folder):
     seen = Terminal(
         *TORCHRUN, str(shared_folder), *RUN, size=(200, 24), environment={**engines.environment, "OMP_NUM_THREADS": "1"}
@@ -295,6 +305,7 @@ def test_a_torchrun_that_ends_with_its_terminal_is_said(engines, shared_folder):
         seen.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(ssh_server.missing()), reason=ssh_server.missing())
 def test_started_as_the_documentation_says_it_outlives_a_link_that_drops(engines, shared_folder, tmp_path):
     [line] = re.findall(r"(?m)^(setsid -f torchrun .*)$", (ROOT / "docs" / "ranks.md").read_text())
@@ -338,6 +349,7 @@ def test_started_as_the_documentation_says_it_outlives_a_link_that_drops(engines
         kill(processes_of(engines.folder))
 
 
+@pytest.mark.slow
 def test_a_screen_that_attaches_while_the_ranks_load_sees_them_stop(engines, launch):
     launch()
     wait_until(engines.ids, "the engine to be found", SECONDS)

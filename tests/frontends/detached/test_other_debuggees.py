@@ -66,6 +66,7 @@ def test_a_program_outlives_its_screen_and_its_exit_code_comes_through(engines, 
     ended(engines)
 
 
+@pytest.mark.slow
 def test_a_recording_outlives_its_screen(engines, recording):
     seen = engines.terminal("replay", str(recording), "--detachable")
     seen.wait_for("split into")
@@ -79,6 +80,7 @@ def test_a_recording_outlives_its_screen(engines, recording):
     ended(engines)
 
 
+@pytest.mark.slow
 def test_one_that_is_killed_is_not_followed_by_a_session_of_something_else(engines, recording, tiny_folder):
     saved = engines.terminal(str(tiny_folder), "-p", "Hi", "--no-detachable")
     saved.wait_for("split into")

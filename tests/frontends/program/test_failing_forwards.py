@@ -55,6 +55,7 @@ def run(*arguments: object, typed: str = "") -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=ROOT, input=typed, capture_output=True, text=True, check=False, timeout=120)
 
 
+@pytest.mark.slow
 def test_at_the_prompt(program: Path) -> None:
     typed = "\n".join(("continue", *QUESTIONS, "continue"))
     done, plain = run("-m", "llmdbg", "run", "--plain", program, typed=f"{typed}\n"), run(program)
@@ -67,6 +68,7 @@ def test_at_the_prompt(program: Path) -> None:
     assert "llmdbg" not in done.stderr
 
 
+@pytest.mark.slow
 def test_in_json(program: Path) -> None:
     asked = [part for each in ("continue", *QUESTIONS, "continue") for part in ("-ex", each)]
     done = run("-m", "llmdbg", "run", "--batch", "--json", *asked, program)
@@ -81,6 +83,7 @@ def test_in_json(program: Path) -> None:
     assert last["ended_with"] == "RuntimeError" and done.returncode == 1
 
 
+@pytest.mark.slow
 def test_quitting_there_ends_the_program(program: Path) -> None:
     done = run("-m", "llmdbg", "run", "--plain", program, typed="continue\nquit\n")
     assert done.returncode == 0 and "Traceback" not in done.stderr

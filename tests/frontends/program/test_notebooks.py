@@ -44,6 +44,7 @@ def fragment(cell: Cell, index: int) -> Fragment:
     return read_fragment(cell.html(index))
 
 
+@pytest.mark.slow
 def test_stops_and_answers_are_tables_and_the_same_text_goes_with_them(kernel: Kernel) -> None:
     alone = kernel.run("print(generate())").stdout
     commands = ("until 1.mlp", "info stats", "info lanes", "until logits", "info candidates", "continue")
@@ -164,6 +165,7 @@ def test_a_session_and_what_it_answers_show_themselves(kernel: Kernel) -> None:
     assert fragment(cell, 0).lines[0].startswith("end  quit")
 
 
+@pytest.mark.slow
 def test_nothing_imports_ipython_where_it_is_not() -> None:
     code = (
         "import sys, torch, llmdbg\n"

@@ -70,6 +70,7 @@ def stops(events: list[Any]) -> list[str]:
     return [f"{each['stage']['address']}@{each['token']}" for each in events if each["event"] == "stop"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "where"),
     [
@@ -104,6 +105,7 @@ def test_a_program_is_the_same_and_stops_where_it_is_asked_to(
     assert [each["event"] for each in events].count("end") == (0 if name == "exits_at_once.py" else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "commands", "where"),
     [
@@ -135,11 +137,13 @@ def test_stages_of_several_models_and_stacks(
     assert stops(events) == where.split()
 
 
+@pytest.mark.slow
 def test_a_layer_that_only_another_model_has_is_named_as_it_is_called(forks: Forks, tmp_path: Path) -> None:
     _, done, _ = both(forks, tmp_path, [str(SCRIPTS / "assisted_by_less.py")], ["break 3.mlp"])
     assert "the layers of this model are 0 to 1; another model of the program has 'model2.3.mlp'" in done.err
 
 
+@pytest.mark.slow
 def test_no_frame_of_llmdbg_is_in_the_traceback_of_an_operation_that_fails_at_op_depth(
     forks: Forks, tmp_path: Path
 ) -> None:
@@ -149,6 +153,7 @@ def test_no_frame_of_llmdbg_is_in_the_traceback_of_an_operation_that_fails_at_op
     assert "llmdbg/engine" not in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "commands", [["break 1.mlp"], ["set depth op", "break nonfinite"], ["trace 1.mlp.grad norm", "break logits"]]
 )
@@ -164,6 +169,7 @@ def test_one_that_is_compiled_whole_is_the_same_and_it_is_said_that_nothing_stop
         assert "TORCH_COMPILE_DISABLE=1" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "given"),
     [
@@ -180,6 +186,7 @@ def test_one_with_arguments_or_stdin(words: list[str], given: str, forks: Forks,
     assert stops(events)[0] == "1.mlp@0"
 
 
+@pytest.mark.slow
 def test_one_that_is_interrupted_ends_as_a_shell_sees_it(forks: Forks, tmp_path: Path) -> None:
     alone, done, events = both(forks, tmp_path, [str(SCRIPTS / "interrupted.py")], _TWICE)
     assert (plain(done.out), plain(done.err), done.files) == (plain(alone.out), plain(alone.err), alone.files)
@@ -187,6 +194,7 @@ def test_one_that_is_interrupted_ends_as_a_shell_sees_it(forks: Forks, tmp_path:
     assert stops(events)[:2] == ["1.mlp@0", "0@2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("greedy.py", 2), ("fails.py", 1)])
 def test_a_refused_question_is_an_error_of_that_command_and_the_program_runs_on(
     name: str, code: int, forks: Forks, tmp_path: Path
@@ -201,6 +209,7 @@ def test_a_refused_question_is_an_error_of_that_command_and_the_program_runs_on(
     assert events[-1]["event"] == "end"
 
 
+@pytest.mark.slow
 def test_what_runs_beside_a_suspended_program_prints_where_the_program_does(forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "p.py").write_text(
         "import threading, torch\nfrom tiny_models import llama\ndone = threading.Event()\n"
@@ -224,6 +233,7 @@ def test_two():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moves", [["continue"], ["until embed", "quit"], ["continue", "quit"]])
 def test_leaving_a_test_ends_pytest_too(moves: list[str], forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(_FAILS_IN_PYTEST)
@@ -234,6 +244,7 @@ def test_leaving_a_test_ends_pytest_too(moves: list[str], forks: Forks, tmp_path
     assert "KeyboardInterrupt" in done.err and "GreenletExit" not in done.err and "never" not in done.err
 
 
+@pytest.mark.slow
 def test_a_program_that_catches_its_end_is_ended_again(forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "p.py").write_text(
         "import sys, torch\nfrom tiny_models import llama\nmodel, ids = llama(), torch.tensor([[5]])\n"

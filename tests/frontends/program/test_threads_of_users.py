@@ -119,6 +119,7 @@ def debugged(forks: Forks, folder: Path, text: str, commands: list[str], *more: 
     return forks.run("llmdbg", [*ours, written(folder, text), *more], folder / "debugged")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "commands",
     [
@@ -136,6 +137,7 @@ def test_modes_and_random_numbers_are_those_of_the_forwards_thread(
     assert "stopped in thread Thread-1 (work)" in done.err
 
 
+@pytest.mark.slow
 def test_two_at_once_take_turns(forks: Forks, tmp_path: Path) -> None:
     commands = ["break 1.mlp", *["continue"] * 7]
     alone, done, events = both(forks, tmp_path, [written(tmp_path, _TWO_AT_ONCE)], commands)
@@ -145,6 +147,7 @@ def test_two_at_once_take_turns(forks: Forks, tmp_path: Path) -> None:
     assert "waits for this forward" in done.err
 
 
+@pytest.mark.slow
 def test_an_edit_in_a_thread_is_that_forwards_own(forks: Forks, tmp_path: Path) -> None:
     commands = ["until 1.mlp", "edit out * 0", "info stats", "break 0", "continue", "undo", "delete", "continue"]
     alone, done, _ = both(forks, tmp_path, [written(tmp_path, _TWO_AT_ONCE)], commands)
@@ -165,6 +168,7 @@ def test_a_server_that_never_ends_is_left_by_quit_or_ends_itself(ends: list[str]
     assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
 def test_a_program_whose_main_thread_is_done_is_stopped_in_its_others(forks: Forks, tmp_path: Path) -> None:
     commands = ["break 1.mlp", *["continue"] * 3]
     alone, done, events = both(forks, tmp_path, [written(tmp_path, _NOBODY_WAITS)], commands)
@@ -172,6 +176,7 @@ def test_a_program_whose_main_thread_is_done_is_stopped_in_its_others(forks: For
     assert stops(events) == ["1.mlp@0", "1.mlp@1", "sample@1"]
 
 
+@pytest.mark.slow
 def test_a_forward_that_waits_for_another_threads_gets_it(forks: Forks, tmp_path: Path) -> None:
     commands = ["break 1.mlp", "break logits", *["continue"] * 5]
     alone, done, _ = both(forks, tmp_path, [written(tmp_path, _WAITS_FOR_THE_OTHER)], commands)
@@ -179,6 +184,7 @@ def test_a_forward_that_waits_for_another_threads_gets_it(forks: Forks, tmp_path
     assert "runs on without a stop, while the forward of the main thread makes no headway" in done.err
 
 
+@pytest.mark.slow
 def test_an_exception_in_a_thread_is_a_stop_and_goes_its_way(forks: Forks, tmp_path: Path) -> None:
     alone, done, events = both(forks, tmp_path, [written(tmp_path, _FAILS)], ["break 1.mlp", *["continue"] * 5])
     assert (done.out, done.code) == (alone.out, alone.code)
@@ -186,6 +192,7 @@ def test_an_exception_in_a_thread_is_a_stop_and_goes_its_way(forks: Forks, tmp_p
     assert done.err.count("IndexError") == alone.err.count("IndexError")
 
 
+@pytest.mark.slow
 def test_quit_ends_a_thread_without_a_word(forks: Forks, tmp_path: Path) -> None:
     done = debugged(forks, tmp_path, _MODES, ["until 1.mlp", "quit"])
     assert done.code == 0

@@ -64,6 +64,7 @@ def mistral_folder(folder):
     return folder
 
 
+@pytest.mark.slow
 def test_the_tokens_are_those_of_the_real_tokenizer(tiny_folder, tmp_path):
     spec = ModelSpec(str(tiny_folder))
     assert found_early(spec) == found_really(spec)
@@ -72,6 +73,7 @@ def test_the_tokens_are_those_of_the_real_tokenizer(tiny_folder, tmp_path):
     assert found_early(spec, padded) == found_really(spec, padded)
 
 
+@pytest.mark.slow
 def test_a_chat_and_the_demo_model(tiny_folder):
     how: Cutting = {"chat": True, "system": "Be kind.", "left_pad": 0}
     spec = ModelSpec(str(tiny_folder))

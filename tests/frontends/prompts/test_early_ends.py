@@ -75,6 +75,7 @@ def test_it_ends_with_the_program(early, how):
     assert nobody_is_left(terminal, group)
 
 
+@pytest.mark.slow
 def test_it_ends_once_it_is_not_needed(early):
     terminal, group = early
     terminal.wait_for("embed")

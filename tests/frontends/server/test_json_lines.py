@@ -76,6 +76,7 @@ def test_a_session(client):
     assert client.process.stderr.read() == b""
 
 
+@pytest.mark.slow
 def test_what_is_no_request_is_one_error_each_and_ends_nothing(client):
     nonsense = [
         b"not json\n",
@@ -115,6 +116,7 @@ def test_what_is_no_request_is_one_error_each_and_ends_nothing(client):
     assert client.command("step")["ok"]
 
 
+@pytest.mark.slow
 def test_every_answer_is_bounded_and_the_rest_can_be_fetched(client):
     client.command("until 1")
     answer = client.command("help", most=2_000)
@@ -128,6 +130,7 @@ def test_every_answer_is_bounded_and_the_rest_can_be_fetched(client):
     assert names == [each.name for each in COMMANDS]
 
 
+@pytest.mark.slow
 def test_no_answer_is_longer_than_it_may_be_and_none_breaks_its_schema(client):
     client.command("until 1.mlp")
     asked = [{"do": "state"}, {"do": "help"}, {"do": "schema"}, {"do": "schema", "name": "StopEvent"}]
@@ -144,12 +147,14 @@ def test_no_answer_is_longer_than_it_may_be_and_none_breaks_its_schema(client):
                 assert event["found"], "there is always something of it"
 
 
+@pytest.mark.slow
 def test_a_bound_that_no_answer_can_keep_is_refused(client):
     for most in (0, 500, 1_999, 100_001):
         error = error_of(client.ask("state", most=most))
         assert "`most` must be from 2000" in error["message"] and str(most) in error["message"]
 
 
+@pytest.mark.slow
 def test_many_stops_leave_the_last_one_here(client):
     client.command("trace 0.*")
     client.command("trace 1.*")
@@ -158,6 +163,7 @@ def test_many_stops_leave_the_last_one_here(client):
     assert any(each["handle"].endswith("/events") for each in answer["left_out"])
 
 
+@pytest.mark.slow
 def test_requests_that_come_at_once_are_done_in_their_order(client):
     for _ in range(20):
         client.send("command", line="step")
@@ -166,6 +172,7 @@ def test_requests_that_come_at_once_are_done_in_their_order(client):
     assert all(each["ok"] for each in seen)
 
 
+@pytest.mark.slow
 def test_too_many_are_refused_and_each_is_answered(client):
     for _ in range(300):
         client.send("command", line="info model")
@@ -174,6 +181,7 @@ def test_too_many_are_refused_and_each_is_answered(client):
     assert all(each["ok"] or error_of(each)["type"] == "BusyError" for each in seen)
 
 
+@pytest.mark.slow
 def test_a_long_run_is_interrupted_and_tells_how_far_it_is(tiny_folder):
     client = Client()
     opened = client.ask("open", model=str(tiny_folder), prompt="Hi", max_new_tokens=200, greedy=True)
@@ -196,6 +204,7 @@ def test_a_long_run_is_interrupted_and_tells_how_far_it_is(tiny_folder):
     client.close()
 
 
+@pytest.mark.slow
 def test_python_and_files_are_off_until_they_are_allowed(client, tmp_path):
     for line in (
         "print 1",
@@ -217,6 +226,7 @@ def test_python_and_files_are_off_until_they_are_allowed(client, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_they_are_on_after_the_users_own_word(tiny_folder, tmp_path):
     allowed = ("--allow-python", "--allow-files")
     client = Client(str(tiny_folder), "-p", "Hi", "-n", "3", *allowed, "-ex", "until 1")
@@ -232,6 +242,7 @@ def test_they_are_on_after_the_users_own_word(tiny_folder, tmp_path):
     assert client.end() == 0
 
 
+@pytest.mark.slow
 def test_what_is_asked_before_the_input_ends_is_answered_and_the_session_is_saved(tiny_folder):
     lines = [
         {"id": 1, "do": "open", "model": str(tiny_folder), "prompt": "Hi", "max_new_tokens": 3},
@@ -256,6 +267,7 @@ def test_what_is_asked_before_the_input_ends_is_answered_and_the_session_is_save
     assert [each.address for each in saved.breakpoints] == ["1"]
 
 
+@pytest.mark.slow
 def test_a_client_that_goes_away_leaves_no_server(tiny_folder):
     command = [sys.executable, "-m", "llmdbg", "serve", "--json", str(tiny_folder), "-p", "Hi", "-n", "200"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
@@ -268,6 +280,7 @@ def test_a_client_that_goes_away_leaves_no_server(tiny_folder):
         assert server.wait(60) in (0, 1)
 
 
+@pytest.mark.slow
 def test_a_recording_is_opened_and_the_run_before_it_is_over(client, tiny_folder, tmp_path):
     subprocess.run(
         [

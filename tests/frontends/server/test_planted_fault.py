@@ -65,6 +65,7 @@ def hunt(call):
     return address, why, answer["data"]["found"]
 
 
+@pytest.mark.slow
 async def test_over_mcp_by_the_client_of_the_reference_package(faulty):
     server = StdioServerParameters(command=sys.executable, args=["-m", "llmdbg", "mcp"], env=dict(os.environ))
     for mode in ("auto", "legacy"):
@@ -86,6 +87,7 @@ async def test_over_mcp_by_the_client_of_the_reference_package(faulty):
             assert STAGE in moved.content[0].text
 
 
+@pytest.mark.slow
 async def test_a_whole_session_over_mcp(tiny_folder):
     arguments = ["-m", "llmdbg", "mcp", str(tiny_folder), "-p", "The quick brown fox", "-n", "200", "--greedy"]
     server = StdioServerParameters(command=sys.executable, args=arguments, env=dict(os.environ))

@@ -38,6 +38,7 @@ def check(answer):
     assert answer("help")[-1]["event"] == "result"
 
 
+@pytest.mark.slow
 def test_json_lines_answer_on_and_another_run_is_opened(tiny_folder):
     client = JsonClient(str(tiny_folder), "-p", "Hi", "-n", "3")
     assert client.next()["ok"]
@@ -49,6 +50,7 @@ def test_json_lines_answer_on_and_another_run_is_opened(tiny_folder):
     assert client.end() == 0
 
 
+@pytest.mark.slow
 async def test_tools_answer_on_and_another_run_is_opened(tiny_folder):
     server = StdioServerParameters(command=sys.executable, args=["-m", "llmdbg", "mcp"], env=dict(os.environ))
     open_it = {"model": str(tiny_folder), "prompt": "Hi", "max_new_tokens": 3}

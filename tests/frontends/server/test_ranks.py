@@ -87,6 +87,7 @@ def in_batch(folder):
     return [json.loads(line) for line in found.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_walk_has_the_events_of_a_batch_and_the_end_of_the_input_ends_every_rank(client, folder):
     opened = client.ask("open", **opening(folder))
     assert [each["event"] for each in opened["events"]] == ["opened", "tokens", "stop"]
@@ -107,6 +108,7 @@ def test_a_walk_has_the_events_of_a_batch_and_the_end_of_the_input_ends_every_ra
     assert saved is not None and not saved.open and saved.prompt == PROMPT
 
 
+@pytest.mark.slow
 def test_what_ranks_cannot_open_is_refused_and_the_next_open_works(client, folder, undivided, tmp_path):
     refused = error_of(client.ask("open", **opening(undivided)))
     assert refused["type"] == "ModelRequestError" and refused["remedy"]
@@ -140,6 +142,7 @@ def test_what_ranks_cannot_open_is_refused_and_the_next_open_works(client, folde
     assert client.process.wait(SECONDS) == 0
 
 
+@pytest.mark.slow
 def test_a_recording_is_opened_by_rank_0_and_a_model_after_it_by_all(client, folder, tmp_path):
     made = (sys.executable, "-m", "llmdbg", "record", str(folder), "-p", "Hi", "-n", "2", "-o", str(tmp_path / "run"))
     subprocess.run(made, check=True, capture_output=True)
@@ -169,6 +172,7 @@ def test_a_run_and_the_users_own_python_are_interrupted_on_every_rank(folder):
     assert client.end() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("victim", "doing"), [(0, "runs"), (1, "runs"), (0, "waits"), (1, "waits")])
 def test_a_killed_rank_ends_all_and_the_client_hears_of_it(client, folder, victim, doing):
     assert client.ask("open", **{**opening(folder), "max_new_tokens": 400})["ok"]
@@ -196,6 +200,7 @@ def test_a_killed_rank_ends_all_and_the_client_hears_of_it(client, folder, victi
     assert len(last) == (1 if running is None else 2)
 
 
+@pytest.mark.slow
 def test_the_client_hears_of_a_signal_that_is_about_no_rank(client, folder):
     assert client.ask("open", **opening(folder))["ok"]
     client.process.terminate()
@@ -205,6 +210,7 @@ def test_the_client_hears_of_a_signal_that_is_about_no_rank(client, folder):
     client.process.wait(SECONDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["load", "forward"])
 def test_a_rank_that_fails_alone_ends_all_and_the_client_hears_of_it(folder, where, tmp_path, monkeypatch):
     monkeypatch.setenv("LLMDBG_PLANTED", str(tmp_path / "planted"))
@@ -222,6 +228,7 @@ def test_a_rank_that_fails_alone_ends_all_and_the_client_hears_of_it(folder, whe
     client.close()
 
 
+@pytest.mark.slow
 def test_what_ranks_cannot_do_is_refused_at_the_start(undivided):
     for arguments, said in (
         (("serve", "--json", "x.gguf"), "cannot be split over 2 ranks"),
@@ -234,6 +241,7 @@ def test_what_ranks_cannot_do_is_refused_at_the_start(undivided):
         assert "exitcode  : 2" in found.stderr
 
 
+@pytest.mark.slow
 async def test_tools_walk_on_two_ranks(folder):
     arguments = ["-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "llmdbg", "mcp"]
     server = StdioServerParameters(command=sys.executable, args=arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -251,6 +259,7 @@ async def test_tools_walk_on_two_ranks(folder):
     assert "Traceback" not in log_path().read_text()
 
 
+@pytest.mark.slow
 async def test_a_call_that_waits_is_answered_when_a_rank_is_killed(folder):
     arguments = ["-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "llmdbg", "mcp"]
     server = StdioServerParameters(command=sys.executable, args=arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})

@@ -154,6 +154,7 @@ def test_leave_to_run_code_is_neither_taken_from_a_session_nor_given_to_another_
         Served(ModelSpec("theirs", trust_remote_code=True)).spec_of(unpickled)
 
 
+@pytest.mark.slow
 def test_a_client_takes_up_the_session_of_a_server_that_was_killed(tiny_folder):
     client = Client(str(tiny_folder), "-p", "The quick brown fox", "-n", "8", "--greedy")
     id = client.next()["events"][0]["session"]
@@ -168,6 +169,7 @@ def test_a_client_takes_up_the_session_of_a_server_that_was_killed(tiny_folder):
     other.close()
 
 
+@pytest.mark.slow
 async def test_tools_take_one_up_too(tiny_folder):
     saved = stored(tiny_folder, place=SavedPosition("1", 0))
     server = StdioServerParameters(command=sys.executable, args=["-m", "llmdbg", "mcp"], env=dict(os.environ))

@@ -17,6 +17,7 @@ if any("early_process" in each for each in sys.orig_argv):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(_cores() < 2, reason="on one core no such process is started")
 def test_no_process_cuts_the_prompt_where_nobody_sees_its_tokens(
     tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from llmdbg.engine.debuggee import Capability, Debuggee
 from llmdbg.engine.settings import GenerationSettings
 from llmdbg.frontends.launch_request import LaunchRequest
@@ -39,6 +41,7 @@ def request(kind: type[LaunchRequest] = ScriptedRequest) -> LaunchRequest:
     return kind(ModelSpec("a script"), "the cat", GenerationSettings())
 
 
+@pytest.mark.slow
 async def test_it_is_stepped_stopped_and_shown_by_the_usual_keys() -> None:
     app = LlmdbgApp(request())
     async with app.run_test(size=(120, 40)) as pilot:
@@ -59,6 +62,7 @@ async def test_it_is_stepped_stopped_and_shown_by_the_usual_keys() -> None:
     app.engine.leave(10)
 
 
+@pytest.mark.slow
 async def test_a_pane_says_in_plain_words_what_it_cannot_show() -> None:
     app = LlmdbgApp(request())
     async with app.run_test(size=(160, 48)) as pilot:
@@ -75,6 +79,7 @@ async def test_a_pane_says_in_plain_words_what_it_cannot_show() -> None:
     app.engine.leave(10)
 
 
+@pytest.mark.slow
 async def test_a_refusal_in_a_pane_is_drawn_and_not_obeyed() -> None:
     app = LlmdbgApp(request(ColouredRequest))
     async with app.run_test(size=(160, 48)) as pilot:
@@ -89,6 +94,7 @@ async def test_a_refusal_in_a_pane_is_drawn_and_not_obeyed() -> None:
     app.engine.leave(10)
 
 
+@pytest.mark.slow
 async def test_starting_again_is_offered_only_where_it_can_be_done() -> None:
     for kind in (ScriptedRequest, AbleRequest):
         goes_back = kind is AbleRequest

@@ -26,6 +26,7 @@ from tests.frontends.tui.driving import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 async def test_stepping_from_prompt_to_token(tiny_folder, size):
     app = LlmdbgApp(request(tiny_folder))
@@ -96,6 +97,7 @@ async def test_the_mouse_does_what_keys_do(tiny_folder):
         await until(pilot, lambda: not app.engine.busy and here(app) != "0.input_layernorm@0")
 
 
+@pytest.mark.slow
 async def test_the_palette_offers_the_actions(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(120, 40)) as pilot:

@@ -6,6 +6,7 @@ from llmdbg.frontends.tui.app import LlmdbgApp
 from tests.frontends.tui.driving import loaded, pane, press, request, until
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_source_and_locals_follow_the_selected_frame(tiny_folder, size):
     app = LlmdbgApp(request(tiny_folder, commands=["until 1.self_attn"]))

@@ -23,6 +23,7 @@ async def entered(pilot, app, text):
     await until(pilot, lambda: app.engine.running)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["space", "ctrl+c"])
 @pytest.mark.parametrize("text", LINES)
 async def test_python_that_does_not_end_is_stopped(tiny_folder, text, key):
@@ -40,6 +41,7 @@ async def test_python_that_does_not_end_is_stopped(tiny_folder, text, key):
         assert app.state.shown.end is not None
 
 
+@pytest.mark.slow
 async def test_ctrl_c_stops_it_while_the_next_line_is_typed(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(120, 40)) as pilot:

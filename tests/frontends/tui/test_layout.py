@@ -40,6 +40,7 @@ async def test_narrow_shows_one_side_pane_and_tab_goes_round(tiny_folder):
         assert app.query_one("#candidates").display
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40)])
 async def test_zoom_gives_a_pane_the_screen(tiny_folder, size):
     app = LlmdbgApp(request(tiny_folder))

@@ -31,6 +31,7 @@ async def test_the_panes_describe_the_selected_stage_and_the_stop_stays(tiny_fol
         assert here(app) == standing
 
 
+@pytest.mark.slow
 async def test_what_it_shows_is_what_going_there_shows(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(120, 40)) as pilot:
@@ -173,6 +174,7 @@ async def test_while_a_look_is_on_its_way_no_other_stage_is_described(tiny_folde
         assert "looking at 0 …" in line(app, "status")
 
 
+@pytest.mark.slow
 async def test_enter_and_a_second_click_go_back_to_what_was_looked_at(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(120, 40)) as pilot:

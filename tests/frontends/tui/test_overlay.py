@@ -35,6 +35,7 @@ def test_help_names_every_action():
         assert action.shown_keys in rows
 
 
+@pytest.mark.slow
 async def test_what_is_too_long_for_a_line_is_shown_whole(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:

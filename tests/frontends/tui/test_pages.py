@@ -28,6 +28,7 @@ async def run(pilot, app, *lines):
         await until(pilot, lambda: not app.engine.busy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 async def test_branches_are_listed_compared_deleted_and_switched_to(tiny_folder, size):
     app = LlmdbgApp(request(tiny_folder))
@@ -83,6 +84,7 @@ async def test_after_a_deletion_the_row_that_has_taken_the_place_is_picked(tiny_
         assert picked(app).startswith("3 ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 async def test_edits_are_switched_off_and_on_and_undone(tiny_folder, size):
     app = LlmdbgApp(request(tiny_folder))
@@ -121,6 +123,7 @@ async def test_edits_are_switched_off_and_on_and_undone(tiny_folder, size):
         assert is_open(app, "edits")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 async def test_breakpoints_are_listed_changed_and_deleted(tiny_folder, size):
     app = LlmdbgApp(request(tiny_folder))

@@ -1,5 +1,6 @@
 """Only what changed is painted, rows are made for what is in view, and painting asks nothing."""
 
+import pytest
 from textual.geometry import Region
 
 from llmdbg.debugger.execution.stop import TokenRow
@@ -68,6 +69,7 @@ async def test_painting_asks_nothing_and_changes_nothing(tiny_folder, monkeypatc
         assert app.engine.layout["pane"] == "attention"
 
 
+@pytest.mark.slow
 async def test_every_size_can_follow_every_other(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:

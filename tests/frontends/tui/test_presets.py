@@ -135,6 +135,7 @@ def test_a_layout_that_cannot_be_kept_disturbs_nobody():
     assert last_layout() == STANDARD
 
 
+@pytest.mark.slow
 async def test_a_key_goes_through_the_layouts_and_the_next_start_has_the_last(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=MIDDLE) as pilot:

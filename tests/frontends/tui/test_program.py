@@ -38,6 +38,7 @@ def request_for(name: str, commands: tuple[str, ...] = ()) -> ProgramRequest:
     return program_request(script(str(PROGRAMS / name), ()), (), commands)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("name", "stage"),

@@ -51,6 +51,7 @@ def is_as_it_was(seen: Terminal) -> bool:
     return bool(local & termios.ECHO) and bool(local & termios.ICANON) and seen.received.rstrip().count(_END) >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "code"),
     [
@@ -87,6 +88,7 @@ def test_the_exit_code_is_the_programs(start: Start, text: str, code: int) -> No
     assert is_as_it_was(seen)
 
 
+@pytest.mark.slow
 def test_it_is_stopped_in_a_thread_and_left_there(start: Start) -> None:
     seen = start("thread = threading.Thread(target=work)\nthread.start()\nthread.join()\nprint('never')\n")
     seen.send("n")
@@ -97,6 +99,7 @@ def test_it_is_stopped_in_a_thread_and_left_there(start: Start) -> None:
     assert "Traceback" not in seen.text
 
 
+@pytest.mark.slow
 def test_its_signal_handlers_run_in_the_main_thread_as_ever(start: Start) -> None:
     seen = start(
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(4))\n"
@@ -112,6 +115,7 @@ def test_its_signal_handlers_run_in_the_main_thread_as_ever(start: Start) -> Non
     assert is_as_it_was(seen)
 
 
+@pytest.mark.slow
 def test_a_sigint_is_the_running_programs_and_its_own_handler_stays(start: Start) -> None:
     seen = start(
         "model(ids)\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(5)\n"
@@ -126,6 +130,7 @@ def test_a_sigint_is_the_running_programs_and_its_own_handler_stays(start: Start
     assert is_as_it_was(seen)
 
 
+@pytest.mark.slow
 def test_a_new_size_is_seen_while_the_program_has_the_main_thread(start: Start) -> None:
     seen = start("model(ids)\ntime.sleep(60)\n")
     seen.resize(90, 30)
@@ -157,6 +162,7 @@ model(ids)
 """
 
 
+@pytest.mark.slow
 def test_a_line_of_stdin_is_typed_on_the_screen(start: Start) -> None:
     seen = start(_TALKS, "name: ")
     seen.send("q  x\r")
@@ -180,6 +186,7 @@ def test_a_line_of_stdin_is_typed_on_the_screen(start: Start) -> None:
     assert is_as_it_was(seen)
 
 
+@pytest.mark.slow
 def test_leaving_while_a_line_is_waited_for_waits_for_nothing(start: Start) -> None:
     seen = start("model(ids)\ninput('more: ')\n")
     seen.send("c")

@@ -49,6 +49,7 @@ def test_from_prompt_to_answer(terminal, tiny_folder, size):
     assert not re.search(rb"\x1b\[[\d;]*[A-HfG]", before + after), "and the shell goes on where it was"
 
 
+@pytest.mark.slow
 def test_at_rest_nothing_is_sent(terminal, tiny_folder):
     seen = terminal(tiny_folder, "-p", "The quick brown fox", "-n", "6", "--greedy")
     seen.wait_for("The·quick·brown·fox")
@@ -61,6 +62,7 @@ def test_at_rest_nothing_is_sent(terminal, tiny_folder):
     assert len(seen.received) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shows", "way_on"), [("loading the weights", ""), ("split into", "; `llmdbg --resume`")])
 def test_once_it_was_killed_only_a_saved_session_is_promised(terminal, tiny_folder, shows, way_on):
     seen = terminal(tiny_folder, "-p", "The quick brown fox", "-n", "6", "--greedy")
@@ -73,6 +75,7 @@ def test_once_it_was_killed_only_a_saved_session_is_promised(terminal, tiny_fold
     assert bool(way_on) == (b"--resume" in seen.received)
 
 
+@pytest.mark.slow
 def test_leaving_in_the_middle_of_a_long_run_is_at_once(terminal):
     """The demo model runs 400 tokens here; nobody waits for them."""
     seen = terminal("smollm2", "-p", "Once upon a time", "-n", "400", "--greedy")
@@ -97,6 +100,7 @@ def test_leaving_while_loading_is_at_once(terminal, tiny_folder):
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_is_one_line_in_the_terminal(terminal, a_copy):
     folder = a_copy()
     path = folder / "model.safetensors"
@@ -110,6 +114,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line_in_the_terminal(terminal, a_c
     assert "Traceback" not in after
 
 
+@pytest.mark.slow
 def test_hostile_text_does_not_reach_the_terminal(terminal, tiny_folder):
     seen = terminal(tiny_folder, "-p", "fox \x1b]0;owned\x07 \u202e", "-n", "2", "--greedy")
     seen.wait_for("fox")
@@ -127,6 +132,7 @@ def opened(terminal, folder, **settings):
     return seen
 
 
+@pytest.mark.slow
 def test_a_paste_is_inserted_in_order_and_never_run(terminal, tiny_folder):
     seen = opened(terminal, tiny_folder)
     seen.send(":un\x1b[200~til 1\x1b[31m\x07\nnext\n\x1b[201~!")
@@ -140,6 +146,7 @@ def test_a_paste_is_inserted_in_order_and_never_run(terminal, tiny_folder):
     assert "layer 1 of 3" in seen.text, "where nothing is typed a paste counts as no keys"
 
 
+@pytest.mark.slow
 def test_keys_typed_ahead_are_done_in_order(terminal, tiny_folder):
     """What followed Enter was once inserted in the line, and `deletec` was run."""
     seen = opened(terminal, tiny_folder)
@@ -155,6 +162,7 @@ def test_keys_typed_ahead_are_done_in_order(terminal, tiny_folder):
     assert seen.wait_for_exit() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("running", [False, True])
 def test_a_signal_gives_the_terminal_back(terminal, tiny_folder, number, running):
@@ -179,6 +187,7 @@ def test_a_signal_gives_the_terminal_back(terminal, tiny_folder, number, running
     assert b"\x1b[" not in seen.received.rpartition(b"\x1b[?1004l")[2], "nothing is drawn after it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces", [("\x1b]11;rgb:ffff/ffff/ffff\x1b\\",), ("\x1b", "]11;rgb:ff/ff/", "ff\x07")])
 def test_a_terminal_with_a_light_background_gets_light_colours(terminal, tiny_folder, pieces):
     seen = terminal(tiny_folder, "-p", "The quick brown fox", "-n", "6", "--greedy")
@@ -191,6 +200,7 @@ def test_a_terminal_with_a_light_background_gets_light_colours(terminal, tiny_fo
     assert "tokenize " in seen.text.splitlines()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("term", ["linux", "vt100", "dumb", "screen-256color"])
 def test_terminals_that_may_print_the_question_are_not_asked(terminal, tiny_folder, term):
     seen = terminal(tiny_folder, "-p", "The quick brown fox", environment={"TERM": term, "STY": None, "TMUX": None})

@@ -88,6 +88,7 @@ def test_commands_reach_every_rank_and_q_ends_all_of_them(shared_folder: Path):
         assert terminal.line_settings != settings, "it was in raw mode, and is no more"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["starting Python libraries", "▶ loading the weights"])
 def test_q_while_the_ranks_load_ends_all_of_them(shared_folder: Path, step: str):
     with screen(shared_folder, shows=step) as terminal:
@@ -98,6 +99,7 @@ def test_q_while_the_ranks_load_ends_all_of_them(shared_folder: Path, step: str)
         assert said(terminal) == []
 
 
+@pytest.mark.slow
 def test_the_users_own_python_is_interrupted_on_every_rank(shared_folder: Path):
     with screen(shared_folder) as terminal:
         terminal.send(":print [i for i in iter(int, 1)]\r")
@@ -109,6 +111,7 @@ def test_the_users_own_python_is_interrupted_on_every_rank(shared_folder: Path):
         assert terminal.wait_for_exit(SECONDS) == 0, terminal.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_ends_all_and_gives_the_terminal_back(shared_folder: Path, victim: int):
     with screen(shared_folder) as terminal:
@@ -127,6 +130,7 @@ def test_a_killed_rank_ends_all_and_gives_the_terminal_back(shared_folder: Path,
         assert saved.place.address == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_every_rank_ends_with_torchrun(shared_folder: Path, number: signal.Signals):
     with screen(shared_folder) as terminal:
@@ -140,6 +144,7 @@ def test_every_rank_ends_with_torchrun(shared_folder: Path, number: signal.Signa
         assert all("so all ranks end; the session is saved" in line for line in lines), lines
 
 
+@pytest.mark.slow
 def test_an_interrupted_rank_0_says_so_and_the_others_end_for_that(shared_folder: Path):
     with screen(shared_folder) as terminal:
         command(terminal, "until 1", "layer 1 of 2")
@@ -162,6 +167,7 @@ def test_an_interrupted_rank_0_says_so_and_the_others_end_for_that(shared_folder
     assert resumed.wait_for_exit(SECONDS) == 0
 
 
+@pytest.mark.slow
 def test_every_rank_ends_when_the_terminal_hangs_up(shared_folder: Path):
     with screen(shared_folder) as terminal:
         ranks = ranks_of(terminal)
@@ -170,6 +176,7 @@ def test_every_rank_ends_when_the_terminal_hangs_up(shared_folder: Path):
         assert SessionStore().survey().interrupted
 
 
+@pytest.mark.slow
 def test_looking_for_longer_than_any_silence_that_is_watched_for_changes_nothing(shared_folder: Path):
     with screen(shared_folder) as terminal:
         sent = 0

@@ -21,6 +21,7 @@ def app_over(folder: Path, keep: str, commands: tuple[str, ...] = ()) -> LlmdbgA
     return LlmdbgApp(replay_request(trace, (), commands))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["none", "inputs"])
 async def test_every_key_and_pane(tmp_path: Path, keep: str) -> None:
     app = app_over(tmp_path / "run", keep)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.panes import all_panes
 from llmdbg.frontends.tui.worker.replay_request import replay_request
@@ -56,6 +58,7 @@ def _harmless(text: str) -> bool:
     return not any(each in text for each in "\x1b\x07\u202e")
 
 
+@pytest.mark.slow
 async def test_it_is_drawn_and_not_obeyed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     record(tiny_generation(temperature=0.8, top_k=20, seed=3), folder)

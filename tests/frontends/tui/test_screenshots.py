@@ -24,6 +24,7 @@ def draws_as_stored():
     return torch.allclose(drawn, torch.tensor(STREAM), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(demo_file() is None, reason="the demo model is not installed")
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session.name)
 def test_the_stored_pictures_are_what_is_drawn(session):

@@ -110,6 +110,7 @@ def tmux(tmp_path: Path) -> Iterator[tuple[str, ...]]:
     subprocess.run([*command, "kill-server"], check=False, capture_output=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("term", "lang"), [(term, "C" if term == "vt100" else "C.UTF-8") for term in COLOURS])
 def test_the_whole_first_session(session, llmdbg, term, lang):
     watched = "kept=$(stty -g); %s; code=$?; [ $kept = $(stty -g) ] && echo line settings kept; exit $code"
@@ -140,6 +141,7 @@ def test_in_tmux_a_dropped_link_loses_nothing(session, llmdbg, tmux):
     play(again, *TO_THE_ANSWER, ("q", r"left with 0"))
 
 
+@pytest.mark.slow
 def test_resizing_reaches_the_screen_while_a_run_goes_on_and_after(session, llmdbg, roomy):
     seen = session(llmdbg("-n", "100000", model=roomy))
     play(seen, *RUNNING)
@@ -153,6 +155,7 @@ def test_resizing_reaches_the_screen_while_a_run_goes_on_and_after(session, llmd
     wait_until(seen, lambda: re.search(r"\S", seen.screen.display[39]), "the last line of the larger screen")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not psutil.LINUX, reason="only Linux counts the bytes of a process")
 def test_at_rest_nothing_goes_over_the_link(session, llmdbg):
     seen = session(llmdbg("-b", "1", "-n", "3"), size=(120, 40))
@@ -164,6 +167,7 @@ def test_at_rest_nothing_goes_over_the_link(session, llmdbg):
     assert carried(seen) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "steps"),
     [("client", RUNNING), ("server", OPENING), ("server", RUNNING)],
@@ -182,6 +186,7 @@ def test_a_dropped_link_leaves_no_process(sshd, session, llmdbg, roomy, end, ste
     assert left_of(ours, seconds=3) == []
 
 
+@pytest.mark.slow
 def test_after_a_dropped_link_the_session_goes_on_where_it_stood(sshd, session, llmdbg):
     seen = session(in_an_interactive_shell(llmdbg("-n", "3")))
     play(seen, *TO_THE_BREAKPOINT)

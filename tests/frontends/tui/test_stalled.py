@@ -107,6 +107,7 @@ def running(long_folder):
         terminal.close()
 
 
+@pytest.mark.slow
 def test_while_the_terminal_stalls_the_run_goes_on_and_memory_stays_flat(running):
     before = running.token()
     running.stall()
@@ -134,6 +135,7 @@ def test_while_the_terminal_stalls_the_run_goes_on_and_memory_stays_flat(running
     assert running.wait_for_exit() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stalled", [False, True], ids=["reading", "stalled"])
 def test_a_link_that_drops_in_the_middle_of_a_run_leaves_no_process(running, stalled):
     if stalled:

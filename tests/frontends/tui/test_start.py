@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 NOT_YET = {
     "torch",
     "transformers",
@@ -27,6 +29,7 @@ def test_nothing_is_imported_that_the_first_frame_can_do_without():
     assert told.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_what_only_training_needs_is_not_imported_at_all(tiny_folder):
     program = (
         "import sys\n"

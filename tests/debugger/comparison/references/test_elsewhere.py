@@ -49,6 +49,7 @@ def beside(tiny_folder: Path) -> Iterator[tuple[Debugger, RunElsewhere]]:
     assert not source._process.folder.exists()
 
 
+@pytest.mark.slow
 def test_a_copy_is_bitwise_the_same_at_every_stage(beside: tuple[Debugger, RunElsewhere]) -> None:
     """Whichever way the run goes, and by itself too; nothing is left in its folder, which is private."""
     debugger, source = beside
@@ -92,6 +93,7 @@ def test_another_text_is_followed_and_values_are_taken(beside: tuple[Debugger, R
     do(debugger, "undo")
 
 
+@pytest.mark.slow
 def test_faults_and_rounding_are_told_apart(tiny_folder: Path) -> None:
     """A copy in bfloat16 diverges nowhere; it dies, which is said in one line, and the run goes on."""
     debugger = _session(tiny_folder, GenerationSettings(max_new_tokens=3, greedy=True))

@@ -60,6 +60,7 @@ async def test_capital_letters_go_back(tiny_folder):
         await until(pilot, lambda: "start of the run" in line(app, "status"))
 
 
+@pytest.mark.slow
 async def test_a_branch_is_begun_shown_and_left(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(120, 40)) as pilot:
@@ -76,6 +77,7 @@ async def test_a_branch_is_begun_shown_and_left(tiny_folder):
         await until(pilot, lambda: app.query_one("#text").display)
 
 
+@pytest.mark.slow
 async def test_an_edit_is_counted_in_the_header(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(120, 40)) as pilot:
@@ -115,6 +117,7 @@ def test_every_action_has_a_name_and_keys_of_its_own():
         action_named("no such action")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 async def test_every_action_can_be_done_and_every_click_is_one(tiny_folder, size, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))

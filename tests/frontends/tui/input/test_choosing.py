@@ -66,6 +66,7 @@ async def test_g_offers_every_stage_and_takes_any_address(tiny_folder, size):
         assert here(app) == "1@1"
 
 
+@pytest.mark.slow
 async def test_a_command_without_its_argument_offers_what_it_may_take(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:

@@ -1,5 +1,7 @@
 """Selection, focus and search, by keys."""
 
+import pytest
+
 from llmdbg.frontends.tui.app import LlmdbgApp
 from tests.frontends.tui.driving import line, loaded, pane, press, request, until
 
@@ -27,6 +29,7 @@ async def test_home_and_end_move_the_selection(tiny_folder):
         assert app.state.selected == "sample"
 
 
+@pytest.mark.slow
 async def test_search_goes_from_hit_to_hit(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(120, 40)) as pilot:

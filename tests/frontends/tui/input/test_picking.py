@@ -1,5 +1,7 @@
 """Enter and clicks act on the row of their own pane."""
 
+import pytest
+
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.state.picking import line_after, picked_line, with_pick
 from llmdbg.frontends.tui.widgets.rows import row
@@ -48,6 +50,7 @@ async def test_enter_on_a_lens_row_goes_to_that_layer(tiny_folder):
         assert here(app) == "1@0"
 
 
+@pytest.mark.slow
 async def test_enter_does_nothing_in_a_text_or_where_no_row_does_anything(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(120, 40)) as pilot:
@@ -72,6 +75,7 @@ async def test_the_first_click_selects_and_the_second_acts(tiny_folder):
         await settled(pilot, app, "branch b2")
 
 
+@pytest.mark.slow
 async def test_a_pinned_token_says_so_and_escape_unpins_it(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(120, 40)) as pilot:

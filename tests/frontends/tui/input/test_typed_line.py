@@ -1,5 +1,7 @@
 """Command lines as they are typed."""
 
+import pytest
+
 from llmdbg.frontends.tui.app import LlmdbgApp
 from tests.frontends.tui.driving import here, line, loaded, pane, request, until
 
@@ -19,6 +21,7 @@ async def test_commands_are_typed(tiny_folder):
         assert here(app) == "1.mlp@0", "letters typed into the command line are letters"
 
 
+@pytest.mark.slow
 async def test_what_is_typed_is_completed_and_remembered(tiny_folder):
     app = LlmdbgApp(request(tiny_folder))
     async with app.run_test(size=(120, 40)) as pilot:

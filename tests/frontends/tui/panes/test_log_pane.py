@@ -2,6 +2,8 @@
 
 import logging
 
+import pytest
+
 from llmdbg.frontends.log import MOST_LINES, LogBook
 from llmdbg.frontends.tui.app import LlmdbgApp
 from llmdbg.frontends.tui.clipboard_export import kept_folder
@@ -78,6 +80,7 @@ def test_looking_again_at_a_full_log_lays_out_only_what_is_new():
     assert all(one is other for one, other in zip(before[:100], after[1:], strict=False))
 
 
+@pytest.mark.slow
 async def test_commands_by_key_and_typed_are_kept_searched_and_copied(tiny_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     app = LlmdbgApp(request(tiny_folder, commands=("info model",)))

@@ -34,6 +34,7 @@ def words(rows) -> str:
     return " ".join(" ".join(row.text for row in rows).split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_every_stop_has_its_key_sentence_and_its_picture_in_view(tiny_folder, size, route) -> None:
@@ -76,6 +77,7 @@ def test_no_row_is_wider_than_the_page(name, route) -> None:
             assert max(cell_len(row.text) for row in rows) <= width, (page.title, width)
 
 
+@pytest.mark.slow
 async def test_the_tour_can_be_left_and_taken_up_again(tiny_folder) -> None:
     app = LlmdbgApp(tour_request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:
@@ -111,6 +113,7 @@ async def test_other_panes_can_be_looked_at_on_the_way(tiny_folder) -> None:
         assert app.row_pane("tour").display, "the next stop is shown, not gone to unseen"
 
 
+@pytest.mark.slow
 async def test_while_something_is_typed_the_tour_steps_aside(tiny_folder) -> None:
     app = LlmdbgApp(tour_request(tiny_folder))
     async with app.run_test(size=(80, 24)) as pilot:
@@ -150,6 +153,7 @@ async def test_the_help_does_not_lie_over_the_next_stop(tiny_folder) -> None:
             assert app.state.overlay is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_the_page_of_the_choice_opens_the_sliders_and_comes_back(tiny_folder, size) -> None:
     app = LlmdbgApp(tour_request(tiny_folder))

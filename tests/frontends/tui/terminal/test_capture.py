@@ -357,6 +357,7 @@ class Noisy(LlamaForCausalLM):
 """
 
 
+@pytest.mark.slow
 def test_a_model_whose_own_code_prints_tears_nothing(a_copy, tmp_path):
     folder = a_copy()
     (folder / "noisy.py").write_text(NOISY_MODEL)

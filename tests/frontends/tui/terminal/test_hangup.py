@@ -145,6 +145,7 @@ def test_a_link_that_drops_ends_the_process_after_saving(link, wanted):
     assert seen.saved == "begun done"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [(), ("owns the terminal",), ("ignores SIGHUP", "computes")], ids=", ".join)
 def test_a_link_that_drops_while_the_main_thread_stands_in_a_write(link, wanted):
     seen = link("floods", *wanted)
@@ -155,6 +156,7 @@ def test_a_link_that_drops_while_the_main_thread_stands_in_a_write(link, wanted)
     assert seen.saved == "begun done"
 
 
+@pytest.mark.slow
 def test_sighup_alone_ends_the_process_while_the_main_thread_stands_in_a_write(link):
     seen = link("floods", "computes")
     seen.wait_until_blocked()
@@ -234,6 +236,7 @@ def test_watching_costs_nothing_and_leaves_nothing():
     assert (psutil.Process().num_fds(), threading.active_count()) == (files, threads)
 
 
+@pytest.mark.slow
 def test_what_textual_itself_does_is_still_what_this_is_for():
     """Without the watch Textual lives on, at the cost of a core. Once it does not, the watch can go."""
     program = re.sub(r", ending_with\(.*\):", ":", PROGRAM)
