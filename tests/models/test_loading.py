@@ -219,7 +219,6 @@ def test_quantisation_that_is_not_available(tiny_folder, quantize, monkeypatch):
     assert "does not run on cpu" in refusal(tiny_folder, ModelRequestError, quantize=quantize, device="cpu")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("quantize", "kind"), [("4bit", "Linear4bit"), ("8bit", "Linear8bitLt")])
 def test_quantised_weights_generate_what_generate_does(quantize, kind):
     session = open_session(

@@ -13,7 +13,6 @@ PROBES = ("break nonfinite", "trace * norm", "trace *.grad norm", "continue")
 OPERATIONS = ("set depth op", "step 3", "continue")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "commands"),
     [("vmap", PROBES), ("batched", PROBES), ("jacrev", OPERATIONS)],

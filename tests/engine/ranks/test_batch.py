@@ -82,7 +82,6 @@ def test_two_ranks_do_what_one_process_does_and_one_of_them_shows_it(shared_fold
         assert alike(here, there), (here, there)
 
 
-@pytest.mark.slow
 def test_tokens_are_bitwise_those_of_transformers_own_ranks(shared_folder: Path):
     stops = ("break *.*", *("continue",) * 8, "delete", "continue", "verify", "reverse-token 2", "token", "verify")
     found = run(2, "-m", "llmdbg", str(shared_folder), *PROMPT, *commands(*stops))

@@ -70,7 +70,6 @@ def stops(events: list[Any]) -> list[str]:
     return [f"{each['stage']['address']}@{each['token']}" for each in events if each["event"] == "stop"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "where"),
     [

@@ -49,7 +49,6 @@ def beside(tiny_folder: Path) -> Iterator[tuple[Debugger, RunElsewhere]]:
     assert not source._process.folder.exists()
 
 
-@pytest.mark.slow
 def test_a_copy_is_bitwise_the_same_at_every_stage(beside: tuple[Debugger, RunElsewhere]) -> None:
     """Whichever way the run goes, and by itself too; nothing is left in its folder, which is private."""
     debugger, source = beside

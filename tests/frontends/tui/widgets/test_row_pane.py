@@ -64,7 +64,7 @@ async def test_a_line_more_does_not_paint_the_pane_again():
     app = Drawn()
     async with app.run_test(size=(40, 17)) as pilot:
         app.pane.show(rows_of(200))
-        await pilot.pause(0.5)  # Textual paints a scrollbar that is new once more, a little later.
+        await pilot.pause(0.5)  # What the first rows bring with them, a scrollbar, is not what is counted.
         painted: list[Any] = []
         real, bar = app.pane.refresh, app.pane.vertical_scrollbar.refresh
         app.pane.refresh = lambda *regions, **how: (
